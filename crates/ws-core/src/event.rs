@@ -1,0 +1,93 @@
+//! What goes into the machine, and what comes out of it.
+
+use crate::close::{CloseCode, CloseFrame};
+use crate::closure::{Cause, Closure};
+
+/// Something that happened to a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// This side wants to end the session, for `cause` and with `frame`.
+    Close {
+        /// What the closure record shall say.
+        cause: Cause,
+        /// What the peer shall be told.
+        frame: CloseFrame,
+    },
+    /// The stream ended, failed or was given up.
+    Disconnected,
+    /// The closing handshake is complete and everything is flushed.
+    Finished,
+    /// A whole data message came.
+    Message {
+        /// The length of its payload.
+        bytes: usize,
+    },
+    /// A Close frame came, with or without a body.
+    /// Whatever answer it needs is the codec's business.
+    PeerClose(Option<CloseFrame>),
+    /// A ping came. The codec answers it, unless the session is closing already.
+    Ping {
+        /// The length of its payload.
+        bytes: usize,
+    },
+    /// A pong came, with this payload.
+    Pong(&'a [u8]),
+    /// A whole data message of ours was handed to the codec.
+    Sent {
+        /// The length of its payload.
+        bytes: usize,
+    },
+    /// Time has passed. Harmless at any moment, and needed at [`deadline`](crate::Lifecycle::deadline).
+    Tick,
+    /// The peer broke a rule, and the codec is not to be read again.
+    Violation(Violation),
+}
+
+/// What the driver has to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send this Close frame.
+    ///
+    /// If a [`Violation`] led to it, what the peer still sends is to be read and thrown away until
+    /// the peer hangs up, which is [`Event::Disconnected`]: closing a TCP socket that holds unread
+    /// input resets the connection, and the frame may be lost with it.
+    Close(CloseFrame),
+    /// The session is over: let go of the stream and report this.
+    End(Closure),
+    /// Send a ping with this payload.
+    Ping(PingPayload),
+}
+
+/// The payload of a ping: a counter, so that a late pong is not taken for the answer to a newer ping.
+pub type PingPayload = [u8; 4];
+
+/// A peer's fault that ends the session after the peer was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Violation {
+    /// A text message or a close reason was not UTF-8: 1007.
+    InvalidUtf8,
+    /// The framing rules were broken: 1002.
+    ProtocolError,
+    /// A frame or a message was larger than allowed: 1009.
+    TooBig,
+}
+
+impl Violation {
+    pub(crate) fn cause(self) -> Cause {
+        match self {
+            Self::InvalidUtf8 => Cause::InvalidUtf8,
+            Self::ProtocolError => Cause::ProtocolError,
+            Self::TooBig => Cause::TooBig,
+        }
+    }
+
+    /// RFC 6455, section 7.4.1, says which code is for what.
+    pub(crate) fn close_frame(self) -> CloseFrame {
+        let code = match self {
+            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::ProtocolError => CloseCode::PROTOCOL_ERROR,
+            Self::TooBig => CloseCode::MESSAGE_TOO_BIG,
+        };
+        CloseFrame { code, reason: self.cause().as_str().into() }
+    }
+}

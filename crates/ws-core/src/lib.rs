@@ -1,0 +1,114 @@
+//! The life of one WebSocket session (RFC 6455) as a pure state machine: when to ping, how long to
+//! wait for an answer, how a session closes, and what is to be said of it afterwards.
+//!
+//! # What this crate does not do
+//!
+//! It does no I/O, reads no clock, draws no random number, writes no log and knows no frame format.
+//! Time is the [`Duration`](core::time::Duration) since the session opened and comes in with every
+//! call, as does randomness; frames are a codec's business.
+//! The crate is `no_std` and has no dependencies, so the compiler holds it to that.
+//! **It sends no pong and echoes no close frame**: it expects a codec that does both by itself, as
+//! tungstenite and most others do.
+//!
+//! # The machine
+//!
+//! One call takes everything in, [`Lifecycle::handle`]; it answers with at most one [`Action`].
+//! One getter says when to call again at the latest, [`Lifecycle::deadline`].
+//! A needless [`Event::Tick`] is always harmless.
+//!
+//! ```text
+//!             Close / send close                    ┐
+//!             Violation / send close                │
+//!             PeerClose / – (the codec echoes)      ▼
+//!     ┌──────┐                                 ┌─────────┐
+//!  ──▶│ Open │────────────────────────────────▶│ Closing │
+//!     └──────┘                                 └─────────┘
+//!      │  ▲  │ ping is due / send ping              │  Finished                  / end, clean
+//!      │  └──┘ Message, Ping, Pong, Sent, Tick / –    │  Disconnected, Violation   / end, not clean
+//!      │                                            │  close timeout             / end, not clean
+//!      │  Disconnected  / end, 1006                 ▼
+//!      │  pong timeout  / end, 1006            ┌────────┐
+//!      └──────────────────────────────────────▶│ Closed │  (every event: nothing)
+//!                                              └────────┘
+//! ```
+//!
+//! # Who owns what
+//!
+//! | question | owner |
+//! |---|---|
+//! | frames, masks, fragments, UTF-8, sizes | the codec |
+//! | answering a ping, echoing a close frame, refusing to write after one | the codec |
+//! | when to ping, with what payload, which pong counts, the round trip time | this crate |
+//! | how long to wait for a pong and for the end of the closing handshake | this crate |
+//! | which close code and why; who began; was it clean; the counts | this crate |
+//! | which of the codec's errors is which [`Violation`] | the driver |
+//! | flushing, half-closing, reading on until the peer hangs up | the driver |
+//! | the clock, the randomness, the tasks, the log | the driver |
+//!
+//! # A driver
+//!
+//! This one runs on anything that can wait with a timeout.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use ws_core::{Action, Cause, CloseFrame, Closure, Event, Lifecycle, Timing};
+//!
+//! /// What a driver asks of its codec and its stream.
+//! trait Wire {
+//!     /// What happened, or [`Event::Tick`] when `timeout` has passed without anything.
+//!     fn wait(&mut self, timeout: Duration) -> Event<'_>;
+//!     fn send_ping(&mut self, payload: &[u8]);
+//!     fn send_close(&mut self, frame: CloseFrame);
+//! }
+//!
+//! fn drive(wire: &mut impl Wire, timing: Timing, jitter: u32) -> Closure {
+//!     let opened = Instant::now();
+//!     let mut lifecycle = Lifecycle::new(timing, jitter);
+//!     loop {
+//!         let deadline = lifecycle.deadline().unwrap_or_default();
+//!         let event = wire.wait(deadline.saturating_sub(opened.elapsed()));
+//!         match lifecycle.handle(event, opened.elapsed()) {
+//!             None => {}
+//!             Some(Action::Ping(payload)) => wire.send_ping(&payload),
+//!             Some(Action::Close(frame)) => wire.send_close(frame),
+//!             Some(Action::End(closure)) => return closure,
+//!         }
+//!     }
+//! }
+//!
+//! /// A peer that never says a word.
+//! struct Mute;
+//!
+//! impl Wire for Mute {
+//!     fn wait(&mut self, timeout: Duration) -> Event<'_> {
+//!         std::thread::sleep(timeout);
+//!         Event::Tick
+//!     }
+//!     fn send_ping(&mut self, _: &[u8]) {}
+//!     fn send_close(&mut self, _: CloseFrame) {}
+//! }
+//!
+//! let timing = Timing {
+//!     ping_interval: Duration::from_millis(20),
+//!     pong_timeout: Duration::from_millis(10),
+//!     close_timeout: Duration::from_millis(10),
+//! };
+//! let closure = drive(&mut Mute, timing, 0);
+//! assert_eq!(closure.cause, Cause::PongTimeout);
+//! assert_eq!(u16::from(closure.code), 1006);
+//! ```
+
+#![no_std]
+
+extern crate alloc;
+
+mod close;
+mod closure;
+mod event;
+mod lifecycle;
+mod patience;
+
+pub use close::{CloseCode, CloseFrame, Reason, UnsendableCode};
+pub use closure::{Cause, Closure, ClosureCode, Initiator, Tally};
+pub use event::{Action, Event, PingPayload, Violation};
+pub use lifecycle::{Lifecycle, Timing};

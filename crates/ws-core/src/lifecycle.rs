@@ -1,0 +1,299 @@
+//! The machine. Everything that changes a session's state stands in this file.
+
+use core::mem;
+use core::time::Duration;
+
+use crate::close::{CloseFrame, Reason};
+use crate::closure::{Cause, Closure, ClosureCode, Initiator, Tally};
+use crate::event::{Action, Event, PingPayload};
+use crate::patience::Patience;
+
+/// How long things take. A value below a millisecond counts as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// From one ping to the next.
+    pub ping_interval: Duration,
+    /// From a ping to the moment when a peer that has said nothing since is given up.
+    pub pong_timeout: Duration,
+    /// From a Close frame to the moment when an unfinished closing handshake is given up.
+    pub close_timeout: Duration,
+}
+
+/// The life of one session, from the 101 to its end.
+///
+/// There is one method that takes something in, [`handle`](Self::handle), and there are getters.
+/// `now` is the time since the session opened and does not go back.
+///
+/// ```
+/// use std::time::Duration;
+/// use ws_core::{Action, Event, Lifecycle, Timing};
+///
+/// let timing = Timing {
+///     ping_interval: Duration::from_secs(25),
+///     pong_timeout: Duration::from_secs(10),
+///     close_timeout: Duration::from_secs(3),
+/// };
+/// let mut session = Lifecycle::new(timing, 0);
+///
+/// let due = session.deadline().unwrap();
+/// let Some(Action::Ping(payload)) = session.handle(Event::Tick, due) else { panic!() };
+/// session.handle(Event::Pong(&payload), due + Duration::from_millis(40));
+/// assert_eq!(session.round_trip(), Some(Duration::from_millis(40)));
+/// ```
+#[derive(Debug)]
+pub struct Lifecycle {
+    timing: Timing,
+    state: State,
+    round_trip: Option<Duration>,
+    received: Tally,
+    sent: Tally,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Messages flow.
+    Open(Open),
+    /// A Close frame went one way or the other, and the handshake is not complete.
+    Closing(Closing),
+    /// The session is over.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Open {
+    ping_due: Duration,
+    pings: u32,
+    /// The latest ping, as long as its pong has not come.
+    unanswered: Option<Ping>,
+    /// There from a ping until the next sign of life.
+    patience: Option<Patience>,
+}
+
+#[derive(Debug)]
+struct Ping {
+    payload: PingPayload,
+    sent_at: Duration,
+}
+
+#[derive(Debug)]
+struct Closing {
+    cause: Cause,
+    /// What the peer said or was told; `None` is a Close frame without a body.
+    frame: Option<CloseFrame>,
+    initiator: Initiator,
+    patience: Patience,
+}
+
+impl Lifecycle {
+    /// A session that has just opened.
+    ///
+    /// `jitter` is a random number. It puts the first ping somewhere between 0.9 and 1.0 of the
+    /// interval, so that sessions which opened together do not stay in step.
+    #[must_use]
+    pub fn new(timing: Timing, jitter: u32) -> Self {
+        const SHORTEST: Duration = Duration::from_millis(1);
+        let timing = Timing {
+            ping_interval: timing.ping_interval.max(SHORTEST),
+            pong_timeout: timing.pong_timeout.max(SHORTEST),
+            close_timeout: timing.close_timeout.max(SHORTEST),
+        };
+        let early = (timing.ping_interval / 10).mul_f64(f64::from(jitter) / f64::from(u32::MAX));
+        Self {
+            timing,
+            state: State::Open(Open {
+                ping_due: timing.ping_interval - early,
+                pings: 0,
+                unanswered: None,
+                patience: None,
+            }),
+            round_trip: None,
+            received: Tally::default(),
+            sent: Tally::default(),
+        }
+    }
+
+    /// Takes in what happened at `now`, and says what to do about it.
+    ///
+    /// Every event tells the time, and the deadlines are looked at on each, so neither a flood of
+    /// frames nor a talkative application keeps a ping from being sent.
+    pub fn handle(&mut self, event: Event<'_>, now: Duration) -> Option<Action> {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Open(open) => self.handle_open(open, event, now),
+            State::Closing(closing) => self.handle_closing(closing, event, now),
+            State::Closed => None,
+        }
+    }
+
+    /// When to call [`handle`](Self::handle) again at the latest, with [`Event::Tick`] if nothing
+    /// else happened. It always lies after the last `now`, and is `None` when the session is over.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        match &self.state {
+            State::Open(open) => Some(match &open.patience {
+                Some(patience) => patience.until().min(open.ping_due),
+                None => open.ping_due,
+            }),
+            State::Closing(closing) => Some(closing.patience.until()),
+            State::Closed => None,
+        }
+    }
+
+    /// Whether messages may be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// The latest round trip that was measured.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Duration) -> Option<Action> {
+        match event {
+            Event::Close { cause, frame } => return Some(self.close(cause, frame, now)),
+            Event::Violation(violation) => {
+                return Some(self.close(violation.cause(), violation.close_frame(), now));
+            }
+            Event::PeerClose(frame) => {
+                let bytes = frame.as_ref().map_or(0, CloseFrame::payload_len);
+                self.received.add(bytes);
+                self.sent.add(bytes); // The codec's echo (RFC 6455, section 5.5.1).
+                self.begin_closing(Cause::PeerClosed, frame, Initiator::Peer, now);
+                return None;
+            }
+            Event::Disconnected | Event::Finished => {
+                return Some(Action::End(self.abnormal_closure(Cause::Disconnected, now)));
+            }
+            Event::Message { bytes } => {
+                self.received.add(bytes);
+                open.patience = None;
+            }
+            Event::Ping { bytes } => {
+                self.received.add(bytes);
+                self.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
+                open.patience = None;
+            }
+            Event::Pong(payload) => {
+                self.received.add(payload.len());
+                open.patience = None;
+                if let Some(ping) = open.unanswered.take_if(|ping| ping.payload == payload) {
+                    self.round_trip = Some(now.saturating_sub(ping.sent_at));
+                }
+            }
+            Event::Sent { bytes } => self.sent.add(bytes),
+            Event::Tick => {}
+        }
+
+        // No Close frame: a peer that shows no sign of life would not read it.
+        if open.patience.as_mut().is_some_and(|patience| patience.is_over(now)) {
+            return Some(Action::End(self.abnormal_closure(Cause::PongTimeout, now)));
+        }
+        let ping = open.ping_if_due(&self.timing, now);
+        self.state = State::Open(open);
+        ping.map(|payload| {
+            self.sent.add(payload.len());
+            Action::Ping(payload)
+        })
+    }
+
+    fn handle_closing(
+        &mut self,
+        mut closing: Closing,
+        event: Event<'_>,
+        now: Duration,
+    ) -> Option<Action> {
+        match event {
+            Event::Finished => {
+                let closure = self.unclean_closure(closing, now);
+                return Some(Action::End(Closure { clean: true, ..closure }));
+            }
+            Event::Disconnected | Event::Violation(_) => {
+                return Some(Action::End(self.unclean_closure(closing, now)));
+            }
+            Event::Message { bytes } | Event::Ping { bytes } => self.received.add(bytes),
+            Event::Pong(payload) => self.received.add(payload.len()),
+            Event::PeerClose(frame) => {
+                self.received.add(frame.as_ref().map_or(0, CloseFrame::payload_len));
+            }
+            Event::Close { .. } | Event::Sent { .. } | Event::Tick => {}
+        }
+
+        if closing.patience.is_over(now) {
+            return Some(Action::End(self.unclean_closure(closing, now)));
+        }
+        self.state = State::Closing(closing);
+        None
+    }
+
+    fn close(&mut self, cause: Cause, frame: CloseFrame, now: Duration) -> Action {
+        self.sent.add(frame.payload_len());
+        self.begin_closing(cause, Some(frame.clone()), Initiator::Local, now);
+        Action::Close(frame)
+    }
+
+    fn begin_closing(
+        &mut self,
+        cause: Cause,
+        frame: Option<CloseFrame>,
+        initiator: Initiator,
+        now: Duration,
+    ) {
+        let patience = Patience::new(self.timing.close_timeout, now);
+        self.state = State::Closing(Closing { cause, frame, initiator, patience });
+    }
+
+    /// The record of a session whose closing handshake was left unfinished.
+    fn unclean_closure(&self, closing: Closing, now: Duration) -> Closure {
+        let (code, reason) = match closing.frame {
+            Some(frame) => (ClosureCode::Frame(frame.code), frame.reason),
+            None => (ClosureCode::NoStatus, Reason::default()),
+        };
+        Closure {
+            code,
+            reason,
+            initiator: closing.initiator,
+            ..self.abnormal_closure(closing.cause, now)
+        }
+    }
+
+    /// The record of a session in which no Close frame was sent or seen.
+    fn abnormal_closure(&self, cause: Cause, now: Duration) -> Closure {
+        Closure {
+            cause,
+            code: ClosureCode::Abnormal,
+            reason: Reason::default(),
+            clean: false,
+            initiator: Initiator::Nobody,
+            duration: now,
+            round_trip: self.round_trip,
+            received: self.received,
+            sent: self.sent,
+        }
+    }
+}
+
+impl Open {
+    /// One ping is in flight at most: while the peer owes a sign of life, the next one is left out.
+    fn ping_if_due(&mut self, timing: &Timing, now: Duration) -> Option<PingPayload> {
+        let late = now.checked_sub(self.ping_due)?;
+        // The phase is kept even after a stall, or all sessions would be in step from then on.
+        self.ping_due =
+            now.saturating_add(timing.ping_interval - remainder(late, timing.ping_interval));
+        if self.patience.is_some() {
+            return None;
+        }
+        let payload = self.pings.to_be_bytes();
+        self.pings = self.pings.wrapping_add(1);
+        self.unanswered = Some(Ping { payload, sent_at: now });
+        self.patience = Some(Patience::new(timing.pong_timeout, now));
+        Some(payload)
+    }
+}
+
+/// `dividend` modulo `divisor`, which is not zero.
+fn remainder(dividend: Duration, divisor: Duration) -> Duration {
+    let nanos = dividend.as_nanos() % divisor.as_nanos();
+    u64::try_from(nanos).map_or(Duration::ZERO, Duration::from_nanos)
+}

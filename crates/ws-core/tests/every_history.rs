@@ -1,0 +1,271 @@
+//! What always holds, shown over every history of a given length.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+
+use std::time::Duration;
+
+use ws_core::{
+    Action, Cause, CloseCode, CloseFrame, Closure, ClosureCode, Event, Initiator, Lifecycle,
+    Timing, Violation,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+const TIMING: Timing = Timing {
+    ping_interval: Duration::from_secs(25),
+    pong_timeout: Duration::from_secs(10),
+    close_timeout: Duration::from_secs(3),
+};
+
+/// One step of a history: time goes on, then something happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    /// A tick when it was asked for.
+    TickOnTime,
+    /// A tick a second before it was asked for.
+    TickEarly,
+    /// A tick after the process stood still for this many seconds.
+    TickLate(u64),
+    Message,
+    Ping,
+    /// The pong to the latest ping, if there was one.
+    Pong,
+    /// A pong nobody asked for.
+    StrayPong,
+    Sent,
+    PeerClose,
+    Close,
+    Violation,
+    Finished,
+    Disconnected,
+}
+
+const STEPS: [Step; 14] = [
+    Step::TickOnTime,
+    Step::TickEarly,
+    Step::TickLate(7),
+    Step::TickLate(100),
+    Step::Message,
+    Step::Ping,
+    Step::Pong,
+    Step::StrayPong,
+    Step::Sent,
+    Step::PeerClose,
+    Step::Close,
+    Step::Violation,
+    Step::Finished,
+    Step::Disconnected,
+];
+
+/// A session that is watched: what was seen of it from outside, and the rules it has to keep.
+struct Watched {
+    lifecycle: Lifecycle,
+    now: Duration,
+    steps: Vec<Step>,
+    pings: Vec<[u8; 4]>,
+    /// What the peer may still do for us to hold it alive: nothing has been heard since this ping.
+    silent_since_ping: Option<Duration>,
+    /// The process's own lateness since that ping.
+    late_since_ping: Duration,
+    close_sent: bool,
+    close_seen: bool,
+    received: u64,
+    sent: u64,
+    closure: Option<Closure>,
+}
+
+impl Watched {
+    fn new() -> Self {
+        Self {
+            lifecycle: Lifecycle::new(TIMING, 0),
+            now: Duration::ZERO,
+            steps: Vec::new(),
+            pings: Vec::new(),
+            silent_since_ping: None,
+            late_since_ping: Duration::ZERO,
+            close_sent: false,
+            close_seen: false,
+            received: 0,
+            sent: 0,
+            closure: None,
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.steps.push(step);
+        let deadline = self.lifecycle.deadline().unwrap_or(self.now + MS);
+        self.now = match step {
+            Step::TickOnTime => deadline,
+            Step::TickEarly => self.now.max(deadline.saturating_sub(Duration::from_secs(1))),
+            Step::TickLate(seconds) => deadline + Duration::from_secs(seconds),
+            _ => (self.now + Duration::from_millis(500)).min(deadline),
+        };
+        self.late_since_ping += self.now.saturating_sub(deadline);
+
+        let last_ping = self.pings.last().copied();
+        let event = match step {
+            Step::TickOnTime | Step::TickEarly | Step::TickLate(_) => Event::Tick,
+            Step::Message => Event::Message { bytes: 5 },
+            Step::Ping => Event::Ping { bytes: 0 },
+            Step::Pong => match &last_ping {
+                Some(payload) => Event::Pong(payload),
+                None => Event::Pong(b""),
+            },
+            Step::StrayPong => Event::Pong(b"stray"),
+            Step::Sent => Event::Sent { bytes: 3 },
+            Step::PeerClose => Event::PeerClose(Some(frame(1000))),
+            Step::Close => Event::Close { cause: Cause::Drained, frame: frame(1001) },
+            Step::Violation => Event::Violation(Violation::TooBig),
+            Step::Finished => Event::Finished,
+            Step::Disconnected => Event::Disconnected,
+        };
+        self.expect_counts(step);
+        let was_open = self.lifecycle.is_open();
+        let action = self.lifecycle.handle(event, self.now);
+        self.check(step, was_open, action);
+    }
+
+    /// Keeps the books a second time, from the ownership table alone.
+    fn expect_counts(&mut self, step: Step) {
+        let open = self.lifecycle.is_open();
+        let over = self.closure.is_some();
+        match step {
+            Step::Message | Step::Pong | Step::StrayPong if !over => self.received += 1,
+            Step::Ping if !over => {
+                self.received += 1;
+                self.sent += u64::from(open);
+            }
+            Step::PeerClose if !over => {
+                self.received += 1;
+                self.sent += u64::from(open);
+                self.close_seen = true;
+            }
+            Step::Sent if open => self.sent += 1,
+            _ => {}
+        }
+    }
+
+    fn check(&mut self, step: Step, was_open: bool, action: Option<Action>) {
+        let history = &self.steps;
+        if self.closure.is_some() {
+            assert_eq!(action, None, "nothing happens after the end: {history:?}");
+        }
+        let heard =
+            matches!(step, Step::Message | Step::Ping | Step::Pong | Step::StrayPong) && was_open;
+        if heard {
+            self.silent_since_ping = None;
+        }
+        match action {
+            None => {}
+            Some(Action::Ping(payload)) => {
+                assert!(
+                    was_open && self.lifecycle.is_open(),
+                    "a ping only while open: {history:?}"
+                );
+                assert!(self.silent_since_ping.is_none(), "one ping in flight: {history:?}");
+                assert!(!self.pings.contains(&payload), "payloads differ: {history:?}");
+                self.pings.push(payload);
+                self.silent_since_ping = Some(self.now);
+                self.late_since_ping = Duration::ZERO;
+                self.sent += 1;
+            }
+            Some(Action::Close(_)) => {
+                assert!(!self.close_sent, "at most one close: {history:?}");
+                assert!(was_open, "a close only while open: {history:?}");
+                assert!(
+                    matches!(step, Step::Close | Step::Violation),
+                    "only for a reason: {history:?}"
+                );
+                self.close_sent = true;
+                self.sent += 1;
+            }
+            Some(Action::End(closure)) => {
+                self.check_closure(step, &closure);
+                self.closure = Some(closure);
+            }
+        }
+        match self.lifecycle.deadline() {
+            Some(deadline) => assert!(deadline > self.now, "a driver cannot spin: {history:?}"),
+            None => assert!(self.closure.is_some(), "no deadline, no session: {history:?}"),
+        }
+        assert_eq!(
+            self.lifecycle.deadline().is_none(),
+            self.closure.is_some(),
+            "a record comes with the end: {history:?}"
+        );
+    }
+
+    fn check_closure(&self, step: Step, closure: &Closure) {
+        let history = &self.steps;
+        let frames = self.close_sent || self.close_seen;
+        assert_eq!(
+            closure.clean,
+            step == Step::Finished && frames,
+            "clean exactly when the handshake finished: {history:?}"
+        );
+        assert_eq!(
+            closure.code == ClosureCode::Abnormal,
+            !frames,
+            "1006 exactly without a close frame: {history:?}"
+        );
+        assert_eq!(closure.initiator == Initiator::Nobody, !frames, "{history:?}");
+        assert_eq!(closure.duration, self.now, "{history:?}");
+        assert_eq!(closure.received.messages, self.received, "{history:?}");
+        assert_eq!(closure.sent.messages, self.sent, "{history:?}");
+        if closure.cause == Cause::PongTimeout {
+            let pinged = self.silent_since_ping.expect("only a pinged peer times out");
+            let waited = self.now - pinged;
+            let owed = self.late_since_ping.min(TIMING.pong_timeout);
+            assert!(
+                waited >= TIMING.pong_timeout + owed,
+                "lateness is given back: {waited:?} {history:?}"
+            );
+        }
+    }
+
+    /// From here on the peer is silent and the process is on time: how long does the session last?
+    fn fall_silent(mut self) {
+        let from = self.now;
+        for _ in 0..5 {
+            if self.closure.is_some() {
+                let bound = TIMING.ping_interval + 2 * TIMING.pong_timeout;
+                assert!(self.now - from <= bound, "every session ends: {:?}", self.steps);
+                return;
+            }
+            self.step(Step::TickOnTime);
+        }
+        panic!("still not over: {:?}", self.steps);
+    }
+}
+
+fn frame(code: u16) -> CloseFrame {
+    CloseFrame { code: CloseCode::try_from(code).unwrap(), reason: "".into() }
+}
+
+#[test]
+fn every_history_of_five_steps_keeps_the_rules() {
+    for number in 0..STEPS.len().pow(5) {
+        let mut watched = Watched::new();
+        let mut digits = number;
+        for _ in 0..5 {
+            watched.step(STEPS[digits % STEPS.len()]);
+            digits /= STEPS.len();
+        }
+        watched.fall_silent();
+    }
+}
+
+#[test]
+fn every_pair_of_steps_keeps_the_rules_after_a_long_life() {
+    for first in STEPS {
+        for second in STEPS {
+            let mut watched = Watched::new();
+            for _ in 0..20 {
+                watched.step(Step::TickOnTime);
+                watched.step(Step::Pong);
+            }
+            watched.step(first);
+            watched.step(second);
+            watched.fall_silent();
+        }
+    }
+}

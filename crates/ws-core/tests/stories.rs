@@ -1,0 +1,325 @@
+//! What sometimes holds, told as stories.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+
+use std::time::Duration;
+
+use ws_core::{
+    Action, Cause, CloseCode, CloseFrame, Closure, ClosureCode, Event, Initiator, Lifecycle,
+    Reason, Tally, Timing, Violation,
+};
+
+const TIMING: Timing = Timing {
+    ping_interval: Duration::from_secs(25),
+    pong_timeout: Duration::from_secs(10),
+    close_timeout: Duration::from_secs(3),
+};
+
+fn secs(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn open() -> Lifecycle {
+    Lifecycle::new(TIMING, 0)
+}
+
+fn drain() -> Event<'static> {
+    let frame = CloseFrame { code: CloseCode::GOING_AWAY, reason: "drained".into() };
+    Event::Close { cause: Cause::Drained, frame }
+}
+
+#[track_caller]
+fn ping(action: Option<Action>) -> [u8; 4] {
+    match action {
+        Some(Action::Ping(payload)) => payload,
+        other => panic!("a ping was expected, not {other:?}"),
+    }
+}
+
+#[track_caller]
+fn end(action: Option<Action>) -> Closure {
+    match action {
+        Some(Action::End(closure)) => closure,
+        other => panic!("the end was expected, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_silent_peer_is_pinged_and_then_dropped() {
+    let mut session = open();
+    assert_eq!(session.deadline(), Some(secs(25.0)));
+    ping(session.handle(Event::Tick, secs(25.0)));
+
+    assert_eq!(session.deadline(), Some(secs(35.0)));
+    let closure = end(session.handle(Event::Tick, secs(35.0)));
+    assert_eq!(closure.cause, Cause::PongTimeout);
+    assert_eq!(closure.code, ClosureCode::Abnormal);
+    assert_eq!(closure.initiator, Initiator::Nobody);
+    assert!(!closure.clean);
+    assert_eq!(closure.round_trip, None);
+    assert_eq!(session.deadline(), None);
+}
+
+#[test]
+fn an_answering_peer_is_pinged_at_a_fixed_interval_and_measured() {
+    let mut session = open();
+    for round in 1..=100_u32 {
+        let due = secs(25.0) * round;
+        assert_eq!(session.deadline(), Some(due));
+        let payload = ping(session.handle(Event::Tick, due));
+        assert_eq!(session.handle(Event::Pong(&payload), due + secs(0.04)), None);
+        assert_eq!(session.round_trip(), Some(secs(0.04)));
+    }
+}
+
+#[test]
+fn the_first_ping_comes_between_nine_tenths_and_the_whole_of_the_interval() {
+    assert_eq!(Lifecycle::new(TIMING, 0).deadline(), Some(secs(25.0)));
+    assert_eq!(Lifecycle::new(TIMING, u32::MAX).deadline(), Some(secs(22.5)));
+    let middle = Lifecycle::new(TIMING, u32::MAX / 2).deadline().unwrap();
+    assert!(middle > secs(23.7) && middle < secs(23.8), "{middle:?}");
+}
+
+#[test]
+fn any_frame_proves_life_but_only_the_matching_pong_measures() {
+    for event in [Event::Message { bytes: 1 }, Event::Ping { bytes: 0 }, Event::Pong(b"old")] {
+        let mut session = open();
+        let payload = ping(session.handle(Event::Tick, secs(25.0)));
+        assert_eq!(session.handle(event, secs(30.0)), None);
+        assert_eq!(session.round_trip(), None);
+        assert_eq!(session.deadline(), Some(secs(50.0)), "the deadline is lifted");
+
+        // The pong comes late, and still measures.
+        assert_eq!(session.handle(Event::Pong(&payload), secs(40.0)), None);
+        assert_eq!(session.round_trip(), Some(secs(15.0)));
+    }
+}
+
+#[test]
+fn a_pong_counts_once() {
+    let mut session = open();
+    let payload = ping(session.handle(Event::Tick, secs(25.0)));
+    session.handle(Event::Pong(&payload), secs(26.0));
+    session.handle(Event::Pong(&payload), secs(30.0));
+    assert_eq!(session.round_trip(), Some(secs(1.0)));
+}
+
+#[test]
+fn the_pong_to_an_older_ping_does_not_measure_the_newer_one() {
+    let mut session = open();
+    let old = ping(session.handle(Event::Tick, secs(25.0)));
+    session.handle(Event::Message { bytes: 1 }, secs(26.0));
+    ping(session.handle(Event::Tick, secs(50.0)));
+    session.handle(Event::Pong(&old), secs(51.0));
+    assert_eq!(session.round_trip(), None);
+}
+
+#[test]
+fn a_flood_of_frames_does_not_keep_a_ping_from_being_sent() {
+    let mut session = open();
+    let mut pings = 0;
+    for tenth in 1..=1000_u32 {
+        let event = Event::Message { bytes: 1 };
+        pings += u32::from(session.handle(event, secs(0.1) * tenth).is_some());
+    }
+    assert_eq!(pings, 4);
+}
+
+#[test]
+fn a_talkative_handler_does_not_keep_a_mute_peer_alive() {
+    let mut session = open();
+    let mut now = Duration::ZERO;
+    let closure = loop {
+        now += secs(0.1);
+        if let Some(Action::End(closure)) = session.handle(Event::Sent { bytes: 1 }, now) {
+            break closure;
+        }
+    };
+    assert_eq!(closure.cause, Cause::PongTimeout);
+    assert!(now < secs(35.3), "{now:?}");
+}
+
+#[test]
+fn a_peer_that_owes_an_answer_is_not_pinged_again() {
+    let timing = Timing { ping_interval: secs(1.0), ..TIMING };
+    let mut session = Lifecycle::new(timing, 0);
+    ping(session.handle(Event::Tick, secs(1.0)));
+    for second in 2..11_u32 {
+        assert_eq!(session.deadline(), Some(secs(1.0) * second));
+        assert_eq!(session.handle(Event::Tick, secs(1.0) * second), None);
+    }
+    assert_eq!(end(session.handle(Event::Tick, secs(11.0))).cause, Cause::PongTimeout);
+}
+
+#[test]
+fn what_the_peer_said_in_time_counts_after_a_stall() {
+    let mut session = open();
+    let payload = ping(session.handle(Event::Tick, secs(25.0)));
+    // The process stood still until 100; the driver looks at the socket before the clock.
+    ping(session.handle(Event::Pong(&payload), secs(100.0)));
+    assert!(session.is_open());
+}
+
+#[test]
+fn a_stall_of_the_process_is_given_back_once() {
+    let mut session = open();
+    ping(session.handle(Event::Tick, secs(25.0)));
+    assert_eq!(session.handle(Event::Tick, secs(39.0)), None, "four seconds late");
+    assert_eq!(session.deadline(), Some(secs(43.0)));
+    assert_eq!(end(session.handle(Event::Tick, secs(44.0))).cause, Cause::PongTimeout);
+}
+
+#[test]
+fn a_long_stall_gives_the_peer_no_more_than_a_whole_timeout() {
+    let mut session = open();
+    ping(session.handle(Event::Tick, secs(25.0)));
+    assert_eq!(session.handle(Event::Tick, secs(4000.0)), None);
+    assert_eq!(session.deadline(), Some(secs(4010.0)));
+    end(session.handle(Event::Tick, secs(4010.0)));
+}
+
+#[test]
+fn after_a_stall_the_pings_keep_their_phase() {
+    let mut session = Lifecycle::new(TIMING, u32::MAX);
+    ping(session.handle(Event::Tick, secs(90.0)));
+    session.handle(Event::Message { bytes: 1 }, secs(90.0));
+    assert_eq!(session.deadline(), Some(secs(97.5)), "22.5 + 3 × 25");
+}
+
+#[test]
+fn a_peer_that_closes_is_answered_by_the_codec_and_ends_clean() {
+    let mut session = open();
+    let frame = CloseFrame { code: CloseCode::NORMAL, reason: "bye".into() };
+    assert_eq!(session.handle(Event::PeerClose(Some(frame)), secs(1.0)), None);
+    assert!(!session.is_open());
+    let closure = end(session.handle(Event::Finished, secs(1.1)));
+    assert_eq!(
+        closure,
+        Closure {
+            cause: Cause::PeerClosed,
+            code: ClosureCode::Frame(CloseCode::NORMAL),
+            reason: "bye".into(),
+            clean: true,
+            initiator: Initiator::Peer,
+            duration: secs(1.1),
+            round_trip: None,
+            received: Tally { messages: 1, bytes: 5 },
+            sent: Tally { messages: 1, bytes: 5 },
+        }
+    );
+}
+
+#[test]
+fn a_close_without_a_code_is_reported_as_1005() {
+    let mut session = open();
+    session.handle(Event::PeerClose(None), secs(1.0));
+    let closure = end(session.handle(Event::Finished, secs(1.0)));
+    assert_eq!(u16::from(closure.code), 1005);
+    assert_eq!(closure.received, Tally { messages: 1, bytes: 0 });
+}
+
+#[test]
+fn a_drained_session_ends_clean_when_the_peer_answers() {
+    let mut session = open();
+    let Some(Action::Close(frame)) = session.handle(drain(), secs(1.0)) else { panic!() };
+    assert_eq!(frame.code, CloseCode::GOING_AWAY);
+    let echo = CloseFrame { code: CloseCode::NORMAL, reason: "so long".into() };
+    assert_eq!(session.handle(Event::PeerClose(Some(echo)), secs(1.5)), None);
+    let closure = end(session.handle(Event::Finished, secs(1.5)));
+    assert_eq!(closure.cause, Cause::Drained);
+    assert_eq!(closure.code, ClosureCode::Frame(CloseCode::GOING_AWAY), "ours came first");
+    assert_eq!(closure.reason.as_str(), "drained");
+    assert_eq!(closure.initiator, Initiator::Local);
+    assert!(closure.clean);
+}
+
+#[test]
+fn a_peer_that_ignores_our_close_is_given_up_after_the_close_timeout() {
+    let mut session = open();
+    session.handle(drain(), secs(1.0));
+    // Whatever it says meanwhile does not prolong its time.
+    for event in [Event::Message { bytes: 1 }, Event::Ping { bytes: 1 }, Event::Pong(b"")] {
+        assert_eq!(session.handle(event, secs(2.0)), None);
+        assert_eq!(session.deadline(), Some(secs(4.0)));
+    }
+    let closure = end(session.handle(Event::Tick, secs(4.0)));
+    assert_eq!(closure.cause, Cause::Drained);
+    assert!(!closure.clean);
+    assert_eq!(closure.received.messages, 3);
+    assert_eq!(closure.sent.messages, 1, "no pong after our close frame");
+}
+
+#[test]
+fn each_violation_has_its_code_and_its_cause() {
+    for (violation, code, cause) in [
+        (Violation::InvalidUtf8, 1007, Cause::InvalidUtf8),
+        (Violation::ProtocolError, 1002, Cause::ProtocolError),
+        (Violation::TooBig, 1009, Cause::TooBig),
+    ] {
+        let mut session = open();
+        let Some(Action::Close(frame)) = session.handle(Event::Violation(violation), secs(1.0))
+        else {
+            panic!("the peer is told")
+        };
+        assert_eq!(u16::from(frame.code), code);
+        assert_eq!(frame.reason.as_str(), cause.as_str());
+        let closure = end(session.handle(Event::Disconnected, secs(1.2)));
+        assert_eq!((closure.cause, u16::from(closure.code)), (cause, code));
+        assert!(!closure.clean);
+    }
+}
+
+#[test]
+fn a_vanished_peer_is_reported_as_1006() {
+    let closure = end(open().handle(Event::Disconnected, secs(7.0)));
+    assert_eq!(closure.cause, Cause::Disconnected);
+    assert_eq!(u16::from(closure.code), 1006);
+    assert_eq!(closure.duration, secs(7.0));
+}
+
+#[test]
+fn timings_of_nothing_and_of_eternity_do_not_make_a_driver_spin() {
+    for extreme in [Duration::ZERO, Duration::MAX] {
+        let timing =
+            Timing { ping_interval: extreme, pong_timeout: extreme, close_timeout: extreme };
+        let mut session = Lifecycle::new(timing, u32::MAX);
+        let mut now = Duration::ZERO;
+        for _ in 0..10 {
+            let Some(deadline) = session.deadline() else { break };
+            assert!(deadline > now);
+            now = deadline.min(Duration::MAX - secs(1.0));
+            session.handle(Event::Tick, now);
+        }
+    }
+}
+
+#[test]
+fn a_number_is_a_sendable_close_code_exactly_where_the_registry_says_so() {
+    for number in 0..=u16::MAX {
+        let sendable = matches!(number, 1000..=1003 | 1007..=1014 | 3000..=4999);
+        assert_eq!(CloseCode::try_from(number).is_ok(), sendable, "{number}");
+        if let Ok(code) = CloseCode::try_from(number) {
+            assert_eq!(u16::from(code), number);
+        }
+    }
+}
+
+#[test]
+fn a_reason_is_cut_between_characters_so_that_the_frame_stays_legal() {
+    let long = "x".repeat(122) + "é";
+    assert_eq!(Reason::from(long).as_str(), "x".repeat(122));
+    let fits = "x".repeat(123);
+    let frame = CloseFrame { code: CloseCode::NORMAL, reason: fits.clone().into() };
+    assert_eq!(frame.reason.as_str(), fits);
+    assert_eq!(frame.payload_len(), 125);
+}
+
+#[test]
+fn each_cause_has_a_word_of_its_own_and_the_words_are_in_order() {
+    let words = Cause::ALL.map(Cause::as_str);
+    assert!(words.is_sorted_by(|a, b| a < b), "{words:?}");
+    assert!(
+        words
+            .iter()
+            .all(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '8'))
+    );
+}
