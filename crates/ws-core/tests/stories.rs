@@ -1,5 +1,10 @@
 //! What sometimes holds, told as stories.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 use std::time::Duration;
 

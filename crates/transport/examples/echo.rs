@@ -1,0 +1,90 @@
+//! The same endpoint on every path, sending back what it gets: for the Autobahn test suite and for
+//! trying clients.
+//!
+//! ```sh
+//! cargo run -p transport --example echo -- 127.0.0.1:9001
+//! ```
+#![expect(clippy::print_stdout, reason = "a program for people at a terminal")]
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use transport::ws_core::Timing;
+use transport::{
+    Client, Drain, Endpoint, Event, Handler, Message, Next, Observer, OriginPattern, Origins,
+    Permission, Policy,
+};
+
+/// Sends back what it gets.
+#[derive(Clone, Default)]
+struct Echo(VecDeque<Message>);
+
+impl Handler for Echo {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+        self.0.pop_front().map_or(Poll::Pending, |message| Poll::Ready(Next::Send(message)))
+    }
+
+    fn receive(&mut self, message: Message) {
+        self.0.push_back(message);
+    }
+}
+
+/// Prints what happens.
+struct Print;
+
+impl Observer for Print {
+    fn observe(&self, event: &Event<'_>) {
+        println!("{event:?}");
+    }
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".to_owned());
+    let listener = TcpListener::bind(address).await?;
+    println!("listening on {}", listener.local_addr()?);
+
+    let policy = Policy {
+        origins: Origins {
+            allowed: vec![OriginPattern::Any],
+            missing: Permission::Allow,
+            null: Permission::Allow,
+        },
+        timing: Timing {
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(3),
+        },
+        max_message_bytes: 16 << 20,
+    };
+    let endpoint = Arc::new(Endpoint::new(policy, Echo::default(), Arc::new(Print)));
+    let drain = Drain::default();
+    let slots = Arc::new(Semaphore::new(1000));
+
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let slot = Arc::clone(&slots).try_acquire_owned().ok().map(Arc::new);
+        let client = Client { peer, slot, watch: drain.watch() };
+        let endpoint = Arc::clone(&endpoint);
+        tokio::spawn(async move {
+            let service = service_fn(|mut request| {
+                let response = endpoint.respond(&mut request, &client);
+                async { Ok::<_, Infallible>(response) }
+            });
+            // A connection that breaks before it is a session is nobody's fault here.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+                .await;
+        });
+    }
+}

@@ -1,0 +1,128 @@
+//! The endpoint: a request in, a response out, and behind a 101 a session that runs by itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::{Request, Response};
+use tokio::sync::OwnedSemaphorePermit;
+use ws_core::Timing;
+
+use crate::drain::{Phase, Watch};
+use crate::handler::Handler;
+use crate::observer::{Event, Observer, RequestText};
+use crate::origin::Origins;
+use crate::rejection::Rejection;
+use crate::session;
+use crate::socket::Socket;
+use crate::upgrade::Upgrade;
+
+/// What holds for every session of an endpoint.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Which pages may connect.
+    pub origins: Origins,
+    /// When to ping, and how long to wait.
+    pub timing: Timing,
+    /// How large the payload of a frame or a message may be.
+    pub max_message_bytes: usize,
+}
+
+/// A WebSocket endpoint. It knows no path: routing is the server's.
+#[derive(Debug)]
+pub struct Endpoint<H, O> {
+    policy: Policy,
+    handler: H,
+    observer: Arc<O>,
+    next_id: AtomicU64,
+}
+
+/// An accepted connection, as the endpoint needs to know it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Who it is.
+    pub peer: SocketAddr,
+    /// Its place among the connections there may be; `None` if it was accepted only to be told that
+    /// there is none. A session keeps it to its end.
+    pub slot: Option<Arc<OwnedSemaphorePermit>>,
+    /// Its token in the drain. A session takes one of its own before the 101 goes out.
+    pub watch: Watch,
+}
+
+impl<H, O> Endpoint<H, O>
+where
+    H: Handler + Clone,
+    O: Observer,
+{
+    /// An endpoint whose sessions each get a clone of `handler`.
+    pub fn new(policy: Policy, handler: H, observer: Arc<O>) -> Self {
+        Self { policy, handler, observer, next_id: AtomicU64::new(1) }
+    }
+
+    /// Answers a request. If the answer is a 101, a session begins once it is sent.
+    ///
+    /// Must be called within a tokio runtime, and the response has to go out on the connection that
+    /// the request came from, served by hyper with upgrades.
+    /// There is no authentication here: whoever wants one asks for it before calling this.
+    #[must_use = "the client waits for the response"]
+    pub fn respond<B>(&self, request: &mut Request<B>, client: &Client) -> Response<String> {
+        let checked = Upgrade::check(request, &self.policy.origins);
+        match checked.and_then(|upgrade| admit(upgrade, client)) {
+            Ok(upgrade) => {
+                let response = upgrade.response();
+                self.open(upgrade, request, client.clone());
+                response
+            }
+            Err(rejection) => self.refuse(rejection, request, client),
+        }
+    }
+
+    /// Answers a request with a refusal, for a router that has nothing at the request's path.
+    #[must_use = "the client waits for the response"]
+    pub fn refuse<B>(
+        &self,
+        rejection: Rejection,
+        request: &Request<B>,
+        client: &Client,
+    ) -> Response<String> {
+        let request = RequestText::of(request.headers());
+        self.observer.observe(&Event::Refused { peer: client.peer, request, rejection });
+        rejection.response()
+    }
+
+    /// Starts the session's task. It holds its tokens from now on, so no drain can overlook it.
+    fn open<B>(&self, upgrade: Upgrade, request: &Request<B>, client: Client) {
+        let headers = request.headers().clone();
+        let Policy { timing, max_message_bytes, .. } = self.policy;
+        let handler = self.handler.clone();
+        let observer = Arc::clone(&self.observer);
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+
+        tokio::spawn(async move {
+            // A client that went away before the 101 has not been a session.
+            let Ok(stream) = upgrade.finish().await else { return };
+            let request = RequestText::of(&headers);
+            observer.observe(&Event::Opened { id, peer: client.peer, request });
+
+            let socket = Socket::new(stream, max_message_bytes);
+            let session = session::run(socket, timing, handler, client.watch.clone());
+            // In a task of its own, because this one's size is that of all it has held.
+            tokio::spawn(async move {
+                let closure = session.await;
+                observer.observe(&Event::Closed { id, closure: &closure });
+                drop(client);
+            });
+        });
+    }
+}
+
+/// Whether there is room, which is asked last: a request that is wrong is told so even then.
+fn admit(upgrade: Upgrade, client: &Client) -> Result<Upgrade, Rejection> {
+    if client.watch.phase() != Phase::Serving {
+        return Err(Rejection::Draining);
+    }
+    if client.slot.is_none() {
+        return Err(Rejection::Full);
+    }
+    Ok(upgrade)
+}

@@ -1,0 +1,71 @@
+//! The seam for the features to come: what a session sends, and what becomes of what it receives.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use ws_core::{CloseCode, Reason};
+
+/// A whole data message (RFC 6455, section 5.6).
+///
+/// This is less than the codec's own type on purpose: control frames are the session's business,
+/// and a handler cannot send one behind its back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Bytes.
+    Binary(Bytes),
+    /// UTF-8.
+    Text(Utf8Bytes),
+}
+
+pub use tungstenite::protocol::frame::Utf8Bytes;
+
+impl Message {
+    /// The length of the payload in bytes.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Self::Binary(bytes) => bytes.len(),
+            Self::Text(text) => text.len(),
+        }
+    }
+}
+
+/// What a handler wants next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Close the session with this code and reason.
+    Close(CloseCode, Reason),
+    /// Send this message.
+    Send(Message),
+}
+
+/// What a session is for. Each session gets a clone of the endpoint's handler.
+///
+/// It polls instead of being `async` because the session asks it on every wake-up and also hands it
+/// what came: a future of `next` would borrow the handler while `receive` needs it, and dropping
+/// and making it anew would lose its place in line.
+pub trait Handler: Send + 'static {
+    /// What to send next. `Pending` is nothing for now; the waker in `cx` says when to ask again.
+    ///
+    /// This is asked only while everything sent so far has been taken by the stream, so a handler
+    /// needs no queue for a peer that reads slowly. It is not asked any more once the session is
+    /// closing.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next>;
+
+    /// Takes a message of the peer. Must not block.
+    ///
+    /// After this, [`poll_next`](Self::poll_next) is asked again, so an answer can be given there.
+    fn receive(&mut self, message: Message);
+}
+
+/// The handler of a scaffold: it says nothing, and drops what it is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Handler for Silent {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+        Poll::Pending
+    }
+
+    fn receive(&mut self, _: Message) {}
+}

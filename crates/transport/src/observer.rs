@@ -1,0 +1,72 @@
+//! What is to be known of sessions from outside, told as facts. Log lines are made from it.
+
+use std::net::SocketAddr;
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, ORIGIN, USER_AGENT};
+use ws_core::Closure;
+
+use crate::rejection::Rejection;
+
+/// Somebody who is told what happens to sessions.
+pub trait Observer: Send + Sync + 'static {
+    /// Takes in one fact. Is called on the way of a connection, so it must not block.
+    fn observe(&self, event: &Event<'_>);
+}
+
+/// A fact about a connection. What is text here came from the peer: escape it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A session is over.
+    Closed {
+        /// The number it was opened with.
+        id: u64,
+        /// What is to be said of it.
+        closure: &'a Closure,
+    },
+    /// A session has begun: the 101 is sent.
+    Opened {
+        /// A number that no other session of this endpoint has.
+        id: u64,
+        /// Who it is with.
+        peer: SocketAddr,
+        /// What the request said of itself.
+        request: RequestText<'a>,
+    },
+    /// A request was not upgraded.
+    Refused {
+        /// Who it came from.
+        peer: SocketAddr,
+        /// What the request said of itself.
+        request: RequestText<'a>,
+        /// Why it was not.
+        rejection: Rejection,
+    },
+}
+
+/// What a request said of itself, in the peer's own words.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestText<'a>(&'a HeaderMap);
+
+impl<'a> RequestText<'a> {
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+        Self(headers)
+    }
+
+    /// The first `Origin`, if it is readable text.
+    #[must_use]
+    pub fn origin(self) -> Option<&'a str> {
+        self.text(ORIGIN)
+    }
+
+    /// The first `User-Agent`, if it is readable text.
+    #[must_use]
+    pub fn user_agent(self) -> Option<&'a str> {
+        self.text(USER_AGENT)
+    }
+
+    fn text(self, name: HeaderName) -> Option<&'a str> {
+        str::from_utf8(self.0.get(name)?.as_bytes()).ok()
+    }
+}

@@ -1,0 +1,238 @@
+//! Which pages may connect (RFC 6454; RFC 6455, section 10.2).
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// The origins that may connect, and what becomes of requests without one.
+///
+/// Only browsers are held back by this: they send `Origin` truthfully, and anything else can send
+/// what it likes.
+#[derive(Clone, Debug)]
+pub struct Origins {
+    /// The origins that may connect.
+    pub allowed: Vec<OriginPattern>,
+    /// Whether a request without `Origin`, which no browser sends, may connect.
+    pub missing: Permission,
+    /// Whether `Origin: null` may connect: a sandboxed frame, a `data:` URL, a local file.
+    pub null: Permission,
+}
+
+impl Origins {
+    /// Whether a page of this origin may connect.
+    #[must_use]
+    pub fn allow(&self, origin: &Origin) -> bool {
+        self.allowed.iter().any(|pattern| pattern.matches(origin))
+    }
+}
+
+/// A yes or a no of the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Such a request is let in.
+    Allow,
+    /// Such a request is refused.
+    Refuse,
+}
+
+/// An origin in canonical form: scheme, host and port, and nothing else (RFC 6454, section 4).
+///
+/// Two origins are the same exactly where these are equal: case is folded, the scheme's default
+/// port is left out, and an IPv6 address is written in one way.
+///
+/// ```
+/// use transport::Origin;
+///
+/// let origin: Origin = "HTTPS://Example.COM:443".parse().unwrap();
+/// assert_eq!(origin, "https://example.com".parse().unwrap());
+/// assert_ne!(origin, "https://example.com:8443".parse().unwrap());
+/// assert!("https://example.com/".parse::<Origin>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    scheme: String,
+    host: String,
+    /// `None` is the default port of the scheme.
+    port: Option<u16>,
+}
+
+impl FromStr for Origin {
+    type Err = NotAnOrigin;
+
+    fn from_str(text: &str) -> Result<Self, NotAnOrigin> {
+        let (scheme, host, port) = split(text)?;
+        Ok(Self { host: canonical_host(host)?, port, scheme })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host)?;
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the operator allows: an origin, or a set of them.
+///
+/// ```
+/// use transport::OriginPattern;
+///
+/// let pattern: OriginPattern = "https://*.example.com".parse().unwrap();
+/// assert!(pattern.matches(&"https://a.example.com".parse().unwrap()));
+/// assert!(!pattern.matches(&"https://a.b.example.com".parse().unwrap()));
+/// assert!(!pattern.matches(&"https://example.com".parse().unwrap()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginPattern {
+    /// `*`: any origin, but not `null` and not a missing one.
+    Any,
+    /// `https://*.example.com`: any one label in front of this origin's host.
+    AnyLabelBefore(Origin),
+    /// This origin.
+    Exactly(Origin),
+}
+
+impl OriginPattern {
+    /// Whether `origin` is one of these.
+    #[must_use]
+    pub fn matches(&self, origin: &Origin) -> bool {
+        match self {
+            Self::Any => true,
+            Self::AnyLabelBefore(parent) => {
+                origin.scheme == parent.scheme
+                    && origin.port == parent.port
+                    && origin.host.split_once('.').is_some_and(|(_, rest)| rest == parent.host)
+            }
+            Self::Exactly(allowed) => origin == allowed,
+        }
+    }
+}
+
+impl FromStr for OriginPattern {
+    type Err = NotAnOrigin;
+
+    fn from_str(text: &str) -> Result<Self, NotAnOrigin> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let (scheme, host, port) = split(text)?;
+        if matches!(scheme.as_str(), "ws" | "wss") {
+            return Err(NotAnOrigin::WebSocketScheme);
+        }
+        let Some(parent) = host.strip_prefix("*.") else {
+            return Ok(Self::Exactly(text.parse()?));
+        };
+        let host = canonical_host(parent)?;
+        if host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok() {
+            return Err(NotAnOrigin::Host);
+        }
+        Ok(Self::AnyLabelBefore(Origin { scheme, host, port }))
+    }
+}
+
+/// Why a text is not an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAnOrigin {
+    /// There is more than scheme, host and port.
+    Excess,
+    /// The host is empty, or is neither a domain name nor an address.
+    Host,
+    /// The port is not a number from 0 to 65535.
+    Port,
+    /// There is no `scheme://` in front.
+    Scheme,
+    /// `ws` and `wss` are schemes of the connection, not of the page.
+    WebSocketScheme,
+    /// `*` stands for one whole label, the leftmost.
+    Wildcard,
+}
+
+impl fmt::Display for NotAnOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Excess => {
+                "an origin ends after its host or port, with no slash, path or user name"
+            }
+            Self::Host => {
+                "the host must be a domain name (non-ASCII ones as xn--…), an IPv4 address \
+                 or an IPv6 address in brackets"
+            }
+            Self::Port => "the port must be a number from 0 to 65535",
+            Self::Scheme => "an origin begins with its scheme, such as https://",
+            Self::WebSocketScheme => {
+                "the origin is that of the page, so its scheme is http or https, not ws or wss"
+            }
+            Self::Wildcard => {
+                "* may stand for the whole leftmost label only, as in https://*.example.com, \
+                 or alone for any origin"
+            }
+        })
+    }
+}
+
+impl std::error::Error for NotAnOrigin {}
+
+/// The scheme in lower case, the host as written, and the port unless it is the scheme's default.
+fn split(text: &str) -> Result<(String, &str, Option<u16>), NotAnOrigin> {
+    let (scheme, rest) = text.split_once("://").ok_or(NotAnOrigin::Scheme)?;
+    // RFC 3986, section 3.1.
+    let mut characters = scheme.chars();
+    if !characters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        || !characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    {
+        return Err(NotAnOrigin::Scheme);
+    }
+    let scheme = scheme.to_ascii_lowercase();
+
+    if rest.contains(['/', '?', '#', '@', '\\']) {
+        return Err(NotAnOrigin::Excess);
+    }
+    let (host, port) = match rest.rsplit_once(':') {
+        // A colon inside the brackets of an IPv6 address is not the port's.
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        Some(_) | None => (rest, None),
+    };
+    let port = match port {
+        // `u16::from_str` takes a plus sign as well.
+        Some(digits) if digits.chars().all(|c| c.is_ascii_digit()) => {
+            Some(digits.parse::<u16>().map_err(|_| NotAnOrigin::Port)?)
+        }
+        Some(_) => return Err(NotAnOrigin::Port),
+        None => None,
+    };
+    let default_port = match scheme.as_str() {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    Ok((scheme, host, port.filter(|port| Some(*port) != default_port)))
+}
+
+fn canonical_host(host: &str) -> Result<String, NotAnOrigin> {
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']').ok_or(NotAnOrigin::Host)?;
+        let address: Ipv6Addr = address.parse().map_err(|_| NotAnOrigin::Host)?;
+        return Ok(format!("[{address}]"));
+    }
+    if host.contains('*') {
+        return Err(NotAnOrigin::Wildcard);
+    }
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    // A fully qualified name may end in a dot, and is then another origin than without it.
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if host.len() > 253 || !name.split('.').all(is_label) {
+        return Err(NotAnOrigin::Host);
+    }
+    // A name whose last label is a number is an address to a browser, so it has to be a good one.
+    let is_number = |label: &str| label.chars().all(|c| c.is_ascii_digit());
+    if name.rsplit('.').next().is_some_and(is_number) && host.parse::<Ipv4Addr>().is_err() {
+        return Err(NotAnOrigin::Host);
+    }
+    Ok(host.to_ascii_lowercase())
+}

@@ -1,0 +1,189 @@
+//! Why a request is refused, and what the client is told.
+
+use std::fmt;
+
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+
+/// Why a request is not upgraded. Each is a fault of the request or a state of the server; none is
+/// an error of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rejection {
+    /// `Host` is missing, doubled or no host (RFC 9112, section 3.2).
+    BadHost,
+    /// `Sec-WebSocket-Key` is missing, doubled or not 16 bytes in base64 (RFC 6455, section 4.2.1).
+    BadKey,
+    /// `Origin` is doubled, or its value is no origin (RFC 6454, section 7.1).
+    BadOrigin,
+    /// The server is shutting down.
+    Draining,
+    /// As many connections are open as there may be.
+    Full,
+    /// The request has a body, or a header that frames one (RFC 9112, section 6).
+    HasBody,
+    /// The HTTP version is below 1.1 (RFC 6455, section 4.2.1).
+    HttpVersion,
+    /// The method is not GET (RFC 6455, section 4.2.1).
+    MethodNotAllowed,
+    /// `Upgrade: websocket` or `Connection: Upgrade` is missing (RFC 6455, section 4.2.1).
+    NotAnUpgrade,
+    /// There is nothing at this path. The router says this, not the upgrade check.
+    NotFound,
+    /// There is no `Origin`, and the operator wants one.
+    OriginMissing,
+    /// The origin is not one of those the operator allows.
+    OriginRefused,
+    /// `Sec-WebSocket-Version` is not 13 (RFC 6455, section 4.4).
+    WebsocketVersion,
+}
+
+impl Rejection {
+    /// Every rejection, in the order of its word.
+    pub const ALL: [Self; 13] = [
+        Self::BadHost,
+        Self::BadKey,
+        Self::BadOrigin,
+        Self::Draining,
+        Self::Full,
+        Self::HasBody,
+        Self::HttpVersion,
+        Self::MethodNotAllowed,
+        Self::NotAnUpgrade,
+        Self::NotFound,
+        Self::OriginMissing,
+        Self::OriginRefused,
+        Self::WebsocketVersion,
+    ];
+
+    /// The word for it, the same in logs, answers and documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.answer().word
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        self.answer().status
+    }
+
+    /// The answer: the status, the headers that go with it, and one sentence.
+    #[must_use]
+    pub fn response(self) -> Response<String> {
+        let Answer { word, status, headers, sentence } = self.answer();
+        let mut response = Response::new(format!("{word}: {sentence}\n"));
+        *response.status_mut() = status;
+        let common = [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")];
+        for (name, value) in common.iter().chain(headers) {
+            let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+
+    /// The one place where a refusal becomes an answer.
+    const fn answer(self) -> Answer {
+        match self {
+            Self::BadHost => Answer {
+                word: "bad_host",
+                status: StatusCode::BAD_REQUEST,
+                headers: &[],
+                sentence: "the request must have one Host header, and it must name a host",
+            },
+            Self::BadKey => Answer {
+                word: "bad_key",
+                status: StatusCode::BAD_REQUEST,
+                headers: &[],
+                sentence: "the request must have one Sec-WebSocket-Key header with 16 bytes in base64",
+            },
+            Self::BadOrigin => Answer {
+                word: "bad_origin",
+                status: StatusCode::BAD_REQUEST,
+                headers: &[],
+                sentence: "Origin must occur once at most and be scheme://host or scheme://host:port",
+            },
+            Self::Draining => Answer {
+                word: "draining",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                headers: &[("retry-after", "1"), ("connection", "close")],
+                sentence: "this server is shutting down; try again, and another one will answer",
+            },
+            Self::Full => Answer {
+                word: "full",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                headers: &[("retry-after", "5"), ("connection", "close")],
+                sentence: "as many connections are open as this server takes; try again later",
+            },
+            Self::HasBody => Answer {
+                word: "has_body",
+                status: StatusCode::BAD_REQUEST,
+                headers: &[],
+                sentence: "the request must have no body, and no Content-Length or Transfer-Encoding",
+            },
+            Self::HttpVersion => Answer {
+                word: "http_version",
+                status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                headers: &[],
+                sentence: "a WebSocket is opened with HTTP/1.1; a proxy in front may need to be told so",
+            },
+            Self::MethodNotAllowed => Answer {
+                word: "method_not_allowed",
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                headers: &[("allow", "GET")],
+                sentence: "a WebSocket is opened with GET",
+            },
+            Self::NotAnUpgrade => Answer {
+                word: "not_an_upgrade",
+                status: StatusCode::UPGRADE_REQUIRED,
+                headers: &[("upgrade", "websocket"), ("connection", "Upgrade")],
+                sentence: "this is a WebSocket endpoint: the request must say Upgrade: websocket and \
+                           Connection: Upgrade, and a proxy in front must pass both on",
+            },
+            Self::NotFound => Answer {
+                word: "not_found",
+                status: StatusCode::NOT_FOUND,
+                headers: &[],
+                sentence: "there is nothing at this path; the WebSocket endpoint is /ws/status",
+            },
+            Self::OriginMissing => Answer {
+                word: "origin_missing",
+                status: StatusCode::FORBIDDEN,
+                headers: &[],
+                sentence: "the request must have an Origin header",
+            },
+            Self::OriginRefused => Answer {
+                word: "origin_refused",
+                status: StatusCode::FORBIDDEN,
+                headers: &[],
+                sentence: "pages of this origin may not connect; the server's operator says which may",
+            },
+            // RFC 6455, section 4.4, wants the version; RFC 9110, section 15.5.22, the upgrade.
+            Self::WebsocketVersion => Answer {
+                word: "websocket_version",
+                status: StatusCode::UPGRADE_REQUIRED,
+                headers: &[
+                    ("sec-websocket-version", "13"),
+                    ("upgrade", "websocket"),
+                    ("connection", "Upgrade"),
+                ],
+                sentence: "the request must say Sec-WebSocket-Version: 13",
+            },
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+struct Answer {
+    word: &'static str,
+    status: StatusCode,
+    /// Names in lower case, and values.
+    headers: &'static [(&'static str, &'static str)],
+    sentence: &'static str,
+}

@@ -1,0 +1,257 @@
+//! The driver: one session from its first byte to its closure record.
+
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+use ws_core::{Action, Cause, CloseCode, CloseFrame, Closure, Event, Lifecycle, Timing};
+
+use crate::drain::{Phase, Watch};
+use crate::handler::{Handler, Next};
+use crate::scratch::Scratch;
+use crate::socket::{Flushed, Incoming, Socket};
+
+/// Output is written when it has grown to this, even in the middle of a wake-up.
+const OUTPUT_BYTES: usize = 64 * 1024;
+
+/// How often a wake-up reads or asks the handler before other sessions get their turn.
+const ROUNDS: usize = 8;
+
+/// Runs a session to its end.
+///
+/// The future is `Unpin`, never fails, and may be dropped at any moment, which hangs up.
+pub fn run<S, H>(socket: Socket<S>, timing: Timing, handler: H, watch: Watch) -> Session<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    let opened = Instant::now();
+    let lifecycle = Lifecycle::new(timing, rand::random());
+    Session {
+        socket,
+        lifecycle,
+        handler: Some(handler),
+        drain: Box::pin(next_phase(watch, Phase::Serving)),
+        timer: Box::pin(sleep_until(opened)),
+        opened,
+        now: opened,
+    }
+}
+
+/// A running session; see [`run`].
+///
+/// Each wake-up is handled whole and looks at everything, in this order: the drain, the socket, the
+/// handler, the deadline. It never waits for one of them alone, so a peer that does not read cannot
+/// keep the session from seeing its timeouts or the shutdown. The socket comes before the deadline:
+/// after a stall of the process, what the peer said in time still counts.
+#[must_use = "a session does nothing unless it is polled"]
+pub struct Session<S, H> {
+    socket: Socket<S>,
+    lifecycle: Lifecycle,
+    /// `None` after a panic: what was interrupted in the middle is not used again.
+    handler: Option<H>,
+    drain: Pin<Box<dyn Future<Output = (Phase, Watch)> + Send>>,
+    timer: Pin<Box<Sleep>>,
+    opened: Instant,
+    /// The time of this wake-up.
+    now: Instant,
+}
+
+/// Nothing in it is pinned: the stream says so itself, and the handler is never polled in place.
+impl<S: Unpin, H> Unpin for Session<S, H> {}
+
+impl<S, H> Future for Session<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    type Output = Closure;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closure> {
+        let session = self.get_mut();
+        session.now = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| session.wake_up(cx)))
+            .unwrap_or_else(|_| session.end_after_panic(cx));
+        match outcome {
+            ControlFlow::Break(closure) => Poll::Ready(closure),
+            ControlFlow::Continue(()) => Poll::Pending,
+        }
+    }
+}
+
+impl<S, H> Session<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    fn wake_up(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
+        let mut scratch = Scratch::lend(&mut self.socket.output);
+        let outcome = self.look_around(cx, &mut scratch.input);
+        if outcome.is_break() {
+            self.socket.hang_up(cx, &mut scratch.input);
+        }
+        scratch.take_back(&mut self.socket.output);
+        outcome
+    }
+
+    fn look_around(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
+        while let Poll::Ready((phase, watch)) = self.drain.as_mut().poll(cx) {
+            self.drain = Box::pin(next_phase(watch, phase));
+            self.drained(phase)?;
+        }
+        let flushed = self.flush(cx)?.is_ready();
+        if flushed || self.socket.is_failing() {
+            self.receive(cx, buffer)?;
+        }
+        if flushed {
+            self.ask_handler(cx)?;
+        }
+        self.check_deadline(cx)?;
+        let _ = self.flush(cx)?;
+        ControlFlow::Continue(())
+    }
+
+    /// Tells the machine what happened, and does what it says.
+    fn tell(&mut self, event: Event<'_>) -> ControlFlow<Closure> {
+        match self.lifecycle.handle(event, self.now - self.opened) {
+            None => {}
+            Some(Action::Close(frame)) => self.socket.send_close(&frame),
+            Some(Action::End(closure)) => return ControlFlow::Break(closure),
+            Some(Action::Ping(payload)) => self.socket.send_ping(&payload),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn close(&mut self, cause: Cause, frame: CloseFrame) -> ControlFlow<Closure> {
+        self.tell(Event::Close { cause, frame })
+    }
+
+    fn drained(&mut self, phase: Phase) -> ControlFlow<Closure> {
+        let reason = Cause::Drained.as_str().into();
+        self.close(Cause::Drained, CloseFrame { code: CloseCode::GOING_AWAY, reason })?;
+        match phase {
+            Phase::Aborting => self.tell(Event::Disconnected),
+            Phase::Draining | Phase::Serving => ControlFlow::Continue(()),
+        }
+    }
+
+    /// `Pending` is an output that is stuck: nothing more is read then, nor asked of the handler, or
+    /// a peer that sends and does not read would make the output grow without bound.
+    fn flush(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure, Poll<()>> {
+        match self.socket.poll_flush(cx) {
+            Poll::Pending => return ControlFlow::Continue(Poll::Pending),
+            Poll::Ready(Ok(Flushed::Finished)) => self.tell(Event::Finished)?,
+            Poll::Ready(Ok(Flushed::Talking)) => {}
+            Poll::Ready(Err(_)) => self.tell(Event::Disconnected)?,
+        }
+        ControlFlow::Continue(Poll::Ready(()))
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
+        for _ in 0..ROUNDS {
+            if self.socket.is_finishing() {
+                return ControlFlow::Continue(());
+            }
+            let mut input = match self.socket.poll_read(cx, buffer) {
+                Poll::Pending => return ControlFlow::Continue(()),
+                Poll::Ready(None) => return self.tell(Event::Disconnected),
+                Poll::Ready(Some(input)) => input,
+            };
+            while let Some(incoming) = self.socket.decode(&mut input) {
+                self.take_in(incoming)?;
+            }
+            if self.socket.output.len() >= OUTPUT_BYTES && self.flush(cx)?.is_pending() {
+                return ControlFlow::Continue(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        ControlFlow::Continue(())
+    }
+
+    fn take_in(&mut self, incoming: Incoming) -> ControlFlow<Closure> {
+        match incoming {
+            Incoming::Close(frame) => self.tell(Event::PeerClose(frame)),
+            Incoming::Message(message) => {
+                self.tell(Event::Message { bytes: message.payload_len() })?;
+                if let (true, Some(handler)) = (self.lifecycle.is_open(), &mut self.handler) {
+                    handler.receive(message);
+                }
+                ControlFlow::Continue(())
+            }
+            Incoming::Ping(payload) => self.tell(Event::Ping { bytes: payload.len() }),
+            Incoming::Pong(payload) => self.tell(Event::Pong(&payload)),
+            Incoming::Violation(violation) => {
+                self.tell(Event::Violation(violation))?;
+                self.socket.fail();
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    fn ask_handler(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
+        for _ in 0..ROUNDS {
+            while self.socket.output.len() < OUTPUT_BYTES {
+                let (true, Some(handler)) = (self.lifecycle.is_open(), &mut self.handler) else {
+                    return ControlFlow::Continue(());
+                };
+                match handler.poll_next(cx) {
+                    Poll::Pending => return ControlFlow::Continue(()),
+                    Poll::Ready(Next::Close(code, reason)) => {
+                        self.close(Cause::HandlerClosed, CloseFrame { code, reason })?;
+                    }
+                    Poll::Ready(Next::Send(message)) => {
+                        let bytes = message.payload_len();
+                        self.socket.send(message);
+                        self.tell(Event::Sent { bytes })?;
+                    }
+                }
+            }
+            if self.flush(cx)?.is_pending() {
+                return ControlFlow::Continue(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        ControlFlow::Continue(())
+    }
+
+    fn check_deadline(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
+        // The clock is asked, not the timer: that may be ready early, or pending when it is late.
+        while let Some(deadline) = self.lifecycle.deadline() {
+            let deadline = self.opened + deadline;
+            if deadline <= self.now {
+                self.tell(Event::Tick)?;
+                continue;
+            }
+            if self.timer.deadline() != deadline {
+                self.timer.as_mut().reset(deadline);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            self.now = Instant::now();
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// A panic ends this session alone, and the peer is told, unless that panics too.
+    fn end_after_panic(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
+        let farewell = catch_unwind(AssertUnwindSafe(|| {
+            let reason = Cause::Panicked.as_str().into();
+            self.close(Cause::Panicked, CloseFrame { code: CloseCode::INTERNAL_ERROR, reason })?;
+            self.handler = None;
+            self.wake_up(cx)
+        }));
+        farewell.unwrap_or_else(|panic| match self.tell(Event::Disconnected) {
+            end @ ControlFlow::Break(_) => end,
+            ControlFlow::Continue(()) => resume_unwind(panic),
+        })
+    }
+}
+
+async fn next_phase(mut watch: Watch, seen: Phase) -> (Phase, Watch) {
+    (watch.beyond(seen).await, watch)
+}

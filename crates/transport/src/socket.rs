@@ -1,0 +1,247 @@
+//! A WebSocket over any stream: tungstenite's codec, polled.
+//!
+//! The codec never touches the stream. It reads from the bytes of this wake-up and writes into one
+//! buffer that always accepts, so that everything one wake-up has to say leaves in one write, and a
+//! stream that refuses cannot stop the codec in the middle of a frame.
+
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tungstenite::error::Error;
+use tungstenite::protocol::frame::coding::CloseCode as CodecCloseCode;
+use tungstenite::protocol::{
+    CloseFrame as CodecCloseFrame, Role, WebSocketConfig, WebSocketContext,
+};
+use ws_core::{CloseCode, CloseFrame, Reason, Violation};
+
+use crate::handler::Message;
+
+/// A WebSocket's server side over a stream.
+#[derive(Debug)]
+pub struct Socket<S> {
+    stream: S,
+    stage: Stage,
+    /// What was said and is not yet taken by the stream.
+    pub(crate) output: Vec<u8>,
+}
+
+/// How far the closing has come, as far as bytes are concerned.
+#[derive(Debug)]
+enum Stage {
+    /// Frames go both ways, or the end of the closing handshake is waited for.
+    Talking(Box<WebSocketContext>),
+    /// The closing handshake is complete, or will be once the output is flushed.
+    Finishing,
+    /// The peer broke a rule and was told so.
+    Failing { half_closed: bool },
+}
+
+/// Something whole that the peer sent.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Close(Option<CloseFrame>),
+    Message(Message),
+    Ping(Bytes),
+    Pong(Bytes),
+    /// Nothing more is to be read from the codec after this.
+    Violation(Violation),
+}
+
+/// What is left to do when the output is flushed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// The closing handshake is complete, and the stream is shut down.
+    Finished,
+    /// Nothing.
+    Talking,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// A socket over a stream whose opening handshake is complete.
+    ///
+    /// `max_message_bytes` limits the payload of a frame and of a message. It also limits what the
+    /// codec reserves for a frame that has only been announced.
+    pub fn new(stream: S, max_message_bytes: usize) -> Self {
+        let config = WebSocketConfig::default()
+            // An idle session keeps this buffer. Control frames fit, and larger frames get more.
+            .read_buffer_size(256)
+            // Hand over each frame at once: the buffer behind is ours.
+            .write_buffer_size(0)
+            .max_frame_size(Some(max_message_bytes))
+            .max_message_size(Some(max_message_bytes));
+        let codec = WebSocketContext::new(Role::Server, Some(config));
+        Self { stream, stage: Stage::Talking(Box::new(codec)), output: Vec::new() }
+    }
+
+    /// Reads once. `None` is the end of the stream, by whatever way.
+    pub(crate) fn poll_read<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &'a mut [u8],
+    ) -> Poll<Option<&'a [u8]>> {
+        let mut read = ReadBuf::new(buffer);
+        let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
+        let count = read.filled().len();
+        let bytes = buffer.get(..count).filter(|bytes| result.is_ok() && !bytes.is_empty());
+        Poll::Ready(bytes)
+    }
+
+    /// The next thing in `input`, which is used up on the way; `None` when more has to be read.
+    ///
+    /// The codec answers pings and close frames here by itself (RFC 6455, sections 5.5.1, 5.5.2).
+    pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Incoming> {
+        let Stage::Talking(codec) = &mut self.stage else { return None };
+        let violation = match codec.read(&mut Wire { input, output: &mut self.output }) {
+            Ok(message) => return incoming(message),
+            Err(Error::Io(_)) => return None, // The wire's only error is that there is no more.
+            Err(Error::AlreadyClosed | Error::ConnectionClosed) => {
+                self.stage = Stage::Finishing;
+                return None;
+            }
+            Err(Error::Capacity(_)) => Violation::TooBig,
+            Err(Error::Utf8(_)) => Violation::InvalidUtf8,
+            // Reading gives none of these but `Protocol`.
+            Err(
+                Error::AttackAttempt
+                | Error::Http(_)
+                | Error::HttpFormat(_)
+                | Error::Protocol(_)
+                | Error::Tls(_)
+                | Error::Url(_)
+                | Error::WriteBufferFull(_),
+            ) => Violation::ProtocolError,
+        };
+        Some(Incoming::Violation(violation))
+    }
+
+    pub(crate) fn send(&mut self, message: Message) {
+        self.write(match message {
+            Message::Binary(bytes) => tungstenite::Message::Binary(bytes),
+            Message::Text(text) => tungstenite::Message::Text(text),
+        });
+    }
+
+    pub(crate) fn send_ping(&mut self, payload: &[u8]) {
+        self.write(tungstenite::Message::Ping(Bytes::copy_from_slice(payload)));
+    }
+
+    pub(crate) fn send_close(&mut self, frame: &CloseFrame) {
+        self.write(tungstenite::Message::Close(Some(CodecCloseFrame {
+            code: CodecCloseCode::from(u16::from(frame.code)),
+            reason: frame.reason.as_str().into(),
+        })));
+    }
+
+    /// After a violation nothing that the peer says is understood any more, only read away.
+    pub(crate) fn fail(&mut self) {
+        self.stage = Stage::Failing { half_closed: false };
+    }
+
+    /// Whether what comes is only read away.
+    pub(crate) fn is_failing(&self) -> bool {
+        matches!(self.stage, Stage::Failing { .. })
+    }
+
+    /// Whether nothing more is to be read.
+    pub(crate) fn is_finishing(&self) -> bool {
+        matches!(self.stage, Stage::Finishing)
+    }
+
+    /// Writes until everything is out. An error is the end of the stream.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Flushed>> {
+        let mut written = 0;
+        let result = loop {
+            let rest = self.output.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                break Poll::Ready(Ok(()));
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => written += count,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        self.output.drain(..written);
+        ready!(result)?;
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+
+        match &mut self.stage {
+            Stage::Talking(_) => Poll::Ready(Ok(Flushed::Talking)),
+            // The server closes the TCP connection first (RFC 6455, section 7.1.1).
+            Stage::Finishing => {
+                ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+                Poll::Ready(Ok(Flushed::Finished))
+            }
+            Stage::Failing { half_closed: true } => Poll::Ready(Ok(Flushed::Talking)),
+            // Half-closed, so that the peer sees the end and hangs up, while what it still sends is
+            // read: closing a socket with unread input would reset the connection.
+            Stage::Failing { half_closed } => {
+                ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+                *half_closed = true;
+                Poll::Ready(Ok(Flushed::Talking))
+            }
+        }
+    }
+
+    /// The last look at the stream before it is dropped: writes what it takes at once, and reads
+    /// away what has come, because closing a TCP socket with unread input resets the connection,
+    /// and then the peer may never see what was written.
+    pub(crate) fn hang_up(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
+        let _ = self.poll_flush(cx);
+        while let Poll::Ready(Some(_)) = self.poll_read(cx, buffer) {}
+    }
+
+    fn write(&mut self, message: tungstenite::Message) {
+        if let Stage::Talking(codec) = &mut self.stage {
+            let mut wire = Wire { input: &mut &[][..], output: &mut self.output };
+            codec.write(&mut wire, message).expect("the wire takes everything while we may write");
+        }
+    }
+}
+
+/// What the codec takes for its stream.
+struct Wire<'a, 'b> {
+    input: &'a mut &'b [u8],
+    output: &'a mut Vec<u8>,
+}
+
+impl Read for Wire<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.input.read(buffer)
+    }
+}
+
+impl Write for Wire<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn incoming(message: tungstenite::Message) -> Option<Incoming> {
+    Some(match message {
+        tungstenite::Message::Binary(bytes) => Incoming::Message(Message::Binary(bytes)),
+        tungstenite::Message::Text(text) => Incoming::Message(Message::Text(text)),
+        tungstenite::Message::Ping(payload) => Incoming::Ping(payload),
+        tungstenite::Message::Pong(payload) => Incoming::Pong(payload),
+        tungstenite::Message::Close(frame) => Incoming::Close(frame.as_ref().and_then(close_frame)),
+        // Reading never gives a single frame.
+        tungstenite::Message::Frame(_) => return None,
+    })
+}
+
+/// The codec has checked the code, and put 1002 in the place of one that must not be sent.
+fn close_frame(frame: &CodecCloseFrame) -> Option<CloseFrame> {
+    let code = CloseCode::try_from(u16::from(frame.code)).ok()?;
+    Some(CloseFrame { code, reason: Reason::from(frame.reason.to_string()) })
+}
