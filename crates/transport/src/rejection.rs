@@ -105,7 +105,7 @@ impl Rejection {
             Self::Draining => Answer {
                 word: "draining",
                 status: StatusCode::SERVICE_UNAVAILABLE,
-                headers: &[("retry-after", "1"), ("connection", "close")],
+                headers: &[("retry-after", "1")],
                 sentence: "this server is shutting down; try again, and another one will answer",
             },
             Self::Full => Answer {

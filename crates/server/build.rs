@@ -1,0 +1,17 @@
+//! Tells the binary which commit it is built from.
+
+use std::process::Command;
+
+fn main() {
+    let commit = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+        .output()
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let commit = commit.unwrap_or_else(|| "unknown commit".to_owned());
+    println!("cargo::rustc-env=COMMIT={commit}");
+    println!("cargo::rerun-if-changed=src");
+    println!("cargo::rerun-if-changed=../../.git/HEAD");
+    println!("cargo::rerun-if-changed=../../.git/logs/HEAD");
+}

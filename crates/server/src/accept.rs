@@ -1,0 +1,167 @@
+//! From a port to requests: listening, accepting, and serving HTTP until the upgrade.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{info, warn};
+use transport::{Client, Handler, Phase, Watch};
+
+use crate::Router;
+use crate::config::Config;
+
+/// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
+const BACKLOG: u32 = 4096;
+
+/// Connections above the limit that are accepted at once, to be told so.
+const REFUSED_AT_ONCE: usize = 128;
+
+/// How long to wait when accepting fails, which is mostly for lack of files.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// hyper's smallest buffer, and so the largest head of a request.
+const MAX_HEAD_BYTES: usize = 8192;
+
+/// Binds all addresses, or none.
+///
+/// # Errors
+///
+/// The first address that cannot be bound.
+pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
+    let listen = |address: &SocketAddr| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // Or a restart would have to wait for the connections of the process before it.
+        socket.set_reuseaddr(true)?;
+        socket.bind(*address)?;
+        socket.listen(BACKLOG)
+    };
+    let bind_one =
+        |address| listen(address).map_err(|error| BindError { address: *address, error });
+    addresses.iter().map(bind_one).collect()
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.address, self.error)
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// Accepts connections and serves HTTP on them until they are upgraded.
+#[derive(Debug)]
+pub(crate) struct Acceptor<H> {
+    router: Router<H>,
+    slots: Arc<Semaphore>,
+    refused: Arc<Semaphore>,
+    handshake_timeout: Duration,
+    close_timeout: Duration,
+}
+
+impl<H: Handler + Clone + Sync> Acceptor<H> {
+    pub(crate) fn new(router: Router<H>, config: &Config) -> Self {
+        let slots = config.max_connections.min(Semaphore::MAX_PERMITS);
+        Self {
+            router,
+            slots: Arc::new(Semaphore::new(slots)),
+            refused: Arc::new(Semaphore::new(REFUSED_AT_ONCE)),
+            handshake_timeout: config.handshake_timeout,
+            close_timeout: config.policy.timing.close_timeout,
+        }
+    }
+
+    /// Accepts connections until a shutdown begins.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, mut watch: Watch) {
+        let address = listener.local_addr().map(|address| address.to_string());
+        info!(event = "listening", address = address.unwrap_or_default());
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = watch.beyond(Phase::Serving) => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer, &watch).await,
+                Err(error) => {
+                    warn!(event = "accept_failed", %error);
+                    sleep(BACK_OFF).await;
+                }
+            }
+        }
+        // The system has told these clients already that they are connected, so they get an answer.
+        for _ in 0..BACKLOG {
+            match poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await {
+                Poll::Ready(Ok((stream, peer))) => self.admit(stream, peer, &watch).await,
+                Poll::Ready(Err(_)) | Poll::Pending => break,
+            }
+        }
+    }
+
+    /// Gives a connection a slot, or a place among those that are told that there is none.
+    async fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, watch: &Watch) {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok().map(Arc::new);
+        // Each of these ends within the handshake timeout, so this is never a long wait.
+        let refused = match slot {
+            Some(_) => None,
+            None => Arc::clone(&self.refused).acquire_owned().await.ok(),
+        };
+        let client = Client { peer, slot, watch: watch.clone() };
+        let acceptor = Arc::clone(self);
+        tokio::spawn(async move {
+            acceptor.serve(stream, client).await;
+            drop(refused);
+        });
+    }
+
+    /// Serves HTTP until the connection is upgraded or ends. All of it has one deadline, because
+    /// hyper has none for a client that does not read, or for one that never says a word.
+    async fn serve(&self, stream: TcpStream, client: Client) {
+        let deadline = Instant::now() + self.handshake_timeout;
+        // Frames are small, and Nagle's algorithm would hold them back. If it fails, they are late.
+        let _ = stream.set_nodelay(true);
+
+        let service = service_fn(|mut request| {
+            let response = self.router.respond(&mut request, &client);
+            async { Ok::<_, Infallible>(response) }
+        });
+        let http = http1::Builder::new()
+            .header_read_timeout(None)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tokio::select! {
+            // What goes wrong here is the client's fault, and no session has begun.
+            _ = http => {}
+            () = sleep_until(deadline) => {}
+            () = self.shut_down(client.watch.clone()) => {}
+        }
+    }
+
+    /// Completes when a shutdown leaves no more time for requests.
+    async fn shut_down(&self, mut watch: Watch) {
+        if watch.beyond(Phase::Serving).await == Phase::Draining {
+            // A request that is under way is still answered, as a session is still closed.
+            let _ = timeout(self.close_timeout, watch.beyond(Phase::Draining)).await;
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The configuration: settings that have been checked, so that what exists is good.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tracing_subscriber::filter::Targets;
+use transport::ws_core::Timing;
+use transport::{OriginPattern, Origins, Permission, Policy};
+
+use crate::settings::{Settings, Written, Wrong};
+
+/// Files that are open besides the sockets of clients: listeners, the log, those being refused.
+pub const RESERVED_FILES: u64 = 256;
+
+/// Everything the server wants to know before it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen. At least one address.
+    pub listen: Vec<SocketAddr>,
+    /// What holds for every session.
+    pub policy: Policy,
+    /// From accepting a connection to its upgrade.
+    pub handshake_timeout: Duration,
+    /// How long a shutdown may take in all.
+    pub shutdown_grace: Duration,
+    /// Sockets that are accepted and not yet closed. At least one.
+    pub max_connections: usize,
+    /// What to log.
+    pub log: Targets,
+    /// How to write it.
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Config {
+    /// Checks the settings. `max_connections`, where it is left to us, is worked out in place.
+    ///
+    /// `open_files` is how many files the process may have open.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is wrong.
+    pub fn check(settings: &mut Settings, open_files: u64) -> Result<Self, Wrong> {
+        if settings.get("max_connections").texts == ["auto"] {
+            let count = open_files.saturating_sub(RESERVED_FILES).max(1).to_string();
+            let origin = format!("the limit of {open_files} open files, minus {RESERVED_FILES}");
+            settings.work_out("max_connections", count, origin);
+        }
+        let settings = &*settings;
+        Ok(Self {
+            listen: list(
+                settings,
+                "listen",
+                Some("at least one address with a port, such as 127.0.0.1:8080"),
+            )?,
+            policy: Policy {
+                origins: Origins {
+                    allowed: list::<OriginPattern>(settings, "allowed_origins", None)?,
+                    missing: one(settings, "missing_origin", permission)?,
+                    null: one(settings, "null_origin", permission)?,
+                },
+                timing: Timing {
+                    ping_interval: one(settings, "ping_interval_secs", seconds)?,
+                    pong_timeout: one(settings, "pong_timeout_secs", seconds)?,
+                    close_timeout: one(settings, "close_timeout_secs", seconds)?,
+                },
+                max_message_bytes: one(settings, "max_message_bytes", count)?,
+            },
+            handshake_timeout: one(settings, "handshake_timeout_secs", seconds)?,
+            shutdown_grace: one(settings, "shutdown_grace_secs", seconds)?,
+            max_connections: one(settings, "max_connections", count)?,
+            log: one(settings, "log", targets)?,
+            log_format: one(settings, "log_format", log_format)?,
+        })
+    }
+}
+
+/// Reads a setting that is a single value; `parse` says what would be right if it is not.
+fn one<T>(
+    settings: &Settings,
+    key: &str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<T, Wrong> {
+    let written = settings.get(key);
+    let text = written.texts.first().map_or("", String::as_str);
+    parse(text).map_err(|expected| wrong(key, written, text, &expected))
+}
+
+/// Reads a setting that is a list; `needed` says what is missing if it must not be empty.
+fn list<T: FromStr<Err: Display>>(
+    settings: &Settings,
+    key: &str,
+    needed: Option<&str>,
+) -> Result<Vec<T>, Wrong> {
+    let written = settings.get(key);
+    if let (true, Some(needed)) = (written.texts.is_empty(), needed) {
+        return Err(wrong(key, written, "", needed));
+    }
+    let element = |text: &String| {
+        text.parse().map_err(|error: T::Err| wrong(key, written, text, &error.to_string()))
+    };
+    written.texts.iter().map(element).collect()
+}
+
+fn wrong(key: &str, written: &Written, text: &str, expected: &str) -> Wrong {
+    Wrong(format!("{key} is {text:?} in {}: {expected}", written.origin))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && *seconds <= 86_400.0);
+    // Less than a nanosecond would be no time at all.
+    let duration = seconds.map(Duration::from_secs_f64).filter(|duration| !duration.is_zero());
+    duration
+        .ok_or_else(|| "it must be seconds above 0 and at most 86400, such as 25 or 0.5".to_owned())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count >= 1);
+    count.ok_or_else(|| "it must be a whole number, at least 1".to_owned())
+}
+
+fn permission(text: &str) -> Result<Permission, String> {
+    match text {
+        "allow" => Ok(Permission::Allow),
+        "refuse" => Ok(Permission::Refuse),
+        _ => Err("it must be allow or refuse".to_owned()),
+    }
+}
+
+fn targets(text: &str) -> Result<Targets, String> {
+    let targets = Some(text).filter(|text| !text.trim().is_empty());
+    targets.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        "it must be a level (error, warn, info, debug, trace, off) or levels by module, \
+         such as warn,server=info"
+            .to_owned()
+    })
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("it must be text or json".to_owned()),
+    }
+}

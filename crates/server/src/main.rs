@@ -1,0 +1,103 @@
+//! The binary: read the command line, bind the ports, serve, and say by the exit code how it ended.
+
+use std::env;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use server::{Command, Config, Settings, Signals, Stopped};
+use transport::Silent;
+
+/// All sessions were closed, though some may have had to be timed out.
+const DRAINED: u8 = 0;
+/// Something failed while running.
+const FAILED: u8 = 1;
+/// The command line, a setting or an address is wrong; nothing was started.
+const MISUSED: u8 = 2;
+/// The grace of the shutdown was over, and sessions were cut.
+const ABORTED: u8 = 3;
+
+fn main() -> ExitCode {
+    let command = match Command::parse(env::args_os().skip(1), env::vars_os()) {
+        Ok(command) => command,
+        Err(wrong) => return complain(MISUSED, wrong),
+    };
+    let open_files = server::raise_open_file_limit();
+    match command {
+        Command::Help => answer(&server::help()),
+        Command::Version => answer(&format!("{}\n", server::VERSION)),
+        Command::CheckConfig(mut settings) => match Config::check(&mut settings, open_files) {
+            Ok(_) => answer("the configuration is good\n"),
+            Err(wrong) => complain(MISUSED, wrong),
+        },
+        Command::PrintConfig(mut settings) => match Config::check(&mut settings, open_files) {
+            Ok(_) => answer(&settings.to_string()),
+            Err(wrong) => complain(MISUSED, wrong),
+        },
+        Command::Serve(settings) => serve(settings, open_files),
+    }
+}
+
+fn serve(mut settings: Settings, open_files: u64) -> ExitCode {
+    let config = match Config::check(&mut settings, open_files) {
+        Ok(config) => config,
+        Err(wrong) => return complain(MISUSED, wrong),
+    };
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(serve_on_runtime(&config, &settings, open_files));
+            runtime.shutdown_background(); // A handler that blocks its thread must not hold us up.
+            code
+        }
+        Err(error) => complain(FAILED, format_args!("cannot start its threads: {error}")),
+    }
+}
+
+async fn serve_on_runtime(config: &Config, settings: &Settings, open_files: u64) -> ExitCode {
+    // Before the port is bound: whoever can reach the server can also stop it gracefully.
+    let (mut first, mut second) = match (Signals::register(), Signals::register()) {
+        (Ok(first), Ok(second)) => (first, second),
+        (Err(error), _) | (_, Err(error)) => {
+            return complain(FAILED, format_args!("cannot register for signals: {error}"));
+        }
+    };
+    let listeners = match server::bind(&config.listen) {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            let origin = &settings.get("listen").origin;
+            return complain(MISUSED, format_args!("listen from {origin}: {error}"));
+        }
+    };
+    server::start_log(config);
+    server::warn_of_what_cannot_work(config, open_files);
+
+    let shutdown = async {
+        first.next().await;
+    };
+    let impatience = async {
+        second.next().await;
+        second.next().await
+    };
+    tokio::select! {
+        stopped = server::run(config, listeners, Silent, shutdown) => match stopped {
+            Stopped { aborted: 0, .. } => ExitCode::from(DRAINED),
+            Stopped { .. } => ExitCode::from(ABORTED),
+        },
+        signal = impatience => ExitCode::from(signal.exit_code()),
+    }
+}
+
+/// Prints what a person asked for.
+fn answer(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(FAILED, format_args!("cannot write: {error}")),
+    }
+}
+
+/// Says in one sentence what is wrong.
+fn complain(code: u8, problem: impl Display) -> ExitCode {
+    // Where even that fails there is nobody to tell; the exit code still says it.
+    let _ = writeln!(io::stderr(), "server: {problem}");
+    ExitCode::from(code)
+}

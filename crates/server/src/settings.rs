@@ -1,0 +1,272 @@
+//! The settings as they are written: four layers, one above the other, and where each value is from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
+
+/// The lowest layer: every setting, its meaning and its default. There is no other list of them.
+const DEFAULTS: &str = include_str!("default.toml");
+
+/// What every environment variable of ours begins with.
+const PREFIX: &str = "WS_STATUS_";
+
+/// A setting as it is documented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key in the file.
+    pub key: String,
+    /// Its default as it stands in the file.
+    pub default: String,
+    /// What it means.
+    pub meaning: String,
+}
+
+impl Setting {
+    /// Every setting, in the order of the documentation.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let mut settings = Vec::new();
+        let mut meaning = Vec::new();
+        for line in DEFAULTS.lines() {
+            if let Some(comment) = line.strip_prefix("# ") {
+                meaning.push(comment);
+            } else if let Some((key, default)) = line.split_once(" = ") {
+                let (key, default) = (key.to_owned(), default.to_owned());
+                settings.push(Self { key, default, meaning: meaning.join(" ") });
+                meaning.clear();
+            }
+        }
+        settings
+    }
+
+    /// Its environment variable.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.key.to_uppercase())
+    }
+
+    /// Its flag on the command line.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        format!("--{}", self.key.replace('_', "-"))
+    }
+}
+
+/// The settings in force, as they are written.
+#[derive(Clone, Debug)]
+pub struct Settings(BTreeMap<String, Written>);
+
+/// A value as it is written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// One text, or those of a list.
+    pub texts: Vec<String>,
+    is_list: bool,
+    /// Where it is from, such as `the environment variable WS_STATUS_LISTEN`.
+    pub origin: String,
+}
+
+/// What is wrong with a setting, in one sentence: which one, where it is from, what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong(pub String);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+impl Settings {
+    /// Puts the layers on top of each other: the defaults, the file, the environment, the flags.
+    ///
+    /// `flags` are pairs of a key and a value.
+    ///
+    /// # Errors
+    ///
+    /// A key that is none, or a file that cannot be read.
+    pub fn load(
+        file: Option<&Path>,
+        environment: &[(String, String)],
+        flags: &[(String, String)],
+    ) -> Result<Self, Wrong> {
+        let defaults = Layer::parse(DEFAULTS, "the defaults")?;
+        let mut layers = vec![defaults.clone()];
+        if let Some(path) = file {
+            let origin = format!("the file {}", path.display());
+            let text = fs::read_to_string(path)
+                .map_err(|error| Wrong(format!("{origin} cannot be read: {error}")))?;
+            layers.push(Layer::parse(&text, &origin)?);
+        }
+        layers.push(Layer::of_environment(environment));
+        layers.push(Layer::of_flags(flags));
+
+        let mut builder = config::Config::builder();
+        for layer in layers {
+            layer.check_keys(&defaults)?;
+            builder = builder.add_source(layer);
+        }
+        let merged = builder.build().and_then(|config| config.collect()).map_err(wrong)?;
+        let written = merged.into_iter().map(|(key, value)| {
+            let is_list = defaults.0.get(&key).is_some_and(is_list);
+            let written = Written::new(&key, value, is_list)?;
+            Ok((key, written))
+        });
+        Ok(Self(written.collect::<Result<_, Wrong>>()?))
+    }
+
+    /// The value of a key of `default.toml`.
+    ///
+    /// # Panics
+    ///
+    /// If the key does not stand there.
+    #[must_use]
+    pub fn get(&self, key: &str) -> &Written {
+        self.0.get(key).expect("default.toml has every key")
+    }
+
+    /// Puts a value that was worked out in the place of the one that was written.
+    pub fn work_out(&mut self, key: &str, text: String, origin: String) {
+        self.0.insert(key.to_owned(), Written { texts: vec![text], is_list: false, origin });
+    }
+}
+
+/// Every setting as a line of TOML, with where it is from behind it.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for setting in Setting::all() {
+            let written = self.get(&setting.key);
+            writeln!(f, "{} = {} # {}", setting.key, written.to_toml(), written.origin)?;
+        }
+        Ok(())
+    }
+}
+
+impl Written {
+    fn new(key: &str, value: Value, is_list: bool) -> Result<Self, Wrong> {
+        let origin = value.origin().unwrap_or_default().to_owned();
+        let wrong = |expected| Wrong(format!("{key} from {origin} is not {expected}"));
+        let texts = match value.kind {
+            ValueKind::Array(elements) if is_list => elements
+                .into_iter()
+                .map(|element| element.into_string().map_err(|_| wrong("a list of texts")))
+                .collect::<Result<_, _>>()?,
+            ValueKind::String(list) if is_list && list.trim().is_empty() => Vec::new(),
+            ValueKind::String(list) if is_list => {
+                list.split(',').map(|text| text.trim().to_owned()).collect()
+            }
+            ValueKind::Array(_) | ValueKind::Nil | ValueKind::Table(_) => {
+                return Err(wrong("a single value"));
+            }
+            kind @ (ValueKind::Boolean(_)
+            | ValueKind::Float(_)
+            | ValueKind::I64(_)
+            | ValueKind::I128(_)
+            | ValueKind::String(_)
+            | ValueKind::U64(_)
+            | ValueKind::U128(_)) => vec![kind.to_string()],
+        };
+        Ok(Self { texts, is_list, origin })
+    }
+
+    fn to_toml(&self) -> String {
+        let scalar = |text: &String| {
+            if text.parse::<f64>().is_ok() { text.clone() } else { format!("{text:?}") }
+        };
+        let quoted = |text: &String| format!("{text:?}");
+        if self.is_list {
+            format!("[{}]", self.texts.iter().map(quoted).collect::<Vec<_>>().join(", "))
+        } else {
+            self.texts.iter().map(scalar).collect()
+        }
+    }
+}
+
+/// A layer of settings: values by key, each knowing where it is from.
+#[derive(Clone, Debug)]
+struct Layer(Map<String, Value>);
+
+impl Layer {
+    fn parse(toml: &str, origin: &str) -> Result<Self, Wrong> {
+        let values = File::from_str(toml, FileFormat::Toml)
+            .collect()
+            .map_err(|error| Wrong(format!("{origin} is not TOML: {}", wrong(error))))?;
+        let origin = origin.to_owned();
+        let named = |(key, value): (String, Value)| (key, Value::new(Some(&origin), value.kind));
+        Ok(Self(values.into_iter().map(named).collect()))
+    }
+
+    fn of_environment(variables: &[(String, String)]) -> Self {
+        let value = |(name, text): &(String, String)| {
+            let key = name.strip_prefix(PREFIX)?;
+            if key == "CONFIG" || is_service_link(key) {
+                return None;
+            }
+            let origin = format!("the environment variable {name}");
+            Some((key.to_lowercase(), Value::new(Some(&origin), text.clone())))
+        };
+        Self(variables.iter().filter_map(value).collect())
+    }
+
+    fn of_flags(flags: &[(String, String)]) -> Self {
+        let value = |(key, text): &(String, String)| {
+            let origin = format!("the flag --{}", key.replace('_', "-"));
+            (key.clone(), Value::new(Some(&origin), text.clone()))
+        };
+        Self(flags.iter().map(value).collect())
+    }
+
+    fn check_keys(&self, defaults: &Self) -> Result<(), Wrong> {
+        match self.0.iter().find(|(key, _)| !defaults.0.contains_key(*key)) {
+            Some((key, value)) => {
+                let origin = value.origin().unwrap_or_default();
+                Err(Wrong(format!(
+                    "{origin} sets {key:?}, and there is no such setting; --help lists them"
+                )))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// Kubernetes puts the address of each service into the environment of each pod, and a service of
+/// our name gets our prefix.
+fn is_service_link(key: &str) -> bool {
+    key.ends_with("_SERVICE_HOST")
+        || key == "SERVICE_HOST"
+        || key.starts_with("SERVICE_PORT")
+        || key.contains("_SERVICE_PORT")
+        || key == "PORT"
+        || key.ends_with("_PORT")
+        || key.starts_with("PORT_")
+        || key.contains("_PORT_")
+}
+
+fn is_list(value: &Value) -> bool {
+    matches!(value.kind, ValueKind::Array(_))
+}
+
+/// The library's errors show the place over several lines; the first and the last say it all.
+fn wrong(error: impl fmt::Display) -> Wrong {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default().to_owned();
+    Wrong(match lines.next_back() {
+        Some(last) => format!("{first}: {last}"),
+        None => first,
+    })
+}

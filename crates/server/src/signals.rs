@@ -1,0 +1,57 @@
+//! The signals that end the process.
+
+use std::io;
+
+use tokio::signal::unix::{self, SignalKind};
+
+/// A signal that asks the process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT, which a terminal sends for Ctrl-C.
+    Interrupt,
+    /// SIGTERM, which systemd, Kubernetes and `kill` send.
+    Terminate,
+}
+
+impl Signal {
+    /// The exit code of a process that this signal ended, by the convention of shells: 128 and the
+    /// signal's number.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+/// The signals that have come since this was made, one after the other.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from the system, which would end the process at once.
+    ///
+    /// Must be called within a tokio runtime, and early: what comes before it ends the process.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn register() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next signal. Cancel safe.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => Signal::Interrupt,
+            Some(()) = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+}
