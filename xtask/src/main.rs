@@ -1,1 +1,162 @@
-fn main() {}
+//! The project's checks: `cargo xtask ci` runs them all, and each is a command of its own.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people at a terminal"
+)]
+
+mod clients;
+mod docs;
+mod layers;
+mod tools;
+
+use std::env;
+use std::process::ExitCode;
+
+use crate::tools::{Failure, Tool, cargo};
+
+/// A check that can be run by its name.
+struct Check {
+    name: &'static str,
+    meaning: &'static str,
+    /// Without these it is skipped, unless every check is asked for.
+    tools: &'static [Tool],
+    run: fn() -> Result<(), Failure>,
+}
+
+const CHECKS: &[Check] = &[
+    Check { name: "fmt", meaning: "the code is formatted", tools: &[tools::RUSTFMT], run: fmt },
+    Check {
+        name: "lint",
+        meaning: "clippy has nothing to say",
+        tools: &[tools::CLIPPY],
+        run: lint,
+    },
+    Check {
+        name: "layers",
+        meaning: "each crate depends on what the table in xtask/src/layers.rs allows it",
+        tools: &[],
+        run: layers::check,
+    },
+    Check { name: "test", meaning: "all tests pass, doctests included", tools: &[], run: test },
+    Check {
+        name: "docs",
+        meaning: "rustdoc builds, links lead somewhere, and tables agree with the code",
+        tools: &[],
+        run: docs::check,
+    },
+    Check {
+        name: "client-curl",
+        meaning: "curl gets the right answer to each mistake",
+        tools: &[tools::CURL],
+        run: clients::curl,
+    },
+    Check {
+        name: "client-python",
+        meaning: "Python's websockets connects, pings and is told 1001",
+        tools: &[tools::PYTHON_WEBSOCKETS],
+        run: clients::python,
+    },
+    Check {
+        name: "client-node",
+        meaning: "npm's ws connects, pings and is told 1001",
+        tools: &[tools::NODE_WS],
+        run: clients::node,
+    },
+    Check {
+        name: "client-websocat",
+        meaning: "websocat connects, stays and is told 1001",
+        tools: &[tools::WEBSOCAT, tools::PYTHON],
+        run: clients::websocat,
+    },
+    Check {
+        name: "client-chromium",
+        meaning: "a page on an allowed origin connects, and one on another does not",
+        tools: &[tools::CHROMIUM, tools::PYTHON],
+        run: clients::chromium,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["ci"] => ci(Missing::Skip),
+        ["ci", "--all"] => ci(Missing::Fail),
+        [name] => match CHECKS.iter().find(|check| check.name == *name) {
+            Some(check) => run(check, Missing::Fail).map(|_| ()),
+            None => return usage(),
+        },
+        _ => return usage(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nxtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What becomes of a check whose tool is missing.
+#[derive(Clone, Copy, PartialEq)]
+enum Missing {
+    Fail,
+    Skip,
+}
+
+fn ci(missing: Missing) -> Result<(), Failure> {
+    let mut skipped = Vec::new();
+    for check in CHECKS {
+        skipped.extend(run(check, missing)?);
+    }
+    println!();
+    for (name, tool) in &skipped {
+        println!("skipped {name}: there is no {}; install it with: {}", tool.name, tool.install);
+    }
+    println!("{} checks passed, {} skipped", CHECKS.len() - skipped.len(), skipped.len());
+    Ok(())
+}
+
+/// Runs a check, or says which tool it lacks.
+fn run(
+    check: &'static Check,
+    missing: Missing,
+) -> Result<Option<(&'static str, &'static Tool)>, Failure> {
+    println!("\n== {}: {}", check.name, check.meaning);
+    if let Some(tool) = check.tools.iter().find(|tool| !tool.is_there()) {
+        let Tool { name, install, .. } = tool;
+        return match missing {
+            Missing::Fail => Err(Failure::new(format!("{} needs {name}", check.name), *install)),
+            Missing::Skip => {
+                println!("skipped: there is no {name}");
+                Ok(Some((check.name, tool)))
+            }
+        };
+    }
+    (check.run)().map(|()| None)
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: cargo xtask COMMAND\n");
+    eprintln!("  {:16} all of these; a check whose tool is missing is skipped", "ci");
+    eprintln!("  {:16} all of these; a missing tool is a failure", "ci --all");
+    for Check { name, meaning, .. } in CHECKS {
+        eprintln!("  {name:16} {meaning}");
+    }
+    ExitCode::FAILURE
+}
+
+fn fmt() -> Result<(), Failure> {
+    cargo(&["fmt", "--all", "--check"], "run `cargo fmt --all`")
+}
+
+fn lint() -> Result<(), Failure> {
+    let arguments =
+        ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
+    cargo(&arguments, "mend what clippy names above, or `#[expect]` it with a reason")
+}
+
+fn test() -> Result<(), Failure> {
+    cargo(&["test", "--workspace", "--locked"], "mend what the failing test above names")
+}

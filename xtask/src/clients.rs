@@ -1,0 +1,36 @@
+//! Clients of the real world against the real binary. Each is a small program in `xtask/clients`
+//! that starts the server it is given, and exits with 0 if it saw what it should.
+
+use std::env;
+
+use crate::tools::{Failure, cargo, command, succeed};
+
+pub(crate) fn curl() -> Result<(), Failure> {
+    against_the_server(&["bash", "xtask/clients/curl.sh"])
+}
+
+pub(crate) fn python() -> Result<(), Failure> {
+    against_the_server(&["python3", "xtask/clients/python_websockets.py"])
+}
+
+pub(crate) fn node() -> Result<(), Failure> {
+    against_the_server(&["node", "xtask/clients/node_ws.cjs"])
+}
+
+pub(crate) fn websocat() -> Result<(), Failure> {
+    against_the_server(&["python3", "xtask/clients/websocat.py"])
+}
+
+pub(crate) fn chromium() -> Result<(), Failure> {
+    against_the_server(&["python3", "xtask/clients/chromium.py"])
+}
+
+fn against_the_server(program: &[&str]) -> Result<(), Failure> {
+    cargo(&["build", "--package", "server", "--locked", "--quiet"], "mend the build")?;
+    // Cargo has put it beside this program, wherever the target folder is.
+    let server = env::current_exe().unwrap_or_default().with_file_name("server");
+    succeed(
+        command(program).arg(server),
+        "run that program by hand; it says what it expected and what it saw",
+    )
+}

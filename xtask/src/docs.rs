@@ -1,0 +1,81 @@
+//! The documents: rustdoc builds, links lead somewhere, and tables agree with the code.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::tools::{Failure, cargo, command, output, root, succeed};
+
+pub(crate) fn check() -> Result<(), Failure> {
+    succeed(
+        command(&["cargo", "doc", "--workspace", "--no-deps", "--locked", "--quiet"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+        "mend what rustdoc names above",
+    )?;
+    check_links()?;
+    // Settings, close codes, causes and refusals: only a program that has them can compare them.
+    cargo(
+        &["test", "--package", "server", "--test", "documents", "--locked", "--quiet"],
+        "bring the table that the test names in line with the code",
+    )
+}
+
+/// Every relative link of every Markdown file leads to a file, and to a heading if it names one.
+fn check_links() -> Result<(), Failure> {
+    let listed = output(
+        &mut command(&["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]),
+        "run this in a git checkout",
+    )?;
+    let mut links = 0;
+    for file in listed.lines().map(|name| root().join(name)) {
+        let text = read(&file)?;
+        for target in link_targets(&text) {
+            links += 1;
+            check_link(&file, target)?;
+        }
+    }
+    println!("{links} links lead somewhere");
+    Ok(())
+}
+
+fn check_link(file: &Path, target: &str) -> Result<(), Failure> {
+    let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+    let linked: PathBuf = match path {
+        "" => file.to_owned(),
+        path => file.parent().unwrap_or(file).join(path),
+    };
+    let broken = |what: &str| {
+        let at = file.strip_prefix(root()).unwrap_or(file).display().to_string();
+        Failure::new(format!("{at}: the link to {target} leads to no {what}"), "mend the link")
+    };
+    if !linked.exists() {
+        return Err(broken("file"));
+    }
+    let is_there = |heading| read(&linked).map(|text| has_heading(&text, heading));
+    if !heading.is_empty() && !is_there(heading)? {
+        return Err(broken("heading"));
+    }
+    Ok(())
+}
+
+/// The targets of inline links, `[text](target)`, that are no addresses of the web.
+fn link_targets(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("```").step_by(2);
+    let ends = prose.flat_map(|prose| prose.split("](").skip(1));
+    ends.filter_map(|end| end.split(')').next())
+        .filter(|target| !target.starts_with("http:") && !target.starts_with("https:"))
+}
+
+/// Whether a heading has this anchor: its words in lower case, joined by hyphens.
+fn has_heading(text: &str, anchor: &str) -> bool {
+    text.lines().filter(|line| line.starts_with('#')).any(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).eq(anchor.chars())
+    })
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|error| {
+        Failure::new(format!("{} cannot be read: {error}", file.display()), "see why")
+    })
+}

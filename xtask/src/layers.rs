@@ -1,0 +1,113 @@
+//! The dependency budget of the workspace on one screen, and the check that it is kept.
+
+use std::collections::BTreeSet;
+
+use crate::tools::{Failure, command, output};
+
+/// What a crate may depend on. A new dependency is a new line here, with its reason.
+struct Layer {
+    name: &'static str,
+    may_use: &'static [&'static str],
+    /// Only its tests and examples.
+    tests_may_use: &'static [&'static str],
+}
+
+/// server → transport → ws-core, and none skips a layer. xtask stands apart.
+const LAYERS: &[Layer] = &[
+    Layer { name: "ws-core", may_use: &[], tests_may_use: &[] },
+    Layer {
+        name: "transport",
+        may_use: &[
+            "bytes",       // payloads that are shared and not copied
+            "hyper",       // the request, the response and the upgrade
+            "hyper-util",  // hyper's streams as tokio's
+            "rand",        // the phase of the pings; tungstenite brings it along anyway
+            "tokio",       // tasks, the clock, the drain's channel
+            "tungstenite", // the codec: frames, masks, UTF-8
+            "ws-core",     // every decision
+        ],
+        tests_may_use: &["tokio"], // duplex streams, paused time; the echo example's listener
+    },
+    Layer {
+        name: "server",
+        may_use: &[
+            "config",             // the layers of settings, and TOML
+            "hyper",              // HTTP/1.1
+            "hyper-util",         // tokio's sockets as hyper's
+            "lexopt",             // the command line
+            "rustix",             // the limit of open files
+            "tokio",              // the runtime, sockets, signals
+            "tracing",            // the events of the log
+            "tracing-subscriber", // the log's lines, as text or JSON
+            "transport",          // the endpoint
+        ],
+        tests_may_use: &[
+            "serde_json", // log lines and the AsyncAPI document; tracing-subscriber brings it along
+        ],
+    },
+    Layer { name: "xtask", may_use: &[], tests_may_use: &[] },
+];
+
+pub(crate) fn check() -> Result<(), Failure> {
+    let members = output(
+        &mut command(&[
+            "cargo",
+            "tree",
+            "--workspace",
+            "--depth",
+            "0",
+            "--prefix",
+            "none",
+            "--locked",
+        ]),
+        "see what cargo says",
+    )?;
+    let listed: BTreeSet<&str> = LAYERS.iter().map(|layer| layer.name).collect();
+    expect("the workspace", &listed, &names(&members))?;
+    for layer in LAYERS {
+        for (edges, allowed) in [("normal,build", layer.may_use), ("dev", layer.tests_may_use)] {
+            let tree = output(
+                &mut command(&[
+                    "cargo",
+                    "tree",
+                    "--package",
+                    layer.name,
+                    "--depth",
+                    "1",
+                    "--edges",
+                    edges,
+                    "--prefix",
+                    "none",
+                    "--target",
+                    "all",
+                    "--locked",
+                ]),
+                "see what cargo says",
+            )?;
+            let mut used = names(&tree);
+            used.remove(layer.name);
+            let subject = format!("{} ({edges} dependencies)", layer.name);
+            expect(&subject, &allowed.iter().copied().collect(), &used)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first word of each line that `cargo tree` prints.
+fn names(tree: &str) -> BTreeSet<&str> {
+    tree.lines().filter_map(|line| line.split_whitespace().next()).collect()
+}
+
+fn expect(subject: &str, allowed: &BTreeSet<&str>, found: &BTreeSet<&str>) -> Result<(), Failure> {
+    let remedy = "take the dependency out, or change the table in xtask/src/layers.rs and say why";
+    if let Some(name) = found.difference(allowed).next() {
+        return Err(Failure::new(
+            format!("{subject} has {name}, which its layer does not allow"),
+            remedy,
+        ));
+    }
+    if let Some(name) = allowed.difference(found).next() {
+        return Err(Failure::new(format!("{subject} does not have {name} any more"), remedy));
+    }
+    Ok(())
+}
