@@ -47,14 +47,13 @@ pub enum Next {
 pub trait Handler: Send + 'static {
     /// What to send next. `Pending` is nothing for now; the waker in `cx` says when to ask again.
     ///
-    /// This is asked only while everything sent so far has been taken by the stream, so a handler
-    /// needs no queue for a peer that reads slowly. It is not asked any more once the session is
-    /// closing.
+    /// This is not asked while what was sent before is stuck, so a handler needs no queue for a peer
+    /// that reads slowly. It is not asked any more once the session is closing.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next>;
 
     /// Takes a message of the peer. Must not block.
     ///
-    /// After this, [`poll_next`](Self::poll_next) is asked again, so an answer can be given there.
+    /// [`poll_next`](Self::poll_next) is asked right after this, so an answer can be given there.
     fn receive(&mut self, message: Message);
 }
 

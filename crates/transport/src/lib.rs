@@ -1,4 +1,69 @@
-//! x
+//! From an HTTP request to a WebSocket session: the upgrade, the origin policy, the codec and the
+//! driver.
+//!
+//! ```text
+//!  Request ──▶ Endpoint::respond ──▶ Response: a refusal, or 101
+//!                    │                              │
+//!                    │ Upgrade::check: is it one?   │ the 101 is sent
+//!                    │ Rejection: why not           ▼
+//!                    │                        run(socket, timing, handler, watch)
+//!                    └── Observer ◀── facts ──      │        Session: drain, socket, handler, clock
+//!                                                   ▼
+//!                                                Closure: who ended it, and why
+//! ```
+//!
+//! [`Endpoint`] is the whole of it in one piece. Below it, [`Upgrade`] is the opening handshake for
+//! whoever brings another session, and [`run`] is the session for whoever brings another stream.
+//!
+//! # What this crate does not do
+//!
+//! It accepts no connections, knows no path, reads no settings, writes no log and catches no signal:
+//! those are the server's. It decides neither when to ping nor when to close nor with which code:
+//! that is [`ws_core`]'s. It parses no frame: that is tungstenite's. And **it asks nobody for a
+//! password**; [`Endpoint::respond`] is called for requests that were let in.
+//!
+//! # A handler
+//!
+//! What a session says and hears is a [`Handler`]'s business. This one counts out loud, and then
+//! says goodbye:
+//!
+//! ```
+//! use std::task::{Context, Poll};
+//! use std::time::Duration;
+//!
+//! use transport::ws_core::{Cause, CloseCode, Timing};
+//! use transport::{Drain, Handler, Message, Next, Socket, run};
+//!
+//! #[derive(Clone, Default)]
+//! struct Countdown(u32);
+//!
+//! impl Handler for Countdown {
+//!     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+//!         if self.0 == 0 {
+//!             return Poll::Ready(Next::Close(CloseCode::NORMAL, "lift-off".into()));
+//!         }
+//!         self.0 -= 1;
+//!         Poll::Ready(Next::Send(Message::Text(self.0.to_string().into())))
+//!     }
+//!
+//!     fn receive(&mut self, _: Message) {}
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! let (near, _far) = tokio::io::duplex(1024);
+//! let drain = Drain::default();
+//! let timing = Timing {
+//!     ping_interval: Duration::from_secs(25),
+//!     pong_timeout: Duration::from_secs(10),
+//!     close_timeout: Duration::from_secs(3),
+//! };
+//! let closure = run(Socket::new(near, 4096), timing, Countdown(3), drain.watch()).await;
+//! assert_eq!(closure.cause, Cause::HandlerClosed);
+//! assert_eq!(closure.sent.messages, 3 + 1);
+//! # }
+//! ```
+
 mod drain;
 mod endpoint;
 mod handler;
@@ -19,4 +84,6 @@ pub use rejection::Rejection;
 pub use session::{Session, run};
 pub use socket::Socket;
 pub use upgrade::Upgrade;
+
+/// The machine beneath, whose types are part of this crate's.
 pub use ws_core;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -20,6 +21,9 @@ const OUTPUT_BYTES: usize = 64 * 1024;
 
 /// How often a wake-up reads or asks the handler before other sessions get their turn.
 const ROUNDS: usize = 8;
+
+/// A deadline beyond this is as good as none, and the clock can still hold it.
+const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Runs a session to its end.
 ///
@@ -162,7 +166,7 @@ where
                 Poll::Ready(Some(input)) => input,
             };
             while let Some(incoming) = self.socket.decode(&mut input) {
-                self.take_in(incoming)?;
+                self.take_in(incoming, cx)?;
             }
             if self.socket.output.len() >= OUTPUT_BYTES && self.flush(cx)?.is_pending() {
                 return ControlFlow::Continue(());
@@ -172,7 +176,7 @@ where
         ControlFlow::Continue(())
     }
 
-    fn take_in(&mut self, incoming: Incoming) -> ControlFlow<Closure> {
+    fn take_in(&mut self, incoming: Incoming, cx: &mut Context<'_>) -> ControlFlow<Closure> {
         match incoming {
             Incoming::Close(frame) => self.tell(Event::PeerClose(frame)),
             Incoming::Message(message) => {
@@ -180,7 +184,8 @@ where
                 if let (true, Some(handler)) = (self.lifecycle.is_open(), &mut self.handler) {
                     handler.receive(message);
                 }
-                ControlFlow::Continue(())
+                // Its answer goes out before that to whatever came behind, which may be the end.
+                self.ask_handler(cx)
             }
             Incoming::Ping(payload) => self.tell(Event::Ping { bytes: payload.len() }),
             Incoming::Pong(payload) => self.tell(Event::Pong(&payload)),
@@ -221,7 +226,7 @@ where
     fn check_deadline(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
         // The clock is asked, not the timer: that may be ready early, or pending when it is late.
         while let Some(deadline) = self.lifecycle.deadline() {
-            let deadline = self.opened + deadline;
+            let deadline = self.opened + deadline.min(FAR_AWAY);
             if deadline <= self.now {
                 self.tell(Event::Tick)?;
                 continue;

@@ -192,7 +192,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// and then the peer may never see what was written.
     pub(crate) fn hang_up(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
         let _ = self.poll_flush(cx);
-        while let Poll::Ready(Some(_)) = self.poll_read(cx, buffer) {}
+        // Not forever: a peer that sends faster than we read has lost its claim to a kind end.
+        for _ in 0..8 {
+            let Poll::Ready(Some(_)) = self.poll_read(cx, buffer) else { break };
+        }
     }
 
     fn write(&mut self, message: tungstenite::Message) {

@@ -1,0 +1,142 @@
+//! What is an origin, when two are the same, and which a pattern takes in.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+
+use transport::{NotAnOrigin, Origin, OriginPattern};
+
+fn origin(text: &str) -> Origin {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn pattern(text: &str) -> OriginPattern {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn an_origin_has_one_canonical_form() {
+    for (written, canonical) in [
+        ("https://example.com", "https://example.com"),
+        ("HTTPS://EXAMPLE.com", "https://example.com"),
+        ("https://example.com:443", "https://example.com"),
+        ("http://example.com:80", "http://example.com"),
+        ("http://example.com:443", "http://example.com:443"),
+        ("http://example.com:0080", "http://example.com"),
+        ("http://example.com:0", "http://example.com:0"),
+        ("http://example.com:65535", "http://example.com:65535"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("http://[0:0:0:0:0:0:0:1]", "http://[::1]"),
+        ("http://[2001:DB8::A]", "http://[2001:db8::a]"),
+        ("https://xn--mnchen-3ya.de", "https://xn--mnchen-3ya.de"),
+        ("https://under_score.example", "https://under_score.example"),
+        ("https://example.com.", "https://example.com."),
+        ("chrome-extension://abcdefghij", "chrome-extension://abcdefghij"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("myapp+v1.0://host:80", "myapp+v1.0://host:80"),
+    ] {
+        assert_eq!(origin(written).to_string(), canonical, "{written}");
+        assert_eq!(origin(canonical), origin(written));
+    }
+    assert_ne!(origin("https://example.com."), origin("https://example.com"));
+}
+
+#[test]
+fn what_is_no_origin_says_why() {
+    use NotAnOrigin::{Excess, Host, Port, Scheme, Wildcard};
+    for (text, why) in [
+        ("", Scheme),
+        ("example.com", Scheme),
+        ("://example.com", Scheme),
+        ("1http://example.com", Scheme),
+        ("ht tp://example.com", Scheme),
+        ("null", Scheme),
+        ("https:/example.com", Scheme),
+        ("https://example.com/", Excess),
+        ("https://example.com/path", Excess),
+        ("https://example.com?query", Excess),
+        ("https://example.com#fragment", Excess),
+        ("https://user@example.com", Excess),
+        ("https://user:secret@example.com", Excess),
+        ("https://example.com\\@evil.com", Excess),
+        ("https://", Host),
+        ("https://:443", Host),
+        ("https://exa mple.com", Host),
+        ("https:// example.com", Host),
+        ("https://example.com ", Host),
+        ("https://a..b", Host),
+        ("https://.a", Host),
+        ("https://a,b", Host),
+        ("https://münchen.de", Host),
+        ("https://1.2.3", Host),
+        ("https://1.2.3.4.5", Host),
+        ("https://1.2.3.256", Host),
+        ("https://01.2.3.4", Host),
+        ("https://[::1", Host),
+        ("https://::1]", Host),
+        ("https://[::1%eth0]", Host),
+        ("https://[::g]", Host),
+        ("https://[1.2.3.4]", Host),
+        ("https://[::1]x", Host),
+        ("https://::1", Host),
+        ("https://example.com:", Port),
+        ("https://example.com:port", Port),
+        ("https://example.com:+80", Port),
+        ("https://example.com:-1", Port),
+        ("https://example.com:65536", Port),
+        ("https://example.com:80:80", Host),
+        ("https://*.example.com", Wildcard),
+    ] {
+        assert_eq!(text.parse::<Origin>(), Err(why), "{text}");
+    }
+    let long = format!("https://{}.com", "a".repeat(250));
+    assert_eq!(long.parse::<Origin>(), Err(Host));
+}
+
+#[test]
+fn a_wildcard_stands_for_just_one_whole_label() {
+    let labels = pattern("https://*.example.com");
+    assert!(labels.matches(&origin("https://a.example.com")));
+    assert!(labels.matches(&origin("HTTPS://A.Example.com:443")));
+    for other in [
+        "https://example.com",
+        "https://a.b.example.com",
+        "https://aexample.com",
+        "https://a.example.com.evil.com",
+        "https://a.example.com:8443",
+        "http://a.example.com",
+        "https://a.example.co",
+    ] {
+        assert!(!labels.matches(&origin(other)), "{other}");
+    }
+    assert!(pattern("http://*.localhost:3000").matches(&origin("http://app.localhost:3000")));
+}
+
+#[test]
+fn any_takes_in_every_origin() {
+    for text in ["https://example.com", "http://[::1]:1", "chrome-extension://abc"] {
+        assert!(pattern("*").matches(&origin(text)));
+    }
+}
+
+#[test]
+fn a_pattern_that_cannot_be_meant_says_why() {
+    for (text, why) in [
+        ("https://*", NotAnOrigin::Wildcard),
+        ("https://*example.com", NotAnOrigin::Wildcard),
+        ("https://a.*.com", NotAnOrigin::Wildcard),
+        ("https://*.*.com", NotAnOrigin::Wildcard),
+        ("https://example.*", NotAnOrigin::Wildcard),
+        ("*.example.com", NotAnOrigin::Scheme),
+        ("*://example.com", NotAnOrigin::Scheme),
+        ("https://*.1.2.3", NotAnOrigin::Host),
+        ("https://*.1.2.3.4", NotAnOrigin::Host),
+        ("https://*.[::1]", NotAnOrigin::Host),
+        ("https://example.com:*", NotAnOrigin::Port),
+        ("https://example.com/", NotAnOrigin::Excess),
+        ("wss://example.com", NotAnOrigin::WebSocketScheme),
+        ("ws://*.example.com", NotAnOrigin::WebSocketScheme),
+        ("", NotAnOrigin::Scheme),
+    ] {
+        assert_eq!(text.parse::<OriginPattern>(), Err(why), "{text}");
+    }
+}

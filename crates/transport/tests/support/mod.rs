@@ -1,0 +1,115 @@
+//! A peer that speaks in raw bytes, and a session for it to speak with.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use transport::ws_core::{Closure, Timing};
+use transport::{Drain, Handler, Socket, run};
+
+pub(crate) const TEXT: u8 = 0x81;
+pub(crate) const BINARY: u8 = 0x82;
+pub(crate) const CLOSE: u8 = 0x88;
+pub(crate) const PING: u8 = 0x89;
+pub(crate) const PONG: u8 = 0x8a;
+
+pub(crate) const TIMING: Timing = Timing {
+    ping_interval: Duration::from_secs(25),
+    pong_timeout: Duration::from_secs(10),
+    close_timeout: Duration::from_secs(3),
+};
+
+pub(crate) const MAX_MESSAGE_BYTES: usize = 4096;
+
+/// A session, its drain and its peer.
+pub(crate) struct Story {
+    pub(crate) peer: Peer,
+    pub(crate) drain: Drain,
+    session: JoinHandle<Closure>,
+}
+
+/// Opens a session over a pipe that holds `pipe_bytes` each way.
+pub(crate) fn open(handler: impl Handler, pipe_bytes: usize) -> Story {
+    let (near, far) = duplex(pipe_bytes);
+    let drain = Drain::default();
+    let socket = Socket::new(near, MAX_MESSAGE_BYTES);
+    let session = tokio::spawn(run(socket, TIMING, handler, drain.watch()));
+    Story { peer: Peer(far), drain, session }
+}
+
+impl Story {
+    /// The session's record, once it is over. What the peer does not read by then stays unread.
+    pub(crate) async fn end(self) -> Closure {
+        let Self { peer, drain, session } = self;
+        let closure = session.await.expect("a session never panics");
+        drop((peer, drain));
+        closure
+    }
+}
+
+/// The client's end of the pipe.
+pub(crate) struct Peer(pub(crate) DuplexStream);
+
+impl Peer {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("the session reads");
+    }
+
+    /// The next frame: its first byte, and its payload.
+    pub(crate) async fn frame(&mut self) -> (u8, Vec<u8>) {
+        let mut head = [0; 2];
+        self.0.read_exact(&mut head).await.expect("there is another frame");
+        let length = match head[1] {
+            126 => usize::from(self.0.read_u16().await.unwrap()),
+            127 => usize::try_from(self.0.read_u64().await.unwrap()).unwrap(),
+            short => usize::from(short),
+        };
+        let mut payload = vec![0; length];
+        self.0.read_exact(&mut payload).await.expect("the frame is whole");
+        (head[0], payload)
+    }
+
+    /// Expects a Close frame with this code and reason.
+    #[track_caller]
+    pub(crate) fn expect_close(&mut self, code: u16, reason: &str) -> impl Future<Output = ()> {
+        let expected = close_payload(code, reason);
+        async move { assert_eq!(self.frame().await, (CLOSE, expected)) }
+    }
+
+    /// Expects that the session has nothing more to say.
+    pub(crate) async fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).await.expect("the stream ends");
+        assert_eq!(rest, b"", "nothing comes after the end");
+    }
+}
+
+/// A client's frame, masked as RFC 6455, section 5.3, wants it.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = head(first, payload.len());
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// The head of a client's frame, up to its mask.
+pub(crate) fn head(first: u8, length: usize) -> Vec<u8> {
+    match u16::try_from(length) {
+        Ok(short @ 0..126) => vec![first, 0x80 | short.to_be_bytes()[1]],
+        Ok(medium) => [&[first, 0x80 | 126], medium.to_be_bytes().as_slice()].concat(),
+        Err(_) => {
+            let length = u64::try_from(length).unwrap().to_be_bytes();
+            [&[first, 0x80 | 127], length.as_slice()].concat()
+        }
+    }
+}
+
+pub(crate) fn close(code: u16, reason: &str) -> Vec<u8> {
+    frame(CLOSE, &close_payload(code, reason))
+}
+
+fn close_payload(code: u16, reason: &str) -> Vec<u8> {
+    [&code.to_be_bytes(), reason.as_bytes()].concat()
+}
