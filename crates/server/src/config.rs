@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use transport::ws_core::Timing;
 use transport::{OriginPattern, Origins, Permission, Policy};
 
@@ -138,8 +138,10 @@ fn permission(text: &str) -> Result<Permission, String> {
 }
 
 fn targets(text: &str) -> Result<Targets, String> {
-    let targets = Some(text).filter(|text| !text.trim().is_empty());
-    targets.and_then(|text| text.parse().ok()).ok_or_else(|| {
+    // The library takes a lone word for a module, and a misspelt level would silence everything.
+    let is_level = |word: &str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
+    let good = Some(text).filter(|text| text.split(',').all(is_level));
+    good.and_then(|text| text.parse().ok()).ok_or_else(|| {
         "it must be a level (error, warn, info, debug, trace, off) or levels by module, \
          such as warn,server=info"
             .to_owned()

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use server::{Command, Config, Settings, Signals, Stopped};
+use tokio::sync::oneshot;
+use tracing::warn;
 use transport::Silent;
 
 /// All sessions were closed, though some may have had to be timed out.
@@ -55,9 +57,9 @@ fn serve(mut settings: Settings, open_files: u64) -> ExitCode {
 
 async fn serve_on_runtime(config: &Config, settings: &Settings, open_files: u64) -> ExitCode {
     // Before the port is bound: whoever can reach the server can also stop it gracefully.
-    let (mut first, mut second) = match (Signals::register(), Signals::register()) {
-        (Ok(first), Ok(second)) => (first, second),
-        (Err(error), _) | (_, Err(error)) => {
+    let mut signals = match Signals::register() {
+        Ok(signals) => signals,
+        Err(error) => {
             return complain(FAILED, format_args!("cannot register for signals: {error}"));
         }
     };
@@ -71,19 +73,23 @@ async fn serve_on_runtime(config: &Config, settings: &Settings, open_files: u64)
     server::start_log(config);
     server::warn_of_what_cannot_work(config, open_files);
 
-    let shutdown = async {
-        first.next().await;
+    let (stop, stopping) = oneshot::channel();
+    let second_signal = async {
+        signals.next().await;
+        // Nobody listens only if it has stopped already.
+        let _ = stop.send(());
+        signals.next().await
     };
-    let impatience = async {
-        second.next().await;
-        second.next().await
-    };
+    let shutdown = async { stopping.await.unwrap_or_default() };
     tokio::select! {
         stopped = server::run(config, listeners, Silent, shutdown) => match stopped {
             Stopped { aborted: 0, .. } => ExitCode::from(DRAINED),
             Stopped { .. } => ExitCode::from(ABORTED),
         },
-        signal = impatience => ExitCode::from(signal.exit_code()),
+        signal = second_signal => {
+            warn!(event = "cut_short", exit_code = signal.exit_code());
+            ExitCode::from(signal.exit_code())
+        }
     }
 }
 

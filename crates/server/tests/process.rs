@@ -1,0 +1,364 @@
+//! The real binary as a process: signals, exit codes, and what it says on stdout and stderr.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::{Client, PING, TEXT, UPGRADE, close, frame};
+
+fn server() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A server that runs as a process and logs JSON.
+struct Process {
+    child: Child,
+    log: Receiver<String>,
+    address: SocketAddr,
+}
+
+impl Process {
+    /// Starts a server, and waits until it listens.
+    fn start(flags: &[&str]) -> Self {
+        let mut process = Self::spawn(&[&["--log-format", "json"], flags].concat());
+        let listening = process.event("listening");
+        process.address = listening["address"].as_str().unwrap().parse().unwrap();
+        process
+    }
+
+    fn spawn(flags: &[&str]) -> Self {
+        let mut child = server()
+            .args(["--listen", "127.0.0.1:0"])
+            .args(flags)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = mpsc::channel();
+        thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
+        });
+        Self { child, log, address: ([0; 4], 0).into() }
+    }
+
+    /// The next line of the log.
+    fn line(&self) -> String {
+        self.log.recv_timeout(Duration::from_secs(10)).expect("the log goes on")
+    }
+
+    /// The next line of the log about `event`.
+    fn event(&self, event: &str) -> Value {
+        loop {
+            let line = self.line();
+            let line: Value =
+                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+            if line["event"] == event {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn exit_code(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already, unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The sorted names of a line's fields, without those that every line has.
+fn fields(line: &Value) -> Vec<&str> {
+    let names = line.as_object().unwrap().keys().map(String::as_str);
+    let mut names: Vec<&str> =
+        names.filter(|name| !["timestamp", "level", "event"].contains(name)).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn each_line_of_the_log_has_its_fields() {
+    let process = Process::start(&["--ping-interval-secs", "0.1"]);
+
+    let mut refused = Client::connect(process.address);
+    refused.request("GET /secret?token=secret HTTP/1.1\r\nHost: a\r\nOrigin: x\r\n\r\n");
+    let line = process.event("refused");
+    assert_eq!(fields(&line), ["origin", "peer", "refusal", "status"]);
+    assert_eq!((&line["refusal"], &line["status"]), (&"not_found".into(), &404.into()));
+    assert_eq!(line["peer"], refused.0.local_addr().unwrap().to_string());
+
+    let mut client = Client::connect(process.address);
+    let headers = "Host: a\r\nUser-Agent: \"quoted\" agent";
+    assert_eq!(client.request(&UPGRADE.replace("Host: a", headers)).0, 101);
+    let line = process.event("opened");
+    assert_eq!(fields(&line), ["id", "origin", "peer", "user_agent"]);
+    assert_eq!((&line["id"], &line["origin"]), (&1.into(), &"".into()));
+    assert_eq!(line["user_agent"], "\"quoted\" agent");
+    assert_eq!(line["level"], "INFO");
+
+    let (first, payload) = client.frame();
+    assert_eq!(first, PING);
+    client.send(&[frame(support::PONG, &payload), frame(TEXT, b"hello")].concat());
+    client.send(&close(4001, "bye\n\x1b[31m"));
+    let line = process.event("closed");
+    let expected = [
+        "bytes_in",
+        "bytes_out",
+        "cause",
+        "clean",
+        "code",
+        "duration_ms",
+        "id",
+        "initiator",
+        "messages_in",
+        "messages_out",
+        "reason",
+        "rtt_ms",
+    ];
+    assert_eq!(fields(&line), expected);
+    assert_eq!(line["id"], 1);
+    assert_eq!(line["cause"], "peer_closed");
+    assert_eq!(line["code"], 4001);
+    assert_eq!(line["reason"], "bye\n\x1b[31m");
+    assert_eq!(line["clean"], true);
+    assert_eq!(line["initiator"], "peer");
+    assert_eq!(line["messages_in"], 3);
+    assert_eq!(line["bytes_in"], 4 + 5 + 11);
+    assert!(line["rtt_ms"].as_f64().unwrap() > 0.0);
+    assert!(line["duration_ms"].as_f64().unwrap() > 80.0);
+
+    drop(Client::open(process.address));
+    let line = process.event("closed");
+    assert_eq!((&line["cause"], &line["initiator"]), (&"disconnected".into(), &"none".into()));
+}
+
+#[test]
+fn sigterm_drains_with_exit_code_0_and_a_summary() {
+    let mut process = Process::start(&["--close-timeout-secs", "0.2"]);
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::open(process.address)).collect();
+    let _mute = Client::open(process.address);
+    process.signal(Signal::TERM);
+    for client in &mut clients {
+        client.answer_drain();
+    }
+    let closed: Vec<Value> = (0..4).map(|_| process.event("closed")).collect();
+    assert!(closed.iter().all(|line| line["cause"] == "drained" && line["code"] == 1001));
+    assert!(closed.iter().all(|line| line["initiator"] == "server"));
+    assert_eq!(closed.iter().filter(|line| line["clean"] == true).count(), 3);
+    let line = process.event("stopped");
+    assert_eq!(fields(&line), ["aborted", "clean", "duration_ms", "timed_out"]);
+    assert_eq!((&line["clean"], &line["timed_out"]), (&3.into(), &1.into()));
+    assert_eq!(process.exit_code(), 0);
+}
+
+#[test]
+fn sigint_drains_as_well() {
+    let mut process = Process::start(&[]);
+    let mut client = Client::open(process.address);
+    process.signal(Signal::INT);
+    client.answer_drain();
+    assert_eq!(process.event("stopped")["clean"], 1);
+    assert_eq!(process.exit_code(), 0);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut process =
+            Process::start(&["--close-timeout-secs", "600", "--shutdown-grace-secs", "600"]);
+        let _mute = Client::open(process.address);
+        process.signal(Signal::TERM);
+        process.event("stopping");
+        process.signal(second);
+        assert_eq!(process.exit_code(), code);
+    }
+}
+
+#[test]
+fn sessions_that_had_to_be_cut_are_exit_code_3() {
+    let mut process =
+        Process::start(&["--close-timeout-secs", "600", "--shutdown-grace-secs", "0.2"]);
+    let _mute = Client::open(process.address);
+    process.signal(Signal::TERM);
+    let line = process.event("closed");
+    assert_eq!((&line["cause"], &line["clean"]), (&"drained".into(), &false.into()));
+    assert_eq!(process.event("stopped")["aborted"], 1);
+    assert_eq!(process.exit_code(), 3);
+}
+
+#[test]
+fn a_server_without_sessions_stops_at_once() {
+    let mut process = Process::start(&[]);
+    process.signal(Signal::TERM);
+    let line = process.event("stopped");
+    assert!(line["duration_ms"].as_f64().unwrap() < 1000.0, "{line}");
+    assert_eq!(process.exit_code(), 0);
+}
+
+#[test]
+fn several_addresses_are_listened_on() {
+    let process = Process::start(&["--listen", "127.0.0.1:0, [::1]:0"]);
+    let other = process.event("listening")["address"].as_str().unwrap().to_owned();
+    for address in [process.address, other.parse().unwrap()] {
+        Client::open(address).send(&close(1000, ""));
+        process.event("closed");
+    }
+}
+
+#[test]
+fn a_limit_above_what_the_system_allows_is_warned_about() {
+    let process = Process::spawn(&["--max-connections", "1000000000"]);
+    let line = process.line();
+    assert!(line.contains("WARN") && line.contains("too_few_open_files"), "{line}");
+}
+
+/// Runs the binary to its end.
+fn output(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    server().args(arguments).envs(environment.iter().copied()).output().unwrap()
+}
+
+/// Runs the binary, which has to refuse: exit code 2, and one sentence on stderr.
+fn complaint(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let Output { status, stdout, stderr } = output(arguments, environment);
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{arguments:?} {environment:?}: {stderr}");
+    assert_eq!(stdout, b"");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    stderr.strip_prefix("server: ").unwrap().trim_end().to_owned()
+}
+
+fn temporary_file(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_wrong_setting_is_named_with_its_source_and_what_would_be_right() {
+    let seconds = "it must be seconds above 0 and at most 86400, such as 25 or 0.5";
+    assert_eq!(
+        complaint(&["--ping-interval-secs", "fast"], &[]),
+        format!("ping_interval_secs is \"fast\" in the flag --ping-interval-secs: {seconds}")
+    );
+    assert_eq!(
+        complaint(&[], &[("WS_STATUS_CLOSE_TIMEOUT_SECS", "0")]),
+        format!(
+            "close_timeout_secs is \"0\" in the environment variable WS_STATUS_CLOSE_TIMEOUT_SECS: {seconds}"
+        )
+    );
+    let file = temporary_file("wrong.toml", "pong_timeout_secs = -1\n");
+    let file = file.to_str().unwrap();
+    assert_eq!(
+        complaint(&["--config", file], &[]),
+        format!("pong_timeout_secs is \"-1\" in the file {file}: {seconds}")
+    );
+    assert_eq!(
+        complaint(&["--allowed-origins", "https://a.example,https://b.example/"], &[]),
+        "allowed_origins is \"https://b.example/\" in the flag --allowed-origins: \
+         an origin ends after its host or port, with no slash, path or user name"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_wherever_it_is() {
+    let file = temporary_file("unknown.toml", "lisen = \"127.0.0.1:1\"\n");
+    let file = file.to_str().unwrap();
+    assert_eq!(
+        complaint(&["--config", file], &[]),
+        format!("the file {file} sets \"lisen\", and there is no such setting; --help lists them")
+    );
+    assert_eq!(
+        complaint(&[], &[("WS_STATUS_LISEN", "x")]),
+        "the environment variable WS_STATUS_LISEN sets \"lisen\", and there is no such setting; \
+         --help lists them"
+    );
+    assert!(complaint(&["--lisen", "x"], &[]).contains("'--lisen'"));
+    assert!(complaint(&["--ping_interval_secs", "1"], &[]).contains("'--ping_interval_secs'"));
+    assert!(complaint(&["extra"], &[]).contains("extra"));
+    assert!(complaint(&["--listen"], &[]).contains("--listen"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused() {
+    assert!(complaint(&["--config", "/nonexistent.toml"], &[]).contains("/nonexistent.toml"));
+    let file = temporary_file("broken.toml", "listen = = 1\n");
+    let file = file.to_str().unwrap();
+    let said = complaint(&[], &[("WS_STATUS_CONFIG", file)]);
+    assert!(said.starts_with(&format!("the file {file} is not TOML: ")), "{said}");
+    assert!(said.contains("line 1"), "{said}");
+}
+
+#[test]
+fn an_address_that_is_taken_is_refused() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = complaint(&["--listen", &format!("127.0.0.1:0,{address}")], &[]);
+    assert!(
+        said.starts_with(&format!("listen from the flag --listen: cannot listen on {address}: ")),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_a_person_asks_for_comes_on_stdout() {
+    let ask = |arguments: &[&str]| {
+        let Output { status, stdout, stderr } =
+            output(arguments, &[("WS_STATUS_PING_INTERVAL_SECS", "5")]);
+        assert_eq!((status.code(), stderr), (Some(0), vec![]), "{arguments:?}");
+        String::from_utf8(stdout).unwrap()
+    };
+    assert!(ask(&["--help"]).contains("--ping-interval-secs (WS_STATUS_PING_INTERVAL_SECS) = 25"));
+    assert!(ask(&["--version"]).starts_with(concat!("server ", env!("CARGO_PKG_VERSION"), " (")));
+    assert_eq!(ask(&["--check-config"]), "the configuration is good\n");
+    let printed = ask(&["--print-config", "--close-timeout-secs", "0.5"]);
+    assert!(printed.contains(
+        "ping_interval_secs = 5 # the environment variable WS_STATUS_PING_INTERVAL_SECS\n"
+    ));
+    assert!(printed.contains("close_timeout_secs = 0.5 # the flag --close-timeout-secs\n"));
+    assert!(printed.contains("pong_timeout_secs = 10 # the defaults\n"));
+    // What is printed is a file with the same settings.
+    let file = temporary_file("printed.toml", &printed);
+    let again =
+        ask(&["--print-config", "--config", file.to_str().unwrap(), "--ping-interval-secs", "5"]);
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split(" # ").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(values(&printed), values(&again));
+    assert_eq!(complaint(&["--check-config", "--log", "loud"], &[]).split(' ').next(), Some("log"));
+}
+
+#[test]
+fn the_log_is_plain_text_without_colour_where_there_is_no_terminal() {
+    let mut process = Process::spawn(&[]);
+    let mut text = process.line();
+    let address = text.split("address=\"").nth(1).unwrap().split('"').next().unwrap();
+    let mut client = Client::connect(address.parse().unwrap());
+    let request = UPGRADE.replace("Host: a", "Host: a\r\nOrigin: https://a\u{9b}31m.example");
+    assert_eq!(client.request(&request).0, 400);
+    process.signal(Signal::TERM);
+    assert_eq!(process.exit_code(), 0);
+    text.extend(process.log.iter());
+    assert!(text.contains("origin=\"https://a\\u{9b}31m.example\""), "{text}");
+    assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
+    assert!(text.contains("event=\"stopped\""), "{text}");
+}

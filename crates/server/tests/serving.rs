@@ -1,0 +1,313 @@
+//! The server in this process, on a port of its own, with clients on real sockets.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+
+mod support;
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use server::{Command, Config, Stopped};
+use support::{Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, header};
+use tokio::sync::oneshot;
+use transport::Silent;
+
+/// A server that serves until it is told to stop.
+struct Server {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: JoinHandle<Stopped>,
+}
+
+impl Server {
+    /// Starts a server with these flags.
+    fn start(flags: &[&str]) -> Self {
+        let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
+        let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
+        let config = Config::check(&mut settings, 20_000).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let listeners = runtime.block_on(async { server::bind(&config.listen) }).unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let shutdown = async { stopped.await.unwrap_or_default() };
+            runtime.block_on(server::run(&config, listeners, Silent, shutdown))
+        });
+        Self { address, stop: Some(stop), thread }
+    }
+
+    /// Begins the shutdown.
+    fn begin_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the end.
+    fn stopped(self) -> Stopped {
+        self.thread.join().unwrap()
+    }
+}
+
+#[test]
+fn a_request_to_the_path_is_upgraded_with_or_without_a_query() {
+    let server = Server::start(&[]);
+    for target in ["/ws/status", "/ws/status?", "/ws/status?token=secret&x=%2F"] {
+        let mut client = Client::connect(server.address);
+        let (status, head, _) = client.request(&UPGRADE.replace("/ws/status", target));
+        assert_eq!(status, 101, "{target}");
+        assert_eq!(header(&head, "sec-websocket-accept"), Some("s3pplmbitxaq9kygzzhzrbk+xoo="));
+    }
+}
+
+#[test]
+fn a_plain_get_gets_a_proper_error() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.address);
+    let (status, head, body) = client.request("GET /ws/status HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(status, 426);
+    assert_eq!(header(&head, "upgrade"), Some("websocket"));
+    assert_eq!(header(&head, "connection"), Some("upgrade"));
+    assert!(body.starts_with("not_an_upgrade: "), "{body}");
+
+    // The connection is still good.
+    let (status, ..) = client.request(UPGRADE);
+    assert_eq!(status, 101);
+}
+
+#[test]
+fn every_other_path_is_not_found() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.address);
+    for target in [
+        "/",
+        "/ws",
+        "/ws/",
+        "/ws/status/",
+        "/ws/status/x",
+        "/WS/status",
+        "/ws%2Fstatus",
+        "//ws/status",
+    ] {
+        let (status, _, body) = client.request(&UPGRADE.replace("/ws/status", target));
+        assert_eq!(status, 404, "{target}");
+        assert!(body.starts_with("not_found: "), "{body}");
+    }
+}
+
+#[test]
+fn a_connected_clients_ping_gets_its_pong() {
+    let server = Server::start(&[]);
+    let mut client = Client::open(server.address);
+    client.send(&frame(TEXT, b"dropped"));
+    client.send(&frame(PING, b"are you there?"));
+    assert_eq!(client.frame(), (PONG, b"are you there?".to_vec()));
+}
+
+#[test]
+fn the_server_pings_and_lets_go_of_a_peer_that_does_not_answer() {
+    let server = Server::start(&["--ping-interval-secs", "0.1", "--pong-timeout-secs", "0.2"]);
+    let mut answering = Client::open(server.address);
+    let mut mute = Client::open(server.address);
+    for _ in 0..5 {
+        let (first, payload) = answering.frame();
+        assert_eq!(first, PING);
+        answering.send(&frame(PONG, &payload));
+    }
+    assert_eq!(mute.frame().0, PING);
+    mute.expect_end();
+    answering.send(&frame(PING, b"still here"));
+    while answering.frame() != (PONG, b"still here".to_vec()) {}
+}
+
+#[test]
+fn a_connection_closes_gracefully() {
+    let server = Server::start(&[]);
+    let mut client = Client::open(server.address);
+    client.send(&close(1000, "done"));
+    assert_eq!(client.frame(), (support::CLOSE, close_payload(1000, "done")));
+    client.expect_end();
+}
+
+#[test]
+fn a_client_that_is_told_1009_sees_it_although_it_goes_on_sending() {
+    let server = Server::start(&["--max-message-bytes", "100"]);
+    let mut client = Client::open(server.address);
+    // Far more than the socket's buffers hold: it only gets through if the server reads it away.
+    let mut sender = Client(client.0.try_clone().unwrap());
+    let flood = thread::spawn(move || {
+        for _ in 0..1000 {
+            sender.send(&frame(TEXT, &[b'x'; 60_000]));
+        }
+        sender.0.shutdown(Shutdown::Write).unwrap();
+    });
+    flood.join().unwrap();
+    assert_eq!(client.frame(), (support::CLOSE, close_payload(1009, "too_big")));
+    client.expect_end();
+}
+
+#[test]
+fn a_shutdown_closes_open_sessions_gracefully() {
+    let mut server = Server::start(&[]);
+    let mut clients: Vec<Client> = (0..50).map(|_| Client::open(server.address)).collect();
+    server.begin_stop();
+    for client in &mut clients {
+        client.answer_drain();
+    }
+    let Stopped { clean, timed_out, aborted, duration } = server.stopped();
+    assert_eq!((clean, timed_out, aborted), (50, 0, 0));
+    assert!(duration < Duration::from_secs(3), "{duration:?}");
+}
+
+#[test]
+fn a_peer_that_does_not_answer_the_close_is_waited_for_as_long_as_its_timeout() {
+    let mut server = Server::start(&["--close-timeout-secs", "0.3"]);
+    let _mute = Client::open(server.address);
+    let mut polite = Client::open(server.address);
+    server.begin_stop();
+    polite.answer_drain();
+    let Stopped { clean, timed_out, aborted, duration } = server.stopped();
+    assert_eq!((clean, timed_out, aborted), (1, 1, 0));
+    assert!((0.3..2.0).contains(&duration.as_secs_f64()), "{duration:?}");
+}
+
+#[test]
+fn what_is_left_when_the_grace_is_over_is_aborted() {
+    let mut server = Server::start(&["--close-timeout-secs", "60", "--shutdown-grace-secs", "0.3"]);
+    let mut mute = Client::open(server.address);
+    server.begin_stop();
+    let Stopped { clean, timed_out, aborted, duration } = server.stopped();
+    assert_eq!((clean, timed_out, aborted), (0, 0, 1));
+    assert!((0.3..2.0).contains(&duration.as_secs_f64()), "{duration:?}");
+    assert_eq!(mute.frame(), (support::CLOSE, close_payload(1001, "drained")));
+}
+
+#[test]
+fn during_a_shutdown_no_connection_is_accepted_and_accepted_ones_get_503() {
+    let mut server = Server::start(&["--close-timeout-secs", "1"]);
+    let mut session = Client::open(server.address);
+    let mut silent_so_far = Client::connect(server.address);
+    let mut used_before = Client::connect(server.address);
+    assert_eq!(used_before.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 404);
+    server.begin_stop();
+    // The session is told last of all that there is a shutdown, or first: it has begun in any case.
+    assert_eq!(session.frame(), (support::CLOSE, close_payload(1001, "drained")));
+
+    for client in [&mut silent_so_far, &mut used_before] {
+        let (status, head, body) = client.request(UPGRADE);
+        assert_eq!(status, 503, "{body}");
+        assert_eq!(header(&head, "retry-after"), Some("1"));
+        assert_eq!(header(&head, "connection"), Some("close"));
+        assert!(body.starts_with("draining: "), "{body}");
+        client.expect_end();
+    }
+    session.send(&close(1001, ""));
+    let address = server.address;
+    assert_eq!(server.stopped().clean, 1);
+    assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_client_in_the_backlog_is_not_lost_by_a_shutdown() {
+    let mut server = Server::start(&["--close-timeout-secs", "1"]);
+    // Connected as far as the system is concerned, whether the server has accepted them or not.
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(server.address)).collect();
+    server.begin_stop();
+    for client in &mut clients {
+        let (status, ..) = client.request(UPGRADE);
+        match status {
+            101 => client.answer_drain(), // It was faster than the shutdown.
+            status => assert_eq!(status, 503),
+        }
+    }
+    assert_eq!(server.stopped().aborted, 0);
+}
+
+#[test]
+fn a_client_too_many_is_told_so_and_gets_in_when_another_leaves() {
+    let server = Server::start(&["--max-connections", "2"]);
+    let mut first = Client::open(server.address);
+    let _second = Client::open(server.address);
+    let mut third = Client::connect(server.address);
+    let (status, head, body) = third.request(UPGRADE);
+    assert_eq!(status, 503);
+    assert_eq!(header(&head, "retry-after"), Some("5"));
+    assert!(body.starts_with("full: "), "{body}");
+    third.expect_end();
+
+    first.send(&close(1000, ""));
+    first.frame();
+    first.expect_end();
+    // The slot is free a moment after the socket is closed.
+    let until = Instant::now() + Duration::from_secs(5);
+    while Client::connect(server.address).request(UPGRADE).0 != 101 {
+        assert!(Instant::now() < until, "the slot is not given back");
+    }
+}
+
+#[test]
+fn a_connection_has_so_long_for_its_upgrade_and_not_longer() {
+    let server = Server::start(&["--handshake-timeout-secs", "0.4"]);
+    let begin = Instant::now();
+    let mut silent = Client::connect(server.address);
+    let mut slow = Client::connect(server.address);
+    let mut refused = Client::connect(server.address);
+    slow.send(b"GET /ws/status HTTP/1.1\r\nHost: a\r\n");
+    assert_eq!(refused.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 404);
+    for client in [&mut silent, &mut slow, &mut refused] {
+        client.expect_end();
+        let took = begin.elapsed().as_secs_f64();
+        assert!((0.35..3.0).contains(&took), "{took}");
+    }
+    // A session has all the time in the world.
+    let mut session = Client::open(server.address);
+    session.0.set_read_timeout(Some(Duration::from_millis(800))).unwrap();
+    assert!(session.0.read(&mut [0]).is_err(), "nothing comes, and it does not end");
+    session.send(&frame(PING, b""));
+    assert_eq!(session.frame(), (PONG, vec![]));
+}
+
+#[test]
+fn many_clients_come_and_go_and_all_slots_come_back() {
+    let mut server = Server::start(&["--max-connections", "64"]);
+    let address = server.address;
+    let threads: Vec<_> = (0..8)
+        .map(|number| {
+            thread::spawn(move || {
+                for round in 0..50 {
+                    let mut client = Client::open(address);
+                    match (number + round) % 4 {
+                        0 => drop(client),
+                        1 => client.send(&frame(0x83, b"nonsense")),
+                        2 => {
+                            client.send(&close(1000, ""));
+                            client.frame();
+                            client.expect_end();
+                        }
+                        _ => {
+                            client.send(&frame(PING, b"x"));
+                            assert_eq!(client.frame(), (PONG, b"x".to_vec()));
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let mut last: Vec<Client> = Vec::new();
+    let until = Instant::now() + Duration::from_secs(10);
+    while last.len() < 64 {
+        let mut client = Client::connect(address);
+        match client.request(UPGRADE).0 {
+            101 => last.push(client),
+            _ => assert!(Instant::now() < until, "only {} of 64 slots are free", last.len()),
+        }
+    }
+    server.begin_stop();
+    for client in &mut last {
+        client.answer_drain();
+    }
+    assert_eq!(server.stopped().aborted, 0);
+}

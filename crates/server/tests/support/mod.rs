@@ -1,0 +1,91 @@
+//! What the tests of the server share: a client that speaks in raw bytes over a real socket.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+#[path = "../../../transport/tests/support/frames.rs"]
+mod frames;
+
+pub(crate) use frames::*;
+
+/// A request for the endpoint that is right in everything.
+pub(crate) const UPGRADE: &str = "GET /ws/status HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A client on a blocking socket. It never waits longer than ten seconds for anything.
+pub(crate) struct Client(pub(crate) TcpStream);
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(stream)
+    }
+
+    /// A client whose session is open.
+    pub(crate) fn open(address: SocketAddr) -> Self {
+        let mut client = Self::connect(address);
+        let (status, head, _) = client.request(UPGRADE);
+        assert_eq!(status, 101, "{head}");
+        client
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    /// Sends a request and gives back the status, the head and the body of the answer.
+    pub(crate) fn request(&mut self, request: &str) -> (u16, String, String) {
+        self.send(request.as_bytes());
+        self.response()
+    }
+
+    pub(crate) fn response(&mut self) -> (u16, String, String) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.bytes(1)[0]);
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+        let body = String::from_utf8(self.bytes(length)).unwrap();
+        (status, head, body)
+    }
+
+    /// The next frame: its first byte, and its payload.
+    pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
+        let head = self.bytes(2);
+        assert!(head[1] < 126, "the server says nothing long");
+        (head[0], self.bytes(head[1].into()))
+    }
+
+    /// Expects the close frame of a shutdown, and answers it.
+    pub(crate) fn answer_drain(&mut self) {
+        assert_eq!(self.frame(), (CLOSE, close_payload(1001, "drained")));
+        self.send(&close(1001, ""));
+        self.expect_end();
+    }
+
+    pub(crate) fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"");
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.0.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+}
+
+/// The value of a header in a head that is in lower case.
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let line = head.lines().find(|line| line.starts_with(&format!("{name}:")))?;
+    line.split_once(": ").map(|(_, value)| value)
+}

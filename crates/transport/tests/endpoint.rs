@@ -1,0 +1,211 @@
+//! The endpoint behind hyper: from the bytes of a request to the session and its facts.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+
+mod support;
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use support::{CLOSE, MAX_MESSAGE_BYTES, PING, PONG, Peer, TIMING, close, frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::sync::Semaphore;
+use transport::{
+    Client, Drain, Endpoint, Event, Observer, OriginPattern, Origins, Permission, Policy, Silent,
+};
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                       Origin: https://app.example\r\nUser-Agent: test\r\n\r\n";
+
+/// Keeps what it is told, in words.
+#[derive(Debug, Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl Observer for Notes {
+    fn observe(&self, event: &Event<'_>) {
+        let note = match event {
+            Event::Closed { id, closure } => format!("closed {id} {}", closure.cause),
+            Event::Opened { id, peer, request } => {
+                let (origin, agent) = (request.origin().unwrap(), request.user_agent().unwrap());
+                format!("opened {id} {peer} {origin} {agent}")
+            }
+            Event::Refused { peer, rejection, .. } => format!("refused {peer} {rejection}"),
+            _ => "news".to_owned(),
+        };
+        self.0.lock().unwrap().push(note);
+    }
+}
+
+struct World {
+    endpoint: Arc<Endpoint<Silent, Notes>>,
+    notes: Arc<Notes>,
+    drain: Drain,
+    slots: Arc<Semaphore>,
+}
+
+impl World {
+    fn new() -> Self {
+        let policy = Policy {
+            origins: Origins {
+                allowed: vec![OriginPattern::Any],
+                missing: Permission::Allow,
+                null: Permission::Refuse,
+            },
+            timing: TIMING,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+        };
+        let notes = Arc::new(Notes::default());
+        let endpoint = Arc::new(Endpoint::new(policy, Silent, Arc::clone(&notes)));
+        let slots = Arc::new(Semaphore::new(10));
+        Self { endpoint, notes, drain: Drain::default(), slots }
+    }
+
+    /// A connection to the endpoint, served by hyper.
+    fn connect(&self) -> Peer {
+        let (near, far) = duplex(64 * 1024);
+        let client = Client {
+            peer: "192.0.2.7:4711".parse().unwrap(),
+            slot: Arc::clone(&self.slots).try_acquire_owned().ok().map(Arc::new),
+            watch: self.drain.watch(),
+        };
+        let endpoint = Arc::clone(&self.endpoint);
+        tokio::spawn(async move {
+            let service = service_fn(|mut request| {
+                let response = endpoint.respond(&mut request, &client);
+                async { Ok::<_, Infallible>(response) }
+            });
+            let http = http1::Builder::new()
+                .header_read_timeout(None)
+                .serve_connection(TokioIo::new(near), service);
+            let _ = http.with_upgrades().await;
+        });
+        Peer(far)
+    }
+}
+
+/// Reads the head of a response and gives it back.
+async fn response_head(peer: &mut Peer) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(peer.0.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_opened_and_closed_and_both_are_told() {
+    let world = World::new();
+    let mut peer = world.connect();
+    peer.send(REQUEST.as_bytes()).await;
+    let head = response_head(&mut peer).await;
+    assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head}");
+
+    peer.send(&frame(PING, b"!")).await;
+    assert_eq!(peer.frame().await, (PONG, b"!".to_vec()));
+    peer.send(&close(1000, "")).await;
+    peer.expect_close(1000, "").await;
+    peer.expect_end().await;
+
+    world.drain.closed().await;
+    assert_eq!(
+        world.notes.take(),
+        ["opened 1 192.0.2.7:4711 https://app.example test", "closed 1 peer_closed"]
+    );
+    assert_eq!(world.slots.available_permits(), 10, "the slot is given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_right_behind_the_request_is_not_lost() {
+    let world = World::new();
+    let mut peer = world.connect();
+    let early = [frame(PING, b"early"), close(1000, "")].concat();
+    peer.send(&[REQUEST.as_bytes(), &early].concat()).await;
+    response_head(&mut peer).await;
+    assert_eq!(peer.frame().await, (PONG, b"early".to_vec()));
+    peer.expect_close(1000, "").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refusal_the_connection_can_be_used_again() {
+    let world = World::new();
+    let mut peer = world.connect();
+    peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let head = response_head(&mut peer).await;
+    assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
+    let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    peer.0.read_exact(&mut body).await.unwrap();
+
+    peer.send(REQUEST.as_bytes()).await;
+    assert!(response_head(&mut peer).await.starts_with("HTTP/1.1 101 "));
+    let notes = world.notes.take();
+    assert_eq!(notes.first().unwrap(), "refused 192.0.2.7:4711 not_an_upgrade");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_counts_for_the_drain_from_before_its_101() {
+    let world = World::new();
+    let mut peer = world.connect();
+    peer.send(REQUEST.as_bytes()).await;
+    response_head(&mut peer).await;
+    world.drain.start();
+    let waiting = async {
+        world.drain.closed().await;
+        world.notes.take()
+    };
+    let closing = async {
+        assert_eq!(peer.frame().await, (CLOSE, b"\x03\xe9drained".to_vec()));
+        peer.send(&close(1001, "")).await;
+    };
+    let (notes, ()) = tokio::join!(waiting, closing);
+    assert_eq!(notes.last().unwrap(), "closed 1 drained", "told before the drain is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_endpoint_and_a_full_one_say_so_but_only_to_requests_that_are_right() {
+    let wrong = REQUEST.replace("Version: 13", "Version: 7");
+
+    let full = World::new();
+    let _all = Arc::clone(&full.slots).acquire_many_owned(10).await.unwrap();
+    for (request, status) in [(REQUEST, "503"), (&wrong, "426")] {
+        let mut peer = full.connect();
+        peer.send(request.as_bytes()).await;
+        let head = response_head(&mut peer).await;
+        assert_eq!(head.split(' ').nth(1), Some(status), "{head}");
+    }
+    let notes = full.notes.take();
+    assert_eq!(notes, ["refused 192.0.2.7:4711 full", "refused 192.0.2.7:4711 websocket_version"]);
+
+    let draining = World::new();
+    let mut peer = draining.connect();
+    let mut other = draining.connect();
+    draining.drain.start();
+    peer.send(REQUEST.as_bytes()).await;
+    assert!(response_head(&mut peer).await.starts_with("HTTP/1.1 503 "));
+    other.send(wrong.as_bytes()).await;
+    assert!(response_head(&mut other).await.starts_with("HTTP/1.1 426 "));
+    assert_eq!(draining.notes.take().first().unwrap(), "refused 192.0.2.7:4711 draining");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_before_the_101_was_no_session() {
+    let world = World::new();
+    let mut peer = world.connect();
+    // Everything but the last byte, and then it is gone.
+    let (most, _) = REQUEST.split_at(REQUEST.len() - 1);
+    peer.send(most.as_bytes()).await;
+    peer.0.shutdown().await.unwrap();
+    drop(peer);
+    world.drain.closed().await;
+    assert_eq!(world.notes.take(), [""; 0]);
+    assert_eq!(world.slots.available_permits(), 10);
+}
