@@ -10,7 +10,7 @@ pub(crate) fn curl() -> Result<(), Failure> {
 }
 
 pub(crate) fn python() -> Result<(), Failure> {
-    against_the_server(&["python3", "xtask/clients/python_websockets.py"])
+    against_the_server(&["python3", "-B", "xtask/clients/python_websockets.py"])
 }
 
 pub(crate) fn node() -> Result<(), Failure> {
@@ -18,11 +18,11 @@ pub(crate) fn node() -> Result<(), Failure> {
 }
 
 pub(crate) fn websocat() -> Result<(), Failure> {
-    against_the_server(&["python3", "xtask/clients/websocat.py"])
+    against_the_server(&["python3", "-B", "xtask/clients/websocat.py"])
 }
 
 pub(crate) fn chromium() -> Result<(), Failure> {
-    against_the_server(&["python3", "xtask/clients/chromium.py"])
+    against_the_server(&["python3", "-B", "xtask/clients/chromium.py"])
 }
 
 fn against_the_server(program: &[&str]) -> Result<(), Failure> {

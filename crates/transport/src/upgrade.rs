@@ -92,10 +92,11 @@ impl Upgrade {
 /// RFC 9112, section 3.2: a server answers 400 unless there is one `Host` and it is good.
 fn check_host(headers: &HeaderMap) -> Result<(), Rejection> {
     let host = only(headers.get_all(HOST)).ok_or(Rejection::BadHost)?;
-    match Authority::try_from(host) {
-        Ok(authority) if !authority.as_str().contains('@') => Ok(()),
-        Ok(_) | Err(_) => Err(Rejection::BadHost),
-    }
+    let authority = Authority::try_from(host).map_err(|_| Rejection::BadHost)?;
+    // The library leaves a user name in front, an empty host and an impossible port to us.
+    let port = authority.as_str().strip_prefix(authority.host()).ok_or(Rejection::BadHost)?;
+    let is_port = matches!(port, "" | ":") || authority.port_u16().is_some();
+    if authority.host().is_empty() || !is_port { Err(Rejection::BadHost) } else { Ok(()) }
 }
 
 fn check_origin(headers: &HeaderMap, origins: &Origins) -> Result<(), Rejection> {

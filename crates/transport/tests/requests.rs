@@ -78,7 +78,7 @@ fn subprotocols_and_extensions_are_passed_over() {
 }
 
 #[test]
-fn tokens_are_read_as_lists_over_all_lines_without_regard_to_case() {
+fn what_may_be_written_in_several_ways_is_taken_in_all_of_them() {
     let accepted: &[&[(&str, &str)]] = &[
         &[("connection", "keep-alive, Upgrade")],
         &[("connection", "keep-alive"), ("connection", "upgrade")],
@@ -88,6 +88,9 @@ fn tokens_are_read_as_lists_over_all_lines_without_regard_to_case() {
         &[("upgrade", "h2c, websocket")],
         &[("upgrade", "h2c"), ("upgrade", "websocket")],
         &[("sec-websocket-version", " 13 ")],
+        &[("host", "a:")],
+        &[("host", "a:8080")],
+        &[("host", "[::1]:8080")],
     ];
     for lines in accepted {
         assert_eq!(refusal(lines), None, "{lines:?}");
@@ -105,6 +108,10 @@ fn each_mistake_has_its_refusal() {
         (&[("host", "user@a")], BadHost),
         (&[("host", "a b")], BadHost),
         (&[("host", "a/b")], BadHost),
+        (&[("host", ":80")], BadHost),
+        (&[("host", "a:b")], BadHost),
+        (&[("host", "a:65536")], BadHost),
+        (&[("host", "[::1")], BadHost),
         (&[("content-length", "5")], HasBody),
         (&[("content-length", "0")], HasBody),
         (&[("transfer-encoding", "chunked")], HasBody),

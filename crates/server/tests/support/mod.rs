@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 #[path = "../../../transport/tests/support/frames.rs"]
@@ -88,4 +90,27 @@ impl Client {
 pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let line = head.lines().find(|line| line.starts_with(&format!("{name}:")))?;
     line.split_once(": ").map(|(_, value)| value)
+}
+
+/// A file of the documents.
+pub(crate) fn document(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The cells of the first table behind a heading, without its head.
+pub(crate) fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
+    let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap();
+    let lines = section.lines().skip_while(|line| !line.starts_with('|'));
+    let rows = lines.take_while(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| {
+        let cells = row.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    })
+    .collect()
+}
+
+/// A cell without the quotes of code.
+pub(crate) fn word(cell: &str) -> String {
+    cell.trim_matches('`').to_owned()
 }

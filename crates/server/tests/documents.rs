@@ -1,0 +1,143 @@
+//! What the documents say in tables is what the code says.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+use server::Setting;
+use support::{document, table, word};
+use transport::Rejection;
+use transport::ws_core::{Action, Cause, CloseCode, Event, Lifecycle, Timing, Violation};
+
+/// The code and the reason that the machine tells a peer for each violation.
+fn violations() -> Vec<(u16, String)> {
+    let second = Duration::from_secs(1);
+    let timing = Timing { ping_interval: second, pong_timeout: second, close_timeout: second };
+    [Violation::InvalidUtf8, Violation::ProtocolError, Violation::TooBig]
+        .map(|violation| {
+            let mut session = Lifecycle::new(timing, 0);
+            match session.handle(Event::Violation(violation), Duration::ZERO) {
+                Some(Action::Close(frame)) => (frame.code.into(), frame.reason.to_string()),
+                other => panic!("the peer is told, not {other:?}"),
+            }
+        })
+        .to_vec()
+}
+
+#[test]
+fn the_settings_in_the_manual_are_those_of_default_toml() {
+    let documented: Vec<(String, String)> = table(&document("operations.md"), "### Settings")
+        .iter()
+        .map(|row| (word(&row[0]), word(&row[1])))
+        .collect();
+    let settings: Vec<(String, String)> = Setting::all()
+        .iter()
+        .map(|setting| (setting.variable(), setting.default.clone()))
+        .collect();
+    assert_eq!(documented, settings);
+}
+
+#[test]
+fn each_setting_has_a_meaning_and_cannot_be_taken_for_a_service_link() {
+    for setting in Setting::all() {
+        assert!(setting.meaning.ends_with('.'), "{setting:?}");
+        assert!(
+            !setting.variable().contains("_PORT"),
+            "Kubernetes sets such variables: {setting:?}"
+        );
+    }
+}
+
+#[test]
+fn the_causes_in_the_manual_are_those_of_the_core_with_the_codes_it_sends() {
+    let rows = table(&document("operations.md"), "### Causes");
+    let documented: Vec<String> = rows.iter().map(|row| word(&row[0])).collect();
+    assert_eq!(documented, Cause::ALL.map(|cause| cause.as_str().to_owned()));
+    for (code, cause) in violations() {
+        let row = rows.iter().find(|row| word(&row[0]) == cause).unwrap();
+        assert_eq!(row[1], code.to_string(), "{cause}");
+    }
+}
+
+#[test]
+fn the_refusals_in_the_manual_are_those_of_the_code() {
+    let documented: Vec<(String, String)> = table(&document("operations.md"), "### Refusals")
+        .iter()
+        .map(|row| (word(&row[0]), row[1].clone()))
+        .collect();
+    let refusals = Rejection::ALL
+        .map(|rejection| (rejection.to_string(), rejection.status().as_u16().to_string()));
+    assert_eq!(documented, refusals);
+}
+
+#[test]
+fn the_refusals_in_the_specification_are_those_of_the_code_with_their_headers() {
+    let rows = table(&document("api/endpoint.md"), "## Refusals");
+    assert_eq!(rows.len(), Rejection::ALL.len());
+    for rejection in Rejection::ALL {
+        let row = rows.iter().find(|row| word(&row[0]) == rejection.as_str()).unwrap();
+        assert_eq!(row[1], rejection.status().as_u16().to_string(), "{rejection}");
+        // The router adds `Connection: close` where the connection ends with the answer.
+        let documented: BTreeSet<String> = row[2]
+            .split(", ")
+            .map(|header| word(header).to_lowercase())
+            .filter(|header| !header.is_empty() && header != "connection: close")
+            .collect();
+        let response = rejection.response();
+        let common = ["content-type", "cache-control"];
+        let sent: BTreeSet<String> = response
+            .headers()
+            .iter()
+            .filter(|(name, _)| !common.contains(&name.as_str()))
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()).to_lowercase())
+            .filter(|header| header != "connection: close")
+            .collect();
+        assert_eq!(documented, sent, "{rejection}");
+    }
+}
+
+#[test]
+fn the_close_codes_in_the_specification_can_be_sent_and_are() {
+    let rows = table(&document("api/endpoint.md"), "## Close codes");
+    let documented: Vec<(u16, String)> =
+        rows.iter().map(|row| (row[0].parse().unwrap(), word(&row[1]))).collect();
+    for (code, reason) in &documented {
+        let only_reported = matches!(code, 1005 | 1006);
+        assert_eq!(CloseCode::try_from(*code).is_err(), only_reported, "{code}");
+        let is_cause = Cause::ALL.iter().any(|cause| cause.as_str() == reason);
+        assert_ne!(is_cause, only_reported, "{code} {reason}");
+    }
+    for violation in violations() {
+        assert!(documented.contains(&violation), "{violation:?}");
+    }
+}
+
+#[test]
+fn the_asyncapi_document_says_the_same_as_the_prose() {
+    let spec: Value = serde_json::from_str(&document("api/asyncapi.json")).unwrap();
+    let prose = document("api/endpoint.md");
+    let channel = &spec["channels"]["status"];
+    assert!(spec["asyncapi"].as_str().unwrap().starts_with("3."));
+    assert_eq!(spec["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(channel["address"], server::PATH);
+    assert_eq!(channel["bindings"]["ws"]["method"], "GET");
+
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let pairs = |list: &Value, names: [&str; 2]| -> Vec<[String; 2]> {
+        list.as_array().unwrap().iter().map(|entry| names.map(|name| text(&entry[name]))).collect()
+    };
+    let rows = |heading| -> Vec<[String; 2]> {
+        table(&prose, heading).iter().map(|row| [word(&row[0]), word(&row[1])]).collect()
+    };
+    assert_eq!(pairs(&channel["x-refusals"], ["refusal", "status"]), rows("## Refusals"));
+    let sent: Vec<[String; 2]> =
+        rows("## Close codes").into_iter().filter(|[_, reason]| !reason.is_empty()).collect();
+    assert_eq!(pairs(&channel["x-close-codes"], ["code", "reason"]), sent);
+
+    let default = Setting::all().into_iter().find(|setting| setting.key == "max_message_bytes");
+    let limit = &spec["components"]["messages"]["dropped"]["payload"]["maxLength"];
+    assert_eq!(limit.to_string(), default.unwrap().default);
+}
