@@ -2,11 +2,10 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -22,7 +21,7 @@ use crate::Router;
 use crate::config::Config;
 
 /// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
-const BACKLOG: u32 = 4096;
+const BACKLOG: u16 = 4096;
 
 /// Connections above the limit that are accepted at once, to be told so.
 const REFUSED_AT_ONCE: usize = 128;
@@ -44,7 +43,7 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
         // Or a restart would have to wait for the connections of the process before it.
         socket.set_reuseaddr(true)?;
         socket.bind(*address)?;
-        socket.listen(BACKLOG)
+        socket.listen(BACKLOG.into())
     };
     let bind_one =
         |address| listen(address).map_err(|error| BindError { address: *address, error });
@@ -108,12 +107,8 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                 }
             }
         }
-        // The system has told these clients already that they are connected, so they get an answer.
-        for _ in 0..BACKLOG {
-            match poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await {
-                Poll::Ready(Ok((stream, peer))) => self.admit(stream, peer, &watch).await,
-                Poll::Ready(Err(_)) | Poll::Pending => break,
-            }
+        for (stream, peer) in accepted_by_the_system(listener) {
+            self.admit(stream, peer, &watch).await;
         }
     }
 
@@ -164,4 +159,19 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             let _ = timeout(self.close_timeout, watch.beyond(Phase::Draining)).await;
         }
     }
+}
+
+/// The connections that the system has accepted and we have not. Their clients believe that they
+/// are connected, so they get an answer, too.
+///
+/// The system is asked directly: tokio may not have heard of the latest ones yet.
+fn accepted_by_the_system(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accept = || {
+        let (stream, peer) = listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer))
+    };
+    // Not for ever, or a storm of connections would keep the port open.
+    iter::from_fn(accept).take(BACKLOG.into()).collect()
 }

@@ -1,5 +1,10 @@
 //! The real binary as a process: signals, exit codes, and what it says on stdout and stderr.
-#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 mod support;
 

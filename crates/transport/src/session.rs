@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
-use ws_core::{Action, Cause, CloseCode, CloseFrame, Closure, Event, Lifecycle, Timing};
+use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Timing};
 
 use crate::drain::{Phase, Watch};
 use crate::handler::{Handler, Next};
@@ -130,13 +130,8 @@ where
         ControlFlow::Continue(())
     }
 
-    fn close(&mut self, cause: Cause, frame: CloseFrame) -> ControlFlow<Closure> {
-        self.tell(Event::Close { cause, frame })
-    }
-
     fn drained(&mut self, phase: Phase) -> ControlFlow<Closure> {
-        let reason = Cause::Drained.as_str().into();
-        self.close(Cause::Drained, CloseFrame { code: CloseCode::GOING_AWAY, reason })?;
+        self.tell(Event::drained())?;
         match phase {
             Phase::Aborting => self.tell(Event::Disconnected),
             Phase::Draining | Phase::Serving => ControlFlow::Continue(()),
@@ -206,7 +201,7 @@ where
                 match handler.poll_next(cx) {
                     Poll::Pending => return ControlFlow::Continue(()),
                     Poll::Ready(Next::Close(code, reason)) => {
-                        self.close(Cause::HandlerClosed, CloseFrame { code, reason })?;
+                        self.tell(Event::handler_closed(CloseFrame { code, reason }))?;
                     }
                     Poll::Ready(Next::Send(message)) => {
                         let bytes = message.payload_len();
@@ -245,8 +240,7 @@ where
     /// A panic ends this session alone, and the peer is told, unless that panics too.
     fn end_after_panic(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
         let farewell = catch_unwind(AssertUnwindSafe(|| {
-            let reason = Cause::Panicked.as_str().into();
-            self.close(Cause::Panicked, CloseFrame { code: CloseCode::INTERNAL_ERROR, reason })?;
+            self.tell(Event::panicked())?;
             self.handler = None;
             self.wake_up(cx)
         }));

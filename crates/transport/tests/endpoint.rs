@@ -1,5 +1,10 @@
 //! The endpoint behind hyper: from the bytes of a request to the session and its facts.
-#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 mod support;
 

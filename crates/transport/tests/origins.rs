@@ -1,5 +1,10 @@
 //! What is an origin, when two are the same, and which a pattern takes in.
-#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 use transport::{NotAnOrigin, Origin, OriginPattern};
 

@@ -1,5 +1,10 @@
 //! The table of requests and answers.
-#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 use hyper::http::request::Builder;
 use hyper::{Request, Version};

@@ -1,7 +1,8 @@
 //! Stories of whole sessions, over a pipe and in a time that only passes while everyone waits.
 #![allow(
-    clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
     reason = "a test says what it expects in the shortest way"
 )]
 

@@ -6,7 +6,8 @@ use crate::closure::{Cause, Closure};
 /// Something that happened to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// This side wants to end the session, for `cause` and with `frame`.
+    /// This side wants to end the session, for `cause` and with `frame`. There is a constructor for
+    /// each cause.
     Close {
         /// What the closure record shall say.
         cause: Cause,
@@ -41,6 +42,31 @@ pub enum Event<'a> {
     Tick,
     /// The peer broke a rule, and the codec is not to be read again.
     Violation(Violation),
+}
+
+impl Event<'_> {
+    /// The process shuts down: 1001.
+    #[must_use]
+    pub fn drained() -> Self {
+        Self::close(Cause::Drained, CloseCode::GOING_AWAY)
+    }
+
+    /// The application closes the session with a code and a reason of its own.
+    #[must_use]
+    pub fn handler_closed(frame: CloseFrame) -> Self {
+        Self::Close { cause: Cause::HandlerClosed, frame }
+    }
+
+    /// The code that serves the session panicked: 1011.
+    #[must_use]
+    pub fn panicked() -> Self {
+        Self::close(Cause::Panicked, CloseCode::INTERNAL_ERROR)
+    }
+
+    /// The reason that the peer is told is the word that stands in the record.
+    fn close(cause: Cause, code: CloseCode) -> Self {
+        Self::Close { cause, frame: CloseFrame { code, reason: cause.as_str().into() } }
+    }
 }
 
 /// What the driver has to do next.

@@ -1,5 +1,6 @@
 //! What always holds, shown over every history of a given length.
 #![allow(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
@@ -118,7 +119,7 @@ impl Watched {
             Step::StrayPong => Event::Pong(b"stray"),
             Step::Sent => Event::Sent { bytes: 3 },
             Step::PeerClose => Event::PeerClose(Some(frame(1000))),
-            Step::Close => Event::Close { cause: Cause::Drained, frame: frame(1001) },
+            Step::Close => Event::drained(),
             Step::Violation => Event::Violation(Violation::TooBig),
             Step::Finished => Event::Finished,
             Step::Disconnected => Event::Disconnected,

@@ -1,5 +1,6 @@
 //! What sometimes holds, told as stories.
 #![allow(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
@@ -25,11 +26,6 @@ fn secs(seconds: f64) -> Duration {
 
 fn open() -> Lifecycle {
     Lifecycle::new(TIMING, 0)
-}
-
-fn drain() -> Event<'static> {
-    let frame = CloseFrame { code: CloseCode::GOING_AWAY, reason: "drained".into() };
-    Event::Close { cause: Cause::Drained, frame }
 }
 
 #[track_caller]
@@ -225,7 +221,7 @@ fn a_close_without_a_code_is_reported_as_1005() {
 #[test]
 fn a_drained_session_ends_clean_when_the_peer_answers() {
     let mut session = open();
-    let Some(Action::Close(frame)) = session.handle(drain(), secs(1.0)) else { panic!() };
+    let Some(Action::Close(frame)) = session.handle(Event::drained(), secs(1.0)) else { panic!() };
     assert_eq!(frame.code, CloseCode::GOING_AWAY);
     let echo = CloseFrame { code: CloseCode::NORMAL, reason: "so long".into() };
     assert_eq!(session.handle(Event::PeerClose(Some(echo)), secs(1.5)), None);
@@ -240,7 +236,7 @@ fn a_drained_session_ends_clean_when_the_peer_answers() {
 #[test]
 fn a_peer_that_ignores_our_close_is_given_up_after_the_close_timeout() {
     let mut session = open();
-    session.handle(drain(), secs(1.0));
+    session.handle(Event::drained(), secs(1.0));
     // Whatever it says meanwhile does not prolong its time.
     for event in [Event::Message { bytes: 1 }, Event::Ping { bytes: 1 }, Event::Pong(b"")] {
         assert_eq!(session.handle(event, secs(2.0)), None);

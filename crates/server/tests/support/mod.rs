@@ -1,6 +1,11 @@
 //! What the tests of the server share: a client that speaks in raw bytes over a real socket.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 use std::fs;
 use std::io::{Read, Write};
