@@ -135,8 +135,21 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         // Frames are small, and Nagle's algorithm would hold them back. If it fails, they are late.
         let _ = stream.set_nodelay(true);
 
+        tokio::select! {
+            () = self.serve_http(stream, &client) => {}
+            () = sleep_until(deadline) => {}
+            () = self.shut_down(client.watch.clone()) => {}
+        }
+    }
+
+    async fn serve_http(&self, stream: TcpStream, client: &Client) {
+        // A client that says nothing costs a socket and not the buffers of a request, so neither
+        // silence nor a storm of connections leaves the heap in pieces.
+        if stream.peek(&mut [0]).await.is_err() {
+            return;
+        }
         let service = service_fn(|mut request| {
-            let response = self.router.respond(&mut request, &client);
+            let response = self.router.respond(&mut request, client);
             async { Ok::<_, Infallible>(response) }
         });
         let http = http1::Builder::new()
@@ -144,12 +157,8 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        tokio::select! {
-            // What goes wrong here is the client's fault, and no session has begun.
-            _ = http => {}
-            () = sleep_until(deadline) => {}
-            () = self.shut_down(client.watch.clone()) => {}
-        }
+        // What goes wrong here is the client's fault, and no session has begun.
+        let _ = Box::pin(http).await;
     }
 
     /// Completes when a shutdown leaves no more time for requests.

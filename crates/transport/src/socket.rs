@@ -67,7 +67,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub fn new(stream: S, max_message_bytes: usize) -> Self {
         let config = WebSocketConfig::default()
             // An idle session keeps this buffer. Control frames fit, and larger frames get more.
-            .read_buffer_size(256)
+            .read_buffer_size(128)
             // Hand over each frame at once: the buffer behind is ours.
             .write_buffer_size(0)
             .max_frame_size(Some(max_message_bytes))
