@@ -131,8 +131,7 @@ pub struct Stopped {
 async fn stop(drain: &Drain, grace: Duration, log: &Log) -> Stopped {
     let began = Instant::now();
     let before = log.count();
-    let open = before.opened - before.clean - before.unclean;
-    info!(event = "stopping", open, grace_ms = milliseconds(grace));
+    info!(event = "stopping", open = before.open(), grace_ms = milliseconds(grace));
 
     drain.start();
     let in_time = timeout(grace, drain.closed()).await;
@@ -148,7 +147,7 @@ async fn stop(drain: &Drain, grace: Duration, log: &Log) -> Stopped {
     let stopped = Stopped {
         clean: after_grace.clean - before.clean,
         timed_out: after_grace.unclean - before.unclean,
-        aborted: after_grace.opened - after_grace.clean - after_grace.unclean,
+        aborted: after_grace.open(),
         duration: began.elapsed(),
     };
     info!(

@@ -61,11 +61,17 @@ pub(crate) struct Count {
 impl Log {
     /// The counts of this moment.
     pub(crate) fn count(&self) -> Count {
-        Count {
-            opened: self.opened.load(Ordering::Relaxed),
-            clean: self.clean.load(Ordering::Relaxed),
-            unclean: self.unclean.load(Ordering::Relaxed),
-        }
+        // In this order, so that no session is counted as ended and not as begun.
+        let clean = self.clean.load(Ordering::SeqCst);
+        let unclean = self.unclean.load(Ordering::SeqCst);
+        Count { opened: self.opened.load(Ordering::SeqCst), clean, unclean }
+    }
+}
+
+impl Count {
+    /// Sessions that have begun and not ended.
+    pub(crate) fn open(self) -> u64 {
+        self.opened.saturating_sub(self.clean).saturating_sub(self.unclean)
     }
 }
 
@@ -74,11 +80,11 @@ impl Observer for Log {
         match *event {
             Event::Closed { id, closure } => {
                 let ended = if closure.clean { &self.clean } else { &self.unclean };
-                ended.fetch_add(1, Ordering::Relaxed);
+                ended.fetch_add(1, Ordering::SeqCst);
                 closed(id, closure);
             }
             Event::Opened { id, peer, request } => {
-                self.opened.fetch_add(1, Ordering::Relaxed);
+                self.opened.fetch_add(1, Ordering::SeqCst);
                 info!(
                     event = "opened",
                     id,

@@ -1,12 +1,16 @@
 //! A peer that speaks in raw bytes, and a session for it to speak with.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use transport::ws_core::{Closure, Timing};
-use transport::{Drain, Handler, Socket, run};
+use transport::{Drain, Handler, Message, Next, Silent, Socket, run};
 
 mod frames;
 
@@ -81,4 +85,36 @@ impl Peer {
         self.0.read_to_end(&mut rest).await.expect("the stream ends");
         assert_eq!(rest, b"", "nothing comes after the end");
     }
+}
+
+/// Sends back what it gets.
+#[derive(Default)]
+pub(crate) struct Echo(VecDeque<Message>);
+
+impl Handler for Echo {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+        self.0.pop_front().map_or(Poll::Pending, |message| Poll::Ready(Next::Send(message)))
+    }
+
+    fn receive(&mut self, message: Message) {
+        self.0.push_back(message);
+    }
+}
+
+/// Always has something to say.
+#[derive(Clone, Default)]
+pub(crate) struct Chatter(pub(crate) Arc<AtomicUsize>);
+
+impl Handler for Chatter {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Next::Send(Message::Text("chatter".into())))
+    }
+
+    fn receive(&mut self, _: Message) {}
+}
+
+/// A session that says nothing, over a pipe with room.
+pub(crate) fn silent() -> Story {
+    open(Silent, 64 * 1024)
 }

@@ -1,0 +1,96 @@
+//! Stories of handlers: what they may do, and what becomes of a panic.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use support::{BINARY, TEXT, close, frame, open};
+use tokio::time::sleep;
+use transport::ws_core::{Cause, CloseCode, Initiator};
+use transport::{Handler, Message, Next};
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_may_answer_and_may_close() {
+    struct Once;
+    impl Handler for Once {
+        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+            let code = CloseCode::try_from(4000).unwrap();
+            Poll::Ready(Next::Close(code, "that was all".into()))
+        }
+        fn receive(&mut self, _: Message) {}
+    }
+    let mut story = open(Once, 1024);
+    story.peer.expect_close(4000, "that was all").await;
+    story.peer.send(&close(4000, "")).await;
+    let closure = story.end().await;
+    assert_eq!(closure.cause, Cause::HandlerClosed);
+    assert_eq!(u16::from(closure.code), 4000);
+    assert!(closure.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_handler_is_asked_again_when_it_says_so() {
+    struct Later(Option<tokio::sync::oneshot::Receiver<()>>);
+    impl Handler for Later {
+        fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+            let Some(receiver) = &mut self.0 else { return Poll::Pending };
+            std::task::ready!(std::pin::Pin::new(receiver).poll(cx)).unwrap();
+            self.0 = None;
+            Poll::Ready(Next::Send(Message::Binary(vec![1, 2, 3].into())))
+        }
+        fn receive(&mut self, _: Message) {}
+    }
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let mut story = open(Later(Some(receiver)), 1024);
+    sleep(Duration::from_secs(1)).await;
+    sender.send(()).unwrap();
+    assert_eq!(story.peer.frame().await, (BINARY, vec![1, 2, 3]));
+}
+
+/// Panics at the first message, and in its drop if that is wanted.
+struct Fragile {
+    in_drop: bool,
+}
+
+impl Handler for Fragile {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+        Poll::Pending
+    }
+
+    fn receive(&mut self, _: Message) {
+        panic!("as it was told to");
+    }
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        assert!(!self.in_drop || std::thread::panicking(), "again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_its_session_with_1011_and_a_record() {
+    let mut story = open(Fragile { in_drop: false }, 1024);
+    story.peer.send(&frame(TEXT, b"panic")).await;
+    story.peer.expect_close(1011, "panicked").await;
+    story.peer.send(&close(1011, "")).await;
+    story.peer.expect_end().await;
+    let closure = story.end().await;
+    assert_eq!((closure.cause, closure.clean), (Cause::Panicked, true));
+    assert_eq!(closure.initiator, Initiator::Local);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_panic_does_not_take_the_record_away() {
+    let mut story = open(Fragile { in_drop: true }, 1024);
+    story.peer.send(&frame(TEXT, b"panic")).await;
+    let closure = story.end().await;
+    assert_eq!((closure.cause, closure.clean), (Cause::Panicked, false));
+}
