@@ -138,8 +138,11 @@ fn permission(text: &str) -> Result<Permission, String> {
 }
 
 fn targets(text: &str) -> Result<Targets, String> {
-    // The library takes a lone word for a module, and a misspelt level would silence everything.
-    let is_level = |word: &str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
+    // The library takes a lone word for a module and none for a level, and a misspelt level would
+    // silence everything.
+    let is_level = |word: &str| {
+        !word.is_empty() && (word.contains('=') || word.parse::<LevelFilter>().is_ok())
+    };
     let good = Some(text).filter(|text| text.split(',').all(is_level));
     good.and_then(|text| text.parse().ok()).ok_or_else(|| {
         "it must be a level (error, warn, info, debug, trace, off) or levels by module, \

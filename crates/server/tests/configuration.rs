@@ -1,0 +1,177 @@
+//! Settings: which values are good, which layer wins, and what is passed over.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use server::{Command, Config, LogFormat, RESERVED_FILES, Wrong};
+use transport::{OriginPattern, Permission};
+
+const OPEN_FILES: u64 = 20_000;
+
+fn config(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, Wrong> {
+    let flags = flags.iter().map(OsString::from);
+    let environment =
+        environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    match Command::parse(flags, environment)? {
+        Command::Serve(mut settings) => Config::check(&mut settings, OPEN_FILES),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn without_any_settings_the_defaults_hold() {
+    let config = config(&[], &[]).unwrap();
+    assert_eq!(config.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(config.policy.origins.allowed, []);
+    assert_eq!(config.policy.origins.missing, Permission::Allow);
+    assert_eq!(config.policy.origins.null, Permission::Refuse);
+    assert_eq!(config.policy.timing.ping_interval, Duration::from_secs(25));
+    assert_eq!(config.policy.timing.pong_timeout, Duration::from_secs(10));
+    assert_eq!(config.policy.timing.close_timeout, Duration::from_secs(3));
+    assert_eq!(config.policy.max_message_bytes, 4096);
+    assert_eq!(config.shutdown_grace, Duration::from_secs(15));
+    assert_eq!(config.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(config.max_connections, usize::try_from(OPEN_FILES - RESERVED_FILES).unwrap());
+    assert_eq!(config.log_format, LogFormat::Text);
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+    let file = file(
+        "layers.toml",
+        "ping_interval_secs = 1\npong_timeout_secs = 1\nclose_timeout_secs = 1\n",
+    );
+    let file = file.to_str().unwrap();
+    let config = config(
+        &["--config", file, "--ping-interval-secs=3"],
+        &[("WS_STATUS_PING_INTERVAL_SECS", "2"), ("WS_STATUS_PONG_TIMEOUT_SECS", "2")],
+    );
+    let timing = config.unwrap().policy.timing;
+    assert_eq!(timing.ping_interval, Duration::from_secs(3));
+    assert_eq!(timing.pong_timeout, Duration::from_secs(2));
+    assert_eq!(timing.close_timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn the_flag_for_the_file_beats_its_variable() {
+    let from_flag = file("flag.toml", "max_message_bytes = 1\n");
+    let config = config(
+        &["--config", from_flag.to_str().unwrap()],
+        &[("WS_STATUS_CONFIG", "/nonexistent.toml")],
+    );
+    assert_eq!(config.unwrap().policy.max_message_bytes, 1);
+}
+
+#[test]
+fn seconds_are_above_0_and_at_most_a_day() {
+    for (text, seconds) in [("0.001", 0.001), ("1", 1.0), ("86400", 86_400.0), ("1e3", 1000.0)] {
+        let config = config(&["--close-timeout-secs", text], &[]).unwrap();
+        assert_eq!(config.policy.timing.close_timeout, Duration::from_secs_f64(seconds), "{text}");
+    }
+    for text in ["0", "-1", "86400.1", "1e-300", "nan", "inf", "1e400", "", " 1", "1s", "1,5"] {
+        assert!(config(&[&format!("--close-timeout-secs={text}")], &[]).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn counts_are_whole_and_at_least_1() {
+    for key in ["--max-connections", "--max-message-bytes"] {
+        assert!(config(&[key, "1"], &[]).is_ok());
+        for text in ["0", "-1", "1.5", "1e3", "", "many", "99999999999999999999"] {
+            assert!(config(&[&format!("{key}={text}")], &[]).is_err(), "{key} {text:?}");
+        }
+    }
+}
+
+#[test]
+fn lists_are_separated_by_commas_or_are_arrays() {
+    let expected: [OriginPattern; 2] =
+        ["https://a.example", "https://*.b.example"].map(|text| text.parse().unwrap());
+    let commas = "https://a.example, https://*.b.example";
+    let array =
+        file("array.toml", "allowed_origins = [\"https://a.example\", \"https://*.b.example\"]\n");
+    let array = array.to_str().unwrap();
+    for config in [
+        config(&["--allowed-origins", commas], &[]),
+        config(&[], &[("WS_STATUS_ALLOWED_ORIGINS", commas)]),
+        config(&["--config", array], &[]),
+    ] {
+        assert_eq!(config.unwrap().policy.origins.allowed, expected);
+    }
+    assert!(
+        config(&[], &[("WS_STATUS_ALLOWED_ORIGINS", "")])
+            .unwrap()
+            .policy
+            .origins
+            .allowed
+            .is_empty()
+    );
+    assert!(config(&["--allowed-origins", "https://a.example,"], &[]).is_err());
+    assert!(config(&["--listen", ""], &[]).is_err(), "somewhere it has to listen");
+}
+
+#[test]
+fn what_is_not_a_single_value_is_refused_where_one_is_wanted() {
+    for text in ["ping_interval_secs = [1]", "[log]\nlevel = 1", "listen = [[\"a\"]]", "[listen]"] {
+        let path = file("shape.toml", text);
+        assert!(config(&["--config", path.to_str().unwrap()], &[]).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_misspelt_level_is_refused_and_does_not_silence_the_log() {
+    for good in ["info", "OFF", "warn,server=info", "server=debug,transport=trace"] {
+        assert!(config(&["--log", good], &[]).is_ok(), "{good}");
+    }
+    for bad in ["", "loud", "infos", "server=loud", "info,,"] {
+        assert!(config(&[&format!("--log={bad}")], &[]).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn the_variables_of_kubernetes_are_passed_over_and_no_others() {
+    for name in [
+        "WS_STATUS_SERVICE_HOST",
+        "WS_STATUS_SERVICE_PORT",
+        "WS_STATUS_SERVICE_PORT_HTTP",
+        "WS_STATUS_PORT",
+        "WS_STATUS_PORT_8080_TCP",
+        "WS_STATUS_PORT_8080_TCP_ADDR",
+        "WS_STATUS_ADMIN_SERVICE_HOST",
+        "WS_STATUS_ADMIN_SERVICE_PORT_HTTP",
+        "WS_STATUS_ADMIN_PORT",
+        "WS_STATUS_ADMIN_PORT_9090_TCP_PROTO",
+    ] {
+        assert!(config(&[], &[(name, "tcp://10.0.0.1:80")]).is_ok(), "{name}");
+    }
+    for name in ["WS_STATUS_", "WS_STATUS_PORTS", "WS_STATUS_HOST", "WS_STATUS_LISTENING"] {
+        assert!(config(&[], &[(name, "x")]).is_err(), "{name}");
+    }
+    assert!(config(&[], &[("OTHER_LISTEN", "x"), ("WS_STATUSES", "x")]).is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_of_ours_that_is_not_text_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let bytes = OsString::from_vec(vec![0xff]);
+    let ours = [(OsString::from("WS_STATUS_LOG"), bytes.clone())];
+    assert!(Command::parse([], ours).is_err());
+    let others = [(OsString::from("OTHER"), bytes.clone()), (bytes.clone(), bytes)];
+    assert!(Command::parse([], others).is_ok());
+}
