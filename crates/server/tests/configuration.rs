@@ -22,7 +22,10 @@ fn config(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, Wrong>
         environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     match Command::parse(flags, environment)? {
         Command::Serve(mut settings) => Config::check(&mut settings, OPEN_FILES),
-        other => panic!("{other:?}"),
+        other @ (Command::CheckConfig(_)
+        | Command::Help
+        | Command::PrintConfig(_)
+        | Command::Version) => panic!("{other:?}"),
     }
 }
 

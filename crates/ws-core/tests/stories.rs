@@ -324,3 +324,12 @@ fn each_cause_has_a_word_of_its_own_and_the_words_are_in_order() {
             .all(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '8'))
     );
 }
+
+#[test]
+fn what_is_shown_to_people_is_the_number_or_the_word() {
+    assert_eq!(CloseCode::GOING_AWAY.to_string(), "1001");
+    assert_eq!(Cause::PeerClosed.to_string(), "peer_closed");
+    assert_eq!(Reason::from("bye").to_string(), "bye");
+    let unsendable = CloseCode::try_from(1006).unwrap_err();
+    assert_eq!(unsendable.to_string(), "1006 must not stand in a close frame");
+}
