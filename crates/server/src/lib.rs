@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{CONNECTION, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
@@ -89,6 +89,10 @@ impl<H: Handler + Clone> Router<H> {
     fn respond<B>(&self, request: &mut Request<B>, client: &Client) -> Response<String> {
         let mut response = match request.uri().path() {
             PATH => self.endpoint.respond(request, client),
+            // CONNECT names a host and no path.
+            _ if request.method() == Method::CONNECT => {
+                self.endpoint.refuse(Rejection::MethodNotAllowed, request, client)
+            }
             _ => self.endpoint.refuse(Rejection::NotFound, request, client),
         };
         // During a shutdown each connection is for one more answer.

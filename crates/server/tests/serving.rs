@@ -101,6 +101,18 @@ fn every_other_path_is_not_found() {
 }
 
 #[test]
+fn every_other_method_is_not_allowed() {
+    let server = Server::start(&[]);
+    for line in ["POST /ws/status", "HEAD /ws/status", "OPTIONS /ws/status", "CONNECT a:80"] {
+        let mut client = Client::connect(server.address);
+        client.send(UPGRADE.replace("GET /ws/status", line).as_bytes());
+        let (status, head) = client.head();
+        assert_eq!(status, 405, "{line}");
+        assert_eq!(header(&head, "allow"), Some("get"));
+    }
+}
+
+#[test]
 fn a_connected_clients_ping_gets_its_pong() {
     let server = Server::start(&[]);
     let mut client = Client::open(server.address);

@@ -53,15 +53,20 @@ impl Client {
     }
 
     pub(crate) fn response(&mut self) -> (u16, String, String) {
+        let (status, head) = self.head();
+        let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+        let body = String::from_utf8(self.bytes(length)).unwrap();
+        (status, head, body)
+    }
+
+    /// The status and the head of the answer, in lower case.
+    pub(crate) fn head(&mut self) -> (u16, String) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(self.bytes(1)[0]);
         }
         let head = String::from_utf8(head).unwrap().to_lowercase();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
-        let body = String::from_utf8(self.bytes(length)).unwrap();
-        (status, head, body)
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), head)
     }
 
     /// The next frame: its first byte, and its payload.
