@@ -10,7 +10,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::{CLOSE, MAX_MESSAGE_BYTES, PING, PONG, Story, TEXT, close, frame, head, silent};
+use support::{
+    CLOSE, MAX_MESSAGE_BYTES, PING, PONG, Story, TEXT, close, frame, head, in_time, silent,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 use transport::Silent;
@@ -72,7 +74,7 @@ async fn a_drained_session_says_1001_and_waits_for_the_answer() {
     sleep(Duration::from_secs(2)).await;
     story.peer.send(&close(1001, "")).await;
     story.peer.expect_end().await;
-    story.drain.closed().await;
+    in_time(story.drain.closed()).await;
     let closure = story.end().await;
     assert_eq!((closure.cause, closure.clean), (Cause::Drained, true));
     assert_eq!(closure.initiator, Initiator::Local);

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use support::{CLOSE, MAX_MESSAGE_BYTES, PING, PONG, Peer, TIMING, close, frame};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use support::{CLOSE, MAX_MESSAGE_BYTES, PING, PONG, Peer, TIMING, close, frame, in_time};
+use tokio::io::{AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
 use transport::{
     Client, Drain, Endpoint, Event, Observer, OriginPattern, Origins, Permission, Policy, Silent,
@@ -101,7 +101,7 @@ impl World {
 async fn response_head(peer: &mut Peer) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(peer.0.read_u8().await.unwrap());
+        head.extend(peer.bytes(1).await);
     }
     String::from_utf8(head).unwrap()
 }
@@ -120,7 +120,7 @@ async fn a_session_is_opened_and_closed_and_both_are_told() {
     peer.expect_close(1000, "").await;
     peer.expect_end().await;
 
-    world.drain.closed().await;
+    in_time(world.drain.closed()).await;
     assert_eq!(
         world.notes.take(),
         ["opened 1 192.0.2.7:4711 https://app.example test", "closed 1 peer_closed"]
@@ -147,8 +147,7 @@ async fn after_a_refusal_the_connection_can_be_used_again() {
     let head = response_head(&mut peer).await;
     assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
     let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
-    let mut body = vec![0; length.parse().unwrap()];
-    peer.0.read_exact(&mut body).await.unwrap();
+    peer.bytes(length.parse().unwrap()).await;
 
     peer.send(REQUEST.as_bytes()).await;
     assert!(response_head(&mut peer).await.starts_with("HTTP/1.1 101 "));
@@ -164,7 +163,7 @@ async fn a_session_counts_for_the_drain_from_before_its_101() {
     response_head(&mut peer).await;
     world.drain.start();
     let waiting = async {
-        world.drain.closed().await;
+        in_time(world.drain.closed()).await;
         world.notes.take()
     };
     let closing = async {
@@ -210,7 +209,7 @@ async fn a_client_that_leaves_before_the_101_was_no_session() {
     peer.send(most.as_bytes()).await;
     peer.0.shutdown().await.unwrap();
     drop(peer);
-    world.drain.closed().await;
+    in_time(world.drain.closed()).await;
     assert_eq!(world.notes.take(), [""; 0]);
     assert_eq!(world.slots.available_permits(), 10);
 }

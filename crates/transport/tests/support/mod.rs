@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use transport::ws_core::{Closure, Timing};
 use transport::{Drain, Handler, Message, Next, Silent, Socket, run};
 
@@ -44,10 +45,15 @@ impl Story {
     /// The session's record, once it is over. What the peer does not read by then stays unread.
     pub(crate) async fn end(self) -> Closure {
         let Self { peer, drain, session } = self;
-        let closure = session.await.expect("a session never panics");
+        let closure = in_time(session).await.expect("a session never panics");
         drop((peer, drain));
         closure
     }
+}
+
+/// Waits for what has to happen within an hour, which passes at once where nothing happens.
+pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(3600), future).await.expect("it happens within an hour")
 }
 
 /// The client's end of the pipe.
@@ -55,21 +61,26 @@ pub(crate) struct Peer(pub(crate) DuplexStream);
 
 impl Peer {
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.expect("the session reads");
+        in_time(self.0.write_all(bytes)).await.expect("the session reads");
+    }
+
+    /// The next bytes, so many.
+    pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        in_time(self.0.read_exact(&mut bytes)).await.expect("there is more");
+        bytes
     }
 
     /// The next frame: its first byte, and its payload.
     pub(crate) async fn frame(&mut self) -> (u8, Vec<u8>) {
-        let mut head = [0; 2];
-        self.0.read_exact(&mut head).await.expect("there is another frame");
+        let head = self.bytes(2).await;
         let length = match head[1] {
-            126 => usize::from(self.0.read_u16().await.unwrap()),
-            127 => usize::try_from(self.0.read_u64().await.unwrap()).unwrap(),
-            short => usize::from(short),
+            126 => self.bytes(2).await,
+            127 => self.bytes(8).await,
+            short => vec![short],
         };
-        let mut payload = vec![0; length];
-        self.0.read_exact(&mut payload).await.expect("the frame is whole");
-        (head[0], payload)
+        let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        (head[0], self.bytes(length).await)
     }
 
     /// Expects a Close frame with this code and reason.
@@ -82,7 +93,7 @@ impl Peer {
     /// Expects that the session has nothing more to say.
     pub(crate) async fn expect_end(&mut self) {
         let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest).await.expect("the stream ends");
+        in_time(self.0.read_to_end(&mut rest)).await.expect("the stream ends");
         assert_eq!(rest, b"", "nothing comes after the end");
     }
 }
