@@ -15,7 +15,7 @@ main() {
         --max-connections 1
     refuse_when_full
 
-    echo "$(curl --version | sed -n '1s/ (.*//p'): all 13 refusals, 101," \
+    echo "$(curl --version | sed -n '1s/ (.*//p'): 13 refusals, 101," \
         '1001 "drained" on SIGTERM'
 }
 

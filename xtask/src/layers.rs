@@ -35,7 +35,7 @@ const LAYERS: &[Layer] = &[
             "hyper",              // HTTP/1.1
             "hyper-util",         // tokio's sockets as hyper's
             "lexopt",             // the command line
-            "rustix",             // the limit of open files
+            "rustix",             // the limit of open files, TCP_USER_TIMEOUT
             "tokio",              // the runtime, sockets, signals
             "tracing",            // the events of the log
             "tracing-subscriber", // the log's lines, as text or JSON

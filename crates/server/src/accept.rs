@@ -15,10 +15,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
-use transport::{Client, Handler, Phase, Watch};
+use transport::{Client, Handler, Phase, Rejection, Watch};
 
 use crate::Router;
 use crate::config::Config;
+use crate::slots::Slots;
 
 /// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
 const BACKLOG: u16 = 4096;
@@ -28,9 +29,6 @@ const REFUSED_AT_ONCE: usize = 128;
 
 /// How long to wait when accepting fails, which is mostly for lack of files.
 const BACK_OFF: Duration = Duration::from_millis(100);
-
-/// hyper's smallest buffer, and so the largest head of a request.
-const MAX_HEAD_BYTES: usize = 8192;
 
 /// Binds all addresses, or none.
 ///
@@ -71,21 +69,28 @@ impl std::error::Error for BindError {}
 #[derive(Debug)]
 pub(crate) struct Acceptor<H> {
     router: Router<H>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     refused: Arc<Semaphore>,
     handshake_timeout: Duration,
     close_timeout: Duration,
+    max_header_bytes: usize,
+    max_headers: usize,
+    silence_timeout: Duration,
 }
 
 impl<H: Handler + Clone + Sync> Acceptor<H> {
     pub(crate) fn new(router: Router<H>, config: &Config) -> Self {
-        let slots = config.max_connections.min(Semaphore::MAX_PERMITS);
+        let timing = config.policy.timing;
         Self {
             router,
-            slots: Arc::new(Semaphore::new(slots)),
+            slots: Slots::new(config.max_connections, config.max_connections_per_address),
             refused: Arc::new(Semaphore::new(REFUSED_AT_ONCE)),
             handshake_timeout: config.handshake_timeout,
-            close_timeout: config.policy.timing.close_timeout,
+            close_timeout: timing.close_timeout,
+            max_header_bytes: config.max_header_bytes,
+            max_headers: config.max_headers,
+            // Behind the pings, which notice sooner; but while output is stuck there are none.
+            silence_timeout: timing.ping_interval + timing.pong_timeout,
         }
     }
 
@@ -114,11 +119,11 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
 
     /// Gives a connection a slot, or a place among those that are told that there is none.
     async fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, watch: &Watch) {
-        let slot = Arc::clone(&self.slots).try_acquire_owned().ok().map(Arc::new);
+        let slot = self.slots.take(peer.ip());
         // Each of these ends within the handshake timeout, so this is never a long wait.
         let refused = match slot {
-            Some(_) => None,
-            None => Arc::clone(&self.refused).acquire_owned().await.ok(),
+            Ok(_) => None,
+            Err(_) => Arc::clone(&self.refused).acquire_owned().await.ok(),
         };
         let client = Client { peer, slot, watch: watch.clone() };
         let acceptor = Arc::clone(self);
@@ -134,6 +139,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let deadline = Instant::now() + self.handshake_timeout;
         // Frames are small, and Nagle's algorithm would hold them back. If it fails, they are late.
         let _ = stream.set_nodelay(true);
+        let _ = give_up_silent_peers(&stream, self.silence_timeout);
 
         tokio::select! {
             () = self.serve_http(stream, &client) => {}
@@ -154,11 +160,14 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         });
         let http = http1::Builder::new()
             .header_read_timeout(None)
-            .max_buf_size(MAX_HEAD_BYTES)
+            .max_buf_size(self.max_header_bytes)
+            .max_headers(self.max_headers)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         // What goes wrong here is the client's fault, and no session has begun.
-        let _ = Box::pin(http).await;
+        if Box::pin(http).await.is_err_and(|error| error.is_parse_too_large()) {
+            self.router.refused_by_http(Rejection::HeaderTooLarge, client);
+        }
     }
 
     /// Completes when a shutdown leaves no more time for requests.
@@ -183,4 +192,17 @@ fn accepted_by_the_system(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)>
     };
     // Not for ever, or a storm of connections would keep the port open.
     iter::from_fn(accept).take(BACKLOG.into()).collect()
+}
+
+/// Lets the system end a connection whose peer acknowledges nothing for so long.
+#[cfg(target_os = "linux")]
+fn give_up_silent_peers(stream: &TcpStream, timeout: Duration) -> rustix::io::Result<()> {
+    let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds)
+}
+
+/// The same, as near as other systems come to it.
+#[cfg(not(target_os = "linux"))]
+fn give_up_silent_peers(stream: &TcpStream, _: Duration) -> rustix::io::Result<()> {
+    rustix::net::sockopt::set_socket_keepalive(stream, true)
 }

@@ -6,13 +6,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use transport::ws_core::Timing;
-use transport::{OriginPattern, Origins, Permission, Policy};
+use transport::ws_core::{Limits, Rate, Timing};
+use transport::{OriginPattern, Origins, Permission, Policy, Sizes};
 
 use crate::settings::{Settings, Written, Wrong};
 
 /// Files that are open besides the sockets of clients: listeners, the log, those being refused.
 pub const RESERVED_FILES: u64 = 256;
+
+/// What hyper's buffer holds at least.
+pub const MIN_HEADER_BYTES: usize = 8192;
 
 /// Everything the server wants to know before it starts.
 #[derive(Clone, Debug)]
@@ -27,6 +30,12 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Sockets that are accepted and not yet closed. At least one.
     pub max_connections: usize,
+    /// The same for each client address; 0 is no limit.
+    pub max_connections_per_address: usize,
+    /// Bytes of a request's head. At least [`MIN_HEADER_BYTES`].
+    pub max_header_bytes: usize,
+    /// Header lines of a request. At least one.
+    pub max_headers: usize,
     /// What to log.
     pub log: Targets,
     /// How to write it.
@@ -74,11 +83,33 @@ impl Config {
                     pong_timeout: one(settings, "pong_timeout_secs", seconds)?,
                     close_timeout: one(settings, "close_timeout_secs", seconds)?,
                 },
-                max_message_bytes: one(settings, "max_message_bytes", count)?,
+                limits: Limits {
+                    messages: Rate::new(
+                        one(settings, "messages_per_second", count_or_none)?,
+                        one(settings, "message_burst", count_or_none)?,
+                    ),
+                    control_frames: Rate::new(
+                        one(settings, "control_frames_per_second", count_or_none)?,
+                        one(settings, "control_frame_burst", count_or_none)?,
+                    ),
+                    message_timeout: one(settings, "message_timeout_secs", seconds_or_none)?,
+                    write_timeout: one(settings, "write_timeout_secs", seconds_or_none)?,
+                },
+                sizes: Sizes {
+                    max_message_bytes: one(settings, "max_message_bytes", count)?,
+                    max_queued_bytes: one(settings, "max_queued_bytes", count)?,
+                },
             },
             handshake_timeout: one(settings, "handshake_timeout_secs", seconds)?,
             shutdown_grace: one(settings, "shutdown_grace_secs", seconds)?,
             max_connections: one(settings, "max_connections", count)?,
+            max_connections_per_address: one(
+                settings,
+                "max_connections_per_address",
+                count_or_none,
+            )?,
+            max_header_bytes: one(settings, "max_header_bytes", header_bytes)?,
+            max_headers: one(settings, "max_headers", count)?,
             log: one(settings, "log", targets)?,
             log_format: one(settings, "log_format", log_format)?,
         })
@@ -124,9 +155,27 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "it must be seconds above 0 and at most 86400, such as 25 or 0.5".to_owned())
 }
 
+/// `None` is a limit that is switched off.
+fn seconds_or_none(text: &str) -> Result<Option<Duration>, String> {
+    if text == "0" {
+        return Ok(None);
+    }
+    seconds(text).map(Some).map_err(|expected| format!("{expected}, or 0 for no limit"))
+}
+
 fn count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| *count >= 1);
     count.ok_or_else(|| "it must be a whole number, at least 1".to_owned())
+}
+
+/// Zero is a limit that is switched off.
+fn count_or_none<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "it must be a whole number, or 0 for no limit".to_owned())
+}
+
+fn header_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes >= MIN_HEADER_BYTES);
+    bytes.ok_or_else(|| format!("it must be a whole number, at least {MIN_HEADER_BYTES}"))
 }
 
 fn permission(text: &str) -> Result<Permission, String> {

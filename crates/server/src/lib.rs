@@ -32,6 +32,7 @@ mod log;
 mod open_files;
 mod settings;
 mod signals;
+mod slots;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ use crate::log::{Log, milliseconds};
 
 pub use crate::accept::{BindError, bind};
 pub use crate::command::{Command, VERSION, help};
-pub use crate::config::{Config, LogFormat, RESERVED_FILES};
+pub use crate::config::{Config, LogFormat, MIN_HEADER_BYTES, RESERVED_FILES};
 pub use crate::log::start as start_log;
 pub use crate::open_files::raise_limit as raise_open_file_limit;
 pub use crate::settings::{Setting, Settings, Written, Wrong};
@@ -101,6 +102,11 @@ impl<H: Handler + Clone> Router<H> {
             response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// Notes a request that hyper has answered by itself, because it did not get to its end.
+    fn refused_by_http(&self, rejection: Rejection, client: &Client) {
+        let _ = self.endpoint.refuse(rejection, &Request::new(()), client);
     }
 }
 

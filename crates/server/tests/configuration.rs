@@ -45,7 +45,7 @@ fn without_any_settings_the_defaults_hold() {
     assert_eq!(config.policy.timing.ping_interval, Duration::from_secs(25));
     assert_eq!(config.policy.timing.pong_timeout, Duration::from_secs(10));
     assert_eq!(config.policy.timing.close_timeout, Duration::from_secs(3));
-    assert_eq!(config.policy.max_message_bytes, 4096);
+    assert_eq!(config.policy.sizes.max_message_bytes, 4096);
     assert_eq!(config.shutdown_grace, Duration::from_secs(15));
     assert_eq!(config.handshake_timeout, Duration::from_secs(10));
     assert_eq!(config.max_connections, usize::try_from(OPEN_FILES - RESERVED_FILES).unwrap());
@@ -76,7 +76,7 @@ fn the_flag_for_the_file_beats_its_variable() {
         &["--config", from_flag.to_str().unwrap()],
         &[("WS_STATUS_CONFIG", "/nonexistent.toml")],
     );
-    assert_eq!(config.unwrap().policy.max_message_bytes, 1);
+    assert_eq!(config.unwrap().policy.sizes.max_message_bytes, 1);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use serde_json::Value;
 use server::Setting;
 use support::{document, table, word};
 use transport::Rejection;
-use transport::ws_core::{Action, Cause, CloseCode, Event, Lifecycle, Timing, Violation};
+use transport::ws_core::{Action, Cause, CloseCode, Event, Lifecycle, Limits, Timing, Violation};
 
 /// The code and the reason that the machine tells a peer for each violation.
 fn violations() -> Vec<(u16, String)> {
@@ -23,7 +23,7 @@ fn violations() -> Vec<(u16, String)> {
     let timing = Timing { ping_interval: second, pong_timeout: second, close_timeout: second };
     [Violation::InvalidUtf8, Violation::ProtocolError, Violation::TooBig]
         .map(|violation| {
-            let mut session = Lifecycle::new(timing, 0);
+            let mut session = Lifecycle::new(timing, Limits::default(), 0);
             match session.handle(Event::Violation(violation), Duration::ZERO) {
                 Some(Action::Close(frame)) => (frame.code.into(), frame.reason.to_string()),
                 other => panic!("the peer is told, not {other:?}"),

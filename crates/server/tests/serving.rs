@@ -8,51 +8,14 @@
 
 mod support;
 
-use std::ffi::OsString;
 use std::io::Read;
-use std::net::{Shutdown, SocketAddr};
-use std::thread::{self, JoinHandle};
+use std::net::Shutdown;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use server::{Command, Config, Stopped};
+use server::Stopped;
+use support::server::Server;
 use support::{Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, header};
-use tokio::sync::oneshot;
-use transport::Silent;
-
-/// A server that serves until it is told to stop.
-struct Server {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: JoinHandle<Stopped>,
-}
-
-impl Server {
-    /// Starts a server with these flags.
-    fn start(flags: &[&str]) -> Self {
-        let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
-        let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
-        let config = Config::check(&mut settings, 20_000).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let listeners = runtime.block_on(async { server::bind(&config.listen) }).unwrap();
-        let address = listeners[0].local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || {
-            let shutdown = async { stopped.await.unwrap_or_default() };
-            runtime.block_on(server::run(&config, listeners, Silent, shutdown))
-        });
-        Self { address, stop: Some(stop), thread }
-    }
-
-    /// Begins the shutdown.
-    fn begin_stop(&mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
-    }
-
-    /// Waits for the end.
-    fn stopped(self) -> Stopped {
-        self.thread.join().unwrap()
-    }
-}
 
 #[test]
 fn a_request_to_the_path_is_upgraded_with_or_without_a_query() {

@@ -16,11 +16,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use transport::ws_core::Timing;
+use transport::ws_core::{Limits, Timing};
 use transport::{
     Client, Drain, Endpoint, Event, Handler, Message, Next, Observer, OriginPattern, Origins,
-    Permission, Policy,
+    Permission, Policy, Sizes, Slot,
 };
 
 /// Sends back what it gets.
@@ -63,17 +62,16 @@ async fn main() -> std::io::Result<()> {
             pong_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(3),
         },
-        max_message_bytes: 16 << 20,
+        limits: Limits::default(),
+        sizes: Sizes { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
     };
     let endpoint = Arc::new(Endpoint::new(policy, Echo::default(), Arc::new(Print)));
     let drain = Drain::default();
-    let slots = Arc::new(Semaphore::new(1000));
 
     loop {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let slot = Arc::clone(&slots).try_acquire_owned().ok().map(Arc::new);
-        let client = Client { peer, slot, watch: drain.watch() };
+        let client = Client { peer, slot: Ok(Slot::new(())), watch: drain.watch() };
         let endpoint = Arc::clone(&endpoint);
         tokio::spawn(async move {
             let service = service_fn(|mut request| {

@@ -1,12 +1,13 @@
 //! The endpoint: a request in, a response out, and behind a 101 a session that runs by itself.
 
+use std::any::Any;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::{Request, Response};
-use tokio::sync::OwnedSemaphorePermit;
-use ws_core::Timing;
+use ws_core::{Limits, Timing};
 
 use crate::drain::{Phase, Watch};
 use crate::handler::Handler;
@@ -14,7 +15,7 @@ use crate::observer::{Event, Observer, RequestText};
 use crate::origin::Origins;
 use crate::rejection::Rejection;
 use crate::session;
-use crate::socket::Socket;
+use crate::socket::{Sizes, Socket};
 use crate::upgrade::Upgrade;
 
 /// What holds for every session of an endpoint.
@@ -24,8 +25,10 @@ pub struct Policy {
     pub origins: Origins,
     /// When to ping, and how long to wait.
     pub timing: Timing,
-    /// How large the payload of a frame or a message may be.
-    pub max_message_bytes: usize,
+    /// What a peer may do beyond what the protocol forbids.
+    pub limits: Limits,
+    /// How much may be held for one peer.
+    pub sizes: Sizes,
 }
 
 /// A WebSocket endpoint. It knows no path: routing is the server's.
@@ -42,11 +45,30 @@ pub struct Endpoint<H, O> {
 pub struct Client {
     /// Who it is.
     pub peer: SocketAddr,
-    /// Its place among the connections there may be; `None` if it was accepted only to be told that
-    /// there is none. A session keeps it to its end.
-    pub slot: Option<Arc<OwnedSemaphorePermit>>,
+    /// Its place among the connections there may be, which a session keeps to its end; or why it has
+    /// none and was accepted only to be told so.
+    pub slot: Result<Slot, Rejection>,
     /// Its token in the drain. A session takes one of its own before the 101 goes out.
     pub watch: Watch,
+}
+
+/// A place among the connections there may be. It is given back when the last clone is dropped.
+#[derive(Clone)]
+pub struct Slot(
+    #[expect(dead_code, reason = "it is held for its drop")] Arc<dyn Any + Send + Sync>,
+);
+
+impl Slot {
+    /// A place that is given back by the drop of `guard`.
+    pub fn new(guard: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(guard))
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Slot")
+    }
 }
 
 impl<H, O> Endpoint<H, O>
@@ -93,7 +115,7 @@ where
     /// Starts the session's task. It holds its tokens from now on, so no drain can overlook it.
     fn open<B>(&self, upgrade: Upgrade, request: &Request<B>, client: Client) {
         let headers = request.headers().clone();
-        let Policy { timing, max_message_bytes, .. } = self.policy;
+        let Policy { timing, limits, sizes, .. } = self.policy;
         let handler = self.handler.clone();
         let observer = Arc::clone(&self.observer);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -104,8 +126,8 @@ where
             let request = RequestText::of(&headers);
             observer.observe(&Event::Opened { id, peer: client.peer, request });
 
-            let socket = Socket::new(stream, max_message_bytes);
-            let session = session::run(socket, timing, handler, client.watch.clone());
+            let socket = Socket::new(stream, sizes);
+            let session = session::run(socket, timing, limits, handler, client.watch.clone());
             // In a task of its own, because this one's size is that of all it has held.
             tokio::spawn(async move {
                 let closure = session.await;
@@ -121,8 +143,8 @@ fn admit(upgrade: Upgrade, client: &Client) -> Result<Upgrade, Rejection> {
     if client.watch.phase() != Phase::Serving {
         return Err(Rejection::Draining);
     }
-    if client.slot.is_none() {
-        return Err(Rejection::Full);
+    match client.slot {
+        Ok(_) => Ok(upgrade),
+        Err(rejection) => Err(rejection),
     }
-    Ok(upgrade)
 }

@@ -6,7 +6,7 @@
 //!                    │                              │
 //!                    │ Upgrade::check: is it one?   │ the 101 is sent
 //!                    │ Rejection: why not           ▼
-//!                    │                        run(socket, timing, handler, watch)
+//!                    │                        run(socket, …, handler, watch)
 //!                    └── Observer ◀── facts ──      │        Session: drain, socket, handler, clock
 //!                                                   ▼
 //!                                                Closure: who ended it, and why
@@ -31,8 +31,8 @@
 //! use std::task::{Context, Poll};
 //! use std::time::Duration;
 //!
-//! use transport::ws_core::{Cause, CloseCode, Timing};
-//! use transport::{Drain, Handler, Message, Next, Socket, run};
+//! use transport::ws_core::{Cause, CloseCode, Limits, Timing};
+//! use transport::{Drain, Handler, Message, Next, Sizes, Socket, run};
 //!
 //! #[derive(Clone, Default)]
 //! struct Countdown(u32);
@@ -58,7 +58,8 @@
 //!     pong_timeout: Duration::from_secs(10),
 //!     close_timeout: Duration::from_secs(3),
 //! };
-//! let closure = run(Socket::new(near, 4096), timing, Countdown(3), drain.watch()).await;
+//! let socket = Socket::new(near, Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 });
+//! let closure = run(socket, timing, Limits::default(), Countdown(3), drain.watch()).await;
 //! assert_eq!(closure.cause, Cause::HandlerClosed);
 //! assert_eq!(closure.sent.messages, 3 + 1);
 //! # }
@@ -76,13 +77,13 @@ mod socket;
 mod upgrade;
 
 pub use drain::{Drain, Phase, Watch};
-pub use endpoint::{Client, Endpoint, Policy};
+pub use endpoint::{Client, Endpoint, Policy, Slot};
 pub use handler::{Handler, Message, Next, Silent, Utf8Bytes};
 pub use observer::{Event, Observer, RequestText};
 pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
 pub use rejection::Rejection;
 pub use session::{Session, run};
-pub use socket::Socket;
+pub use socket::{Sizes, Socket};
 pub use upgrade::Upgrade;
 
 /// The machine beneath, whose types are part of this crate's.

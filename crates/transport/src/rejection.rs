@@ -9,6 +9,8 @@ use hyper::{Response, StatusCode};
 /// an error of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rejection {
+    /// As many connections of this client's address are open as there may be.
+    AddressFull,
     /// `Host` is missing, doubled or no host (RFC 9112, section 3.2).
     BadHost,
     /// `Sec-WebSocket-Key` is missing, doubled or not 16 bytes in base64 (RFC 6455, section 4.2.1).
@@ -21,6 +23,9 @@ pub enum Rejection {
     Full,
     /// The request has a body, or a header that frames one (RFC 9112, section 6).
     HasBody,
+    /// The head of the request is too large, or has too many header lines. hyper answers this by
+    /// itself (RFC 6585, section 5).
+    HeaderTooLarge,
     /// The HTTP version is below 1.1 (RFC 6455, section 4.2.1).
     HttpVersion,
     /// The method is not GET (RFC 6455, section 4.2.1).
@@ -39,13 +44,15 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every rejection, in the order of its word.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
+        Self::AddressFull,
         Self::BadHost,
         Self::BadKey,
         Self::BadOrigin,
         Self::Draining,
         Self::Full,
         Self::HasBody,
+        Self::HeaderTooLarge,
         Self::HttpVersion,
         Self::MethodNotAllowed,
         Self::NotAnUpgrade,
@@ -84,6 +91,13 @@ impl Rejection {
     /// The one place where a refusal becomes an answer.
     const fn answer(self) -> Answer {
         match self {
+            Self::AddressFull => Answer {
+                word: "address_full",
+                status: StatusCode::TOO_MANY_REQUESTS,
+                headers: &[("retry-after", "5"), ("connection", "close")],
+                sentence: "as many connections of your address are open as this server takes; \
+                           try again later",
+            },
             Self::BadHost => Answer {
                 word: "bad_host",
                 status: StatusCode::BAD_REQUEST,
@@ -119,6 +133,12 @@ impl Rejection {
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
                 sentence: "the request must have no body, and no Content-Length or Transfer-Encoding",
+            },
+            Self::HeaderTooLarge => Answer {
+                word: "header_too_large",
+                status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                headers: &[("connection", "close")],
+                sentence: "the head of the request is too large, or has too many header lines",
             },
             Self::HttpVersion => Answer {
                 word: "http_version",

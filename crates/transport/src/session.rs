@@ -9,15 +9,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
-use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Timing};
+use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Limits, Timing};
 
 use crate::drain::{Phase, Watch};
 use crate::handler::{Handler, Next};
 use crate::scratch::Scratch;
 use crate::socket::{Flushed, Incoming, Socket};
-
-/// Output is written when it has grown to this, even in the middle of a wake-up.
-const OUTPUT_BYTES: usize = 64 * 1024;
 
 /// How often a wake-up reads or asks the handler before other sessions get their turn.
 const ROUNDS: usize = 8;
@@ -28,13 +25,19 @@ const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Runs a session to its end.
 ///
 /// The future is `Unpin`, never fails, and may be dropped at any moment, which hangs up.
-pub fn run<S, H>(socket: Socket<S>, timing: Timing, handler: H, watch: Watch) -> Session<S, H>
+pub fn run<S, H>(
+    socket: Socket<S>,
+    timing: Timing,
+    limits: Limits,
+    handler: H,
+    watch: Watch,
+) -> Session<S, H>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
     let opened = Instant::now();
-    let lifecycle = Lifecycle::new(timing, rand::random());
+    let lifecycle = Lifecycle::new(timing, limits, rand::random());
     Session {
         socket,
         lifecycle,
@@ -141,8 +144,16 @@ where
     /// `Pending` is an output that is stuck: nothing more is read then, nor asked of the handler, or
     /// a peer that sends and does not read would make the output grow without bound.
     fn flush(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure, Poll<()>> {
-        match self.socket.poll_flush(cx) {
-            Poll::Pending => return ControlFlow::Continue(Poll::Pending),
+        let waiting = self.socket.output.len();
+        let flushed = self.socket.poll_flush(cx);
+        if self.socket.output.len() < waiting {
+            self.tell(Event::Written)?;
+        }
+        match flushed {
+            Poll::Pending => {
+                self.tell(Event::Blocked)?;
+                return ControlFlow::Continue(Poll::Pending);
+            }
             Poll::Ready(Ok(Flushed::Finished)) => self.tell(Event::Finished)?,
             Poll::Ready(Ok(Flushed::Talking)) => {}
             Poll::Ready(Err(_)) => self.tell(Event::Disconnected)?,
@@ -163,7 +174,10 @@ where
             while let Some(incoming) = self.socket.decode(&mut input) {
                 self.take_in(incoming, cx)?;
             }
-            if self.socket.output.len() >= OUTPUT_BYTES && self.flush(cx)?.is_pending() {
+            if self.socket.is_partial() {
+                self.tell(Event::Partial)?;
+            }
+            if self.socket.is_full() && self.flush(cx)?.is_pending() {
                 return ControlFlow::Continue(());
             }
         }
@@ -194,7 +208,7 @@ where
 
     fn ask_handler(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
         for _ in 0..ROUNDS {
-            while self.socket.output.len() < OUTPUT_BYTES {
+            while !self.socket.is_full() {
                 let (true, Some(handler)) = (self.lifecycle.is_open(), &mut self.handler) else {
                     return ControlFlow::Continue(());
                 };

@@ -24,9 +24,27 @@ use crate::handler::Message;
 pub struct Socket<S> {
     stream: S,
     stage: Stage,
+    sizes: Sizes,
+    /// Bytes that the codec took since it last gave something whole.
+    unfinished: usize,
     /// What was said and is not yet taken by the stream.
     pub(crate) output: Vec<u8>,
 }
+
+/// How much may be held for one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// The payload of a frame and of a message. It also limits what the codec reserves for a frame
+    /// that has only been announced.
+    pub max_message_bytes: usize,
+    /// Output that waits for the peer to read. When so much waits, nothing more is asked for; one
+    /// message may lie above it.
+    pub max_queued_bytes: usize,
+}
+
+/// What the heads of a message's frames may take, beside its payload. tungstenite shows neither that
+/// a message is unfinished nor in how many parts it comes, so all of its bytes are counted together.
+const HEADS_BYTES: usize = 1024;
 
 /// How far the closing has come, as far as bytes are concerned.
 #[derive(Debug)]
@@ -61,19 +79,22 @@ pub(crate) enum Flushed {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket over a stream whose opening handshake is complete.
-    ///
-    /// `max_message_bytes` limits the payload of a frame and of a message. It also limits what the
-    /// codec reserves for a frame that has only been announced.
-    pub fn new(stream: S, max_message_bytes: usize) -> Self {
+    pub fn new(stream: S, sizes: Sizes) -> Self {
         let config = WebSocketConfig::default()
             // An idle session keeps this buffer. Control frames fit, and larger frames get more.
             .read_buffer_size(128)
             // Hand over each frame at once: the buffer behind is ours.
             .write_buffer_size(0)
-            .max_frame_size(Some(max_message_bytes))
-            .max_message_size(Some(max_message_bytes));
+            .max_frame_size(Some(sizes.max_message_bytes))
+            .max_message_size(Some(sizes.max_message_bytes));
         let codec = WebSocketContext::new(Role::Server, Some(config));
-        Self { stream, stage: Stage::Talking(Box::new(codec)), output: Vec::new() }
+        Self {
+            stream,
+            stage: Stage::Talking(Box::new(codec)),
+            sizes,
+            unfinished: 0,
+            output: Vec::new(),
+        }
     }
 
     /// Reads once. `None` is the end of the stream, by whatever way.
@@ -94,9 +115,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// The codec answers pings and close frames here by itself (RFC 6455, sections 5.5.1, 5.5.2).
     pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Incoming> {
         let Stage::Talking(codec) = &mut self.stage else { return None };
-        let violation = match codec.read(&mut Wire { input, output: &mut self.output }) {
-            Ok(message) => return incoming(message),
-            Err(Error::Io(_)) => return None, // The wire's only error is that there is no more.
+        let most = self.sizes.max_message_bytes.saturating_add(HEADS_BYTES);
+        let budget = most.saturating_sub(self.unfinished);
+        let mut wire = Wire { input, output: &mut self.output, budget };
+        let result = codec.read(&mut wire);
+        self.unfinished = most.saturating_sub(wire.budget);
+        let violation = match result {
+            Ok(message) => {
+                self.unfinished = 0;
+                return incoming(message);
+            }
+            // The wire's only error is that there is no more, of input or of the budget.
+            Err(Error::Io(_)) if self.unfinished < most => return None,
+            Err(Error::Io(_)) => Violation::TooBig,
             Err(Error::AlreadyClosed | Error::ConnectionClosed) => {
                 self.stage = Stage::Finishing;
                 return None;
@@ -138,6 +169,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// After a violation nothing that the peer says is understood any more, only read away.
     pub(crate) fn fail(&mut self) {
         self.stage = Stage::Failing { half_closed: false };
+    }
+
+    /// Whether there is a beginning of something whose end has not come.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.unfinished > 0 && matches!(self.stage, Stage::Talking(_))
+    }
+
+    /// Whether no more output is to be asked for before some of it went out.
+    pub(crate) fn is_full(&self) -> bool {
+        self.output.len() >= self.sizes.max_queued_bytes
     }
 
     /// Whether what comes is only read away.
@@ -200,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     fn write(&mut self, message: tungstenite::Message) {
         if let Stage::Talking(codec) = &mut self.stage {
-            let mut wire = Wire { input: &mut &[][..], output: &mut self.output };
+            let mut wire = Wire { input: &mut &[][..], output: &mut self.output, budget: 0 };
             codec.write(&mut wire, message).expect("the wire takes everything while we may write");
         }
     }
@@ -210,14 +251,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 struct Wire<'a, 'b> {
     input: &'a mut &'b [u8],
     output: &'a mut Vec<u8>,
+    /// How much more input the codec may take.
+    budget: usize,
 }
 
 impl Read for Wire<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.input.is_empty() {
+        let length = buffer.len().min(self.input.len()).min(self.budget);
+        if length == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.input.read(buffer)
+        self.budget -= length;
+        self.input.read(buffer.get_mut(..length).unwrap_or_default())
     }
 }
 

@@ -10,13 +10,11 @@ mod support;
 
 use std::time::Duration;
 
-use support::{
-    CLOSE, MAX_MESSAGE_BYTES, PING, PONG, Story, TEXT, close, frame, head, in_time, silent,
-};
+use support::{CLOSE, PING, PONG, SIZES, Story, TEXT, close, frame, head, in_time, silent};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 use transport::Silent;
-use transport::ws_core::{Cause, CloseCode, ClosureCode, Initiator};
+use transport::ws_core::{Cause, CloseCode, ClosureCode, Initiator, Limits};
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_closes_gets_its_close_back_and_the_end_of_the_stream() {
@@ -86,8 +84,9 @@ async fn a_session_that_opens_during_a_drain_is_closed_as_well() {
     let drain = transport::Drain::default();
     let watch = drain.watch();
     drain.start();
-    let socket = transport::Socket::new(near, MAX_MESSAGE_BYTES);
-    let session = tokio::spawn(transport::run(socket, support::TIMING, Silent, watch));
+    let socket = transport::Socket::new(near, SIZES);
+    let session =
+        tokio::spawn(transport::run(socket, support::TIMING, Limits::default(), Silent, watch));
     let mut peer = support::Peer(far);
     peer.expect_close(1001, "drained").await;
     drop(peer);

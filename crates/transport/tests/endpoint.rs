@@ -14,11 +14,13 @@ use std::sync::{Arc, Mutex};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use support::{CLOSE, MAX_MESSAGE_BYTES, PING, PONG, Peer, TIMING, close, frame, in_time};
+use support::{CLOSE, PING, PONG, Peer, SIZES, TIMING, close, frame, in_time};
 use tokio::io::{AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
+use transport::ws_core::Limits;
 use transport::{
-    Client, Drain, Endpoint, Event, Observer, OriginPattern, Origins, Permission, Policy, Silent,
+    Client, Drain, Endpoint, Event, Observer, OriginPattern, Origins, Permission, Policy,
+    Rejection, Silent, Slot,
 };
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -66,7 +68,8 @@ impl World {
                 null: Permission::Refuse,
             },
             timing: TIMING,
-            max_message_bytes: MAX_MESSAGE_BYTES,
+            limits: Limits::default(),
+            sizes: SIZES,
         };
         let notes = Arc::new(Notes::default());
         let endpoint = Arc::new(Endpoint::new(policy, Silent, Arc::clone(&notes)));
@@ -79,7 +82,10 @@ impl World {
         let (near, far) = duplex(64 * 1024);
         let client = Client {
             peer: "192.0.2.7:4711".parse().unwrap(),
-            slot: Arc::clone(&self.slots).try_acquire_owned().ok().map(Arc::new),
+            slot: match Arc::clone(&self.slots).try_acquire_owned() {
+                Ok(permit) => Ok(Slot::new(permit)),
+                Err(_) => Err(Rejection::Full),
+            },
             watch: self.drain.watch(),
         };
         let endpoint = Arc::clone(&self.endpoint);

@@ -10,7 +10,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{BINARY, Echo, MAX_MESSAGE_BYTES, PING, PONG, TEXT, close, frame, open, silent};
+use support::{BINARY, Echo, PING, PONG, SIZES, TEXT, close, frame, open, silent};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep};
 
@@ -101,6 +101,6 @@ async fn a_conversation_goes_the_same_way_one_byte_at_a_time() {
 #[tokio::test(start_paused = true)]
 async fn a_message_of_just_the_limit_is_taken() {
     let mut story = open(Echo::default(), 64 * 1024);
-    story.peer.send(&frame(TEXT, &[b'a'; MAX_MESSAGE_BYTES])).await;
-    assert_eq!(story.peer.frame().await, (TEXT, vec![b'a'; MAX_MESSAGE_BYTES]));
+    story.peer.send(&frame(TEXT, &[b'a'; SIZES.max_message_bytes])).await;
+    assert_eq!(story.peer.frame().await, (TEXT, vec![b'a'; SIZES.max_message_bytes]));
 }

@@ -11,11 +11,11 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use support::{CLOSE, Chatter, PING, PONG, TEXT, close, frame, open};
-use tokio::io::AsyncWriteExt;
+use support::{CLOSE, Chatter, PING, PONG, TEXT, close, frame, open, open_with};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 use transport::Silent;
-use transport::ws_core::Cause;
+use transport::ws_core::{Cause, Limits, Rate};
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_nothing_is_let_go_although_the_handler_never_stops() {
@@ -69,5 +69,99 @@ async fn a_peer_that_floods_with_pings_and_reads_nothing_is_not_read_either() {
     // Once it reads, it gets every pong it is due, and the session goes on.
     for _ in 0..taken {
         assert_eq!(story.peer.frame().await, (PONG, vec![7; 125]));
+    }
+}
+
+fn limits() -> Limits {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    Limits {
+        control_frames: Rate::new(10, 20),
+        message_timeout: seconds(10),
+        messages: Rate::new(10, 20),
+        write_timeout: seconds(7),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_nothing_is_let_go_after_the_write_timeout() {
+    let handler = Chatter::default();
+    let story = open_with(limits(), handler.clone(), 1024);
+    let start = Instant::now();
+    let closure = story.end().await;
+    assert_eq!(closure.cause, Cause::WriteTimeout);
+    assert!((7.0..7.1).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_peer_that_does_not_read_is_bounded() {
+    let handler = Chatter::default();
+    let story = open_with(limits(), handler.clone(), 1024);
+    story.end().await;
+    // Each "chatter" is a frame of 9 bytes; what the pipe holds, and the queue, and one above it.
+    let most = (1024 + support::SIZES.max_queued_bytes) / 9 + 2;
+    assert!(handler.0.load(Ordering::Relaxed) <= most);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_and_steady_reader_is_not_let_go_although_its_pongs_are_late() {
+    let mut story = open_with(limits(), Chatter::default(), 64);
+    let start = Instant::now();
+    // Nine bytes every six seconds: less than the write timeout, and pings pile up behind.
+    while start.elapsed() < Duration::from_secs(600) {
+        let (first, payload) = story.peer.frame().await;
+        if first == PING {
+            story.peer.send(&frame(PONG, &payload)).await;
+        }
+        sleep(Duration::from_secs(6)).await;
+    }
+    story.drain.abort();
+    assert_eq!(story.end().await.cause, Cause::Drained, "it lived until then");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_trickles_is_ended_in_time() {
+    let mut story = open_with(limits(), Silent, 1024);
+    let start = Instant::now();
+    let mut trickle = frame(TEXT, &[b'x'; 100]).into_iter();
+    let closing = loop {
+        match timeout(Duration::from_secs(1), story.peer.0.read_u8()).await {
+            Ok(byte) => break byte.unwrap(),
+            Err(_) => story.peer.send(&[trickle.next().unwrap()]).await,
+        }
+    };
+    assert_eq!(closing, CLOSE);
+    assert!((10.0..12.1).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+    let mut rest = Vec::new();
+    story.peer.0.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"\x11\x03\xf0message_timeout");
+    assert_eq!(story.end().await.cause, Cause::MessageTimeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_endless_parts_is_ended() {
+    for part in [&b""[..], b"x"] {
+        let mut story = open_with(limits(), Silent, 1024);
+        story.peer.send(&frame(0x01, part)).await;
+        for _ in 0..5000 {
+            // What comes after the close is read away, so this always goes on.
+            story.peer.send(&frame(0x00, part)).await;
+        }
+        story.peer.expect_close(1009, "too_big").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn floods_are_ended_and_their_senders_told() {
+    for flood in [frame(TEXT, b"x"), frame(PING, b""), frame(PONG, b"unasked")] {
+        let mut story = open_with(limits(), Silent, 64 * 1024);
+        story.peer.send(&flood.repeat(21)).await;
+        let (mut first, mut payload) = story.peer.frame().await;
+        while first == PONG {
+            (first, payload) = story.peer.frame().await;
+        }
+        assert_eq!((first, payload), (CLOSE, b"\x03\xf0rate_limited".to_vec()));
+        story.peer.send(&close(1008, "")).await;
+        let closure = story.end().await;
+        assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, true));
     }
 }

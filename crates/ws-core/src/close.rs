@@ -4,6 +4,8 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use core::fmt;
 
+use crate::closure::Cause;
+
 /// The body of a Close frame (RFC 6455, section 5.5.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
@@ -14,6 +16,11 @@ pub struct CloseFrame {
 }
 
 impl CloseFrame {
+    /// The frame that this side sends for `cause`: its reason is the word in the record.
+    pub(crate) fn for_cause(cause: Cause, code: CloseCode) -> Self {
+        Self { code, reason: cause.as_str().into() }
+    }
+
     /// The payload's length in bytes: two of the code, and those of the reason.
     #[must_use]
     pub fn payload_len(&self) -> usize {

@@ -39,6 +39,8 @@ pub enum Cause {
     HandlerClosed,
     /// A text message or a close reason was not UTF-8 (RFC 6455, section 8.1).
     InvalidUtf8,
+    /// A message was begun and not ended within the message timeout.
+    MessageTimeout,
     /// The code that served the session panicked.
     Panicked,
     /// The peer sent a Close frame.
@@ -47,22 +49,29 @@ pub enum Cause {
     PongTimeout,
     /// The peer broke the framing rules (RFC 6455, section 5).
     ProtocolError,
+    /// The peer sent messages or control frames more often than it may.
+    RateLimited,
     /// A frame or a message was larger than allowed.
     TooBig,
+    /// Output waited for the write timeout, and none of it went out.
+    WriteTimeout,
 }
 
 impl Cause {
     /// Every cause, in the order of its word.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Disconnected,
         Self::Drained,
         Self::HandlerClosed,
         Self::InvalidUtf8,
+        Self::MessageTimeout,
         Self::Panicked,
         Self::PeerClosed,
         Self::PongTimeout,
         Self::ProtocolError,
+        Self::RateLimited,
         Self::TooBig,
+        Self::WriteTimeout,
     ];
 
     /// The word for it, the same in logs, close reasons and documents.
@@ -73,11 +82,14 @@ impl Cause {
             Self::Drained => "drained",
             Self::HandlerClosed => "handler_closed",
             Self::InvalidUtf8 => "invalid_utf8",
+            Self::MessageTimeout => "message_timeout",
             Self::Panicked => "panicked",
             Self::PeerClosed => "peer_closed",
             Self::PongTimeout => "pong_timeout",
             Self::ProtocolError => "protocol_error",
+            Self::RateLimited => "rate_limited",
             Self::TooBig => "too_big",
+            Self::WriteTimeout => "write_timeout",
         }
     }
 }

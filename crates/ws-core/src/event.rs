@@ -6,6 +6,8 @@ use crate::closure::{Cause, Closure};
 /// Something that happened to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
+    /// The stream refuses output.
+    Blocked,
     /// This side wants to end the session, for `cause` and with `frame`. There is a constructor for
     /// each cause.
     Close {
@@ -23,6 +25,8 @@ pub enum Event<'a> {
         /// The length of its payload.
         bytes: usize,
     },
+    /// There is a beginning of a message whose end has not come.
+    Partial,
     /// A Close frame came, with or without a body.
     /// Whatever answer it needs is the codec's business.
     PeerClose(Option<CloseFrame>),
@@ -42,13 +46,16 @@ pub enum Event<'a> {
     Tick,
     /// The peer broke a rule, and the codec is not to be read again.
     Violation(Violation),
+    /// Some of the output that waited went out. If the rest is refused, it is `Blocked` anew.
+    Written,
 }
 
 impl Event<'_> {
     /// The process shuts down: 1001.
     #[must_use]
     pub fn drained() -> Self {
-        Self::close(Cause::Drained, CloseCode::GOING_AWAY)
+        let frame = CloseFrame::for_cause(Cause::Drained, CloseCode::GOING_AWAY);
+        Self::Close { cause: Cause::Drained, frame }
     }
 
     /// The application closes the session with a code and a reason of its own.
@@ -60,12 +67,8 @@ impl Event<'_> {
     /// The code that serves the session panicked: 1011.
     #[must_use]
     pub fn panicked() -> Self {
-        Self::close(Cause::Panicked, CloseCode::INTERNAL_ERROR)
-    }
-
-    /// The reason that the peer is told is the word that stands in the record.
-    fn close(cause: Cause, code: CloseCode) -> Self {
-        Self::Close { cause, frame: CloseFrame { code, reason: cause.as_str().into() } }
+        let frame = CloseFrame::for_cause(Cause::Panicked, CloseCode::INTERNAL_ERROR);
+        Self::Close { cause: Cause::Panicked, frame }
     }
 }
 
@@ -114,6 +117,6 @@ impl Violation {
             Self::ProtocolError => CloseCode::PROTOCOL_ERROR,
             Self::TooBig => CloseCode::MESSAGE_TOO_BIG,
         };
-        CloseFrame { code, reason: self.cause().as_str().into() }
+        CloseFrame::for_cause(self.cause(), code)
     }
 }

@@ -19,16 +19,18 @@
 //! ```text
 //!             Close / send close                    ┐
 //!             Violation / send close                │
+//!             too often, too slow / send close      │
 //!             PeerClose / – (the codec echoes)      ▼
 //!     ┌──────┐                                 ┌─────────┐
 //!  ──▶│ Open │────────────────────────────────▶│ Closing │
 //!     └──────┘                                 └─────────┘
 //!      │  ▲  │ ping is due / send ping              │  Finished                  / end, clean
-//!      │  └──┘ Message, Ping, Pong, Sent, Tick / –    │  Disconnected, Violation   / end, not clean
+//!      │  └──┘ anything else / –                    │  Disconnected, Violation   / end, not clean
 //!      │                                            │  close timeout             / end, not clean
 //!      │  Disconnected  / end, 1006                 ▼
 //!      │  pong timeout  / end, 1006            ┌────────┐
-//!      └──────────────────────────────────────▶│ Closed │  (every event: nothing)
+//!      │  write timeout / end, 1006            │ Closed │  (every event: nothing)
+//!      └──────────────────────────────────────▶│        │
 //!                                              └────────┘
 //! ```
 //!
@@ -39,7 +41,8 @@
 //! | frames, masks, fragments, UTF-8, sizes | the codec |
 //! | answering a ping, echoing a close frame, refusing to write after one | the codec |
 //! | when to ping, with what payload, which pong counts, the round trip time | this crate |
-//! | how long to wait for a pong and for the end of the closing handshake | this crate |
+//! | how long to wait for a pong, a message's end, a write, the closing handshake | this crate |
+//! | how often a peer may send something | this crate |
 //! | which close code and why; who began; was it clean; the counts | this crate |
 //! | which of the codec's errors is which [`Violation`] | the driver |
 //! | flushing, half-closing, reading on until the peer hangs up | the driver |
@@ -51,7 +54,7 @@
 //!
 //! ```
 //! use std::time::{Duration, Instant};
-//! use ws_core::{Action, Cause, CloseFrame, Closure, Event, Lifecycle, Timing};
+//! use ws_core::{Action, Cause, CloseFrame, Closure, Event, Lifecycle, Limits, Timing};
 //!
 //! /// What a driver asks of its codec and its stream.
 //! trait Wire {
@@ -63,7 +66,7 @@
 //!
 //! fn drive(wire: &mut impl Wire, timing: Timing, jitter: u32) -> Closure {
 //!     let opened = Instant::now();
-//!     let mut lifecycle = Lifecycle::new(timing, jitter);
+//!     let mut lifecycle = Lifecycle::new(timing, Limits::default(), jitter);
 //!     loop {
 //!         let deadline = lifecycle.deadline().unwrap_or_default();
 //!         let event = wire.wait(deadline.saturating_sub(opened.elapsed()));
@@ -106,9 +109,11 @@ mod close;
 mod closure;
 mod event;
 mod lifecycle;
+mod limits;
 mod patience;
 
 pub use close::{CloseCode, CloseFrame, Reason, UnsendableCode};
 pub use closure::{Cause, Closure, ClosureCode, Initiator, Tally};
 pub use event::{Action, Event, PingPayload, Violation};
 pub use lifecycle::{Lifecycle, Timing};
+pub use limits::{Limits, Rate};

@@ -3,9 +3,10 @@
 use core::mem;
 use core::time::Duration;
 
-use crate::close::{CloseFrame, Reason};
+use crate::close::{CloseCode, CloseFrame, Reason};
 use crate::closure::{Cause, Closure, ClosureCode, Initiator, Tally};
 use crate::event::{Action, Event, PingPayload};
+use crate::limits::{Bucket, Limits};
 use crate::patience::Patience;
 
 /// How long things take. A value below a millisecond counts as one.
@@ -26,14 +27,14 @@ pub struct Timing {
 ///
 /// ```
 /// use std::time::Duration;
-/// use ws_core::{Action, Event, Lifecycle, Timing};
+/// use ws_core::{Action, Event, Lifecycle, Limits, Timing};
 ///
 /// let timing = Timing {
 ///     ping_interval: Duration::from_secs(25),
 ///     pong_timeout: Duration::from_secs(10),
 ///     close_timeout: Duration::from_secs(3),
 /// };
-/// let mut session = Lifecycle::new(timing, 0);
+/// let mut session = Lifecycle::new(timing, Limits::default(), 0);
 ///
 /// let due = session.deadline().unwrap();
 /// let Some(Action::Ping(payload)) = session.handle(Event::Tick, due) else { panic!() };
@@ -43,6 +44,8 @@ pub struct Timing {
 #[derive(Debug)]
 pub struct Lifecycle {
     timing: Timing,
+    message_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
     state: State,
     round_trip: Option<Duration>,
     received: Tally,
@@ -66,7 +69,13 @@ struct Open {
     /// The latest ping, as long as its pong has not come.
     unanswered: Option<Ping>,
     /// There from a ping until the next sign of life.
-    patience: Option<Patience>,
+    pong: Option<Patience>,
+    /// There from the beginning of a message until its end.
+    message: Option<Patience>,
+    /// There while output is refused.
+    write: Option<Patience>,
+    messages: Bucket,
+    control_frames: Bucket,
 }
 
 #[derive(Debug)]
@@ -90,7 +99,7 @@ impl Lifecycle {
     /// `jitter` is a random number. It puts the first ping somewhere between 0.9 and 1.0 of the
     /// interval, so that sessions which opened together do not stay in step.
     #[must_use]
-    pub fn new(timing: Timing, jitter: u32) -> Self {
+    pub fn new(timing: Timing, limits: Limits, jitter: u32) -> Self {
         const SHORTEST: Duration = Duration::from_millis(1);
         let timing = Timing {
             ping_interval: timing.ping_interval.max(SHORTEST),
@@ -100,11 +109,17 @@ impl Lifecycle {
         let early = (timing.ping_interval / 10).mul_f64(f64::from(jitter) / f64::from(u32::MAX));
         Self {
             timing,
+            message_timeout: limits.message_timeout,
+            write_timeout: limits.write_timeout,
             state: State::Open(Open {
                 ping_due: timing.ping_interval - early,
                 pings: 0,
                 unanswered: None,
-                patience: None,
+                pong: None,
+                message: None,
+                write: None,
+                messages: Bucket::new(limits.messages),
+                control_frames: Bucket::new(limits.control_frames),
             }),
             round_trip: None,
             received: Tally::default(),
@@ -129,10 +144,7 @@ impl Lifecycle {
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
-            State::Open(open) => Some(match &open.patience {
-                Some(patience) => patience.until().min(open.ping_due),
-                None => open.ping_due,
-            }),
+            State::Open(open) => Some(open.deadline()),
             State::Closing(closing) => Some(closing.patience.until()),
             State::Closed => None,
         }
@@ -168,27 +180,52 @@ impl Lifecycle {
             }
             Event::Message { bytes } => {
                 self.received.add(bytes);
-                open.patience = None;
+                open.heard();
+                if !open.messages.take(now) {
+                    return Some(self.refuse(Cause::RateLimited, now));
+                }
             }
             Event::Ping { bytes } => {
                 self.received.add(bytes);
                 self.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
-                open.patience = None;
+                open.heard();
+                if !open.control_frames.take(now) {
+                    return Some(self.refuse(Cause::RateLimited, now));
+                }
             }
             Event::Pong(payload) => {
                 self.received.add(payload.len());
-                open.patience = None;
+                open.heard();
                 if let Some(ping) = open.unanswered.take_if(|ping| ping.payload == payload) {
                     self.round_trip = Some(now.saturating_sub(ping.sent_at));
+                } else if !open.control_frames.take(now) {
+                    return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
+            Event::Partial => {
+                let patience = |timeout| Patience::new(timeout, now);
+                open.message = open.message.or(self.message_timeout.map(patience));
+            }
+            Event::Blocked => {
+                let patience = |timeout| Patience::new(timeout, now);
+                open.write = open.write.or(self.write_timeout.map(patience));
+            }
+            Event::Written => open.written(now),
             Event::Sent { bytes } => self.sent.add(bytes),
             Event::Tick => {}
         }
 
-        // No Close frame: a peer that shows no sign of life would not read it.
-        if open.patience.as_mut().is_some_and(|patience| patience.is_over(now)) {
+        let is_over =
+            |patience: &mut Option<Patience>| patience.as_mut().is_some_and(|it| it.is_over(now));
+        // Neither a peer that does not read nor one that shows no sign of life would read a frame.
+        if open.write.is_some() {
+            if is_over(&mut open.write) {
+                return Some(Action::End(self.abnormal_closure(Cause::WriteTimeout, now)));
+            }
+        } else if is_over(&mut open.pong) {
             return Some(Action::End(self.abnormal_closure(Cause::PongTimeout, now)));
+        } else if is_over(&mut open.message) {
+            return Some(self.refuse(Cause::MessageTimeout, now));
         }
         let ping = open.ping_if_due(&self.timing, now);
         self.state = State::Open(open);
@@ -217,7 +254,12 @@ impl Lifecycle {
             Event::PeerClose(frame) => {
                 self.received.add(frame.as_ref().map_or(0, CloseFrame::payload_len));
             }
-            Event::Close { .. } | Event::Sent { .. } | Event::Tick => {}
+            Event::Blocked
+            | Event::Close { .. }
+            | Event::Partial
+            | Event::Sent { .. }
+            | Event::Tick
+            | Event::Written => {}
         }
 
         if closing.patience.is_over(now) {
@@ -225,6 +267,11 @@ impl Lifecycle {
         }
         self.state = State::Closing(closing);
         None
+    }
+
+    /// Closes a session whose peer does what our policy forbids, and RFC 6455 does not.
+    fn refuse(&mut self, cause: Cause, now: Duration) -> Action {
+        self.close(cause, CloseFrame::for_cause(cause, CloseCode::POLICY_VIOLATION), now)
     }
 
     fn close(&mut self, cause: Cause, frame: CloseFrame, now: Duration) -> Action {
@@ -275,19 +322,44 @@ impl Lifecycle {
 }
 
 impl Open {
+    fn deadline(&self) -> Duration {
+        let until = |patience: &Option<Patience>| patience.as_ref().map(Patience::until);
+        // While output waits, the write timeout rules: what is waited for may sit in what is not
+        // read then.
+        let waits = match &self.write {
+            Some(write) => [Some(write.until()), None],
+            None => [until(&self.pong), until(&self.message)],
+        };
+        waits.into_iter().flatten().fold(self.ping_due, Duration::min)
+    }
+
+    /// Something whole came: a sign of life, and the end of a message if one had begun.
+    fn heard(&mut self) {
+        self.pong = None;
+        self.message = None;
+    }
+
+    /// Output goes on: what was waited for besides has its whole time again.
+    fn written(&mut self, now: Duration) {
+        if self.write.take().is_some() {
+            self.pong = self.pong.take().map(|patience| patience.renewed(now));
+            self.message = self.message.take().map(|patience| patience.renewed(now));
+        }
+    }
+
     /// One ping is in flight at most: while the peer owes a sign of life, the next one is left out.
     fn ping_if_due(&mut self, timing: &Timing, now: Duration) -> Option<PingPayload> {
         let late = now.checked_sub(self.ping_due)?;
         // The phase is kept even after a stall, or all sessions would be in step from then on.
         self.ping_due =
             now.saturating_add(timing.ping_interval - remainder(late, timing.ping_interval));
-        if self.patience.is_some() {
+        if self.pong.is_some() {
             return None;
         }
         let payload = self.pings.to_be_bytes();
         self.pings = self.pings.wrapping_add(1);
         self.unanswered = Some(Ping { payload, sent_at: now });
-        self.patience = Some(Patience::new(timing.pong_timeout, now));
+        self.pong = Some(Patience::new(timing.pong_timeout, now));
         Some(payload)
     }
 }

@@ -10,13 +10,19 @@ use core::time::Duration;
 /// peers that were answering all along, who would then all come back at once.
 #[derive(Debug)]
 pub(crate) struct Patience {
+    timeout: Duration,
     until: Duration,
-    to_give_back: Duration,
+    is_forgiven: bool,
 }
 
 impl Patience {
     pub(crate) fn new(timeout: Duration, now: Duration) -> Self {
-        Self { until: now.saturating_add(timeout), to_give_back: timeout }
+        Self { timeout, until: now.saturating_add(timeout), is_forgiven: false }
+    }
+
+    /// The same, from now on.
+    pub(crate) fn renewed(self, now: Duration) -> Self {
+        Self::new(self.timeout, now)
     }
 
     pub(crate) fn until(&self) -> Duration {
@@ -26,8 +32,10 @@ impl Patience {
     /// Whether the peer is to be given up, with lateness given back first.
     pub(crate) fn is_over(&mut self, now: Duration) -> bool {
         let Some(late) = now.checked_sub(self.until) else { return false };
-        let given_back = late.min(mem::take(&mut self.to_give_back));
-        self.until = now.saturating_add(given_back);
-        given_back.is_zero()
+        if late.is_zero() || mem::replace(&mut self.is_forgiven, true) {
+            return true;
+        }
+        self.until = now.saturating_add(late.min(self.timeout));
+        false
     }
 }

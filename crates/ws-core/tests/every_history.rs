@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ws_core::{
     Action, Cause, CloseCode, CloseFrame, Closure, ClosureCode, Event, Initiator, Lifecycle,
-    Timing, Violation,
+    Limits, Rate, Timing, Violation,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -21,6 +21,16 @@ const TIMING: Timing = Timing {
     pong_timeout: Duration::from_secs(10),
     close_timeout: Duration::from_secs(3),
 };
+
+fn limits() -> Limits {
+    Limits {
+        // Two at once: a history of five steps can have too many.
+        messages: Rate::new(1, 2),
+        control_frames: Rate::new(1, 2),
+        message_timeout: Some(Duration::from_secs(7)),
+        write_timeout: Some(Duration::from_secs(5)),
+    }
+}
 
 /// One step of a history: time goes on, then something happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,9 +53,15 @@ enum Step {
     Violation,
     Finished,
     Disconnected,
+    /// The stream takes no output.
+    Blocked,
+    /// The stream takes some again.
+    Written,
+    /// A message has begun.
+    Partial,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 17] = [
     Step::TickOnTime,
     Step::TickEarly,
     Step::TickLate(7),
@@ -60,6 +76,9 @@ const STEPS: [Step; 14] = [
     Step::Violation,
     Step::Finished,
     Step::Disconnected,
+    Step::Blocked,
+    Step::Written,
+    Step::Partial,
 ];
 
 /// A session that is watched: what was seen of it from outside, and the rules it has to keep.
@@ -70,8 +89,11 @@ struct Watched {
     pings: Vec<[u8; 4]>,
     /// What the peer may still do for us to hold it alive: nothing has been heard since this ping.
     silent_since_ping: Option<Duration>,
-    /// The process's own lateness since that ping.
-    late_since_ping: Duration,
+    /// When the process first looked after that ping's deadline.
+    first_look: Option<Duration>,
+    /// Since when output is refused, and when the unfinished message began.
+    blocked_since: Option<Duration>,
+    message_began: Option<Duration>,
     close_sent: bool,
     close_seen: bool,
     received: u64,
@@ -82,12 +104,14 @@ struct Watched {
 impl Watched {
     fn new() -> Self {
         Self {
-            lifecycle: Lifecycle::new(TIMING, 0),
+            lifecycle: Lifecycle::new(TIMING, limits(), 0),
             now: Duration::ZERO,
             steps: Vec::new(),
             pings: Vec::new(),
             silent_since_ping: None,
-            late_since_ping: Duration::ZERO,
+            first_look: None,
+            blocked_since: None,
+            message_began: None,
             close_sent: false,
             close_seen: false,
             received: 0,
@@ -105,7 +129,11 @@ impl Watched {
             Step::TickLate(seconds) => deadline + Duration::from_secs(seconds),
             _ => (self.now + Duration::from_millis(500)).min(deadline),
         };
-        self.late_since_ping += self.now.saturating_sub(deadline);
+        let is_over =
+            |since| self.blocked_since.is_none() && since + TIMING.pong_timeout <= self.now;
+        if self.silent_since_ping.is_some_and(is_over) {
+            self.first_look = self.first_look.or(Some(self.now));
+        }
 
         let last_ping = self.pings.last().copied();
         let event = match step {
@@ -123,11 +151,30 @@ impl Watched {
             Step::Violation => Event::Violation(Violation::TooBig),
             Step::Finished => Event::Finished,
             Step::Disconnected => Event::Disconnected,
+            Step::Blocked => Event::Blocked,
+            Step::Written => Event::Written,
+            Step::Partial => Event::Partial,
         };
         self.expect_counts(step);
+        self.note_waits(step);
         let was_open = self.lifecycle.is_open();
         let action = self.lifecycle.handle(event, self.now);
         self.check(step, was_open, action);
+    }
+
+    fn note_waits(&mut self, step: Step) {
+        match step {
+            Step::Blocked => self.blocked_since = self.blocked_since.or(Some(self.now)),
+            Step::Written if self.blocked_since.is_some() => {
+                self.blocked_since = None;
+                self.message_began = self.message_began.and(Some(self.now));
+                self.silent_since_ping = self.silent_since_ping.and(Some(self.now));
+                self.first_look = None;
+            }
+            Step::Partial => self.message_began = self.message_began.or(Some(self.now)),
+            Step::Message | Step::Ping | Step::Pong | Step::StrayPong => self.message_began = None,
+            _ => {}
+        }
     }
 
     /// Keeps the books a second time, from the ownership table alone.
@@ -171,16 +218,13 @@ impl Watched {
                 assert!(!self.pings.contains(&payload), "payloads differ: {history:?}");
                 self.pings.push(payload);
                 self.silent_since_ping = Some(self.now);
-                self.late_since_ping = Duration::ZERO;
+                self.first_look = None;
                 self.sent += 1;
             }
-            Some(Action::Close(_)) => {
+            Some(Action::Close(frame)) => {
                 assert!(!self.close_sent, "at most one close: {history:?}");
                 assert!(was_open, "a close only while open: {history:?}");
-                assert!(
-                    matches!(step, Step::Close | Step::Violation),
-                    "only for a reason: {history:?}"
-                );
+                self.check_close(step, &frame);
                 self.close_sent = true;
                 self.sent += 1;
             }
@@ -200,6 +244,29 @@ impl Watched {
         );
     }
 
+    /// A close only for a reason, and with the code that goes with it.
+    fn check_close(&self, step: Step, frame: &CloseFrame) {
+        let history = &self.steps;
+        match (u16::from(frame.code), frame.reason.as_str()) {
+            (1001, "drained") => assert_eq!(step, Step::Close, "{history:?}"),
+            (1009, "too_big") => assert_eq!(step, Step::Violation, "{history:?}"),
+            (1008, "rate_limited") => {
+                let kind = |step: &Step| match step {
+                    Step::Message => 1,
+                    Step::Ping | Step::Pong | Step::StrayPong => 2,
+                    _ => 0,
+                };
+                let of_its_kind = history.iter().filter(|other| kind(other) == kind(&step)).count();
+                assert!(kind(&step) > 0 && of_its_kind > 2, "two are always allowed: {history:?}");
+            }
+            (1008, "message_timeout") => {
+                let began = self.message_began.expect("only a message that began is late");
+                assert!(self.now - began >= Duration::from_secs(7), "{history:?}");
+            }
+            other => panic!("{other:?}: {history:?}"),
+        }
+    }
+
     fn check_closure(&self, step: Step, closure: &Closure) {
         let history = &self.steps;
         let frames = self.close_sent || self.close_seen;
@@ -217,13 +284,18 @@ impl Watched {
         assert_eq!(closure.duration, self.now, "{history:?}");
         assert_eq!(closure.received.messages, self.received, "{history:?}");
         assert_eq!(closure.sent.messages, self.sent, "{history:?}");
+        if closure.cause == Cause::WriteTimeout {
+            let blocked = self.blocked_since.expect("only a blocked write times out");
+            assert!(self.now - blocked >= Duration::from_secs(5), "{history:?}");
+        }
         if closure.cause == Cause::PongTimeout {
+            assert_eq!(self.blocked_since, None, "what is not read cannot be missed: {history:?}");
             let pinged = self.silent_since_ping.expect("only a pinged peer times out");
-            let waited = self.now - pinged;
-            let owed = self.late_since_ping.min(TIMING.pong_timeout);
+            let look = self.first_look.expect("only after its deadline");
+            let late = look - (pinged + TIMING.pong_timeout);
             assert!(
-                waited >= TIMING.pong_timeout + owed,
-                "lateness is given back: {waited:?} {history:?}"
+                self.now >= look + late.min(TIMING.pong_timeout),
+                "lateness is given back: {history:?}"
             );
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ws_core::{
     Action, Cause, CloseCode, CloseFrame, Closure, ClosureCode, Event, Initiator, Lifecycle,
-    Reason, Tally, Timing, Violation,
+    Limits, Rate, Reason, Tally, Timing, Violation,
 };
 
 const TIMING: Timing = Timing {
@@ -25,7 +25,7 @@ fn secs(seconds: f64) -> Duration {
 }
 
 fn open() -> Lifecycle {
-    Lifecycle::new(TIMING, 0)
+    Lifecycle::new(TIMING, Limits::default(), 0)
 }
 
 #[track_caller]
@@ -74,9 +74,9 @@ fn an_answering_peer_is_pinged_at_a_fixed_interval_and_measured() {
 
 #[test]
 fn the_first_ping_comes_between_nine_tenths_and_the_whole_of_the_interval() {
-    assert_eq!(Lifecycle::new(TIMING, 0).deadline(), Some(secs(25.0)));
-    assert_eq!(Lifecycle::new(TIMING, u32::MAX).deadline(), Some(secs(22.5)));
-    let middle = Lifecycle::new(TIMING, u32::MAX / 2).deadline().unwrap();
+    assert_eq!(Lifecycle::new(TIMING, Limits::default(), 0).deadline(), Some(secs(25.0)));
+    assert_eq!(Lifecycle::new(TIMING, Limits::default(), u32::MAX).deadline(), Some(secs(22.5)));
+    let middle = Lifecycle::new(TIMING, Limits::default(), u32::MAX / 2).deadline().unwrap();
     assert!(middle > secs(23.7) && middle < secs(23.8), "{middle:?}");
 }
 
@@ -142,7 +142,7 @@ fn a_talkative_handler_does_not_keep_a_mute_peer_alive() {
 #[test]
 fn a_peer_that_owes_an_answer_is_not_pinged_again() {
     let timing = Timing { ping_interval: secs(1.0), ..TIMING };
-    let mut session = Lifecycle::new(timing, 0);
+    let mut session = Lifecycle::new(timing, Limits::default(), 0);
     ping(session.handle(Event::Tick, secs(1.0)));
     for second in 2..11_u32 {
         assert_eq!(session.deadline(), Some(secs(1.0) * second));
@@ -180,7 +180,7 @@ fn a_long_stall_gives_the_peer_no_more_than_a_whole_timeout() {
 
 #[test]
 fn after_a_stall_the_pings_keep_their_phase() {
-    let mut session = Lifecycle::new(TIMING, u32::MAX);
+    let mut session = Lifecycle::new(TIMING, Limits::default(), u32::MAX);
     ping(session.handle(Event::Tick, secs(90.0)));
     session.handle(Event::Message { bytes: 1 }, secs(90.0));
     assert_eq!(session.deadline(), Some(secs(97.5)), "22.5 + 3 × 25");
@@ -282,7 +282,7 @@ fn timings_of_nothing_and_of_eternity_do_not_make_a_driver_spin() {
     for extreme in [Duration::ZERO, Duration::MAX] {
         let timing =
             Timing { ping_interval: extreme, pong_timeout: extreme, close_timeout: extreme };
-        let mut session = Lifecycle::new(timing, u32::MAX);
+        let mut session = Lifecycle::new(timing, Limits::default(), u32::MAX);
         let mut now = Duration::ZERO;
         for _ in 0..10 {
             let Some(deadline) = session.deadline() else { break };
@@ -332,4 +332,110 @@ fn what_is_shown_to_people_is_the_number_or_the_word() {
     assert_eq!(Reason::from("bye").to_string(), "bye");
     let unsendable = CloseCode::try_from(1006).unwrap_err();
     assert_eq!(unsendable.to_string(), "1006 must not stand in a close frame");
+}
+
+fn limited(limits: Limits) -> Lifecycle {
+    Lifecycle::new(TIMING, limits, 0)
+}
+
+#[track_caller]
+fn told(action: Option<Action>) -> (u16, String) {
+    match action {
+        Some(Action::Close(frame)) => (frame.code.into(), frame.reason.to_string()),
+        other => panic!("a close was expected, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_burst_is_allowed_and_then_so_many_a_second() {
+    let rate = Rate::new(10, 20);
+    let mut session = limited(Limits { messages: rate, ..Limits::default() });
+    let message = Event::Message { bytes: 1 };
+    for _ in 0..20 {
+        assert_eq!(session.handle(message.clone(), secs(1.0)), None);
+    }
+    // A tenth of a second earns one more, again and again.
+    for tenth in 1..=50_u32 {
+        assert_eq!(session.handle(message.clone(), secs(1.0) + secs(0.1) * tenth), None);
+    }
+    let refused = session.handle(message, secs(6.05));
+    assert_eq!(told(refused), (1008, "rate_limited".to_owned()));
+    let closure = end(session.handle(Event::Finished, secs(6.1)));
+    assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, true));
+}
+
+#[test]
+fn a_burst_is_earned_anew_and_not_more_than_once() {
+    let rate = Rate::new(10, 20);
+    let mut session = limited(Limits { messages: rate, ..Limits::default() });
+    let message = Event::Message { bytes: 1 };
+    for _ in 0..20 {
+        assert_eq!(session.handle(message.clone(), secs(0.0)), None);
+    }
+    for _ in 0..20 {
+        assert_eq!(session.handle(message.clone(), secs(20.0)), None);
+    }
+    told(session.handle(message, secs(20.0)));
+}
+
+#[test]
+fn pings_and_unasked_pongs_are_counted_together_and_answers_are_not() {
+    let rate = Rate::new(1, 4);
+    let mut session = limited(Limits { control_frames: rate, ..Limits::default() });
+    for round in 1..=10_u32 {
+        let now = secs(25.0) * round;
+        let payload = ping(session.handle(Event::Tick, now));
+        assert_eq!(session.handle(Event::Pong(&payload), now), None);
+        assert_eq!(session.handle(Event::Ping { bytes: 0 }, now), None);
+        assert_eq!(session.handle(Event::Pong(b"unasked"), now), None);
+        // Messages have a bucket of their own.
+        assert_eq!(session.handle(Event::Message { bytes: 1 }, now), None);
+        assert_eq!(session.handle(Event::Ping { bytes: 0 }, now), None);
+        assert_eq!(session.handle(Event::Pong(&payload), now), None, "the second time is unasked");
+    }
+    told(session.handle(Event::Ping { bytes: 0 }, secs(250.0)));
+}
+
+#[test]
+fn a_message_that_is_begun_has_to_end_in_time() {
+    let limits = Limits { message_timeout: Some(secs(10.0)), ..Limits::default() };
+    let mut session = limited(limits);
+    session.handle(Event::Partial, secs(1.0));
+    session.handle(Event::Partial, secs(9.0));
+    assert_eq!(session.deadline(), Some(secs(11.0)), "from its beginning");
+    session.handle(Event::Message { bytes: 1 }, secs(10.0));
+    session.handle(Event::Partial, secs(12.0));
+    assert_eq!(session.deadline(), Some(secs(22.0)), "another one, another time");
+    let refused = session.handle(Event::Tick, secs(22.0));
+    assert_eq!(told(refused), (1008, "message_timeout".to_owned()));
+}
+
+#[test]
+fn output_that_does_not_go_out_ends_the_session() {
+    let limits = Limits { write_timeout: Some(secs(10.0)), ..Limits::default() };
+    let mut session = limited(limits);
+    session.handle(Event::Blocked, secs(1.0));
+    session.handle(Event::Blocked, secs(5.0));
+    assert_eq!(session.deadline(), Some(secs(11.0)));
+    let closure = end(session.handle(Event::Tick, secs(11.0)));
+    assert_eq!((closure.cause, closure.clean), (Cause::WriteTimeout, false));
+    assert_eq!(u16::from(closure.code), 1006);
+}
+
+#[test]
+fn a_slow_and_steady_reader_is_healthy() {
+    let limits = Limits { write_timeout: Some(secs(10.0)), ..Limits::default() };
+    let mut session = limited(limits);
+    let mut now = secs(0.0);
+    // Its pongs sit in what we do not read while our output waits for it.
+    for _ in 0..1000 {
+        now += secs(9.0);
+        for event in [Event::Written, Event::Blocked] {
+            assert!(!matches!(session.handle(event, now), Some(Action::End(_))), "{now:?}");
+        }
+    }
+    // Once everything went out, it has the whole time for its pong.
+    session.handle(Event::Written, now);
+    assert_eq!(session.handle(Event::Tick, now + secs(9.9)), None);
+    assert_eq!(end(session.handle(Event::Tick, now + secs(10.0))).cause, Cause::PongTimeout);
 }

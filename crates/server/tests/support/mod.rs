@@ -18,6 +18,8 @@ mod frames;
 
 pub(crate) use frames::*;
 
+pub(crate) mod server;
+
 /// A request for the endpoint that is right in everything.
 pub(crate) const UPGRADE: &str = "GET /ws/status HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\

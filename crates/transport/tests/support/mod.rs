@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use transport::ws_core::{Closure, Timing};
-use transport::{Drain, Handler, Message, Next, Silent, Socket, run};
+use transport::ws_core::{Closure, Limits, Timing};
+use transport::{Drain, Handler, Message, Next, Silent, Sizes, Socket, run};
 
 mod frames;
 
@@ -23,7 +23,7 @@ pub(crate) const TIMING: Timing = Timing {
     close_timeout: Duration::from_secs(3),
 };
 
-pub(crate) const MAX_MESSAGE_BYTES: usize = 4096;
+pub(crate) const SIZES: Sizes = Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 };
 
 /// A session, its drain and its peer.
 pub(crate) struct Story {
@@ -34,10 +34,15 @@ pub(crate) struct Story {
 
 /// Opens a session over a pipe that holds `pipe_bytes` each way.
 pub(crate) fn open(handler: impl Handler, pipe_bytes: usize) -> Story {
+    open_with(Limits::default(), handler, pipe_bytes)
+}
+
+/// The same with limits.
+pub(crate) fn open_with(limits: Limits, handler: impl Handler, pipe_bytes: usize) -> Story {
     let (near, far) = duplex(pipe_bytes);
     let drain = Drain::default();
-    let socket = Socket::new(near, MAX_MESSAGE_BYTES);
-    let session = tokio::spawn(run(socket, TIMING, handler, drain.watch()));
+    let socket = Socket::new(near, SIZES);
+    let session = tokio::spawn(run(socket, TIMING, limits, handler, drain.watch()));
     Story { peer: Peer(far), drain, session }
 }
 

@@ -1,0 +1,147 @@
+//! What clients can make grow, over real sockets: each test tries to break a bound.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use support::server::Server;
+use support::{
+    CLOSE, Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, head, header,
+};
+
+#[test]
+fn a_head_that_is_too_large_gets_431() {
+    let server = Server::start(&["--max-headers", "10"]);
+    let long = format!("Host: a\r\nX: {}", "x".repeat(9000));
+    let many = format!("Host: a\r\n{}Y: y", "X: x\r\n".repeat(20));
+    for lines in [long, many] {
+        let mut client = Client::connect(server.address);
+        client.send(UPGRADE.replace("Host: a", &lines).as_bytes());
+        assert_eq!(client.head().0, 431, "{}", lines.len());
+    }
+    let mut client = Client::connect(server.address);
+    let fits = format!("Host: a\r\nX: {}", "x".repeat(7000));
+    assert_eq!(client.request(&UPGRADE.replace("Host: a", &fits)).0, 101);
+}
+
+#[test]
+fn a_head_that_never_ends_is_cut_off_at_its_size_and_not_at_its_deadline() {
+    let server = Server::start(&[]);
+    let begin = Instant::now();
+    let mut client = Client::connect(server.address);
+    client.send(b"GET /ws/status HTTP/1.1\r\n");
+    while begin.elapsed() < Duration::from_secs(5) {
+        if client.0.write_all(b"X: endless\r\n").is_err() {
+            return;
+        }
+    }
+    panic!("it was still read after {:?}", begin.elapsed());
+}
+
+#[test]
+fn an_address_has_so_many_connections_and_gets_them_back() {
+    let server = Server::start(&["--max-connections-per-address", "2"]);
+    let mut first = Client::open(server.address);
+    let _second = Client::open(server.address);
+    let (status, head, body) = Client::connect(server.address).request(UPGRADE);
+    assert_eq!(status, 429);
+    assert_eq!(header(&head, "retry-after"), Some("5"));
+    assert!(body.starts_with("address_full: "), "{body}");
+
+    first.send(&close(1000, ""));
+    first.frame();
+    first.expect_end();
+    let until = Instant::now() + Duration::from_secs(5);
+    while Client::connect(server.address).request(UPGRADE).0 != 101 {
+        assert!(Instant::now() < until, "the place is not given back");
+    }
+}
+
+#[test]
+fn each_flood_is_ended_with_1008() {
+    let flags = ["messages-per-second", "control-frames-per-second"].map(|it| format!("--{it}=1"));
+    let bursts = ["message-burst", "control-frame-burst"].map(|it| format!("--{it}=3"));
+    let flags: Vec<&str> = flags.iter().chain(&bursts).map(String::as_str).collect();
+    let server = Server::start(&flags);
+    for flood in [frame(TEXT, b"x"), frame(PING, b""), frame(PONG, b"unasked")] {
+        let mut client = Client::open(server.address);
+        client.send(&flood.repeat(4));
+        let last = loop {
+            match client.frame() {
+                (PONG, _) => {}
+                other => break other,
+            }
+        };
+        assert_eq!(last, (CLOSE, close_payload(1008, "rate_limited")));
+    }
+}
+
+#[test]
+fn limits_that_are_switched_off_do_not_limit() {
+    let off = [
+        "messages-per-second",
+        "control-frames-per-second",
+        "message-timeout-secs",
+        "write-timeout-secs",
+        "max-connections-per-address",
+    ]
+    .map(|key| format!("--{key}=0"));
+    let server = Server::start(&off.each_ref().map(String::as_str));
+    let mut client = Client::open(server.address);
+    client.send(&frame(TEXT, b"x").repeat(1000));
+    client.send(&frame(PING, b"!").repeat(100));
+    for _ in 0..100 {
+        assert_eq!(client.frame(), (PONG, b"!".to_vec()));
+    }
+}
+
+#[test]
+fn a_message_that_does_not_end_is_ended() {
+    let server = Server::start(&["--message-timeout-secs", "0.3"]);
+    let begin = Instant::now();
+    let mut client = Client::open(server.address);
+    client.send(&head(TEXT, 100));
+    assert_eq!(client.frame(), (CLOSE, close_payload(1008, "message_timeout")));
+    assert!((0.3..3.0).contains(&begin.elapsed().as_secs_f64()), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn lengths_that_nobody_means_are_refused_from_the_head_alone() {
+    let server = Server::start(&[]);
+    for length in [
+        [0, 0, 0, 0, 1, 0, 0, 0],
+        [0, 0, 0, 0, 0x80, 0, 0, 0],
+        [0x40, 0, 0, 0, 0, 0, 0, 0],
+        [0x80, 0, 0, 0, 0, 0, 0, 1],
+        [0xff; 8],
+    ] {
+        let mut client = Client::open(server.address);
+        client.send(&[&[0x82, 0xff][..], &length, &[1, 2, 3, 4]].concat());
+        let (first, payload) = client.frame();
+        assert_eq!((first, &payload[..2]), (CLOSE, &1009_u16.to_be_bytes()[..]), "{length:?}");
+    }
+}
+
+#[test]
+fn a_client_that_pings_and_never_reads_is_let_go() {
+    let flags = ["--control-frames-per-second", "0", "--write-timeout-secs", "0.5"];
+    let server = Server::start(&flags);
+    let mut client = Client::open(server.address);
+    client.0.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    let begin = Instant::now();
+    let pings = frame(PING, &[7; 125]).repeat(100);
+    while client.0.write_all(&pings).is_ok() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "it reads on without an end");
+    }
+    // It ended with a reset or an end of the stream, and not because our write timed out.
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    let mut rest = Vec::new();
+    let _ = client.0.read_to_end(&mut rest);
+}

@@ -1,0 +1,44 @@
+//! The server in this process, on a port of its own.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+
+use server::{Command, Config, Stopped};
+use tokio::sync::oneshot;
+use transport::Silent;
+
+/// A server that serves until it is told to stop.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: JoinHandle<Stopped>,
+}
+
+impl Server {
+    /// Starts a server with these flags.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
+        let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
+        let config = Config::check(&mut settings, 20_000).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let listeners = runtime.block_on(async { server::bind(&config.listen) }).unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let shutdown = async { stopped.await.unwrap_or_default() };
+            runtime.block_on(server::run(&config, listeners, Silent, shutdown))
+        });
+        Self { address, stop: Some(stop), thread }
+    }
+
+    /// Begins the shutdown.
+    pub(crate) fn begin_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the end.
+    pub(crate) fn stopped(self) -> Stopped {
+        self.thread.join().unwrap()
+    }
+}

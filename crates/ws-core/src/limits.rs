@@ -1,0 +1,68 @@
+//! How often a peer may do something.
+
+use core::time::Duration;
+
+/// What a peer may make a session do, beyond what the codec limits. `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// How often a ping, or a pong that nobody asked for, may come.
+    pub control_frames: Option<Rate>,
+    /// From the first byte of a message to its end.
+    pub message_timeout: Option<Duration>,
+    /// How often a data message may come.
+    pub messages: Option<Rate>,
+    /// How long output may wait without any of it going out.
+    /// While it waits, neither the pong timeout nor the message timeout runs: what they wait for may
+    /// sit in what is not read then.
+    pub write_timeout: Option<Duration>,
+}
+
+/// How often something may happen: so many times at once, and from then on so many times a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// From one to the next.
+    interval: Duration,
+    /// What may happen at once takes this long to be earned.
+    burst: Duration,
+}
+
+impl Rate {
+    /// `burst` at once, and then `per_second`. `None` if one of them is zero, which is no limit.
+    ///
+    /// ```
+    /// use ws_core::Rate;
+    ///
+    /// assert!(Rate::new(10, 20).is_some());
+    /// assert!(Rate::new(0, 20).is_none());
+    /// ```
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32) -> Option<Self> {
+        let interval = Duration::from_secs(1).checked_div(per_second)?;
+        let burst = interval.saturating_mul(burst);
+        if burst.is_zero() { None } else { Some(Self { interval, burst }) }
+    }
+}
+
+/// A token bucket, told by the moment when it will be full again.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    rate: Option<Rate>,
+    full_at: Duration,
+}
+
+impl Bucket {
+    pub(crate) fn new(rate: Option<Rate>) -> Self {
+        Self { rate, full_at: Duration::ZERO }
+    }
+
+    /// Takes a token, or says that there is none.
+    pub(crate) fn take(&mut self, now: Duration) -> bool {
+        let Some(rate) = self.rate else { return true };
+        let full_at = self.full_at.max(now).saturating_add(rate.interval);
+        let is_there = full_at <= now.saturating_add(rate.burst);
+        if is_there {
+            self.full_at = full_at;
+        }
+        is_there
+    }
+}
