@@ -80,7 +80,7 @@ pub(crate) struct Acceptor<H> {
 
 impl<H: Handler + Clone + Sync> Acceptor<H> {
     pub(crate) fn new(router: Router<H>, config: &Config) -> Self {
-        let timing = config.policy.timing;
+        let timing = config.policy.rules.timing;
         Self {
             router,
             slots: Slots::new(config.max_connections, config.max_connections_per_address),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use transport::ws_core::{Limits, Rate, Timing};
+use transport::ws_core::{Limits, Rate, Rules, Timing};
 use transport::{OriginPattern, Origins, Permission, Policy, Sizes};
 
 use crate::settings::{Settings, Written, Wrong};
@@ -78,22 +78,24 @@ impl Config {
                     missing: one(settings, "missing_origin", permission)?,
                     null: one(settings, "null_origin", permission)?,
                 },
-                timing: Timing {
-                    ping_interval: one(settings, "ping_interval_secs", seconds)?,
-                    pong_timeout: one(settings, "pong_timeout_secs", seconds)?,
-                    close_timeout: one(settings, "close_timeout_secs", seconds)?,
-                },
-                limits: Limits {
-                    messages: Rate::new(
-                        one(settings, "messages_per_second", count_or_none)?,
-                        one(settings, "message_burst", count_or_none)?,
-                    ),
-                    control_frames: Rate::new(
-                        one(settings, "control_frames_per_second", count_or_none)?,
-                        one(settings, "control_frame_burst", count_or_none)?,
-                    ),
-                    message_timeout: one(settings, "message_timeout_secs", seconds_or_none)?,
-                    write_timeout: one(settings, "write_timeout_secs", seconds_or_none)?,
+                rules: Rules {
+                    timing: Timing {
+                        ping_interval: one(settings, "ping_interval_secs", seconds)?,
+                        pong_timeout: one(settings, "pong_timeout_secs", seconds)?,
+                        close_timeout: one(settings, "close_timeout_secs", seconds)?,
+                    },
+                    limits: Limits {
+                        messages: Rate::new(
+                            one(settings, "messages_per_second", count_or_none)?,
+                            one(settings, "message_burst", count_or_none)?,
+                        ),
+                        control_frames: Rate::new(
+                            one(settings, "control_frames_per_second", count_or_none)?,
+                            one(settings, "control_frame_burst", count_or_none)?,
+                        ),
+                        message_timeout: one(settings, "message_timeout_secs", seconds_or_none)?,
+                        write_timeout: one(settings, "write_timeout_secs", seconds_or_none)?,
+                    },
                 },
                 sizes: Sizes {
                     max_message_bytes: one(settings, "max_message_bytes", count)?,

@@ -42,9 +42,9 @@ fn without_any_settings_the_defaults_hold() {
     assert_eq!(config.policy.origins.allowed, []);
     assert_eq!(config.policy.origins.missing, Permission::Allow);
     assert_eq!(config.policy.origins.null, Permission::Refuse);
-    assert_eq!(config.policy.timing.ping_interval, Duration::from_secs(25));
-    assert_eq!(config.policy.timing.pong_timeout, Duration::from_secs(10));
-    assert_eq!(config.policy.timing.close_timeout, Duration::from_secs(3));
+    assert_eq!(config.policy.rules.timing.ping_interval, Duration::from_secs(25));
+    assert_eq!(config.policy.rules.timing.pong_timeout, Duration::from_secs(10));
+    assert_eq!(config.policy.rules.timing.close_timeout, Duration::from_secs(3));
     assert_eq!(config.policy.sizes.max_message_bytes, 4096);
     assert_eq!(config.shutdown_grace, Duration::from_secs(15));
     assert_eq!(config.handshake_timeout, Duration::from_secs(10));
@@ -63,7 +63,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
         &["--config", file, "--ping-interval-secs=3"],
         &[("WS_STATUS_PING_INTERVAL_SECS", "2"), ("WS_STATUS_PONG_TIMEOUT_SECS", "2")],
     );
-    let timing = config.unwrap().policy.timing;
+    let timing = config.unwrap().policy.rules.timing;
     assert_eq!(timing.ping_interval, Duration::from_secs(3));
     assert_eq!(timing.pong_timeout, Duration::from_secs(2));
     assert_eq!(timing.close_timeout, Duration::from_secs(1));
@@ -83,7 +83,11 @@ fn the_flag_for_the_file_beats_its_variable() {
 fn seconds_are_above_0_and_at_most_a_day() {
     for (text, seconds) in [("0.001", 0.001), ("1", 1.0), ("86400", 86_400.0), ("1e3", 1000.0)] {
         let config = config(&["--close-timeout-secs", text], &[]).unwrap();
-        assert_eq!(config.policy.timing.close_timeout, Duration::from_secs_f64(seconds), "{text}");
+        assert_eq!(
+            config.policy.rules.timing.close_timeout,
+            Duration::from_secs_f64(seconds),
+            "{text}"
+        );
     }
     for text in ["0", "-1", "86400.1", "1e-300", "nan", "inf", "1e400", "", " 1", "1s", "1,5"] {
         assert!(config(&[&format!("--close-timeout-secs={text}")], &[]).is_err(), "{text:?}");

@@ -9,13 +9,16 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use server::Setting;
 use support::{document, table, word};
 use transport::Rejection;
-use transport::ws_core::{Action, Cause, CloseCode, Event, Lifecycle, Limits, Timing, Violation};
+use transport::ws_core::{
+    Action, Cause, CloseCode, Event, Lifecycle, Limits, Rules, Timing, Violation,
+};
 
 /// The code and the reason that the machine tells a peer for each violation.
 fn violations() -> Vec<(u16, String)> {
@@ -23,7 +26,8 @@ fn violations() -> Vec<(u16, String)> {
     let timing = Timing { ping_interval: second, pong_timeout: second, close_timeout: second };
     [Violation::InvalidUtf8, Violation::ProtocolError, Violation::TooBig]
         .map(|violation| {
-            let mut session = Lifecycle::new(timing, Limits::default(), 0);
+            let mut session =
+                Lifecycle::new(Arc::new(Rules { timing, limits: Limits::default() }), 0);
             match session.handle(Event::Violation(violation), Duration::ZERO) {
                 Some(Action::Close(frame)) => (frame.code.into(), frame.reason.to_string()),
                 other => panic!("the peer is told, not {other:?}"),

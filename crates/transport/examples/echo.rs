@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use transport::ws_core::{Limits, Timing};
+use transport::ws_core::{Limits, Rules, Timing};
 use transport::{
     Client, Drain, Endpoint, Event, Handler, Message, Next, Observer, OriginPattern, Origins,
     Permission, Policy, Sizes, Slot,
@@ -57,12 +57,14 @@ async fn main() -> std::io::Result<()> {
             missing: Permission::Allow,
             null: Permission::Allow,
         },
-        timing: Timing {
-            ping_interval: Duration::from_secs(25),
-            pong_timeout: Duration::from_secs(10),
-            close_timeout: Duration::from_secs(3),
+        rules: Rules {
+            timing: Timing {
+                ping_interval: Duration::from_secs(25),
+                pong_timeout: Duration::from_secs(10),
+                close_timeout: Duration::from_secs(3),
+            },
+            limits: Limits::default(),
         },
-        limits: Limits::default(),
         sizes: Sizes { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
     };
     let endpoint = Arc::new(Endpoint::new(policy, Echo::default(), Arc::new(Print)));

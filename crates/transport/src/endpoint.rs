@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::{Request, Response};
-use ws_core::{Limits, Timing};
+use ws_core::Rules;
 
 use crate::drain::{Phase, Watch};
 use crate::handler::Handler;
@@ -23,10 +23,8 @@ use crate::upgrade::Upgrade;
 pub struct Policy {
     /// Which pages may connect.
     pub origins: Origins,
-    /// When to ping, and how long to wait.
-    pub timing: Timing,
-    /// What a peer may do beyond what the protocol forbids.
-    pub limits: Limits,
+    /// When to ping, how long to wait, and how much a peer may do.
+    pub rules: Rules,
     /// How much may be held for one peer.
     pub sizes: Sizes,
 }
@@ -35,6 +33,7 @@ pub struct Policy {
 #[derive(Debug)]
 pub struct Endpoint<H, O> {
     policy: Policy,
+    rules: Arc<Rules>,
     handler: H,
     observer: Arc<O>,
     next_id: AtomicU64,
@@ -78,7 +77,8 @@ where
 {
     /// An endpoint whose sessions each get a clone of `handler`.
     pub fn new(policy: Policy, handler: H, observer: Arc<O>) -> Self {
-        Self { policy, handler, observer, next_id: AtomicU64::new(1) }
+        let rules = Arc::new(policy.rules);
+        Self { policy, rules, handler, observer, next_id: AtomicU64::new(1) }
     }
 
     /// Answers a request. If the answer is a 101, a session begins once it is sent.
@@ -115,7 +115,8 @@ where
     /// Starts the session's task. It holds its tokens from now on, so no drain can overlook it.
     fn open<B>(&self, upgrade: Upgrade, request: &Request<B>, client: Client) {
         let headers = request.headers().clone();
-        let Policy { timing, limits, sizes, .. } = self.policy;
+        let sizes = self.policy.sizes;
+        let rules = Arc::clone(&self.rules);
         let handler = self.handler.clone();
         let observer = Arc::clone(&self.observer);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -127,7 +128,7 @@ where
             observer.observe(&Event::Opened { id, peer: client.peer, request });
 
             let socket = Socket::new(stream, sizes);
-            let session = session::run(socket, timing, limits, handler, client.watch.clone());
+            let session = session::run(socket, rules, handler, client.watch.clone());
             // In a task of its own, because this one's size is that of all it has held.
             tokio::spawn(async move {
                 let closure = session.await;

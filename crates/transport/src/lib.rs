@@ -6,7 +6,7 @@
 //!                    │                              │
 //!                    │ Upgrade::check: is it one?   │ the 101 is sent
 //!                    │ Rejection: why not           ▼
-//!                    │                        run(socket, …, handler, watch)
+//!                    │                        run(socket, rules, handler, watch)
 //!                    └── Observer ◀── facts ──      │        Session: drain, socket, handler, clock
 //!                                                   ▼
 //!                                                Closure: who ended it, and why
@@ -28,10 +28,11 @@
 //! says goodbye:
 //!
 //! ```
+//! use std::sync::Arc;
 //! use std::task::{Context, Poll};
 //! use std::time::Duration;
 //!
-//! use transport::ws_core::{Cause, CloseCode, Limits, Timing};
+//! use transport::ws_core::{Cause, CloseCode, Limits, Rules, Timing};
 //! use transport::{Drain, Handler, Message, Next, Sizes, Socket, run};
 //!
 //! #[derive(Clone, Default)]
@@ -59,7 +60,8 @@
 //!     close_timeout: Duration::from_secs(3),
 //! };
 //! let socket = Socket::new(near, Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 });
-//! let closure = run(socket, timing, Limits::default(), Countdown(3), drain.watch()).await;
+//! let rules = Arc::new(Rules { timing, limits: Limits::default() });
+//! let closure = run(socket, rules, Countdown(3), drain.watch()).await;
 //! assert_eq!(closure.cause, Cause::HandlerClosed);
 //! assert_eq!(closure.sent.messages, 3 + 1);
 //! # }

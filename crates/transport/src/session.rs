@@ -4,12 +4,13 @@ use std::future::Future;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
-use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Limits, Timing};
+use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Rules};
 
 use crate::drain::{Phase, Watch};
 use crate::handler::{Handler, Next};
@@ -25,19 +26,13 @@ const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Runs a session to its end.
 ///
 /// The future is `Unpin`, never fails, and may be dropped at any moment, which hangs up.
-pub fn run<S, H>(
-    socket: Socket<S>,
-    timing: Timing,
-    limits: Limits,
-    handler: H,
-    watch: Watch,
-) -> Session<S, H>
+pub fn run<S, H>(socket: Socket<S>, rules: Arc<Rules>, handler: H, watch: Watch) -> Session<S, H>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
     let opened = Instant::now();
-    let lifecycle = Lifecycle::new(timing, limits, rand::random());
+    let lifecycle = Lifecycle::new(rules, rand::random());
     Session {
         socket,
         lifecycle,

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use support::{CLOSE, PING, PONG, Peer, SIZES, TIMING, close, frame, in_time};
 use tokio::io::{AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
-use transport::ws_core::Limits;
+use transport::ws_core::{Limits, Rules};
 use transport::{
     Client, Drain, Endpoint, Event, Observer, OriginPattern, Origins, Permission, Policy,
     Rejection, Silent, Slot,
@@ -67,8 +67,7 @@ impl World {
                 missing: Permission::Allow,
                 null: Permission::Refuse,
             },
-            timing: TIMING,
-            limits: Limits::default(),
+            rules: Rules { timing: TIMING, limits: Limits::default() },
             sizes: SIZES,
         };
         let notes = Arc::new(Notes::default());

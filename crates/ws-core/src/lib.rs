@@ -53,8 +53,9 @@
 //! This one runs on anything that can wait with a timeout.
 //!
 //! ```
+//! use std::sync::Arc;
 //! use std::time::{Duration, Instant};
-//! use ws_core::{Action, Cause, CloseFrame, Closure, Event, Lifecycle, Limits, Timing};
+//! use ws_core::{Action, Cause, CloseFrame, Closure, Event, Lifecycle, Limits, Rules, Timing};
 //!
 //! /// What a driver asks of its codec and its stream.
 //! trait Wire {
@@ -64,9 +65,9 @@
 //!     fn send_close(&mut self, frame: CloseFrame);
 //! }
 //!
-//! fn drive(wire: &mut impl Wire, timing: Timing, jitter: u32) -> Closure {
+//! fn drive(wire: &mut impl Wire, rules: Arc<Rules>, jitter: u32) -> Closure {
 //!     let opened = Instant::now();
-//!     let mut lifecycle = Lifecycle::new(timing, Limits::default(), jitter);
+//!     let mut lifecycle = Lifecycle::new(rules, jitter);
 //!     loop {
 //!         let deadline = lifecycle.deadline().unwrap_or_default();
 //!         let event = wire.wait(deadline.saturating_sub(opened.elapsed()));
@@ -96,7 +97,8 @@
 //!     pong_timeout: Duration::from_millis(10),
 //!     close_timeout: Duration::from_millis(10),
 //! };
-//! let closure = drive(&mut Mute, timing, 0);
+//! let rules = Rules { timing, limits: Limits::default() };
+//! let closure = drive(&mut Mute, Arc::new(rules), 0);
 //! assert_eq!(closure.cause, Cause::PongTimeout);
 //! assert_eq!(u16::from(closure.code), 1006);
 //! ```
@@ -115,5 +117,5 @@ mod patience;
 pub use close::{CloseCode, CloseFrame, Reason, UnsendableCode};
 pub use closure::{Cause, Closure, ClosureCode, Initiator, Tally};
 pub use event::{Action, Event, PingPayload, Violation};
-pub use lifecycle::{Lifecycle, Timing};
+pub use lifecycle::{Lifecycle, Rules, Timing};
 pub use limits::{Limits, Rate};

@@ -1,5 +1,6 @@
 //! The machine. Everything that changes a session's state stands in this file.
 
+use alloc::sync::Arc;
 use core::mem;
 use core::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::close::{CloseCode, CloseFrame, Reason};
 use crate::closure::{Cause, Closure, ClosureCode, Initiator, Tally};
 use crate::event::{Action, Event, PingPayload};
 use crate::limits::{Bucket, Limits};
-use crate::patience::Patience;
+use crate::patience::{Patience, at_least_shortest};
 
 /// How long things take. A value below a millisecond counts as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,21 +21,38 @@ pub struct Timing {
     pub close_timeout: Duration,
 }
 
+impl Timing {
+    fn ping_interval(&self) -> Duration {
+        at_least_shortest(self.ping_interval)
+    }
+}
+
+/// What holds for every session of an endpoint. The sessions share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// When to ping, and how long to wait for the peer.
+    pub timing: Timing,
+    /// What the peer may do beyond what the protocol forbids.
+    pub limits: Limits,
+}
+
 /// The life of one session, from the 101 to its end.
 ///
 /// There is one method that takes something in, [`handle`](Self::handle), and there are getters.
 /// `now` is the time since the session opened and does not go back.
 ///
 /// ```
+/// use std::sync::Arc;
 /// use std::time::Duration;
-/// use ws_core::{Action, Event, Lifecycle, Limits, Timing};
+/// use ws_core::{Action, Event, Lifecycle, Limits, Rules, Timing};
 ///
 /// let timing = Timing {
 ///     ping_interval: Duration::from_secs(25),
 ///     pong_timeout: Duration::from_secs(10),
 ///     close_timeout: Duration::from_secs(3),
 /// };
-/// let mut session = Lifecycle::new(timing, Limits::default(), 0);
+/// let rules = Rules { timing, limits: Limits::default() };
+/// let mut session = Lifecycle::new(Arc::new(rules), 0);
 ///
 /// let due = session.deadline().unwrap();
 /// let Some(Action::Ping(payload)) = session.handle(Event::Tick, due) else { panic!() };
@@ -43,9 +61,7 @@ pub struct Timing {
 /// ```
 #[derive(Debug)]
 pub struct Lifecycle {
-    timing: Timing,
-    message_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
+    rules: Arc<Rules>,
     state: State,
     round_trip: Option<Duration>,
     received: Tally,
@@ -99,27 +115,20 @@ impl Lifecycle {
     /// `jitter` is a random number. It puts the first ping somewhere between 0.9 and 1.0 of the
     /// interval, so that sessions which opened together do not stay in step.
     #[must_use]
-    pub fn new(timing: Timing, limits: Limits, jitter: u32) -> Self {
-        const SHORTEST: Duration = Duration::from_millis(1);
-        let timing = Timing {
-            ping_interval: timing.ping_interval.max(SHORTEST),
-            pong_timeout: timing.pong_timeout.max(SHORTEST),
-            close_timeout: timing.close_timeout.max(SHORTEST),
-        };
-        let early = (timing.ping_interval / 10).mul_f64(f64::from(jitter) / f64::from(u32::MAX));
+    pub fn new(rules: Arc<Rules>, jitter: u32) -> Self {
+        let interval = rules.timing.ping_interval();
+        let early = (interval / 10).mul_f64(f64::from(jitter) / f64::from(u32::MAX));
         Self {
-            timing,
-            message_timeout: limits.message_timeout,
-            write_timeout: limits.write_timeout,
+            rules,
             state: State::Open(Open {
-                ping_due: timing.ping_interval - early,
+                ping_due: interval - early,
                 pings: 0,
                 unanswered: None,
                 pong: None,
                 message: None,
                 write: None,
-                messages: Bucket::new(limits.messages),
-                control_frames: Bucket::new(limits.control_frames),
+                messages: Bucket::default(),
+                control_frames: Bucket::default(),
             }),
             round_trip: None,
             received: Tally::default(),
@@ -163,6 +172,7 @@ impl Lifecycle {
     }
 
     fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Duration) -> Option<Action> {
+        let Rules { timing, limits } = *self.rules;
         match event {
             Event::Close { cause, frame } => return Some(self.close(cause, frame, now)),
             Event::Violation(violation) => {
@@ -181,7 +191,7 @@ impl Lifecycle {
             Event::Message { bytes } => {
                 self.received.add(bytes);
                 open.heard();
-                if !open.messages.take(now) {
+                if !open.messages.take(limits.messages, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
@@ -189,7 +199,7 @@ impl Lifecycle {
                 self.received.add(bytes);
                 self.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
                 open.heard();
-                if !open.control_frames.take(now) {
+                if !open.control_frames.take(limits.control_frames, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
@@ -198,36 +208,33 @@ impl Lifecycle {
                 open.heard();
                 if let Some(ping) = open.unanswered.take_if(|ping| ping.payload == payload) {
                     self.round_trip = Some(now.saturating_sub(ping.sent_at));
-                } else if !open.control_frames.take(now) {
+                } else if !open.control_frames.take(limits.control_frames, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
             Event::Partial => {
                 let patience = |timeout| Patience::new(timeout, now);
-                open.message = open.message.or(self.message_timeout.map(patience));
+                open.message = open.message.or(limits.message_timeout.map(patience));
             }
             Event::Blocked => {
                 let patience = |timeout| Patience::new(timeout, now);
-                open.write = open.write.or(self.write_timeout.map(patience));
+                open.write = open.write.or(limits.write_timeout.map(patience));
             }
-            Event::Written => open.written(now),
+            Event::Written => open.written(&self.rules, now),
             Event::Sent { bytes } => self.sent.add(bytes),
             Event::Tick => {}
         }
 
-        let is_over =
-            |patience: &mut Option<Patience>| patience.as_mut().is_some_and(|it| it.is_over(now));
-        // Neither a peer that does not read nor one that shows no sign of life would read a frame.
-        if open.write.is_some() {
-            if is_over(&mut open.write) {
-                return Some(Action::End(self.abnormal_closure(Cause::WriteTimeout, now)));
-            }
-        } else if is_over(&mut open.pong) {
-            return Some(Action::End(self.abnormal_closure(Cause::PongTimeout, now)));
-        } else if is_over(&mut open.message) {
-            return Some(self.refuse(Cause::MessageTimeout, now));
+        if let Some(cause) = open.lost_patience(&self.rules, now) {
+            // Who does not read, or shows no sign of life, would not read a Close frame.
+            let is_reading = cause == Cause::MessageTimeout;
+            return Some(if is_reading {
+                self.refuse(cause, now)
+            } else {
+                Action::End(self.abnormal_closure(cause, now))
+            });
         }
-        let ping = open.ping_if_due(&self.timing, now);
+        let ping = open.ping_if_due(&timing, now);
         self.state = State::Open(open);
         ping.map(|payload| {
             self.sent.add(payload.len());
@@ -262,7 +269,7 @@ impl Lifecycle {
             | Event::Written => {}
         }
 
-        if closing.patience.is_over(now) {
+        if closing.patience.is_over(self.rules.timing.close_timeout, now) {
             return Some(Action::End(self.unclean_closure(closing, now)));
         }
         self.state = State::Closing(closing);
@@ -287,7 +294,7 @@ impl Lifecycle {
         initiator: Initiator,
         now: Duration,
     ) {
-        let patience = Patience::new(self.timing.close_timeout, now);
+        let patience = Patience::new(self.rules.timing.close_timeout, now);
         self.state = State::Closing(Closing { cause, frame, initiator, patience });
     }
 
@@ -340,19 +347,36 @@ impl Open {
     }
 
     /// Output goes on: what was waited for besides has its whole time again.
-    fn written(&mut self, now: Duration) {
-        if self.write.take().is_some() {
-            self.pong = self.pong.take().map(|patience| patience.renewed(now));
-            self.message = self.message.take().map(|patience| patience.renewed(now));
+    fn written(&mut self, rules: &Rules, now: Duration) {
+        if self.write.take().is_none() {
+            return;
+        }
+        let patience = |timeout| Patience::new(timeout, now);
+        self.pong = self.pong.take().map(|_| patience(rules.timing.pong_timeout));
+        self.message = self.message.take().and(rules.limits.message_timeout).map(patience);
+    }
+
+    /// What was waited for in vain. While output waits, that is all that is waited for.
+    fn lost_patience(&mut self, rules: &Rules, now: Duration) -> Option<Cause> {
+        let is_over = |patience: &mut Option<Patience>, timeout: Option<Duration>| {
+            patience.as_mut().zip(timeout).is_some_and(|(it, timeout)| it.is_over(timeout, now))
+        };
+        let Rules { timing, limits } = rules;
+        if self.write.is_some() {
+            is_over(&mut self.write, limits.write_timeout).then_some(Cause::WriteTimeout)
+        } else if is_over(&mut self.pong, Some(timing.pong_timeout)) {
+            Some(Cause::PongTimeout)
+        } else {
+            is_over(&mut self.message, limits.message_timeout).then_some(Cause::MessageTimeout)
         }
     }
 
     /// One ping is in flight at most: while the peer owes a sign of life, the next one is left out.
     fn ping_if_due(&mut self, timing: &Timing, now: Duration) -> Option<PingPayload> {
         let late = now.checked_sub(self.ping_due)?;
+        let interval = timing.ping_interval();
         // The phase is kept even after a stall, or all sessions would be in step from then on.
-        self.ping_due =
-            now.saturating_add(timing.ping_interval - remainder(late, timing.ping_interval));
+        self.ping_due = now.saturating_add(interval - remainder(late, interval));
         if self.pong.is_some() {
             return None;
         }

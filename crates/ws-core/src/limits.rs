@@ -44,20 +44,15 @@ impl Rate {
 }
 
 /// A token bucket, told by the moment when it will be full again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Bucket {
-    rate: Option<Rate>,
     full_at: Duration,
 }
 
 impl Bucket {
-    pub(crate) fn new(rate: Option<Rate>) -> Self {
-        Self { rate, full_at: Duration::ZERO }
-    }
-
     /// Takes a token, or says that there is none.
-    pub(crate) fn take(&mut self, now: Duration) -> bool {
-        let Some(rate) = self.rate else { return true };
+    pub(crate) fn take(&mut self, rate: Option<Rate>, now: Duration) -> bool {
+        let Some(rate) = rate else { return true };
         let full_at = self.full_at.max(now).saturating_add(rate.interval);
         let is_there = full_at <= now.saturating_add(rate.burst);
         if is_there {

@@ -10,19 +10,13 @@ use core::time::Duration;
 /// peers that were answering all along, who would then all come back at once.
 #[derive(Debug)]
 pub(crate) struct Patience {
-    timeout: Duration,
     until: Duration,
     is_forgiven: bool,
 }
 
 impl Patience {
     pub(crate) fn new(timeout: Duration, now: Duration) -> Self {
-        Self { timeout, until: now.saturating_add(timeout), is_forgiven: false }
-    }
-
-    /// The same, from now on.
-    pub(crate) fn renewed(self, now: Duration) -> Self {
-        Self::new(self.timeout, now)
+        Self { until: now.saturating_add(at_least_shortest(timeout)), is_forgiven: false }
     }
 
     pub(crate) fn until(&self) -> Duration {
@@ -30,12 +24,17 @@ impl Patience {
     }
 
     /// Whether the peer is to be given up, with lateness given back first.
-    pub(crate) fn is_over(&mut self, now: Duration) -> bool {
+    pub(crate) fn is_over(&mut self, timeout: Duration, now: Duration) -> bool {
         let Some(late) = now.checked_sub(self.until) else { return false };
         if late.is_zero() || mem::replace(&mut self.is_forgiven, true) {
             return true;
         }
-        self.until = now.saturating_add(late.min(self.timeout));
+        self.until = now.saturating_add(late.min(at_least_shortest(timeout)));
         false
     }
+}
+
+/// A time of nothing would make a driver spin.
+pub(crate) fn at_least_shortest(time: Duration) -> Duration {
+    time.max(Duration::from_millis(1))
 }

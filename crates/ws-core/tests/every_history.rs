@@ -7,11 +7,12 @@
     reason = "a test says what it expects in the shortest way"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ws_core::{
     Action, Cause, CloseCode, CloseFrame, Closure, ClosureCode, Event, Initiator, Lifecycle,
-    Limits, Rate, Timing, Violation,
+    Limits, Rate, Rules, Timing, Violation,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -104,7 +105,7 @@ struct Watched {
 impl Watched {
     fn new() -> Self {
         Self {
-            lifecycle: Lifecycle::new(TIMING, limits(), 0),
+            lifecycle: Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: limits() }), 0),
             now: Duration::ZERO,
             steps: Vec::new(),
             pings: Vec::new(),

@@ -7,11 +7,12 @@
     reason = "a test says what it expects in the shortest way"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ws_core::{
     Action, Cause, CloseCode, CloseFrame, Closure, ClosureCode, Event, Initiator, Lifecycle,
-    Limits, Rate, Reason, Tally, Timing, Violation,
+    Limits, Rate, Reason, Rules, Tally, Timing, Violation,
 };
 
 const TIMING: Timing = Timing {
@@ -25,7 +26,7 @@ fn secs(seconds: f64) -> Duration {
 }
 
 fn open() -> Lifecycle {
-    Lifecycle::new(TIMING, Limits::default(), 0)
+    Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), 0)
 }
 
 #[track_caller]
@@ -74,9 +75,19 @@ fn an_answering_peer_is_pinged_at_a_fixed_interval_and_measured() {
 
 #[test]
 fn the_first_ping_comes_between_nine_tenths_and_the_whole_of_the_interval() {
-    assert_eq!(Lifecycle::new(TIMING, Limits::default(), 0).deadline(), Some(secs(25.0)));
-    assert_eq!(Lifecycle::new(TIMING, Limits::default(), u32::MAX).deadline(), Some(secs(22.5)));
-    let middle = Lifecycle::new(TIMING, Limits::default(), u32::MAX / 2).deadline().unwrap();
+    assert_eq!(
+        Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), 0).deadline(),
+        Some(secs(25.0))
+    );
+    assert_eq!(
+        Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), u32::MAX)
+            .deadline(),
+        Some(secs(22.5))
+    );
+    let middle =
+        Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), u32::MAX / 2)
+            .deadline()
+            .unwrap();
     assert!(middle > secs(23.7) && middle < secs(23.8), "{middle:?}");
 }
 
@@ -142,7 +153,7 @@ fn a_talkative_handler_does_not_keep_a_mute_peer_alive() {
 #[test]
 fn a_peer_that_owes_an_answer_is_not_pinged_again() {
     let timing = Timing { ping_interval: secs(1.0), ..TIMING };
-    let mut session = Lifecycle::new(timing, Limits::default(), 0);
+    let mut session = Lifecycle::new(Arc::new(Rules { timing, limits: Limits::default() }), 0);
     ping(session.handle(Event::Tick, secs(1.0)));
     for second in 2..11_u32 {
         assert_eq!(session.deadline(), Some(secs(1.0) * second));
@@ -180,7 +191,8 @@ fn a_long_stall_gives_the_peer_no_more_than_a_whole_timeout() {
 
 #[test]
 fn after_a_stall_the_pings_keep_their_phase() {
-    let mut session = Lifecycle::new(TIMING, Limits::default(), u32::MAX);
+    let mut session =
+        Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), u32::MAX);
     ping(session.handle(Event::Tick, secs(90.0)));
     session.handle(Event::Message { bytes: 1 }, secs(90.0));
     assert_eq!(session.deadline(), Some(secs(97.5)), "22.5 + 3 × 25");
@@ -282,7 +294,8 @@ fn timings_of_nothing_and_of_eternity_do_not_make_a_driver_spin() {
     for extreme in [Duration::ZERO, Duration::MAX] {
         let timing =
             Timing { ping_interval: extreme, pong_timeout: extreme, close_timeout: extreme };
-        let mut session = Lifecycle::new(timing, Limits::default(), u32::MAX);
+        let mut session =
+            Lifecycle::new(Arc::new(Rules { timing, limits: Limits::default() }), u32::MAX);
         let mut now = Duration::ZERO;
         for _ in 0..10 {
             let Some(deadline) = session.deadline() else { break };
@@ -335,7 +348,7 @@ fn what_is_shown_to_people_is_the_number_or_the_word() {
 }
 
 fn limited(limits: Limits) -> Lifecycle {
-    Lifecycle::new(TIMING, limits, 0)
+    Lifecycle::new(Arc::new(Rules { timing: TIMING, limits }), 0)
 }
 
 #[track_caller]

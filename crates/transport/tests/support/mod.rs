@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use transport::ws_core::{Closure, Limits, Timing};
+use transport::ws_core::{Closure, Limits, Rules, Timing};
 use transport::{Drain, Handler, Message, Next, Silent, Sizes, Socket, run};
 
 mod frames;
@@ -24,6 +24,11 @@ pub(crate) const TIMING: Timing = Timing {
 };
 
 pub(crate) const SIZES: Sizes = Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 };
+
+/// Rules with these limits.
+pub(crate) fn rules(limits: Limits) -> Arc<Rules> {
+    Arc::new(Rules { timing: TIMING, limits })
+}
 
 /// A session, its drain and its peer.
 pub(crate) struct Story {
@@ -42,7 +47,7 @@ pub(crate) fn open_with(limits: Limits, handler: impl Handler, pipe_bytes: usize
     let (near, far) = duplex(pipe_bytes);
     let drain = Drain::default();
     let socket = Socket::new(near, SIZES);
-    let session = tokio::spawn(run(socket, TIMING, limits, handler, drain.watch()));
+    let session = tokio::spawn(run(socket, rules(limits), handler, drain.watch()));
     Story { peer: Peer(far), drain, session }
 }
 
