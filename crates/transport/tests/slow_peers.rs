@@ -64,7 +64,8 @@ async fn a_peer_that_floods_with_pings_and_reads_nothing_is_not_read_either() {
     let mut taken = 0;
     while timeout(Duration::from_secs(1), story.peer.0.write_all(&ping)).await.is_ok() {
         taken += 1;
-        assert!(taken < 10_000, "the session takes in what it cannot answer");
+        // The pipe holds 1,024 bytes each way, and what was read last waits for it.
+        assert!(taken < 30, "the session takes in what it cannot answer");
     }
     // Once it reads, it gets every pong it is due, and the session goes on.
     for _ in 0..taken {

@@ -8,13 +8,14 @@
 
 mod support;
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use support::{CLOSE, PING, TEXT, frame, head, open, silent};
+use support::{BINARY, CLOSE, PING, TEXT, frame, head, open, silent};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
-use transport::Silent;
 use transport::ws_core::{Cause, Initiator};
+use transport::{Handler, Message, Next, Silent};
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_too_big_is_refused_from_its_head_alone() {
@@ -100,6 +101,30 @@ async fn after_a_violation_what_still_comes_is_read_away_until_the_peer_hangs_up
     let closure = story.end().await;
     assert_eq!(closure.cause, Cause::ProtocolError);
     assert_eq!(start.elapsed(), Duration::ZERO, "the end of the stream is all it waits for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_violator_whose_close_is_stuck_is_read_until_it_gets_it() {
+    /// Answers each message with more than the pipe holds.
+    #[derive(Default)]
+    struct Verbose(bool);
+    impl Handler for Verbose {
+        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+            match std::mem::take(&mut self.0) {
+                true => Poll::Ready(Next::Send(Message::Binary(vec![0; 4000].into()))),
+                false => Poll::Pending,
+            }
+        }
+        fn receive(&mut self, _: Message) {
+            self.0 = true;
+        }
+    }
+    let mut story = open(Verbose::default(), 1024);
+    story.peer.send(&[frame(TEXT, b"?"), frame(0x83, b"")].concat()).await;
+    // It reads nothing before it has sent all this, which the pipe cannot hold.
+    story.peer.send(&vec![0; 1 << 20]).await;
+    assert_eq!(story.peer.frame().await, (BINARY, vec![0; 4000]));
+    story.peer.expect_close(1002, "protocol_error").await;
 }
 
 #[tokio::test(start_paused = true)]
