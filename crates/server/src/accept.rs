@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::iter;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
-use transport::{Client, Handler, Phase, Rejection, Watch};
+use transport::{Client, Handler, Phase, Rejection, Slot, Watch};
 
 use crate::Router;
 use crate::config::Config;
@@ -26,6 +26,9 @@ const BACKLOG: u16 = 4096;
 
 /// Connections above the limit that are accepted at once, to be told so.
 const REFUSED_AT_ONCE: usize = 128;
+
+/// How long a client has to ask when it is only to be refused.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to wait when accepting fails, which is mostly for lack of files.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -105,7 +108,13 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, &watch).await,
+                Ok((stream, peer)) => {
+                    let place = tokio::select! {
+                        place = self.place(peer.ip()) => place,
+                        _ = watch.beyond(Phase::Serving) => Place::of_nobody(),
+                    };
+                    self.spawn(stream, peer, place, &watch);
+                }
                 Err(error) => {
                     warn!(event = "accept_failed", %error);
                     sleep(BACK_OFF).await;
@@ -113,18 +122,29 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             }
         }
         for (stream, peer) in accepted_by_the_system(listener) {
-            self.admit(stream, peer, &watch).await;
+            self.spawn(stream, peer, Place::of_nobody(), &watch);
         }
     }
 
-    /// Gives a connection a slot, or a place among those that are told that there is none.
-    async fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, watch: &Watch) {
-        let slot = self.slots.take(peer.ip());
-        // Each of these ends within the handshake timeout, so this is never a long wait.
-        let refused = match slot {
-            Ok(_) => None,
-            Err(_) => Arc::clone(&self.refused).acquire_owned().await.ok(),
-        };
+    /// A slot, or a place among those that are told that there is none: what is to be had first.
+    async fn place(&self, address: IpAddr) -> Place {
+        loop {
+            let rejection = match self.slots.take(address) {
+                Ok(slot) => return Place { slot: Ok(slot), refused: None },
+                Err(rejection) => rejection,
+            };
+            if let Ok(refused) = Arc::clone(&self.refused).try_acquire_owned() {
+                return Place { slot: Err(rejection), refused: Some(refused) };
+            }
+            tokio::select! {
+                _ = self.refused.acquire() => {}
+                () = self.slots.freed(), if rejection == Rejection::Full => {}
+            }
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place, watch: &Watch) {
+        let Place { slot, refused } = place;
         let client = Client { peer, slot, watch: watch.clone() };
         let acceptor = Arc::clone(self);
         tokio::spawn(async move {
@@ -136,7 +156,10 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// Serves HTTP until the connection is upgraded or ends. All of it has one deadline, because
     /// hyper has none for a client that does not read, or for one that never says a word.
     async fn serve(&self, stream: TcpStream, client: Client) {
-        let deadline = Instant::now() + self.handshake_timeout;
+        // Who is only to be refused has little time to ask, or silent clients would keep others from
+        // being told.
+        let most = if client.slot.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
+        let deadline = Instant::now() + self.handshake_timeout.min(most);
         // Frames are small, and Nagle's algorithm would hold them back. If it fails, they are late.
         let _ = stream.set_nodelay(true);
         let _ = give_up_silent_peers(&stream, self.silence_timeout);
@@ -176,6 +199,20 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             // A request that is under way is still answered, as a session is still closed.
             let _ = timeout(self.close_timeout, watch.beyond(Phase::Draining)).await;
         }
+    }
+}
+
+/// Where a connection stands among the others.
+struct Place {
+    slot: Result<Slot, Rejection>,
+    /// Held by those that are told that there is no slot.
+    refused: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// In a shutdown nobody gets a slot any more, and everybody is told so.
+    fn of_nobody() -> Self {
+        Self { slot: Err(Rejection::Draining), refused: None }
     }
 }
 

@@ -17,6 +17,12 @@ pub const RESERVED_FILES: u64 = 256;
 /// What hyper's buffer holds at least.
 pub const MIN_HEADER_BYTES: usize = 8192;
 
+/// What a setting may let one peer have: 16 MiB.
+pub const MAX_BYTES: usize = 16 << 20;
+
+/// hyper reserves this for each request.
+const MAX_HEADERS: usize = 1000;
+
 /// Everything the server wants to know before it starts.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -98,8 +104,8 @@ impl Config {
                     },
                 },
                 sizes: Sizes {
-                    max_message_bytes: one(settings, "max_message_bytes", count)?,
-                    max_queued_bytes: one(settings, "max_queued_bytes", count)?,
+                    max_message_bytes: one(settings, "max_message_bytes", bytes)?,
+                    max_queued_bytes: one(settings, "max_queued_bytes", bytes)?,
                 },
             },
             handshake_timeout: one(settings, "handshake_timeout_secs", seconds)?,
@@ -111,7 +117,7 @@ impl Config {
                 count_or_none,
             )?,
             max_header_bytes: one(settings, "max_header_bytes", header_bytes)?,
-            max_headers: one(settings, "max_headers", count)?,
+            max_headers: one(settings, "max_headers", headers)?,
             log: one(settings, "log", targets)?,
             log_format: one(settings, "log_format", log_format)?,
         })
@@ -165,6 +171,17 @@ fn seconds_or_none(text: &str) -> Result<Option<Duration>, String> {
     seconds(text).map(Some).map_err(|expected| format!("{expected}, or 0 for no limit"))
 }
 
+/// Bytes that are reserved for one peer. One frame's head can ask for all of it.
+fn bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok().filter(|bytes| (1..=MAX_BYTES).contains(bytes));
+    bytes.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_BYTES}"))
+}
+
+fn headers(text: &str) -> Result<usize, String> {
+    let headers = text.parse().ok().filter(|headers| (1..=MAX_HEADERS).contains(headers));
+    headers.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_HEADERS}"))
+}
+
 fn count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| *count >= 1);
     count.ok_or_else(|| "it must be a whole number, at least 1".to_owned())
@@ -176,8 +193,9 @@ fn count_or_none<T: FromStr>(text: &str) -> Result<T, String> {
 }
 
 fn header_bytes(text: &str) -> Result<usize, String> {
-    let bytes = text.parse().ok().filter(|bytes| *bytes >= MIN_HEADER_BYTES);
-    bytes.ok_or_else(|| format!("it must be a whole number, at least {MIN_HEADER_BYTES}"))
+    let range = MIN_HEADER_BYTES..=MAX_BYTES;
+    let bytes = text.parse().ok().filter(|bytes| range.contains(bytes));
+    bytes.ok_or_else(|| format!("it must be a whole number from {MIN_HEADER_BYTES} to {MAX_BYTES}"))
 }
 
 fn permission(text: &str) -> Result<Permission, String> {
@@ -191,8 +209,10 @@ fn permission(text: &str) -> Result<Permission, String> {
 fn targets(text: &str) -> Result<Targets, String> {
     // The library takes a lone word for a module and none for a level, and a misspelt level would
     // silence everything.
-    let is_level = |word: &str| {
-        !word.is_empty() && (word.contains('=') || word.parse::<LevelFilter>().is_ok())
+    let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+    let is_level = |word: &str| match word.split_once('=') {
+        Some((module, level)) => !module.is_empty() && is_level(level),
+        None => is_level(word),
     };
     let good = Some(text).filter(|text| text.split(',').all(is_level));
     good.and_then(|text| text.parse().ok()).ok_or_else(|| {

@@ -50,7 +50,7 @@ use crate::log::{Log, milliseconds};
 
 pub use crate::accept::{BindError, bind};
 pub use crate::command::{Command, VERSION, help};
-pub use crate::config::{Config, LogFormat, MIN_HEADER_BYTES, RESERVED_FILES};
+pub use crate::config::{Config, LogFormat, MAX_BYTES, MIN_HEADER_BYTES, RESERVED_FILES};
 pub use crate::log::start as start_log;
 pub use crate::open_files::raise_limit as raise_open_file_limit;
 pub use crate::settings::{Setting, Settings, Written, Wrong};
@@ -96,9 +96,10 @@ impl<H: Handler + Clone> Router<H> {
             }
             _ => self.endpoint.refuse(Rejection::NotFound, request, client),
         };
-        // During a shutdown each connection is for one more answer.
+        // In a shutdown, or without a slot, a connection is for one answer.
         let is_refusal = response.status() != StatusCode::SWITCHING_PROTOCOLS;
-        if is_refusal && client.watch.phase() != Phase::Serving {
+        let is_last = client.slot.is_err() || client.watch.phase() != Phase::Serving;
+        if is_refusal && is_last {
             response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -103,7 +103,12 @@ fn answer(text: &str) -> ExitCode {
 
 /// Says in one sentence what is wrong.
 fn complain(code: u8, problem: impl Display) -> ExitCode {
+    // One line, whatever is quoted in it.
+    let problem = problem.to_string();
+    let escape =
+        |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    let line: String = problem.chars().map(escape).collect();
     // Where even that fails there is nobody to tell; the exit code still says it.
-    let _ = writeln!(io::stderr(), "server: {problem}");
+    let _ = writeln!(io::stderr(), "server: {line}");
     ExitCode::from(code)
 }

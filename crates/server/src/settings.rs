@@ -108,6 +108,7 @@ impl Settings {
         let mut builder = config::Config::builder();
         for layer in layers {
             layer.check_keys(&defaults)?;
+            layer.check_shapes()?;
             builder = builder.add_source(layer);
         }
         let merged = builder.build().and_then(|config| config.collect()).map_err(wrong)?;
@@ -175,7 +176,9 @@ impl Written {
 
     fn to_toml(&self) -> String {
         let scalar = |text: &String| {
-            if text.parse::<f64>().is_ok() { text.clone() } else { format!("{text:?}") }
+            // Other ways to write a number are not TOML's, but a text is taken as well.
+            let is_plain = text.parse::<f64>().is_ok_and(|number| number.to_string() == *text);
+            if is_plain { text.clone() } else { format!("{text:?}") }
         };
         let quoted = |text: &String| format!("{text:?}");
         if self.is_list {
@@ -227,6 +230,17 @@ impl Layer {
                 Err(Wrong(format!(
                     "{origin} sets {key:?}, and there is no such setting; --help lists them"
                 )))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The library forgets where a table is from, so it is refused before it gets there.
+    fn check_shapes(&self) -> Result<(), Wrong> {
+        match self.0.iter().find(|(_, value)| matches!(value.kind, ValueKind::Table(_))) {
+            Some((key, value)) => {
+                let origin = value.origin().unwrap_or_default();
+                Err(Wrong(format!("{key} from {origin} is a table, and must be a value or a list")))
             }
             None => Ok(()),
         }

@@ -32,6 +32,11 @@ impl Slots {
         let one_of_address = self.addresses.take(network(address)).ok_or(Rejection::AddressFull)?;
         Ok(Slot::new((place, one_of_address)))
     }
+
+    /// Waits until a place is free, without taking it.
+    pub(crate) async fn freed(&self) {
+        let _ = self.all.acquire().await;
+    }
 }
 
 /// Who has how many connections. Who has none is not in it, so it does not grow with who has been.

@@ -145,3 +145,28 @@ fn a_client_that_pings_and_never_reads_is_let_go() {
     let mut rest = Vec::new();
     let _ = client.0.read_to_end(&mut rest);
 }
+
+#[test]
+fn silent_clients_at_the_limit_do_not_keep_others_from_being_told() {
+    let server = Server::start(&["--max-connections", "1"]);
+    let _session = Client::open(server.address);
+    let _silent: Vec<Client> = (0..200).map(|_| Client::connect(server.address)).collect();
+    // Each has a second to ask, and not the ten that a handshake has.
+    let begin = Instant::now();
+    let (status, head, _) = Client::connect(server.address).request(UPGRADE);
+    assert_eq!(status, 503);
+    assert_eq!(header(&head, "retry-after"), Some("5"));
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn silent_clients_at_the_limit_do_not_prolong_a_shutdown() {
+    let mut server = Server::start(&["--max-connections", "1", "--close-timeout-secs", "0.5"]);
+    let mut session = Client::open(server.address);
+    let _silent: Vec<Client> = (0..300).map(|_| Client::connect(server.address)).collect();
+    server.begin_stop();
+    session.answer_drain();
+    let stopped = server.stopped();
+    assert_eq!((stopped.clean, stopped.aborted), (1, 0));
+    assert!(stopped.duration < Duration::from_secs(4), "{:?}", stopped.duration);
+}

@@ -102,6 +102,14 @@ fn counts_are_whole_and_at_least_1() {
             assert!(config(&[&format!("{key}={text}")], &[]).is_err(), "{key} {text:?}");
         }
     }
+    // One frame's head can make the codec reserve as much.
+    for (key, most) in
+        [("max-message-bytes", 16 << 20), ("max-queued-bytes", 16 << 20), ("max-headers", 1000)]
+    {
+        assert!(config(&[&format!("--{key}={most}")], &[]).is_ok(), "{key}");
+        assert!(config(&[&format!("--{key}={}", most + 1)], &[]).is_err(), "{key}");
+    }
+    assert!(config(&["--max-header-bytes=8191"], &[]).is_err(), "hyper would panic");
 }
 
 #[test]
@@ -144,7 +152,7 @@ fn a_misspelt_level_is_refused_and_does_not_silence_the_log() {
     for good in ["info", "OFF", "warn,server=info", "server=debug,transport=trace"] {
         assert!(config(&["--log", good], &[]).is_ok(), "{good}");
     }
-    for bad in ["", "loud", "infos", "server=loud", "info,,"] {
+    for bad in ["", "loud", "infos", "server=loud", "server=", "=", "=info", "info,,"] {
         assert!(config(&[&format!("--log={bad}")], &[]).is_err(), "{bad:?}");
     }
 }

@@ -111,7 +111,7 @@ fn a_connection_closes_gracefully() {
 
 #[test]
 fn a_client_that_is_told_1009_sees_it_although_it_goes_on_sending() {
-    let server = Server::start(&["--max-message-bytes", "100"]);
+    let server = Server::start(&["--max-message-bytes", "100", "--close-timeout-secs", "60"]);
     let mut client = Client::open(server.address);
     // Far more than the socket's buffers hold: it only gets through if the server reads it away.
     let mut sender = Client(client.0.try_clone().unwrap());

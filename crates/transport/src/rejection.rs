@@ -94,7 +94,7 @@ impl Rejection {
             Self::AddressFull => Answer {
                 word: "address_full",
                 status: StatusCode::TOO_MANY_REQUESTS,
-                headers: &[("retry-after", "5"), ("connection", "close")],
+                headers: &[("retry-after", "5")],
                 sentence: "as many connections of your address are open as this server takes; \
                            try again later",
             },
@@ -125,7 +125,7 @@ impl Rejection {
             Self::Full => Answer {
                 word: "full",
                 status: StatusCode::SERVICE_UNAVAILABLE,
-                headers: &[("retry-after", "5"), ("connection", "close")],
+                headers: &[("retry-after", "5")],
                 sentence: "as many connections are open as this server takes; try again later",
             },
             Self::HasBody => Answer {
@@ -137,7 +137,7 @@ impl Rejection {
             Self::HeaderTooLarge => Answer {
                 word: "header_too_large",
                 status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                headers: &[("connection", "close")],
+                headers: &[],
                 sentence: "the head of the request is too large, or has too many header lines",
             },
             Self::HttpVersion => Answer {

@@ -169,9 +169,8 @@ where
             while let Some(incoming) = self.socket.decode(&mut input) {
                 self.take_in(incoming, cx)?;
             }
-            if self.socket.is_partial() {
-                self.tell(Event::Partial)?;
-            }
+            let rest = if self.socket.is_partial() { Event::Partial } else { Event::Complete };
+            self.tell(rest)?;
             if self.socket.is_full() && self.flush(cx)?.is_pending() {
                 return ControlFlow::Continue(());
             }

@@ -31,6 +31,12 @@ pub struct Socket<S> {
     pub(crate) output: Vec<u8>,
 }
 
+/// A masked control frame's head (RFC 6455, section 5.2).
+const CONTROL_HEAD_BYTES: usize = 6;
+
+/// What the codec puts in the place of a close code that must not be sent, for the peer and for us.
+const SUBSTITUTE_REASON: &str = "Protocol violation";
+
 /// How much may be held for one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -122,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.unfinished = most.saturating_sub(wire.budget);
         let violation = match result {
             Ok(message) => {
-                self.unfinished = 0;
+                self.unfinished = self.unfinished_behind(&message);
                 return incoming(message);
             }
             // The wire's only error is that there is no more, of input or of the budget.
@@ -146,6 +152,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             ) => Violation::ProtocolError,
         };
         Some(Incoming::Violation(violation))
+    }
+
+    /// How many of the bytes that the codec took belong to something of which it has not the end.
+    ///
+    /// After a data message that is taken for none, though the codec reads up to its buffer's length
+    /// ahead. A control frame may come in the middle of a message (RFC 6455, section 5.4).
+    fn unfinished_behind(&self, message: &tungstenite::Message) -> usize {
+        if message.is_ping() || message.is_pong() {
+            self.unfinished.saturating_sub(CONTROL_HEAD_BYTES + message.len())
+        } else {
+            0
+        }
     }
 
     pub(crate) fn send(&mut self, message: Message) {
@@ -242,6 +260,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     fn write(&mut self, message: tungstenite::Message) {
         if let Stage::Talking(codec) = &mut self.stage {
             let mut wire = Wire { input: &mut &[][..], output: &mut self.output, budget: 0 };
+            if !codec.can_write() {
+                // It has answered a bad close frame by itself, and only has to be let speak.
+                let _ = codec.flush(&mut wire);
+                return;
+            }
             codec.write(&mut wire, message).expect("the wire takes everything while we may write");
         }
     }
@@ -282,6 +305,11 @@ fn incoming(message: tungstenite::Message) -> Option<Incoming> {
         tungstenite::Message::Text(text) => Incoming::Message(Message::Text(text)),
         tungstenite::Message::Ping(payload) => Incoming::Ping(payload),
         tungstenite::Message::Pong(payload) => Incoming::Pong(payload),
+        tungstenite::Message::Close(Some(frame))
+            if frame.code == CodecCloseCode::Protocol && frame.reason == SUBSTITUTE_REASON =>
+        {
+            Incoming::Violation(Violation::ProtocolError)
+        }
         tungstenite::Message::Close(frame) => Incoming::Close(frame.as_ref().and_then(close_frame)),
         // Reading never gives a single frame.
         tungstenite::Message::Frame(_) => return None,

@@ -1,6 +1,7 @@
 //! The opening handshake (RFC 6455, section 4.2): what a request must say, and the 101.
 
 use std::io;
+use std::net::Ipv6Addr;
 
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, GetAll, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
@@ -96,7 +97,11 @@ fn check_host(headers: &HeaderMap) -> Result<(), Rejection> {
     // The library leaves a user name in front, an empty host and an impossible port to us.
     let port = authority.as_str().strip_prefix(authority.host()).ok_or(Rejection::BadHost)?;
     let is_port = matches!(port, "" | ":") || authority.port_u16().is_some();
-    if authority.host().is_empty() || !is_port { Err(Rejection::BadHost) } else { Ok(()) }
+    let is_host = match authority.host().strip_prefix('[') {
+        Some(address) => address.trim_end_matches(']').parse::<Ipv6Addr>().is_ok(),
+        None => !authority.host().is_empty(),
+    };
+    if is_host && is_port { Ok(()) } else { Err(Rejection::BadHost) }
 }
 
 fn check_origin(headers: &HeaderMap, origins: &Origins) -> Result<(), Rejection> {

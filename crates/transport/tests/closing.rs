@@ -60,7 +60,14 @@ async fn a_close_code_that_must_not_be_sent_is_answered_with_1002() {
         let (first, payload) = story.peer.frame().await;
         assert_eq!((first, &payload[..2]), (CLOSE, &1002_u16.to_be_bytes()[..]), "{code}");
         story.peer.expect_end().await;
-        assert_eq!(u16::from(story.end().await.code), 1002, "{code}");
+        story.peer.0.shutdown().await.unwrap();
+        let closure = story.end().await;
+        assert_eq!(
+            (closure.cause, u16::from(closure.code)),
+            (Cause::ProtocolError, 1002),
+            "{code}"
+        );
+        assert_eq!((closure.initiator, closure.clean), (Initiator::Local, false), "{code}");
     }
 }
 

@@ -166,3 +166,46 @@ async fn floods_are_ended_and_their_senders_told() {
         assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, true));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn control_frames_in_between_do_not_prolong_an_unfinished_message() {
+    let mut story = open_with(limits(), Silent, 1024);
+    let start = Instant::now();
+    story.peer.send(&[frame(PING, b""), frame(0x01, b"begun")].concat()).await;
+    assert_eq!(story.peer.frame().await, (PONG, vec![]));
+    let mut pings = 0;
+    let told = loop {
+        sleep(Duration::from_secs(1)).await;
+        story.peer.send(&frame(PING, b"?")).await;
+        pings += 1;
+        match story.peer.frame().await {
+            (PONG, _) => assert!(pings < 20, "it is still taken for alive"),
+            (first, payload) => break (first, payload),
+        }
+    };
+    assert_eq!(told, (CLOSE, b"\x03\xf0message_timeout".to_vec()));
+    assert!((10..=12).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_frames_in_between_do_not_hide_endless_parts() {
+    let mut story = open(Silent, 64 * 1024);
+    story.peer.send(&frame(0x01, b"")).await;
+    for _ in 0..20 {
+        story.peer.send(&frame(0x00, b"").repeat(100)).await;
+        story.peer.send(&frame(PONG, b"")).await;
+    }
+    story.peer.expect_close(1009, "too_big").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn fragmented_messages_one_after_the_other_are_fine() {
+    let limits = Limits { messages: None, control_frames: None, ..limits() };
+    let mut story = open_with(limits, Silent, 64 * 1024);
+    for _ in 0..1000 {
+        let message = [frame(0x01, b"in"), frame(PING, b"!"), frame(0x80, b"parts")].concat();
+        story.peer.send(&message).await;
+        assert_eq!(story.peer.frame().await, (PONG, b"!".to_vec()));
+        sleep(Duration::from_millis(15)).await;
+    }
+}

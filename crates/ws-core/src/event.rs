@@ -16,6 +16,8 @@ pub enum Event<'a> {
         /// What the peer shall be told.
         frame: CloseFrame,
     },
+    /// Nothing is unfinished of what the peer sent.
+    Complete,
     /// The stream ended, failed or was given up.
     Disconnected,
     /// The closing handshake is complete and everything is flushed.
@@ -25,7 +27,7 @@ pub enum Event<'a> {
         /// The length of its payload.
         bytes: usize,
     },
-    /// There is a beginning of a message whose end has not come.
+    /// There is a beginning of something whose end has not come.
     Partial,
     /// A Close frame came, with or without a body.
     /// Whatever answer it needs is the codec's business.

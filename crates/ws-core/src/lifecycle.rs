@@ -190,7 +190,8 @@ impl Lifecycle {
             }
             Event::Message { bytes } => {
                 self.received.add(bytes);
-                open.heard();
+                open.pong = None;
+                open.message = None;
                 if !open.messages.take(limits.messages, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
@@ -198,20 +199,21 @@ impl Lifecycle {
             Event::Ping { bytes } => {
                 self.received.add(bytes);
                 self.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
-                open.heard();
+                open.pong = None;
                 if !open.control_frames.take(limits.control_frames, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
             Event::Pong(payload) => {
                 self.received.add(payload.len());
-                open.heard();
+                open.pong = None;
                 if let Some(ping) = open.unanswered.take_if(|ping| ping.payload == payload) {
                     self.round_trip = Some(now.saturating_sub(ping.sent_at));
                 } else if !open.control_frames.take(limits.control_frames, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
+            Event::Complete => open.message = None,
             Event::Partial => {
                 let patience = |timeout| Patience::new(timeout, now);
                 open.message = open.message.or(limits.message_timeout.map(patience));
@@ -263,6 +265,7 @@ impl Lifecycle {
             }
             Event::Blocked
             | Event::Close { .. }
+            | Event::Complete
             | Event::Partial
             | Event::Sent { .. }
             | Event::Tick
@@ -338,12 +341,6 @@ impl Open {
             None => [until(&self.pong), until(&self.message)],
         };
         waits.into_iter().flatten().fold(self.ping_due, Duration::min)
-    }
-
-    /// Something whole came: a sign of life, and the end of a message if one had begun.
-    fn heard(&mut self) {
-        self.pong = None;
-        self.message = None;
     }
 
     /// Output goes on: what was waited for besides has its whole time again.

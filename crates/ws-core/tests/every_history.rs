@@ -60,9 +60,11 @@ enum Step {
     Written,
     /// A message has begun.
     Partial,
+    /// Nothing is unfinished.
+    Complete,
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step::TickOnTime,
     Step::TickEarly,
     Step::TickLate(7),
@@ -80,6 +82,7 @@ const STEPS: [Step; 17] = [
     Step::Blocked,
     Step::Written,
     Step::Partial,
+    Step::Complete,
 ];
 
 /// A session that is watched: what was seen of it from outside, and the rules it has to keep.
@@ -155,6 +158,7 @@ impl Watched {
             Step::Blocked => Event::Blocked,
             Step::Written => Event::Written,
             Step::Partial => Event::Partial,
+            Step::Complete => Event::Complete,
         };
         self.expect_counts(step);
         self.note_waits(step);
@@ -173,7 +177,7 @@ impl Watched {
                 self.first_look = None;
             }
             Step::Partial => self.message_began = self.message_began.or(Some(self.now)),
-            Step::Message | Step::Ping | Step::Pong | Step::StrayPong => self.message_began = None,
+            Step::Message | Step::Complete => self.message_began = None,
             _ => {}
         }
     }
