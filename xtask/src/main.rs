@@ -46,6 +46,12 @@ const CHECKS: &[Check] = &[
         run: docs::check,
     },
     Check {
+        name: "deny",
+        meaning: "licences, duplicates and sources are those of deny.toml",
+        tools: &[tools::CARGO_DENY],
+        run: deny,
+    },
+    Check {
         name: "client-curl",
         meaning: "curl gets the right answer to each mistake",
         tools: &[tools::CURL],
@@ -155,6 +161,11 @@ fn lint() -> Result<(), Failure> {
     let arguments =
         ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
     cargo(&arguments, "mend what clippy names above, or `#[expect]` it with a reason")
+}
+
+fn deny() -> Result<(), Failure> {
+    let arguments = ["deny", "--offline", "check", "licenses", "bans", "sources"];
+    cargo(&arguments, "choose another crate or version, or change deny.toml and say why")
 }
 
 fn test() -> Result<(), Failure> {

@@ -43,6 +43,11 @@ pub(crate) const CLIPPY: Tool = Tool {
     install: "rustup component add clippy",
     probe: &["cargo", "clippy", "--version"],
 };
+pub(crate) const CARGO_DENY: Tool = Tool {
+    name: "cargo-deny",
+    install: "cargo install cargo-deny --locked",
+    probe: &["cargo", "deny", "--version"],
+};
 pub(crate) const CURL: Tool =
     Tool { name: "curl", install: "apt-get install curl", probe: &["curl", "--version"] };
 pub(crate) const PYTHON: Tool =
