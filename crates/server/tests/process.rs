@@ -37,14 +37,22 @@ struct Process {
 impl Process {
     /// Starts a server, and waits until it listens.
     fn start(flags: &[&str]) -> Self {
-        let mut process = Self::spawn(&[&["--log-format", "json"], flags].concat());
+        Self::start_as(server(), flags)
+    }
+
+    fn start_as(command: Command, flags: &[&str]) -> Self {
+        let mut process = Self::spawn_as(command, &[&["--log-format", "json"], flags].concat());
         let listening = process.event("listening");
         process.address = listening["address"].as_str().unwrap().parse().unwrap();
         process
     }
 
     fn spawn(flags: &[&str]) -> Self {
-        let mut child = server()
+        Self::spawn_as(server(), flags)
+    }
+
+    fn spawn_as(mut command: Command, flags: &[&str]) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0"])
             .args(flags)
             .stderr(Stdio::piped())
@@ -230,6 +238,27 @@ fn a_limit_above_what_the_system_allows_is_warned_about() {
     let process = Process::spawn(&["--max-connections", "1000000000"]);
     let line = process.line();
     assert!(line.contains("WARN") && line.contains("too_few_open_files"), "{line}");
+}
+
+#[test]
+fn a_server_without_files_backs_off_and_recovers_by_itself() {
+    let mut command = Command::new("/bin/sh");
+    command.env_clear().stdin(Stdio::null()).args([
+        "-c",
+        "ulimit -n 40; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_server"),
+    ]);
+    let mut process = Process::start_as(command, &["--max-connections", "1000"]);
+    let many: Vec<Client> = (0..60).map(|_| Client::connect(process.address)).collect();
+    let line = process.event("accept_failed");
+    assert_eq!(line["level"], "WARN");
+    drop(many);
+    let mut client = Client::open(process.address);
+    client.send(&frame(PING, b"here"));
+    assert_eq!(client.frame(), (support::PONG, b"here".to_vec()));
+    process.signal(Signal::TERM);
+    client.answer_drain();
+    assert_eq!(process.exit_code(), 0);
 }
 
 /// Runs the binary to its end.
