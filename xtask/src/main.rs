@@ -164,6 +164,8 @@ fn lint() -> Result<(), Failure> {
 }
 
 fn deny() -> Result<(), Failure> {
+    // It looks at the crates of every target, and a build has fetched those of one.
+    cargo(&["fetch", "--locked", "--quiet"], "see what cargo says")?;
     let arguments = ["deny", "--offline", "check", "licenses", "bans", "sources"];
     cargo(&arguments, "choose another crate or version, or change deny.toml and say why")
 }

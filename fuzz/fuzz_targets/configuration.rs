@@ -1,0 +1,101 @@
+//! Any command line, environment and file. Up to the first empty line, each line is an argument, or
+//! a variable if it begins with `$`; what is behind it is the file.
+#![no_main]
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::process;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use server::{Command, Config, MAX_BYTES, MIN_HEADER_BYTES, Settings};
+
+static FILE: LazyLock<PathBuf> =
+    LazyLock::new(|| env::temp_dir().join(format!("fuzz-configuration-{}.toml", process::id())));
+
+fuzz_target!(|data: &[u8]| {
+    let (lines, file) = match data.windows(2).position(|pair| pair == b"\n\n") {
+        Some(end) => (&data[..end], Some(&data[end + 2..])),
+        None => (data, None),
+    };
+    let mut arguments = Vec::new();
+    let mut environment = Vec::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        // The only file that is read is ours: another might never end.
+        if line.windows(8).any(|word| word == b"--config" || word == b"S_CONFIG") {
+            return;
+        }
+        match line.strip_prefix(b"$") {
+            Some(variable) => {
+                let equals = variable.iter().position(|byte| *byte == b'=').unwrap_or(0);
+                let (name, value) = variable.split_at(equals);
+                environment.push((text(name), text(value.strip_prefix(b"=").unwrap_or(value))));
+            }
+            None if line.is_empty() => {}
+            None => arguments.push(text(line)),
+        }
+    }
+    if let Some(file) = file {
+        fs::write(&*FILE, file).expect("the temporary folder takes a file");
+        environment.push(("WS_STATUS_CONFIG".into(), FILE.clone().into()));
+    }
+
+    let Ok(command) = Command::parse(arguments, environment) else { return };
+    let (Command::CheckConfig(mut settings)
+    | Command::PrintConfig(mut settings)
+    | Command::Serve(mut settings)) = command
+    else {
+        return;
+    };
+    let open_files = data.len() as u64 * 8;
+    let Ok(config) = Config::check(&mut settings, open_files) else { return };
+    check_ranges(&config);
+    check_printed(&settings);
+});
+
+fn check_ranges(config: &Config) {
+    let day = Duration::from_secs(86_400);
+    let timing = config.policy.rules.timing;
+    let limits = config.policy.rules.limits;
+    let times = [
+        Some(timing.ping_interval),
+        Some(timing.pong_timeout),
+        Some(timing.close_timeout),
+        Some(config.handshake_timeout),
+        Some(config.shutdown_grace),
+        limits.message_timeout,
+        limits.write_timeout,
+    ];
+    for time in times.into_iter().flatten() {
+        assert!(!time.is_zero() && time <= day, "{config:?}");
+    }
+    let sizes = config.policy.sizes;
+    assert!((1..=MAX_BYTES).contains(&sizes.max_message_bytes), "{config:?}");
+    assert!((1..=MAX_BYTES).contains(&sizes.max_queued_bytes), "{config:?}");
+    assert!((MIN_HEADER_BYTES..=MAX_BYTES).contains(&config.max_header_bytes), "{config:?}");
+    assert!((1..=1000).contains(&config.max_headers), "{config:?}");
+    assert!(config.max_connections >= 1, "{config:?}");
+    assert!(!config.listen.is_empty(), "{config:?}");
+}
+
+/// What `--print-config` says is a file with the same meaning.
+fn check_printed(settings: &Settings) {
+    let printed = settings.to_string();
+    fs::write(&*FILE, &printed).expect("the temporary folder takes a file");
+    let mut again = Settings::load(Some(&FILE), &[], &[])
+        .unwrap_or_else(|wrong| panic!("what is printed cannot be read: {wrong}\n{printed}"));
+    Config::check(&mut again, 1024)
+        .unwrap_or_else(|wrong| panic!("what is printed is not good: {wrong}\n{printed}"));
+    for setting in server::Setting::all() {
+        let (before, after) = (settings.get(&setting.key), again.get(&setting.key));
+        assert_eq!(before.texts, after.texts, "{}\n{printed}", setting.key);
+    }
+}
+
+fn text(bytes: &[u8]) -> OsString {
+    OsString::from_vec(bytes.to_vec())
+}

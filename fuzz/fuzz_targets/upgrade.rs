@@ -1,0 +1,116 @@
+//! Any request. The first line is the method, the second the version and the permissions, the
+//! third the allowed origins; the others are header lines.
+#![no_main]
+
+use std::net::Ipv6Addr;
+
+use fuzz::NaiveOrigin;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Version};
+use libfuzzer_sys::fuzz_target;
+use transport::{OriginPattern, Origins, Permission, Upgrade};
+
+fuzz_target!(|data: &[u8]| {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let method = line();
+    let setup = line();
+    let allowed: Vec<&str> = str::from_utf8(line()).unwrap_or_default().split(' ').collect();
+    let allowed = allowed.into_iter().filter(|text| text.parse::<OriginPattern>().is_ok());
+    let allowed: Vec<&str> = allowed.collect();
+
+    let mut request = Request::new(());
+    if let Ok(method) = Method::from_bytes(method) {
+        *request.method_mut() = method;
+    }
+    *request.version_mut() = match setup.first() {
+        Some(b'0') => Version::HTTP_09,
+        Some(b'1') => Version::HTTP_10,
+        Some(b'3') => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    };
+    let permission = |index: usize| match setup.get(index) {
+        Some(b'+') => Permission::Allow,
+        _ => Permission::Refuse,
+    };
+    let origins = Origins {
+        allowed: allowed.iter().filter_map(|text| text.parse().ok()).collect(),
+        missing: permission(1),
+        null: permission(2),
+    };
+    for line in lines {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            request.headers_mut().append(name, value);
+        }
+    }
+
+    let headers = request.headers().clone();
+    let Ok(upgrade) = Upgrade::check(&mut request, &origins) else { return };
+    assert_eq!(request.method(), "GET");
+    assert!(request.version() >= Version::HTTP_11);
+    check_host(&only(&headers, "host"));
+    assert!(!headers.contains_key("content-length"));
+    assert!(!headers.contains_key("transfer-encoding"));
+    assert!(elements(&headers, "upgrade").contains(&"websocket".to_owned()));
+    assert!(elements(&headers, "connection").contains(&"upgrade".to_owned()));
+    assert_eq!(only(&headers, "sec-websocket-version"), "13");
+    let key = only(&headers, "sec-websocket-key");
+    assert!(key.len() == 24 && key.ends_with("=="), "{key}");
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
+    assert!(key[..22].chars().all(is_base64), "{key}");
+    if headers.contains_key("origin") {
+        match only(&headers, "origin").as_str() {
+            "null" => assert_eq!(origins.null, Permission::Allow),
+            origin => {
+                let naive = NaiveOrigin::of(origin);
+                assert!(allowed.iter().any(|pattern| naive.is_meant_by(pattern)), "{origin}");
+            }
+        }
+    } else {
+        assert_eq!(origins.missing, Permission::Allow);
+    }
+
+    let response = upgrade.response();
+    assert_eq!(response.status(), 101);
+    assert_eq!(only(response.headers(), "sec-websocket-accept").len(), 28);
+});
+
+/// RFC 9112, section 3.2, and RFC 3986, section 3.2.2.
+fn check_host(host: &str) {
+    assert!(!host.is_empty() && !host.contains(['@', '/', '?', '#', ' ', ',', '\\']), "{host}");
+    let port = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']').expect("brackets are closed");
+            address.parse::<Ipv6Addr>().expect("brackets hold an address");
+            port
+        }
+        None => {
+            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+            assert!(!name.is_empty(), "{host}");
+            port
+        }
+    };
+    match port.strip_prefix(':') {
+        None => assert_eq!(port, "", "{host}"),
+        Some("") => {}
+        Some(number) => assert!(number.parse::<u16>().is_ok(), "{host}"),
+    }
+}
+
+/// The one line of this name.
+fn only(headers: &HeaderMap, name: &str) -> String {
+    let lines: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
+    assert_eq!(lines.len(), 1, "{name}");
+    String::from_utf8(lines[0].as_bytes().trim_ascii().to_vec()).expect("it is text")
+}
+
+/// The elements of every line of this name, in lower case.
+fn elements(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let lines = headers.get_all(name).iter();
+    let text = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
+    let list = text.collect::<Vec<_>>().join(",").to_ascii_lowercase();
+    list.split(',').map(|element| element.trim().to_owned()).collect()
+}
