@@ -7,43 +7,16 @@
     reason = "a test says what it expects in the shortest way"
 )]
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use support::{TIMING, end, open, ping, secs};
 use ws_core::{
     Action, Cause, CloseCode, CloseFrame, Closure, ClosureCode, Event, Initiator, Lifecycle,
-    Limits, Rate, Reason, Rules, Tally, Timing, Violation,
+    Limits, Reason, Rules, Tally, Timing, Violation,
 };
-
-const TIMING: Timing = Timing {
-    ping_interval: Duration::from_secs(25),
-    pong_timeout: Duration::from_secs(10),
-    close_timeout: Duration::from_secs(3),
-};
-
-fn secs(seconds: f64) -> Duration {
-    Duration::from_secs_f64(seconds)
-}
-
-fn open() -> Lifecycle {
-    Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), 0)
-}
-
-#[track_caller]
-fn ping(action: Option<Action>) -> [u8; 4] {
-    match action {
-        Some(Action::Ping(payload)) => payload,
-        other => panic!("a ping was expected, not {other:?}"),
-    }
-}
-
-#[track_caller]
-fn end(action: Option<Action>) -> Closure {
-    match action {
-        Some(Action::End(closure)) => closure,
-        other => panic!("the end was expected, not {other:?}"),
-    }
-}
 
 #[test]
 fn a_silent_peer_is_pinged_and_then_dropped() {
@@ -345,110 +318,4 @@ fn what_is_shown_to_people_is_the_number_or_the_word() {
     assert_eq!(Reason::from("bye").to_string(), "bye");
     let unsendable = CloseCode::try_from(1006).unwrap_err();
     assert_eq!(unsendable.to_string(), "1006 must not stand in a close frame");
-}
-
-fn limited(limits: Limits) -> Lifecycle {
-    Lifecycle::new(Arc::new(Rules { timing: TIMING, limits }), 0)
-}
-
-#[track_caller]
-fn told(action: Option<Action>) -> (u16, String) {
-    match action {
-        Some(Action::Close(frame)) => (frame.code.into(), frame.reason.to_string()),
-        other => panic!("a close was expected, not {other:?}"),
-    }
-}
-
-#[test]
-fn a_burst_is_allowed_and_then_so_many_a_second() {
-    let rate = Rate::new(10, 20);
-    let mut session = limited(Limits { messages: rate, ..Limits::default() });
-    let message = Event::Message { bytes: 1 };
-    for _ in 0..20 {
-        assert_eq!(session.handle(message.clone(), secs(1.0)), None);
-    }
-    // A tenth of a second earns one more, again and again.
-    for tenth in 1..=50_u32 {
-        assert_eq!(session.handle(message.clone(), secs(1.0) + secs(0.1) * tenth), None);
-    }
-    let refused = session.handle(message, secs(6.05));
-    assert_eq!(told(refused), (1008, "rate_limited".to_owned()));
-    let closure = end(session.handle(Event::Finished, secs(6.1)));
-    assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, true));
-}
-
-#[test]
-fn a_burst_is_earned_anew_and_not_more_than_once() {
-    let rate = Rate::new(10, 20);
-    let mut session = limited(Limits { messages: rate, ..Limits::default() });
-    let message = Event::Message { bytes: 1 };
-    for _ in 0..20 {
-        assert_eq!(session.handle(message.clone(), secs(0.0)), None);
-    }
-    for _ in 0..20 {
-        assert_eq!(session.handle(message.clone(), secs(20.0)), None);
-    }
-    told(session.handle(message, secs(20.0)));
-}
-
-#[test]
-fn pings_and_unasked_pongs_are_counted_together_and_answers_are_not() {
-    let rate = Rate::new(1, 4);
-    let mut session = limited(Limits { control_frames: rate, ..Limits::default() });
-    for round in 1..=10_u32 {
-        let now = secs(25.0) * round;
-        let payload = ping(session.handle(Event::Tick, now));
-        assert_eq!(session.handle(Event::Pong(&payload), now), None);
-        assert_eq!(session.handle(Event::Ping { bytes: 0 }, now), None);
-        assert_eq!(session.handle(Event::Pong(b"unasked"), now), None);
-        // Messages have a bucket of their own.
-        assert_eq!(session.handle(Event::Message { bytes: 1 }, now), None);
-        assert_eq!(session.handle(Event::Ping { bytes: 0 }, now), None);
-        assert_eq!(session.handle(Event::Pong(&payload), now), None, "the second time is unasked");
-    }
-    told(session.handle(Event::Ping { bytes: 0 }, secs(250.0)));
-}
-
-#[test]
-fn a_message_that_is_begun_has_to_end_in_time() {
-    let limits = Limits { message_timeout: Some(secs(10.0)), ..Limits::default() };
-    let mut session = limited(limits);
-    session.handle(Event::Partial, secs(1.0));
-    session.handle(Event::Partial, secs(9.0));
-    assert_eq!(session.deadline(), Some(secs(11.0)), "from its beginning");
-    session.handle(Event::Message { bytes: 1 }, secs(10.0));
-    session.handle(Event::Partial, secs(12.0));
-    assert_eq!(session.deadline(), Some(secs(22.0)), "another one, another time");
-    let refused = session.handle(Event::Tick, secs(22.0));
-    assert_eq!(told(refused), (1008, "message_timeout".to_owned()));
-}
-
-#[test]
-fn output_that_does_not_go_out_ends_the_session() {
-    let limits = Limits { write_timeout: Some(secs(10.0)), ..Limits::default() };
-    let mut session = limited(limits);
-    session.handle(Event::Blocked, secs(1.0));
-    session.handle(Event::Blocked, secs(5.0));
-    assert_eq!(session.deadline(), Some(secs(11.0)));
-    let closure = end(session.handle(Event::Tick, secs(11.0)));
-    assert_eq!((closure.cause, closure.clean), (Cause::WriteTimeout, false));
-    assert_eq!(u16::from(closure.code), 1006);
-}
-
-#[test]
-fn a_slow_and_steady_reader_is_healthy() {
-    let limits = Limits { write_timeout: Some(secs(10.0)), ..Limits::default() };
-    let mut session = limited(limits);
-    let mut now = secs(0.0);
-    // Its pongs sit in what we do not read while our output waits for it.
-    for _ in 0..1000 {
-        now += secs(9.0);
-        for event in [Event::Written, Event::Blocked] {
-            assert!(!matches!(session.handle(event, now), Some(Action::End(_))), "{now:?}");
-        }
-    }
-    // Once everything went out, it has the whole time for its pong.
-    session.handle(Event::Written, now);
-    assert_eq!(session.handle(Event::Tick, now + secs(9.9)), None);
-    assert_eq!(end(session.handle(Event::Tick, now + secs(10.0))).cause, Cause::PongTimeout);
 }

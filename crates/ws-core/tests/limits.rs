@@ -1,0 +1,107 @@
+//! Stories of peers that do too much, and of peers that take too long.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use support::{end, limited, ping, secs, told};
+use ws_core::{Action, Cause, Event, Limits, Rate};
+
+#[test]
+fn a_burst_is_allowed_and_then_so_many_a_second() {
+    let rate = Rate::new(10, 20);
+    let mut session = limited(Limits { messages: rate, ..Limits::default() });
+    let message = Event::Message { bytes: 1 };
+    for _ in 0..20 {
+        assert_eq!(session.handle(message.clone(), secs(1.0)), None);
+    }
+    // A tenth of a second earns one more, again and again.
+    for tenth in 1..=50_u32 {
+        assert_eq!(session.handle(message.clone(), secs(1.0) + secs(0.1) * tenth), None);
+    }
+    let refused = session.handle(message, secs(6.05));
+    assert_eq!(told(refused), (1008, "rate_limited".to_owned()));
+    let closure = end(session.handle(Event::Finished, secs(6.1)));
+    assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, true));
+}
+
+#[test]
+fn a_burst_is_earned_anew_and_not_more_than_once() {
+    let rate = Rate::new(10, 20);
+    let mut session = limited(Limits { messages: rate, ..Limits::default() });
+    let message = Event::Message { bytes: 1 };
+    for _ in 0..20 {
+        assert_eq!(session.handle(message.clone(), secs(0.0)), None);
+    }
+    for _ in 0..20 {
+        assert_eq!(session.handle(message.clone(), secs(20.0)), None);
+    }
+    told(session.handle(message, secs(20.0)));
+}
+
+#[test]
+fn pings_and_unasked_pongs_are_counted_together_and_answers_are_not() {
+    let rate = Rate::new(1, 4);
+    let mut session = limited(Limits { control_frames: rate, ..Limits::default() });
+    for round in 1..=10_u32 {
+        let now = secs(25.0) * round;
+        let payload = ping(session.handle(Event::Tick, now));
+        assert_eq!(session.handle(Event::Pong(&payload), now), None);
+        assert_eq!(session.handle(Event::Ping { bytes: 0 }, now), None);
+        assert_eq!(session.handle(Event::Pong(b"unasked"), now), None);
+        // Messages have a bucket of their own.
+        assert_eq!(session.handle(Event::Message { bytes: 1 }, now), None);
+        assert_eq!(session.handle(Event::Ping { bytes: 0 }, now), None);
+        assert_eq!(session.handle(Event::Pong(&payload), now), None, "the second time is unasked");
+    }
+    told(session.handle(Event::Ping { bytes: 0 }, secs(250.0)));
+}
+
+#[test]
+fn a_message_that_is_begun_has_to_end_in_time() {
+    let limits = Limits { message_timeout: Some(secs(10.0)), ..Limits::default() };
+    let mut session = limited(limits);
+    session.handle(Event::Partial, secs(1.0));
+    session.handle(Event::Partial, secs(9.0));
+    assert_eq!(session.deadline(), Some(secs(11.0)), "from its beginning");
+    session.handle(Event::Message { bytes: 1 }, secs(10.0));
+    session.handle(Event::Partial, secs(12.0));
+    assert_eq!(session.deadline(), Some(secs(22.0)), "another one, another time");
+    let refused = session.handle(Event::Tick, secs(22.0));
+    assert_eq!(told(refused), (1008, "message_timeout".to_owned()));
+}
+
+#[test]
+fn output_that_does_not_go_out_ends_the_session() {
+    let limits = Limits { write_timeout: Some(secs(10.0)), ..Limits::default() };
+    let mut session = limited(limits);
+    session.handle(Event::Blocked, secs(1.0));
+    session.handle(Event::Blocked, secs(5.0));
+    assert_eq!(session.deadline(), Some(secs(11.0)));
+    let closure = end(session.handle(Event::Tick, secs(11.0)));
+    assert_eq!((closure.cause, closure.clean), (Cause::WriteTimeout, false));
+    assert_eq!(u16::from(closure.code), 1006);
+}
+
+#[test]
+fn a_slow_and_steady_reader_is_healthy() {
+    let limits = Limits { write_timeout: Some(secs(10.0)), ..Limits::default() };
+    let mut session = limited(limits);
+    let mut now = secs(0.0);
+    // Its pongs sit in what we do not read while our output waits for it.
+    for _ in 0..1000 {
+        now += secs(9.0);
+        for event in [Event::Written, Event::Blocked] {
+            assert!(!matches!(session.handle(event, now), Some(Action::End(_))), "{now:?}");
+        }
+    }
+    // Once everything went out, it has the whole time for its pong.
+    session.handle(Event::Written, now);
+    assert_eq!(session.handle(Event::Tick, now + secs(9.9)), None);
+    assert_eq!(end(session.handle(Event::Tick, now + secs(10.0))).cause, Cause::PongTimeout);
+}

@@ -1,0 +1,57 @@
+//! What the stories share: timings, and what is expected of an action.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ws_core::{Action, Closure, Lifecycle, Limits, Rules, Timing};
+
+pub(crate) const TIMING: Timing = Timing {
+    ping_interval: Duration::from_secs(25),
+    pong_timeout: Duration::from_secs(10),
+    close_timeout: Duration::from_secs(3),
+};
+
+pub(crate) fn secs(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+pub(crate) fn open() -> Lifecycle {
+    Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), 0)
+}
+
+#[track_caller]
+pub(crate) fn ping(action: Option<Action>) -> [u8; 4] {
+    match action {
+        Some(Action::Ping(payload)) => payload,
+        other => panic!("a ping was expected, not {other:?}"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn end(action: Option<Action>) -> Closure {
+    match action {
+        Some(Action::End(closure)) => closure,
+        other => panic!("the end was expected, not {other:?}"),
+    }
+}
+
+/// A session with these limits.
+pub(crate) fn limited(limits: Limits) -> Lifecycle {
+    Lifecycle::new(Arc::new(Rules { timing: TIMING, limits }), 0)
+}
+
+#[track_caller]
+pub(crate) fn told(action: Option<Action>) -> (u16, String) {
+    match action {
+        Some(Action::Close(frame)) => (frame.code.into(), frame.reason.to_string()),
+        other => panic!("a close was expected, not {other:?}"),
+    }
+}
