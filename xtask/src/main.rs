@@ -5,8 +5,10 @@
     reason = "a program for people at a terminal"
 )]
 
+mod chaos;
 mod clients;
 mod docs;
+mod fuzz;
 mod layers;
 mod tools;
 
@@ -83,12 +85,39 @@ const CHECKS: &[Check] = &[
     },
 ];
 
+/// A search that goes on for as long as it is told to, and is no part of `ci`.
+struct Search {
+    name: &'static str,
+    meaning: &'static str,
+    run: fn(u64) -> Result<(), Failure>,
+}
+
+const SEARCHES: &[Search] = &[
+    Search {
+        name: "chaos",
+        meaning: "the real binary among thousands of hostile clients",
+        run: chaos::run,
+    },
+    Search {
+        name: "fuzz",
+        meaning: "random inputs against what always holds, on the nightly toolchain",
+        run: fuzz::run,
+    },
+];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
         ["ci"] => ci(Missing::Skip),
         ["ci", "--all"] => ci(Missing::Fail),
+        [name, "--seconds", seconds] => {
+            let search = SEARCHES.iter().find(|search| search.name == *name);
+            match (search, seconds.parse()) {
+                (Some(search), Ok(seconds)) => (search.run)(seconds),
+                _ => return usage(),
+            }
+        }
         [name] => match CHECKS.iter().find(|check| check.name == *name) {
             Some(check) => run(check, Missing::Fail).map(|_| ()),
             None => return usage(),
@@ -148,6 +177,10 @@ fn usage() -> ExitCode {
     eprintln!("  {:16} all of these; a check whose tool is missing is skipped", "ci");
     eprintln!("  {:16} all of these; a missing tool is a failure", "ci --all");
     for Check { name, meaning, .. } in CHECKS {
+        eprintln!("  {name:16} {meaning}");
+    }
+    eprintln!("\nand these with --seconds N:\n");
+    for Search { name, meaning, .. } in SEARCHES {
         eprintln!("  {name:16} {meaning}");
     }
     ExitCode::FAILURE

@@ -48,6 +48,11 @@ pub(crate) const CARGO_DENY: Tool = Tool {
     install: "cargo install cargo-deny --locked",
     probe: &["cargo", "deny", "--version"],
 };
+pub(crate) const CARGO_FUZZ: Tool = Tool {
+    name: "cargo-fuzz on the nightly toolchain",
+    install: "rustup toolchain install nightly && cargo install cargo-fuzz --locked",
+    probe: &["rustup", "run", "nightly", "cargo", "fuzz", "--version"],
+};
 pub(crate) const CURL: Tool =
     Tool { name: "curl", install: "apt-get install curl", probe: &["curl", "--version"] };
 pub(crate) const PYTHON: Tool =

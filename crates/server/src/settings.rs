@@ -178,15 +178,28 @@ impl Written {
         let scalar = |text: &String| {
             // Other ways to write a number are not TOML's, but a text is taken as well.
             let is_plain = text.parse::<f64>().is_ok_and(|number| number.to_string() == *text);
-            if is_plain { text.clone() } else { format!("{text:?}") }
+            if is_plain { text.clone() } else { basic_string(text) }
         };
-        let quoted = |text: &String| format!("{text:?}");
+        let quoted = |text: &String| basic_string(text);
         if self.is_list {
             format!("[{}]", self.texts.iter().map(quoted).collect::<Vec<_>>().join(", "))
         } else {
             self.texts.iter().map(scalar).collect()
         }
     }
+}
+
+/// A text as TOML writes it. Rust's own way to quote has other escapes.
+fn basic_string(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
 }
 
 /// A layer of settings: values by key, each knowing where it is from.

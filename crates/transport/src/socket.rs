@@ -260,12 +260,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     fn write(&mut self, message: tungstenite::Message) {
         if let Stage::Talking(codec) = &mut self.stage {
             let mut wire = Wire { input: &mut &[][..], output: &mut self.output, budget: 0 };
-            if !codec.can_write() {
-                // It has answered a bad close frame by itself, and only has to be let speak.
-                let _ = codec.flush(&mut wire);
-                return;
+            // The codec's own answers go first. A pong that is due must not come after a close frame,
+            // and to a bad close frame the codec has said all there is to say.
+            let flushed = codec.flush(&mut wire);
+            if codec.can_write() {
+                let written = flushed.and_then(|()| codec.write(&mut wire, message));
+                written.expect("the wire takes everything while we may write");
             }
-            codec.write(&mut wire, message).expect("the wire takes everything while we may write");
         }
     }
 }

@@ -95,11 +95,19 @@ fn check_host(headers: &HeaderMap) -> Result<(), Rejection> {
     let host = only(headers.get_all(HOST)).ok_or(Rejection::BadHost)?;
     let authority = Authority::try_from(host).map_err(|_| Rejection::BadHost)?;
     // The library leaves a user name in front, an empty host and an impossible port to us.
-    let port = authority.as_str().strip_prefix(authority.host()).ok_or(Rejection::BadHost)?;
-    let is_port = matches!(port, "" | ":") || authority.port_u16().is_some();
-    let is_host = match authority.host().strip_prefix('[') {
+    let host = authority.host();
+    let port = authority.as_str().strip_prefix(host).ok_or(Rejection::BadHost)?;
+    let is_host = match host.strip_prefix('[') {
         Some(address) => address.trim_end_matches(']').parse::<Ipv6Addr>().is_ok(),
-        None => !authority.host().is_empty(),
+        None => !host.is_empty() && !host.contains(['[', ']']),
+    };
+    let is_port = match port.strip_prefix(':') {
+        // `u16::from_str` takes a plus sign as well, and a port may be empty.
+        Some(digits) => {
+            digits.chars().all(|c| c.is_ascii_digit())
+                && (digits.is_empty() || digits.parse::<u16>().is_ok())
+        }
+        None => port.is_empty(),
     };
     if is_host && is_port { Ok(()) } else { Err(Rejection::BadHost) }
 }

@@ -168,6 +168,18 @@ async fn floods_are_ended_and_their_senders_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_comes_after_the_close_that_ends_a_flood_of_pings() {
+    let mut story = open_with(limits(), Silent, 64 * 1024);
+    story.peer.send(&frame(PING, b"").repeat(30)).await;
+    for _ in 0..21 {
+        assert_eq!(story.peer.frame().await, (PONG, vec![]));
+    }
+    story.peer.expect_close(1008, "rate_limited").await;
+    story.peer.send(&close(1008, "")).await;
+    story.peer.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn control_frames_in_between_do_not_prolong_an_unfinished_message() {
     let mut story = open_with(limits(), Silent, 1024);
     let start = Instant::now();

@@ -13,7 +13,7 @@ pub struct Limits {
     pub messages: Option<Rate>,
     /// How long output may wait without any of it going out.
     /// While it waits, neither the pong timeout nor the message timeout runs: what they wait for may
-    /// sit in what is not read then.
+    /// sit in what is not read then. Without it they run on, so that such a session ends at all.
     pub write_timeout: Option<Duration>,
 }
 

@@ -1,0 +1,84 @@
+//! A client of the server in raw bytes.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+pub const TEXT: u8 = 0x81;
+pub const BINARY: u8 = 0x82;
+pub const CLOSE: u8 = 0x88;
+pub const PING: u8 = 0x89;
+pub const PONG: u8 = 0x8a;
+
+/// A request for the endpoint that is right in everything.
+pub const UPGRADE: &str = "GET /ws/status HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// Connects from `source`, an address of the loopback. There are many of them, so that the ports of
+/// one do not run out.
+///
+/// # Errors
+///
+/// What the system says.
+pub async fn connect(
+    server: SocketAddr,
+    source: Ipv4Addr,
+    receive_buffer: Option<u32>,
+) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind((source, 0).into())?;
+    let stream = socket.connect(server).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Asks for the upgrade, and gives back the status of the answer.
+///
+/// # Errors
+///
+/// What the system says, or that the answer is none.
+pub async fn upgrade(stream: &mut TcpStream) -> io::Result<u16> {
+    stream.write_all(UPGRADE.as_bytes()).await?;
+    let mut head = Vec::new();
+    // Byte by byte, so that no frame behind it is taken along.
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let status = str::from_utf8(&head).ok().and_then(|head| head.split(' ').nth(1)?.parse().ok());
+    status.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// A client's frame, masked as RFC 6455, section 5.3, wants it.
+#[must_use]
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = head(first, payload.len());
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// The head of a client's frame, up to its mask.
+#[must_use]
+pub fn head(first: u8, length: usize) -> Vec<u8> {
+    match u16::try_from(length) {
+        Ok(short @ 0..126) => vec![first, 0x80 | short.to_be_bytes()[1]],
+        Ok(medium) => [&[first, 0x80 | 126], medium.to_be_bytes().as_slice()].concat(),
+        Err(_) => [&[first, 0x80 | 127], (length as u64).to_be_bytes().as_slice()].concat(),
+    }
+}
+
+/// Takes a whole frame of the server out of what has come: its first byte, and its payload. The
+/// server says nothing long.
+pub fn next_frame(inbox: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let end = 2 + usize::from(*inbox.get(1)?);
+    let payload = inbox.get(2..end)?.to_vec();
+    let first = inbox.drain(..end).next()?;
+    Some((first, payload))
+}

@@ -1,0 +1,293 @@
+//! Many sessions and their drain over a simulated network, in virtual time, with good peers and bad
+//! ones, partitions, resets, and a process that stalls.
+//!
+//! `SIMULATION_SEED=n` plays one seed again, and `SIMULATION_SEEDS=n` plays so many. The phase of a
+//! session's pings is the one thing that does not come from the seed; no check depends on it.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+#[path = "simulation/clients.rs"]
+mod clients;
+#[allow(dead_code, reason = "it is shared, and only a part of it is needed here")]
+#[path = "support/frames.rs"]
+mod frames;
+#[path = "simulation/network.rs"]
+mod network;
+
+use std::env;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use clients::{Kind, Told, Voice};
+use network::{Dice, connect};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use transport::ws_core::{Cause, Closure, Limits, Rate, Rules, Timing};
+use transport::{Drain, Sizes, Socket, run};
+
+const SEEDS: u64 = 300;
+
+pub(crate) const PING: Duration = Duration::from_secs(25);
+pub(crate) const PONG: Duration = Duration::from_secs(10);
+pub(crate) const CLOSE: Duration = Duration::from_secs(3);
+/// The message timeout and the write timeout.
+pub(crate) const SLOW: Duration = Duration::from_secs(10);
+
+/// Longer than any exchange of a few frames takes when nothing stands in its way.
+pub(crate) const EXCHANGE: Duration = Duration::from_millis(2000);
+
+/// The clock ticks in milliseconds.
+const SLACK: Duration = Duration::from_millis(50);
+
+fn rules() -> Rules {
+    let timing = Timing { ping_interval: PING, pong_timeout: PONG, close_timeout: CLOSE };
+    let limits = Limits {
+        control_frames: Rate::new(10, 20),
+        message_timeout: Some(SLOW),
+        messages: Rate::new(10, 20),
+        write_timeout: Some(SLOW),
+    };
+    Rules { timing, limits }
+}
+
+#[test]
+fn every_seed_ends_as_it_should() {
+    let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    if let Some(seed) = number("SIMULATION_SEED") {
+        let complaints = simulate(seed, true);
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        return;
+    }
+    let seeds = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let play = || {
+        let mine = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        let mine = mine.take_while(|seed| *seed < seeds);
+        mine.flat_map(|seed| simulate(seed, false)).collect::<Vec<_>>()
+    };
+    let complaints: Vec<String> = thread::scope(|scope| {
+        let players: Vec<_> = (0..threads).map(|_| scope.spawn(play)).collect();
+        players.into_iter().flat_map(|player| player.join().unwrap()).collect()
+    });
+    let some = &complaints[..complaints.len().min(10)];
+    assert!(some.is_empty(), "{} complaints, such as {some:#?}", complaints.len());
+}
+
+/// The server does not run in these windows, and everything else does.
+type Stalls = Arc<[Range<Instant>]>;
+
+/// A future that is not polled while the server stalls.
+struct Stalling<F> {
+    future: F,
+    stalls: Stalls,
+    end_of_stall: Pin<Box<Sleep>>,
+}
+
+impl<F: Future + Unpin> Future for Stalling<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let now = Instant::now();
+        if let Some(end) = self.stalls.iter().find(|stall| stall.contains(&now)).map(|it| it.end) {
+            self.end_of_stall.as_mut().reset(end);
+            if self.end_of_stall.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        Pin::new(&mut self.future).poll(cx)
+    }
+}
+
+/// What a seed has in store beside its clients.
+struct Fate {
+    stalls: Stalls,
+    drained_at: Option<Instant>,
+    aborted_at: Option<Instant>,
+}
+
+impl Fate {
+    fn new(dice: &mut Dice, start: Instant) -> Self {
+        let mut stalls = Vec::new();
+        let mut from = start;
+        for _ in 0..dice.within(0..3) {
+            from += dice.millis(100..60_000);
+            let until = from + dice.millis(100..30_000);
+            stalls.push(from..until);
+            from = until;
+        }
+        let drained_at = dice.percent(85).then(|| start + dice.millis(1000..100_000));
+        let aborted_at =
+            drained_at.filter(|_| dice.percent(30)).map(|at| at + dice.millis(0..6000));
+        Self { stalls: stalls.into(), drained_at, aborted_at }
+    }
+
+    /// How long the server stalls between these moments.
+    fn stalled(&self, from: Instant, until: Instant) -> Duration {
+        let part = |stall: &Range<Instant>| stall.end.min(until) - stall.start.max(from).min(until);
+        self.stalls.iter().filter(|stall| stall.end > from).map(part).sum()
+    }
+
+    /// When what has to be over by `time` is over at the latest: a stall makes it late, and then the
+    /// peer gets the lateness back.
+    fn at_the_latest(&self, from: Instant, time: Duration) -> Instant {
+        let far = from + Duration::from_secs(3600);
+        from + time + 2 * self.stalled(from, far) + SLACK
+    }
+}
+
+/// A session that is over.
+struct Record {
+    kind: Kind,
+    opened: Instant,
+    ended: Instant,
+    closure: Closure,
+    told: Option<Told>,
+    /// When the network stood in its way.
+    partition: Option<(Instant, Option<Instant>)>,
+}
+
+/// Plays a seed, and says what was wrong.
+fn simulate(seed: u64, is_told: bool) -> Vec<String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let complaints = runtime.unwrap().block_on(play(seed, is_told));
+    complaints.into_iter().map(|it| format!("SIMULATION_SEED={seed}: {it}")).collect()
+}
+
+async fn play(seed: u64, is_told: bool) -> Vec<String> {
+    let mut dice = Dice(seed);
+    let start = Instant::now();
+    let fate = Fate::new(&mut dice, start);
+    let drain = Drain::default();
+    let rules = Arc::new(rules());
+    let (mut sessions, mut carriers) = (JoinSet::new(), JoinSet::new());
+    let count = dice.size(3..13);
+
+    for _ in 0..count {
+        let mut dice = dice.other();
+        let opened = start + dice.millis(0..20_000);
+        let (kind, habits, weather) = Kind::throw(&mut dice, opened);
+        let partition = weather.partition;
+        let sizes = Sizes { max_message_bytes: 4096, max_queued_bytes: dice.size(128..65_536) };
+        let (rules, watch) = (Arc::clone(&rules), drain.watch());
+        let stalls = Arc::clone(&fate.stalls);
+        let (near, far, carrying) = connect(weather, dice.other());
+        carriers.spawn(carrying);
+        sessions.spawn(async move {
+            sleep_until(opened).await;
+            let client = tokio::spawn(clients::run(far, habits));
+            let session = run(Socket::new(near, sizes), rules, Voice::of(kind), watch);
+            let end_of_stall = Box::pin(sleep_until(opened));
+            let closure = Stalling { future: session, stalls, end_of_stall }.await;
+            let ended = Instant::now();
+            // A client behind a partition never learns of the end.
+            let told = timeout(Duration::from_secs(60), client).await;
+            let told = told.ok().map(|told| told.expect("a client never panics"));
+            Record { kind, opened, ended, closure, told, partition }
+        });
+    }
+
+    let signals = async {
+        if let Some(at) = fate.drained_at {
+            sleep_until(at).await;
+            drain.start();
+        }
+        if let Some(at) = fate.aborted_at {
+            sleep_until(at).await;
+            drain.abort();
+        }
+    };
+    let closed = async {
+        timeout(Duration::from_secs(3600), drain.closed()).await.ok().map(|()| Instant::now())
+    };
+    let ((), closed) = tokio::join!(signals, closed);
+    if is_told {
+        let moment = |at: Instant| at - start;
+        let stalls: Vec<_> =
+            fate.stalls.iter().map(|it| moment(it.start)..moment(it.end)).collect();
+        let (drained, aborted) = (fate.drained_at.map(moment), fate.aborted_at.map(moment));
+        println!("stalls {stalls:?}, drain {drained:?}, abort {aborted:?}");
+    }
+    let mut complaints = Vec::new();
+    let mut records = Vec::new();
+    while let Some(record) = sessions.join_next().await {
+        match record {
+            Ok(record) => records.push(record),
+            Err(error) => complaints.push(format!("a session has no closure: {error}")),
+        }
+    }
+
+    let last = records.iter().map(|record| record.ended).max();
+    if closed != last {
+        complaints.push(format!("Drain::closed() at {closed:?}, the last session at {last:?}"));
+    }
+    if records.len() != count {
+        complaints.push(format!("{count} opened, {} closed", records.len()));
+    }
+    for record in &records {
+        if let Err(complaint) = judge(record, &fate) {
+            let Record { kind, opened, closure, told, .. } = record;
+            let opened = *opened - start;
+            complaints.push(format!(
+                "{kind:?}, opened at {opened:?}: {complaint}; {closure:?}, {told:?}"
+            ));
+        }
+        if is_told {
+            let Record { kind, opened, ended, closure, .. } = record;
+            let (opened, ended) = (*opened - start, *ended - start);
+            println!("{kind:?} {opened:?} to {ended:?}: {} {}", closure.cause, closure.clean);
+        }
+    }
+    complaints
+}
+
+/// Whether a session ended as one of its kind may.
+fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
+    let Record { kind, opened, ended, ref closure, ref told, partition } = *record;
+    let expected = kind.expected();
+    let say = |wrong: bool, what: &str| if wrong { Err(what.to_owned()) } else { Ok(()) };
+
+    say(ended != opened + closure.duration, "its duration is not how long it was there")?;
+    say(ended > fate.at_the_latest(opened, expected.within), "it outlived its bound")?;
+    if let Some(drained) = fate.drained_at.map(|at| at.max(opened)) {
+        say(ended > fate.at_the_latest(drained, CLOSE), "it outlived the drain")?;
+    }
+    if let Some(aborted) = fate.aborted_at.map(|at| at.max(opened)) {
+        let stalled = fate.stalls.iter().find(|stall| stall.contains(&aborted));
+        let aborted = stalled.map_or(aborted, |stall| stall.end);
+        say(ended > aborted + SLACK, "it outlived the abort")?;
+    }
+
+    if closure.cause != Cause::Drained {
+        say(!expected.causes.contains(&closure.cause), "its cause is none of its kind's")?;
+        say(closure.duration + SLACK < expected.not_before, "it ended before its time")?;
+        // An abort cuts what is closing already, and the record keeps the first cause.
+        let is_cut = fate.aborted_at.is_some_and(|aborted| aborted <= ended);
+        let is_odd = expected.clean != closure.clean && !(expected.clean && is_cut);
+        return say(is_odd, "clean or not is wrong");
+    }
+    let Some(drained) = fate.drained_at.filter(|drained| *drained <= ended) else {
+        return Err("there was no drain".to_owned());
+    };
+    if kind.answers_the_drain() {
+        let until = fate.at_the_latest(drained.max(opened), EXCHANGE);
+        let is_cut = fate.aborted_at.is_some_and(|aborted| aborted <= until);
+        let is_held = partition.is_some_and(|(from, _)| from <= until)
+            && partition.is_some_and(|(_, to)| to.is_none_or(|to| to >= drained));
+        let is_unclean = !closure.clean || *told != Some(Told::Close(1001));
+        say(is_unclean && !is_cut && !is_held, "it would have answered the drain")?;
+    }
+    Ok(())
+}
