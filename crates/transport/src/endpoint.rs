@@ -128,10 +128,12 @@ where
             observer.observe(&Event::Opened { id, peer: client.peer, request });
 
             let socket = Socket::new(stream, sizes);
-            let session = session::run(socket, rules, handler, client.watch.clone());
+            let mut session = session::run(socket, rules, handler, client.watch.clone());
             // In a task of its own, because this one's size is that of all it has held.
             tokio::spawn(async move {
-                let closure = session.await;
+                // By reference, or the task would have room for the session twice.
+                let closure = (&mut session).await;
+                drop(session);
                 observer.observe(&Event::Closed { id, closure: &closure });
                 drop(client);
             });
