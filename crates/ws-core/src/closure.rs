@@ -39,6 +39,8 @@ pub enum Cause {
     HandlerClosed,
     /// A text message or a close reason was not UTF-8 (RFC 6455, section 8.1).
     InvalidUtf8,
+    /// The session had reached the greatest age.
+    MaxAge,
     /// A message was begun and not ended within the message timeout.
     MessageTimeout,
     /// The code that served the session panicked.
@@ -59,11 +61,12 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order of its word.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Disconnected,
         Self::Drained,
         Self::HandlerClosed,
         Self::InvalidUtf8,
+        Self::MaxAge,
         Self::MessageTimeout,
         Self::Panicked,
         Self::PeerClosed,
@@ -82,6 +85,7 @@ impl Cause {
             Self::Drained => "drained",
             Self::HandlerClosed => "handler_closed",
             Self::InvalidUtf8 => "invalid_utf8",
+            Self::MaxAge => "max_age",
             Self::MessageTimeout => "message_timeout",
             Self::Panicked => "panicked",
             Self::PeerClosed => "peer_closed",
@@ -133,6 +137,21 @@ pub enum Initiator {
     Peer,
 }
 
+/// What has been counted and measured of a session while it lasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Pings that were sent, modulo 2³².
+    pub pings: u32,
+    /// Pings whose own pong came, modulo 2³².
+    pub pongs: u32,
+    /// The time from the latest answered ping to its pong; `None` if none was answered.
+    pub round_trip: Option<Duration>,
+    /// What the peer sent.
+    pub received: Tally,
+    /// What was handed to the codec for the peer, or sent by the codec itself.
+    pub sent: Tally,
+}
+
 /// How much went in one direction: whole messages and control frames, and their payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -143,6 +162,15 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// What has come on top of `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            messages: self.messages.saturating_sub(earlier.messages),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+        }
+    }
+
     pub(crate) fn add(&mut self, payload_bytes: usize) {
         self.messages = self.messages.saturating_add(1);
         let bytes = u64::try_from(payload_bytes).unwrap_or(u64::MAX);

@@ -1,5 +1,7 @@
 //! What goes into the machine, and what comes out of it.
 
+use core::time::Duration;
+
 use crate::close::{CloseCode, CloseFrame};
 use crate::closure::{Cause, Closure};
 
@@ -8,8 +10,8 @@ use crate::closure::{Cause, Closure};
 pub enum Event<'a> {
     /// The stream refuses output.
     Blocked,
-    /// This side wants to end the session, for `cause` and with `frame`. There is a constructor for
-    /// each cause.
+    /// This side wants to end the session at once, for `cause` and with `frame`. There is a
+    /// constructor for each such cause.
     Close {
         /// What the closure record shall say.
         cause: Cause,
@@ -20,6 +22,14 @@ pub enum Event<'a> {
     Complete,
     /// The stream ended, failed or was given up.
     Disconnected,
+    /// The process shuts down, or lets go of its sessions in another way. This one closes at its
+    /// place in the `spread`, which is the jitter it was made with, and lives on until then.
+    Drain {
+        /// What the peer shall be told: 1001, or 1012 where the service comes back.
+        code: CloseCode,
+        /// Over how long a time all sessions are closed. Zero is at once.
+        spread: Duration,
+    },
     /// The closing handshake is complete and everything is flushed.
     Finished,
     /// A whole data message came.
@@ -44,6 +54,9 @@ pub enum Event<'a> {
         /// The length of its payload.
         bytes: usize,
     },
+    /// The process stood still for so long until now, so what the peer said meanwhile comes all at
+    /// once. Whoever cannot tell leaves it out: a burst then has to cover it.
+    Stalled(Duration),
     /// Time has passed. Harmless at any moment, and needed at [`deadline`](crate::Lifecycle::deadline).
     Tick,
     /// The peer broke a rule, and the codec is not to be read again.
@@ -53,13 +66,6 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// The process shuts down: 1001.
-    #[must_use]
-    pub fn drained() -> Self {
-        let frame = CloseFrame::for_cause(Cause::Drained, CloseCode::GOING_AWAY);
-        Self::Close { cause: Cause::Drained, frame }
-    }
-
     /// The application closes the session with a code and a reason of its own.
     #[must_use]
     pub fn handler_closed(frame: CloseFrame) -> Self {

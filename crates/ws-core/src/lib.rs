@@ -17,7 +17,7 @@
 //! A needless [`Event::Tick`] is always harmless.
 //!
 //! ```text
-//!             Close / send close                    ┐
+//!             Close, time to leave / send close     ┐
 //!             Violation / send close                │
 //!             too often, too slow / send close      │
 //!             PeerClose / – (the codec echoes)      ▼
@@ -96,6 +96,7 @@
 //!     ping_interval: Duration::from_millis(20),
 //!     pong_timeout: Duration::from_millis(10),
 //!     close_timeout: Duration::from_millis(10),
+//!     max_age: None,
 //! };
 //! let rules = Rules { timing, limits: Limits::default() };
 //! let closure = drive(&mut Mute, Arc::new(rules), 0);
@@ -115,7 +116,7 @@ mod limits;
 mod patience;
 
 pub use close::{CloseCode, CloseFrame, Reason, UnsendableCode};
-pub use closure::{Cause, Closure, ClosureCode, Initiator, Tally};
+pub use closure::{Cause, Closure, ClosureCode, Initiator, Progress, Tally};
 pub use event::{Action, Event, PingPayload, Violation};
 pub use lifecycle::{Lifecycle, Rules, Timing};
 pub use limits::{Limits, Rate};

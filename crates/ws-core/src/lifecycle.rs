@@ -5,7 +5,7 @@ use core::mem;
 use core::time::Duration;
 
 use crate::close::{CloseCode, CloseFrame, Reason};
-use crate::closure::{Cause, Closure, ClosureCode, Initiator, Tally};
+use crate::closure::{Cause, Closure, ClosureCode, Initiator, Progress};
 use crate::event::{Action, Event, PingPayload};
 use crate::limits::{Bucket, Limits};
 use crate::patience::{Patience, at_least_shortest};
@@ -19,6 +19,8 @@ pub struct Timing {
     pub pong_timeout: Duration,
     /// From a Close frame to the moment when an unfinished closing handshake is given up.
     pub close_timeout: Duration,
+    /// How old a session gets before it is closed; `None` is as old as it likes.
+    pub max_age: Option<Duration>,
 }
 
 impl Timing {
@@ -50,6 +52,7 @@ pub struct Rules {
 ///     ping_interval: Duration::from_secs(25),
 ///     pong_timeout: Duration::from_secs(10),
 ///     close_timeout: Duration::from_secs(3),
+///     max_age: None,
 /// };
 /// let rules = Rules { timing, limits: Limits::default() };
 /// let mut session = Lifecycle::new(Arc::new(rules), 0);
@@ -57,15 +60,14 @@ pub struct Rules {
 /// let due = session.deadline().unwrap();
 /// let Some(Action::Ping(payload)) = session.handle(Event::Tick, due) else { panic!() };
 /// session.handle(Event::Pong(&payload), due + Duration::from_millis(40));
-/// assert_eq!(session.round_trip(), Some(Duration::from_millis(40)));
+/// assert_eq!(session.progress().round_trip, Some(Duration::from_millis(40)));
 /// ```
 #[derive(Debug)]
 pub struct Lifecycle {
     rules: Arc<Rules>,
     state: State,
-    round_trip: Option<Duration>,
-    received: Tally,
-    sent: Tally,
+    jitter: u32,
+    progress: Progress,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,8 @@ enum State {
 #[derive(Debug)]
 struct Open {
     ping_due: Duration,
-    pings: u32,
+    /// There if this side means to end the session at some moment.
+    leave: Option<Leave>,
     /// The latest ping, as long as its pong has not come.
     unanswered: Option<Ping>,
     /// There from a ping until the next sign of life.
@@ -92,6 +95,13 @@ struct Open {
     write: Option<Patience>,
     messages: Bucket,
     control_frames: Bucket,
+}
+
+#[derive(Debug)]
+struct Leave {
+    at: Duration,
+    cause: Cause,
+    code: CloseCode,
 }
 
 #[derive(Debug)]
@@ -112,17 +122,22 @@ struct Closing {
 impl Lifecycle {
     /// A session that has just opened.
     ///
-    /// `jitter` is a random number. It puts the first ping somewhere between 0.9 and 1.0 of the
-    /// interval, so that sessions which opened together do not stay in step.
+    /// `jitter` is this session's place among all that there are, anywhere between 0 and `u32::MAX`.
+    /// Its first ping comes at 0.9 to 1.0 of the interval and its end at 0.9 to 1.0 of the greatest
+    /// age, so that sessions which opened together do not stay in step; and so they leave a server
+    /// one after the other: see [`Event::Drain`].
     #[must_use]
     pub fn new(rules: Arc<Rules>, jitter: u32) -> Self {
-        let interval = rules.timing.ping_interval();
-        let early = (interval / 10).mul_f64(f64::from(jitter) / f64::from(u32::MAX));
+        let early = |time: Duration| time - part(time / 10, jitter);
+        let Timing { max_age, .. } = rules.timing;
         Self {
-            rules,
             state: State::Open(Open {
-                ping_due: interval - early,
-                pings: 0,
+                ping_due: early(rules.timing.ping_interval()),
+                leave: max_age.map(|age| Leave {
+                    at: early(at_least_shortest(age)),
+                    cause: Cause::MaxAge,
+                    code: CloseCode::GOING_AWAY,
+                }),
                 unanswered: None,
                 pong: None,
                 message: None,
@@ -130,9 +145,9 @@ impl Lifecycle {
                 messages: Bucket::default(),
                 control_frames: Bucket::default(),
             }),
-            round_trip: None,
-            received: Tally::default(),
-            sent: Tally::default(),
+            rules,
+            jitter,
+            progress: Progress::default(),
         }
     }
 
@@ -165,10 +180,10 @@ impl Lifecycle {
         matches!(self.state, State::Open(_))
     }
 
-    /// The latest round trip that was measured.
+    /// What has been counted and measured so far.
     #[must_use]
-    pub fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Duration) -> Option<Action> {
@@ -180,16 +195,20 @@ impl Lifecycle {
             }
             Event::PeerClose(frame) => {
                 let bytes = frame.as_ref().map_or(0, CloseFrame::payload_len);
-                self.received.add(bytes);
-                self.sent.add(bytes); // The codec's echo (RFC 6455, section 5.5.1).
+                self.progress.received.add(bytes);
+                self.progress.sent.add(bytes); // The codec's echo (RFC 6455, section 5.5.1).
                 self.begin_closing(Cause::PeerClosed, frame, Initiator::Peer, now);
                 return None;
             }
             Event::Disconnected | Event::Finished => {
                 return Some(Action::End(self.abnormal_closure(Cause::Disconnected, now)));
             }
+            Event::Drain { code, spread } => {
+                let at = now.saturating_add(part(spread, self.jitter));
+                open.leave = Some(Leave { at, cause: Cause::Drained, code });
+            }
             Event::Message { bytes } => {
-                self.received.add(bytes);
+                self.progress.received.add(bytes);
                 open.pong = None;
                 open.message = None;
                 if !open.messages.take(limits.messages, now) {
@@ -197,18 +216,19 @@ impl Lifecycle {
                 }
             }
             Event::Ping { bytes } => {
-                self.received.add(bytes);
-                self.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
+                self.progress.received.add(bytes);
+                self.progress.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
                 open.pong = None;
                 if !open.control_frames.take(limits.control_frames, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
             Event::Pong(payload) => {
-                self.received.add(payload.len());
+                self.progress.received.add(payload.len());
                 open.pong = None;
                 if let Some(ping) = open.unanswered.take_if(|ping| ping.payload == payload) {
-                    self.round_trip = Some(now.saturating_sub(ping.sent_at));
+                    self.progress.pongs = self.progress.pongs.wrapping_add(1);
+                    self.progress.round_trip = Some(now.saturating_sub(ping.sent_at));
                 } else if !open.control_frames.take(limits.control_frames, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
@@ -223,7 +243,11 @@ impl Lifecycle {
                 open.write = open.write.or(limits.write_timeout.map(patience));
             }
             Event::Written => open.written(&self.rules, now),
-            Event::Sent { bytes } => self.sent.add(bytes),
+            Event::Sent { bytes } => self.progress.sent.add(bytes),
+            Event::Stalled(time) => {
+                open.messages.forgive(time, now);
+                open.control_frames.forgive(time, now);
+            }
             Event::Tick => {}
         }
 
@@ -236,10 +260,13 @@ impl Lifecycle {
                 Action::End(self.abnormal_closure(cause, now))
             });
         }
-        let ping = open.ping_if_due(&timing, now);
+        if let Some(Leave { cause, code, .. }) = open.leave.take_if(|leave| leave.at <= now) {
+            return Some(self.close(cause, CloseFrame::for_cause(cause, code), now));
+        }
+        let ping = open.ping_if_due(&timing, &mut self.progress.pings, now);
         self.state = State::Open(open);
         ping.map(|payload| {
-            self.sent.add(payload.len());
+            self.progress.sent.add(payload.len());
             Action::Ping(payload)
         })
     }
@@ -258,16 +285,18 @@ impl Lifecycle {
             Event::Disconnected | Event::Violation(_) => {
                 return Some(Action::End(self.unclean_closure(closing, now)));
             }
-            Event::Message { bytes } | Event::Ping { bytes } => self.received.add(bytes),
-            Event::Pong(payload) => self.received.add(payload.len()),
+            Event::Message { bytes } | Event::Ping { bytes } => self.progress.received.add(bytes),
+            Event::Pong(payload) => self.progress.received.add(payload.len()),
             Event::PeerClose(frame) => {
-                self.received.add(frame.as_ref().map_or(0, CloseFrame::payload_len));
+                self.progress.received.add(frame.as_ref().map_or(0, CloseFrame::payload_len));
             }
             Event::Blocked
             | Event::Close { .. }
             | Event::Complete
+            | Event::Drain { .. }
             | Event::Partial
             | Event::Sent { .. }
+            | Event::Stalled(_)
             | Event::Tick
             | Event::Written => {}
         }
@@ -285,7 +314,7 @@ impl Lifecycle {
     }
 
     fn close(&mut self, cause: Cause, frame: CloseFrame, now: Duration) -> Action {
-        self.sent.add(frame.payload_len());
+        self.progress.sent.add(frame.payload_len());
         self.begin_closing(cause, Some(frame.clone()), Initiator::Local, now);
         Action::Close(frame)
     }
@@ -317,6 +346,7 @@ impl Lifecycle {
 
     /// The record of a session in which no Close frame was sent or seen.
     fn abnormal_closure(&self, cause: Cause, now: Duration) -> Closure {
+        let Progress { round_trip, received, sent, .. } = self.progress;
         Closure {
             cause,
             code: ClosureCode::Abnormal,
@@ -324,9 +354,9 @@ impl Lifecycle {
             clean: false,
             initiator: Initiator::Nobody,
             duration: now,
-            round_trip: self.round_trip,
-            received: self.received,
-            sent: self.sent,
+            round_trip,
+            received,
+            sent,
         }
     }
 }
@@ -340,7 +370,8 @@ impl Open {
             Some(write) => [Some(write.until()), None],
             None => [until(&self.pong), until(&self.message)],
         };
-        waits.into_iter().flatten().fold(self.ping_due, Duration::min)
+        let leave = self.leave.as_ref().map(|leave| leave.at);
+        waits.into_iter().chain([leave]).flatten().fold(self.ping_due, Duration::min)
     }
 
     /// Output goes on: what was waited for besides has its whole time again.
@@ -369,7 +400,12 @@ impl Open {
     }
 
     /// One ping is in flight at most: while the peer owes a sign of life, the next one is left out.
-    fn ping_if_due(&mut self, timing: &Timing, now: Duration) -> Option<PingPayload> {
+    fn ping_if_due(
+        &mut self,
+        timing: &Timing,
+        pings: &mut u32,
+        now: Duration,
+    ) -> Option<PingPayload> {
         let late = now.checked_sub(self.ping_due)?;
         let interval = timing.ping_interval();
         // The phase is kept even after a stall, or all sessions would be in step from then on.
@@ -377,12 +413,18 @@ impl Open {
         if self.pong.is_some() {
             return None;
         }
-        let payload = self.pings.to_be_bytes();
-        self.pings = self.pings.wrapping_add(1);
+        let payload = pings.to_be_bytes();
+        *pings = pings.wrapping_add(1);
         self.unanswered = Some(Ping { payload, sent_at: now });
         self.pong = Some(Patience::new(timing.pong_timeout, now));
         Some(payload)
     }
+}
+
+/// As much of `whole` as `place` is of the greatest number.
+fn part(whole: Duration, place: u32) -> Duration {
+    let nanos = whole.as_nanos() * u128::from(place) / u128::from(u32::MAX);
+    u64::try_from(nanos).map_or(whole, Duration::from_nanos)
 }
 
 /// `dividend` modulo `divisor`, which is not zero.

@@ -47,6 +47,8 @@ impl Rate {
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     full_at: Duration,
+    /// What was earned beyond the brim while the process stood still.
+    forgiven: Duration,
 }
 
 impl Bucket {
@@ -54,10 +56,21 @@ impl Bucket {
     pub(crate) fn take(&mut self, rate: Option<Rate>, now: Duration) -> bool {
         let Some(rate) = rate else { return true };
         let full_at = self.full_at.max(now).saturating_add(rate.interval);
-        let is_there = full_at <= now.saturating_add(rate.burst);
-        if is_there {
+        if full_at <= now.saturating_add(rate.burst) {
             self.full_at = full_at;
+            return true;
         }
-        is_there
+        match self.forgiven.checked_sub(rate.interval) {
+            Some(rest) => self.forgiven = rest,
+            None => return false,
+        }
+        true
+    }
+
+    /// Keeps what `stall`, which is over at `now`, has earned: what the peer sent in it is read all
+    /// at once. It does not expire, and the rate holds all the same, over the whole session.
+    pub(crate) fn forgive(&mut self, stall: Duration, now: Duration) {
+        let missing = self.full_at.saturating_sub(now.saturating_sub(stall));
+        self.forgiven = self.forgiven.saturating_add(stall.saturating_sub(missing));
     }
 }

@@ -105,3 +105,34 @@ fn a_slow_and_steady_reader_is_healthy() {
     assert_eq!(session.handle(Event::Tick, now + secs(9.9)), None);
     assert_eq!(end(session.handle(Event::Tick, now + secs(10.0))).cause, Cause::PongTimeout);
 }
+
+#[test]
+fn what_was_earned_while_the_process_stood_still_is_not_lost() {
+    let mut session = limited(Limits { messages: Rate::new(10, 20), ..Limits::default() });
+    let message = Event::Message { bytes: 1 };
+    // Nine were sent before the stall, and fifty in its five seconds.
+    for _ in 0..9 {
+        assert_eq!(session.handle(message.clone(), secs(10.0)), None);
+    }
+    session.handle(Event::Stalled(secs(5.0)), secs(15.0));
+    for _ in 0..50 {
+        assert_eq!(session.handle(message.clone(), secs(15.0)), None);
+    }
+    // What is left of the burst is what was left before.
+    for _ in 0..11 {
+        assert_eq!(session.handle(message.clone(), secs(15.0)), None);
+    }
+    assert_eq!(told(session.handle(message, secs(15.0))).0, 1008);
+}
+
+#[test]
+fn a_stall_earns_no_more_than_its_time() {
+    let mut session = limited(Limits { control_frames: Rate::new(10, 20), ..Limits::default() });
+    let ping = Event::Ping { bytes: 0 };
+    // The bucket was full all along, so everything that the stall earned lies above its brim.
+    session.handle(Event::Stalled(secs(3.0)), secs(10.0));
+    for _ in 0..20 + 30 {
+        assert_eq!(session.handle(ping.clone(), secs(10.0)), None);
+    }
+    assert_eq!(told(session.handle(ping, secs(10.0))).0, 1008);
+}

@@ -12,7 +12,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::{TIMING, end, open, ping, secs};
+use support::{TIMING, drain, end, open, ping, secs, told};
 use ws_core::{
     Action, Cause, CloseCode, CloseFrame, Closure, ClosureCode, Event, Initiator, Lifecycle,
     Limits, Reason, Rules, Tally, Timing, Violation,
@@ -42,7 +42,7 @@ fn an_answering_peer_is_pinged_at_a_fixed_interval_and_measured() {
         assert_eq!(session.deadline(), Some(due));
         let payload = ping(session.handle(Event::Tick, due));
         assert_eq!(session.handle(Event::Pong(&payload), due + secs(0.04)), None);
-        assert_eq!(session.round_trip(), Some(secs(0.04)));
+        assert_eq!(session.progress().round_trip, Some(secs(0.04)));
     }
 }
 
@@ -70,12 +70,12 @@ fn any_frame_proves_life_but_only_the_matching_pong_measures() {
         let mut session = open();
         let payload = ping(session.handle(Event::Tick, secs(25.0)));
         assert_eq!(session.handle(event, secs(30.0)), None);
-        assert_eq!(session.round_trip(), None);
+        assert_eq!(session.progress().round_trip, None);
         assert_eq!(session.deadline(), Some(secs(50.0)), "the deadline is lifted");
 
         // The pong comes late, and still measures.
         assert_eq!(session.handle(Event::Pong(&payload), secs(40.0)), None);
-        assert_eq!(session.round_trip(), Some(secs(15.0)));
+        assert_eq!(session.progress().round_trip, Some(secs(15.0)));
     }
 }
 
@@ -85,7 +85,7 @@ fn a_pong_counts_once() {
     let payload = ping(session.handle(Event::Tick, secs(25.0)));
     session.handle(Event::Pong(&payload), secs(26.0));
     session.handle(Event::Pong(&payload), secs(30.0));
-    assert_eq!(session.round_trip(), Some(secs(1.0)));
+    assert_eq!(session.progress().round_trip, Some(secs(1.0)));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn the_pong_to_an_older_ping_does_not_measure_the_newer_one() {
     session.handle(Event::Message { bytes: 1 }, secs(26.0));
     ping(session.handle(Event::Tick, secs(50.0)));
     session.handle(Event::Pong(&old), secs(51.0));
-    assert_eq!(session.round_trip(), None);
+    assert_eq!(session.progress().round_trip, None);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_close_without_a_code_is_reported_as_1005() {
 #[test]
 fn a_drained_session_ends_clean_when_the_peer_answers() {
     let mut session = open();
-    let Some(Action::Close(frame)) = session.handle(Event::drained(), secs(1.0)) else { panic!() };
+    let Some(Action::Close(frame)) = session.handle(drain(), secs(1.0)) else { panic!() };
     assert_eq!(frame.code, CloseCode::GOING_AWAY);
     let echo = CloseFrame { code: CloseCode::NORMAL, reason: "so long".into() };
     assert_eq!(session.handle(Event::PeerClose(Some(echo)), secs(1.5)), None);
@@ -221,7 +221,7 @@ fn a_drained_session_ends_clean_when_the_peer_answers() {
 #[test]
 fn a_peer_that_ignores_our_close_is_given_up_after_the_close_timeout() {
     let mut session = open();
-    session.handle(Event::drained(), secs(1.0));
+    session.handle(drain(), secs(1.0));
     // Whatever it says meanwhile does not prolong its time.
     for event in [Event::Message { bytes: 1 }, Event::Ping { bytes: 1 }, Event::Pong(b"")] {
         assert_eq!(session.handle(event, secs(2.0)), None);
@@ -265,8 +265,12 @@ fn a_vanished_peer_is_reported_as_1006() {
 #[test]
 fn timings_of_nothing_and_of_eternity_do_not_make_a_driver_spin() {
     for extreme in [Duration::ZERO, Duration::MAX] {
-        let timing =
-            Timing { ping_interval: extreme, pong_timeout: extreme, close_timeout: extreme };
+        let timing = Timing {
+            ping_interval: extreme,
+            pong_timeout: extreme,
+            close_timeout: extreme,
+            max_age: Some(extreme),
+        };
         let mut session =
             Lifecycle::new(Arc::new(Rules { timing, limits: Limits::default() }), u32::MAX);
         let mut now = Duration::ZERO;
@@ -318,4 +322,71 @@ fn what_is_shown_to_people_is_the_number_or_the_word() {
     assert_eq!(Reason::from("bye").to_string(), "bye");
     let unsendable = CloseCode::try_from(1006).unwrap_err();
     assert_eq!(unsendable.to_string(), "1006 must not stand in a close frame");
+}
+
+#[test]
+fn sessions_leave_a_drain_one_after_the_other_by_their_place() {
+    let spread = secs(100.0);
+    for (jitter, leaves_after) in [(0, 0.0), (u32::MAX / 4, 25.0), (u32::MAX, 100.0)] {
+        let rules = Arc::new(Rules { timing: TIMING, limits: Limits::default() });
+        let mut session = Lifecycle::new(rules, jitter);
+        let code = CloseCode::SERVICE_RESTART;
+        let mut action = session.handle(Event::Drain { code, spread }, secs(7.0));
+        let mut now = secs(7.0);
+        // It is a session like any other until then.
+        while action.is_none() {
+            now = session.deadline().unwrap();
+            action = session.handle(Event::Tick, now);
+            if let Some(Action::Ping(payload)) = action {
+                action = session.handle(Event::Pong(&payload), now);
+            }
+        }
+        assert_eq!(told(action), (1012, "drained".to_owned()));
+        assert!((now.as_secs_f64() - 7.0 - leaves_after).abs() < 0.001, "{now:?}");
+    }
+}
+
+#[test]
+fn the_latest_word_of_a_drain_counts() {
+    let mut session =
+        Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), u32::MAX);
+    let spread = secs(20.0);
+    let code = CloseCode::SERVICE_RESTART;
+    assert_eq!(session.handle(Event::Drain { code, spread }, secs(1.0)), None);
+    assert_eq!(session.deadline(), Some(secs(21.0)));
+    assert_eq!(told(session.handle(drain(), secs(2.0))), (1001, "drained".to_owned()));
+}
+
+#[test]
+fn a_session_gets_as_old_as_it_may_and_not_all_at_the_same_age() {
+    let max_age = Some(secs(20.0));
+    for (jitter, age) in [(0, 20.0), (u32::MAX, 18.0)] {
+        let rules = Rules { timing: Timing { max_age, ..TIMING }, limits: Limits::default() };
+        let mut session = Lifecycle::new(Arc::new(rules), jitter);
+        assert_eq!(session.deadline(), Some(secs(age)));
+        assert_eq!(session.handle(Event::Message { bytes: 1 }, secs(age - 0.1)), None);
+        let action = session.handle(Event::Message { bytes: 1 }, secs(age));
+        assert_eq!(told(action), (1001, "max_age".to_owned()));
+        let closure = end(session.handle(Event::Finished, secs(age)));
+        assert_eq!((closure.cause, closure.clean), (Cause::MaxAge, true));
+    }
+}
+
+#[test]
+fn progress_counts_pings_and_their_own_pongs() {
+    let mut session = open();
+    let first = ping(session.handle(Event::Tick, secs(25.0)));
+    session.handle(Event::Pong(b"other"), secs(25.5));
+    let second = ping(session.handle(Event::Tick, secs(50.0)));
+    session.handle(Event::Pong(&first), secs(50.1));
+    assert_eq!((session.progress().pings, session.progress().pongs), (2, 0));
+    session.handle(Event::Pong(&second), secs(50.2));
+    session.handle(Event::Pong(&second), secs(50.3));
+    let progress = *session.progress();
+    assert_eq!((progress.pings, progress.pongs), (2, 1));
+    assert_eq!(progress.round_trip, Some(secs(0.2)));
+    assert_eq!(progress.received, Tally { messages: 4, bytes: 5 + 4 + 4 + 4 });
+    session.handle(Event::Ping { bytes: 3 }, secs(51.0));
+    let since = session.progress().received.since(progress.received);
+    assert_eq!(since, Tally { messages: 1, bytes: 3 });
 }

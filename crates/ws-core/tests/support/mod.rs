@@ -11,16 +11,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ws_core::{Action, Closure, Lifecycle, Limits, Rules, Timing};
+use ws_core::{Action, CloseCode, Closure, Event, Lifecycle, Limits, Rules, Timing};
 
 pub(crate) const TIMING: Timing = Timing {
     ping_interval: Duration::from_secs(25),
     pong_timeout: Duration::from_secs(10),
     close_timeout: Duration::from_secs(3),
+    max_age: None,
 };
 
 pub(crate) fn secs(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
+}
+
+/// The drain of a shutdown that has no time to lose.
+pub(crate) fn drain() -> Event<'static> {
+    Event::Drain { code: CloseCode::GOING_AWAY, spread: Duration::ZERO }
 }
 
 pub(crate) fn open() -> Lifecycle {
