@@ -17,7 +17,7 @@ use tokio::io::{
 use tokio::runtime;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
-use transport::{Drain, Handler, Message, Next, Sizes, Socket, run};
+use transport::{Drain, Farewell, Handler, Message, Next, Pulse, Sizes, Socket, Surroundings, run};
 use ws_core::{Cause, CloseCode, Closure, ClosureCode, Initiator, Limits, Rate, Rules, Timing};
 
 const MOST_STEPS: usize = 100;
@@ -35,6 +35,8 @@ struct Setup {
     sizes: Sizes,
     pipe_bytes: usize,
     talker: Talker,
+    jitter: u32,
+    farewell: Farewell,
     /// Whether the peer reads everything once it has nothing more to say.
     reads_on: bool,
 }
@@ -46,9 +48,16 @@ impl Setup {
         let pipe_bytes = size()?;
         let sizes = Sizes { max_message_bytes: size()?, max_queued_bytes: size()? };
         let mut time = || Ok(Duration::from_millis(u64::from(input.arbitrary::<u8>()?) * 16));
-        let timing =
-            Timing { ping_interval: time()?, pong_timeout: time()?, close_timeout: time()? };
-        let (message_timeout, write_timeout) = (time()?, time()?);
+        let timing = Timing {
+            ping_interval: time()?,
+            pong_timeout: time()?,
+            close_timeout: time()?,
+            max_age: None,
+        };
+        let (message_timeout, write_timeout, spread) = (time()?, time()?, time()?);
+        let max_age = Some(time()?).filter(|age| !age.is_zero());
+        let timing = Timing { max_age, ..timing };
+        let jitter = input.arbitrary()?;
         let mut rate =
             || Ok(Rate::new(input.arbitrary::<u8>()?.into(), input.arbitrary::<u8>()?.into()));
         let limits = Limits {
@@ -63,12 +72,13 @@ impl Setup {
             queue: VecDeque::new(),
         };
         let rules = Rules { timing, limits };
-        Ok(Self { rules, sizes, pipe_bytes, talker, reads_on: flags & 4 != 0 })
+        let farewell = Farewell { code: CloseCode::GOING_AWAY, spread };
+        Ok(Self { rules, sizes, pipe_bytes, talker, jitter, farewell, reads_on: flags & 4 != 0 })
     }
 
     /// How long a session may last once the peer is silent.
     fn bound(&self) -> Duration {
-        let Timing { ping_interval, pong_timeout, close_timeout } = self.rules.timing;
+        let Timing { ping_interval, pong_timeout, close_timeout, .. } = self.rules.timing;
         let Limits { message_timeout, write_timeout, .. } = self.rules.limits;
         let waits = message_timeout.unwrap_or_default() + write_timeout.unwrap_or_default();
         let slack = Duration::from_millis(100);
@@ -110,11 +120,13 @@ async fn live(setup: &Setup, input: &mut Unstructured<'_>) -> (Closure, Vec<u8>,
     let drain = Drain::default();
     let socket = Socket::new(near, setup.sizes);
     let rules = Arc::new(setup.rules);
-    let session = tokio::spawn(run(socket, rules, setup.talker.clone(), drain.watch()));
+    let pulse = Arc::new(Pulse::default());
+    let surroundings = Surroundings { jitter: setup.jitter, pulse, watch: drain.watch() };
+    let session = tokio::spawn(run(socket, rules, setup.talker.clone(), surroundings));
     let mut peer = Peer { pipe: Some(far), unsent: VecDeque::new(), output: Vec::new() };
     for _ in 0..MOST_STEPS {
         // Behind its end, the input would be zeros for ever.
-        if input.is_empty() || peer.step(input, &drain).await.is_err() {
+        if input.is_empty() || peer.step(input, &drain, setup.farewell).await.is_err() {
             break;
         }
     }
@@ -143,7 +155,12 @@ struct Peer {
 }
 
 impl Peer {
-    async fn step(&mut self, input: &mut Unstructured<'_>, drain: &Drain) -> Result<()> {
+    async fn step(
+        &mut self,
+        input: &mut Unstructured<'_>,
+        drain: &Drain,
+        farewell: Farewell,
+    ) -> Result<()> {
         match input.arbitrary::<u8>()? % 16 {
             0..=2 => {
                 let bytes = some_bytes(input)?;
@@ -172,7 +189,7 @@ impl Peer {
                     self.send(&frame(0x8a, &payload)).await;
                 }
             }
-            13 => drain.start(),
+            13 => drain.start(farewell),
             14 => match input.arbitrary::<u8>()? % 4 {
                 0 => drain.abort(),
                 1 => self.pipe = None,

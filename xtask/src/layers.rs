@@ -21,7 +21,6 @@ const LAYERS: &[Layer] = &[
             "bytes",       // payloads that are shared and not copied
             "hyper",       // the request, the response and the upgrade
             "hyper-util",  // hyper's streams as tokio's
-            "rand",        // the phase of the pings; tungstenite brings it along anyway
             "tokio",       // tasks, the clock, the drain's channel
             "tungstenite", // the codec: frames, masks, UTF-8
             "ws-core",     // every decision

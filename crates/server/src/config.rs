@@ -89,6 +89,7 @@ impl Config {
                         ping_interval: one(settings, "ping_interval_secs", seconds)?,
                         pong_timeout: one(settings, "pong_timeout_secs", seconds)?,
                         close_timeout: one(settings, "close_timeout_secs", seconds)?,
+                        max_age: one(settings, "max_connection_age_secs", seconds_or_none)?,
                     },
                     limits: Limits {
                         messages: Rate::new(

@@ -41,9 +41,11 @@ use std::time::Duration;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
-use transport::{Client, Drain, Endpoint, Handler, Phase, Rejection};
+use transport::ws_core::CloseCode;
+use transport::{Client, Drain, Endpoint, Farewell, Handler, Phase, Pulse, Rejection};
 
 use crate::accept::Acceptor;
 use crate::log::{Log, milliseconds};
@@ -69,10 +71,15 @@ pub async fn run<H: Handler + Clone + Sync>(
     shutdown: impl Future<Output = ()>,
 ) -> Stopped {
     let log = Arc::new(Log::default());
-    let endpoint = Endpoint::new(config.policy.clone(), handler, Arc::clone(&log));
+    let pulse = Arc::new(Pulse::default());
+    let endpoint =
+        Endpoint::new(config.policy.clone(), handler, Arc::clone(&log), Arc::clone(&pulse));
     let acceptor = Arc::new(Acceptor::new(Router { endpoint }, config));
     let drain = Drain::default();
 
+    // In a task, because it is the workers that are to be watched.
+    let mut heart = JoinSet::new();
+    heart.spawn(async move { pulse.beat().await });
     for listener in listeners {
         tokio::spawn(Arc::clone(&acceptor).accept(listener, drain.watch()));
     }
@@ -144,7 +151,7 @@ async fn stop(drain: &Drain, grace: Duration, log: &Log) -> Stopped {
     let before = log.count();
     info!(event = "stopping", open = before.open(), grace_ms = milliseconds(grace));
 
-    drain.start();
+    drain.start(Farewell { code: CloseCode::GOING_AWAY, spread: Duration::ZERO });
     let in_time = timeout(grace, drain.closed()).await;
     let after_grace = log.count();
     if in_time.is_err() {

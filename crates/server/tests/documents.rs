@@ -23,7 +23,12 @@ use transport::ws_core::{
 /// The code and the reason that the machine tells a peer for each violation.
 fn violations() -> Vec<(u16, String)> {
     let second = Duration::from_secs(1);
-    let timing = Timing { ping_interval: second, pong_timeout: second, close_timeout: second };
+    let timing = Timing {
+        ping_interval: second,
+        pong_timeout: second,
+        close_timeout: second,
+        max_age: None,
+    };
     [Violation::InvalidUtf8, Violation::ProtocolError, Violation::TooBig]
         .map(|violation| {
             let mut session =

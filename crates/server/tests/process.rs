@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use support::{Client, PING, TEXT, UPGRADE, close, document, frame, table, word};
+use support::{Client, PING, PONG, TEXT, UPGRADE, close, document, frame, table, word};
 
 fn server() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
@@ -116,6 +116,25 @@ fn fields(line: &Value) -> Vec<&str> {
         names.filter(|name| !["timestamp", "level", "event"].contains(name)).collect();
     names.sort_unstable();
     names
+}
+
+#[test]
+fn a_client_at_its_rate_outlives_a_stop_of_the_process() {
+    let flags = ["--control-frames-per-second", "50", "--control-frame-burst", "10"];
+    let process = Process::start(&flags);
+    let mut client = Client::open(process.address);
+    client.send(&frame(PING, b""));
+    client.frame();
+    process.signal(Signal::STOP);
+    for _ in 0..50 {
+        client.send(&frame(PING, b"meanwhile"));
+    }
+    // The process has to stand still for as long as that many may take, in real time.
+    thread::sleep(Duration::from_millis(1500));
+    process.signal(Signal::CONT);
+    for _ in 0..50 {
+        assert_eq!(client.frame(), (PONG, b"meanwhile".to_vec()));
+    }
 }
 
 #[test]

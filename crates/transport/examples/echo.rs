@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use transport::ws_core::{Limits, Rules, Timing};
 use transport::{
     Client, Drain, Endpoint, Event, Handler, Message, Next, Observer, OriginPattern, Origins,
-    Permission, Policy, Sizes, Slot,
+    Permission, Policy, Pulse, Sizes, Slot,
 };
 
 /// Sends back what it gets.
@@ -62,12 +62,18 @@ async fn main() -> std::io::Result<()> {
                 ping_interval: Duration::from_secs(25),
                 pong_timeout: Duration::from_secs(10),
                 close_timeout: Duration::from_secs(3),
+                max_age: None,
             },
             limits: Limits::default(),
         },
         sizes: Sizes { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
     };
-    let endpoint = Arc::new(Endpoint::new(policy, Echo::default(), Arc::new(Print)));
+    let endpoint = Arc::new(Endpoint::new(
+        policy,
+        Echo::default(),
+        Arc::new(Print),
+        Arc::new(Pulse::default()),
+    ));
     let drain = Drain::default();
 
     loop {

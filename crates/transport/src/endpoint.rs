@@ -2,19 +2,22 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::{Request, Response};
-use ws_core::Rules;
+use ws_core::{Progress, Rules};
 
 use crate::drain::{Phase, Watch};
 use crate::handler::Handler;
 use crate::observer::{Event, Observer, RequestText};
 use crate::origin::Origins;
+use crate::pulse::Pulse;
 use crate::rejection::Rejection;
-use crate::session;
+use crate::session::{Surroundings, run};
 use crate::socket::{Sizes, Socket};
 use crate::upgrade::Upgrade;
 
@@ -36,6 +39,7 @@ pub struct Endpoint<H, O> {
     rules: Arc<Rules>,
     handler: H,
     observer: Arc<O>,
+    pulse: Arc<Pulse>,
     next_id: AtomicU64,
 }
 
@@ -75,10 +79,10 @@ where
     H: Handler + Clone,
     O: Observer,
 {
-    /// An endpoint whose sessions each get a clone of `handler`.
-    pub fn new(policy: Policy, handler: H, observer: Arc<O>) -> Self {
+    /// An endpoint whose sessions each get a clone of `handler`, and ask `pulse` for stalls.
+    pub fn new(policy: Policy, handler: H, observer: Arc<O>, pulse: Arc<Pulse>) -> Self {
         let rules = Arc::new(policy.rules);
-        Self { policy, rules, handler, observer, next_id: AtomicU64::new(1) }
+        Self { policy, rules, handler, observer, pulse, next_id: AtomicU64::new(1) }
     }
 
     /// Answers a request. If the answer is a 101, a session begins once it is sent.
@@ -119,6 +123,7 @@ where
         let rules = Arc::clone(&self.rules);
         let handler = self.handler.clone();
         let observer = Arc::clone(&self.observer);
+        let pulse = Arc::clone(&self.pulse);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
 
         tokio::spawn(async move {
@@ -128,17 +133,60 @@ where
             observer.observe(&Event::Opened { id, peer: client.peer, request });
 
             let socket = Socket::new(stream, sizes);
-            let mut session = session::run(socket, rules, handler, client.watch.clone());
+            let surroundings =
+                Surroundings { jitter: place(id), pulse, watch: client.watch.clone() };
+            let mut session = run(socket, rules, handler, surroundings);
             // In a task of its own, because this one's size is that of all it has held.
             tokio::spawn(async move {
+                let mut reporter = Reporter { id, observer, told: Progress::default() };
                 // By reference, or the task would have room for the session twice.
-                let closure = (&mut session).await;
+                let closure = poll_fn(|cx| {
+                    let had_panicked = session.has_panicked();
+                    let closure = Pin::new(&mut session).poll(cx);
+                    if session.has_panicked() && !had_panicked {
+                        reporter.observer.observe(&Event::Panicked { id });
+                    }
+                    reporter.tally(session.progress(), closure.is_ready());
+                    closure
+                });
+                let closure = closure.await;
                 drop(session);
-                observer.observe(&Event::Closed { id, closure: &closure });
+                reporter.observer.observe(&Event::Closed { id, closure: &closure });
                 drop(client);
             });
         });
     }
+}
+
+/// Tells the observer of a session's counts, now and then.
+struct Reporter<O> {
+    id: u64,
+    observer: Arc<O>,
+    told: Progress,
+}
+
+impl<O: Observer> Reporter<O> {
+    /// Tells what has come on top if there was a ping, or if this is the end.
+    fn tally(&mut self, progress: &Progress, is_over: bool) {
+        if progress.pings == self.told.pings && !is_over {
+            return;
+        }
+        let is_measured = progress.pongs != self.told.pongs;
+        self.observer.observe(&Event::Tally {
+            id: self.id,
+            received: progress.received.since(self.told.received),
+            sent: progress.sent.since(self.told.sent),
+            round_trip: progress.round_trip.filter(|_| is_measured),
+        });
+        self.told = *progress;
+    }
+}
+
+/// Where a session stands among all others. The multiples of the golden ratio leave no gap anywhere,
+/// however many there are, so pings and closings are spread more evenly than by chance.
+fn place(id: u64) -> u32 {
+    let place = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    u32::try_from(place).unwrap_or_default()
 }
 
 /// Whether there is room, which is asked last: a request that is wrong is told so even then.

@@ -6,7 +6,7 @@
 //!                    │                              │
 //!                    │ Upgrade::check: is it one?   │ the 101 is sent
 //!                    │ Rejection: why not           ▼
-//!                    │                        run(socket, rules, handler, watch)
+//!                    │                        run(socket, rules, handler, surroundings)
 //!                    └── Observer ◀── facts ──      │        Session: drain, socket, handler, clock
 //!                                                   ▼
 //!                                                Closure: who ended it, and why
@@ -33,7 +33,7 @@
 //! use std::time::Duration;
 //!
 //! use transport::ws_core::{Cause, CloseCode, Limits, Rules, Timing};
-//! use transport::{Drain, Handler, Message, Next, Sizes, Socket, run};
+//! use transport::{Drain, Handler, Message, Next, Pulse, Sizes, Socket, Surroundings, run};
 //!
 //! #[derive(Clone, Default)]
 //! struct Countdown(u32);
@@ -58,10 +58,13 @@
 //!     ping_interval: Duration::from_secs(25),
 //!     pong_timeout: Duration::from_secs(10),
 //!     close_timeout: Duration::from_secs(3),
+//!     max_age: None,
 //! };
 //! let socket = Socket::new(near, Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 });
 //! let rules = Arc::new(Rules { timing, limits: Limits::default() });
-//! let closure = run(socket, rules, Countdown(3), drain.watch()).await;
+//! let pulse = Arc::new(Pulse::default());
+//! let surroundings = Surroundings { jitter: 0, pulse, watch: drain.watch() };
+//! let closure = run(socket, rules, Countdown(3), surroundings).await;
 //! assert_eq!(closure.cause, Cause::HandlerClosed);
 //! assert_eq!(closure.sent.messages, 3 + 1);
 //! # }
@@ -72,19 +75,21 @@ mod endpoint;
 mod handler;
 mod observer;
 mod origin;
+mod pulse;
 mod rejection;
 mod scratch;
 mod session;
 mod socket;
 mod upgrade;
 
-pub use drain::{Drain, Phase, Watch};
+pub use drain::{Drain, Farewell, Phase, Watch};
 pub use endpoint::{Client, Endpoint, Policy, Slot};
 pub use handler::{Handler, Message, Next, Silent, Utf8Bytes};
 pub use observer::{Event, Observer, RequestText};
 pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
+pub use pulse::Pulse;
 pub use rejection::Rejection;
-pub use session::{Session, run};
+pub use session::{Session, Surroundings, run};
 pub use socket::{Sizes, Socket};
 pub use upgrade::Upgrade;
 

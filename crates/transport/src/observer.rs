@@ -1,10 +1,12 @@
-//! What is to be known of sessions from outside, told as facts. Log lines are made from it.
+//! What is to be known of sessions from outside, told as facts. Log lines and metrics are made
+//! from it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, ORIGIN, USER_AGENT};
-use ws_core::Closure;
+use ws_core::{Closure, Tally};
 
 use crate::rejection::Rejection;
 
@@ -34,6 +36,11 @@ pub enum Event<'a> {
         /// What the request said of itself.
         request: RequestText<'a>,
     },
+    /// The code that serves a session panicked; there is a bug in it. The session ends.
+    Panicked {
+        /// The number it was opened with.
+        id: u64,
+    },
     /// A request was not upgraded.
     Refused {
         /// Who it came from.
@@ -42,6 +49,18 @@ pub enum Event<'a> {
         request: RequestText<'a>,
         /// Why it was not.
         rejection: Rejection,
+    },
+    /// What has come on top since the session last told of it. It does so at each ping and at its
+    /// end, so that nothing which sessions share is touched for a frame.
+    Tally {
+        /// The number it was opened with.
+        id: u64,
+        /// What the peer sent.
+        received: Tally,
+        /// What the peer was sent.
+        sent: Tally,
+        /// The round trip, if one was measured.
+        round_trip: Option<Duration>,
     },
 }
 

@@ -1,6 +1,7 @@
 //! The driver: one session from its first byte to its closure record.
 
 use std::future::Future;
+use std::mem;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
-use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Rules};
+use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Progress, Rules};
 
-use crate::drain::{Phase, Watch};
+use crate::drain::{Farewell, Phase, Watch};
 use crate::handler::{Handler, Next};
+use crate::pulse::Pulse;
 use crate::scratch::Scratch;
 use crate::socket::{Flushed, Incoming, Socket};
 
@@ -23,21 +25,39 @@ const ROUNDS: usize = 8;
 /// A deadline beyond this is as good as none, and the clock can still hold it.
 const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 86_400);
 
+/// What a session has around it.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Its place among all sessions; see [`Lifecycle::new`].
+    pub jitter: u32,
+    /// Whether the process stood still.
+    pub pulse: Arc<Pulse>,
+    /// Its token in the drain.
+    pub watch: Watch,
+}
+
 /// Runs a session to its end.
 ///
 /// The future is `Unpin`, never fails, and may be dropped at any moment, which hangs up.
-pub fn run<S, H>(socket: Socket<S>, rules: Arc<Rules>, handler: H, watch: Watch) -> Session<S, H>
+pub fn run<S, H>(
+    socket: Socket<S>,
+    rules: Arc<Rules>,
+    handler: H,
+    surroundings: Surroundings,
+) -> Session<S, H>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
+    let Surroundings { jitter, pulse, watch } = surroundings;
     let opened = Instant::now();
-    let lifecycle = Lifecycle::new(rules, rand::random());
+    let lifecycle = Lifecycle::new(rules, jitter);
     Session {
         socket,
         lifecycle,
         handler: Some(handler),
         drain: Box::pin(next_phase(watch, Phase::Serving)),
+        pulse,
         timer: Box::pin(sleep_until(opened)),
         opened,
         now: opened,
@@ -57,6 +77,7 @@ pub struct Session<S, H> {
     /// `None` after a panic: what was interrupted in the middle is not used again.
     handler: Option<H>,
     drain: Pin<Box<dyn Future<Output = (Phase, Watch)> + Send>>,
+    pulse: Arc<Pulse>,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
     /// The time of this wake-up.
@@ -75,13 +96,26 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closure> {
         let session = self.get_mut();
-        session.now = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| session.wake_up(cx)))
             .unwrap_or_else(|_| session.end_after_panic(cx));
         match outcome {
             ControlFlow::Break(closure) => Poll::Ready(closure),
             ControlFlow::Continue(()) => Poll::Pending,
         }
+    }
+}
+
+impl<S, H> Session<S, H> {
+    /// What has been counted and measured so far.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        self.lifecycle.progress()
+    }
+
+    /// Whether the handler panicked.
+    #[must_use]
+    pub fn has_panicked(&self) -> bool {
+        self.handler.is_none()
     }
 }
 
@@ -101,9 +135,15 @@ where
     }
 
     fn look_around(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
+        let asleep_since = mem::replace(&mut self.now, Instant::now());
+        let stalled = self.pulse.stalled(asleep_since, self.now);
+        if !stalled.is_zero() {
+            self.tell(Event::Stalled(stalled))?;
+        }
         while let Poll::Ready((phase, watch)) = self.drain.as_mut().poll(cx) {
+            let farewell = watch.farewell();
             self.drain = Box::pin(next_phase(watch, phase));
-            self.drained(phase)?;
+            self.drained(phase, farewell)?;
         }
         let flushed = self.flush(cx)?.is_ready();
         if flushed || self.socket.is_failing() {
@@ -128,11 +168,15 @@ where
         ControlFlow::Continue(())
     }
 
-    fn drained(&mut self, phase: Phase) -> ControlFlow<Closure> {
-        self.tell(Event::drained())?;
+    fn drained(&mut self, phase: Phase, farewell: Farewell) -> ControlFlow<Closure> {
+        let Farewell { code, spread } = farewell;
         match phase {
-            Phase::Aborting => self.tell(Event::Disconnected),
-            Phase::Draining | Phase::Serving => ControlFlow::Continue(()),
+            Phase::Serving => ControlFlow::Continue(()),
+            Phase::Draining => self.tell(Event::Drain { code, spread }),
+            Phase::Aborting => {
+                self.tell(Event::Drain { code, spread: Duration::ZERO })?;
+                self.tell(Event::Disconnected)
+            }
         }
     }
 
@@ -248,8 +292,8 @@ where
     /// A panic ends this session alone, and the peer is told, unless that panics too.
     fn end_after_panic(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
         let farewell = catch_unwind(AssertUnwindSafe(|| {
-            self.tell(Event::panicked())?;
             self.handler = None;
+            self.tell(Event::panicked())?;
             self.wake_up(cx)
         }));
         farewell.unwrap_or_else(|panic| match self.tell(Event::Disconnected) {

@@ -13,8 +13,8 @@ use std::time::Duration;
 use support::{CLOSE, PING, PONG, SIZES, Story, TEXT, close, frame, head, in_time, silent};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
-use transport::Silent;
 use transport::ws_core::{Cause, CloseCode, ClosureCode, Initiator, Limits};
+use transport::{Farewell, Silent};
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_closes_gets_its_close_back_and_the_end_of_the_stream() {
@@ -74,7 +74,7 @@ async fn a_close_code_that_must_not_be_sent_is_answered_with_1002() {
 #[tokio::test(start_paused = true)]
 async fn a_drained_session_says_1001_and_waits_for_the_answer() {
     let mut story = silent();
-    story.drain.start();
+    story.drain.start(Farewell::default());
     story.peer.expect_close(1001, "drained").await;
     sleep(Duration::from_secs(2)).await;
     story.peer.send(&close(1001, "")).await;
@@ -89,11 +89,15 @@ async fn a_drained_session_says_1001_and_waits_for_the_answer() {
 async fn a_session_that_opens_during_a_drain_is_closed_as_well() {
     let (near, far) = tokio::io::duplex(1024);
     let drain = transport::Drain::default();
-    let watch = drain.watch();
-    drain.start();
+    let surroundings = support::surroundings(&drain);
+    drain.start(Farewell::default());
     let socket = transport::Socket::new(near, SIZES);
-    let session =
-        tokio::spawn(transport::run(socket, support::rules(Limits::default()), Silent, watch));
+    let session = tokio::spawn(transport::run(
+        socket,
+        support::rules(Limits::default()),
+        Silent,
+        surroundings,
+    ));
     let mut peer = support::Peer(far);
     peer.expect_close(1001, "drained").await;
     drop(peer);
@@ -103,7 +107,7 @@ async fn a_session_that_opens_during_a_drain_is_closed_as_well() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_ignores_our_close_is_let_go_after_the_close_timeout() {
     let mut story = silent();
-    story.drain.start();
+    story.drain.start(Farewell::default());
     story.peer.expect_close(1001, "drained").await;
     let told = Instant::now();
     // It goes on talking, which does not prolong its time, and gets no answer any more.

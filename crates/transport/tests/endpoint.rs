@@ -19,7 +19,7 @@ use tokio::io::{AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
 use transport::ws_core::{Limits, Rules};
 use transport::{
-    Client, Drain, Endpoint, Event, Observer, OriginPattern, Origins, Permission, Policy,
+    Client, Drain, Endpoint, Event, Farewell, Observer, OriginPattern, Origins, Permission, Policy,
     Rejection, Silent, Slot,
 };
 
@@ -71,7 +71,7 @@ impl World {
             sizes: SIZES,
         };
         let notes = Arc::new(Notes::default());
-        let endpoint = Arc::new(Endpoint::new(policy, Silent, Arc::clone(&notes)));
+        let endpoint = Arc::new(Endpoint::new(policy, Silent, Arc::clone(&notes), Arc::default()));
         let slots = Arc::new(Semaphore::new(10));
         Self { endpoint, notes, drain: Drain::default(), slots }
     }
@@ -166,7 +166,7 @@ async fn a_session_counts_for_the_drain_from_before_its_101() {
     let mut peer = world.connect();
     peer.send(REQUEST.as_bytes()).await;
     response_head(&mut peer).await;
-    world.drain.start();
+    world.drain.start(Farewell::default());
     let waiting = async {
         in_time(world.drain.closed()).await;
         world.notes.take()
@@ -197,7 +197,7 @@ async fn a_draining_endpoint_and_a_full_one_say_so_but_only_to_requests_that_are
     let draining = World::new();
     let mut peer = draining.connect();
     let mut other = draining.connect();
-    draining.drain.start();
+    draining.drain.start(Farewell::default());
     peer.send(REQUEST.as_bytes()).await;
     assert!(response_head(&mut peer).await.starts_with("HTTP/1.1 503 "));
     other.send(wrong.as_bytes()).await;

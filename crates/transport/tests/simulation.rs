@@ -1,8 +1,7 @@
 //! Many sessions and their drain over a simulated network, in virtual time, with good peers and bad
 //! ones, partitions, resets, and a process that stalls.
 //!
-//! `SIMULATION_SEED=n` plays one seed again, and `SIMULATION_SEEDS=n` plays so many. The phase of a
-//! session's pings is the one thing that does not come from the seed; no check depends on it.
+//! `SIMULATION_SEED=n` plays one seed again, and `SIMULATION_SEEDS=n` plays so many.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -33,8 +32,8 @@ use clients::{Kind, Told, Voice};
 use network::{Dice, connect};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use transport::ws_core::{Cause, Closure, Limits, Rate, Rules, Timing};
-use transport::{Drain, Sizes, Socket, run};
+use transport::ws_core::{Cause, CloseCode, Closure, Limits, Rate, Rules, Timing};
+use transport::{Drain, Farewell, Pulse, Sizes, Socket, Surroundings, run};
 
 const SEEDS: u64 = 300;
 
@@ -51,7 +50,8 @@ pub(crate) const EXCHANGE: Duration = Duration::from_millis(2000);
 const SLACK: Duration = Duration::from_millis(50);
 
 fn rules() -> Rules {
-    let timing = Timing { ping_interval: PING, pong_timeout: PONG, close_timeout: CLOSE };
+    let timing =
+        Timing { ping_interval: PING, pong_timeout: PONG, close_timeout: CLOSE, max_age: None };
     let limits = Limits {
         control_frames: Rate::new(10, 20),
         message_timeout: Some(SLOW),
@@ -114,6 +114,7 @@ impl<F: Future + Unpin> Future for Stalling<F> {
 struct Fate {
     stalls: Stalls,
     drained_at: Option<Instant>,
+    spread: Duration,
     aborted_at: Option<Instant>,
 }
 
@@ -130,7 +131,8 @@ impl Fate {
         let drained_at = dice.percent(85).then(|| start + dice.millis(1000..100_000));
         let aborted_at =
             drained_at.filter(|_| dice.percent(30)).map(|at| at + dice.millis(0..6000));
-        Self { stalls: stalls.into(), drained_at, aborted_at }
+        let spread = dice.millis(0..30_000) * u32::from(dice.percent(50));
+        Self { stalls: stalls.into(), drained_at, spread, aborted_at }
     }
 
     /// How long the server stalls between these moments.
@@ -151,6 +153,8 @@ impl Fate {
 struct Record {
     kind: Kind,
     opened: Instant,
+    /// How long after the beginning of a drain it is closed.
+    place: Duration,
     ended: Instant,
     closure: Closure,
     told: Option<Told>,
@@ -173,6 +177,13 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
     let drain = Drain::default();
     let rules = Arc::new(rules());
     let (mut sessions, mut carriers) = (JoinSet::new(), JoinSet::new());
+    let pulse = Arc::new(Pulse::default());
+    let heart = Arc::clone(&pulse);
+    carriers.spawn(Stalling {
+        future: Box::pin(async move { heart.beat().await }),
+        stalls: Arc::clone(&fate.stalls),
+        end_of_stall: Box::pin(sleep_until(start)),
+    });
     let count = dice.size(3..13);
 
     for _ in 0..count {
@@ -181,28 +192,30 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
         let (kind, habits, weather) = Kind::throw(&mut dice, opened);
         let partition = weather.partition;
         let sizes = Sizes { max_message_bytes: 4096, max_queued_bytes: dice.size(128..65_536) };
-        let (rules, watch) = (Arc::clone(&rules), drain.watch());
+        let (jitter, rules, watch) = (dice.jitter(), Arc::clone(&rules), drain.watch());
+        let place = fate.spread.mul_f64(f64::from(jitter) / f64::from(u32::MAX));
+        let surroundings = Surroundings { jitter, pulse: Arc::clone(&pulse), watch };
         let stalls = Arc::clone(&fate.stalls);
         let (near, far, carrying) = connect(weather, dice.other());
         carriers.spawn(carrying);
         sessions.spawn(async move {
             sleep_until(opened).await;
             let client = tokio::spawn(clients::run(far, habits));
-            let session = run(Socket::new(near, sizes), rules, Voice::of(kind), watch);
+            let session = run(Socket::new(near, sizes), rules, Voice::of(kind), surroundings);
             let end_of_stall = Box::pin(sleep_until(opened));
             let closure = Stalling { future: session, stalls, end_of_stall }.await;
             let ended = Instant::now();
             // A client behind a partition never learns of the end.
             let told = timeout(Duration::from_secs(60), client).await;
             let told = told.ok().map(|told| told.expect("a client never panics"));
-            Record { kind, opened, ended, closure, told, partition }
+            Record { kind, opened, place, ended, closure, told, partition }
         });
     }
 
     let signals = async {
         if let Some(at) = fate.drained_at {
             sleep_until(at).await;
-            drain.start();
+            drain.start(Farewell { code: CloseCode::GOING_AWAY, spread: fate.spread });
         }
         if let Some(at) = fate.aborted_at {
             sleep_until(at).await;
@@ -255,14 +268,14 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
 
 /// Whether a session ended as one of its kind may.
 fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
-    let Record { kind, opened, ended, ref closure, ref told, partition } = *record;
+    let Record { kind, opened, place, ended, ref closure, ref told, partition } = *record;
     let expected = kind.expected();
     let say = |wrong: bool, what: &str| if wrong { Err(what.to_owned()) } else { Ok(()) };
 
     say(ended != opened + closure.duration, "its duration is not how long it was there")?;
     say(ended > fate.at_the_latest(opened, expected.within), "it outlived its bound")?;
     if let Some(drained) = fate.drained_at.map(|at| at.max(opened)) {
-        say(ended > fate.at_the_latest(drained, CLOSE), "it outlived the drain")?;
+        say(ended > fate.at_the_latest(drained, place + CLOSE), "it outlived the drain")?;
     }
     if let Some(aborted) = fate.aborted_at.map(|at| at.max(opened)) {
         let stalled = fate.stalls.iter().find(|stall| stall.contains(&aborted));
@@ -282,7 +295,7 @@ fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
         return Err("there was no drain".to_owned());
     };
     if kind.answers_the_drain() {
-        let until = fate.at_the_latest(drained.max(opened), EXCHANGE);
+        let until = fate.at_the_latest(drained.max(opened), place + EXCHANGE);
         let is_cut = fate.aborted_at.is_some_and(|aborted| aborted <= until);
         let is_held = partition.is_some_and(|(from, _)| from <= until)
             && partition.is_some_and(|(_, to)| to.is_none_or(|to| to >= drained));

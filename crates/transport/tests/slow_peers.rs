@@ -14,8 +14,8 @@ use std::time::Duration;
 use support::{CLOSE, Chatter, PING, PONG, TEXT, close, frame, open, open_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
-use transport::Silent;
 use transport::ws_core::{Cause, Limits, Rate};
+use transport::{Farewell, Silent};
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_nothing_is_let_go_although_the_handler_never_stops() {
@@ -34,7 +34,7 @@ async fn a_drain_reaches_a_session_whose_output_is_stuck() {
     let story = open(Chatter::default(), 1024);
     sleep(Duration::from_secs(1)).await;
     let start = Instant::now();
-    story.drain.start();
+    story.drain.start(Farewell::default());
     let closure = story.end().await;
     assert_eq!((closure.cause, closure.clean), (Cause::Drained, false));
     assert!((3.0..3.1).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
@@ -46,7 +46,7 @@ async fn a_slow_reader_gets_everything_in_order_and_then_the_close() {
     for _ in 0..1000 {
         assert_eq!(story.peer.frame().await, (TEXT, b"chatter".to_vec()));
     }
-    story.drain.start();
+    story.drain.start(Farewell::default());
     loop {
         match story.peer.frame().await {
             (TEXT, payload) => assert_eq!(payload, b"chatter"),

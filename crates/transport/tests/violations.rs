@@ -15,7 +15,7 @@ use support::{BINARY, CLOSE, PING, TEXT, frame, head, open, silent};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 use transport::ws_core::{Cause, Initiator};
-use transport::{Handler, Message, Next, Silent};
+use transport::{Farewell, Handler, Message, Next, Silent};
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_too_big_is_refused_from_its_head_alone() {
@@ -140,7 +140,7 @@ async fn a_violator_that_never_hangs_up_is_let_go_after_the_close_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_violation_during_our_close_ends_the_session() {
     let mut story = silent();
-    story.drain.start();
+    story.drain.start(Farewell::default());
     story.peer.expect_close(1001, "drained").await;
     story.peer.send(&frame(0x83, b"")).await;
     story.peer.expect_end().await;

@@ -101,7 +101,7 @@ impl Kind {
             partition: None,
             reset: None,
         };
-        // The message limit holds for what a stall and a partition pile up, too.
+        // The limits hold for what a partition piles up, and not for what a stall does.
         let talk = vec![frame(frames::TEXT, b"well?"), frame(frames::PING, b"there?")];
         let mut habits = Habits {
             reads: Reads::Everything,
@@ -111,7 +111,11 @@ impl Kind {
             leaves: Some((opened + moment, Leaving::SayingGoodbye)),
         };
         let kind = match dice.within(0..16) {
-            0..4 => Self::Healthy { leaves: moment },
+            0..4 => {
+                let (_, _, rest) = habits.says.as_mut().unwrap();
+                *rest = dice.millis(130..5000);
+                Self::Healthy { leaves: moment }
+            }
             4 | 5 => {
                 let from = opened + dice.millis(0..100_000);
                 weather.partition = Some((from, Some(from + dice.millis(100..CUT_OFF))));

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use transport::ws_core::{Closure, Limits, Rules, Timing};
-use transport::{Drain, Handler, Message, Next, Silent, Sizes, Socket, run};
+use transport::{Drain, Handler, Message, Next, Pulse, Silent, Sizes, Socket, Surroundings, run};
 
 mod frames;
 
@@ -21,6 +21,7 @@ pub(crate) const TIMING: Timing = Timing {
     ping_interval: Duration::from_secs(25),
     pong_timeout: Duration::from_secs(10),
     close_timeout: Duration::from_secs(3),
+    max_age: None,
 };
 
 pub(crate) const SIZES: Sizes = Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 };
@@ -28,6 +29,11 @@ pub(crate) const SIZES: Sizes = Sizes { max_message_bytes: 4096, max_queued_byte
 /// Rules with these limits.
 pub(crate) fn rules(limits: Limits) -> Arc<Rules> {
     Arc::new(Rules { timing: TIMING, limits })
+}
+
+/// Nothing but this drain.
+pub(crate) fn surroundings(drain: &Drain) -> Surroundings {
+    Surroundings { jitter: 0, pulse: Arc::new(Pulse::default()), watch: drain.watch() }
 }
 
 /// A session, its drain and its peer.
@@ -47,7 +53,7 @@ pub(crate) fn open_with(limits: Limits, handler: impl Handler, pipe_bytes: usize
     let (near, far) = duplex(pipe_bytes);
     let drain = Drain::default();
     let socket = Socket::new(near, SIZES);
-    let session = tokio::spawn(run(socket, rules(limits), handler, drain.watch()));
+    let session = tokio::spawn(run(socket, rules(limits), handler, surroundings(&drain)));
     Story { peer: Peer(far), drain, session }
 }
 
