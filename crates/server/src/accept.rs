@@ -19,6 +19,7 @@ use transport::{Client, Handler, Phase, Rejection, Slot, Watch};
 
 use crate::Router;
 use crate::config::Config;
+use crate::linger::{Returning, linger};
 use crate::slots::Slots;
 
 /// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
@@ -181,6 +182,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             let response = self.router.respond(&mut request, client);
             async { Ok::<_, Infallible>(response) }
         });
+        let (stream, mut returned) = Returning::new(stream);
         let http = http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(self.max_header_bytes)
@@ -188,8 +190,18 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         // What goes wrong here is the client's fault, and no session has begun.
-        if Box::pin(http).await.is_err_and(|error| error.is_parse_too_large()) {
-            self.router.refused_by_http(Rejection::HeaderTooLarge, client);
+        match Box::pin(http).await {
+            Err(error) if error.is_parse_too_large() => {
+                self.router.refused_by_http(Rejection::HeaderTooLarge, client);
+            }
+            Err(error) if error.is_parse() => {
+                self.router.refused_by_http(Rejection::Malformed, client);
+            }
+            Ok(()) | Err(_) => {}
+        }
+        // It comes back unless it was upgraded.
+        if let Ok(stream) = returned.try_recv() {
+            let _ = timeout(self.close_timeout, linger(stream)).await;
         }
     }
 

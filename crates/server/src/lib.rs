@@ -28,6 +28,7 @@
 mod accept;
 mod command;
 mod config;
+mod linger;
 mod log;
 mod open_files;
 mod settings;

@@ -8,13 +8,17 @@
 
 mod support;
 
+use std::fs;
 use std::io::{Read, Write};
+use std::task::{Context, Poll};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use support::server::Server;
 use support::{
     CLOSE, Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, head, header,
 };
+use transport::{Handler, Message, Next};
 
 #[test]
 fn a_head_that_is_too_large_gets_431() {
@@ -29,6 +33,70 @@ fn a_head_that_is_too_large_gets_431() {
     let mut client = Client::connect(server.address);
     let fits = format!("Host: a\r\nX: {}", "x".repeat(7000));
     assert_eq!(client.request(&UPGRADE.replace("Host: a", &fits)).0, 101);
+}
+
+#[test]
+fn a_refusal_reaches_a_client_that_goes_on_sending() {
+    let server = Server::start(&[]);
+    let body = vec![b'x'; 4 << 20];
+    let head = format!("Host: a\r\nContent-Length: {}", body.len());
+    let with_body = UPGRADE.replace("Host: a", &head);
+    let post = with_body.replace("GET", "POST");
+    let endless = UPGRADE.replace("Host: a", &format!("Host: a\r\nX: {}", "x".repeat(20_000)));
+    for (request, expected) in [(with_body, 400), (post, 405), (endless, 431)] {
+        for _ in 0..10 {
+            let mut client = Client::connect(server.address);
+            let mut sender = client.0.try_clone().unwrap();
+            let bytes = [request.as_bytes(), &body].concat();
+            let sending = thread::spawn(move || sender.write_all(&bytes));
+            assert_eq!(client.response().0, expected);
+            client.expect_end();
+            // It can say so as well, and hang up.
+            sending.join().unwrap().unwrap();
+        }
+    }
+}
+
+/// Never stops talking.
+#[derive(Clone)]
+struct Chatter;
+
+impl Handler for Chatter {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+        Poll::Ready(Next::Send(Message::Binary(vec![0; 1024].into())))
+    }
+
+    fn receive(&mut self, _: Message) {}
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_system_does_not_keep_what_a_client_never_reads() {
+    let flags = ["--ping-interval-secs=0.5", "--pong-timeout-secs=0.5", "--write-timeout-secs=0.2"];
+    let server = Server::start_with(Chatter, &flags);
+    let client = Client::open(server.address);
+    // The state of the server's socket, as long as the system has it.
+    let state = || {
+        let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+        let [ours, theirs] = [server.address.port(), client.0.local_addr().unwrap().port()]
+            .map(|port| format!(":{port:04X}"));
+        sockets.lines().find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let is_it = words[1].ends_with(&ours) && words[2].ends_with(&theirs);
+            is_it.then(|| words[3].to_owned())
+        })
+    };
+    let begin = Instant::now();
+    let wait_until_it_is = |expected: Option<&str>| {
+        while state().as_deref() != expected {
+            assert!(begin.elapsed() < Duration::from_secs(20), "TCP_USER_TIMEOUT is a second");
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    // The session is over, and what it wrote waits for a client that is there and never reads.
+    const FIN_WAIT_1: &str = "04";
+    wait_until_it_is(Some(FIN_WAIT_1));
+    wait_until_it_is(None);
 }
 
 #[test]

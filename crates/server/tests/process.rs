@@ -119,6 +119,22 @@ fn fields(line: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn what_is_not_http_is_answered_and_logged() {
+    let process = Process::start(&[]);
+    // A TLS client hello, an old protocol, and nonsense.
+    for bytes in
+        [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"USER ftp\r\n", b"\0\0\r\n\r\n"]
+    {
+        let mut client = Client::connect(process.address);
+        client.send(bytes);
+        assert_eq!(client.head().0, 400);
+        client.expect_end();
+        let line = process.event("refused");
+        assert_eq!((&line["refusal"], &line["status"]), (&"malformed".into(), &400.into()));
+    }
+}
+
+#[test]
 fn a_client_at_its_rate_outlives_a_stop_of_the_process() {
     let flags = ["--control-frames-per-second", "50", "--control-frame-burst", "10"];
     let process = Process::start(&flags);

@@ -28,6 +28,8 @@ pub enum Rejection {
     HeaderTooLarge,
     /// The HTTP version is below 1.1 (RFC 6455, section 4.2.1).
     HttpVersion,
+    /// What came is not HTTP/1.1. hyper answers this by itself (RFC 9112, section 2.2).
+    Malformed,
     /// The method is not GET (RFC 6455, section 4.2.1).
     MethodNotAllowed,
     /// `Upgrade: websocket` or `Connection: Upgrade` is missing (RFC 6455, section 4.2.1).
@@ -44,7 +46,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every rejection, in the order of its word.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AddressFull,
         Self::BadHost,
         Self::BadKey,
@@ -54,6 +56,7 @@ impl Rejection {
         Self::HasBody,
         Self::HeaderTooLarge,
         Self::HttpVersion,
+        Self::Malformed,
         Self::MethodNotAllowed,
         Self::NotAnUpgrade,
         Self::NotFound,
@@ -145,6 +148,12 @@ impl Rejection {
                 status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 headers: &[],
                 sentence: "a WebSocket is opened with HTTP/1.1; a proxy in front may need to be told so",
+            },
+            Self::Malformed => Answer {
+                word: "malformed",
+                status: StatusCode::BAD_REQUEST,
+                headers: &[],
+                sentence: "what came is not an HTTP/1.1 request",
             },
             Self::MethodNotAllowed => Answer {
                 word: "method_not_allowed",

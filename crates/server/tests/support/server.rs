@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use server::{Command, Config, Stopped};
 use tokio::sync::oneshot;
-use transport::Silent;
+use transport::{Handler, Silent};
 
 /// A server that serves until it is told to stop.
 pub(crate) struct Server {
@@ -18,6 +18,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server with these flags.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_with(Silent, flags)
+    }
+
+    /// The same with something behind the sessions.
+    pub(crate) fn start_with(handler: impl Handler + Clone + Sync, flags: &[&str]) -> Self {
         let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
         let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(&mut settings, 20_000).unwrap();
@@ -27,7 +32,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let shutdown = async { stopped.await.unwrap_or_default() };
-            runtime.block_on(server::run(&config, listeners, Silent, shutdown))
+            runtime.block_on(server::run(&config, listeners, handler, shutdown))
         });
         Self { address, stop: Some(stop), thread }
     }

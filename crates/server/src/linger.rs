@@ -1,0 +1,95 @@
+//! The end of a connection that HTTP is through with, while its client may still be sending.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustix::net::{Shutdown, shutdown};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+/// A stream that comes home when whoever has it drops it. If nobody waits for it there, because it
+/// was upgraded, it is dropped.
+///
+/// hyper keeps a stream to itself and hangs up where a client is still sending, which resets the
+/// connection, and then the client may never see the answer.
+#[derive(Debug)]
+pub(crate) struct Returning(Option<(TcpStream, oneshot::Sender<TcpStream>)>);
+
+impl Returning {
+    /// The stream to lend, and where it will come home.
+    pub(crate) fn new(stream: TcpStream) -> (Self, oneshot::Receiver<TcpStream>) {
+        let (home, returned) = oneshot::channel();
+        (Self(Some((stream, home))), returned)
+    }
+
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+        let (stream, _) = self.get_mut().0.as_mut().expect("only the drop takes it out");
+        Pin::new(stream)
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        if let Some((stream, home)) = self.0.take() {
+            let _ = home.send(stream);
+        }
+    }
+}
+
+impl AsyncRead for Returning {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream().poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Returning {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+/// Half-closes the stream and reads away what the client still sends, until it hangs up. How long
+/// that may take is the caller's business.
+pub(crate) async fn linger(stream: TcpStream) {
+    if shutdown(&stream, Shutdown::Write).is_err() {
+        return;
+    }
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut [0; 4096]) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
