@@ -1,19 +1,15 @@
 //! The real binary among hostile clients: `cargo xtask chaos --seconds N`.
 
-use std::env;
-
-use crate::tools::{Failure, cargo, command, succeed};
+use crate::tools::{Failure, cargo, command, succeed, target};
 
 /// Builds the server and the program in `bench` as they ship, and lets one loose on the other.
 pub(crate) fn run(seconds: u64) -> Result<(), Failure> {
     cargo(&["build", "--package", "server", "--release", "--locked", "--quiet"], "mend the build")?;
-    // Cargo has put this program into a folder of its own in the target folder, wherever that is.
-    let here = env::current_exe().unwrap_or_default();
-    let target = here.ancestors().nth(2).unwrap_or(&here);
+    let target = target();
     let build = ["cargo", "build", "--release", "--locked", "--quiet"];
     let manifest = ["--manifest-path", "bench/Cargo.toml", "--bin", "chaos"];
     succeed(
-        command(&[&build[..], &manifest].concat()).env("CARGO_TARGET_DIR", target),
+        command(&[&build[..], &manifest].concat()).env("CARGO_TARGET_DIR", &target),
         "mend the build",
     )?;
     let release = target.join("release");

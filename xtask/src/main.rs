@@ -15,7 +15,7 @@ mod tools;
 use std::env;
 use std::process::ExitCode;
 
-use crate::tools::{Failure, Tool, cargo};
+use crate::tools::{Failure, Tool, cargo, command, succeed, target};
 
 /// A check that can be run by its name.
 struct Check {
@@ -33,6 +33,18 @@ const CHECKS: &[Check] = &[
         meaning: "clippy has nothing to say",
         tools: &[tools::CLIPPY],
         run: lint,
+    },
+    Check {
+        name: "lint-bench",
+        meaning: "clippy has nothing to say of bench",
+        tools: &[tools::CLIPPY],
+        run: || lint_beside("bench"),
+    },
+    Check {
+        name: "lint-fuzz",
+        meaning: "clippy has nothing to say of fuzz",
+        tools: &[tools::CLIPPY, tools::CXX],
+        run: || lint_beside("fuzz"),
     },
     Check {
         name: "layers",
@@ -187,13 +199,26 @@ fn usage() -> ExitCode {
 }
 
 fn fmt() -> Result<(), Failure> {
-    cargo(&["fmt", "--all", "--check"], "run `cargo fmt --all`")
+    for manifest in ["Cargo.toml", "bench/Cargo.toml", "fuzz/Cargo.toml"] {
+        let remedy = format!("run `cargo fmt --all --manifest-path {manifest}`");
+        cargo(&["fmt", "--all", "--check", "--manifest-path", manifest], &remedy)?;
+    }
+    Ok(())
 }
 
 fn lint() -> Result<(), Failure> {
     let arguments =
         ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
     cargo(&arguments, "mend what clippy names above, or `#[expect]` it with a reason")
+}
+
+/// The same for a workspace beside ours.
+fn lint_beside(folder: &str) -> Result<(), Failure> {
+    let manifest = format!("{folder}/Cargo.toml");
+    let words = ["cargo", "clippy", "--manifest-path", &manifest, "--locked", "--quiet"];
+    let lints = ["--all-targets", "--", "-D", "warnings"];
+    let mut clippy = command(&[&words[..], &lints].concat());
+    succeed(clippy.env("CARGO_TARGET_DIR", target()), "mend what clippy names above")
 }
 
 fn deny() -> Result<(), Failure> {

@@ -48,6 +48,8 @@ pub(crate) const CARGO_DENY: Tool = Tool {
     install: "cargo install cargo-deny --locked",
     probe: &["cargo", "deny", "--version"],
 };
+pub(crate) const CXX: Tool =
+    Tool { name: "a C++ compiler", install: "apt-get install g++", probe: &["c++", "--version"] };
 pub(crate) const CARGO_FUZZ: Tool = Tool {
     name: "cargo-fuzz on the nightly toolchain",
     install: "rustup toolchain install nightly && cargo install cargo-fuzz --locked",
@@ -93,6 +95,13 @@ impl Tool {
 pub(crate) fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask).to_owned()
+}
+
+/// The target folder, which the workspaces beside ours share. Cargo has put this program into a
+/// folder of its own there, wherever that is.
+pub(crate) fn target() -> PathBuf {
+    let here = env::current_exe().unwrap_or_default();
+    here.ancestors().nth(2).unwrap_or(&here).to_owned()
 }
 
 /// A command that runs in the workspace's folder. `cargo` is the one that started us, and node

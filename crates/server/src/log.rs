@@ -100,7 +100,7 @@ impl Observer for Log {
                 refusal = rejection.as_str(),
                 status = rejection.status().as_u16(),
             ),
-            _ => {}
+            Event::Panicked { .. } | Event::Tally { .. } | _ => {}
         }
     }
 }

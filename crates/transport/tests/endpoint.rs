@@ -10,17 +10,21 @@ mod support;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use support::{CLOSE, PING, PONG, Peer, SIZES, TIMING, close, frame, in_time};
+use support::{CLOSE, PING, PONG, Peer, SIZES, TEXT, TIMING, close, frame, in_time};
 use tokio::io::{AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
-use transport::ws_core::{Limits, Rules};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use transport::ws_core::{CloseCode, Limits, Rules};
 use transport::{
-    Client, Drain, Endpoint, Event, Farewell, Observer, OriginPattern, Origins, Permission, Policy,
-    Rejection, Silent, Slot,
+    Client, Drain, Endpoint, Event, Farewell, Handler, Message, Next, Observer, OriginPattern,
+    Origins, Permission, Policy, Rejection, Silent, Slot,
 };
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -46,14 +50,21 @@ impl Observer for Notes {
                 format!("opened {id} {peer} {origin} {agent}")
             }
             Event::Refused { peer, rejection, .. } => format!("refused {peer} {rejection}"),
-            _ => "news".to_owned(),
+            Event::Panicked { id } => format!("panicked {id}"),
+            Event::Tally { id, received, sent, round_trip } => {
+                let (came, went) = (received.messages, sent.messages);
+                format!("tally {id} {came} {went} {round_trip:?}")
+            }
+            other => panic!("{other:?} is new"),
         };
         self.0.lock().unwrap().push(note);
     }
 }
 
-struct World {
-    endpoint: Arc<Endpoint<Silent, Notes>>,
+const SLOTS: usize = 100;
+
+struct World<H = Silent> {
+    endpoint: Arc<Endpoint<H, Notes>>,
     notes: Arc<Notes>,
     drain: Drain,
     slots: Arc<Semaphore>,
@@ -61,6 +72,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(Silent)
+    }
+}
+
+impl<H: Handler + Clone + Sync> World<H> {
+    fn with(handler: H) -> Self {
         let policy = Policy {
             origins: Origins {
                 allowed: vec![OriginPattern::Any],
@@ -71,8 +88,8 @@ impl World {
             sizes: SIZES,
         };
         let notes = Arc::new(Notes::default());
-        let endpoint = Arc::new(Endpoint::new(policy, Silent, Arc::clone(&notes), Arc::default()));
-        let slots = Arc::new(Semaphore::new(10));
+        let endpoint = Arc::new(Endpoint::new(policy, handler, Arc::clone(&notes), Arc::default()));
+        let slots = Arc::new(Semaphore::new(SLOTS));
         Self { endpoint, notes, drain: Drain::default(), slots }
     }
 
@@ -128,9 +145,95 @@ async fn a_session_is_opened_and_closed_and_both_are_told() {
     in_time(world.drain.closed()).await;
     assert_eq!(
         world.notes.take(),
-        ["opened 1 192.0.2.7:4711 https://app.example test", "closed 1 peer_closed"]
+        [
+            "opened 1 192.0.2.7:4711 https://app.example test",
+            "tally 1 2 2 None",
+            "closed 1 peer_closed"
+        ]
     );
-    assert_eq!(world.slots.available_permits(), 10, "the slot is given back");
+    assert_eq!(world.slots.available_permits(), SLOTS, "the slot is given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_tells_at_each_ping_and_at_its_end_what_has_come_on_top() {
+    let world = World::new();
+    let mut peer = world.connect();
+    peer.send(REQUEST.as_bytes()).await;
+    response_head(&mut peer).await;
+    peer.send(&frame(PING, b"")).await;
+    peer.frame().await;
+    for answers in [true, false, true] {
+        let (first, payload) = peer.frame().await;
+        assert_eq!(first, PING);
+        // Anything keeps a session alive, and only its pong measures.
+        let payload = if answers { payload } else { vec![] };
+        sleep(Duration::from_millis(30)).await;
+        peer.send(&frame(PONG, &payload)).await;
+    }
+    peer.send(&close(1000, "")).await;
+    peer.expect_close(1000, "").await;
+    in_time(world.drain.closed()).await;
+    assert_eq!(
+        world.notes.take()[1..],
+        [
+            "tally 1 1 2 None",
+            "tally 1 1 1 Some(30ms)",
+            "tally 1 1 1 None",
+            "tally 1 2 1 Some(30ms)",
+            "closed 1 peer_closed"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_told_once_and_before_the_end() {
+    #[derive(Clone)]
+    struct Broken;
+
+    impl Handler for Broken {
+        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+            Poll::Pending
+        }
+
+        fn receive(&mut self, _: Message) {
+            panic!("broken");
+        }
+    }
+
+    let world = World::with(Broken);
+    let mut peer = world.connect();
+    peer.send(REQUEST.as_bytes()).await;
+    response_head(&mut peer).await;
+    peer.send(&frame(TEXT, b"?")).await;
+    peer.expect_close(1011, "panicked").await;
+    peer.send(&close(1011, "")).await;
+    in_time(world.drain.closed()).await;
+    assert_eq!(world.notes.take()[1..], ["panicked 1", "tally 1 2 1 None", "closed 1 panicked"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sessions_leave_a_spread_drain_evenly() {
+    let world = World::new();
+    let mut peers = JoinSet::new();
+    for _ in 0..SLOTS {
+        let mut peer = world.connect();
+        peer.send(REQUEST.as_bytes()).await;
+        response_head(&mut peer).await;
+        peers.spawn(async move {
+            peer.expect_close(1012, "drained").await;
+            peer.send(&close(1012, "")).await;
+            Instant::now()
+        });
+    }
+    let begin = Instant::now();
+    let spread = Duration::from_secs(10);
+    world.drain.start(Farewell { code: CloseCode::SERVICE_RESTART, spread });
+    let mut ends: Vec<Duration> = peers.join_all().await.iter().map(|end| *end - begin).collect();
+    ends.sort_unstable();
+    let gaps = ends.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(gaps.clone().max().unwrap() <= Duration::from_millis(300), "{ends:?}");
+    assert!(ends[0] < Duration::from_millis(300) && ends[SLOTS - 1] <= spread, "{ends:?}");
+    assert!(ends[SLOTS - 1] > Duration::from_millis(9700), "{ends:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,7 +287,7 @@ async fn a_draining_endpoint_and_a_full_one_say_so_but_only_to_requests_that_are
     let wrong = REQUEST.replace("Version: 13", "Version: 7");
 
     let full = World::new();
-    let _all = Arc::clone(&full.slots).acquire_many_owned(10).await.unwrap();
+    let _all = Arc::clone(&full.slots).acquire_many_owned(100).await.unwrap();
     for (request, status) in [(REQUEST, "503"), (&wrong, "426")] {
         let mut peer = full.connect();
         peer.send(request.as_bytes()).await;
@@ -216,5 +319,5 @@ async fn a_client_that_leaves_before_the_101_was_no_session() {
     drop(peer);
     in_time(world.drain.closed()).await;
     assert_eq!(world.notes.take(), [""; 0]);
-    assert_eq!(world.slots.available_permits(), 10);
+    assert_eq!(world.slots.available_permits(), SLOTS);
 }

@@ -297,7 +297,7 @@ impl Watched {
             );
         }
         let progress = self.lifecycle.progress();
-        assert_eq!(progress.pings as usize, self.pings.len(), "{self}");
+        assert_eq!(usize::try_from(progress.pings), Ok(self.pings.len()), "{self}");
         assert_eq!(progress.pongs, self.pongs, "{self}");
         assert_eq!(progress.round_trip.is_some(), self.pongs > 0, "{self}");
         match self.lifecycle.deadline() {
