@@ -1,8 +1,6 @@
 //! From a port to requests: listening, accepting, and serving HTTP until the upgrade.
 
 use std::convert::Infallible;
-use std::fmt;
-use std::io;
 use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
@@ -20,10 +18,8 @@ use transport::{Client, Handler, Phase, Rejection, Slot, Watch};
 use crate::Router;
 use crate::config::Config;
 use crate::linger::{Returning, linger};
+use crate::listen::BACKLOG;
 use crate::slots::Slots;
-
-/// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
-const BACKLOG: u16 = 4096;
 
 /// Connections above the limit that are accepted at once, to be told so.
 const REFUSED_AT_ONCE: usize = 128;
@@ -32,42 +28,7 @@ const REFUSED_AT_ONCE: usize = 128;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to wait when accepting fails, which is mostly for lack of files.
-const BACK_OFF: Duration = Duration::from_millis(100);
-
-/// Binds all addresses, or none.
-///
-/// # Errors
-///
-/// The first address that cannot be bound.
-pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
-    let listen = |address: &SocketAddr| {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // Or a restart would have to wait for the connections of the process before it.
-        socket.set_reuseaddr(true)?;
-        socket.bind(*address)?;
-        socket.listen(BACKLOG.into())
-    };
-    let bind_one =
-        |address| listen(address).map_err(|error| BindError { address: *address, error });
-    addresses.iter().map(bind_one).collect()
-}
-
-/// An address that cannot be listened on.
-#[derive(Debug)]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// What the system said.
-    pub error: io::Error,
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen on {}: {}", self.address, self.error)
-    }
-}
-
-impl std::error::Error for BindError {}
+pub(crate) const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Accepts connections and serves HTTP on them until they are upgraded.
 #[derive(Debug)]
@@ -83,11 +44,11 @@ pub(crate) struct Acceptor<H> {
 }
 
 impl<H: Handler + Clone + Sync> Acceptor<H> {
-    pub(crate) fn new(router: Router<H>, config: &Config) -> Self {
+    pub(crate) fn new(router: Router<H>, slots: Slots, config: &Config) -> Self {
         let timing = config.policy.rules.timing;
         Self {
             router,
-            slots: Slots::new(config.max_connections, config.max_connections_per_address),
+            slots,
             refused: Arc::new(Semaphore::new(REFUSED_AT_ONCE)),
             handshake_timeout: config.handshake_timeout,
             close_timeout: timing.close_timeout,

@@ -2,12 +2,13 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use transport::ws_core::{Limits, Rate, Rules, Timing};
-use transport::{OriginPattern, Origins, Permission, Policy, Sizes};
+use transport::ws_core::{CloseCode, Limits, Rate, Rules, Timing};
+use transport::{Farewell, OriginPattern, Origins, Permission, Policy, Sizes};
 
 use crate::settings::{Settings, Written, Wrong};
 
@@ -32,8 +33,8 @@ pub struct Config {
     pub policy: Policy,
     /// From accepting a connection to its upgrade.
     pub handshake_timeout: Duration,
-    /// How long a shutdown may take in all.
-    pub shutdown_grace: Duration,
+    /// How a shutdown goes.
+    pub shutdown: Plan,
     /// Sockets that are accepted and not yet closed. At least one.
     pub max_connections: usize,
     /// The same for each client address; 0 is no limit.
@@ -42,10 +43,45 @@ pub struct Config {
     pub max_header_bytes: usize,
     /// Header lines of a request. At least one.
     pub max_headers: usize,
+    /// Where the admin listener is, if there is one.
+    pub admin_listen: Option<AdminAddress>,
+    /// A name by which it may be called, besides `localhost` and any IP address.
+    pub admin_host: Option<String>,
+    /// Whether the connections are kept in a table.
+    pub connection_table: Switch,
     /// What to log.
     pub log: Targets,
     /// How to write it.
     pub log_format: LogFormat,
+}
+
+/// How a shutdown goes. All of its parts have to fit into the grace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How long it may take in all. What is left then is cut.
+    pub grace: Duration,
+    /// From its beginning to the first refusal.
+    pub delay: Duration,
+    /// What sessions are told, and over how long a time.
+    pub farewell: Farewell,
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A TCP socket.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// Something that is there or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// It is not.
+    Off,
+    /// It is.
+    On,
 }
 
 /// How log lines are written.
@@ -110,7 +146,15 @@ impl Config {
                 },
             },
             handshake_timeout: one(settings, "handshake_timeout_secs", seconds)?,
-            shutdown_grace: one(settings, "shutdown_grace_secs", seconds)?,
+            shutdown: Plan {
+                grace: one(settings, "shutdown_grace_secs", seconds)?,
+                delay: one(settings, "drain_delay_secs", seconds_or_none)?.unwrap_or_default(),
+                farewell: Farewell {
+                    code: one(settings, "drain_close_code", drain_code)?,
+                    spread: one(settings, "drain_spread_secs", seconds_or_none)?
+                        .unwrap_or_default(),
+                },
+            },
             max_connections: one(settings, "max_connections", count)?,
             max_connections_per_address: one(
                 settings,
@@ -119,6 +163,9 @@ impl Config {
             )?,
             max_header_bytes: one(settings, "max_header_bytes", header_bytes)?,
             max_headers: one(settings, "max_headers", headers)?,
+            admin_listen: one(settings, "admin_listen", admin_address)?,
+            admin_host: one(settings, "admin_host", admin_host)?,
+            connection_table: one(settings, "connection_table", switch)?,
             log: one(settings, "log", targets)?,
             log_format: one(settings, "log_format", log_format)?,
         })
@@ -204,6 +251,47 @@ fn permission(text: &str) -> Result<Permission, String> {
         "allow" => Ok(Permission::Allow),
         "refuse" => Ok(Permission::Refuse),
         _ => Err("it must be allow or refuse".to_owned()),
+    }
+}
+
+/// The two codes that tell a client to come back (RFC 6455, section 7.4.1, and its registry).
+pub(crate) fn drain_code(text: &str) -> Result<CloseCode, String> {
+    match text {
+        "1001" => Ok(CloseCode::GOING_AWAY),
+        "1012" => Ok(CloseCode::SERVICE_RESTART),
+        _ => Err("it must be 1001 or 1012".to_owned()),
+    }
+}
+
+fn admin_address(text: &str) -> Result<Option<AdminAddress>, String> {
+    if matches!(text, "" | "none") {
+        return Ok(None);
+    }
+    let address = match text.strip_prefix("unix:") {
+        Some(path) if path.starts_with('/') => Some(AdminAddress::Unix(path.into())),
+        Some(_) => None,
+        None => text.parse().ok().map(AdminAddress::Tcp),
+    };
+    address.map(Some).ok_or_else(|| {
+        "it must be an address with a port such as 127.0.0.1:9090, or unix:/PATH, or none"
+            .to_owned()
+    })
+}
+
+fn admin_host(text: &str) -> Result<Option<String>, String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    match text {
+        "" => Ok(None),
+        name if name.chars().all(is_name) => Ok(Some(name.to_ascii_lowercase())),
+        _ => Err("it must be the name of a host without a port, or empty".to_owned()),
+    }
+}
+
+fn switch(text: &str) -> Result<Switch, String> {
+    match text {
+        "off" => Ok(Switch::Off),
+        "on" => Ok(Switch::On),
+        _ => Err("it must be on or off".to_owned()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use server::{Command, Config, Settings, Signals, Stopped};
+use server::{Command, Config, Listeners, Settings, Signals, Stopped};
 use tokio::sync::oneshot;
 use tracing::warn;
 use transport::Silent;
@@ -63,15 +63,18 @@ async fn serve_on_runtime(config: &Config, settings: &Settings, open_files: u64)
             return complain(FAILED, format_args!("cannot register for signals: {error}"));
         }
     };
-    let listeners = match server::bind(&config.listen) {
+    let listeners = match Listeners::bind(config) {
         Ok(listeners) => listeners,
         Err(error) => {
-            let origin = &settings.get("listen").origin;
-            return complain(MISUSED, format_args!("listen from {origin}: {error}"));
+            let origin = &settings.get(error.key).origin;
+            return complain(MISUSED, format_args!("{} from {origin}: {error}", error.key));
         }
     };
-    server::start_log(config);
-    server::warn_of_what_cannot_work(config, open_files);
+    let _log = match server::start_log(config) {
+        Ok(log) => log,
+        Err(error) => return complain(FAILED, format_args!("cannot start the log: {error}")),
+    };
+    server::announce(config, settings, &listeners, open_files);
 
     let (stop, stopping) = oneshot::channel();
     let second_signal = async {

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use transport::{Rejection, Slot};
 
-/// The places for connections.
-#[derive(Debug)]
+/// The places for connections. Clones are of the same places.
+#[derive(Clone, Debug)]
 pub(crate) struct Slots {
+    max: usize,
     all: Arc<Semaphore>,
     addresses: Arc<Addresses>,
 }
@@ -18,9 +19,20 @@ pub(crate) struct Slots {
 impl Slots {
     /// `max_per_address` of zero is no limit.
     pub(crate) fn new(max: usize, max_per_address: usize) -> Self {
-        let all = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        let max = max.min(Semaphore::MAX_PERMITS);
+        let all = Arc::new(Semaphore::new(max));
         let addresses = Addresses { max: max_per_address, open: Mutex::default() };
-        Self { all, addresses: Arc::new(addresses) }
+        Self { max, all, addresses: Arc::new(addresses) }
+    }
+
+    /// How many there are.
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.max.saturating_sub(self.all.available_permits())
     }
 
     /// A place for a connection of this address, or why there is none.

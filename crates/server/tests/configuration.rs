@@ -46,7 +46,7 @@ fn without_any_settings_the_defaults_hold() {
     assert_eq!(config.policy.rules.timing.pong_timeout, Duration::from_secs(10));
     assert_eq!(config.policy.rules.timing.close_timeout, Duration::from_secs(3));
     assert_eq!(config.policy.sizes.max_message_bytes, 4096);
-    assert_eq!(config.shutdown_grace, Duration::from_secs(15));
+    assert_eq!(config.shutdown.grace, Duration::from_secs(15));
     assert_eq!(config.handshake_timeout, Duration::from_secs(10));
     assert_eq!(config.max_connections, usize::try_from(OPEN_FILES - RESERVED_FILES).unwrap());
     assert_eq!(config.log_format, LogFormat::Text);

@@ -1,6 +1,7 @@
 //! What is said of a session when it is over.
 
 use core::fmt;
+use core::ops::AddAssign;
 use core::time::Duration;
 
 use crate::close::{CloseCode, Reason};
@@ -161,6 +162,13 @@ pub struct Tally {
     pub bytes: u64,
 }
 
+impl AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.messages = self.messages.saturating_add(more.messages);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+}
+
 impl Tally {
     /// What has come on top of `earlier`.
     #[must_use]
@@ -172,8 +180,7 @@ impl Tally {
     }
 
     pub(crate) fn add(&mut self, payload_bytes: usize) {
-        self.messages = self.messages.saturating_add(1);
         let bytes = u64::try_from(payload_bytes).unwrap_or(u64::MAX);
-        self.bytes = self.bytes.saturating_add(bytes);
+        *self += Self { messages: 1, bytes };
     }
 }

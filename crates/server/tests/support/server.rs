@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
-use server::{Command, Config, Stopped};
+use server::{Command, Config, Listeners, Stopped};
 use tokio::sync::oneshot;
 use transport::{Handler, Silent};
 
 /// A server that serves until it is told to stop.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Where the admin listener is, if it is a port.
+    pub(crate) admin: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: JoinHandle<Stopped>,
 }
@@ -27,14 +29,15 @@ impl Server {
         let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(&mut settings, 20_000).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let listeners = runtime.block_on(async { server::bind(&config.listen) }).unwrap();
-        let address = listeners[0].local_addr().unwrap();
+        let listeners = runtime.block_on(async { Listeners::bind(&config) }).unwrap();
+        let address = listeners.addresses()[0];
+        let admin = listeners.admin_address().and_then(|address| address.parse().ok());
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let shutdown = async { stopped.await.unwrap_or_default() };
             runtime.block_on(server::run(&config, listeners, handler, shutdown))
         });
-        Self { address, stop: Some(stop), thread }
+        Self { address, admin, stop: Some(stop), thread }
     }
 
     /// Begins the shutdown.

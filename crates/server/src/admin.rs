@@ -1,0 +1,279 @@
+//! The admin listener: health, metrics, who is there, the drain, and a page that shows it all.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderName, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::http::uri::Authority;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+use transport::ws_core::CloseCode;
+
+use crate::accept::BACK_OFF;
+use crate::config::{Config, drain_code};
+use crate::listen::AdminListener;
+use crate::log_writer::dropped_lines;
+use crate::metrics::{Format, Moment};
+use crate::records::Records;
+use crate::shutdown::{Shutdown, Stage};
+use crate::slots::Slots;
+use crate::table::MOST_OF_A_PAGE;
+
+/// The page for people: one file, which asks for `/metrics` and `/drain` and for nothing else.
+const PAGE: &str = include_str!("admin.html");
+
+/// The page runs its own script and talks to us; nothing else is let in, and nobody may frame it.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Connections at a time. More wait to be accepted.
+const MOST_CONNECTIONS: usize = 32;
+
+/// From accepting a connection to the end of its one answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many connections a page of the table holds if nobody says so.
+const USUAL_PAGE: usize = 100;
+
+/// Answers what an operator asks.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    host: Option<String>,
+    records: Arc<Records>,
+    shutdown: Arc<Shutdown>,
+    slots: Slots,
+}
+
+impl Admin {
+    pub(crate) fn new(
+        config: &Config,
+        records: Arc<Records>,
+        shutdown: Arc<Shutdown>,
+        slots: Slots,
+    ) -> Self {
+        Self { host: config.admin_host.clone(), records, shutdown, slots }
+    }
+
+    /// Serves until it is dropped, which is after the drain: until then somebody may want to watch.
+    pub(crate) async fn serve(self, listener: AdminListener) {
+        let admin = Arc::new(self);
+        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
+            let admin = Arc::clone(&admin);
+            let accepted = match &listener {
+                AdminListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                    connections.spawn(async move {
+                        admin.answer(stream).await;
+                        drop(place);
+                    })
+                }),
+                AdminListener::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
+                    connections.spawn(async move {
+                        admin.answer(stream).await;
+                        drop(place);
+                    })
+                }),
+            };
+            if let Err(error) = accepted {
+                warn!(event = "accept_failed", %error);
+                sleep(BACK_OFF).await;
+            }
+            while connections.try_join_next().is_some() {}
+        }
+    }
+
+    /// One request and its answer.
+    async fn answer(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service = service_fn(|request| {
+            let response = self.respond(&request);
+            async { Ok::<_, Infallible>(response) }
+        });
+        let http = http1::Builder::new()
+            .keep_alive(false)
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(stream), service);
+        // What goes wrong here is the client's business.
+        let _ = timeout(TIMEOUT, http).await;
+    }
+
+    fn respond<B>(&self, request: &Request<B>) -> Response<String> {
+        if !self.is_ours(request.headers()) {
+            let sentence =
+                "call this listener by an IP address, localhost or the admin_host setting";
+            return refuse(StatusCode::FORBIDDEN, sentence);
+        }
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.uri().path() {
+            "/drain" if request.method() == Method::POST => self.begin_drain(request),
+            "/drain" if !is_read => not_allowed("GET, HEAD, POST"),
+            "/" | "/connections" | "/livez" | "/metrics" | "/readyz" if !is_read => {
+                not_allowed("GET, HEAD")
+            }
+            "/" => page(),
+            "/connections" => self.connections(request.uri().query().unwrap_or_default()),
+            "/drain" => json(StatusCode::OK, &self.shutdown.progress(&self.records.metrics)),
+            // That there is an answer is the answer.
+            "/livez" => plain(StatusCode::OK, "live"),
+            "/metrics" => self.metrics(request.headers()),
+            "/readyz" => self.readiness(),
+            _ => refuse(
+                StatusCode::NOT_FOUND,
+                "there are /, /livez, /readyz, /metrics, /connections and /drain",
+            ),
+        }
+    }
+
+    /// Whether the request names us as we may be named. A page elsewhere whose name was pointed at
+    /// our address (DNS rebinding) names itself.
+    fn is_ours(&self, headers: &HeaderMap) -> bool {
+        let mut lines = headers.get_all(HOST).iter();
+        let (Some(host), None) = (lines.next(), lines.next()) else { return false };
+        let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+        let host = authority.host();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        address.parse::<IpAddr>().is_ok()
+            || host.eq_ignore_ascii_case("localhost")
+            || self.host.as_deref().is_some_and(|name| host.eq_ignore_ascii_case(name))
+    }
+
+    fn readiness(&self) -> Response<String> {
+        let stage = self.shutdown.stage();
+        let status = match stage {
+            Stage::Ready => StatusCode::OK,
+            Stage::Draining { .. } | Stage::Starting => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        plain(status, stage.as_str())
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Response<String> {
+        let stage = self.shutdown.stage();
+        let moment = Moment {
+            connections: self.slots.taken(),
+            max_connections: self.slots.max(),
+            is_ready: stage == Stage::Ready,
+            is_draining: matches!(stage, Stage::Draining { .. }),
+            dropped_lines: dropped_lines(),
+        };
+        let format = preferred(headers);
+        respond(StatusCode::OK, format.content_type(), self.records.metrics.encode(format, moment))
+    }
+
+    fn connections(&self, query: &str) -> Response<String> {
+        let Some(table) = &self.records.table else {
+            let sentence = "there is no table of connections; the setting connection_table = \"on\" \
+                            keeps one";
+            return refuse(StatusCode::NOT_FOUND, sentence);
+        };
+        let (mut after, mut most) = (0, USUAL_PAGE);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let is_good = match pair.split_once('=') {
+                Some(("after", number)) => number.parse().map(|number| after = number).is_ok(),
+                Some(("limit", number)) => number.parse().map(|number| most = number).is_ok(),
+                _ => false,
+            };
+            if !is_good || !(1..=MOST_OF_A_PAGE).contains(&most) {
+                let sentence = "the query may be after=ID and limit=N, with N from 1 to 1000";
+                return refuse(StatusCode::BAD_REQUEST, sentence);
+            }
+        }
+        json(StatusCode::OK, &table.page(after, most))
+    }
+
+    fn begin_drain<B>(&self, request: &Request<B>) -> Response<String> {
+        // A browser sends no such header across origins without asking first, and names its origin.
+        let headers = request.headers();
+        if headers.contains_key(ORIGIN) || headers.get("x-drain").is_none_or(|it| it != "1") {
+            let sentence = "the request must have the header X-Drain: 1, and no Origin";
+            return refuse(StatusCode::FORBIDDEN, sentence);
+        }
+        let code = match request.uri().query() {
+            None => Ok(None),
+            Some(query) => {
+                query.strip_prefix("code=").ok_or_else(String::new).and_then(drain_code).map(Some)
+            }
+        };
+        let Ok(code): Result<Option<CloseCode>, String> = code else {
+            let sentence = "the query may be code=1001 or code=1012";
+            return refuse(StatusCode::BAD_REQUEST, sentence);
+        };
+        info!(event = "drain_requested", code = code.map(u16::from));
+        self.shutdown.begin(code);
+        json(StatusCode::ACCEPTED, &self.shutdown.progress(&self.records.metrics))
+    }
+}
+
+/// The format that the reader wants most. Prometheus' own is what everybody understands.
+fn preferred(headers: &HeaderMap) -> Format {
+    let wanted = |media_type: &str| {
+        let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
+        let elements = lines.flat_map(|line| line.split(','));
+        let qualities = elements.filter_map(|element| {
+            let mut parts = element.split(';').map(str::trim);
+            let is_it = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type));
+            let quality = parts.find_map(|part| part.strip_prefix("q="));
+            // RFC 9110, section 12.4.2.
+            is_it.then(|| quality.map_or(Some(1.0), |text| text.parse().ok()))?
+        });
+        qualities.fold(0.0, f32::max)
+    };
+    let open_metrics = wanted("application/openmetrics-text");
+    if open_metrics > 0.0 && open_metrics >= wanted("text/plain") {
+        Format::OpenMetrics
+    } else {
+        Format::Prometheus
+    }
+}
+
+fn page() -> Response<String> {
+    let mut response = respond(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned());
+    let policy = HeaderValue::from_static(PAGE_POLICY);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+fn json(status: StatusCode, value: &Value) -> Response<String> {
+    respond(status, "application/json", format!("{value}\n"))
+}
+
+fn plain(status: StatusCode, word: &str) -> Response<String> {
+    respond(status, "text/plain; charset=utf-8", format!("{word}\n"))
+}
+
+fn refuse(status: StatusCode, sentence: &str) -> Response<String> {
+    plain(status, sentence)
+}
+
+fn not_allowed(methods: &'static str) -> Response<String> {
+    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "this is not what the path is for");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers: [(HeaderName, &'static str); 3] = [
+        (CONTENT_TYPE, content_type),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    for (name, value) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

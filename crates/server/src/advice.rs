@@ -1,0 +1,109 @@
+//! What the server says of itself when it starts: what was decided, and what cannot work.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tracing::{info, warn};
+use transport::Sizes;
+
+use crate::command::VERSION;
+use crate::config::{Config, Plan, RESERVED_FILES};
+use crate::listen::Listeners;
+use crate::log::milliseconds;
+use crate::settings::Settings;
+
+/// What a session takes when nothing waits to be read or written, generously.
+const IDLE_BYTES: usize = 4096;
+
+/// What one wake-up may add to the output, above what may be queued: a pong for all that it read.
+const WAKE_UP_BYTES: usize = 16 << 10;
+
+/// Common limits on the way are 60 seconds, and one ping may be late or lost.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
+
+/// More than so many clients that come back at once are a storm.
+const MANY: usize = 1000;
+
+/// Logs what was decided, and warns of settings that are allowed and cannot work, or not well.
+pub fn announce(config: &Config, settings: &Settings, listeners: &Listeners, open_files: u64) {
+    let written = |key| settings.get(key).texts.join(",");
+    let addresses: Vec<String> = listeners.addresses().iter().map(ToString::to_string).collect();
+    info!(
+        event = "starting",
+        version = VERSION,
+        listen = addresses.join(","),
+        admin = listeners.admin_address().unwrap_or_else(|| "none".to_owned()),
+        allowed_origins = written("allowed_origins"),
+        missing_origin = written("missing_origin"),
+        null_origin = written("null_origin"),
+        max_connections = config.max_connections,
+        max_connections_per_address = config.max_connections_per_address,
+        worst_case_bytes = worst_case_bytes(config),
+    );
+    warn_of_what_cannot_work(config, open_files);
+
+    let Plan { farewell, .. } = config.shutdown;
+    if config.max_connections > MANY && farewell.spread.is_zero() {
+        info!(
+            event = "spread_recommended",
+            max_connections = config.max_connections,
+            "a shutdown closes all sessions at once, and all clients come back at once; \
+             drain_spread_secs spreads it"
+        );
+    }
+}
+
+fn warn_of_what_cannot_work(config: &Config, open_files: u64) {
+    let files =
+        u64::try_from(config.max_connections).unwrap_or(u64::MAX).saturating_add(RESERVED_FILES);
+    if files > open_files {
+        warn!(
+            event = "too_few_open_files",
+            max_connections = config.max_connections,
+            open_files,
+            reserved = RESERVED_FILES,
+            "connections will be refused by the system before max_connections is reached"
+        );
+    }
+    let interval = config.policy.rules.timing.ping_interval;
+    if interval >= LONGEST_INTERVAL {
+        warn!(
+            event = "pings_too_rare",
+            ping_interval_ms = milliseconds(interval),
+            "common proxies cut connections that idle for 60 seconds, and one ping may be lost; \
+             keep ping_interval_secs below 30"
+        );
+    }
+    let Plan { grace, delay, farewell } = config.shutdown;
+    let parts = delay + farewell.spread + config.policy.rules.timing.close_timeout;
+    if parts > grace {
+        warn!(
+            event = "grace_too_short",
+            parts_ms = milliseconds(parts),
+            grace_ms = milliseconds(grace),
+            "drain_delay_secs, drain_spread_secs and close_timeout_secs do not fit into \
+             shutdown_grace_secs, so a shutdown cuts sessions that would have closed"
+        );
+    }
+    let is_public = |address: IpAddr| !address.to_canonical().is_loopback();
+    let public = config.listen.iter().find(|address| is_public(address.ip()));
+    if let (Some(address), 0) = (public, config.max_connections_per_address) {
+        warn!(
+            event = "no_limit_per_address",
+            %address,
+            "one client can take all connections; where clients reach this address directly, set \
+             max_connections_per_address"
+        );
+    }
+}
+
+/// What all connections together may take of this process' memory, if every one of them has sent and
+/// been sent as much as it may.
+fn worst_case_bytes(config: &Config) -> usize {
+    let Sizes { max_message_bytes, max_queued_bytes } = config.policy.sizes;
+    // A message is held while its frame is read and while it is put together.
+    let input = max_message_bytes.saturating_mul(2);
+    let output = max_queued_bytes.saturating_add(WAKE_UP_BYTES);
+    let each = input.saturating_add(output).saturating_add(IDLE_BYTES);
+    config.max_connections.saturating_mul(each)
+}

@@ -1,0 +1,376 @@
+//! Metrics for Prometheus. Their names and labels are a contract: `docs/metrics.md` lists them, and a
+//! test holds the two against each other.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use transport::ws_core::{Cause, Closure, ClosureCode, Tally};
+use transport::{Event, Rejection};
+
+use crate::process_metrics::ProcessMetrics;
+
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// Prometheus' text format 0.0.4.
+    Prometheus,
+}
+
+impl Format {
+    pub(crate) const fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Everything that is counted. A fact costs a few additions; a frame costs none.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    sessions: Sessions,
+    opened: Counter,
+    refused: Family<Refused, Counter>,
+    closed: Family<Closed, Counter>,
+    pong_timeouts: Counter,
+    panics: Counter,
+    durations: Histogram,
+    round_trips: Histogram,
+    received: Traffic,
+    sent: Traffic,
+    sampled: Sampled,
+}
+
+/// What went in one direction.
+#[derive(Debug)]
+struct Traffic {
+    messages: Counter,
+    bytes: Counter,
+}
+
+/// How many sessions there have been, and how they ended.
+#[derive(Debug, Default)]
+struct Sessions {
+    opened: AtomicU64,
+    clean: AtomicU64,
+    unclean: AtomicU64,
+}
+
+/// The same at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Sessions that have begun.
+    pub(crate) opened: u64,
+    /// Sessions whose closing handshake was completed.
+    pub(crate) clean: u64,
+    /// Sessions that ended in another way.
+    pub(crate) unclean: u64,
+}
+
+impl Count {
+    /// Sessions that have begun and not ended.
+    pub(crate) fn open(self) -> u64 {
+        self.opened.saturating_sub(self.clean).saturating_sub(self.unclean)
+    }
+}
+
+/// What is looked up when somebody asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// Connections that are accepted and not closed, and how many there may be.
+    pub(crate) connections: usize,
+    pub(crate) max_connections: usize,
+    pub(crate) is_ready: bool,
+    pub(crate) is_draining: bool,
+    pub(crate) dropped_lines: u64,
+}
+
+#[derive(Debug, Default)]
+struct Sampled {
+    sessions: Gauge,
+    connections: Gauge,
+    max_connections: Gauge,
+    ready: Gauge,
+    drain_remaining: Gauge,
+    dropped_lines: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    refusal: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Closed {
+    cause: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Direction {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+    commit: &'static str,
+}
+
+/// From a page that is left at once to one that is open for a week.
+const DURATIONS: [f64; 10] =
+    [1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 604_800.0];
+
+/// From the same machine to the other end of the world on a bad line; the pong timeout is beyond.
+const ROUND_TRIPS: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let (messages, bytes) = (Family::default(), Family::default());
+        let mut metrics = Self {
+            registry: Registry::default(),
+            sessions: Sessions::default(),
+            opened: Counter::default(),
+            refused: Family::default(),
+            closed: Family::default(),
+            pong_timeouts: Counter::default(),
+            panics: Counter::default(),
+            durations: Histogram::new(DURATIONS),
+            round_trips: Histogram::new(ROUND_TRIPS),
+            received: Traffic::new(&messages, &bytes, "received"),
+            sent: Traffic::new(&messages, &bytes, "sent"),
+            sampled: Sampled::default(),
+        };
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(ProcessMetrics));
+        let ours = registry.sub_registry_with_prefix("ws_status");
+        metrics.register(ours);
+        ours.register(
+            "messages",
+            "Whole messages and control frames, told at each ping and at the end",
+            messages,
+        );
+        ours.register_with_unit(
+            "payload",
+            "Their payload, told at the same moments",
+            Unit::Bytes,
+            bytes,
+        );
+        metrics.registry = registry;
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    fn register(&self, ours: &mut Registry) {
+        let build = Family::<Build, Gauge>::default();
+        build
+            .get_or_create(&Build { version: env!("CARGO_PKG_VERSION"), commit: env!("COMMIT") })
+            .set(1);
+        let now = &self.sampled;
+
+        ours.register("build_info", "Which build this is; always 1", build);
+        ours.register("ready", "Whether new sessions are welcome: 1 or 0", now.ready.clone());
+        ours.register(
+            "connections",
+            "Sockets that are accepted and not closed, sessions included",
+            now.connections.clone(),
+        );
+        ours.register(
+            "connections_max",
+            "How many of them there may be",
+            now.max_connections.clone(),
+        );
+        ours.register("sessions", "Sessions that are open", now.sessions.clone());
+        ours.register("sessions_opened", "Sessions that were opened", self.opened.clone());
+        ours.register(
+            "sessions_closed",
+            "Sessions that ended, by why the end began and the close code",
+            self.closed.clone(),
+        );
+        ours.register(
+            "handshakes_refused",
+            "Requests that were not upgraded, by why not",
+            self.refused.clone(),
+        );
+        ours.register_with_unit(
+            "session_duration",
+            "How long sessions lasted",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+        ours.register_with_unit(
+            "round_trip",
+            "From a ping to its pong",
+            Unit::Seconds,
+            self.round_trips.clone(),
+        );
+        ours.register(
+            "pong_timeouts",
+            "Sessions that were given up because nothing came after a ping",
+            self.pong_timeouts.clone(),
+        );
+        ours.register(
+            "drain_remaining",
+            "Sessions that a drain still waits for; 0 while there is none",
+            now.drain_remaining.clone(),
+        );
+        ours.register(
+            "panics",
+            "Sessions whose handler panicked, each of them a bug",
+            self.panics.clone(),
+        );
+        ours.register(
+            "log_lines_dropped",
+            "Log lines that were dropped because nobody read them",
+            now.dropped_lines.clone(),
+        );
+    }
+
+    /// Whatever can be counted is there from the beginning, so that its first increase is seen.
+    fn begin_at_zero(&self) {
+        for rejection in Rejection::ALL {
+            let _ = self.refused.get_or_create(&Refused { refusal: rejection.as_str() });
+        }
+        for cause in Cause::ALL {
+            for code in usual_codes(cause) {
+                let _ = self.closed.get_or_create(&Closed { cause: cause.as_str(), code });
+            }
+        }
+    }
+
+    /// Takes in one fact.
+    pub(crate) fn count(&self, event: &Event<'_>) {
+        match *event {
+            Event::Closed { closure, .. } => self.count_closed(closure),
+            Event::Opened { .. } => {
+                self.sessions.opened.fetch_add(1, Ordering::SeqCst);
+                self.opened.inc();
+            }
+            Event::Panicked { .. } => {
+                self.panics.inc();
+            }
+            Event::Refused { rejection, .. } => {
+                self.refused.get_or_create(&Refused { refusal: rejection.as_str() }).inc();
+            }
+            Event::Tally { received, sent, round_trip, .. } => {
+                self.received.add(received);
+                self.sent.add(sent);
+                if let Some(round_trip) = round_trip {
+                    self.round_trips.observe(round_trip.as_secs_f64());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How many sessions there have been up to this moment.
+    pub(crate) fn sessions(&self) -> Count {
+        // In this order, so that no session is counted as ended and not as begun.
+        let clean = self.sessions.clean.load(Ordering::SeqCst);
+        let unclean = self.sessions.unclean.load(Ordering::SeqCst);
+        Count { opened: self.sessions.opened.load(Ordering::SeqCst), clean, unclean }
+    }
+
+    /// Everything, for a reader of this format.
+    pub(crate) fn encode(&self, format: Format, moment: Moment) -> String {
+        let gauge = |gauge: &Gauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let open = self.sessions().open();
+        let now = &self.sampled;
+        gauge(&now.sessions, open);
+        gauge(&now.connections, count(moment.connections));
+        gauge(&now.max_connections, count(moment.max_connections));
+        gauge(&now.ready, moment.is_ready.into());
+        gauge(&now.drain_remaining, if moment.is_draining { open } else { 0 });
+        now.dropped_lines.inner().store(moment.dropped_lines, Ordering::Relaxed);
+
+        let mut text = String::new();
+        let written = match format {
+            Format::OpenMetrics => text::encode(&mut text, &self.registry),
+            Format::Prometheus => prometheus_text::encode(&mut text, &self.registry),
+        };
+        written.expect("a string takes everything");
+        text
+    }
+
+    fn count_closed(&self, closure: &Closure) {
+        let ended = if closure.clean { &self.sessions.clean } else { &self.sessions.unclean };
+        ended.fetch_add(1, Ordering::SeqCst);
+        let Closure { cause, code, duration, .. } = closure;
+        let labels = Closed { cause: cause.as_str(), code: code_label(*code) };
+        self.closed.get_or_create(&labels).inc();
+        if *cause == Cause::PongTimeout {
+            self.pong_timeouts.inc();
+        }
+        self.durations.observe(duration.as_secs_f64());
+    }
+}
+
+impl Traffic {
+    fn new(
+        messages: &Family<Direction, Counter>,
+        bytes: &Family<Direction, Counter>,
+        direction: &'static str,
+    ) -> Self {
+        let direction = Direction { direction };
+        Self {
+            messages: messages.get_or_create_owned(&direction),
+            bytes: bytes.get_or_create_owned(&direction),
+        }
+    }
+
+    fn add(&self, tally: Tally) {
+        self.messages.inc_by(tally.messages);
+        self.bytes.inc_by(tally.bytes);
+    }
+}
+
+/// The codes that go with a cause, as far as they are known before.
+fn usual_codes(cause: Cause) -> &'static [&'static str] {
+    match cause {
+        Cause::Disconnected | Cause::PongTimeout | Cause::WriteTimeout => &["1006"],
+        Cause::Drained => &["1001", "1012"],
+        Cause::HandlerClosed => &[],
+        Cause::InvalidUtf8 => &["1007"],
+        Cause::MaxAge => &["1001"],
+        Cause::MessageTimeout | Cause::RateLimited => &["1008"],
+        Cause::Panicked => &["1011"],
+        Cause::PeerClosed => &["1000", "1001", "1005"],
+        Cause::ProtocolError => &["1002"],
+        Cause::TooBig => &["1009"],
+    }
+}
+
+/// A close code as a label. Peers may send two thousand codes of their own choice, and each would be
+/// a time series, so those are told by their range (RFC 6455, section 7.4.2).
+fn code_label(code: ClosureCode) -> &'static str {
+    match u16::from(code) {
+        1000 => "1000",
+        1001 => "1001",
+        1002 => "1002",
+        1003 => "1003",
+        1005 => "1005",
+        1006 => "1006",
+        1007 => "1007",
+        1008 => "1008",
+        1009 => "1009",
+        1010 => "1010",
+        1011 => "1011",
+        1012 => "1012",
+        1013 => "1013",
+        1014 => "1014",
+        3000..=3999 => "3xxx",
+        _ => "4xxx",
+    }
+}

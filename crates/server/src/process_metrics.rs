@@ -1,0 +1,88 @@
+//! What the system knows of the process, by the names that all of Prometheus' libraries use.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+/// Looks it up when somebody asks. What the system does not tell is left out.
+#[derive(Debug)]
+pub(crate) struct ProcessMetrics;
+
+impl Collector for ProcessMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(figures) = look_up() else { return Ok(()) };
+        let cpu = ConstCounter::new(figures.cpu_seconds);
+        let help = "Processor time that was used, by the process and by the system for it";
+        cpu.encode(encoder.encode_descriptor(
+            "process_cpu_seconds",
+            help,
+            None,
+            cpu.metric_type(),
+        )?)?;
+        for (name, help, value) in [
+            ("process_open_fds", "Open files, sockets included", figures.open_files),
+            ("process_max_fds", "How many of them there may be", figures.max_open_files),
+            (
+                "process_resident_memory_bytes",
+                "Memory that is held by the process",
+                figures.resident_bytes,
+            ),
+            ("process_virtual_memory_bytes", "Memory that is mapped", figures.virtual_bytes),
+        ] {
+            let gauge = ConstGauge::new(value);
+            let metric = gauge.metric_type();
+            gauge.encode(encoder.encode_descriptor(name, help, None, metric)?)?;
+        }
+        let started = ConstGauge::new(figures.started_at);
+        let help = "When the process was started, in seconds since 1970";
+        started.encode(encoder.encode_descriptor(
+            "process_start_time_seconds",
+            help,
+            None,
+            started.metric_type(),
+        )?)
+    }
+}
+
+struct Figures {
+    cpu_seconds: f64,
+    open_files: i64,
+    max_open_files: i64,
+    resident_bytes: i64,
+    virtual_bytes: i64,
+    started_at: f64,
+}
+
+#[cfg(target_os = "linux")]
+fn look_up() -> Option<Figures> {
+    use procfs::process::{LimitValue, Process};
+
+    let process = Process::myself().ok()?;
+    let stat = process.stat().ok()?;
+    let seconds = |ticks: u64| {
+        let ticks = u32::try_from(ticks).map_or(f64::INFINITY, f64::from);
+        ticks / u32::try_from(procfs::ticks_per_second()).map_or(f64::NAN, f64::from)
+    };
+    let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let max_open_files = match process.limits().ok()?.max_open_files.soft_limit {
+        LimitValue::Unlimited => i64::MAX,
+        LimitValue::Value(files) => integer(files),
+    };
+    let booted_at = u32::try_from(procfs::boot_time_secs().ok()?).ok()?;
+    Some(Figures {
+        cpu_seconds: seconds(stat.utime + stat.stime),
+        open_files: i64::try_from(process.fd_count().ok()?).ok()?,
+        max_open_files,
+        resident_bytes: integer(stat.rss.saturating_mul(procfs::page_size())),
+        virtual_bytes: integer(stat.vsize),
+        started_at: f64::from(booted_at) + seconds(stat.starttime),
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn look_up() -> Option<Figures> {
+    None
+}

@@ -1,0 +1,182 @@
+//! The end of the server, from its first sign to the summary.
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{info, warn};
+use transport::ws_core::CloseCode;
+use transport::{Drain, Farewell, Watch};
+
+use crate::config::Plan;
+use crate::log::milliseconds;
+use crate::metrics::{Count, Metrics};
+
+/// How a server came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Sessions that completed the closing handshake.
+    pub clean: u64,
+    /// Sessions that did not within their close timeout, or hung up instead.
+    pub timed_out: u64,
+    /// Sessions that were cut because the grace was over.
+    pub aborted: u64,
+    /// From the signal to the end.
+    pub duration: Duration,
+}
+
+/// How far the server has come in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is not listening yet.
+    Starting,
+    /// New sessions are welcome.
+    Ready,
+    /// It was asked to end.
+    Draining { began: Instant, code: CloseCode },
+}
+
+impl Stage {
+    /// The word for it, the same in answers and documents.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining { .. } => "draining",
+        }
+    }
+}
+
+/// The one way in which the server ends, whoever asks for it.
+///
+/// First readiness says no; after the delay the ports close, requests are refused and sessions leave
+/// over the spread; and what is left when the grace is over is cut.
+#[derive(Debug)]
+pub(crate) struct Shutdown {
+    plan: Plan,
+    stage: watch::Sender<Stage>,
+    drain: Drain,
+    /// What had happened before the first session was closed.
+    before: OnceLock<Count>,
+}
+
+impl Shutdown {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let stage = watch::Sender::new(Stage::Starting);
+        Self { plan, stage, drain: Drain::default(), before: OnceLock::new() }
+    }
+
+    /// A token of the drain.
+    pub(crate) fn watch(&self) -> Watch {
+        self.drain.watch()
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// The server listens.
+    pub(crate) fn ready(&self) {
+        self.stage.send_if_modified(|stage| {
+            let is_starting = *stage == Stage::Starting;
+            if is_starting {
+                *stage = Stage::Ready;
+            }
+            is_starting
+        });
+    }
+
+    /// Asks the server to end, with this code or the one that is set. If it was asked before, that
+    /// one counts.
+    pub(crate) fn begin(&self, code: Option<CloseCode>) {
+        self.stage.send_if_modified(|stage| {
+            let is_first = !matches!(stage, Stage::Draining { .. });
+            if is_first {
+                let code = code.unwrap_or(self.plan.farewell.code);
+                *stage = Stage::Draining { began: Instant::now(), code };
+            }
+            is_first
+        });
+    }
+
+    /// Waits for `signal`, or until somebody else has asked, and then for the end of everything.
+    pub(crate) async fn run(&self, signal: impl Future<Output = ()>, metrics: &Metrics) -> Stopped {
+        tokio::select! {
+            () = signal => self.begin(None),
+            _ = self.begun() => {}
+        }
+        let (began, code) = self.begun().await;
+        let Plan { grace, delay, farewell } = self.plan;
+        let spread = farewell.spread;
+        info!(
+            event = "stopping",
+            open = metrics.sessions().open(),
+            code = u16::from(code),
+            delay_ms = milliseconds(delay),
+            spread_ms = milliseconds(spread),
+            grace_ms = milliseconds(grace),
+        );
+
+        sleep(delay.min(grace)).await;
+        let before = *self.before.get_or_init(|| metrics.sessions());
+        self.drain.start(Farewell { code, spread });
+        let in_time = timeout_at(began + grace, self.drain.closed()).await;
+        let after_grace = metrics.sessions();
+        if in_time.is_err() {
+            self.drain.abort();
+            // Nothing waits for a peer any more. A handler that blocks its thread is not waited for.
+            if timeout(Duration::from_secs(1), self.drain.closed()).await.is_err() {
+                warn!(event = "stuck", "something does not end; leaving it behind");
+            }
+        }
+
+        let stopped = Stopped {
+            clean: after_grace.clean - before.clean,
+            timed_out: after_grace.unclean - before.unclean,
+            aborted: after_grace.open(),
+            duration: began.elapsed(),
+        };
+        info!(
+            event = "stopped",
+            clean = stopped.clean,
+            timed_out = stopped.timed_out,
+            aborted = stopped.aborted,
+            duration_ms = milliseconds(stopped.duration),
+        );
+        stopped
+    }
+
+    /// How far the end has come.
+    pub(crate) fn progress(&self, metrics: &Metrics) -> Value {
+        let now = metrics.sessions();
+        let stage = self.stage();
+        let Stage::Draining { began, code } = stage else {
+            return json!({ "state": stage.as_str(), "open": now.open() });
+        };
+        let before = self.before.get().copied().unwrap_or(now);
+        json!({
+            "state": stage.as_str(),
+            "open": now.open(),
+            "clean": now.clean - before.clean,
+            "timed_out": now.unclean - before.unclean,
+            "code": u16::from(code),
+            "elapsed_ms": milliseconds(began.elapsed()),
+            "delay_ms": milliseconds(self.plan.delay),
+            "spread_ms": milliseconds(self.plan.farewell.spread),
+            "grace_ms": milliseconds(self.plan.grace),
+        })
+    }
+
+    async fn begun(&self) -> (Instant, CloseCode) {
+        let mut stages = self.stage.subscribe();
+        loop {
+            if let Stage::Draining { began, code } = *stages.borrow_and_update() {
+                return (began, code);
+            }
+            stages.changed().await.expect("we hold the sender");
+        }
+    }
+}

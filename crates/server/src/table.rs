@@ -1,0 +1,103 @@
+//! The table of open connections, for an operator who asks who is there.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use transport::Event;
+use transport::ws_core::Tally;
+
+use crate::log::milliseconds;
+
+/// How many connections a page of the table holds at most.
+pub(crate) const MOST_OF_A_PAGE: usize = 1000;
+
+/// An origin is kept up to this length: it is the peer's own words.
+const MOST_OF_AN_ORIGIN: usize = 256;
+
+/// Every open session by its number. What is counted is as of its latest ping.
+#[derive(Debug, Default)]
+pub(crate) struct Table(Mutex<BTreeMap<u64, Row>>);
+
+#[derive(Clone, Debug)]
+struct Row {
+    peer: SocketAddr,
+    origin: Box<str>,
+    opened: Instant,
+    round_trip: Option<Duration>,
+    received: Tally,
+    sent: Tally,
+}
+
+impl Table {
+    /// Takes in one fact.
+    pub(crate) fn note(&self, event: &Event<'_>) {
+        match *event {
+            Event::Closed { id, .. } => {
+                self.rows().remove(&id);
+            }
+            Event::Opened { id, peer, request } => {
+                let origin = request.origin().unwrap_or_default();
+                let row = Row {
+                    peer,
+                    origin: origin.chars().take(MOST_OF_AN_ORIGIN).collect(),
+                    opened: Instant::now(),
+                    round_trip: None,
+                    received: Tally::default(),
+                    sent: Tally::default(),
+                };
+                self.rows().insert(id, row);
+            }
+            Event::Tally { id, received, sent, round_trip } => {
+                if let Some(row) = self.rows().get_mut(&id) {
+                    row.received += received;
+                    row.sent += sent;
+                    row.round_trip = round_trip.or(row.round_trip);
+                }
+            }
+            Event::Panicked { .. } | Event::Refused { .. } | _ => {}
+        }
+    }
+
+    /// The first connections behind the number `after`, at most `most`.
+    pub(crate) fn page(&self, after: u64, most: usize) -> Value {
+        let (total, mut page) = {
+            // Sessions wait for this lock, so nothing is written while it is held.
+            let rows = self.rows();
+            let behind = rows.range((Bound::Excluded(after), Bound::Unbounded));
+            let page: Vec<(u64, Row)> =
+                behind.take(most + 1).map(|(id, row)| (*id, row.clone())).collect();
+            (rows.len(), page)
+        };
+        let is_last = page.len() <= most;
+        page.truncate(most);
+        let next = page.last().map(|(id, _)| *id).filter(|_| !is_last);
+        let connections: Vec<Value> = page.iter().map(|(id, row)| row.to_json(*id)).collect();
+        json!({ "total": total, "next": next, "connections": connections })
+    }
+
+    fn rows(&self) -> MutexGuard<'_, BTreeMap<u64, Row>> {
+        // Nothing panics while it is held, and a row is never left half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Row {
+    /// The names are those of the log's `closed` line.
+    fn to_json(&self, id: u64) -> Value {
+        json!({
+            "id": id,
+            "peer": self.peer.to_string(),
+            "origin": self.origin,
+            "age_ms": milliseconds(self.opened.elapsed()),
+            "rtt_ms": self.round_trip.map(milliseconds),
+            "messages_in": self.received.messages,
+            "messages_out": self.sent.messages,
+            "bytes_in": self.received.bytes,
+            "bytes_out": self.sent.bytes,
+        })
+    }
+}
