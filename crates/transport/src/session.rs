@@ -292,8 +292,8 @@ where
     /// A panic ends this session alone, and the peer is told, unless that panics too.
     fn end_after_panic(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
         let farewell = catch_unwind(AssertUnwindSafe(|| {
-            self.handler = None;
             self.tell(Event::panicked())?;
+            self.handler = None;
             self.wake_up(cx)
         }));
         farewell.unwrap_or_else(|panic| match self.tell(Event::Disconnected) {
