@@ -34,15 +34,16 @@ const LAYERS: &[Layer] = &[
             "hyper",              // HTTP/1.1
             "hyper-util",         // tokio's sockets as hyper's
             "lexopt",             // the command line
-            "rustix",             // the limit of open files, TCP_USER_TIMEOUT
-            "tokio",              // the runtime, sockets, signals
-            "tracing",            // the events of the log
+            "procfs",             // the process' own figures among the metrics
+            "prometheus-client",  // the metrics, in both of Prometheus' formats
+            "rustix",             // the limit of open files, TCP_USER_TIMEOUT, half-closing
+            "serde_json", // the admin listener's answers; tracing-subscriber brings it along
+            "tokio",      // the runtime, sockets, signals
+            "tracing",    // the events of the log
             "tracing-subscriber", // the log's lines, as text or JSON
-            "transport",          // the endpoint
+            "transport",  // the endpoint
         ],
-        tests_may_use: &[
-            "serde_json", // log lines and the AsyncAPI document; tracing-subscriber brings it along
-        ],
+        tests_may_use: &[],
     },
     Layer { name: "xtask", may_use: &[], tests_may_use: &[] },
 ];

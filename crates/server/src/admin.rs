@@ -40,10 +40,10 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Connections at a time. More wait to be accepted.
-const MOST_CONNECTIONS: usize = 32;
+const MOST_CONNECTIONS: usize = 64;
 
 /// From accepting a connection to the end of its one answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many connections a page of the table holds if nobody says so.
 const USUAL_PAGE: usize = 100;
@@ -144,6 +144,9 @@ impl Admin {
         let mut lines = headers.get_all(HOST).iter();
         let (Some(host), None) = (lines.next(), lines.next()) else { return false };
         let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+        if authority.as_str().contains('@') {
+            return false;
+        }
         let host = authority.host();
         let address = host.trim_start_matches('[').trim_end_matches(']');
         address.parse::<IpAddr>().is_ok()

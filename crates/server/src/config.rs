@@ -108,6 +108,19 @@ impl Config {
             settings.work_out("max_connections", count, origin);
         }
         let settings = &*settings;
+        let config = Self::read(settings)?;
+        if let Some(AdminAddress::Tcp(admin)) = config.admin_listen
+            && admin.port() != 0
+            && config.listen.contains(&admin)
+        {
+            let written = settings.get("admin_listen");
+            let expected = "it must be another address than those of listen, where clients connect";
+            return Err(wrong("admin_listen", written, &admin.to_string(), expected));
+        }
+        Ok(config)
+    }
+
+    fn read(settings: &Settings) -> Result<Self, Wrong> {
         Ok(Self {
             listen: list(
                 settings,

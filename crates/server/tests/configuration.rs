@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use server::{Command, Config, LogFormat, RESERVED_FILES, Wrong};
+use server::{AdminAddress, Command, Config, LogFormat, RESERVED_FILES, Switch, Wrong};
 use transport::{OriginPattern, Permission};
 
 const OPEN_FILES: u64 = 20_000;
@@ -110,6 +110,40 @@ fn counts_are_whole_and_at_least_1() {
         assert!(config(&[&format!("--{key}={}", most + 1)], &[]).is_err(), "{key}");
     }
     assert!(config(&["--max-header-bytes=8191"], &[]).is_err(), "hyper would panic");
+}
+
+#[test]
+fn a_shutdown_is_planned_in_seconds_with_one_of_two_codes() {
+    let flags = ["--drain-delay-secs=5", "--drain-spread-secs=0.5", "--drain-close-code=1012"];
+    let plan = config(&flags, &[]).unwrap().shutdown;
+    assert_eq!((plan.delay, plan.farewell.spread.as_millis()), (Duration::from_secs(5), 500));
+    assert_eq!(u16::from(plan.farewell.code), 1012);
+    let plan = config(&[], &[]).unwrap().shutdown;
+    assert_eq!((plan.delay, plan.farewell.spread), (Duration::ZERO, Duration::ZERO));
+    assert_eq!(u16::from(plan.farewell.code), 1001);
+    for text in ["1000", "1013", "going_away", ""] {
+        assert!(config(&[&format!("--drain-close-code={text}")], &[]).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn the_admin_listener_is_an_address_or_a_path_or_none() {
+    let admin = |text: &str| {
+        config(&[&format!("--admin-listen={text}")], &[]).map(|config| config.admin_listen)
+    };
+    assert_eq!(admin("none"), Ok(None));
+    assert_eq!(admin(""), Ok(None));
+    let address = AdminAddress::Tcp("[::1]:9090".parse().unwrap());
+    assert_eq!(admin("[::1]:9090"), Ok(Some(address)));
+    assert_eq!(admin("unix:/run/a b.sock"), Ok(Some(AdminAddress::Unix("/run/a b.sock".into()))));
+    for text in ["9090", "localhost:9090", "unix:", "unix:relative", "unix:./x", "127.0.0.1", " "] {
+        assert!(admin(text).is_err(), "{text:?}");
+    }
+    assert!(config(&["--admin-host", "a.example"], &[]).unwrap().admin_host.is_some());
+    assert!(config(&["--admin-host", "a.example:80"], &[]).is_err());
+    assert_eq!(config(&[], &[]).unwrap().connection_table, Switch::Off);
+    assert_eq!(config(&["--connection-table", "on"], &[]).unwrap().connection_table, Switch::On);
+    assert!(config(&["--connection-table", "yes"], &[]).is_err());
 }
 
 #[test]

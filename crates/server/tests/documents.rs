@@ -155,3 +155,37 @@ fn the_asyncapi_document_says_the_same_as_the_prose() {
     let limit = &spec["components"]["messages"]["dropped"]["payload"]["maxLength"];
     assert_eq!(limit.to_string(), default.unwrap().default);
 }
+
+/// The metrics that a text names, without the ends that a histogram's series have.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c: char| !is_part(c));
+    let ours = words.filter(|word| word.starts_with("ws_status_") || word.starts_with("process_"));
+    ours.map(|name| {
+        let end = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        end.unwrap_or(name).to_owned()
+    })
+    .collect()
+}
+
+#[test]
+fn alerts_and_the_dashboard_name_metrics_that_there_are() {
+    let rows = table(&document("metrics.md"), "## The table");
+    let documented: BTreeSet<String> = rows.iter().map(|row| word(&row[0])).collect();
+    for name in ["../deploy/prometheus/ws-status.rules.yml", "../deploy/grafana/ws-status.json"] {
+        let named = metrics_in(&document(name));
+        assert!(named.len() > 5, "{name} names {named:?}");
+        let unknown: Vec<_> = named.difference(&documented).collect();
+        assert!(unknown.is_empty(), "{name}: {unknown:?}");
+    }
+}
+
+#[test]
+fn each_path_of_the_admin_listener_is_in_the_manual() {
+    let rows = table(&document("operations.md"), "## Watch");
+    let documented: Vec<String> = rows.iter().map(|row| word(&row[0])).collect();
+    let paths = ["/", "/livez", "/readyz", "/metrics", "/connections", "/drain"];
+    let mut expected: Vec<String> = paths.iter().map(|path| format!("GET {path}")).collect();
+    expected.push("POST /drain".to_owned());
+    assert_eq!(documented, expected);
+}

@@ -12,10 +12,10 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -271,8 +271,8 @@ fn several_addresses_are_listened_on() {
 #[test]
 fn a_limit_above_what_the_system_allows_is_warned_about() {
     let process = Process::spawn(&["--max-connections", "1000000000"]);
-    let line = process.line();
-    assert!(line.contains("WARN") && line.contains("too_few_open_files"), "{line}");
+    let lines: Vec<String> = (0..2).map(|_| process.line()).collect();
+    assert!(lines[1].contains("WARN") && lines[1].contains("too_few_open_files"), "{lines:?}");
 }
 
 #[test]
@@ -294,6 +294,154 @@ fn a_server_without_files_backs_off_and_recovers_by_itself() {
     process.signal(Signal::TERM);
     client.answer_drain();
     assert_eq!(process.exit_code(), 0);
+}
+
+/// A server whose log is not read any more once it listens, and the unread rest of the log.
+fn unheard(flags: &[&str]) -> (Child, SocketAddr, SocketAddr, BufReader<ChildStderr>) {
+    let mut child = server()
+        .args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"])
+        .args(flags)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut admin = None;
+    loop {
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        match line["event"].as_str().unwrap() {
+            "starting" => admin = Some(line["admin"].as_str().unwrap().parse().unwrap()),
+            "listening" => {
+                let address = line["address"].as_str().unwrap().parse().unwrap();
+                return (child, address, admin.unwrap(), log);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Makes the server say more than a pipe and its own queue hold, while it answers pings in time.
+fn drown_the_log(address: SocketAddr, admin: SocketAddr) {
+    let mut healthy = Client::open(address);
+    let agent = format!("Host: a\r\nUser-Agent: {}", "x".repeat(7000));
+    let request = UPGRADE.replace("Host: a", &agent);
+    for _ in 0..800 {
+        assert_eq!(Client::connect(address).request(&request).0, 101);
+        let asked = Instant::now();
+        healthy.send(&frame(PING, b""));
+        assert_eq!(healthy.frame(), (PONG, vec![]));
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (_, _, metrics) = Client::connect(admin).request(request);
+    let (_, rest) = metrics.rsplit_once("ws_status_log_lines_dropped_total ").unwrap();
+    let dropped: u64 = rest.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(dropped > 0, "more was said than fits");
+}
+
+#[test]
+fn a_log_that_nobody_reads_delays_neither_a_pong_nor_the_end() {
+    let (mut child, address, admin, _log) = unheard(&["--control-frames-per-second=0"]);
+    drown_the_log(address, admin);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let begin = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_log_that_is_read_again_tells_what_it_left_out_and_goes_on() {
+    let (mut child, address, admin, log) = unheard(&["--control-frames-per-second=0"]);
+    drown_the_log(address, admin);
+    let (lines, later) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        let mut left_out = None;
+        for line in log.lines().map_while(Result::ok) {
+            let line: Value = serde_json::from_str(&line).expect("each line is whole");
+            if line["event"] == "lines_dropped" {
+                assert_eq!(fields(&line), documented("lines_dropped"));
+                left_out = line["lines"].as_u64();
+                let _ = lines.send(());
+            }
+            if line["event"] == "stopped" {
+                return left_out;
+            }
+        }
+        None
+    });
+    later.recv_timeout(Duration::from_secs(10)).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(reader.join().unwrap() > Some(0));
+}
+
+#[test]
+fn the_start_says_what_was_decided_and_warns_of_what_cannot_work() {
+    let flags = [
+        "--allowed-origins=https://a.example, https://*.b.example",
+        "--admin-listen=127.0.0.1:0",
+        "--max-connections=1500",
+        "--max-message-bytes=1000",
+        "--max-queued-bytes=2000",
+    ];
+    let process = Process::spawn(&[&flags[..], &["--log-format=json"]].concat());
+    let line = process.event("starting");
+    assert_eq!(fields(&line), documented("starting"));
+    assert_eq!(line["allowed_origins"], "https://a.example,https://*.b.example");
+    assert_eq!(line["max_connections"], 1500);
+    assert_eq!(line["worst_case_bytes"], 1500 * (2 * 1000 + 2000 + 16_384 + 4096));
+    assert!(line["admin"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(fields(&process.event("spread_recommended")), documented("spread_recommended"));
+
+    for (event, flags) in [
+        ("too_few_open_files", &["--max-connections=1000000000"][..]),
+        ("pings_too_rare", &["--ping-interval-secs=30"]),
+        ("grace_too_short", &["--drain-delay-secs=5", "--drain-spread-secs=8"]),
+        ("no_limit_per_address", &["--listen=0.0.0.0:0"]),
+    ] {
+        let flags = [&["--log-format=json", "--max-connections=100"], flags].concat();
+        let process = Process::spawn(&flags);
+        let line = process.event(event);
+        assert_eq!(fields(&line), documented(event));
+        assert_eq!(line["level"], "WARN");
+    }
+}
+
+#[test]
+fn settings_that_work_are_not_warned_about() {
+    let flags = ["--max-connections=100", "--drain-delay-secs=5", "--drain-spread-secs=7"];
+    let process = Process::spawn(&[&flags[..], &["--log-format=json"]].concat());
+    let events: Vec<String> = (0..2).map(|_| process.line()).collect();
+    assert!(events[0].contains("starting") && events[1].contains("listening"), "{events:?}");
+}
+
+#[test]
+fn a_signal_after_a_drain_request_is_the_first_one() {
+    let flags = ["--admin-listen=127.0.0.1:0", "--close-timeout-secs=0.5"];
+    let mut process = Process::spawn(&[&flags[..], &["--log-format=json"]].concat());
+    let admin: SocketAddr = process.event("starting")["admin"].as_str().unwrap().parse().unwrap();
+    process.address = process.event("listening")["address"].as_str().unwrap().parse().unwrap();
+    let mut client = Client::open(process.address);
+    let request = "POST /drain?code=1012 HTTP/1.1\r\nHost: localhost\r\nX-Drain: 1\r\n\r\n";
+    assert_eq!(Client::connect(admin).request(request).0, 202);
+    assert_eq!(fields(&process.event("drain_requested")), documented("drain_requested"));
+    let line = process.event("stopping");
+    assert_eq!(fields(&line), documented("stopping"));
+    assert_eq!((&line["open"], &line["code"]), (&1.into(), &1012.into()));
+    process.signal(Signal::TERM);
+    assert_eq!(client.frame(), (support::CLOSE, support::close_payload(1012, "drained")));
+    client.send(&close(1012, ""));
+    assert_eq!(process.event("stopped")["clean"], 1);
+    assert_eq!(process.exit_code(), 0);
+}
+
+#[test]
+fn the_admin_listener_never_shares_the_clients_port() {
+    let output = output(&["--listen=127.0.0.1:18999", "--admin-listen=127.0.0.1:18999"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("admin_listen") && complaint.contains("18999"), "{complaint}");
 }
 
 /// Runs the binary to its end.
@@ -414,8 +562,11 @@ fn what_a_person_asks_for_comes_on_stdout() {
 #[test]
 fn the_log_is_plain_text_without_colour_where_there_is_no_terminal() {
     let mut process = Process::spawn(&[]);
-    let mut text = process.line();
-    let address = text.split("address=\"").nth(1).unwrap().split('"').next().unwrap();
+    let mut text = String::new();
+    while !text.contains("event=\"listening\"") {
+        text += &process.line();
+    }
+    let address = text.split(" address=\"").nth(1).unwrap().split('"').next().unwrap();
     let mut client = Client::connect(address.parse().unwrap());
     let request = UPGRADE.replace("Host: a", "Host: a\r\nOrigin: https://a\u{9b}31m.example");
     assert_eq!(client.request(&request).0, 400);

@@ -87,7 +87,7 @@ pub use endpoint::{Client, Endpoint, Policy, Slot};
 pub use handler::{Handler, Message, Next, Silent, Utf8Bytes};
 pub use observer::{Event, Observer, RequestText};
 pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
-pub use pulse::Pulse;
+pub use pulse::{Pulse, Stalls};
 pub use rejection::Rejection;
 pub use session::{Session, Surroundings, run};
 pub use socket::{Sizes, Socket};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// From one beat to the next.
-const BEAT: Duration = Duration::from_millis(250);
+/// From one beat to the next, in milliseconds.
+const BEAT_MS: u32 = 250;
 
 /// A heart that beats while the process makes progress, so that a session can tell how long it stood
 /// still: what a peer sent meanwhile comes all at once, and is not the peer's fault.
@@ -16,22 +16,35 @@ const BEAT: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Pulse {
     born: Instant,
-    /// The latest beat, in milliseconds since it was born, or [`NEVER`].
-    latest: AtomicU64,
-    /// The latest stall: when it ended in the upper bits, and how long it was in the lower ones. One
-    /// word, so that both are of the same stall.
-    stall: AtomicU64,
+    /// One word, so that whoever looks sees both halves of the same moment.
+    state: AtomicU64,
 }
 
-const NEVER: u64 = u64::MAX;
+/// How long the process had stood still in all at some moment, to be compared with another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stalls(u32);
 
-/// The bits for the length of a stall in milliseconds: more than four hours.
-const LENGTH_BITS: u32 = 24;
-const LONGEST: u64 = (1 << LENGTH_BITS) - 1;
+impl Stalls {
+    /// How much of it came after `earlier`; nothing if that was not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(ahead(self.0, earlier.0).into())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    stalled_ms: u32,
+    /// The age at the latest beat.
+    beaten_at_ms: u32,
+}
+
+/// No heart has beaten yet.
+const NEVER: u64 = u64::MAX;
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { born: Instant::now(), latest: AtomicU64::new(NEVER), stall: AtomicU64::new(0) }
+        Self { born: Instant::now(), state: AtomicU64::new(NEVER) }
     }
 }
 
@@ -39,44 +52,53 @@ impl Pulse {
     /// Beats until it is dropped.
     pub async fn beat(&self) {
         loop {
-            let now = self.age(Instant::now());
-            let late = self.late(now);
-            if late > 0 {
-                self.stall.store(now << LENGTH_BITS | late.min(LONGEST), Ordering::Relaxed);
-            }
-            self.latest.store(now, Ordering::Relaxed);
-            sleep(BEAT).await;
+            let now = Instant::now();
+            let Stalls(stalled_ms) = self.stalls(now);
+            let state = State { stalled_ms, beaten_at_ms: self.age_ms(now) };
+            self.state.store(state.into(), Ordering::Relaxed);
+            sleep(Duration::from_millis(BEAT_MS.into())).await;
         }
     }
 
-    /// For how long the process stood still between these moments, as far as the latest stall goes.
+    /// How long the process has stood still until `now`.
     #[must_use]
-    pub fn stalled(&self, from: Instant, until: Instant) -> Duration {
-        let (from, until) = (self.age(from), self.age(until));
-        // Whoever wakes up before the heart does sees that it is late.
-        let late = self.late(until);
-        let (end, length) = match self.stall.load(Ordering::Relaxed) {
-            _ if late > 0 => (until, late),
-            stall => (stall >> LENGTH_BITS, stall & LONGEST),
-        };
-        let part = end.min(until).saturating_sub(end.saturating_sub(length).max(from));
-        Duration::from_millis(part)
-    }
-
-    /// By how many milliseconds the next beat is late. Less than a beat is none: the clock is coarse,
-    /// and others want the processor, too.
-    fn late(&self, now: u64) -> u64 {
-        let beat = u64::from(BEAT.subsec_millis());
-        match self.latest.load(Ordering::Relaxed) {
-            NEVER => 0,
-            latest => {
-                let late = now.saturating_sub(latest + beat);
-                if late > beat { late } else { 0 }
+    pub fn stalls(&self, now: Instant) -> Stalls {
+        match self.state.load(Ordering::Relaxed) {
+            NEVER => Stalls::default(),
+            state => {
+                let State { stalled_ms, beaten_at_ms } = state.into();
+                let late = ahead(self.age_ms(now), beaten_at_ms).saturating_sub(BEAT_MS);
+                // Less than a beat is none: the clock is coarse, and others want the processor, too.
+                // Whoever wakes up before the heart does sees by itself that it is late.
+                let stall = if late > BEAT_MS { late } else { 0 };
+                Stalls(stalled_ms.wrapping_add(stall))
             }
         }
     }
 
-    fn age(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.born).as_millis()).unwrap_or(u64::MAX)
+    /// It wraps around after seven weeks, and no stall is half as long.
+    fn age_ms(&self, at: Instant) -> u32 {
+        let age = at.saturating_duration_since(self.born).as_millis() % (1 << 32);
+        u32::try_from(age).unwrap_or_default()
+    }
+}
+
+/// How far `later` is ahead of `earlier`, where numbers wrap around. Another thread may have been
+/// faster, and then it is not.
+fn ahead(later: u32, earlier: u32) -> u32 {
+    let difference = later.wrapping_sub(earlier);
+    if difference > u32::MAX / 2 { 0 } else { difference }
+}
+
+impl From<u64> for State {
+    fn from(word: u64) -> Self {
+        let half = |bits| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
+        Self { stalled_ms: half(word >> 32), beaten_at_ms: half(word) }
+    }
+}
+
+impl From<State> for u64 {
+    fn from(state: State) -> u64 {
+        (u64::from(state.stalled_ms) << 32) | u64::from(state.beaten_at_ms)
     }
 }

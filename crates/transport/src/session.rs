@@ -1,7 +1,6 @@
 //! The driver: one session from its first byte to its closure record.
 
 use std::future::Future;
-use std::mem;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -15,7 +14,7 @@ use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Progress, Rules};
 
 use crate::drain::{Farewell, Phase, Watch};
 use crate::handler::{Handler, Next};
-use crate::pulse::Pulse;
+use crate::pulse::{Pulse, Stalls};
 use crate::scratch::Scratch;
 use crate::socket::{Flushed, Incoming, Socket};
 
@@ -57,6 +56,7 @@ where
         lifecycle,
         handler: Some(handler),
         drain: Box::pin(next_phase(watch, Phase::Serving)),
+        stalls: pulse.stalls(opened),
         pulse,
         timer: Box::pin(sleep_until(opened)),
         opened,
@@ -78,6 +78,8 @@ pub struct Session<S, H> {
     handler: Option<H>,
     drain: Pin<Box<dyn Future<Output = (Phase, Watch)> + Send>>,
     pulse: Arc<Pulse>,
+    /// As far as the machine was told of them.
+    stalls: Stalls,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
     /// The time of this wake-up.
@@ -135,10 +137,12 @@ where
     }
 
     fn look_around(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
-        let asleep_since = mem::replace(&mut self.now, Instant::now());
-        let stalled = self.pulse.stalled(asleep_since, self.now);
-        if !stalled.is_zero() {
-            self.tell(Event::Stalled(stalled))?;
+        self.now = Instant::now();
+        let stalls = self.pulse.stalls(self.now);
+        let stall = stalls.since(self.stalls);
+        if !stall.is_zero() {
+            self.stalls = stalls;
+            self.tell(Event::Stalled(stall))?;
         }
         while let Poll::Ready((phase, watch)) = self.drain.as_mut().poll(cx) {
             let farewell = watch.farewell();

@@ -81,21 +81,49 @@ async fn silence_is_no_stall_and_earns_no_more_than_a_burst() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stall_is_as_long_as_the_heart_was_late_and_counts_for_who_slept_through_it() {
+async fn all_stalls_count_for_who_slept_through_them() {
+    let (pulse, drain) = (beating(), Drain::default());
+    let (mut peer, session) = open(&pulse, &drain);
+    wake(&mut peer).await;
+    // The heart wakes up between the two, and the session does not.
+    advance(Duration::from_secs(3)).await;
+    yield_now().await;
+    advance(Duration::from_secs(2)).await;
+    for _ in 0..60 {
+        peer.send(&frame(PING, b"x")).await;
+    }
+    for _ in 0..60 {
+        assert_eq!(peer.frame().await.0, PONG);
+    }
+    drop(peer);
+    in_time(session).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_is_as_long_as_the_heart_was_late() {
     let pulse = beating();
     yield_now().await;
     let start = Instant::now();
-    let second = Duration::from_secs(1);
-    advance(4 * second).await;
-    // Seen before the heart beats again, and after.
-    for _ in 0..2 {
-        let end = start + 4 * second;
-        let beat = Duration::from_millis(250);
-        assert_eq!(pulse.stalled(start, end), 4 * second - beat);
-        assert_eq!(pulse.stalled(end - second, end), second, "who woke up in it");
-        assert_eq!(pulse.stalled(end, end), Duration::ZERO);
-        assert_eq!(pulse.stalled(start, start + second), second - beat, "as far as it was seen");
+    let before = pulse.stalls(start);
+    let in_all = || pulse.stalls(Instant::now()).since(before);
+    assert_eq!(in_all(), Duration::ZERO);
+    for round in 1..=3 {
+        advance(Duration::from_secs(4)).await;
+        // Seen before the heart beats again, and after.
+        for _ in 0..2 {
+            assert_eq!(in_all(), Duration::from_millis(3750) * round);
+            yield_now().await;
+        }
+    }
+    // On time, or late by less than a beat: no stall.
+    for _ in 0..10 {
+        advance(Duration::from_millis(490)).await;
         yield_now().await;
     }
-    assert_eq!(Pulse::default().stalled(start, start + second), Duration::ZERO);
+    assert_eq!(in_all(), Duration::from_millis(11_250));
+    // Whoever looked at the clock before the heart did sees what that has seen.
+    assert_eq!(pulse.stalls(start), pulse.stalls(Instant::now()));
+    assert_eq!(before.since(pulse.stalls(start)), Duration::ZERO);
+    let heartless = Pulse::default();
+    assert_eq!(heartless.stalls(start + Duration::from_secs(9)), heartless.stalls(start));
 }
