@@ -25,6 +25,14 @@ pub(crate) fn chromium() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/chromium.py"])
 }
 
+pub(crate) fn admin_page() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/admin_page.py"])
+}
+
+pub(crate) fn promtool() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/promtool.py"])
+}
+
 fn against_the_server(program: &[&str]) -> Result<(), Failure> {
     cargo(&["build", "--package", "server", "--locked", "--quiet"], "mend the build")?;
     // Cargo has put it beside this program, wherever the target folder is.

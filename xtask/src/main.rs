@@ -95,6 +95,18 @@ const CHECKS: &[Check] = &[
         tools: &[tools::CHROMIUM, tools::PYTHON],
         run: clients::chromium,
     },
+    Check {
+        name: "client-admin-page",
+        meaning: "the admin page shows in Chromium what is true, on a phone and to a screen reader",
+        tools: &[tools::CHROMIUM, tools::PYTHON_WEBSOCKETS],
+        run: clients::admin_page,
+    },
+    Check {
+        name: "prometheus",
+        meaning: "promtool accepts the metrics and the alerts, and the alerts pass their tests",
+        tools: &[tools::PROMTOOL, tools::PYTHON_WEBSOCKETS],
+        run: clients::promtool,
+    },
 ];
 
 /// A search that goes on for as long as it is told to, and is no part of `ci`.

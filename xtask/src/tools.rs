@@ -80,6 +80,12 @@ pub(crate) const CHROMIUM: Tool = Tool {
     probe: &["chromium", "--version"],
 };
 
+pub(crate) const PROMTOOL: Tool = Tool {
+    name: "promtool",
+    install: "apt-get install --no-install-recommends prometheus",
+    probe: &["promtool", "--version"],
+};
+
 impl Tool {
     pub(crate) fn is_there(&self) -> bool {
         command(self.probe)

@@ -206,9 +206,14 @@ async fn a_panic_is_told_once_and_before_the_end() {
     response_head(&mut peer).await;
     peer.send(&frame(TEXT, b"?")).await;
     peer.expect_close(1011, "panicked").await;
+    // It is woken up again and again until its end.
+    for _ in 0..3 {
+        peer.send(&frame(PONG, b"")).await;
+        sleep(Duration::from_millis(1)).await;
+    }
     peer.send(&close(1011, "")).await;
     in_time(world.drain.closed()).await;
-    assert_eq!(world.notes.take()[1..], ["panicked 1", "tally 1 2 1 None", "closed 1 panicked"]);
+    assert_eq!(world.notes.take()[1..], ["panicked 1", "tally 1 5 1 None", "closed 1 panicked"]);
 }
 
 #[tokio::test(start_paused = true)]

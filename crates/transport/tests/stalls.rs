@@ -117,10 +117,13 @@ async fn a_stall_is_as_long_as_the_heart_was_late() {
     }
     // On time, or late by less than a beat: no stall.
     for _ in 0..10 {
-        advance(Duration::from_millis(490)).await;
+        advance(Duration::from_millis(500)).await;
         yield_now().await;
     }
     assert_eq!(in_all(), Duration::from_millis(11_250));
+    advance(Duration::from_millis(501)).await;
+    assert_eq!(in_all(), Duration::from_millis(11_250 + 251), "and a little more is one");
+    yield_now().await;
     // Whoever looked at the clock before the heart did sees what that has seen.
     assert_eq!(pulse.stalls(start), pulse.stalls(Instant::now()));
     assert_eq!(before.since(pulse.stalls(start)), Duration::ZERO);
