@@ -1,25 +1,27 @@
-//! From a port to requests: listening, accepting, and serving HTTP until the upgrade.
+//! Accepting connections, and HTTP on them until they are upgraded.
 
 use std::convert::Infallible;
-use std::iter;
-use std::net::{IpAddr, SocketAddr};
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
-use transport::{Client, Handler, Phase, Rejection, Slot, Watch};
+use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 
 use crate::Router;
-use crate::config::Config;
+use crate::config::{Config, Configs};
 use crate::linger::{Returning, linger};
-use crate::listen::BACKLOG;
+use crate::listen::Listener;
+use crate::shutdown::Shutdown;
 use crate::slots::Slots;
+use crate::stream::{Socket, Stream};
 
 /// Connections above the limit that are accepted at once, to be told so.
 const REFUSED_AT_ONCE: usize = 128;
@@ -36,46 +38,37 @@ pub(crate) struct Acceptor<H> {
     router: Router<H>,
     slots: Slots,
     refused: Arc<Semaphore>,
-    handshake_timeout: Duration,
-    close_timeout: Duration,
-    max_header_bytes: usize,
-    max_headers: usize,
-    silence_timeout: Duration,
+    configs: Configs,
 }
 
 impl<H: Handler + Clone + Sync> Acceptor<H> {
-    pub(crate) fn new(router: Router<H>, slots: Slots, config: &Config) -> Self {
-        let timing = config.policy.rules.timing;
-        Self {
-            router,
-            slots,
-            refused: Arc::new(Semaphore::new(REFUSED_AT_ONCE)),
-            handshake_timeout: config.handshake_timeout,
-            close_timeout: timing.close_timeout,
-            max_header_bytes: config.max_header_bytes,
-            max_headers: config.max_headers,
-            // Behind the pings, which notice sooner; but while output is stuck there are none.
-            silence_timeout: timing.ping_interval + timing.pong_timeout,
-        }
+    pub(crate) fn new(router: Router<H>, slots: Slots, configs: Configs) -> Self {
+        Self { router, slots, refused: Arc::new(Semaphore::new(REFUSED_AT_ONCE)), configs }
     }
 
     /// Accepts connections until a shutdown begins.
-    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, mut watch: Watch) {
-        let address = listener.local_addr().map(|address| address.to_string());
-        info!(event = "listening", address = address.unwrap_or_default());
+    pub(crate) async fn accept(self: Arc<Self>, listener: Listener, shutdown: Arc<Shutdown>) {
+        info!(event = "listening", address = listener.address());
+        let (is_shared, mut watch) = (listener.is_shared, shutdown.watch());
+        // Whoever has a shared socket besides us takes the next connection as soon as we leave it,
+        // so we leave it at the first sign; those that we have taken are served until the drain.
+        let left_to_others =
+            async { if is_shared { shutdown.begun().await } else { pending().await } };
+        tokio::pin!(left_to_others);
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = watch.beyond(Phase::Serving) => break,
+                _ = &mut left_to_others => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok((socket, peer)) => {
                     let place = tokio::select! {
-                        place = self.place(peer.ip()) => place,
+                        place = self.place(peer) => place,
                         _ = watch.beyond(Phase::Serving) => Place::of_nobody(),
                     };
-                    self.spawn(stream, peer, place, &watch);
+                    self.spawn(socket, peer, place, &watch);
                 }
                 Err(error) => {
                     warn!(event = "accept_failed", %error);
@@ -83,15 +76,18 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                 }
             }
         }
-        for (stream, peer) in accepted_by_the_system(listener) {
-            self.spawn(stream, peer, Place::of_nobody(), &watch);
+        if is_shared {
+            return;
+        }
+        for (socket, peer) in listener.accepted_by_the_system() {
+            self.spawn(socket, peer, Place::of_nobody(), &watch);
         }
     }
 
     /// A slot, or a place among those that are told that there is none: what is to be had first.
-    async fn place(&self, address: IpAddr) -> Place {
+    async fn place(&self, peer: Peer) -> Place {
         loop {
-            let rejection = match self.slots.take(address) {
+            let rejection = match self.slot(peer) {
                 Ok(slot) => return Place { slot: Ok(slot), refused: None },
                 Err(rejection) => rejection,
             };
@@ -105,73 +101,124 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         }
     }
 
-    fn spawn(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place, watch: &Watch) {
+    /// A slot for the peer of a socket. A proxy has many clients, and the limit of an address is for
+    /// each of them, once it is known who they are.
+    fn slot(&self, peer: Peer) -> Result<Slot, Rejection> {
+        let slot = self.slots.take()?;
+        match peer.ip() {
+            Some(address) if !self.configs.borrow().trust.is_proxy(peer) => {
+                self.slots.take_of(slot, address)
+            }
+            Some(_) | None => Ok(slot),
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, socket: Socket, peer: Peer, place: Place, watch: &Watch) {
         let Place { slot, refused } = place;
         let client = Client { peer, slot, watch: watch.clone() };
         let acceptor = Arc::clone(self);
         tokio::spawn(async move {
-            acceptor.serve(stream, client).await;
+            acceptor.serve(socket, client).await;
             drop(refused);
         });
     }
 
     /// Serves HTTP until the connection is upgraded or ends. All of it has one deadline, because
     /// hyper has none for a client that does not read, or for one that never says a word.
-    async fn serve(&self, stream: TcpStream, client: Client) {
+    async fn serve(&self, socket: Socket, client: Client) {
+        let config = Arc::clone(&self.configs.borrow());
         // Who is only to be refused has little time to ask, or silent clients would keep others from
         // being told.
         let most = if client.slot.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
-        let deadline = Instant::now() + self.handshake_timeout.min(most);
-        // Frames are small, and Nagle's algorithm would hold them back. If it fails, they are late.
-        let _ = stream.set_nodelay(true);
-        let _ = give_up_silent_peers(&stream, self.silence_timeout);
+        let deadline = Instant::now() + config.handshake_timeout.min(most);
+        let close_timeout = config.policy.rules.timing.close_timeout;
+        if let Socket::Tcp(stream) = &socket {
+            tune(stream, &config);
+        }
+        let watch = client.watch.clone();
 
         tokio::select! {
-            () = self.serve_http(stream, &client) => {}
+            () = self.serve_http(socket.into(), client, config) => {}
             () = sleep_until(deadline) => {}
-            () = self.shut_down(client.watch.clone()) => {}
+            () = out_of_time(watch, close_timeout) => {}
         }
     }
 
-    async fn serve_http(&self, stream: TcpStream, client: &Client) {
+    async fn serve_http(&self, mut stream: Stream, mut client: Client, config: Arc<Config>) {
         // A client that says nothing costs a socket and not the buffers of a request, so neither
         // silence nor a storm of connections leaves the heap in pieces.
-        if stream.peek(&mut [0]).await.is_err() {
+        if stream.readable().await.is_err() {
+            return;
+        }
+        if let Err(rejection) = self.meet(&mut stream, &mut client, &config).await {
+            self.router.refused_before_http(rejection, &client);
             return;
         }
         let service = service_fn(|mut request| {
-            let response = self.router.respond(&mut request, client);
+            let client = self.who_asks(request.headers(), &client, &config);
+            let response = self.router.respond(&mut request, &client);
             async { Ok::<_, Infallible>(response) }
         });
         let (stream, mut returned) = Returning::new(stream);
         let http = http1::Builder::new()
             .header_read_timeout(None)
-            .max_buf_size(self.max_header_bytes)
-            .max_headers(self.max_headers)
+            .max_buf_size(config.max_header_bytes)
+            .max_headers(config.max_headers)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         // What goes wrong here is the client's fault, and no session has begun.
         match Box::pin(http).await {
             Err(error) if error.is_parse_too_large() => {
-                self.router.refused_by_http(Rejection::HeaderTooLarge, client);
+                self.router.refused_before_http(Rejection::HeaderTooLarge, &client);
             }
             Err(error) if error.is_parse() => {
-                self.router.refused_by_http(Rejection::Malformed, client);
+                self.router.refused_before_http(Rejection::Malformed, &client);
             }
             Ok(()) | Err(_) => {}
         }
         // It comes back unless it was upgraded.
         if let Ok(stream) = returned.try_recv() {
-            let _ = timeout(self.close_timeout, linger(stream)).await;
+            let _ = timeout(config.policy.rules.timing.close_timeout, linger(stream)).await;
         }
     }
 
-    /// Completes when a shutdown leaves no more time for requests.
-    async fn shut_down(&self, mut watch: Watch) {
-        if watch.beyond(Phase::Serving).await == Phase::Draining {
-            // A request that is under way is still answered, as a session is still closed.
-            let _ = timeout(self.close_timeout, watch.beyond(Phase::Draining)).await;
+    /// Learns by the PROXY protocol who the client is, and finds it a place of its address.
+    async fn meet(
+        &self,
+        stream: &mut Stream,
+        client: &mut Client,
+        config: &Config,
+    ) -> Result<(), Rejection> {
+        let peer = client.peer;
+        client.peer = config.trust.read_proxy_header(stream, peer).await?;
+        if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
+            self.find_place(client);
         }
+        Ok(())
+    }
+
+    /// Who a request is from, which every request on a proxy's connection may say anew.
+    fn who_asks(&self, headers: &HeaderMap, client: &Client, config: &Config) -> Client {
+        let mut client = client.clone();
+        if config.trust.names_clients_in_requests(client.peer) {
+            client.peer = config.trust.client(headers, client.peer);
+            self.find_place(&mut client);
+        }
+        client
+    }
+
+    fn find_place(&self, client: &mut Client) {
+        if let (Some(address), Ok(slot)) = (client.peer.ip(), client.slot.clone()) {
+            client.slot = self.slots.take_of(slot, address);
+        }
+    }
+}
+
+/// Completes when a shutdown leaves no more time for requests.
+async fn out_of_time(mut watch: Watch, close_timeout: Duration) {
+    if watch.beyond(Phase::Serving).await == Phase::Draining {
+        // A request that is under way is still answered, as a session is still closed.
+        let _ = timeout(close_timeout, watch.beyond(Phase::Draining)).await;
     }
 }
 
@@ -189,19 +236,13 @@ impl Place {
     }
 }
 
-/// The connections that the system has accepted and we have not. Their clients believe that they
-/// are connected, so they get an answer, too.
-///
-/// The system is asked directly: tokio may not have heard of the latest ones yet.
-fn accepted_by_the_system(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
-    let Ok(listener) = listener.into_std() else { return Vec::new() };
-    let accept = || {
-        let (stream, peer) = listener.accept().ok()?;
-        stream.set_nonblocking(true).ok()?;
-        Some((TcpStream::from_std(stream).ok()?, peer))
-    };
-    // Not for ever, or a storm of connections would keep the port open.
-    iter::from_fn(accept).take(BACKLOG.into()).collect()
+/// What all TCP sockets get. If it fails, frames are late or a dead peer is noticed later.
+fn tune(stream: &TcpStream, config: &Config) {
+    let timing = config.policy.rules.timing;
+    // Frames are small, and Nagle's algorithm would hold them back.
+    let _ = stream.set_nodelay(true);
+    // Behind the pings, which notice sooner; but while output is stuck there are none.
+    let _ = give_up_silent_peers(stream, timing.ping_interval + timing.pong_timeout);
 }
 
 /// Lets the system end a connection whose peer acknowledges nothing for so long.

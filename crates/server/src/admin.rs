@@ -15,7 +15,6 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -23,13 +22,14 @@ use tracing::{info, warn};
 use transport::ws_core::CloseCode;
 
 use crate::accept::BACK_OFF;
-use crate::config::{Config, drain_code};
-use crate::listen::AdminListener;
+use crate::config::{Configs, drain_code};
+use crate::listen::Listener;
 use crate::log_writer::dropped_lines;
 use crate::metrics::{Format, Moment};
 use crate::records::Records;
 use crate::shutdown::{Shutdown, Stage};
 use crate::slots::Slots;
+use crate::stream::Stream;
 use crate::table::MOST_OF_A_PAGE;
 
 /// The page for people: one file, which asks for `/metrics` and `/drain` and for nothing else.
@@ -51,7 +51,7 @@ const USUAL_PAGE: usize = 100;
 /// Answers what an operator asks.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    host: Option<String>,
+    configs: Configs,
     records: Arc<Records>,
     shutdown: Arc<Shutdown>,
     slots: Slots,
@@ -59,46 +59,40 @@ pub(crate) struct Admin {
 
 impl Admin {
     pub(crate) fn new(
-        config: &Config,
+        configs: Configs,
         records: Arc<Records>,
         shutdown: Arc<Shutdown>,
         slots: Slots,
     ) -> Self {
-        Self { host: config.admin_host.clone(), records, shutdown, slots }
+        Self { configs, records, shutdown, slots }
     }
 
     /// Serves until it is dropped, which is after the drain: until then somebody may want to watch.
-    pub(crate) async fn serve(self, listener: AdminListener) {
+    pub(crate) async fn serve(self, listener: Listener) {
         let admin = Arc::new(self);
         let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
             let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
             let admin = Arc::clone(&admin);
-            let accepted = match &listener {
-                AdminListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+            match listener.accept().await {
+                Ok((socket, _)) => {
                     connections.spawn(async move {
-                        admin.answer(stream).await;
+                        admin.answer(socket.into()).await;
                         drop(place);
-                    })
-                }),
-                AdminListener::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
-                    connections.spawn(async move {
-                        admin.answer(stream).await;
-                        drop(place);
-                    })
-                }),
-            };
-            if let Err(error) = accepted {
-                warn!(event = "accept_failed", %error);
-                sleep(BACK_OFF).await;
+                    });
+                }
+                Err(error) => {
+                    warn!(event = "accept_failed", %error);
+                    sleep(BACK_OFF).await;
+                }
             }
             while connections.try_join_next().is_some() {}
         }
     }
 
     /// One request and its answer.
-    async fn answer(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    async fn answer(&self, stream: Stream) {
         let service = service_fn(|request| {
             let response = self.respond(&request);
             async { Ok::<_, Infallible>(response) }
@@ -151,7 +145,12 @@ impl Admin {
         let address = host.trim_start_matches('[').trim_end_matches(']');
         address.parse::<IpAddr>().is_ok()
             || host.eq_ignore_ascii_case("localhost")
-            || self.host.as_deref().is_some_and(|name| host.eq_ignore_ascii_case(name))
+            || self
+                .configs
+                .borrow()
+                .admin_host
+                .as_ref()
+                .is_some_and(|name| host.eq_ignore_ascii_case(name))
     }
 
     fn readiness(&self) -> Response<String> {

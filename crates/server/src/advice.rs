@@ -1,6 +1,6 @@
 //! What the server says of itself when it starts: what was decided, and what cannot work.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -27,11 +27,10 @@ const MANY: usize = 1000;
 /// Logs what was decided, and warns of settings that are allowed and cannot work, or not well.
 pub fn announce(config: &Config, settings: &Settings, listeners: &Listeners, open_files: u64) {
     let written = |key| settings.get(key).texts.join(",");
-    let addresses: Vec<String> = listeners.addresses().iter().map(ToString::to_string).collect();
     info!(
         event = "starting",
         version = VERSION,
-        listen = addresses.join(","),
+        listen = listeners.addresses().join(","),
         admin = listeners.admin_address().unwrap_or_else(|| "none".to_owned()),
         allowed_origins = written("allowed_origins"),
         missing_origin = written("missing_origin"),
@@ -40,7 +39,7 @@ pub fn announce(config: &Config, settings: &Settings, listeners: &Listeners, ope
         max_connections_per_address = config.max_connections_per_address,
         worst_case_bytes = worst_case_bytes(config),
     );
-    warn_of_what_cannot_work(config, open_files);
+    warn_of_what_cannot_work(config, listeners, open_files);
 
     let Plan { farewell, .. } = config.shutdown;
     if config.max_connections > MANY && farewell.spread.is_zero() {
@@ -53,7 +52,7 @@ pub fn announce(config: &Config, settings: &Settings, listeners: &Listeners, ope
     }
 }
 
-fn warn_of_what_cannot_work(config: &Config, open_files: u64) {
+fn warn_of_what_cannot_work(config: &Config, listeners: &Listeners, open_files: u64) {
     let files =
         u64::try_from(config.max_connections).unwrap_or(u64::MAX).saturating_add(RESERVED_FILES);
     if files > open_files {
@@ -85,14 +84,22 @@ fn warn_of_what_cannot_work(config: &Config, open_files: u64) {
              shutdown_grace_secs, so a shutdown cuts sessions that would have closed"
         );
     }
-    let is_public = |address: IpAddr| !address.to_canonical().is_loopback();
-    let public = config.listen.iter().find(|address| is_public(address.ip()));
-    if let (Some(address), 0) = (public, config.max_connections_per_address) {
+    let is_public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+    let ports = listeners.ports();
+    let is_guarded = config.max_connections_per_address > 0 || !config.trust.proxies.is_empty();
+    if let Some(address) = ports.iter().find(is_public).filter(|_| !is_guarded) {
         warn!(
             event = "no_limit_per_address",
             %address,
             "one client can take all connections; where clients reach this address directly, set \
              max_connections_per_address"
+        );
+    }
+    if listeners.are_shared() && delay.is_zero() {
+        warn!(
+            event = "no_delay_for_handover",
+            "the listening socket is shared with whoever comes after; a drain_delay_secs of some \
+             seconds lets clients that are connected already finish their handshake in a restart"
         );
     }
 }

@@ -1,16 +1,18 @@
 //! The configuration: settings that have been checked, so that what exists is good.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use transport::ws_core::{CloseCode, Limits, Rate, Rules, Timing};
 use transport::{Farewell, OriginPattern, Origins, Permission, Policy, Sizes};
 
+use crate::listen::ListenAddress;
 use crate::settings::{Settings, Written, Wrong};
+use crate::trust::{ForwardedHeader, ProxyProtocol, Trust};
 
 /// Files that are open besides the sockets of clients: listeners, the log, those being refused.
 pub const RESERVED_FILES: u64 = 256;
@@ -28,7 +30,11 @@ const MAX_HEADERS: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen. At least one address.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
+    /// The permissions of the files of Unix sockets.
+    pub listen_unix_mode: u32,
+    /// Whose word about the client is believed.
+    pub trust: Trust,
     /// What holds for every session.
     pub policy: Policy,
     /// From accepting a connection to its upgrade.
@@ -44,7 +50,7 @@ pub struct Config {
     /// Header lines of a request. At least one.
     pub max_headers: usize,
     /// Where the admin listener is, if there is one.
-    pub admin_listen: Option<AdminAddress>,
+    pub admin_listen: Option<ListenAddress>,
     /// A name by which it may be called, besides `localhost` and any IP address.
     pub admin_host: Option<String>,
     /// Whether the connections are kept in a table.
@@ -66,15 +72,6 @@ pub struct Plan {
     pub farewell: Farewell,
 }
 
-/// Where the admin listener is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// A TCP socket.
-    Tcp(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
 /// Something that is there or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {
@@ -93,6 +90,9 @@ pub enum LogFormat {
     Text,
 }
 
+/// The configuration in force, and its changes.
+pub type Configs = watch::Receiver<Arc<Config>>;
+
 impl Config {
     /// Checks the settings. `max_connections`, where it is left to us, is worked out in place.
     ///
@@ -109,15 +109,27 @@ impl Config {
         }
         let settings = &*settings;
         let config = Self::read(settings)?;
-        if let Some(AdminAddress::Tcp(admin)) = config.admin_listen
-            && admin.port() != 0
-            && config.listen.contains(&admin)
+        if let Some(admin) = &config.admin_listen
+            && config.listen.contains(admin)
+            && !matches!(admin, ListenAddress::Tcp(address) if address.port() == 0)
         {
             let written = settings.get("admin_listen");
             let expected = "it must be another address than those of listen, where clients connect";
             return Err(wrong("admin_listen", written, &admin.to_string(), expected));
         }
+        if config.trust.proxy_protocol == ProxyProtocol::Required && config.trust.proxies.is_empty()
+        {
+            let written = settings.get("proxy_protocol");
+            let expected = "that needs trusted_proxies, or nobody could connect";
+            return Err(wrong("proxy_protocol", written, "required", expected));
+        }
         Ok(config)
+    }
+
+    /// This configuration, for ever.
+    #[must_use]
+    pub fn fixed(self) -> Configs {
+        watch::Sender::new(Arc::new(self)).subscribe()
     }
 
     fn read(settings: &Settings) -> Result<Self, Wrong> {
@@ -127,6 +139,12 @@ impl Config {
                 "listen",
                 Some("at least one address with a port, such as 127.0.0.1:8080"),
             )?,
+            listen_unix_mode: one(settings, "listen_unix_mode", mode)?,
+            trust: Trust {
+                proxies: list(settings, "trusted_proxies", None)?,
+                forwarded_header: one(settings, "forwarded_header", forwarded_header)?,
+                proxy_protocol: one(settings, "proxy_protocol", proxy_protocol)?,
+            },
             policy: Policy {
                 origins: Origins {
                     allowed: list::<OriginPattern>(settings, "allowed_origins", None)?,
@@ -276,19 +294,34 @@ pub(crate) fn drain_code(text: &str) -> Result<CloseCode, String> {
     }
 }
 
-fn admin_address(text: &str) -> Result<Option<AdminAddress>, String> {
-    if matches!(text, "" | "none") {
-        return Ok(None);
+fn admin_address(text: &str) -> Result<Option<ListenAddress>, String> {
+    match text {
+        "" | "none" => Ok(None),
+        text => text.parse().map(Some).map_err(|error| format!("{error}, or none")),
     }
-    let address = match text.strip_prefix("unix:") {
-        Some(path) if path.starts_with('/') => Some(AdminAddress::Unix(path.into())),
-        Some(_) => None,
-        None => text.parse().ok().map(AdminAddress::Tcp),
-    };
-    address.map(Some).ok_or_else(|| {
-        "it must be an address with a port such as 127.0.0.1:9090, or unix:/PATH, or none"
-            .to_owned()
-    })
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "it must be permissions in octal, such as 0660".to_owned())
+}
+
+fn forwarded_header(text: &str) -> Result<ForwardedHeader, String> {
+    match text {
+        "forwarded" => Ok(ForwardedHeader::Forwarded),
+        "off" => Ok(ForwardedHeader::Off),
+        "x-forwarded-for" => Ok(ForwardedHeader::XForwardedFor),
+        _ => Err("it must be forwarded, x-forwarded-for or off".to_owned()),
+    }
+}
+
+fn proxy_protocol(text: &str) -> Result<ProxyProtocol, String> {
+    match text {
+        "off" => Ok(ProxyProtocol::Off),
+        "optional" => Ok(ProxyProtocol::Optional),
+        "required" => Ok(ProxyProtocol::Required),
+        _ => Err("it must be off, optional or required".to_owned()),
+    }
 }
 
 fn admin_host(text: &str) -> Result<Option<String>, String> {

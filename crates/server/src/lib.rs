@@ -10,16 +10,16 @@
 //!
 //! ```no_run
 //! use std::ffi::OsString;
-//! use server::{Command, Config, Listeners};
+//! use server::{Command, Config, Listeners, Passed};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let flags = ["--listen", "127.0.0.1:0"].map(OsString::from);
 //! let Command::Serve(mut settings) = Command::parse(flags, [])? else { return Ok(()) };
 //! let config = Config::check(&mut settings, 1024)?;
 //!
-//! let listeners = Listeners::bind(&config)?;
+//! let listeners = Listeners::bind(&config, Passed::default())?;
 //! let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-//! let stopped = server::run(&config, listeners, transport::Silent, shutdown).await;
+//! let stopped = server::run(config.fixed(), listeners, transport::Silent, shutdown).await;
 //! println!("{} sessions were cut", stopped.aborted);
 //! # Ok(())
 //! # }
@@ -38,11 +38,15 @@ mod metrics;
 mod open_files;
 mod process_metrics;
 mod records;
+mod reload;
 mod settings;
 mod shutdown;
 mod signals;
 mod slots;
+mod stream;
+mod systemd;
 mod table;
+mod trust;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -61,15 +65,20 @@ use crate::slots::Slots;
 pub use crate::advice::announce;
 pub use crate::command::{Command, VERSION, help};
 pub use crate::config::{
-    AdminAddress, Config, LogFormat, MAX_BYTES, MIN_HEADER_BYTES, Plan, RESERVED_FILES, Switch,
+    Config, Configs, LogFormat, MAX_BYTES, MIN_HEADER_BYTES, Plan, RESERVED_FILES, Switch,
 };
-pub use crate::listen::{BindError, Listeners};
+pub use crate::listen::{BindError, ListenAddress, Listeners, NoListenAddress, Passed};
 pub use crate::log::start as start_log;
 pub use crate::log_writer::LogWriter;
 pub use crate::open_files::raise_limit as raise_open_file_limit;
+pub use crate::reload::{NEEDS_RESTART, Reloader};
 pub use crate::settings::{Setting, Settings, Written, Wrong};
 pub use crate::shutdown::Stopped;
-pub use crate::signals::{Signal, Signals};
+pub use crate::signals::{Hangups, Signal, Signals};
+pub use crate::systemd::{ready as tell_ready, reloading as tell_reloading};
+pub use crate::trust::{
+    ForwardedHeader, NoNetwork, Proxied, Proxies, ProxyProtocol, Trust, proxied,
+};
 
 /// The path of the endpoint, with or without a query behind it.
 pub const PATH: &str = "/ws/status";
@@ -79,39 +88,59 @@ pub const PATH: &str = "/ws/status";
 ///
 /// Each session gets a clone of `handler`.
 pub async fn run<H: Handler + Clone + Sync>(
-    config: &Config,
+    configs: Configs,
     listeners: Listeners,
     handler: H,
     shutdown: impl Future<Output = ()>,
 ) -> Stopped {
-    let records = Arc::new(Records::new(config));
-    let end = Arc::new(Shutdown::new(config.shutdown));
+    let config = Arc::clone(&configs.borrow());
+    let records = Arc::new(Records::new(&config));
+    let end = Arc::new(Shutdown::new(configs.clone()));
     let slots = Slots::new(config.max_connections, config.max_connections_per_address);
     let pulse = Arc::new(Pulse::default());
 
     // What is there until the very end, and holds up no drain.
     let mut companions = JoinSet::new();
     if let Some(listener) = listeners.admin {
-        let admin = Admin::new(config, Arc::clone(&records), Arc::clone(&end), slots.clone());
-        companions.spawn(admin.serve(listener));
+        let (records, end, slots) = (Arc::clone(&records), Arc::clone(&end), slots.clone());
+        companions.spawn(Admin::new(configs.clone(), records, end, slots).serve(listener));
     }
     let heart = Arc::clone(&pulse);
     companions.spawn(async move { heart.beat().await });
+    companions.spawn(systemd::feed_the_watchdog());
+    let reported = Arc::clone(&records);
+    companions.spawn(async move { systemd::report(&reported.metrics).await });
 
-    let endpoint = Endpoint::new(config.policy.clone(), handler, Arc::clone(&records), pulse);
-    let acceptor = Arc::new(Acceptor::new(Router { endpoint }, slots, config));
+    let policy = config.policy.clone();
+    let endpoint = Arc::new(Endpoint::new(policy, handler, Arc::clone(&records), pulse));
+    companions.spawn(follow(configs.clone(), slots.clone(), Arc::clone(&endpoint)));
+    let acceptor = Arc::new(Acceptor::new(Router { endpoint }, slots, configs));
     for listener in listeners.public {
-        tokio::spawn(Arc::clone(&acceptor).accept(listener, end.watch()));
+        tokio::spawn(Arc::clone(&acceptor).accept(listener, Arc::clone(&end)));
     }
     end.ready();
+    systemd::ready();
 
     end.run(shutdown, &records.metrics).await
+}
+
+/// Puts each new configuration in force; what is looked up at each connection needs no more.
+async fn follow<H: Handler + Clone>(
+    mut configs: Configs,
+    slots: Slots,
+    endpoint: Arc<Endpoint<H, Records>>,
+) {
+    while configs.changed().await.is_ok() {
+        let config = Arc::clone(&configs.borrow_and_update());
+        slots.set(config.max_connections, config.max_connections_per_address);
+        endpoint.set_policy(config.policy.clone());
+    }
 }
 
 /// What answers a request: the one place where paths are registered.
 #[derive(Debug)]
 struct Router<H> {
-    endpoint: Endpoint<H, Records>,
+    endpoint: Arc<Endpoint<H, Records>>,
 }
 
 impl<H: Handler + Clone> Router<H> {
@@ -133,8 +162,8 @@ impl<H: Handler + Clone> Router<H> {
         response
     }
 
-    /// Notes a request that hyper has answered by itself, because it did not get to its end.
-    fn refused_by_http(&self, rejection: Rejection, client: &Client) {
+    /// Notes a request that did not get here: hyper has answered by itself, or nobody has.
+    fn refused_before_http(&self, rejection: Rejection, client: &Client) {
         let _ = self.endpoint.refuse(rejection, &Request::new(()), client);
     }
 }

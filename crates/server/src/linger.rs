@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+
+use crate::stream::Stream;
 
 /// A stream that comes home when whoever has it drops it. If nobody waits for it there, because it
 /// was upgraded, it is dropped.
@@ -15,16 +16,16 @@ use tokio::sync::oneshot;
 /// hyper keeps a stream to itself and hangs up where a client is still sending, which resets the
 /// connection, and then the client may never see the answer.
 #[derive(Debug)]
-pub(crate) struct Returning(Option<(TcpStream, oneshot::Sender<TcpStream>)>);
+pub(crate) struct Returning(Option<(Stream, oneshot::Sender<Stream>)>);
 
 impl Returning {
     /// The stream to lend, and where it will come home.
-    pub(crate) fn new(stream: TcpStream) -> (Self, oneshot::Receiver<TcpStream>) {
+    pub(crate) fn new(stream: Stream) -> (Self, oneshot::Receiver<Stream>) {
         let (home, returned) = oneshot::channel();
         (Self(Some((stream, home))), returned)
     }
 
-    fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
         let (stream, _) = self.get_mut().0.as_mut().expect("only the drop takes it out");
         Pin::new(stream)
     }
@@ -80,12 +81,12 @@ impl AsyncWrite for Returning {
 
 /// Half-closes the stream and reads away what the client still sends, until it hangs up. How long
 /// that may take is the caller's business.
-pub(crate) async fn linger(stream: TcpStream) {
+pub(crate) async fn linger(mut stream: Stream) {
     if shutdown(&stream, Shutdown::Write).is_err() {
         return;
     }
     while stream.readable().await.is_ok() {
-        match stream.try_read(&mut [0; 4096]) {
+        match stream.discard() {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

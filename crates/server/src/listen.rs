@@ -1,79 +1,295 @@
 //! Where the server is to be reached.
 
+use std::env;
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::iter;
+use std::net::{self, SocketAddr};
+use std::os::unix;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use listenfd::ListenFd;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use transport::Peer;
 
-use crate::config::{AdminAddress, Config};
+use crate::config::Config;
+use crate::stream::Socket;
 
 /// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
-pub(crate) const BACKLOG: u16 = 4096;
+const BACKLOG: u16 = 4096;
 
-/// Who may connect to a Unix socket: the user that the server runs as.
-const MODE: u32 = 0o600;
+/// Who may connect to the admin listener's Unix socket: the user that the server runs as.
+const ADMIN_MODE: u32 = 0o600;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
 
 /// Every port and path that the server listens on.
 #[derive(Debug)]
 pub struct Listeners {
-    pub(crate) public: Vec<TcpListener>,
-    pub(crate) admin: Option<AdminListener>,
+    pub(crate) public: Vec<Listener>,
+    pub(crate) admin: Option<Listener>,
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: ListeningSocket,
+    /// Whether the socket was passed to us. Then somebody else has it as well, and goes on listening
+    /// when we end.
+    pub(crate) is_shared: bool,
+    /// Held for its drop.
+    _file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
-pub(crate) enum AdminListener {
+enum ListeningSocket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener),
 }
 
 /// The file of a Unix socket. It goes away with whoever listened there.
 #[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
+struct SocketFile(PathBuf);
+
+/// Listening sockets that were passed by whoever started us (systemd's socket activation): those
+/// named `admin`, and all others.
+#[derive(Debug, Default)]
+pub struct Passed {
+    public: Vec<PassedSocket>,
+    admin: Option<PassedSocket>,
+}
+
+#[derive(Debug)]
+enum PassedSocket {
+    Tcp(net::TcpListener),
+    Unix(unix::net::UnixListener),
+}
+
+impl Passed {
+    /// Takes what the environment says was passed, in `LISTEN_FDS` and `LISTEN_FDNAMES`.
+    ///
+    /// # Errors
+    ///
+    /// Something was passed that is no listening stream socket.
+    pub fn from_env() -> io::Result<Self> {
+        let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let names = names.split(':').map(str::to_owned).chain(iter::repeat(String::new()));
+        let mut descriptors = ListenFd::from_env();
+        let mut passed = Self::default();
+        for (index, name) in (0..descriptors.len()).zip(names) {
+            let tcp = descriptors.take_tcp_listener(index);
+            let socket = match tcp {
+                Ok(Some(listener)) => PassedSocket::Tcp(listener),
+                Ok(None) | Err(_) => match descriptors.take_unix_listener(index)? {
+                    Some(listener) => PassedSocket::Unix(listener),
+                    None => continue,
+                },
+            };
+            if name == "admin" {
+                passed.admin = Some(socket);
+            } else {
+                passed.public.push(socket);
+            }
+        }
+        Ok(passed)
+    }
+}
 
 impl Listeners {
-    /// Binds everything, or nothing.
+    /// Binds everything, or nothing. Sockets that were passed take the place of the addresses in
+    /// the configuration.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
     /// The first address that cannot be bound.
-    pub fn bind(config: &Config) -> Result<Self, BindError> {
-        let public = config.listen.iter().map(|address| {
-            tcp(*address).map_err(|error| BindError::new("listen", address.to_string(), error))
-        });
-        let admin = config.admin_listen.as_ref().map(|address| {
-            let (name, listener) = match address {
-                AdminAddress::Tcp(address) => {
-                    (address.to_string(), tcp(*address).map(AdminListener::Tcp))
-                }
-                AdminAddress::Unix(path) => (format!("unix:{}", path.display()), unix(path)),
-            };
-            listener.map_err(|error| BindError::new("admin_listen", name, error))
-        });
-        Ok(Self { public: public.collect::<Result<_, _>>()?, admin: admin.transpose()? })
+    pub fn bind(config: &Config, passed: Passed) -> Result<Self, BindError> {
+        let adopt = |key, socket| {
+            Listener::adopt(socket).map_err(|error| BindError {
+                key,
+                address: "a passed socket".to_owned(),
+                error,
+            })
+        };
+        let bind = |key, address: &ListenAddress, mode| {
+            Listener::bind(address, mode).map_err(|error| BindError {
+                key,
+                address: address.to_string(),
+                error,
+            })
+        };
+        let public: Vec<Listener> = if passed.public.is_empty() {
+            let mode = config.listen_unix_mode;
+            let bound = config.listen.iter().map(|address| bind("listen", address, mode));
+            bound.collect::<Result<_, _>>()?
+        } else {
+            let adopted = passed.public.into_iter().map(|socket| adopt("listen", socket));
+            adopted.collect::<Result<_, _>>()?
+        };
+        let admin = match (passed.admin, &config.admin_listen) {
+            (Some(socket), _) => Some(adopt("admin_listen", socket)?),
+            (None, Some(address)) => Some(bind("admin_listen", address, ADMIN_MODE)?),
+            (None, None) => None,
+        };
+        Ok(Self { public, admin })
     }
 
-    /// The addresses for clients, with the ports that were picked.
+    /// The ports for clients.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.public.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    pub fn ports(&self) -> Vec<SocketAddr> {
+        self.public.iter().filter_map(Listener::port).collect()
     }
 
-    /// Where the admin listener is: an address, or `unix:/PATH`.
+    /// The addresses for clients as they stand in the configuration, with the ports that were picked.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.public.iter().map(Listener::address).collect()
+    }
+
+    /// The address of the admin listener.
     #[must_use]
     pub fn admin_address(&self) -> Option<String> {
-        Some(match self.admin.as_ref()? {
-            AdminListener::Tcp(listener) => listener.local_addr().ok()?.to_string(),
-            AdminListener::Unix(_, SocketFile(path)) => format!("unix:{}", path.display()),
-        })
+        self.admin.as_ref().map(Listener::address)
+    }
+
+    /// Whether a socket was passed, which somebody else has as well.
+    #[must_use]
+    pub fn are_shared(&self) -> bool {
+        self.public.iter().any(|listener| listener.is_shared)
     }
 }
+
+impl Listener {
+    fn bind(address: &ListenAddress, mode: u32) -> io::Result<Self> {
+        let (socket, file) = match address {
+            ListenAddress::Tcp(address) => (ListeningSocket::Tcp(tcp(*address)?), None),
+            ListenAddress::Unix(path) => {
+                let (listener, file) = unix(path, mode)?;
+                (ListeningSocket::Unix(listener), Some(file))
+            }
+        };
+        Ok(Self { socket, is_shared: false, _file: file })
+    }
+
+    fn adopt(socket: PassedSocket) -> io::Result<Self> {
+        let socket = match socket {
+            PassedSocket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                ListeningSocket::Tcp(TcpListener::from_std(listener)?)
+            }
+            PassedSocket::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                ListeningSocket::Unix(UnixListener::from_std(listener)?)
+            }
+        };
+        Ok(Self { socket, is_shared: true, _file: None })
+    }
+
+    /// The next connection, and who it is with. Cancel safe.
+    pub(crate) async fn accept(&self) -> io::Result<(Socket, Peer)> {
+        Ok(match &self.socket {
+            ListeningSocket::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                (Socket::Tcp(stream), peer.into())
+            }
+            ListeningSocket::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                (Socket::Unix(stream), Peer::Local)
+            }
+        })
+    }
+
+    /// The connections that the system has accepted and we have not. Their clients believe that they
+    /// are connected, so they get an answer, too.
+    ///
+    /// The system is asked directly: tokio may not have heard of the latest ones yet.
+    pub(crate) fn accepted_by_the_system(self) -> Vec<(Socket, Peer)> {
+        let accept: Box<dyn FnMut() -> Option<(Socket, Peer)>> = match self.socket {
+            ListeningSocket::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else { return Vec::new() };
+                Box::new(move || {
+                    let (stream, peer) = listener.accept().ok()?;
+                    stream.set_nonblocking(true).ok()?;
+                    Some((Socket::Tcp(TcpStream::from_std(stream).ok()?), peer.into()))
+                })
+            }
+            ListeningSocket::Unix(listener) => {
+                let Ok(listener) = listener.into_std() else { return Vec::new() };
+                Box::new(move || {
+                    let (stream, _) = listener.accept().ok()?;
+                    stream.set_nonblocking(true).ok()?;
+                    Some((Socket::Unix(UnixStream::from_std(stream).ok()?), Peer::Local))
+                })
+            }
+        };
+        // Not for ever, or a storm of connections would keep the port open.
+        iter::from_fn(accept).take(BACKLOG.into()).collect()
+    }
+
+    fn port(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => listener.local_addr().ok(),
+            ListeningSocket::Unix(_) => None,
+        }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => {
+                listener.local_addr().map(|address| address.to_string()).unwrap_or_default()
+            }
+            ListeningSocket::Unix(listener) => {
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname());
+                format!("unix:{}", path.unwrap_or(Path::new("")).display())
+            }
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = NoListenAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoListenAddress> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(_) => Err(NoListenAddress),
+            None => text.parse().map(Self::Tcp).map_err(|_| NoListenAddress),
+        }
+    }
+}
+
+/// A text that is no address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoListenAddress;
+
+impl fmt::Display for NoListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it must be an address with a port such as 127.0.0.1:8080, or unix:/PATH")
+    }
+}
+
+impl std::error::Error for NoListenAddress {}
 
 /// An address that cannot be listened on.
 #[derive(Debug)]
@@ -84,12 +300,6 @@ pub struct BindError {
     pub address: String,
     /// What the system said.
     pub error: io::Error,
-}
-
-impl BindError {
-    fn new(key: &'static str, address: String, error: io::Error) -> Self {
-        Self { key, address, error }
-    }
 }
 
 impl fmt::Display for BindError {
@@ -115,14 +325,14 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG.into())
 }
 
-fn unix(path: &Path) -> io::Result<AdminListener> {
+fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     // A process that was killed leaves its file behind, and nobody answers there any more.
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err() {
+    if is_socket && unix::net::UnixStream::connect(path).is_err() {
         fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
     let file = SocketFile(path.to_owned());
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
-    Ok(AdminListener::Unix(listener, file))
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    Ok((listener, file))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{error, info};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 use transport::Event;
 use transport::ws_core::{Closure, Initiator};
@@ -23,7 +24,8 @@ use crate::log_writer::LogWriter;
 ///
 /// The system has no thread for it.
 pub fn start(config: &Config) -> io::Result<LogWriter> {
-    let (writer, lines) = LogWriter::start(io::stderr())?;
+    let (filter, handle) = reload::Layer::new(config.log.clone());
+    let (writer, lines) = LogWriter::start(io::stderr(), handle)?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let layer = fmt::layer()
         .with_writer(lines)
@@ -33,7 +35,7 @@ pub fn start(config: &Config) -> io::Result<LogWriter> {
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => layer.boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(config.log.clone())).init();
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

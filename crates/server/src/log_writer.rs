@@ -13,7 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use tracing::warn;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{Registry, reload};
 
 /// How many bytes may wait to be written.
 const MOST_WAITING: usize = 4 << 20;
@@ -38,7 +40,13 @@ pub(crate) fn dropped_lines() -> u64 {
 /// The log of the process. Dropping it writes what still waits, for as long as a second.
 #[derive(Debug)]
 #[must_use = "the last lines are lost if it is dropped too early"]
-pub struct LogWriter(Sender<Entry>);
+pub struct LogWriter {
+    entries: Sender<Entry>,
+    filter: Filter,
+}
+
+/// What is logged, which may change.
+pub(crate) type Filter = reload::Handle<Targets, Registry>;
 
 /// What a `tracing` layer writes its lines to.
 #[derive(Clone, Debug)]
@@ -57,17 +65,26 @@ impl LogWriter {
     /// # Errors
     ///
     /// The system has no thread for it.
-    pub(crate) fn start(output: impl Write + Send + 'static) -> io::Result<(Self, Lines)> {
+    pub(crate) fn start(
+        output: impl Write + Send + 'static,
+        filter: Filter,
+    ) -> io::Result<(Self, Lines)> {
         let (entries, queue) = mpsc::channel();
         thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&queue, output))?;
-        Ok((Self(entries.clone()), Lines(entries)))
+        Ok((Self { entries: entries.clone(), filter }, Lines(entries)))
+    }
+
+    /// Changes what is logged.
+    pub(crate) fn set_filter(&self, targets: Targets) {
+        // It fails only when there is no subscriber any more, and then nothing is logged.
+        let _ = self.filter.reload(targets);
     }
 }
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
         let (done, is_done) = mpsc::sync_channel(1);
-        if self.0.send(Entry::Flush(done)).is_ok() {
+        if self.entries.send(Entry::Flush(done)).is_ok() {
             // If nobody reads, the rest is lost, and the process ends all the same.
             let _ = is_done.recv_timeout(FLUSH_TIMEOUT);
         }

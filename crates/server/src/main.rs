@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use server::{Command, Config, Listeners, Settings, Signals, Stopped};
+use server::{Command, Config, Hangups, Listeners, Passed, Reloader, Settings, Signals, Stopped};
 use tokio::sync::oneshot;
 use tracing::warn;
 use transport::Silent;
@@ -47,7 +47,7 @@ fn serve(mut settings: Settings, open_files: u64) -> ExitCode {
     };
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
-            let code = runtime.block_on(serve_on_runtime(&config, &settings, open_files));
+            let code = runtime.block_on(serve_on_runtime(config, settings, open_files));
             runtime.shutdown_background(); // A handler that blocks its thread must not hold us up.
             code
         }
@@ -55,26 +55,34 @@ fn serve(mut settings: Settings, open_files: u64) -> ExitCode {
     }
 }
 
-async fn serve_on_runtime(config: &Config, settings: &Settings, open_files: u64) -> ExitCode {
+async fn serve_on_runtime(config: Config, settings: Settings, open_files: u64) -> ExitCode {
     // Before the port is bound: whoever can reach the server can also stop it gracefully.
-    let mut signals = match Signals::register() {
-        Ok(signals) => signals,
+    let registered = Signals::register().and_then(|signals| Ok((signals, Hangups::register()?)));
+    let (mut signals, mut hangups) = match registered {
+        Ok(registered) => registered,
         Err(error) => {
             return complain(FAILED, format_args!("cannot register for signals: {error}"));
         }
     };
-    let listeners = match Listeners::bind(config) {
+    let passed = match Passed::from_env() {
+        Ok(passed) => passed,
+        Err(error) => {
+            let problem = format_args!("LISTEN_FDS passes what is no listening socket: {error}");
+            return complain(MISUSED, problem);
+        }
+    };
+    let listeners = match Listeners::bind(&config, passed) {
         Ok(listeners) => listeners,
         Err(error) => {
             let origin = &settings.get(error.key).origin;
             return complain(MISUSED, format_args!("{} from {origin}: {error}", error.key));
         }
     };
-    let _log = match server::start_log(config) {
+    let log = match server::start_log(&config) {
         Ok(log) => log,
         Err(error) => return complain(FAILED, format_args!("cannot start the log: {error}")),
     };
-    server::announce(config, settings, &listeners, open_files);
+    server::announce(&config, &settings, &listeners, open_files);
 
     let (stop, stopping) = oneshot::channel();
     let second_signal = async {
@@ -84,8 +92,18 @@ async fn serve_on_runtime(config: &Config, settings: &Settings, open_files: u64)
         signals.next().await
     };
     let shutdown = async { stopping.await.unwrap_or_default() };
+    let mut reloader = Reloader::new(settings, config, open_files);
+    let configs = reloader.configs();
+    let reloads = async {
+        loop {
+            hangups.next().await;
+            server::tell_reloading();
+            reloader.reload(&log, || Command::parse(env::args_os().skip(1), env::vars_os()));
+            server::tell_ready();
+        }
+    };
     tokio::select! {
-        stopped = server::run(config, listeners, Silent, shutdown) => match stopped {
+        stopped = server::run(configs, listeners, Silent, shutdown) => match stopped {
             Stopped { aborted: 0, .. } => ExitCode::from(DRAINED),
             Stopped { .. } => ExitCode::from(ABORTED),
         },
@@ -93,6 +111,7 @@ async fn serve_on_runtime(config: &Config, settings: &Settings, open_files: u64)
             warn!(event = "cut_short", exit_code = signal.exit_code());
             ExitCode::from(signal.exit_code())
         }
+        code = reloads => code,
     }
 }
 

@@ -11,9 +11,10 @@ use tracing::{info, warn};
 use transport::ws_core::CloseCode;
 use transport::{Drain, Farewell, Watch};
 
-use crate::config::Plan;
+use crate::config::{Configs, Plan};
 use crate::log::milliseconds;
 use crate::metrics::{Count, Metrics};
+use crate::systemd;
 
 /// How a server came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +36,8 @@ pub(crate) enum Stage {
     Starting,
     /// New sessions are welcome.
     Ready,
-    /// It was asked to end.
-    Draining { began: Instant, code: CloseCode },
+    /// It was asked to end, and goes by this plan.
+    Draining { began: Instant, plan: Plan },
 }
 
 impl Stage {
@@ -56,7 +57,7 @@ impl Stage {
 /// over the spread; and what is left when the grace is over is cut.
 #[derive(Debug)]
 pub(crate) struct Shutdown {
-    plan: Plan,
+    configs: Configs,
     stage: watch::Sender<Stage>,
     drain: Drain,
     /// What had happened before the first session was closed.
@@ -64,9 +65,9 @@ pub(crate) struct Shutdown {
 }
 
 impl Shutdown {
-    pub(crate) fn new(plan: Plan) -> Self {
+    pub(crate) fn new(configs: Configs) -> Self {
         let stage = watch::Sender::new(Stage::Starting);
-        Self { plan, stage, drain: Drain::default(), before: OnceLock::new() }
+        Self { configs, stage, drain: Drain::default(), before: OnceLock::new() }
     }
 
     /// A token of the drain.
@@ -95,8 +96,9 @@ impl Shutdown {
         self.stage.send_if_modified(|stage| {
             let is_first = !matches!(stage, Stage::Draining { .. });
             if is_first {
-                let code = code.unwrap_or(self.plan.farewell.code);
-                *stage = Stage::Draining { began: Instant::now(), code };
+                let mut plan = self.configs.borrow().shutdown;
+                plan.farewell.code = code.unwrap_or(plan.farewell.code);
+                *stage = Stage::Draining { began: Instant::now(), plan };
             }
             is_first
         });
@@ -108,9 +110,9 @@ impl Shutdown {
             () = signal => self.begin(None),
             _ = self.begun() => {}
         }
-        let (began, code) = self.begun().await;
-        let Plan { grace, delay, farewell } = self.plan;
-        let spread = farewell.spread;
+        let (began, Plan { grace, delay, farewell }) = self.begun().await;
+        let Farewell { code, spread } = farewell;
+        systemd::stopping();
         info!(
             event = "stopping",
             open = metrics.sessions().open(),
@@ -122,7 +124,7 @@ impl Shutdown {
 
         sleep(delay.min(grace)).await;
         let before = *self.before.get_or_init(|| metrics.sessions());
-        self.drain.start(Farewell { code, spread });
+        self.drain.start(farewell);
         let in_time = timeout_at(began + grace, self.drain.closed()).await;
         let after_grace = metrics.sessions();
         if in_time.is_err() {
@@ -153,7 +155,7 @@ impl Shutdown {
     pub(crate) fn progress(&self, metrics: &Metrics) -> Value {
         let now = metrics.sessions();
         let stage = self.stage();
-        let Stage::Draining { began, code } = stage else {
+        let Stage::Draining { began, plan } = stage else {
             return json!({ "state": stage.as_str(), "open": now.open() });
         };
         let before = self.before.get().copied().unwrap_or(now);
@@ -162,19 +164,20 @@ impl Shutdown {
             "open": now.open(),
             "clean": now.clean - before.clean,
             "timed_out": now.unclean - before.unclean,
-            "code": u16::from(code),
+            "code": u16::from(plan.farewell.code),
             "elapsed_ms": milliseconds(began.elapsed()),
-            "delay_ms": milliseconds(self.plan.delay),
-            "spread_ms": milliseconds(self.plan.farewell.spread),
-            "grace_ms": milliseconds(self.plan.grace),
+            "delay_ms": milliseconds(plan.delay),
+            "spread_ms": milliseconds(plan.farewell.spread),
+            "grace_ms": milliseconds(plan.grace),
         })
     }
 
-    async fn begun(&self) -> (Instant, CloseCode) {
+    /// Waits until somebody has asked for the end, and says when that was and how it goes.
+    pub(crate) async fn begun(&self) -> (Instant, Plan) {
         let mut stages = self.stage.subscribe();
         loop {
-            if let Stage::Draining { began, code } = *stages.borrow_and_update() {
-                return (began, code);
+            if let Stage::Draining { began, plan } = *stages.borrow_and_update() {
+                return (began, plan);
             }
             stages.changed().await.expect("we hold the sender");
         }

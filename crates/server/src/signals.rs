@@ -1,4 +1,4 @@
-//! The signals that end the process.
+//! The signals that the process heeds.
 
 use std::io;
 
@@ -21,6 +21,30 @@ impl Signal {
         match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
+        }
+    }
+}
+
+/// The signals that ask for the settings to be read again: SIGHUP.
+#[derive(Debug)]
+pub struct Hangups(unix::Signal);
+
+impl Hangups {
+    /// Takes the signal over from the system, which would end the process.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn register() -> io::Result<Self> {
+        unix::signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
         }
     }
 }

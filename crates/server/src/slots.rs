@@ -3,87 +3,113 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use transport::{Rejection, Slot};
 
 /// The places for connections. Clones are of the same places.
 #[derive(Clone, Debug)]
-pub(crate) struct Slots {
-    max: usize,
-    all: Arc<Semaphore>,
-    addresses: Arc<Addresses>,
+pub(crate) struct Slots(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
+    max: AtomicUsize,
+    taken: AtomicUsize,
+    freed: Notify,
+    max_per_address: AtomicUsize,
+    /// Who has how many. Who has none is not in it, so it does not grow with who has been.
+    addresses: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Slots {
     /// `max_per_address` of zero is no limit.
     pub(crate) fn new(max: usize, max_per_address: usize) -> Self {
-        let max = max.min(Semaphore::MAX_PERMITS);
-        let all = Arc::new(Semaphore::new(max));
-        let addresses = Addresses { max: max_per_address, open: Mutex::default() };
-        Self { max, all, addresses: Arc::new(addresses) }
+        Self(Arc::new(Places {
+            max: max.into(),
+            taken: AtomicUsize::default(),
+            freed: Notify::default(),
+            max_per_address: max_per_address.into(),
+            addresses: Mutex::default(),
+        }))
+    }
+
+    /// Changes the limits. Whoever has a place keeps it.
+    pub(crate) fn set(&self, max: usize, max_per_address: usize) {
+        self.0.max.store(max, Ordering::Relaxed);
+        self.0.max_per_address.store(max_per_address, Ordering::Relaxed);
+        self.0.freed.notify_waiters();
     }
 
     /// How many there are.
     pub(crate) fn max(&self) -> usize {
-        self.max
+        self.0.max.load(Ordering::Relaxed)
     }
 
     /// How many are taken.
     pub(crate) fn taken(&self) -> usize {
-        self.max.saturating_sub(self.all.available_permits())
+        self.0.taken.load(Ordering::Relaxed)
     }
 
-    /// A place for a connection of this address, or why there is none.
-    pub(crate) fn take(&self, address: IpAddr) -> Result<Slot, Rejection> {
-        let place = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Rejection::Full)?;
-        if self.addresses.max == 0 {
-            return Ok(Slot::new(place));
+    /// A place for a connection whose client is not known yet, or has no address.
+    pub(crate) fn take(&self) -> Result<Slot, Rejection> {
+        let one_more = |taken: usize| Some(taken + 1).filter(|taken| *taken <= self.max());
+        let taken = self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.map(|_| Slot::new(Place(self.clone()))).map_err(|_| Rejection::Full)
+    }
+
+    /// The same place, and one of those that this address may have.
+    pub(crate) fn take_of(&self, slot: Slot, address: IpAddr) -> Result<Slot, Rejection> {
+        let max = self.0.max_per_address.load(Ordering::Relaxed);
+        if max == 0 {
+            return Ok(slot);
         }
-        let one_of_address = self.addresses.take(network(address)).ok_or(Rejection::AddressFull)?;
-        Ok(Slot::new((place, one_of_address)))
+        let address = network(address);
+        let mut addresses = self.addresses();
+        let count = addresses.entry(address).or_default();
+        if *count >= max {
+            return Err(Rejection::AddressFull);
+        }
+        *count += 1;
+        Ok(Slot::new((slot, PlaceOf { slots: self.clone(), address })))
     }
 
     /// Waits until a place is free, without taking it.
     pub(crate) async fn freed(&self) {
-        let _ = self.all.acquire().await;
-    }
-}
-
-/// Who has how many connections. Who has none is not in it, so it does not grow with who has been.
-#[derive(Debug)]
-struct Addresses {
-    max: usize,
-    open: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Addresses {
-    fn take(self: &Arc<Self>, address: IpAddr) -> Option<OneOfAddress> {
-        let mut open = self.open();
-        let count = open.entry(address).or_default();
-        if *count >= self.max {
-            return None;
+        loop {
+            let freed = self.0.freed.notified();
+            if self.taken() < self.max() {
+                return;
+            }
+            freed.await;
         }
-        *count += 1;
-        Some(OneOfAddress { addresses: Arc::clone(self), address })
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         // Nothing panics while it is held, and a count is never left half changed.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Place(Slots);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.taken.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.freed.notify_waiters();
     }
 }
 
 /// One of the places of an address.
-struct OneOfAddress {
-    addresses: Arc<Addresses>,
+struct PlaceOf {
+    slots: Slots,
     address: IpAddr,
 }
 
-impl Drop for OneOfAddress {
+impl Drop for PlaceOf {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = self.addresses.open().entry(self.address) {
+        if let Entry::Occupied(mut count) = self.slots.addresses().entry(self.address) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();

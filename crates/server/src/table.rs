@@ -1,14 +1,13 @@
 //! The table of open connections, for an operator who asks who is there.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use transport::Event;
 use transport::ws_core::Tally;
+use transport::{Event, Peer};
 
 use crate::log::milliseconds;
 
@@ -24,7 +23,7 @@ pub(crate) struct Table(Mutex<BTreeMap<u64, Row>>);
 
 #[derive(Clone, Debug)]
 struct Row {
-    peer: SocketAddr,
+    peer: Peer,
     origin: Box<str>,
     opened: Instant,
     round_trip: Option<Duration>,

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use server::{AdminAddress, Command, Config, LogFormat, RESERVED_FILES, Switch, Wrong};
+use server::{Command, Config, ListenAddress, LogFormat, RESERVED_FILES, Switch, Wrong};
 use transport::{OriginPattern, Permission};
 
 const OPEN_FILES: u64 = 20_000;
@@ -38,7 +38,7 @@ fn file(name: &str, text: &str) -> PathBuf {
 #[test]
 fn without_any_settings_the_defaults_hold() {
     let config = config(&[], &[]).unwrap();
-    assert_eq!(config.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(config.listen, [ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())]);
     assert_eq!(config.policy.origins.allowed, []);
     assert_eq!(config.policy.origins.missing, Permission::Allow);
     assert_eq!(config.policy.origins.null, Permission::Refuse);
@@ -133,9 +133,9 @@ fn the_admin_listener_is_an_address_or_a_path_or_none() {
     };
     assert_eq!(admin("none"), Ok(None));
     assert_eq!(admin(""), Ok(None));
-    let address = AdminAddress::Tcp("[::1]:9090".parse().unwrap());
+    let address = ListenAddress::Tcp("[::1]:9090".parse().unwrap());
     assert_eq!(admin("[::1]:9090"), Ok(Some(address)));
-    assert_eq!(admin("unix:/run/a b.sock"), Ok(Some(AdminAddress::Unix("/run/a b.sock".into()))));
+    assert_eq!(admin("unix:/run/a b.sock"), Ok(Some(ListenAddress::Unix("/run/a b.sock".into()))));
     for text in ["9090", "localhost:9090", "unix:", "unix:relative", "unix:./x", "127.0.0.1", " "] {
         assert!(admin(text).is_err(), "{text:?}");
     }

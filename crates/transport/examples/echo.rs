@@ -79,7 +79,7 @@ async fn main() -> std::io::Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let client = Client { peer, slot: Ok(Slot::new(())), watch: drain.watch() };
+        let client = Client { peer: peer.into(), slot: Ok(Slot::new(())), watch: drain.watch() };
         let endpoint = Arc::clone(&endpoint);
         tokio::spawn(async move {
             let service = service_fn(|mut request| {

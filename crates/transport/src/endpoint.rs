@@ -3,10 +3,9 @@
 use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hyper::{Request, Response};
 use ws_core::{Progress, Rules};
@@ -15,6 +14,7 @@ use crate::drain::{Phase, Watch};
 use crate::handler::Handler;
 use crate::observer::{Event, Observer, RequestText};
 use crate::origin::Origins;
+use crate::peer::Peer;
 use crate::pulse::Pulse;
 use crate::rejection::Rejection;
 use crate::session::{Surroundings, run};
@@ -35,19 +35,32 @@ pub struct Policy {
 /// A WebSocket endpoint. It knows no path: routing is the server's.
 #[derive(Debug)]
 pub struct Endpoint<H, O> {
-    policy: Policy,
-    rules: Arc<Rules>,
+    terms: RwLock<Arc<Terms>>,
     handler: H,
     observer: Arc<O>,
     pulse: Arc<Pulse>,
     next_id: AtomicU64,
 }
 
+/// A policy, with its rules as the sessions share them.
+#[derive(Debug)]
+struct Terms {
+    policy: Policy,
+    rules: Arc<Rules>,
+}
+
+impl From<Policy> for Arc<Terms> {
+    fn from(policy: Policy) -> Self {
+        let rules = Arc::new(policy.rules);
+        Arc::new(Terms { policy, rules })
+    }
+}
+
 /// An accepted connection, as the endpoint needs to know it.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Who it is.
-    pub peer: SocketAddr,
+    /// Who it is. Whoever accepts decides that; here it is only told on.
+    pub peer: Peer,
     /// Its place among the connections there may be, which a session keeps to its end; or why it has
     /// none and was accepted only to be told so.
     pub slot: Result<Slot, Rejection>,
@@ -81,8 +94,15 @@ where
 {
     /// An endpoint whose sessions each get a clone of `handler`, and ask `pulse` for stalls.
     pub fn new(policy: Policy, handler: H, observer: Arc<O>, pulse: Arc<Pulse>) -> Self {
-        let rules = Arc::new(policy.rules);
-        Self { policy, rules, handler, observer, pulse, next_id: AtomicU64::new(1) }
+        let terms = RwLock::new(policy.into());
+        Self { terms, handler, observer, pulse, next_id: AtomicU64::new(1) }
+    }
+
+    /// Changes what holds for every session from now on. Those that have begun keep what they began
+    /// with.
+    pub fn set_policy(&self, policy: Policy) {
+        // A writer that panicked has left the old terms or the new ones, and both are whole.
+        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = policy.into();
     }
 
     /// Answers a request. If the answer is a 101, a session begins once it is sent.
@@ -92,11 +112,12 @@ where
     /// There is no authentication here: whoever wants one asks for it before calling this.
     #[must_use = "the client waits for the response"]
     pub fn respond<B>(&self, request: &mut Request<B>, client: &Client) -> Response<String> {
-        let checked = Upgrade::check(request, &self.policy.origins);
+        let terms = Arc::clone(&self.terms.read().unwrap_or_else(PoisonError::into_inner));
+        let checked = Upgrade::check(request, &terms.policy.origins);
         match checked.and_then(|upgrade| admit(upgrade, client)) {
             Ok(upgrade) => {
                 let response = upgrade.response();
-                self.open(upgrade, request, client.clone());
+                self.open(upgrade, request, client.clone(), &terms);
                 response
             }
             Err(rejection) => self.refuse(rejection, request, client),
@@ -117,10 +138,10 @@ where
     }
 
     /// Starts the session's task. It holds its tokens from now on, so no drain can overlook it.
-    fn open<B>(&self, upgrade: Upgrade, request: &Request<B>, client: Client) {
+    fn open<B>(&self, upgrade: Upgrade, request: &Request<B>, client: Client, terms: &Terms) {
         let headers = request.headers().clone();
-        let sizes = self.policy.sizes;
-        let rules = Arc::clone(&self.rules);
+        let sizes = terms.policy.sizes;
+        let rules = Arc::clone(&terms.rules);
         let handler = self.handler.clone();
         let observer = Arc::clone(&self.observer);
         let pulse = Arc::clone(&self.pulse);

@@ -1,13 +1,13 @@
 //! What is to be known of sessions from outside, told as facts. Log lines and metrics are made
 //! from it.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, ORIGIN, USER_AGENT};
 use ws_core::{Closure, Tally};
 
+use crate::peer::Peer;
 use crate::rejection::Rejection;
 
 /// Somebody who is told what happens to sessions.
@@ -32,7 +32,7 @@ pub enum Event<'a> {
         /// A number that no other session of this endpoint has.
         id: u64,
         /// Who it is with.
-        peer: SocketAddr,
+        peer: Peer,
         /// What the request said of itself.
         request: RequestText<'a>,
     },
@@ -44,7 +44,7 @@ pub enum Event<'a> {
     /// A request was not upgraded.
     Refused {
         /// Who it came from.
-        peer: SocketAddr,
+        peer: Peer,
         /// What the request said of itself.
         request: RequestText<'a>,
         /// Why it was not.

@@ -17,6 +17,9 @@ pub enum Rejection {
     BadKey,
     /// `Origin` is doubled, or its value is no origin (RFC 6454, section 7.1).
     BadOrigin,
+    /// There is no header of the PROXY protocol where there has to be one, or a bad one. Whoever
+    /// accepts says this, and hangs up without an answer, as that protocol wants it.
+    BadProxyHeader,
     /// The server is shutting down.
     Draining,
     /// As many connections are open as there may be.
@@ -46,11 +49,12 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every rejection, in the order of its word.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AddressFull,
         Self::BadHost,
         Self::BadKey,
         Self::BadOrigin,
+        Self::BadProxyHeader,
         Self::Draining,
         Self::Full,
         Self::HasBody,
@@ -118,6 +122,12 @@ impl Rejection {
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
                 sentence: "Origin must occur once at most and be scheme://host or scheme://host:port",
+            },
+            Self::BadProxyHeader => Answer {
+                word: "bad_proxy_header",
+                status: StatusCode::BAD_REQUEST,
+                headers: &[],
+                sentence: "the connection must begin with a good header of the PROXY protocol",
             },
             Self::Draining => Answer {
                 word: "draining",

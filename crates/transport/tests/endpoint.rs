@@ -97,7 +97,7 @@ impl<H: Handler + Clone + Sync> World<H> {
     fn connect(&self) -> Peer {
         let (near, far) = duplex(64 * 1024);
         let client = Client {
-            peer: "192.0.2.7:4711".parse().unwrap(),
+            peer: Peer::Address("192.0.2.7:4711".parse().unwrap()),
             slot: match Arc::clone(&self.slots).try_acquire_owned() {
                 Ok(permit) => Ok(Slot::new(permit)),
                 Err(_) => Err(Rejection::Full),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
-use server::{Command, Config, Listeners, Stopped};
+use server::{Command, Config, Listeners, Passed, Stopped};
 use tokio::sync::oneshot;
 use transport::{Handler, Silent};
 
@@ -25,17 +25,20 @@ impl Server {
 
     /// The same with something behind the sessions.
     pub(crate) fn start_with(handler: impl Handler + Clone + Sync, flags: &[&str]) -> Self {
+        // The last word counts.
         let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
         let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(&mut settings, 20_000).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let listeners = runtime.block_on(async { Listeners::bind(&config) }).unwrap();
-        let address = listeners.addresses()[0];
+        let listeners =
+            runtime.block_on(async { Listeners::bind(&config, Passed::default()) }).unwrap();
+        // A Unix socket has no port.
+        let address = listeners.ports().first().copied().unwrap_or(([0; 4], 0).into());
         let admin = listeners.admin_address().and_then(|address| address.parse().ok());
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let shutdown = async { stopped.await.unwrap_or_default() };
-            runtime.block_on(server::run(&config, listeners, handler, shutdown))
+            runtime.block_on(server::run(config.fixed(), listeners, handler, shutdown))
         });
         Self { address, admin, stop: Some(stop), thread }
     }

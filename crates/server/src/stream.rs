@@ -1,0 +1,130 @@
+//! An accepted stream: of whatever kind, and with what was read of it already.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A stream that was accepted, by TCP or by a Unix socket.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    socket: Socket,
+    /// What was read and belongs to whoever reads next.
+    unread: Box<[u8]>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The same for both kinds of sockets.
+macro_rules! either {
+    ($socket:expr, $it:ident => $do:expr) => {
+        match $socket {
+            Socket::Tcp($it) => $do,
+            Socket::Unix($it) => $do,
+        }
+    };
+}
+
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        Self { socket, unread: Box::default() }
+    }
+}
+
+impl Stream {
+    /// Waits for a byte without taking it. `Ok` is a byte or the end.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        if !self.unread.is_empty() {
+            return Ok(());
+        }
+        // The system may say that there is something when there is nothing, so it is asked twice.
+        let peek = |fd: BorrowedFd<'_>| -> io::Result<()> {
+            recv(fd, &mut [0][..], RecvFlags::PEEK)?;
+            Ok(())
+        };
+        either!(&self.socket, it => it.async_io(Interest::READABLE, || peek(it.as_fd())).await)
+    }
+
+    /// Reads what there is, and waits for it. Cancel safe.
+    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|cx| {
+            let mut read = ReadBuf::new(buffer);
+            Pin::new(&mut *self).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
+        })
+        .await
+    }
+
+    /// Throws away some of what there is, and says how much; 0 is the end.
+    pub(crate) fn discard(&mut self) -> io::Result<usize> {
+        self.unread = Box::default();
+        either!(&self.socket, it => it.try_read(&mut [0; 4096]))
+    }
+
+    /// Gives back what was read too much.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        self.unread = [bytes, &self.unread].concat().into();
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(&self.socket, it => it.as_fd())
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let bytes = mem::take(&mut self.unread);
+            let (now, later) = bytes.split_at(buffer.remaining().min(bytes.len()));
+            buffer.put_slice(now);
+            self.unread = later.into();
+            return Poll::Ready(Ok(()));
+        }
+        either!(&mut self.socket, it => Pin::new(it).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(&mut self.socket, it => Pin::new(it).poll_write(cx, bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(&mut self.socket, it => Pin::new(it).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(&mut self.socket, it => Pin::new(it).poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(&mut self.socket, it => Pin::new(it).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,56 @@
+//! What systemd is told of us, where it wants to know (`Type=notify`). Elsewhere nothing happens.
+
+use std::future::pending;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::sleep;
+
+use crate::metrics::Metrics;
+
+/// How often it is told how many sessions there are.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The server serves, or serves by new settings.
+pub fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// The settings are being read again.
+pub fn reloading() {
+    // systemd wants to know when that began, to tell this from an older one.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+}
+
+/// A shutdown has begun.
+pub(crate) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Tells how many sessions there are, until it is dropped.
+pub(crate) async fn report(records: &Metrics) {
+    loop {
+        let count = records.sessions();
+        let status = format!("{} sessions open, {} so far", count.open(), count.opened);
+        tell(&[NotifyState::Status(&status)]);
+        sleep(STATUS_INTERVAL).await;
+    }
+}
+
+/// Feeds the watchdog, if there is one, twice as often as it wants. It is to run on the workers: if
+/// these are stuck, it is not fed, and systemd ends the process.
+pub(crate) async fn feed_the_watchdog() {
+    let Some(patience) = sd_notify::watchdog_enabled() else { return pending().await };
+    loop {
+        tell(&[NotifyState::Watchdog]);
+        sleep(patience / 2).await;
+    }
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    // Whoever does not listen has no service manager, or one that has gone away.
+    let _ = sd_notify::notify(state);
+}

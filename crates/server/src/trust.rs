@@ -1,0 +1,283 @@
+//! Who the client is: the peer of the socket, or whom a trusted proxy names.
+//!
+//! It is decided here, once, before the limits; limits, logs and metrics use the same. Nothing is
+//! believed from anyone who is not trusted.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use hyper::header::{FORWARDED, HeaderMap};
+use ipnet::IpNet;
+use proxy_header::{Error, ParseConfig, ProxyHeader};
+use transport::{Peer, Rejection};
+
+use crate::stream::Stream;
+
+/// Not one of those that hyper names.
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// A header of the PROXY protocol is not longer: its second version has room for more, but nobody
+/// uses it.
+const MOST_PROXY_BYTES: usize = 2048;
+
+/// What both versions of the PROXY protocol begin with.
+const PROXY_SIGNATURES: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
+
+/// Whose word about the client is believed, and how it is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Where the proxies are.
+    pub proxies: Vec<Proxies>,
+    /// The header in which they name the client.
+    pub forwarded_header: ForwardedHeader,
+    /// Whether they name it in front of everything else.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// Where proxies are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxies {
+    /// In a network, or at one address.
+    In(IpNet),
+    /// On this machine, by a Unix socket.
+    Local,
+}
+
+/// The header in which a proxy names the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// None is believed.
+    #[default]
+    Off,
+    /// `X-Forwarded-For`, which has no standard.
+    XForwardedFor,
+}
+
+/// Whether a proxy names the client by the PROXY protocol, version 1 or 2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// It does not, and who does is told that this is not HTTP.
+    #[default]
+    Off,
+    /// A trusted proxy may.
+    Optional,
+    /// Every connection must be a trusted proxy's that does.
+    Required,
+}
+
+impl Trust {
+    /// Whether somebody else than the peer of the socket may be the client.
+    pub(crate) fn is_proxy(&self, peer: Peer) -> bool {
+        self.proxies.iter().any(|proxies| match (proxies, peer.ip()) {
+            (Proxies::In(network), Some(address)) => network.contains(&address),
+            (Proxies::Local, None) => true,
+            (Proxies::In(_), None) | (Proxies::Local, Some(_)) => false,
+        })
+    }
+
+    /// Whether the client is known only when the request has been read.
+    pub(crate) fn names_clients_in_requests(&self, peer: Peer) -> bool {
+        self.forwarded_header != ForwardedHeader::Off && self.is_proxy(peer)
+    }
+
+    /// Reads the PROXY header, if there is to be one, and says who is behind it.
+    pub(crate) async fn read_proxy_header(
+        &self,
+        stream: &mut Stream,
+        peer: Peer,
+    ) -> Result<Peer, Rejection> {
+        let is_required = match self.proxy_protocol {
+            ProxyProtocol::Off => return Ok(peer),
+            ProxyProtocol::Optional => false,
+            ProxyProtocol::Required => true,
+        };
+        if !self.is_proxy(peer) {
+            return if is_required { Err(Rejection::BadProxyHeader) } else { Ok(peer) };
+        }
+        let mut bytes = Vec::new();
+        loop {
+            match proxied(&bytes) {
+                Proxied::No if is_required => return Err(Rejection::BadProxyHeader),
+                Proxied::Bad => return Err(Rejection::BadProxyHeader),
+                Proxied::No => {
+                    stream.unread(&bytes);
+                    return Ok(peer);
+                }
+                Proxied::Yes { client, length } => {
+                    stream.unread(bytes.get(length..).unwrap_or_default());
+                    // The proxy itself is asking, to see whether we are well.
+                    return Ok(client.map_or(peer, Peer::Address));
+                }
+                Proxied::Unfinished => {
+                    let mut more = [0; 256];
+                    match stream.read(&mut more).await {
+                        Ok(count @ 1..) => bytes.extend(more.iter().take(count)),
+                        // Not even HTTP can come any more.
+                        Ok(0) | Err(_) => return Err(Rejection::BadProxyHeader),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whom the request is from, if it came by way of `peer`.
+    ///
+    /// Each proxy adds who it heard from on the right. So the list is walked from there, past those
+    /// that are trusted; the first that is not is the client, and what stands left of it may be made
+    /// up. Where something stands that is no address, the last that was one counts.
+    #[must_use]
+    pub fn client(&self, headers: &HeaderMap, peer: Peer) -> Peer {
+        if !self.names_clients_in_requests(peer) {
+            return peer;
+        }
+        let hops: Vec<Option<IpAddr>> = match self.forwarded_header {
+            ForwardedHeader::Off => return peer,
+            ForwardedHeader::Forwarded => {
+                texts(headers, FORWARDED.as_str()).flat_map(forwarded_hops).collect()
+            }
+            ForwardedHeader::XForwardedFor => {
+                let lists = texts(headers, X_FORWARDED_FOR);
+                lists.flat_map(|list| list.split(',')).map(node).collect()
+            }
+        };
+        let mut client = peer;
+        for hop in hops.into_iter().rev() {
+            match hop {
+                Some(address) => client = Peer::Host(address),
+                None => return client,
+            }
+            if !self.is_proxy(client) {
+                return client;
+            }
+        }
+        client
+    }
+}
+
+/// What a beginning of a stream is to the PROXY protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Proxied {
+    /// It begins like a header and is none.
+    Bad,
+    /// It begins with something else.
+    No,
+    /// More is needed to tell.
+    Unfinished,
+    /// It is a header of so many bytes.
+    Yes {
+        /// Who is behind the proxy; `None` is the proxy itself.
+        client: Option<SocketAddr>,
+        /// What to skip.
+        length: usize,
+    },
+}
+
+/// Looks for a header of the PROXY protocol at the beginning of a stream.
+#[must_use]
+pub fn proxied(bytes: &[u8]) -> Proxied {
+    let is_begun = |signature: &&[u8]| signature.iter().zip(bytes).all(|(a, b)| a == b);
+    let Some(signature) = PROXY_SIGNATURES.iter().find(|signature| is_begun(signature)) else {
+        return Proxied::No;
+    };
+    if bytes.len() < signature.len() {
+        return Proxied::Unfinished;
+    }
+    let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
+    match ProxyHeader::parse(bytes, config) {
+        Ok((header, length)) if length <= MOST_PROXY_BYTES => {
+            Proxied::Yes { client: header.proxied_address().map(|it| it.source), length }
+        }
+        Err(Error::BufferTooShort) if bytes.len() < MOST_PROXY_BYTES => Proxied::Unfinished,
+        Ok(_) | Err(_) => Proxied::Bad,
+    }
+}
+
+/// The lines of a header, in their order. What is not text is a line of no address.
+fn texts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).iter().map(|line| line.to_str().unwrap_or("?"))
+}
+
+/// The `for` of each element of `Forwarded` (RFC 7239, section 4); an element without one is a hop
+/// that hides whom it heard from.
+fn forwarded_hops(line: &str) -> Vec<Option<IpAddr>> {
+    let outside_quotes = |separator: char| {
+        let mut is_quoted = false;
+        let mut is_escaped = false;
+        move |c: char| {
+            match c {
+                _ if is_escaped => is_escaped = false,
+                '\\' if is_quoted => is_escaped = true,
+                '"' => is_quoted = !is_quoted,
+                _ => {}
+            }
+            c == separator && !is_quoted
+        }
+    };
+    line.split(outside_quotes(','))
+        .map(|element| {
+            let mut pairs = element.split(outside_quotes(';')).filter_map(|it| it.split_once('='));
+            let is_for = |(name, _): &(&str, &str)| name.trim().eq_ignore_ascii_case("for");
+            let (_, value) = pairs.find(is_for)?;
+            let value = value.trim();
+            let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+            node(quoted.unwrap_or(value))
+        })
+        .collect()
+}
+
+/// An address as proxies write it: alone, with a port, or in brackets (RFC 7239, section 6).
+/// `unknown` and names that a proxy made up are none.
+fn node(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+    let address = match bracketed {
+        Some((address, port)) => {
+            let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+            address.parse().ok().filter(|address: &IpAddr| is_port && address.is_ipv6())
+        }
+        None => text.parse().ok().or_else(|| {
+            let (address, port) = text.split_once(':')?;
+            address.parse().ok().filter(|address: &IpAddr| is_port(port) && address.is_ipv4())
+        }),
+    };
+    address.map(|address| address.to_canonical())
+}
+
+/// RFC 7239, section 6.3, lets a proxy make one up.
+fn is_port(text: &str) -> bool {
+    let is_made_up = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    text.parse::<u16>().is_ok()
+        || text.strip_prefix('_').is_some_and(|name| name.chars().all(is_made_up))
+}
+
+impl FromStr for Proxies {
+    type Err = NoNetwork;
+
+    fn from_str(text: &str) -> Result<Self, NoNetwork> {
+        if text == "unix" {
+            return Ok(Self::Local);
+        }
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let network = network.map_err(|_| NoNetwork)?;
+        // A host part is a slip of the pen that would trust more than was meant.
+        if network.addr() == network.network() { Ok(Self::In(network)) } else { Err(NoNetwork) }
+    }
+}
+
+/// A text that is no network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoNetwork;
+
+impl fmt::Display for NoNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "it must be addresses, networks without a host part such as 10.0.0.0/8, or unix for \
+             whoever comes by a Unix socket",
+        )
+    }
+}
+
+impl std::error::Error for NoNetwork {}
