@@ -91,6 +91,13 @@ impl Client {
         assert_eq!(rest, b"");
     }
 
+    /// Expects the end without an answer, be it a reset.
+    pub(crate) fn expect_hang_up(&mut self) {
+        let mut rest = Vec::new();
+        let _ = self.0.read_to_end(&mut rest);
+        assert_eq!(rest, b"");
+    }
+
     fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.0.read_exact(&mut bytes).unwrap();

@@ -1,0 +1,377 @@
+//! Who the client is: whose word is believed, and whose is not.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use serde_json::Value;
+use server::{ForwardedHeader, Proxied, Proxies, ProxyProtocol, Trust, proxied};
+use support::server::Server;
+use support::{Client, PING, PONG, UPGRADE, close, frame, header};
+use transport::Peer;
+
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+fn trust(proxies: &str, forwarded_header: ForwardedHeader) -> Trust {
+    Trust {
+        proxies: proxies.split(' ').map(|text| text.parse().unwrap()).collect(),
+        forwarded_header,
+        proxy_protocol: ProxyProtocol::Off,
+    }
+}
+
+fn peer(text: &str) -> Peer {
+    match text {
+        "unix" => Peer::Local,
+        text => text.parse().map_or_else(|_| Peer::Host(text.parse().unwrap()), Peer::Address),
+    }
+}
+
+fn headers(name: &'static str, lines: &[&str]) -> HeaderMap {
+    let line = |text: &&str| {
+        let value = HeaderValue::from_bytes(text.as_bytes()).unwrap();
+        (HeaderName::from_static(name), value)
+    };
+    lines.iter().map(line).collect()
+}
+
+#[test]
+fn the_client_is_the_first_from_the_right_who_is_no_proxy() {
+    use ForwardedHeader::{Forwarded, XForwardedFor};
+    for (from, lines, client) in [
+        // One proxy, and two.
+        ("10.0.0.1:5000", &["198.51.100.7"][..], "198.51.100.7"),
+        ("10.0.0.1:5000", &["198.51.100.7, 10.0.0.2"], "198.51.100.7"),
+        ("10.0.0.1:5000", &["198.51.100.7", "10.0.0.2,10.0.0.3"], "198.51.100.7"),
+        ("unix", &["2001:db8::1"], "2001:db8::1"),
+        // What stands left of the client may be made up.
+        ("10.0.0.1:5000", &["127.0.0.1, 10.0.0.9, 198.51.100.7"], "198.51.100.7"),
+        ("10.0.0.1:5000", &["<script>, 198.51.100.7"], "198.51.100.7"),
+        // Nobody but proxies is believed.
+        ("192.0.2.1:5000", &["198.51.100.7"], "192.0.2.1:5000"),
+        ("[2001:db8::9]:5000", &["10.0.0.2"], "[2001:db8::9]:5000"),
+        // A proxy that asks for itself, or for another proxy.
+        ("10.0.0.1:5000", &[], "10.0.0.1:5000"),
+        ("10.0.0.1:5000", &["10.0.0.2"], "10.0.0.2"),
+        // Where something stands that is no address, the last that was one counts.
+        ("10.0.0.1:5000", &["198.51.100.7, unknown"], "10.0.0.1:5000"),
+        ("10.0.0.1:5000", &["198.51.100.7, , 10.0.0.2"], "10.0.0.2"),
+        ("10.0.0.1:5000", &["198.51.100.7, \u{e9}"], "10.0.0.1:5000"),
+        ("10.0.0.1:5000", &["198.51.100.256"], "10.0.0.1:5000"),
+        // As some write it, with a port.
+        ("10.0.0.1:5000", &["198.51.100.7:4711"], "198.51.100.7"),
+        ("10.0.0.1:5000", &["[2001:db8::1]:4711"], "2001:db8::1"),
+        ("10.0.0.1:5000", &["::ffff:198.51.100.7"], "198.51.100.7"),
+    ] {
+        let trust = trust("10.0.0.0/8 unix", XForwardedFor);
+        let headers = headers("x-forwarded-for", lines);
+        assert_eq!(trust.client(&headers, peer(from)), peer(client), "{from} {lines:?}");
+        // The other header is not looked at.
+        let other = Trust { forwarded_header: Forwarded, ..trust };
+        assert_eq!(other.client(&headers, peer(from)), peer(from));
+    }
+}
+
+#[test]
+fn forwarded_is_read_as_rfc_7239_has_it() {
+    for (lines, client) in [
+        (&["for=198.51.100.7"][..], "198.51.100.7"),
+        (&["For=\"198.51.100.7\""], "198.51.100.7"),
+        (&["proto=https;for=198.51.100.7:4711;by=10.0.0.1"], "198.51.100.7"),
+        (&["for=\"[2001:db8::1]\""], "2001:db8::1"),
+        (&["for=\"[2001:db8::1]:4711\""], "2001:db8::1"),
+        (&["for=\"198.51.100.7:_made_up\""], "198.51.100.7"),
+        (&["for=192.0.2.43, for=198.51.100.7, for=10.0.0.2"], "198.51.100.7"),
+        (&["for=192.0.2.43", "for=198.51.100.7;host=a"], "198.51.100.7"),
+        // Separators in quotes are none, so nothing can be slipped in by a host or a name.
+        (&["for=198.51.100.7;host=\"a,for=10.0.0.9\""], "198.51.100.7"),
+        (&["for=198.51.100.7;host=\"a\\\",for=10.0.0.9\""], "198.51.100.7"),
+        (&["for=198.51.100.7;host=\"a;for=10.0.0.9\""], "198.51.100.7"),
+        // A hop that hides its client ends the walk.
+        (&["for=198.51.100.7, for=unknown"], "10.0.0.1:5000"),
+        (&["for=198.51.100.7, for=_hidden"], "10.0.0.1:5000"),
+        (&["for=198.51.100.7, proto=https"], "10.0.0.1:5000"),
+        (&["for=2001:db8::1"], "2001:db8::1"),
+        (&["for=\"[198.51.100.7]\""], "10.0.0.1:5000"),
+        (&["for=\"[2001:db8::1\""], "10.0.0.1:5000"),
+        (&["for=\"198.51.100.7"], "10.0.0.1:5000"),
+        (&["198.51.100.7"], "10.0.0.1:5000"),
+    ] {
+        let trust = trust("10.0.0.0/8", ForwardedHeader::Forwarded);
+        let headers = headers("forwarded", lines);
+        assert_eq!(trust.client(&headers, peer("10.0.0.1:5000")), peer(client), "{lines:?}");
+    }
+}
+
+#[test]
+fn networks_are_addresses_or_networks_without_a_host_part() {
+    for text in ["10.0.0.0/8", "192.0.2.1", "::1", "2001:db8::/32", "0.0.0.0/0", "unix"] {
+        assert!(text.parse::<Proxies>().is_ok(), "{text}");
+    }
+    for text in [
+        "10.0.0.1/8",
+        "10.0.0.0/33",
+        "10.0.0",
+        "localhost",
+        "",
+        "*",
+        "unix:/run/a",
+        "2001:db8::1/32",
+    ] {
+        assert!(text.parse::<Proxies>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
+    let v1 = b"PROXY TCP4 198.51.100.7 10.0.0.1 4711 8080\r\n";
+    let client: SocketAddr = "198.51.100.7:4711".parse().unwrap();
+    let v2 =
+        [V2, b"\x21\x11\0\x0c", &[198, 51, 100, 7, 10, 0, 0, 1, 0x12, 0x67, 0x1f, 0x90]].concat();
+    let v6 =
+        [V2, b"\x21\x21\0\x24", &[0x20, 1, 0xd, 0xb8], &[0; 11], &[1], &[0; 16], b"\x12\x67\0\x50"]
+            .concat();
+    let local = [V2, b"\x20\0\0\0"].concat();
+    for (bytes, expected) in [
+        (&v1[..], Some(client)),
+        (b"PROXY TCP6 2001:db8::1 ::1 4711 80\r\n", Some("[2001:db8::1]:4711".parse().unwrap())),
+        (b"PROXY UNKNOWN\r\n", None),
+        (b"PROXY UNKNOWN a b c\r\n", None),
+        (&v2, Some(client)),
+        (&v6, Some("[2001:db8::1]:4711".parse().unwrap())),
+        (&local, None),
+    ] {
+        let whole = [bytes, b"GET /"].concat();
+        let yes = Proxied::Yes { client: expected, length: bytes.len() };
+        assert_eq!(proxied(&whole), yes);
+        for length in 0..bytes.len() {
+            assert_eq!(proxied(&bytes[..length]), Proxied::Unfinished, "{length}");
+        }
+    }
+    for bytes in [
+        &b"GET /ws/status"[..],
+        b"POST /",
+        b"PUT /",
+        b"PRI * HTTP/2.0",
+        b"\r\n\r\nGET /",
+        b"\x16\x03",
+    ] {
+        assert_eq!(proxied(bytes), Proxied::No, "{bytes:?}");
+    }
+    let too_long = [V2, b"\x21\x11\xff\xff", &[0; 3000]].concat();
+    let endless = [&b"PROXY "[..], &[b'x'; 200]].concat();
+    for bytes in [
+        &b"PROXY TCP4 999.0.0.1 10.0.0.1 1 2\r\n"[..],
+        b"PROXY UDP4 198.51.100.7 10.0.0.1 1 2\r\n",
+        &too_long,
+        &endless,
+        &[V2, b"\x11\x11\0\x0c", &[0; 12]].concat(),
+        &[V2, b"\x21\x11\0\x02", &[0; 40]].concat(),
+    ] {
+        assert_eq!(proxied(bytes), Proxied::Bad, "{bytes:?}");
+    }
+}
+
+/// The address of the only session that the server shows.
+fn shown(server: &Server) -> String {
+    let request = "GET /connections HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (_, _, body) = Client::connect(server.admin.unwrap()).request(request);
+    let table: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(table["connections"].as_array().unwrap().len(), 1, "{table}");
+    table["connections"][0]["peer"].as_str().unwrap().to_owned()
+}
+
+fn server(flags: &[&str]) -> Server {
+    let table = ["--admin-listen=127.0.0.1:0", "--connection-table=on"];
+    Server::start(&[&table, flags].concat())
+}
+
+/// A session whose connection begins with these bytes, and which is there when this returns.
+fn session(server: &Server, beginning: &[u8], lines: &str) -> Client {
+    let mut client = Client::connect(server.address);
+    client.send(beginning);
+    let (status, head, _) = client.request(&UPGRADE.replace("Host: a", &format!("Host: a{lines}")));
+    assert_eq!(status, 101, "{head}");
+    client.send(&frame(PING, b""));
+    assert_eq!(client.frame(), (PONG, vec![]));
+    client
+}
+
+#[test]
+fn a_trusted_proxy_names_the_client_by_a_header_and_others_do_not() {
+    let line = "\r\nX-Forwarded-For: 203.0.113.5, 198.51.100.7";
+    let trusting = server(&["--trusted-proxies=127.0.0.1", "--forwarded-header=x-forwarded-for"]);
+    let _session = session(&trusting, b"", line);
+    assert_eq!(shown(&trusting), "198.51.100.7");
+    for flags in [
+        &["--trusted-proxies=127.0.0.2", "--forwarded-header=x-forwarded-for"][..],
+        &["--trusted-proxies=127.0.0.1", "--forwarded-header=forwarded"],
+        &["--trusted-proxies=127.0.0.1"],
+        &["--forwarded-header=x-forwarded-for"],
+    ] {
+        let server = server(flags);
+        let session = session(&server, b"", line);
+        assert_eq!(shown(&server), session.0.local_addr().unwrap().to_string(), "{flags:?}");
+    }
+}
+
+#[test]
+fn each_request_on_a_proxys_connection_has_a_client_of_its_own_and_its_limit() {
+    let server = server(&[
+        "--trusted-proxies=127.0.0.1",
+        "--forwarded-header=forwarded",
+        "--max-connections-per-address=1",
+    ]);
+    let first = session(&server, b"", "\r\nForwarded: for=198.51.100.7");
+    // The same proxy, the same client: one too many. Another client is let in.
+    let mut proxy = Client::connect(server.address);
+    let of =
+        |client: &str| UPGRADE.replace("Host: a", &format!("Host: a\r\nForwarded: for={client}"));
+    assert_eq!(
+        proxy.request("GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=198.51.100.7\r\n\r\n").0,
+        404
+    );
+    let mut proxy = Client::connect(server.address);
+    assert_eq!(proxy.request(&of("198.51.100.7")).0, 429);
+    let mut proxy = Client::connect(server.address);
+    assert_eq!(
+        proxy.request("GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=192.0.2.1\r\n\r\n").0,
+        404
+    );
+    assert_eq!(proxy.request(&of("198.51.100.8")).0, 101);
+    drop(first);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while Client::connect(server.address).request(&of("198.51.100.7")).0 != 101 {
+        assert!(std::time::Instant::now() < until, "the place is not given back");
+    }
+}
+
+#[test]
+fn a_trusted_proxy_names_the_client_by_the_proxy_protocol() {
+    let v1 = b"PROXY TCP4 198.51.100.7 10.0.0.1 4711 8080\r\n";
+    let v2 =
+        [V2, b"\x21\x11\0\x0c", &[198, 51, 100, 7, 10, 0, 0, 1, 0x12, 0x67, 0x1f, 0x90]].concat();
+    for mode in ["--proxy-protocol=optional", "--proxy-protocol=required"] {
+        for beginning in [&v1[..], &v2] {
+            let server = server(&["--trusted-proxies=127.0.0.1", mode]);
+            let _session = session(&server, beginning, "");
+            assert_eq!(shown(&server), "198.51.100.7:4711");
+        }
+    }
+    // In pieces, and the proxy's own question in between.
+    let server = server(&["--trusted-proxies=127.0.0.1", "--proxy-protocol=required"]);
+    let mut client = Client::connect(server.address);
+    for byte in [V2, b"\x20\0\0\0"].concat() {
+        client.send(&[byte]);
+    }
+    assert_eq!(client.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 404);
+}
+
+#[test]
+fn the_proxy_protocol_is_believed_from_nobody_else() {
+    let v1 = "PROXY TCP4 198.51.100.7 10.0.0.1 4711 8080\r\n";
+    // From a stranger it is not HTTP; where a proxy is required, strangers are not heard at all.
+    let optional = server(&["--trusted-proxies=192.0.2.0/24", "--proxy-protocol=optional"]);
+    assert_eq!(Client::connect(optional.address).request(&format!("{v1}{UPGRADE}")).0, 400);
+    let session = session(&optional, b"", "");
+    assert_eq!(shown(&optional), session.0.local_addr().unwrap().to_string());
+
+    let required = server(&["--trusted-proxies=192.0.2.0/24", "--proxy-protocol=required"]);
+    let mut stranger = Client::connect(required.address);
+    let _ = stranger.0.write_all(format!("{v1}{UPGRADE}").as_bytes());
+    stranger.expect_hang_up();
+
+    let strict = server(&["--trusted-proxies=127.0.0.1", "--proxy-protocol=required"]);
+    for bytes in
+        [UPGRADE, "PROXY TCP4 non sen se here\r\n", "PROXY TCP4 1.1.1.1 1.1.1.1 99999 1\r\n"]
+    {
+        let mut client = Client::connect(strict.address);
+        client.send(bytes.as_bytes());
+        client.expect_hang_up();
+    }
+    let off = server(&["--trusted-proxies=127.0.0.1"]);
+    assert_eq!(Client::connect(off.address).request(&format!("{v1}{UPGRADE}")).0, 400);
+}
+
+#[test]
+fn the_limit_of_an_address_is_for_the_client_behind_the_proxy_protocol() {
+    let server = server(&[
+        "--trusted-proxies=127.0.0.1",
+        "--proxy-protocol=required",
+        "--max-connections-per-address=1",
+    ]);
+    let from =
+        |host: u8| format!("PROXY TCP4 198.51.100.{host} 10.0.0.1 4711 8080\r\n").into_bytes();
+    let _first = session(&server, &from(7), "");
+    let mut second = Client::connect(server.address);
+    second.send(&from(7));
+    let (status, head, _) = second.request(UPGRADE);
+    assert_eq!((status, header(&head, "retry-after")), (429, Some("5")));
+    let _other = session(&server, &from(8), "");
+}
+
+#[test]
+fn clients_come_by_unix_sockets_as_well() {
+    let folder = std::env::temp_dir().join(format!("ws-status-trust-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("public.sock");
+    let listen = format!("--listen=unix:{},127.0.0.1:0", path.display());
+    let server = server(&[&listen, "--trusted-proxies=unix", "--forwarded-header=x-forwarded-for"]);
+
+    let connect = |line: &str| {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        let request = UPGRADE.replace("Host: a", &format!("Host: a{line}"));
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 101");
+        stream
+    };
+    let by_proxy = connect("\r\nX-Forwarded-For: 198.51.100.7");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while shown(&server) != "198.51.100.7" {
+        assert!(std::time::Instant::now() < until);
+    }
+    drop(by_proxy);
+    drop(server);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_session_by_a_unix_socket_is_closed_like_any_other() {
+    let folder = std::env::temp_dir().join(format!("ws-status-unix-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("public.sock");
+    let listen = format!("--listen=unix:{}", path.display());
+    let mut server = Server::start(&[&listen, "--listen-unix-mode=0600"]);
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(UPGRADE.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut stream, &mut byte).unwrap();
+        head.extend(byte);
+    }
+    server.begin_stop();
+    let mut told = [0; 11];
+    std::io::Read::read_exact(&mut stream, &mut told).unwrap();
+    assert_eq!(&told, b"\x88\x09\x03\xe9drained");
+    stream.write_all(&close(1001, "")).unwrap();
+    assert_eq!(server.stopped().clean, 1);
+    assert!(!path.exists());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
