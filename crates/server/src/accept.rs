@@ -94,9 +94,10 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             if let Ok(refused) = Arc::clone(&self.refused).try_acquire_owned() {
                 return Place { slot: Err(rejection), refused: Some(refused) };
             }
+            let max = self.configs.borrow().max_connections;
             tokio::select! {
                 _ = self.refused.acquire() => {}
-                () = self.slots.freed(), if rejection == Rejection::Full => {}
+                () = self.slots.freed(max), if rejection == Rejection::Full => {}
             }
         }
     }
@@ -104,10 +105,11 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// A slot for the peer of a socket. A proxy has many clients, and the limit of an address is for
     /// each of them, once it is known who they are.
     fn slot(&self, peer: Peer) -> Result<Slot, Rejection> {
-        let slot = self.slots.take()?;
+        let config = self.configs.borrow();
+        let slot = self.slots.take(config.max_connections)?;
         match peer.ip() {
-            Some(address) if !self.configs.borrow().trust.is_proxy(peer) => {
-                self.slots.take_of(slot, address)
+            Some(address) if !config.trust.is_proxy(peer) => {
+                self.slots.take_of(slot, address, config.max_connections_per_address)
             }
             Some(_) | None => Ok(slot),
         }
@@ -155,8 +157,10 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             return;
         }
         let service = service_fn(|mut request| {
+            // The settings may have changed since the connection was accepted.
+            let config = Arc::clone(&self.configs.borrow());
             let client = self.who_asks(request.headers(), &client, &config);
-            let response = self.router.respond(&mut request, &client);
+            let response = self.router.respond(&mut request, &client, &config.policy);
             async { Ok::<_, Infallible>(response) }
         });
         let (stream, mut returned) = Returning::new(stream);
@@ -192,7 +196,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let peer = client.peer;
         client.peer = config.trust.read_proxy_header(stream, peer).await?;
         if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
-            self.find_place(client);
+            self.find_place(client, config);
         }
         Ok(())
     }
@@ -202,14 +206,14 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let mut client = client.clone();
         if config.trust.names_clients_in_requests(client.peer) {
             client.peer = config.trust.client(headers, client.peer);
-            self.find_place(&mut client);
+            self.find_place(&mut client, config);
         }
         client
     }
 
-    fn find_place(&self, client: &mut Client) {
+    fn find_place(&self, client: &mut Client, config: &Config) {
         if let (Some(address), Ok(slot)) = (client.peer.ip(), client.slot.clone()) {
-            client.slot = self.slots.take_of(slot, address);
+            client.slot = self.slots.take_of(slot, address, config.max_connections_per_address);
         }
     }
 }

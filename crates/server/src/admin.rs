@@ -166,7 +166,7 @@ impl Admin {
         let stage = self.shutdown.stage();
         let moment = Moment {
             connections: self.slots.taken(),
-            max_connections: self.slots.max(),
+            max_connections: self.configs.borrow().max_connections,
             is_ready: stage == Stage::Ready,
             is_draining: matches!(stage, Stage::Draining { .. }),
             dropped_lines: dropped_lines(),

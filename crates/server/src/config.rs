@@ -151,7 +151,7 @@ impl Config {
                     missing: one(settings, "missing_origin", permission)?,
                     null: one(settings, "null_origin", permission)?,
                 },
-                rules: Rules {
+                rules: Arc::new(Rules {
                     timing: Timing {
                         ping_interval: one(settings, "ping_interval_secs", seconds)?,
                         pong_timeout: one(settings, "pong_timeout_secs", seconds)?,
@@ -170,7 +170,7 @@ impl Config {
                         message_timeout: one(settings, "message_timeout_secs", seconds_or_none)?,
                         write_timeout: one(settings, "write_timeout_secs", seconds_or_none)?,
                     },
-                },
+                }),
                 sizes: Sizes {
                     max_message_bytes: one(settings, "max_message_bytes", bytes)?,
                     max_queued_bytes: one(settings, "max_queued_bytes", bytes)?,

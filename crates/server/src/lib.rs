@@ -54,7 +54,7 @@ use std::sync::Arc;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::task::JoinSet;
-use transport::{Client, Endpoint, Handler, Phase, Pulse, Rejection};
+use transport::{Client, Endpoint, Handler, Phase, Policy, Pulse, Rejection};
 
 use crate::accept::Acceptor;
 use crate::admin::Admin;
@@ -93,10 +93,9 @@ pub async fn run<H: Handler + Clone + Sync>(
     handler: H,
     shutdown: impl Future<Output = ()>,
 ) -> Stopped {
-    let config = Arc::clone(&configs.borrow());
-    let records = Arc::new(Records::new(&config));
+    let records = Arc::new(Records::new(&configs.borrow()));
     let end = Arc::new(Shutdown::new(configs.clone()));
-    let slots = Slots::new(config.max_connections, config.max_connections_per_address);
+    let slots = Slots::default();
     let pulse = Arc::new(Pulse::default());
 
     // What is there until the very end, and holds up no drain.
@@ -111,42 +110,33 @@ pub async fn run<H: Handler + Clone + Sync>(
     let reported = Arc::clone(&records);
     companions.spawn(async move { systemd::report(&reported.metrics).await });
 
-    let policy = config.policy.clone();
-    let endpoint = Arc::new(Endpoint::new(policy, handler, Arc::clone(&records), pulse));
-    companions.spawn(follow(configs.clone(), slots.clone(), Arc::clone(&endpoint)));
+    let endpoint = Endpoint::new(handler, Arc::clone(&records), pulse);
     let acceptor = Arc::new(Acceptor::new(Router { endpoint }, slots, configs));
+    // The system accepts for us from here on.
+    end.ready();
+    systemd::ready();
     for listener in listeners.public {
         tokio::spawn(Arc::clone(&acceptor).accept(listener, Arc::clone(&end)));
     }
-    end.ready();
-    systemd::ready();
 
     end.run(shutdown, &records.metrics).await
-}
-
-/// Puts each new configuration in force; what is looked up at each connection needs no more.
-async fn follow<H: Handler + Clone>(
-    mut configs: Configs,
-    slots: Slots,
-    endpoint: Arc<Endpoint<H, Records>>,
-) {
-    while configs.changed().await.is_ok() {
-        let config = Arc::clone(&configs.borrow_and_update());
-        slots.set(config.max_connections, config.max_connections_per_address);
-        endpoint.set_policy(config.policy.clone());
-    }
 }
 
 /// What answers a request: the one place where paths are registered.
 #[derive(Debug)]
 struct Router<H> {
-    endpoint: Arc<Endpoint<H, Records>>,
+    endpoint: Endpoint<H, Records>,
 }
 
 impl<H: Handler + Clone> Router<H> {
-    fn respond<B>(&self, request: &mut Request<B>, client: &Client) -> Response<String> {
+    fn respond<B>(
+        &self,
+        request: &mut Request<B>,
+        client: &Client,
+        policy: &Policy,
+    ) -> Response<String> {
         let mut response = match request.uri().path() {
-            PATH => self.endpoint.respond(request, client),
+            PATH => self.endpoint.respond(request, client, policy),
             // CONNECT names a host and no path.
             _ if request.method() == Method::CONNECT => {
                 self.endpoint.refuse(Rejection::MethodNotAllowed, request, client)

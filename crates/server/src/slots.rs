@@ -9,59 +9,39 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use transport::{Rejection, Slot};
 
-/// The places for connections. Clones are of the same places.
-#[derive(Clone, Debug)]
+/// The places for connections. How many there may be is asked each time, so that it can change;
+/// whoever has one keeps it. Clones are of the same places.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Slots(Arc<Places>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Places {
-    max: AtomicUsize,
     taken: AtomicUsize,
     freed: Notify,
-    max_per_address: AtomicUsize,
     /// Who has how many. Who has none is not in it, so it does not grow with who has been.
     addresses: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Slots {
-    /// `max_per_address` of zero is no limit.
-    pub(crate) fn new(max: usize, max_per_address: usize) -> Self {
-        Self(Arc::new(Places {
-            max: max.into(),
-            taken: AtomicUsize::default(),
-            freed: Notify::default(),
-            max_per_address: max_per_address.into(),
-            addresses: Mutex::default(),
-        }))
-    }
-
-    /// Changes the limits. Whoever has a place keeps it.
-    pub(crate) fn set(&self, max: usize, max_per_address: usize) {
-        self.0.max.store(max, Ordering::Relaxed);
-        self.0.max_per_address.store(max_per_address, Ordering::Relaxed);
-        self.0.freed.notify_waiters();
-    }
-
-    /// How many there are.
-    pub(crate) fn max(&self) -> usize {
-        self.0.max.load(Ordering::Relaxed)
-    }
-
     /// How many are taken.
     pub(crate) fn taken(&self) -> usize {
         self.0.taken.load(Ordering::Relaxed)
     }
 
     /// A place for a connection whose client is not known yet, or has no address.
-    pub(crate) fn take(&self) -> Result<Slot, Rejection> {
-        let one_more = |taken: usize| Some(taken + 1).filter(|taken| *taken <= self.max());
+    pub(crate) fn take(&self, max: usize) -> Result<Slot, Rejection> {
+        let one_more = |taken: usize| Some(taken + 1).filter(|taken| *taken <= max);
         let taken = self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         taken.map(|_| Slot::new(Place(self.clone()))).map_err(|_| Rejection::Full)
     }
 
-    /// The same place, and one of those that this address may have.
-    pub(crate) fn take_of(&self, slot: Slot, address: IpAddr) -> Result<Slot, Rejection> {
-        let max = self.0.max_per_address.load(Ordering::Relaxed);
+    /// The same place, and one of those that this address may have. Zero is no limit.
+    pub(crate) fn take_of(
+        &self,
+        slot: Slot,
+        address: IpAddr,
+        max: usize,
+    ) -> Result<Slot, Rejection> {
         if max == 0 {
             return Ok(slot);
         }
@@ -75,13 +55,10 @@ impl Slots {
         Ok(Slot::new((slot, PlaceOf { slots: self.clone(), address })))
     }
 
-    /// Waits until a place is free, without taking it.
-    pub(crate) async fn freed(&self) {
-        loop {
-            let freed = self.0.freed.notified();
-            if self.taken() < self.max() {
-                return;
-            }
+    /// Waits until a place is given back, without taking it.
+    pub(crate) async fn freed(&self, max: usize) {
+        let freed = self.0.freed.notified();
+        if self.taken() >= max {
             freed.await;
         }
     }

@@ -27,8 +27,11 @@ use transport::{Handler, Message, Next, Rejection};
 
 const ADMIN: &[&str] = &["--admin-listen", "127.0.0.1:0"];
 
+/// A server that is ready.
 fn server(flags: &[&str]) -> Server {
-    Server::start(&[ADMIN, flags].concat())
+    let server = Server::start(&[ADMIN, flags].concat());
+    wait_until("it is ready", || get(&server, "/readyz").0 == 200);
+    server
 }
 
 /// The status, the head and the body of the answer to a request.
@@ -449,7 +452,7 @@ fn a_unix_socket_is_for_its_user_alone_and_goes_away_with_the_server() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    assert!(ask(&path).starts_with("HTTP/1.1 200 OK\r\n"));
+    wait_until("it is ready", || ask(&path).starts_with("HTTP/1.1 200 OK\r\n"));
     server.begin_stop();
     server.stopped();
     assert!(!path.exists());

@@ -13,110 +13,14 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
-use support::{Client, PING, PONG, TEXT, UPGRADE, close, document, frame, table, word};
-
-fn server() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
-    command.env_clear().stdin(Stdio::null());
-    command
-}
-
-/// A server that runs as a process and logs JSON.
-struct Process {
-    child: Child,
-    log: Receiver<String>,
-    address: SocketAddr,
-}
-
-impl Process {
-    /// Starts a server, and waits until it listens.
-    fn start(flags: &[&str]) -> Self {
-        Self::start_as(server(), flags)
-    }
-
-    fn start_as(command: Command, flags: &[&str]) -> Self {
-        let mut process = Self::spawn_as(command, &[&["--log-format", "json"], flags].concat());
-        let listening = process.event("listening");
-        process.address = listening["address"].as_str().unwrap().parse().unwrap();
-        process
-    }
-
-    fn spawn(flags: &[&str]) -> Self {
-        Self::spawn_as(server(), flags)
-    }
-
-    fn spawn_as(mut command: Command, flags: &[&str]) -> Self {
-        let mut child = command
-            .args(["--listen", "127.0.0.1:0"])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (lines, log) = mpsc::channel();
-        thread::spawn(move || {
-            stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
-        });
-        Self { child, log, address: ([0; 4], 0).into() }
-    }
-
-    /// The next line of the log.
-    fn line(&self) -> String {
-        self.log.recv_timeout(Duration::from_secs(10)).expect("the log goes on")
-    }
-
-    /// The next line of the log about `event`.
-    fn event(&self, event: &str) -> Value {
-        loop {
-            let line = self.line();
-            let line: Value =
-                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-            if line["event"] == event {
-                return line;
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn exit_code(&mut self) -> i32 {
-        self.child.wait().unwrap().code().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has ended already, unless the test has failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The fields that the manual promises for an event, sorted.
-fn documented(event: &str) -> Vec<String> {
-    let rows = table(&document("operations.md"), "## Read the log");
-    let row = rows.iter().find(|row| word(&row[0]) == event).expect("the manual has the event");
-    let mut names: Vec<String> = row[1].split(' ').map(word).collect();
-    names.sort_unstable();
-    names
-}
-
-/// The sorted names of a line's fields, without those that every line has.
-fn fields(line: &Value) -> Vec<&str> {
-    let names = line.as_object().unwrap().keys().map(String::as_str);
-    let mut names: Vec<&str> =
-        names.filter(|name| !["timestamp", "level", "event"].contains(name)).collect();
-    names.sort_unstable();
-    names
-}
+use support::process::{Process, documented, fields, server};
+use support::{Client, PING, PONG, TEXT, UPGRADE, close, frame};
 
 #[test]
 fn what_is_not_http_is_answered_and_logged() {
@@ -142,6 +46,10 @@ fn a_client_at_its_rate_outlives_a_stop_of_the_process() {
     client.send(&frame(PING, b""));
     client.frame();
     process.signal(Signal::STOP);
+    // One of its threads has to be told first, and the others go on until then.
+    let pid = Pid::from_child(&process.child);
+    let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(stopped.1.stopped());
     for _ in 0..50 {
         client.send(&frame(PING, b"meanwhile"));
     }

@@ -57,7 +57,7 @@ async fn main() -> std::io::Result<()> {
             missing: Permission::Allow,
             null: Permission::Allow,
         },
-        rules: Rules {
+        rules: Arc::new(Rules {
             timing: Timing {
                 ping_interval: Duration::from_secs(25),
                 pong_timeout: Duration::from_secs(10),
@@ -65,15 +65,11 @@ async fn main() -> std::io::Result<()> {
                 max_age: None,
             },
             limits: Limits::default(),
-        },
+        }),
         sizes: Sizes { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
     };
-    let endpoint = Arc::new(Endpoint::new(
-        policy,
-        Echo::default(),
-        Arc::new(Print),
-        Arc::new(Pulse::default()),
-    ));
+    let endpoint = Endpoint::new(Echo::default(), Arc::new(Print), Arc::new(Pulse::default()));
+    let endpoint = Arc::new((endpoint, policy));
     let drain = Drain::default();
 
     loop {
@@ -83,7 +79,8 @@ async fn main() -> std::io::Result<()> {
         let endpoint = Arc::clone(&endpoint);
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
-                let response = endpoint.respond(&mut request, &client);
+                let (endpoint, policy) = &*endpoint;
+                let response = endpoint.respond(&mut request, &client, policy);
                 async { Ok::<_, Infallible>(response) }
             });
             // A connection that breaks before it is a session is nobody's fault here.

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use hyper::{Request, Response};
 use ws_core::{Progress, Rules};
@@ -26,8 +26,8 @@ use crate::upgrade::Upgrade;
 pub struct Policy {
     /// Which pages may connect.
     pub origins: Origins,
-    /// When to ping, how long to wait, and how much a peer may do.
-    pub rules: Rules,
+    /// When to ping, how long to wait, and how much a peer may do. The sessions share them.
+    pub rules: Arc<Rules>,
     /// How much may be held for one peer.
     pub sizes: Sizes,
 }
@@ -35,25 +35,10 @@ pub struct Policy {
 /// A WebSocket endpoint. It knows no path: routing is the server's.
 #[derive(Debug)]
 pub struct Endpoint<H, O> {
-    terms: RwLock<Arc<Terms>>,
     handler: H,
     observer: Arc<O>,
     pulse: Arc<Pulse>,
     next_id: AtomicU64,
-}
-
-/// A policy, with its rules as the sessions share them.
-#[derive(Debug)]
-struct Terms {
-    policy: Policy,
-    rules: Arc<Rules>,
-}
-
-impl From<Policy> for Arc<Terms> {
-    fn from(policy: Policy) -> Self {
-        let rules = Arc::new(policy.rules);
-        Arc::new(Terms { policy, rules })
-    }
 }
 
 /// An accepted connection, as the endpoint needs to know it.
@@ -93,31 +78,28 @@ where
     O: Observer,
 {
     /// An endpoint whose sessions each get a clone of `handler`, and ask `pulse` for stalls.
-    pub fn new(policy: Policy, handler: H, observer: Arc<O>, pulse: Arc<Pulse>) -> Self {
-        let terms = RwLock::new(policy.into());
-        Self { terms, handler, observer, pulse, next_id: AtomicU64::new(1) }
+    pub fn new(handler: H, observer: Arc<O>, pulse: Arc<Pulse>) -> Self {
+        Self { handler, observer, pulse, next_id: AtomicU64::new(1) }
     }
 
-    /// Changes what holds for every session from now on. Those that have begun keep what they began
-    /// with.
-    pub fn set_policy(&self, policy: Policy) {
-        // A writer that panicked has left the old terms or the new ones, and both are whole.
-        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = policy.into();
-    }
-
-    /// Answers a request. If the answer is a 101, a session begins once it is sent.
+    /// Answers a request. If the answer is a 101, a session begins once it is sent, and keeps to
+    /// `policy` to its end, whatever the next request is answered by.
     ///
     /// Must be called within a tokio runtime, and the response has to go out on the connection that
     /// the request came from, served by hyper with upgrades.
     /// There is no authentication here: whoever wants one asks for it before calling this.
     #[must_use = "the client waits for the response"]
-    pub fn respond<B>(&self, request: &mut Request<B>, client: &Client) -> Response<String> {
-        let terms = Arc::clone(&self.terms.read().unwrap_or_else(PoisonError::into_inner));
-        let checked = Upgrade::check(request, &terms.policy.origins);
+    pub fn respond<B>(
+        &self,
+        request: &mut Request<B>,
+        client: &Client,
+        policy: &Policy,
+    ) -> Response<String> {
+        let checked = Upgrade::check(request, &policy.origins);
         match checked.and_then(|upgrade| admit(upgrade, client)) {
             Ok(upgrade) => {
                 let response = upgrade.response();
-                self.open(upgrade, request, client.clone(), &terms);
+                self.open(upgrade, request, client.clone(), policy);
                 response
             }
             Err(rejection) => self.refuse(rejection, request, client),
@@ -138,10 +120,10 @@ where
     }
 
     /// Starts the session's task. It holds its tokens from now on, so no drain can overlook it.
-    fn open<B>(&self, upgrade: Upgrade, request: &Request<B>, client: Client, terms: &Terms) {
+    fn open<B>(&self, upgrade: Upgrade, request: &Request<B>, client: Client, policy: &Policy) {
         let headers = request.headers().clone();
-        let sizes = terms.policy.sizes;
-        let rules = Arc::clone(&terms.rules);
+        let sizes = policy.sizes;
+        let rules = Arc::clone(&policy.rules);
         let handler = self.handler.clone();
         let observer = Arc::clone(&self.observer);
         let pulse = Arc::clone(&self.pulse);

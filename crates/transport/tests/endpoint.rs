@@ -16,12 +16,12 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use support::{CLOSE, PING, PONG, Peer, SIZES, TEXT, TIMING, close, frame, in_time};
+use support::{CLOSE, PING, PONG, Peer, SIZES, TEXT, close, frame, in_time, rules};
 use tokio::io::{AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use transport::ws_core::{CloseCode, Limits, Rules};
+use transport::ws_core::{CloseCode, Limits};
 use transport::{
     Client, Drain, Endpoint, Event, Farewell, Handler, Message, Next, Observer, OriginPattern,
     Origins, Permission, Policy, Rejection, Silent, Slot,
@@ -65,6 +65,7 @@ const SLOTS: usize = 100;
 
 struct World<H = Silent> {
     endpoint: Arc<Endpoint<H, Notes>>,
+    policy: Arc<Policy>,
     notes: Arc<Notes>,
     drain: Drain,
     slots: Arc<Semaphore>,
@@ -84,30 +85,30 @@ impl<H: Handler + Clone + Sync> World<H> {
                 missing: Permission::Allow,
                 null: Permission::Refuse,
             },
-            rules: Rules { timing: TIMING, limits: Limits::default() },
+            rules: rules(Limits::default()),
             sizes: SIZES,
         };
         let notes = Arc::new(Notes::default());
-        let endpoint = Arc::new(Endpoint::new(policy, handler, Arc::clone(&notes), Arc::default()));
+        let endpoint = Arc::new(Endpoint::new(handler, Arc::clone(&notes), Arc::default()));
         let slots = Arc::new(Semaphore::new(SLOTS));
-        Self { endpoint, notes, drain: Drain::default(), slots }
+        Self { endpoint, policy: Arc::new(policy), notes, drain: Drain::default(), slots }
     }
 
     /// A connection to the endpoint, served by hyper.
     fn connect(&self) -> Peer {
         let (near, far) = duplex(64 * 1024);
         let client = Client {
-            peer: Peer::Address("192.0.2.7:4711".parse().unwrap()),
+            peer: transport::Peer::Address("192.0.2.7:4711".parse().unwrap()),
             slot: match Arc::clone(&self.slots).try_acquire_owned() {
                 Ok(permit) => Ok(Slot::new(permit)),
                 Err(_) => Err(Rejection::Full),
             },
             watch: self.drain.watch(),
         };
-        let endpoint = Arc::clone(&self.endpoint);
+        let (endpoint, policy) = (Arc::clone(&self.endpoint), Arc::clone(&self.policy));
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
-                let response = endpoint.respond(&mut request, &client);
+                let response = endpoint.respond(&mut request, &client, &policy);
                 async { Ok::<_, Infallible>(response) }
             });
             let http = http1::Builder::new()

@@ -18,6 +18,7 @@ mod frames;
 
 pub(crate) use frames::*;
 
+pub(crate) mod process;
 pub(crate) mod server;
 
 /// A request for the endpoint that is right in everything.
