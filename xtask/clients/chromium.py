@@ -3,19 +3,12 @@ and a page of another origin never connects."""
 
 import contextlib
 import http.server
-import os
 import queue
-import shutil
-import signal
-import subprocess
-import tempfile
 import threading
 import time
 
-from endpoint import PATIENCE, Surprise, expect, run, running_server
-
-# Seconds that a browser may take to start.
-START = 20
+from browser import START, chromium_version, running_chromium
+from endpoint import Surprise, expect, run, running_server
 
 PAGE = """<!doctype html>
 <title>status</title>
@@ -52,12 +45,6 @@ def play():
                 expect("the page's word on SIGTERM", closing, allowed.told())
             server.expect_clean_end()
     return f'{chromium_version()}: one origin was refused, the other one told 1001 "drained"'
-
-
-def chromium_version():
-    command = ["chromium", "--version"]
-    printed = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True)
-    return " ".join(printed.split()[:2])
 
 
 class Site(http.server.ThreadingHTTPServer):
@@ -107,43 +94,6 @@ def site():
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
-
-
-@contextlib.contextmanager
-def running_chromium(url):
-    folder = tempfile.mkdtemp()
-    process = subprocess.Popen(
-        [
-            "chromium",
-            "--headless",
-            "--no-sandbox",
-            "--no-first-run",
-            "--disable-gpu",
-            "--disable-quic",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            # Nothing leaves this machine.
-            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
-            f"--user-data-dir={folder}/profile",
-            url,
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "HOME": folder, "TMPDIR": folder},
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # What is left of its processes.
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 run(play)

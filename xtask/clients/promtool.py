@@ -1,0 +1,50 @@
+"""Prometheus' own tool on what the server tells and on the alerts: a scrape after some sessions is
+free of complaints in its format, and each alert fires when it should and is silent when not."""
+
+import http.client
+import os
+import subprocess
+
+from endpoint import Surprise, expect, run, running_server
+from websockets.sync.client import connect
+
+RULES = os.path.join(os.path.dirname(__file__), "../../deploy/prometheus")
+
+
+def play():
+    with running_server("--admin-listen", "127.0.0.1:0", "--ping-interval-secs", "0.2") as server:
+        admin = server.wait_for(event="starting")["admin"]
+        with connect(server.url, proxy=None) as socket:
+            socket.send("hello")
+            server.wait_for(event="opened")
+        server.wait_for(event="closed", cause="peer_closed")
+        metrics = scrape(admin)
+        expect("a counted session", True, "\nws_status_sessions_opened_total 1\n" in metrics)
+        promtool("check", "metrics", text=metrics)
+    promtool("check", "rules", "ws-status.rules.yml")
+    promtool("test", "rules", "ws-status.rules.test.yml")
+    return f"promtool accepts {len(metrics.splitlines())} lines of metrics and the alerts"
+
+
+def scrape(admin):
+    connection = http.client.HTTPConnection(admin, timeout=5)
+    connection.request("GET", "/metrics")
+    return connection.getresponse().read().decode()
+
+
+def promtool(*words, text=None):
+    """Runs the tool where the rules are; it says nothing of metrics in which it finds nothing."""
+    done = subprocess.run(
+        ["promtool", *words],
+        input=text,
+        cwd=RULES,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode != 0 or (text and done.stdout):
+        raise Surprise(f"promtool {' '.join(words)}: {done.stdout.strip()}")
+    return done.stdout
+
+
+run(play)
