@@ -66,7 +66,8 @@ fn check_ranges(config: &Config) {
         Some(timing.pong_timeout),
         Some(timing.close_timeout),
         Some(config.handshake_timeout),
-        Some(config.shutdown_grace),
+        Some(config.shutdown.grace),
+        timing.max_age,
         limits.message_timeout,
         limits.write_timeout,
     ];
@@ -80,6 +81,9 @@ fn check_ranges(config: &Config) {
     assert!((1..=1000).contains(&config.max_headers), "{config:?}");
     assert!(config.max_connections >= 1, "{config:?}");
     assert!(!config.listen.is_empty(), "{config:?}");
+    assert!(config.listen_unix_mode <= 0o777, "{config:?}");
+    assert!(config.shutdown.delay <= day && config.shutdown.farewell.spread <= day, "{config:?}");
+    assert!(matches!(config.shutdown.farewell.code.into(), 1001 | 1012), "{config:?}");
 }
 
 /// What `--print-config` says is a file with the same meaning.

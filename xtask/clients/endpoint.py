@@ -96,20 +96,20 @@ def running_server(*settings):
         process.wait()
 
 
-def run(play):
+def run(play, limit=LIMIT):
     """Runs a client, prints what it returns, and exits with 1 and one line if it is surprised."""
+
+    def give_up(number, _frame):
+        raise Surprise(f"expected an end within {limit} s, saw {signal.Signals(number).name}")
+
     program = os.path.basename(sys.argv[0])
     os.environ["no_proxy"] = "*"  # Everything is on this machine.
     for number in (signal.SIGALRM, signal.SIGTERM):
         signal.signal(number, give_up)
-    signal.alarm(LIMIT)
+    signal.alarm(limit)
     try:
         print(play())
     except Surprise as surprise:
         sys.exit(f"{program}: {surprise}")
     except Exception as error:
         sys.exit(f"{program}: expected to reach the end, saw {type(error).__name__}: {error}")
-
-
-def give_up(number, _frame):
-    raise Surprise(f"expected an end within {LIMIT} s, saw {signal.Signals(number).name}")

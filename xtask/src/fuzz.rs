@@ -9,6 +9,7 @@ use crate::tools::{self, Failure, command, root, succeed};
 /// What is fuzzed, and how long an input may get: a longer one finds nothing that a short one does
 /// not, and takes its time.
 const TARGETS: &[(&str, usize)] = &[
+    ("client", 256),
     ("configuration", 1024),
     ("lifecycle", 512),
     ("origins", 256),

@@ -19,6 +19,7 @@ use crate::Router;
 use crate::config::{Config, Configs};
 use crate::linger::{Returning, linger};
 use crate::listen::Listener;
+use crate::records::Records;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
 use crate::stream::{Socket, Stream};
@@ -39,11 +40,18 @@ pub(crate) struct Acceptor<H> {
     slots: Slots,
     refused: Arc<Semaphore>,
     configs: Configs,
+    records: Arc<Records>,
 }
 
 impl<H: Handler + Clone + Sync> Acceptor<H> {
-    pub(crate) fn new(router: Router<H>, slots: Slots, configs: Configs) -> Self {
-        Self { router, slots, refused: Arc::new(Semaphore::new(REFUSED_AT_ONCE)), configs }
+    pub(crate) fn new(
+        router: Router<H>,
+        slots: Slots,
+        configs: Configs,
+        records: Arc<Records>,
+    ) -> Self {
+        let refused = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
+        Self { router, slots, refused, configs, records }
     }
 
     /// Accepts connections until a shutdown begins.
@@ -72,6 +80,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                 }
                 Err(error) => {
                     warn!(event = "accept_failed", %error);
+                    self.records.metrics.count_accept_failure();
                     sleep(BACK_OFF).await;
                 }
             }

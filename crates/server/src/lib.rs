@@ -111,7 +111,8 @@ pub async fn run<H: Handler + Clone + Sync>(
     companions.spawn(async move { systemd::report(&reported.metrics).await });
 
     let endpoint = Endpoint::new(handler, Arc::clone(&records), pulse);
-    let acceptor = Arc::new(Acceptor::new(Router { endpoint }, slots, configs));
+    let acceptor =
+        Arc::new(Acceptor::new(Router { endpoint }, slots, configs, Arc::clone(&records)));
     // The system accepts for us from here on.
     end.ready();
     systemd::ready();

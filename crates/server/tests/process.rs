@@ -191,12 +191,18 @@ fn a_server_without_files_backs_off_and_recovers_by_itself() {
         "ulimit -n 40; exec \"$0\" \"$@\"",
         env!("CARGO_BIN_EXE_server"),
     ]);
-    let mut process = Process::start_as(command, &["--max-connections", "1000"]);
+    let flags = ["--max-connections=1000", "--admin-listen=127.0.0.1:0", "--log-format=json"];
+    let mut process = Process::spawn_as(command, &flags);
+    let admin: SocketAddr = process.event("starting")["admin"].as_str().unwrap().parse().unwrap();
+    process.address = process.event("listening")["address"].as_str().unwrap().parse().unwrap();
     let many: Vec<Client> = (0..60).map(|_| Client::connect(process.address)).collect();
     let line = process.event("accept_failed");
     assert_eq!(line["level"], "WARN");
     drop(many);
     let mut client = Client::open(process.address);
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (_, _, metrics) = Client::connect(admin).request(request);
+    assert!(!metrics.contains("ws_status_accept_failures_total 0"), "{metrics}");
     client.send(&frame(PING, b"here"));
     assert_eq!(client.frame(), (support::PONG, b"here".to_vec()));
     process.signal(Signal::TERM);

@@ -1,0 +1,111 @@
+//! Whom a proxy names: the PROXY protocol's header at the beginning of any bytes, and the walk along
+//! any forwarding header, held against a walk without any cleverness.
+#![no_main]
+
+use std::net::IpAddr;
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+use server::{ForwardedHeader, Proxied, Proxies, ProxyProtocol, Trust, proxied};
+use transport::Peer;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&choice, data)) = data.split_first() else { return };
+    match choice % 3 {
+        0 => check_proxied(data),
+        1 => check_client(ForwardedHeader::XForwardedFor, "x-forwarded-for", data),
+        _ => check_client(ForwardedHeader::Forwarded, "forwarded", data),
+    }
+});
+
+fn check_proxied(data: &[u8]) {
+    match proxied(data) {
+        Proxied::Yes { client, length } => {
+            assert!(0 < length && length <= data.len());
+            // What comes behind it changes nothing, and what comes before its end does not suffice.
+            assert_eq!(proxied(&data[..length]), Proxied::Yes { client, length });
+            for prefix in [0, length / 2, length - 1] {
+                assert_eq!(proxied(&data[..prefix]), Proxied::Unfinished);
+            }
+        }
+        Proxied::Unfinished => assert!(data.len() < 2048, "nobody waits for ever"),
+        Proxied::No => assert!(!data.starts_with(b"PROXY ")),
+        Proxied::Bad => {}
+    }
+}
+
+fn check_client(forwarded_header: ForwardedHeader, name: &'static str, data: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n') {
+        let Ok(value) = HeaderValue::from_bytes(line) else { return };
+        headers.append(HeaderName::from_static(name), value);
+    }
+    let proxies: Vec<Proxies> =
+        ["10.0.0.0/8", "2001:db8::/32"].iter().map(|text| text.parse().expect("good")).collect();
+    let trust = Trust { proxies, forwarded_header, proxy_protocol: ProxyProtocol::Off };
+
+    let stranger = Peer::Address("192.0.2.1:1".parse().expect("good"));
+    assert_eq!(trust.client(&headers, stranger), stranger, "a stranger is not believed");
+
+    let proxy = Peer::Address("10.0.0.1:1".parse().expect("good"));
+    let client = trust.client(&headers, proxy);
+    if forwarded_header == ForwardedHeader::XForwardedFor {
+        assert_eq!(client, walked(&headers, proxy));
+    }
+    // Whoever it is stands in the header.
+    if let Peer::Host(address) = client {
+        let text = String::from_utf8_lossy(data).into_owned();
+        let is_there = |word: &str| {
+            let word = word.trim_matches(['"', '[', ']']);
+            word.parse::<IpAddr>().is_ok_and(|it| it.to_canonical() == address)
+        };
+        let separators = [',', ';', '=', '\n', ' ', '\t', '"', '[', ']'];
+        let with_port = |word: &str| word.rsplit_once(':').is_some_and(|(it, _)| is_there(it));
+        assert!(text.split(separators).any(|word| is_there(word) || with_port(word)), "{client}");
+    } else {
+        assert_eq!(client, proxy);
+    }
+}
+
+/// From the right, past the proxies.
+fn walked(headers: &HeaderMap, proxy: Peer) -> Peer {
+    let mut client = proxy;
+    let lines: Vec<String> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(|line| line.to_str().unwrap_or("?").to_owned())
+        .collect();
+    for hop in lines.join(",").split(',').rev() {
+        let hop = hop.trim();
+        let alone = hop.parse::<IpAddr>().ok();
+        let with_port = || {
+            let (address, port) = hop.rsplit_once(':')?;
+            let is_made_up = port.strip_prefix('_').is_some_and(|name| {
+                name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+            });
+            if port.parse::<u16>().is_err() && !is_made_up {
+                return None;
+            }
+            match address.strip_prefix('[') {
+                Some(address) => address.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
+                None => address.parse().ok().map(IpAddr::V4),
+            }
+        };
+        let bracketed = || {
+            let address = hop.strip_prefix('[')?.strip_suffix(']')?;
+            address.parse().ok().map(IpAddr::V6)
+        };
+        let Some(address) = alone.or_else(bracketed).or_else(with_port) else { return client };
+        let address = address.to_canonical();
+        client = Peer::Host(address);
+        let is_proxy = match address {
+            IpAddr::V4(address) => address.octets()[0] == 10,
+            IpAddr::V6(address) => address.segments()[..2] == [0x2001, 0xdb8],
+        };
+        if !is_proxy {
+            return client;
+        }
+    }
+    client
+}
