@@ -1,5 +1,6 @@
 //! Tells the binary which commit it is built from.
 
+use std::env;
 use std::process::Command;
 
 fn main() {
@@ -9,7 +10,10 @@ fn main() {
         .ok()
         .filter(|output| output.status.success())
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    // Where there is no checkout, whoever builds may know.
+    let commit = env::var("WS_STATUS_COMMIT").ok().or(commit);
     let commit = commit.unwrap_or_else(|| "unknown commit".to_owned());
+    println!("cargo::rerun-if-env-changed=WS_STATUS_COMMIT");
     println!("cargo::rustc-env=COMMIT={commit}");
     println!("cargo::rerun-if-changed=src");
     println!("cargo::rerun-if-changed=../../.git/HEAD");

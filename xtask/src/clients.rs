@@ -33,6 +33,14 @@ pub(crate) fn promtool() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/promtool.py"])
 }
 
+pub(crate) fn proxies() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/proxies.py"])
+}
+
+pub(crate) fn units() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/units.py"])
+}
+
 fn against_the_server(program: &[&str]) -> Result<(), Failure> {
     cargo(&["build", "--package", "server", "--locked", "--quiet"], "mend the build")?;
     // Cargo has put it beside this program, wherever the target folder is.

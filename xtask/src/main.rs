@@ -107,6 +107,18 @@ const CHECKS: &[Check] = &[
         tools: &[tools::PROMTOOL, tools::PYTHON_WEBSOCKETS],
         run: clients::promtool,
     },
+    Check {
+        name: "proxies",
+        meaning: "nginx, HAProxy and Caddy by their examples: addresses, idleness, 1001, restarts",
+        tools: &[tools::NGINX, tools::HAPROXY, tools::CADDY, tools::PYTHON_WEBSOCKETS],
+        run: clients::proxies,
+    },
+    Check {
+        name: "units",
+        meaning: "systemd accepts the units, and the manifests agree with their settings",
+        tools: &[tools::SYSTEMD_ANALYZE, tools::PYTHON_YAML],
+        run: clients::units,
+    },
 ];
 
 /// A search that goes on for as long as it is told to, and is no part of `ci`.

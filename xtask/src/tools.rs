@@ -86,6 +86,23 @@ pub(crate) const PROMTOOL: Tool = Tool {
     probe: &["promtool", "--version"],
 };
 
+pub(crate) const NGINX: Tool =
+    Tool { name: "nginx", install: "apt-get install nginx", probe: &["nginx", "-v"] };
+pub(crate) const HAPROXY: Tool =
+    Tool { name: "HAProxy", install: "apt-get install haproxy", probe: &["haproxy", "-v"] };
+pub(crate) const CADDY: Tool =
+    Tool { name: "Caddy", install: "apt-get install caddy", probe: &["caddy", "version"] };
+pub(crate) const SYSTEMD_ANALYZE: Tool = Tool {
+    name: "systemd-analyze",
+    install: "apt-get install systemd",
+    probe: &["systemd-analyze", "--version"],
+};
+pub(crate) const PYTHON_YAML: Tool = Tool {
+    name: "Python's yaml",
+    install: "python3 -m pip install pyyaml",
+    probe: &["python3", "-c", "import yaml"],
+};
+
 impl Tool {
     pub(crate) fn is_there(&self) -> bool {
         command(self.probe)

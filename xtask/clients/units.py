@@ -1,0 +1,94 @@
+"""What is shipped for systemd and Kubernetes: systemd accepts the units and finds little that they
+could do besides, the settings in them are good, and the manifests agree with the settings in them."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import yaml
+
+from endpoint import Surprise, expect, run
+
+DEPLOY = pathlib.Path(__file__).parent.parent.parent / "deploy"
+
+# What `systemd-analyze security` gives at most, of 100: 12 when this was written.
+EXPOSURE = 20
+
+
+def play():
+    with tempfile.TemporaryDirectory() as folder:
+        check_units(pathlib.Path(folder))
+    check_settings(["--config", str(DEPLOY / "systemd/ws-status.toml")], {})
+    check_manifests(list(yaml.safe_load_all((DEPLOY / "kubernetes/ws-status.yaml").read_text())))
+    return "systemd accepts the units, and the manifests agree with their settings"
+
+
+def check_units(folder):
+    for unit in (DEPLOY / "systemd").glob("ws-status*.s*"):
+        # systemd looks whether the program is there, and a template needs an instance.
+        text = unit.read_text().replace("/usr/local/bin/ws-status", sys.argv[1])
+        (folder / unit.name.replace("@", "@a")).write_text(text)
+        (folder / unit.name).write_text(text)
+    server = folder / "ws-status@a.service"
+    expect("what systemd says of the units", "", tool("verify", folder / "ws-status.socket", server))
+    tool("security", "--offline=true", f"--threshold={EXPOSURE}", server)
+
+
+def tool(*words):
+    command = ["systemd-analyze", "--no-pager", *map(str, words)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise Surprise(f"{' '.join(command[:3])}: {done.stdout.strip()[-500:]}")
+    return done.stdout.strip()
+
+
+def check_settings(flags, environment):
+    command = [sys.argv[1], "--check-config", *flags]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    expect("what the server says of the settings", "the configuration is good\n", done.stdout + done.stderr)
+
+
+def check_manifests(manifests):
+    kinds = {manifest["kind"]: manifest for manifest in manifests}
+    expect(
+        "the kinds of manifests",
+        {"Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"},
+        set(kinds),
+    )
+    pod = kinds["Deployment"]["spec"]["template"]
+    container = pod["spec"]["containers"][0]
+    variables = {it["name"]: it.get("value", "10.1.2.3") for it in container["env"]}
+    # Kubernetes puts one variable into another.
+    settings = {
+        name: value.replace("$(POD_IP)", variables["POD_IP"])
+        for name, value in variables.items()
+        if name.startswith("WS_STATUS_")
+    }
+    check_settings([], settings)
+
+    seconds = {name: float(value) for name, value in settings.items() if name.endswith("_SECS")}
+    grace = seconds["WS_STATUS_SHUTDOWN_GRACE_SECS"]
+    parts = seconds["WS_STATUS_DRAIN_DELAY_SECS"] + seconds["WS_STATUS_DRAIN_SPREAD_SECS"] + 3
+    expect("whether the parts of a shutdown fit into its grace", True, parts <= grace)
+    termination = pod["spec"]["terminationGracePeriodSeconds"]
+    expect("whether the grace fits into the pod's", True, grace < termination)
+    expect("service links", False, pod["spec"]["enableServiceLinks"])
+
+    readiness = container["readinessProbe"]
+    noticed = readiness["periodSeconds"] * readiness["failureThreshold"]
+    delay = seconds["WS_STATUS_DRAIN_DELAY_SECS"]
+    expect("whether readiness is noticed within the delay", True, noticed < delay)
+    ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        expect(f"the port of the {probe}", "admin", container[probe]["httpGet"]["port"])
+    for name, setting in (("public", "WS_STATUS_LISTEN"), ("admin", "WS_STATUS_ADMIN_LISTEN")):
+        expect(f"the port {name}", ports[name], settings[setting].rpartition(":")[2])
+    offered = [port["targetPort"] for port in kinds["Service"]["spec"]["ports"]]
+    expect("what the service offers to clients", ["public"], offered)
+
+
+if shutil.which("systemd-analyze") is None:
+    sys.exit("units.py: there is no systemd-analyze")
+run(play)
