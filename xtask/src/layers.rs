@@ -33,10 +33,14 @@ const LAYERS: &[Layer] = &[
             "config",             // the layers of settings, and TOML
             "hyper",              // HTTP/1.1
             "hyper-util",         // tokio's sockets as hyper's
+            "ipnet",              // the networks of trusted proxies
             "lexopt",             // the command line
+            "listenfd",           // sockets that systemd passes
             "procfs",             // the process' own figures among the metrics
             "prometheus-client",  // the metrics, in both of Prometheus' formats
+            "proxy-header",       // the PROXY protocol, both versions
             "rustix",             // the limit of open files, TCP_USER_TIMEOUT, half-closing
+            "sd-notify",          // what systemd is told
             "serde_json", // the admin listener's answers; tracing-subscriber brings it along
             "tokio",      // the runtime, sockets, signals
             "tracing",    // the events of the log

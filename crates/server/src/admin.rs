@@ -19,7 +19,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
-use transport::ws_core::CloseCode;
 
 use crate::accept::BACK_OFF;
 use crate::config::{Configs, drain_code};
@@ -204,14 +203,14 @@ impl Admin {
             return refuse(StatusCode::FORBIDDEN, sentence);
         }
         let code = match request.uri().query() {
-            None => Ok(None),
-            Some(query) => {
-                query.strip_prefix("code=").ok_or_else(String::new).and_then(drain_code).map(Some)
-            }
-        };
-        let Ok(code): Result<Option<CloseCode>, String> = code else {
-            let sentence = "the query may be code=1001 or code=1012";
-            return refuse(StatusCode::BAD_REQUEST, sentence);
+            None => None,
+            Some(query) => match query.strip_prefix("code=").map(drain_code) {
+                Some(Ok(code)) => Some(code),
+                Some(Err(_)) | None => {
+                    let sentence = "the query may be code=1001 or code=1012";
+                    return refuse(StatusCode::BAD_REQUEST, sentence);
+                }
+            },
         };
         info!(event = "drain_requested", code = code.map(u16::from));
         self.shutdown.begin(code);

@@ -55,7 +55,7 @@ impl Slots {
         Ok(Slot::new((slot, PlaceOf { slots: self.clone(), address })))
     }
 
-    /// Waits until a place is given back, without taking it.
+    /// Waits for a place if all are taken, without taking one.
     pub(crate) async fn freed(&self, max: usize) {
         let freed = self.0.freed.notified();
         if self.taken() >= max {
