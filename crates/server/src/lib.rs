@@ -61,6 +61,7 @@ use crate::admin::Admin;
 use crate::records::Records;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
+use crate::stream::Stream;
 
 pub use crate::advice::announce;
 pub use crate::command::{Command, VERSION, help};
@@ -110,7 +111,7 @@ pub async fn run<H: Handler + Clone + Sync>(
     let reported = Arc::clone(&records);
     companions.spawn(async move { systemd::report(&reported.metrics).await });
 
-    let endpoint = Endpoint::new(handler, Arc::clone(&records), pulse);
+    let endpoint = Endpoint::new(handler, Arc::clone(&records), pulse, linger::reclaim);
     let acceptor =
         Arc::new(Acceptor::new(Router { endpoint }, slots, configs, Arc::clone(&records)));
     // The system accepts for us from here on.
@@ -126,7 +127,7 @@ pub async fn run<H: Handler + Clone + Sync>(
 /// What answers a request: the one place where paths are registered.
 #[derive(Debug)]
 struct Router<H> {
-    endpoint: Endpoint<H, Records>,
+    endpoint: Endpoint<H, Records, Stream>,
 }
 
 impl<H: Handler + Clone> Router<H> {

@@ -4,6 +4,8 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use hyper::upgrade::{Parts, Upgraded};
+use hyper_util::rt::TokioIo;
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
@@ -77,6 +79,15 @@ impl AsyncWrite for Returning {
     fn is_write_vectored(&self) -> bool {
         true
     }
+}
+
+/// The stream that was lent, out of all that hyper has put around it.
+pub(crate) fn reclaim(upgraded: Upgraded) -> Stream {
+    let parts = upgraded.downcast::<TokioIo<Returning>>();
+    let Parts { io, read_buf, .. } = parts.expect("only what was lent is upgraded");
+    let (mut stream, _) = io.into_inner().0.take().expect("only the drop takes it out");
+    stream.unread(&read_buf);
+    stream
 }
 
 /// Half-closes the stream and reads away what the client still sends, until it hangs up. How long

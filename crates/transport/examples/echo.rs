@@ -68,7 +68,8 @@ async fn main() -> std::io::Result<()> {
         }),
         sizes: Sizes { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
     };
-    let endpoint = Endpoint::new(Echo::default(), Arc::new(Print), Arc::new(Pulse::default()));
+    let pulse = Arc::new(Pulse::default());
+    let endpoint = Endpoint::new(Echo::default(), Arc::new(Print), pulse, TokioIo::new);
     let endpoint = Arc::new((endpoint, policy));
     let drain = Drain::default();
 

@@ -7,7 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hyper::upgrade::Upgraded;
 use hyper::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::{Progress, Rules};
 
 use crate::drain::{Phase, Watch};
@@ -34,10 +36,11 @@ pub struct Policy {
 
 /// A WebSocket endpoint. It knows no path: routing is the server's.
 #[derive(Debug)]
-pub struct Endpoint<H, O> {
+pub struct Endpoint<H, O, S> {
     handler: H,
     observer: Arc<O>,
     pulse: Arc<Pulse>,
+    reclaim: fn(Upgraded) -> S,
     next_id: AtomicU64,
 }
 
@@ -72,14 +75,23 @@ impl fmt::Debug for Slot {
     }
 }
 
-impl<H, O> Endpoint<H, O>
+impl<H, O, S> Endpoint<H, O, S>
 where
     H: Handler + Clone,
     O: Observer,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     /// An endpoint whose sessions each get a clone of `handler`, and ask `pulse` for stalls.
-    pub fn new(handler: H, observer: Arc<O>, pulse: Arc<Pulse>) -> Self {
-        Self { handler, observer, pulse, next_id: AtomicU64::new(1) }
+    ///
+    /// `reclaim` makes of hyper's upgraded stream the one that was accepted, without the layers
+    /// around it, which an idle session would pay for; `TokioIo::new` leaves them on.
+    pub fn new(
+        handler: H,
+        observer: Arc<O>,
+        pulse: Arc<Pulse>,
+        reclaim: fn(Upgraded) -> S,
+    ) -> Self {
+        Self { handler, observer, pulse, reclaim, next_id: AtomicU64::new(1) }
     }
 
     /// Answers a request. If the answer is a 101, a session begins once it is sent, and keeps to
@@ -127,17 +139,19 @@ where
         let handler = self.handler.clone();
         let observer = Arc::clone(&self.observer);
         let pulse = Arc::clone(&self.pulse);
+        let reclaim = self.reclaim;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
 
         tokio::spawn(async move {
             // A client that went away before the 101 has not been a session.
-            let Ok(stream) = upgrade.finish().await else { return };
+            let Ok(upgraded) = upgrade.finish().await else { return };
+            let stream = reclaim(upgraded);
             let request = RequestText::of(&headers);
-            observer.observe(&Event::Opened { id, peer: client.peer, request });
+            let Client { peer, slot, watch } = client;
+            observer.observe(&Event::Opened { id, peer, request });
 
             let socket = Socket::new(stream, sizes);
-            let surroundings =
-                Surroundings { jitter: place(id), pulse, watch: client.watch.clone() };
+            let surroundings = Surroundings { jitter: place(id), pulse, watch: watch.clone() };
             let mut session = run(socket, rules, handler, surroundings);
             // In a task of its own, because this one's size is that of all it has held.
             tokio::spawn(async move {
@@ -155,7 +169,7 @@ where
                 let closure = closure.await;
                 drop(session);
                 reporter.observer.observe(&Event::Closed { id, closure: &closure });
-                drop(client);
+                drop((slot, watch));
             });
         });
     }

@@ -132,6 +132,7 @@ where
         if outcome.is_break() {
             self.socket.hang_up(cx, &mut scratch.input);
         }
+        self.socket.rest();
         scratch.take_back(&mut self.socket.output);
         outcome
     }

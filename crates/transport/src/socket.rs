@@ -4,6 +4,7 @@
 //! buffer that always accepts, so that everything one wake-up has to say leaves in one write, and a
 //! stream that refuses cannot stop the codec in the middle of a frame.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -27,12 +28,15 @@ pub struct Socket<S> {
     sizes: Sizes,
     /// Bytes that the codec took since it last gave something whole.
     unfinished: usize,
+    /// Bytes that the codec took, less what the things that it gave need at least. At zero nothing
+    /// is left in it.
+    unaccounted: usize,
     /// What was said and is not yet taken by the stream.
     pub(crate) output: Vec<u8>,
 }
 
-/// A masked control frame's head (RFC 6455, section 5.2).
-const CONTROL_HEAD_BYTES: usize = 6;
+/// How much the codec reads at once. Control frames fit, and larger frames get more.
+const READ_BUFFER_BYTES: usize = 128;
 
 /// What the codec puts in the place of a close code that must not be sent, for the peer and for us.
 const SUBSTITUTE_REASON: &str = "Protocol violation";
@@ -55,8 +59,9 @@ const HEADS_BYTES: usize = 1024;
 /// How far the closing has come, as far as bytes are concerned.
 #[derive(Debug)]
 enum Stage {
-    /// Frames go both ways, or the end of the closing handshake is waited for.
-    Talking(Box<WebSocketContext>),
+    /// Frames go both ways, or the end of the closing handshake is waited for. A session between
+    /// two messages has no codec.
+    Talking(Option<Box<WebSocketContext>>),
     /// The closing handshake is complete, or will be once the output is flushed.
     Finishing,
     /// The peer broke a rule and was told so.
@@ -86,19 +91,12 @@ pub(crate) enum Flushed {
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket over a stream whose opening handshake is complete.
     pub fn new(stream: S, sizes: Sizes) -> Self {
-        let config = WebSocketConfig::default()
-            // An idle session keeps this buffer. Control frames fit, and larger frames get more.
-            .read_buffer_size(128)
-            // Hand over each frame at once: the buffer behind is ours.
-            .write_buffer_size(0)
-            .max_frame_size(Some(sizes.max_message_bytes))
-            .max_message_size(Some(sizes.max_message_bytes));
-        let codec = WebSocketContext::new(Role::Server, Some(config));
         Self {
             stream,
-            stage: Stage::Talking(Box::new(codec)),
+            stage: Stage::Talking(None),
             sizes,
             unfinished: 0,
+            unaccounted: 0,
             output: Vec::new(),
         }
     }
@@ -121,14 +119,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// The codec answers pings and close frames here by itself (RFC 6455, sections 5.5.1, 5.5.2).
     pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Incoming> {
         let Stage::Talking(codec) = &mut self.stage else { return None };
+        // Without a codec nothing is due, and the first byte of input brings one.
+        if codec.is_none() && input.is_empty() {
+            return None;
+        }
+        let codec = codec.get_or_insert_with(|| take_codec(self.sizes));
         let most = self.sizes.max_message_bytes.saturating_add(HEADS_BYTES);
         let budget = most.saturating_sub(self.unfinished);
         let mut wire = Wire { input, output: &mut self.output, budget };
         let result = codec.read(&mut wire);
-        self.unfinished = most.saturating_sub(wire.budget);
+        let took = budget.saturating_sub(wire.budget);
+        self.unfinished += took;
+        self.unaccounted += took;
         let violation = match result {
             Ok(message) => {
                 self.unfinished = self.unfinished_behind(&message);
+                self.unaccounted = self.unaccounted.saturating_sub(least_wire_bytes(&message));
                 return incoming(message);
             }
             // The wire's only error is that there is no more, of input or of the budget.
@@ -160,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// ahead. A control frame may come in the middle of a message (RFC 6455, section 5.4).
     fn unfinished_behind(&self, message: &tungstenite::Message) -> usize {
         if message.is_ping() || message.is_pong() {
-            self.unfinished.saturating_sub(CONTROL_HEAD_BYTES + message.len())
+            self.unfinished.saturating_sub(least_wire_bytes(message))
         } else {
             0
         }
@@ -246,6 +252,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
+    /// The end of a wake-up, in which everything that was read went through the codec: if that is
+    /// as it was in the beginning, the thread has it back, for whichever session wakes up next.
+    ///
+    /// A session whose messages come in parts, or with lengths in more bytes than they need, is never
+    /// accounted for in full, and keeps its own.
+    pub(crate) fn rest(&mut self) {
+        if let Stage::Talking(codec) = &mut self.stage
+            && self.unaccounted == 0
+            && let Some(codec) = codec.take_if(|codec| codec.can_write())
+        {
+            CODEC.set(Some((self.sizes, codec)));
+        }
+    }
+
     /// The last look at the stream before it is dropped: writes what it takes at once, and reads
     /// away what has come, because closing a TCP socket with unread input resets the connection,
     /// and then the peer may never see what was written.
@@ -259,6 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     fn write(&mut self, message: tungstenite::Message) {
         if let Stage::Talking(codec) = &mut self.stage {
+            let codec = codec.get_or_insert_with(|| take_codec(self.sizes));
             let mut wire = Wire { input: &mut &[][..], output: &mut self.output, budget: 0 };
             // The codec's own answers go first. A pong that is due must not come after a close frame,
             // and to a bad close frame the codec has said all there is to say.
@@ -269,6 +290,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
         }
     }
+}
+
+thread_local! {
+    /// A codec without a trace of the session that had it, and the sizes that it knows.
+    static CODEC: Cell<Option<(Sizes, Box<WebSocketContext>)>> = const { Cell::new(None) };
+}
+
+fn take_codec(sizes: Sizes) -> Box<WebSocketContext> {
+    match CODEC.take() {
+        Some((known, codec)) if known == sizes => codec,
+        Some(_) | None => {
+            let config = WebSocketConfig::default()
+                // It is filled with zeros for each read, so a larger one is slower.
+                .read_buffer_size(READ_BUFFER_BYTES)
+                // Hand over each frame at once: the buffer behind is ours.
+                .write_buffer_size(0)
+                .max_frame_size(Some(sizes.max_message_bytes))
+                .max_message_size(Some(sizes.max_message_bytes));
+            Box::new(WebSocketContext::new(Role::Server, Some(config)))
+        }
+    }
+}
+
+/// The least that a client's message or control frame takes: a head with a mask, its length in as few
+/// bytes as it needs (RFC 6455, section 5.2), and the payload.
+fn least_wire_bytes(message: &tungstenite::Message) -> usize {
+    let payload = message.len();
+    let head = match payload {
+        0..=125 => 6,
+        126..=0xffff => 8,
+        _ => 14,
+    };
+    head + payload
 }
 
 /// What the codec takes for its stream.

@@ -10,7 +10,6 @@ use hyper::header::{
 use hyper::http::uri::Authority;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response, StatusCode, Version};
-use hyper_util::rt::TokioIo;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::origin::{Origin, Origins, Permission};
@@ -85,8 +84,8 @@ impl Upgrade {
     /// # Errors
     ///
     /// The connection ended before the response was sent.
-    pub async fn finish(self) -> io::Result<TokioIo<Upgraded>> {
-        self.stream.await.map(TokioIo::new).map_err(io::Error::other)
+    pub async fn finish(self) -> io::Result<Upgraded> {
+        self.stream.await.map_err(io::Error::other)
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use support::{CLOSE, PING, PONG, Peer, SIZES, TEXT, close, frame, in_time, rules};
 use tokio::io::{AsyncWriteExt, duplex};
@@ -64,7 +65,7 @@ impl Observer for Notes {
 const SLOTS: usize = 100;
 
 struct World<H = Silent> {
-    endpoint: Arc<Endpoint<H, Notes>>,
+    endpoint: Arc<Endpoint<H, Notes, TokioIo<Upgraded>>>,
     policy: Arc<Policy>,
     notes: Arc<Notes>,
     drain: Drain,
@@ -89,7 +90,8 @@ impl<H: Handler + Clone + Sync> World<H> {
             sizes: SIZES,
         };
         let notes = Arc::new(Notes::default());
-        let endpoint = Arc::new(Endpoint::new(handler, Arc::clone(&notes), Arc::default()));
+        let endpoint =
+            Arc::new(Endpoint::new(handler, Arc::clone(&notes), Arc::default(), TokioIo::new));
         let slots = Arc::new(Semaphore::new(SLOTS));
         Self { endpoint, policy: Arc::new(policy), notes, drain: Drain::default(), slots }
     }
