@@ -166,7 +166,7 @@ impl Count {
             Some("listening") => {
                 self.address = field(line, "address").and_then(|address| address.parse().ok());
             }
-            Some("stopping") => {}
+            Some("starting" | "spread_recommended" | "stopping") => {}
             Some("stopped") => self.stopped = Some(line.to_owned()),
             // `panicked`, `accept_failed`, `stuck`, and what is no line of the server's at all.
             _ => self.alarming.push(line.to_owned()),
