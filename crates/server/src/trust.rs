@@ -179,14 +179,10 @@ pub enum Proxied {
 #[must_use]
 pub fn proxied(bytes: &[u8]) -> Proxied {
     let is_begun = |signature: &&[u8]| signature.iter().zip(bytes).all(|(a, b)| a == b);
-    let Some(signature) = PROXY_SIGNATURES.iter().find(|signature| is_begun(signature)) else {
+    if !PROXY_SIGNATURES.iter().any(is_begun) {
         return Proxied::No;
-    };
-    if bytes.len() < signature.len() {
-        return Proxied::Unfinished;
     }
-    let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
-    match ProxyHeader::parse(bytes, config) {
+    match ProxyHeader::parse(bytes, ParseConfig::default()) {
         Ok((header, length)) if length <= MOST_PROXY_BYTES => {
             Proxied::Yes { client: header.proxied_address().map(|it| it.source), length }
         }

@@ -70,6 +70,8 @@ fn the_client_is_the_first_from_the_right_who_is_no_proxy() {
         ("10.0.0.1:5000", &["198.51.100.256"], "10.0.0.1:5000"),
         // As some write it, with a port.
         ("10.0.0.1:5000", &["198.51.100.7:4711"], "198.51.100.7"),
+        ("10.0.0.1:5000", &["198.51.100.7:99999"], "10.0.0.1:5000"),
+        ("10.0.0.1:5000", &["[2001:db8::1]:99999"], "10.0.0.1:5000"),
         ("10.0.0.1:5000", &["[2001:db8::1]:4711"], "2001:db8::1"),
         ("10.0.0.1:5000", &["::ffff:198.51.100.7"], "198.51.100.7"),
     ] {
@@ -97,6 +99,7 @@ fn forwarded_is_read_as_rfc_7239_has_it() {
         (&["for=198.51.100.7;host=\"a,for=10.0.0.9\""], "198.51.100.7"),
         (&["for=198.51.100.7;host=\"a\\\",for=10.0.0.9\""], "198.51.100.7"),
         (&["for=198.51.100.7;host=\"a;for=10.0.0.9\""], "198.51.100.7"),
+        (&["for=198.51.100.7;host=\\\"a,for=10.0.0.9\""], "198.51.100.7"),
         // A hop that hides its client ends the walk.
         (&["for=198.51.100.7, for=unknown"], "10.0.0.1:5000"),
         (&["for=198.51.100.7, for=_hidden"], "10.0.0.1:5000"),
@@ -128,7 +131,8 @@ fn networks_are_addresses_or_networks_without_a_host_part() {
         "unix:/run/a",
         "2001:db8::1/32",
     ] {
-        assert!(text.parse::<Proxies>().is_err(), "{text}");
+        let error = text.parse::<Proxies>().unwrap_err();
+        assert!(error.to_string().contains("10.0.0.0/8"), "{text}: {error}");
     }
 }
 
@@ -169,6 +173,18 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         assert_eq!(proxied(bytes), Proxied::No, "{bytes:?}");
     }
     let too_long = [V2, b"\x21\x11\xff\xff", &[0; 3000]].concat();
+    // With as many extras as nobody uses: whole, and on its way to it.
+    let large = |extras: u16| {
+        let length = (12 + extras).to_be_bytes();
+        [V2, b"\x21\x11", &length, &[0; 12], &vec![0; extras.into()]].concat()
+    };
+    let fits = large(2048 - 28);
+    assert_eq!(fits.len(), 2048);
+    let zero = ([0; 4], 0).into();
+    assert_eq!(proxied(&fits), Proxied::Yes { client: Some(zero), length: 2048 });
+    assert_eq!(proxied(&large(2049 - 28)), Proxied::Bad);
+    assert_eq!(proxied(&large(3000)[..2047]), Proxied::Unfinished);
+    assert_eq!(proxied(&large(3000)[..2048]), Proxied::Bad);
     let endless = [&b"PROXY "[..], &[b'x'; 200]].concat();
     for bytes in [
         &b"PROXY TCP4 999.0.0.1 10.0.0.1 1 2\r\n"[..],
@@ -268,6 +284,10 @@ fn a_trusted_proxy_names_the_client_by_the_proxy_protocol() {
             assert_eq!(shown(&server), "198.51.100.7:4711");
         }
     }
+    // Where it is optional, a trusted proxy may leave it out.
+    let optional = server(&["--trusted-proxies=127.0.0.1", "--proxy-protocol=optional"]);
+    let plain = session(&optional, b"", "");
+    assert_eq!(shown(&optional), plain.0.local_addr().unwrap().to_string());
     // In pieces, and the proxy's own question in between.
     let server = server(&["--trusted-proxies=127.0.0.1", "--proxy-protocol=required"]);
     let mut client = Client::connect(server.address);
