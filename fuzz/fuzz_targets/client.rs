@@ -35,6 +35,18 @@ fn check_proxied(data: &[u8]) {
     }
 }
 
+/// Whatever a client says of itself, what a trusted proxy puts behind it counts.
+fn check_appended(trust: &Trust, name: &'static str, data: &[u8], proxy: Peer) {
+    let hop: &[u8] =
+        if name == "forwarded" { b"for=203.0.113.7;by=\"a,b\"" } else { b"203.0.113.7" };
+    let line = [data, b", ", hop].concat();
+    let Ok(value) = HeaderValue::from_bytes(&line) else { return };
+    let mut headers = HeaderMap::new();
+    headers.append(HeaderName::from_static(name), value);
+    let expected = Peer::Host("203.0.113.7".parse().expect("good"));
+    assert_eq!(trust.client(&headers, proxy), expected, "on the same line");
+}
+
 fn check_client(forwarded_header: ForwardedHeader, name: &'static str, data: &[u8]) {
     let mut headers = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n') {
@@ -49,6 +61,7 @@ fn check_client(forwarded_header: ForwardedHeader, name: &'static str, data: &[u
     assert_eq!(trust.client(&headers, stranger), stranger, "a stranger is not believed");
 
     let proxy = Peer::Address("10.0.0.1:1".parse().expect("good"));
+    check_appended(&trust, name, data, proxy);
     let client = trust.client(&headers, proxy);
     if forwarded_header == ForwardedHeader::XForwardedFor {
         assert_eq!(client, walked(&headers, proxy));
@@ -74,7 +87,7 @@ fn walked(headers: &HeaderMap, proxy: Peer) -> Peer {
     let lines: Vec<String> = headers
         .get_all("x-forwarded-for")
         .iter()
-        .map(|line| line.to_str().unwrap_or("?").to_owned())
+        .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
         .collect();
     for hop in lines.join(",").split(',').rev() {
         let hop = hop.trim();

@@ -3,11 +3,13 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper::HeaderMap;
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,6 +28,9 @@ use crate::stream::{Socket, Stream};
 
 /// Connections above the limit that are accepted at once, to be told so.
 const REFUSED_AT_ONCE: usize = 128;
+
+/// Requests that a connection may bring. Each that is refused leaves a line in the log.
+const MOST_ANSWERS: usize = 20;
 
 /// How long a client has to ask when it is only to be refused.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -74,9 +79,12 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                 Ok((socket, peer)) => {
                     let place = tokio::select! {
                         place = self.place(peer) => place,
-                        _ = watch.beyond(Phase::Serving) => Place::of_nobody(),
+                        _ = watch.beyond(Phase::Serving) => Some(Place::of_nobody()),
                     };
-                    self.spawn(socket, peer, place, &watch);
+                    match place {
+                        Some(place) => self.spawn(socket, peer, place, &watch),
+                        None => self.records.metrics.count_refusal(Rejection::AddressFull),
+                    }
                 }
                 Err(error) => {
                     warn!(event = "accept_failed", %error);
@@ -94,19 +102,25 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     }
 
     /// A slot, or a place among those that are told that there is none: what is to be had first.
-    async fn place(&self, peer: Peer) -> Place {
+    ///
+    /// Nothing, if an address has had its share and more than can be told so at once: whoever comes
+    /// behind it must not wait for that.
+    async fn place(&self, peer: Peer) -> Option<Place> {
         loop {
             let rejection = match self.slot(peer) {
-                Ok(slot) => return Place { slot: Ok(slot), refused: None },
+                Ok(slot) => return Some(Place { slot: Ok(slot), refused: None }),
                 Err(rejection) => rejection,
             };
             if let Ok(refused) = Arc::clone(&self.refused).try_acquire_owned() {
-                return Place { slot: Err(rejection), refused: Some(refused) };
+                return Some(Place { slot: Err(rejection), refused: Some(refused) });
+            }
+            if rejection == Rejection::AddressFull {
+                return None;
             }
             let max = self.configs.borrow().max_connections;
             tokio::select! {
                 _ = self.refused.acquire() => {}
-                () = self.slots.freed(max), if rejection == Rejection::Full => {}
+                () = self.slots.freed(max) => {}
             }
         }
     }
@@ -156,20 +170,27 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     }
 
     async fn serve_http(&self, mut stream: Stream, mut client: Client, config: Arc<Config>) {
+        if let Err(rejection) = self.meet(&mut stream, &mut client, &config).await {
+            self.router.refused_before_http(rejection, &client);
+            return;
+        }
         // A client that says nothing costs a socket and not the buffers of a request, so neither
         // silence nor a storm of connections leaves the heap in pieces.
         if stream.readable().await.is_err() {
             return;
         }
-        if let Err(rejection) = self.meet(&mut stream, &mut client, &config).await {
-            self.router.refused_before_http(rejection, &client);
-            return;
-        }
+        let answers = AtomicUsize::new(0);
         let service = service_fn(|mut request| {
             // The settings may have changed since the connection was accepted.
             let config = Arc::clone(&self.configs.borrow());
             let client = self.who_asks(request.headers(), &client, &config);
-            let response = self.router.respond(&mut request, &client, &config.policy);
+            let mut response = self.router.respond(&mut request, &client, &config.policy);
+            // In a shutdown, or without a slot, a connection is for one answer.
+            let is_refused = client.slot.is_err() || client.watch.phase() != Phase::Serving;
+            let answers = answers.fetch_add(1, Ordering::Relaxed) + 1;
+            if is_refused || answers >= MOST_ANSWERS {
+                close_after(&mut response);
+            }
             async { Ok::<_, Infallible>(response) }
         });
         let (stream, mut returned) = Returning::new(stream);
@@ -224,6 +245,13 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         if let (Some(address), Ok(slot)) = (client.peer.ip(), client.slot.clone()) {
             client.slot = self.slots.take_of(slot, address, config.max_connections_per_address);
         }
+    }
+}
+
+/// Ends the connection with this answer, unless it is an upgrade.
+fn close_after<B>(response: &mut Response<B>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -83,6 +83,7 @@ impl Admin {
                 }
                 Err(error) => {
                     warn!(event = "accept_failed", %error);
+                    admin.records.metrics.count_accept_failure();
                     sleep(BACK_OFF).await;
                 }
             }

@@ -51,10 +51,9 @@ mod trust;
 use std::future::Future;
 use std::sync::Arc;
 
-use hyper::header::{CONNECTION, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 use tokio::task::JoinSet;
-use transport::{Client, Endpoint, Handler, Phase, Policy, Pulse, Rejection};
+use transport::{Client, Endpoint, Handler, Policy, Pulse, Rejection};
 
 use crate::accept::Acceptor;
 use crate::admin::Admin;
@@ -137,21 +136,14 @@ impl<H: Handler + Clone> Router<H> {
         client: &Client,
         policy: &Policy,
     ) -> Response<String> {
-        let mut response = match request.uri().path() {
+        match request.uri().path() {
             PATH => self.endpoint.respond(request, client, policy),
             // CONNECT names a host and no path.
             _ if request.method() == Method::CONNECT => {
                 self.endpoint.refuse(Rejection::MethodNotAllowed, request, client)
             }
             _ => self.endpoint.refuse(Rejection::NotFound, request, client),
-        };
-        // In a shutdown, or without a slot, a connection is for one answer.
-        let is_refusal = response.status() != StatusCode::SWITCHING_PROTOCOLS;
-        let is_last = client.slot.is_err() || client.watch.phase() != Phase::Serving;
-        if is_refusal && is_last {
-            response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
     }
 
     /// Notes a request that did not get here: hyper has answered by itself, or nobody has.

@@ -183,14 +183,10 @@ impl Metrics {
         ours.register("ready", "Whether new sessions are welcome: 1 or 0", now.ready.clone());
         ours.register(
             "connections",
-            "Sockets that are accepted and not closed, sessions included",
+            "Connections that have a place, sessions included",
             now.connections.clone(),
         );
-        ours.register(
-            "connections_max",
-            "How many of them there may be",
-            now.max_connections.clone(),
-        );
+        ours.register("connections_max", "How many places there are", now.max_connections.clone());
         ours.register("sessions", "Sessions that are open", now.sessions.clone());
         ours.register("sessions_opened", "Sessions that were opened", self.opened.clone());
         ours.register(
@@ -265,9 +261,7 @@ impl Metrics {
             Event::Panicked { .. } => {
                 self.panics.inc();
             }
-            Event::Refused { rejection, .. } => {
-                self.refused.get_or_create(&Refused { refusal: rejection.as_str() }).inc();
-            }
+            Event::Refused { rejection, .. } => self.count_refusal(rejection),
             Event::Tally { received, sent, round_trip, .. } => {
                 self.received.add(received);
                 self.sent.add(sent);
@@ -277,6 +271,11 @@ impl Metrics {
             }
             _ => {}
         }
+    }
+
+    /// A request was refused, or a connection was hung up on for the same reason.
+    pub(crate) fn count_refusal(&self, rejection: Rejection) {
+        self.refused.get_or_create(&Refused { refusal: rejection.as_str() }).inc();
     }
 
     /// Accepting a connection has failed.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use hyper::header::{FORWARDED, HeaderMap};
+use hyper::header::{FORWARDED, HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use proxy_header::{Error, ParseConfig, ProxyHeader};
 use transport::{Peer, Rejection};
@@ -136,15 +136,16 @@ impl Trust {
         let hops: Vec<Option<IpAddr>> = match self.forwarded_header {
             ForwardedHeader::Off => return peer,
             ForwardedHeader::Forwarded => {
-                texts(headers, FORWARDED.as_str()).flat_map(forwarded_hops).collect()
+                let elements = from_the_right(headers, FORWARDED.as_str()).flat_map(elements);
+                elements.map(forwarded_for).collect()
             }
             ForwardedHeader::XForwardedFor => {
-                let lists = texts(headers, X_FORWARDED_FOR);
-                lists.flat_map(|list| list.split(',')).map(node).collect()
+                let lines = from_the_right(headers, X_FORWARDED_FOR);
+                lines.flat_map(|line| line.rsplit(|byte| *byte == b',')).map(node).collect()
             }
         };
         let mut client = peer;
-        for hop in hops.into_iter().rev() {
+        for hop in hops {
             match hop {
                 Some(address) => client = Peer::Host(address),
                 None => return client,
@@ -182,6 +183,12 @@ pub fn proxied(bytes: &[u8]) -> Proxied {
     if !PROXY_SIGNATURES.iter().any(is_begun) {
         return Proxied::No;
     }
+    // The second version says its length behind the signature and two bytes.
+    if let Some([_, _, high, low, ..]) = bytes.strip_prefix(PROXY_SIGNATURES[1])
+        && 16 + usize::from(u16::from_be_bytes([*high, *low])) > MOST_PROXY_BYTES
+    {
+        return Proxied::Bad;
+    }
     match ProxyHeader::parse(bytes, ParseConfig::default()) {
         Ok((header, length)) if length <= MOST_PROXY_BYTES => {
             Proxied::Yes { client: header.proxied_address().map(|it| it.source), length }
@@ -191,43 +198,64 @@ pub fn proxied(bytes: &[u8]) -> Proxied {
     }
 }
 
-/// The lines of a header, in their order. What is not text is a line of no address.
-fn texts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name).iter().map(|line| line.to_str().unwrap_or("?"))
+/// The lines of a header, the last one first.
+fn from_the_right<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    lines.into_iter().rev()
 }
 
-/// The `for` of each element of `Forwarded` (RFC 7239, section 4); an element without one is a hop
-/// that hides whom it heard from.
-fn forwarded_hops(line: &str) -> Vec<Option<IpAddr>> {
-    let outside_quotes = |separator: char| {
-        let mut is_quoted = false;
-        let mut is_escaped = false;
-        move |c: char| {
-            match c {
-                _ if is_escaped => is_escaped = false,
-                '\\' if is_quoted => is_escaped = true,
-                '"' => is_quoted = !is_quoted,
-                _ => {}
+/// The elements of a line of `Forwarded` (RFC 7239, section 4), the last one first.
+///
+/// It is read from the right as well, because only there stands what a trusted proxy has written: a
+/// quote that a client opened and never closed must not swallow it.
+fn elements(line: &[u8]) -> Vec<&[u8]> {
+    let mut elements = Vec::new();
+    let (mut rest, mut is_quoted) = (line, false);
+    for (index, byte) in line.iter().enumerate().rev() {
+        let before = line.get(..index).unwrap_or_default();
+        match byte {
+            b'"' if !is_quoted || !ends_in_escape(before) => is_quoted = !is_quoted,
+            b',' if !is_quoted => {
+                elements.push(rest.get(index + 1..).unwrap_or_default());
+                rest = before;
             }
-            c == separator && !is_quoted
+            _ => {}
         }
+    }
+    elements.push(rest);
+    elements
+}
+
+/// Whether a quote behind this is an escaped one (RFC 9110, section 5.6.4).
+fn ends_in_escape(text: &[u8]) -> bool {
+    text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}
+
+/// The `for` of an element; one without it is a hop that hides whom it heard from.
+fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let is_separator = |byte: &u8| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            _ => {}
+        }
+        *byte == b';' && !is_quoted
     };
-    line.split(outside_quotes(','))
-        .map(|element| {
-            let mut pairs = element.split(outside_quotes(';')).filter_map(|it| it.split_once('='));
-            let is_for = |(name, _): &(&str, &str)| name.trim().eq_ignore_ascii_case("for");
-            let (_, value) = pairs.find(is_for)?;
-            let value = value.trim();
-            let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-            node(quoted.unwrap_or(value))
-        })
-        .collect()
+    let value = element.split(is_separator).find_map(|pair| {
+        let (name, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
+        name.trim_ascii().eq_ignore_ascii_case(b"for").then(|| value.trim_ascii())
+    })?;
+    let value = value.strip_prefix(b"=").unwrap_or_default().trim_ascii();
+    let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    node(quoted.unwrap_or(value))
 }
 
 /// An address as proxies write it: alone, with a port, or in brackets (RFC 7239, section 6).
 /// `unknown` and names that a proxy made up are none.
-fn node(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+fn node(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?.trim();
     let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
     let address = match bracketed {
         Some((address, port)) => {

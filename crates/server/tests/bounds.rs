@@ -10,6 +10,7 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -111,6 +112,34 @@ fn a_head_that_never_ends_is_cut_off_at_its_size_and_not_at_its_deadline() {
         }
     }
     panic!("it was still read after {:?}", begin.elapsed());
+}
+
+#[test]
+fn an_address_at_its_limit_keeps_nobody_else_waiting() {
+    let server = Server::start(&["--max-connections-per-address", "1"]);
+    let _session = Client::open(server.address);
+    // More than can be told at once that there is no place, and none of them says a word.
+    let silent: Vec<TcpStream> =
+        (0..1000).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    let begin = Instant::now();
+    let mut other = Client::connect_from([127, 0, 0, 5].into(), server.address);
+    assert_eq!(other.request(UPGRADE).0, 101);
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    drop(silent);
+}
+
+#[test]
+fn a_connection_brings_so_many_requests_and_no_more() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.address);
+    let request = "GET /else HTTP/1.1\r\nHost: a\r\n\r\n";
+    for _ in 0..19 {
+        let (status, head, _) = client.request(request);
+        assert_eq!((status, header(&head, "connection")), (404, None));
+    }
+    let (status, head, _) = client.request(request);
+    assert_eq!((status, header(&head, "connection")), (404, Some("close")));
+    client.expect_end();
 }
 
 #[test]

@@ -39,7 +39,9 @@ fn peer(text: &str) -> Peer {
 
 fn headers(name: &'static str, lines: &[&str]) -> HeaderMap {
     let line = |text: &&str| {
-        let value = HeaderValue::from_bytes(text.as_bytes()).unwrap();
+        // Latin-1, so that a byte of a header that is not text can be written, too.
+        let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+        let value = HeaderValue::from_bytes(&bytes).unwrap();
         (HeaderName::from_static(name), value)
     };
     lines.iter().map(line).collect()
@@ -67,6 +69,7 @@ fn the_client_is_the_first_from_the_right_who_is_no_proxy() {
         ("10.0.0.1:5000", &["198.51.100.7, unknown"], "10.0.0.1:5000"),
         ("10.0.0.1:5000", &["198.51.100.7, , 10.0.0.2"], "10.0.0.2"),
         ("10.0.0.1:5000", &["198.51.100.7, \u{e9}"], "10.0.0.1:5000"),
+        ("10.0.0.1:5000", &["\u{e9}, 198.51.100.7"], "198.51.100.7"),
         ("10.0.0.1:5000", &["198.51.100.256"], "10.0.0.1:5000"),
         // As some write it, with a port.
         ("10.0.0.1:5000", &["198.51.100.7:4711"], "198.51.100.7"),
@@ -113,6 +116,54 @@ fn forwarded_is_read_as_rfc_7239_has_it() {
         let trust = trust("10.0.0.0/8", ForwardedHeader::Forwarded);
         let headers = headers("forwarded", lines);
         assert_eq!(trust.client(&headers, peer("10.0.0.1:5000")), peer(client), "{lines:?}");
+    }
+}
+
+#[test]
+fn nothing_that_a_client_writes_hides_what_a_proxy_wrote_behind_it() {
+    let proxy = peer("10.0.0.1:5000");
+    for forged in [
+        "",
+        "x",
+        "\"",
+        "\"\"",
+        "\\",
+        "\\\"",
+        "\"\\",
+        "for=198.51.100.77;by=\"x",
+        "for=\"x",
+        "for=\"\\",
+        "for=198.51.100.77;by=\"x\\\"",
+        ";",
+        ",",
+        "=",
+        "for",
+        "\u{e9}",
+        "\u{ff}\"",
+        "\t\"\t",
+    ] {
+        for hop in [
+            "203.0.113.7",
+            "203.0.113.7:4711",
+            "\"203.0.113.7\"",
+            "\"203.0.113.7:80\";by=\"a,b\\\"c;d\"",
+        ] {
+            for separator in [",", ", ", " ,"] {
+                let trusted = trust("10.0.0.0/8", ForwardedHeader::Forwarded);
+                let chain = [format!("{forged}{separator}for={hop}"), "for=10.0.0.2".to_owned()];
+                let one_line = chain.join(", ");
+                for lines in [&[&chain[0][..]][..], &[&chain[0], &chain[1]], &[&one_line]] {
+                    let client = trusted.client(&headers("forwarded", lines), proxy);
+                    assert_eq!(client, peer("203.0.113.7"), "{lines:?}");
+                }
+            }
+        }
+        let trusted = trust("10.0.0.0/8", ForwardedHeader::XForwardedFor);
+        for hops in ["203.0.113.7", "203.0.113.7, 10.0.0.2", "203.0.113.7:4711"] {
+            let line = format!("{forged}, {hops}");
+            let client = trusted.client(&headers("x-forwarded-for", &[&line]), proxy);
+            assert_eq!(client, peer("203.0.113.7"), "{line}");
+        }
     }
 }
 
@@ -183,8 +234,9 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
     let zero = ([0; 4], 0).into();
     assert_eq!(proxied(&fits), Proxied::Yes { client: Some(zero), length: 2048 });
     assert_eq!(proxied(&large(2049 - 28)), Proxied::Bad);
-    assert_eq!(proxied(&large(3000)[..2047]), Proxied::Unfinished);
-    assert_eq!(proxied(&large(3000)[..2048]), Proxied::Bad);
+    assert_eq!(proxied(&large(3000)[..15]), Proxied::Unfinished);
+    assert_eq!(proxied(&large(3000)[..16]), Proxied::Bad, "from its head");
+    assert_eq!(proxied(&fits[..2047]), Proxied::Unfinished);
     let endless = [&b"PROXY "[..], &[b'x'; 200]].concat();
     for bytes in [
         &b"PROXY TCP4 999.0.0.1 10.0.0.1 1 2\r\n"[..],
@@ -307,6 +359,10 @@ fn the_proxy_protocol_is_believed_from_nobody_else() {
     assert_eq!(shown(&optional), session.0.local_addr().unwrap().to_string());
 
     let required = server(&["--trusted-proxies=192.0.2.0/24", "--proxy-protocol=required"]);
+    // At once, and not when they have said something.
+    let begin = std::time::Instant::now();
+    Client::connect(required.address).expect_hang_up();
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5));
     let mut stranger = Client::connect(required.address);
     let _ = stranger.0.write_all(format!("{v1}{UPGRADE}").as_bytes());
     stranger.expect_hang_up();

@@ -26,12 +26,15 @@ impl Peer {
     }
 }
 
-/// As it stands in the log: `192.0.2.7:4711`, `192.0.2.7` or `unix`.
+/// As it stands in the log: `192.0.2.7:4711`, `192.0.2.7` or `unix`. It is the address that limits
+/// go by, so an IPv4 address is shown as one.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Host(address) => address.fmt(f),
+            Self::Address(address) => {
+                SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(f)
+            }
+            Self::Host(address) => address.to_canonical().fmt(f),
             Self::Local => f.write_str("unix"),
         }
     }

@@ -337,8 +337,8 @@ fn a_peer_is_shown_as_far_as_it_is_known_and_an_ipv4_address_as_one() {
     let v4 = "192.0.2.7".parse().unwrap();
     for (peer, shown, ip) in [
         (Address("192.0.2.7:4711".parse().unwrap()), "192.0.2.7:4711", Some(v4)),
-        (Address(mapped), "[::ffff:192.0.2.7]:4711", Some(v4)),
-        (Host("::ffff:192.0.2.7".parse().unwrap()), "::ffff:192.0.2.7", Some(v4)),
+        (Address(mapped), "192.0.2.7:4711", Some(v4)),
+        (Host("::ffff:192.0.2.7".parse().unwrap()), "192.0.2.7", Some(v4)),
         (Host("2001:db8::1".parse().unwrap()), "2001:db8::1", Some("2001:db8::1".parse().unwrap())),
         (Local, "unix", None),
     ] {
