@@ -90,7 +90,7 @@ fn walked(headers: &HeaderMap, proxy: Peer) -> Peer {
         .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
         .collect();
     for hop in lines.join(",").split(',').rev() {
-        let hop = hop.trim();
+        let hop = hop.trim_matches(|c: char| c.is_ascii_whitespace());
         let alone = hop.parse::<IpAddr>().ok();
         let with_port = || {
             let (address, port) = hop.rsplit_once(':')?;

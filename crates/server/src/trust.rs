@@ -255,7 +255,7 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
 /// An address as proxies write it: alone, with a port, or in brackets (RFC 7239, section 6).
 /// `unknown` and names that a proxy made up are none.
 fn node(text: &[u8]) -> Option<IpAddr> {
-    let text = str::from_utf8(text).ok()?.trim();
+    let text = str::from_utf8(text.trim_ascii()).ok()?;
     let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
     let address = match bracketed {
         Some((address, port)) => {
