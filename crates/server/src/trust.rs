@@ -189,12 +189,13 @@ pub fn proxied(bytes: &[u8]) -> Proxied {
     {
         return Proxied::Bad;
     }
+    // The first version has 107 bytes at most, which the library sees to.
     match ProxyHeader::parse(bytes, ParseConfig::default()) {
-        Ok((header, length)) if length <= MOST_PROXY_BYTES => {
+        Ok((header, length)) => {
             Proxied::Yes { client: header.proxied_address().map(|it| it.source), length }
         }
-        Err(Error::BufferTooShort) if bytes.len() < MOST_PROXY_BYTES => Proxied::Unfinished,
-        Ok(_) | Err(_) => Proxied::Bad,
+        Err(Error::BufferTooShort) => Proxied::Unfinished,
+        Err(_) => Proxied::Bad,
     }
 }
 
