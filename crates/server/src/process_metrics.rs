@@ -36,7 +36,8 @@ impl Collector for ProcessMetrics {
             let metric = gauge.metric_type();
             gauge.encode(encoder.encode_descriptor(name, help, None, metric)?)?;
         }
-        let started = ConstGauge::new(figures.started_at);
+        let Some(started_at) = figures.started_at else { return Ok(()) };
+        let started = ConstGauge::new(started_at);
         let help = "When the process was started, in seconds since 1970";
         started.encode(encoder.encode_descriptor(
             "process_start_time_seconds",
@@ -53,7 +54,8 @@ struct Figures {
     max_open_files: i64,
     resident_bytes: i64,
     virtual_bytes: i64,
-    started_at: f64,
+    /// Not told where only processes are shown in `/proc`.
+    started_at: Option<f64>,
 }
 
 #[cfg(target_os = "linux")]
@@ -71,14 +73,14 @@ fn look_up() -> Option<Figures> {
         LimitValue::Unlimited => i64::MAX,
         LimitValue::Value(files) => integer(files),
     };
-    let booted_at = u32::try_from(procfs::boot_time_secs().ok()?).ok()?;
+    let booted_at = procfs::boot_time_secs().ok().and_then(|time| u32::try_from(time).ok());
     Some(Figures {
         cpu_seconds: seconds(stat.utime + stat.stime),
         open_files: i64::try_from(process.fd_count().ok()?).ok()?,
         max_open_files,
         resident_bytes: integer(stat.rss.saturating_mul(procfs::page_size())),
         virtual_bytes: integer(stat.vsize),
-        started_at: f64::from(booted_at) + seconds(stat.starttime),
+        started_at: booted_at.map(|time| f64::from(time) + seconds(stat.starttime)),
     })
 }
 
