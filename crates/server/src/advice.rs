@@ -11,6 +11,7 @@ use crate::config::{Config, Plan, RESERVED_FILES};
 use crate::listen::Listeners;
 use crate::log::milliseconds;
 use crate::settings::Settings;
+use crate::trust::{ForwardedHeader, ProxyProtocol, Trust};
 
 /// What a session takes when nothing waits to be read or written, generously.
 const IDLE_BYTES: usize = 4096;
@@ -39,7 +40,8 @@ pub fn announce(config: &Config, settings: &Settings, listeners: &Listeners, ope
         max_connections_per_address = config.max_connections_per_address,
         worst_case_bytes = worst_case_bytes(config),
     );
-    warn_of_what_cannot_work(config, listeners, open_files);
+    warn_of_settings(config, open_files);
+    warn_of_listeners(config, listeners);
 
     let Plan { farewell, .. } = config.shutdown;
     if config.max_connections > MANY && farewell.spread.is_zero() {
@@ -52,7 +54,8 @@ pub fn announce(config: &Config, settings: &Settings, listeners: &Listeners, ope
     }
 }
 
-fn warn_of_what_cannot_work(config: &Config, listeners: &Listeners, open_files: u64) {
+/// Warns of settings that are allowed and cannot work, or not well.
+pub(crate) fn warn_of_settings(config: &Config, open_files: u64) {
     let files =
         u64::try_from(config.max_connections).unwrap_or(u64::MAX).saturating_add(RESERVED_FILES);
     if files > open_files {
@@ -84,6 +87,19 @@ fn warn_of_what_cannot_work(config: &Config, listeners: &Listeners, open_files: 
              shutdown_grace_secs, so a shutdown cuts sessions that would have closed"
         );
     }
+    let Trust { proxies, forwarded_header, proxy_protocol } = &config.trust;
+    let names_clients =
+        *forwarded_header != ForwardedHeader::Off || *proxy_protocol != ProxyProtocol::Off;
+    if names_clients && proxies.is_empty() {
+        warn!(
+            event = "nobody_is_trusted",
+            "forwarded_header and proxy_protocol are believed from trusted_proxies only, and there \
+             are none"
+        );
+    }
+}
+
+fn warn_of_listeners(config: &Config, listeners: &Listeners) {
     let is_public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
     let ports = listeners.ports();
     let is_guarded = config.max_connections_per_address > 0 || !config.trust.proxies.is_empty();
@@ -95,7 +111,7 @@ fn warn_of_what_cannot_work(config: &Config, listeners: &Listeners, open_files: 
              max_connections_per_address"
         );
     }
-    if listeners.are_shared() && delay.is_zero() {
+    if listeners.are_shared() && config.shutdown.delay.is_zero() {
         warn!(
             event = "no_delay_for_handover",
             "the listening socket is shared with whoever comes after; a drain_delay_secs of some \

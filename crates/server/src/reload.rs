@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::advice::warn_of_settings;
 use crate::command::Command;
 use crate::config::{Config, Configs};
 use crate::log_writer::LogWriter;
@@ -43,8 +44,10 @@ impl Reloader {
                 let changed = self.changed(&settings).join(",");
                 log.set_filter(config.log.clone());
                 self.settings = settings;
-                self.configs.send_replace(Arc::new(config));
+                let config = Arc::new(config);
+                self.configs.send_replace(Arc::clone(&config));
                 info!(event = "reloaded", changed);
+                warn_of_settings(&config, self.open_files);
             }
             Err(Wrong(problem)) => warn!(event = "reload_refused", problem),
         }

@@ -75,6 +75,17 @@ fn a_good_reload_is_for_new_sessions_and_running_ones_keep_their_terms() {
 }
 
 #[test]
+fn a_reload_is_warned_about_as_a_start_is() {
+    let file = SettingsFile::new("warned.toml", "");
+    let process = Process::start(&[&file.flag(), "--max-connections=100"]);
+    file.write("ping_interval_secs = 40\ndrain_spread_secs = 60");
+    process.signal(Signal::HUP);
+    process.event("reloaded");
+    assert_eq!(fields(&process.event("pings_too_rare")), documented("pings_too_rare"));
+    process.event("grace_too_short");
+}
+
+#[test]
 fn limits_that_are_reloaded_hold_at_once() {
     let file = SettingsFile::new("limits.toml", "max_connections = 1");
     let process = Process::start(&[&file.flag()]);
