@@ -263,7 +263,7 @@ fn headers(text: &str) -> Result<usize, String> {
 
 fn count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| *count >= 1);
-    count.ok_or_else(|| "it must be a whole number, at least 1".to_owned())
+    count.ok_or_else(|| "it must be a whole number, at least 1, or auto".to_owned())
 }
 
 /// Zero is a limit that is switched off.
