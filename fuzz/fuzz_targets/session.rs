@@ -17,7 +17,7 @@ use tokio::io::{
 use tokio::runtime;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
-use transport::{Drain, Farewell, Handler, Message, Next, Pulse, Sizes, Socket, Surroundings, run};
+use transport::{Drain, Farewell, Handler, Message, Next, Sizes, Socket, Surroundings, run};
 use ws_core::{Cause, CloseCode, Closure, ClosureCode, Initiator, Limits, Rate, Rules, Timing};
 
 const MOST_STEPS: usize = 100;
@@ -117,11 +117,11 @@ impl Handler for Talker {
 /// all of it.
 async fn live(setup: &Setup, input: &mut Unstructured<'_>) -> (Closure, Vec<u8>, bool) {
     let (near, far) = duplex(setup.pipe_bytes);
-    let drain = Drain::default();
+    let (drain, keeper) = Drain::new();
+    tokio::spawn(keeper);
     let socket = Socket::new(near, setup.sizes);
     let rules = Arc::new(setup.rules);
-    let pulse = Arc::new(Pulse::default());
-    let surroundings = Surroundings { jitter: setup.jitter, pulse, watch: drain.watch() };
+    let surroundings = Surroundings { jitter: setup.jitter, watch: drain.watch() };
     let session = tokio::spawn(run(socket, rules, setup.talker.clone(), surroundings));
     let mut peer = Peer { pipe: Some(far), unsent: VecDeque::new(), output: Vec::new() };
     for _ in 0..MOST_STEPS {

@@ -53,7 +53,7 @@ use std::sync::Arc;
 
 use hyper::{Method, Request, Response};
 use tokio::task::JoinSet;
-use transport::{Client, Endpoint, Handler, Policy, Pulse, Rejection};
+use transport::{Client, Endpoint, Handler, Policy, Rejection};
 
 use crate::accept::Acceptor;
 use crate::admin::Admin;
@@ -94,9 +94,9 @@ pub async fn run<H: Handler + Clone + Sync>(
     shutdown: impl Future<Output = ()>,
 ) -> Stopped {
     let records = Arc::new(Records::new(&configs.borrow()));
-    let end = Arc::new(Shutdown::new(configs.clone()));
+    let (end, keeper) = Shutdown::new(configs.clone());
+    let end = Arc::new(end);
     let slots = Slots::default();
-    let pulse = Arc::new(Pulse::default());
 
     // What is there until the very end, and holds up no drain.
     let mut companions = JoinSet::new();
@@ -104,13 +104,12 @@ pub async fn run<H: Handler + Clone + Sync>(
         let (records, end, slots) = (Arc::clone(&records), Arc::clone(&end), slots.clone());
         companions.spawn(Admin::new(configs.clone(), records, end, slots).serve(listener));
     }
-    let heart = Arc::clone(&pulse);
-    companions.spawn(async move { heart.beat().await });
+    companions.spawn(keeper);
     companions.spawn(systemd::feed_the_watchdog());
     let reported = Arc::clone(&records);
     companions.spawn(async move { systemd::report(&reported.metrics).await });
 
-    let endpoint = Endpoint::new(handler, Arc::clone(&records), pulse, linger::reclaim);
+    let endpoint = Endpoint::new(handler, Arc::clone(&records), linger::reclaim);
     let acceptor =
         Arc::new(Acceptor::new(Router { endpoint }, slots, configs, Arc::clone(&records)));
     // The system accepts for us from here on.

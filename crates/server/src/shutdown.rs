@@ -65,9 +65,11 @@ pub(crate) struct Shutdown {
 }
 
 impl Shutdown {
-    pub(crate) fn new(configs: Configs) -> Self {
+    /// The end to come, and the keeper of the sessions that are to see it.
+    pub(crate) fn new(configs: Configs) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let stage = watch::Sender::new(Stage::Starting);
-        Self { configs, stage, drain: Drain::default(), before: OnceLock::new() }
+        let (drain, keeper) = Drain::new();
+        (Self { configs, stage, drain, before: OnceLock::new() }, keeper)
     }
 
     /// A token of the drain.

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use transport::ws_core::{Limits, Rules, Timing};
 use transport::{
     Client, Drain, Endpoint, Event, Handler, Message, Next, Observer, OriginPattern, Origins,
-    Permission, Policy, Pulse, Sizes, Slot,
+    Permission, Policy, Sizes, Slot,
 };
 
 /// Sends back what it gets.
@@ -68,10 +68,10 @@ async fn main() -> std::io::Result<()> {
         }),
         sizes: Sizes { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
     };
-    let pulse = Arc::new(Pulse::default());
-    let endpoint = Endpoint::new(Echo::default(), Arc::new(Print), pulse, TokioIo::new);
+    let endpoint = Endpoint::new(Echo::default(), Arc::new(Print), TokioIo::new);
     let endpoint = Arc::new((endpoint, policy));
-    let drain = Drain::default();
+    let (drain, keeper) = Drain::new();
+    tokio::spawn(keeper);
 
     loop {
         let (stream, peer) = listener.accept().await?;

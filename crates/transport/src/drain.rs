@@ -1,9 +1,13 @@
 //! How everything that lives is told to end, and how its end is waited for.
 
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use ws_core::CloseCode;
+
+use crate::roster::Roster;
 
 /// How far a shutdown has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +40,14 @@ impl Default for Farewell {
 ///
 /// The channel's value is the signal. Its receivers are the registry: whatever lives holds a
 /// [`Watch`]. And it tells when the last of them is gone.
+/// Sessions do not wait on the channel, which would cost each of them a future, but are woken
+/// together with their deadlines.
 /// Dropping it is the same as [`abort`](Self::abort).
 #[derive(Debug)]
-pub struct Drain(watch::Sender<Signal>);
+pub struct Drain {
+    signal: watch::Sender<Signal>,
+    roster: Arc<Roster>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Signal {
@@ -46,59 +55,86 @@ struct Signal {
     farewell: Farewell,
 }
 
-impl Default for Drain {
-    fn default() -> Self {
-        Self(watch::Sender::new(Signal { phase: Phase::Serving, farewell: Farewell::default() }))
-    }
-}
-
 impl Drain {
+    /// A drain, and the keeper of the sessions that hold a [`Watch`] of it.
+    ///
+    /// Somebody has to run the keeper, in the runtime that the sessions run in and for as long as
+    /// there are any: it wakes them at their deadlines, and notices when that runtime stands still.
+    #[must_use = "sessions see no deadline unless their keeper is run"]
+    pub fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let signal = Signal { phase: Phase::Serving, farewell: Farewell::default() };
+        let roster = Arc::new(Roster::default());
+        let drain = Self { signal: watch::Sender::new(signal), roster: Arc::clone(&roster) };
+        (drain, async move { roster.keep().await })
+    }
+
     /// A token for something that lives: its end is waited for until this is dropped.
     #[must_use]
     pub fn watch(&self) -> Watch {
-        Watch(self.0.subscribe())
+        Watch { signal: self.signal.subscribe(), roster: Arc::clone(&self.roster) }
     }
 
     /// Asks everyone to close.
     pub fn start(&self, farewell: Farewell) {
-        self.0.send_replace(Signal { phase: Phase::Draining, farewell });
+        self.enter(Phase::Draining, |signal| signal.farewell = farewell);
     }
 
     /// Tells everyone to end without waiting for anything.
     pub fn abort(&self) {
-        self.0.send_modify(|signal| signal.phase = Phase::Aborting);
+        self.enter(Phase::Aborting, |_| {});
     }
 
     /// Waits until nobody holds a [`Watch`].
     pub async fn closed(&self) {
-        self.0.closed().await;
+        self.signal.closed().await;
+    }
+
+    fn enter(&self, phase: Phase, change: impl FnOnce(&mut Signal)) {
+        self.signal.send_modify(|signal| {
+            signal.phase = phase;
+            change(signal);
+            self.roster.enter(phase);
+        });
+        self.roster.wake_all();
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.abort();
     }
 }
 
 /// The token of something that lives, and its view of the [`Drain`].
 #[derive(Clone, Debug)]
-pub struct Watch(watch::Receiver<Signal>);
+pub struct Watch {
+    signal: watch::Receiver<Signal>,
+    roster: Arc<Roster>,
+}
 
 impl Watch {
     /// How far the shutdown has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        if self.0.has_changed().is_err() { Phase::Aborting } else { self.0.borrow().phase }
+        self.roster.phase()
     }
 
     /// How a session is to end, once the shutdown has begun.
     #[must_use]
     pub fn farewell(&self) -> Farewell {
-        self.0.borrow().farewell
+        self.signal.borrow().farewell
     }
 
     /// Waits until the shutdown has come further than `seen`, and says how far.
     ///
     /// Cancel safe.
     pub async fn beyond(&mut self, seen: Phase) -> Phase {
-        match self.0.wait_for(|signal| signal.phase > seen).await {
+        match self.signal.wait_for(|signal| signal.phase > seen).await {
             Ok(signal) => signal.phase,
             Err(_) => Phase::Aborting,
         }
+    }
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.roster
     }
 }

@@ -17,7 +17,6 @@ use crate::handler::Handler;
 use crate::observer::{Event, Observer, RequestText};
 use crate::origin::Origins;
 use crate::peer::Peer;
-use crate::pulse::Pulse;
 use crate::rejection::Rejection;
 use crate::session::{Surroundings, run};
 use crate::socket::{Sizes, Socket};
@@ -39,7 +38,6 @@ pub struct Policy {
 pub struct Endpoint<H, O, S> {
     handler: H,
     observer: Arc<O>,
-    pulse: Arc<Pulse>,
     reclaim: fn(Upgraded) -> S,
     next_id: AtomicU64,
 }
@@ -81,17 +79,12 @@ where
     O: Observer,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    /// An endpoint whose sessions each get a clone of `handler`, and ask `pulse` for stalls.
+    /// An endpoint whose sessions each get a clone of `handler`.
     ///
     /// `reclaim` makes of hyper's upgraded stream the one that was accepted, without the layers
     /// around it, which an idle session would pay for; `TokioIo::new` leaves them on.
-    pub fn new(
-        handler: H,
-        observer: Arc<O>,
-        pulse: Arc<Pulse>,
-        reclaim: fn(Upgraded) -> S,
-    ) -> Self {
-        Self { handler, observer, pulse, reclaim, next_id: AtomicU64::new(1) }
+    pub fn new(handler: H, observer: Arc<O>, reclaim: fn(Upgraded) -> S) -> Self {
+        Self { handler, observer, reclaim, next_id: AtomicU64::new(1) }
     }
 
     /// Answers a request. If the answer is a 101, a session begins once it is sent, and keeps to
@@ -138,7 +131,6 @@ where
         let rules = Arc::clone(&policy.rules);
         let handler = self.handler.clone();
         let observer = Arc::clone(&self.observer);
-        let pulse = Arc::clone(&self.pulse);
         let reclaim = self.reclaim;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
 
@@ -151,7 +143,7 @@ where
             observer.observe(&Event::Opened { id, peer, request });
 
             let socket = Socket::new(stream, sizes);
-            let surroundings = Surroundings { jitter: place(id), pulse, watch: watch.clone() };
+            let surroundings = Surroundings { jitter: place(id), watch };
             let mut session = run(socket, rules, handler, surroundings);
             // In a task of its own, because this one's size is that of all it has held.
             tokio::spawn(async move {
@@ -167,9 +159,10 @@ where
                     closure
                 });
                 let closure = closure.await;
-                drop(session);
                 reporter.observer.observe(&Event::Closed { id, closure: &closure });
-                drop((slot, watch));
+                // The stream first, and its place only then.
+                drop(session);
+                drop(slot);
             });
         });
     }

@@ -33,7 +33,7 @@
 //! use std::time::Duration;
 //!
 //! use transport::ws_core::{Cause, CloseCode, Limits, Rules, Timing};
-//! use transport::{Drain, Handler, Message, Next, Pulse, Sizes, Socket, Surroundings, run};
+//! use transport::{Drain, Handler, Message, Next, Sizes, Socket, Surroundings, run};
 //!
 //! #[derive(Clone, Default)]
 //! struct Countdown(u32);
@@ -53,7 +53,8 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() {
 //! let (near, _far) = tokio::io::duplex(1024);
-//! let drain = Drain::default();
+//! let (drain, keeper) = Drain::new();
+//! tokio::spawn(keeper);
 //! let timing = Timing {
 //!     ping_interval: Duration::from_secs(25),
 //!     pong_timeout: Duration::from_secs(10),
@@ -62,8 +63,7 @@
 //! };
 //! let socket = Socket::new(near, Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 });
 //! let rules = Arc::new(Rules { timing, limits: Limits::default() });
-//! let pulse = Arc::new(Pulse::default());
-//! let surroundings = Surroundings { jitter: 0, pulse, watch: drain.watch() };
+//! let surroundings = Surroundings { jitter: 0, watch: drain.watch() };
 //! let closure = run(socket, rules, Countdown(3), surroundings).await;
 //! assert_eq!(closure.cause, Cause::HandlerClosed);
 //! assert_eq!(closure.sent.messages, 3 + 1);
@@ -78,6 +78,7 @@ mod origin;
 mod peer;
 mod pulse;
 mod rejection;
+mod roster;
 mod scratch;
 mod session;
 mod socket;
@@ -89,7 +90,6 @@ pub use handler::{Handler, Message, Next, Silent, Utf8Bytes};
 pub use observer::{Event, Observer, RequestText};
 pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
 pub use peer::Peer;
-pub use pulse::{Pulse, Stalls};
 pub use rejection::Rejection;
 pub use session::{Session, Surroundings, run};
 pub use socket::{Sizes, Socket};

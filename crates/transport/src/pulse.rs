@@ -3,18 +3,19 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-/// From one beat to the next, in milliseconds.
+/// From one beat to the next at most.
+pub(crate) const BEAT: Duration = Duration::from_millis(BEAT_MS as u64);
+
 const BEAT_MS: u32 = 250;
 
 /// A heart that beats while the process makes progress, so that a session can tell how long it stood
 /// still: what a peer sent meanwhile comes all at once, and is not the peer's fault.
 ///
-/// Nothing beats by itself: somebody has to run [`beat`](Self::beat) in the runtime that is to be
-/// watched. Without that no stall is ever seen.
+/// Nothing beats by itself. Before the first [`beat`](Self::beat) no stall is seen.
 #[derive(Debug)]
-pub struct Pulse {
+pub(crate) struct Pulse {
     born: Instant,
     /// One word, so that whoever looks sees both halves of the same moment.
     state: AtomicU64,
@@ -22,12 +23,11 @@ pub struct Pulse {
 
 /// How long the process had stood still in all at some moment, to be compared with another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stalls(u32);
+pub(crate) struct Stalls(u32);
 
 impl Stalls {
     /// How much of it came after `earlier`; nothing if that was not earlier.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
+    pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(ahead(self.0, earlier.0).into())
     }
 }
@@ -49,20 +49,15 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// Beats until it is dropped.
-    pub async fn beat(&self) {
-        loop {
-            let now = Instant::now();
-            let Stalls(stalled_ms) = self.stalls(now);
-            let state = State { stalled_ms, beaten_at_ms: self.age_ms(now) };
-            self.state.store(state.into(), Ordering::Relaxed);
-            sleep(Duration::from_millis(BEAT_MS.into())).await;
-        }
+    /// Beats once. The next beat has to come within [`BEAT`].
+    pub(crate) fn beat(&self, now: Instant) {
+        let Stalls(stalled_ms) = self.stalls(now);
+        let state = State { stalled_ms, beaten_at_ms: self.age_ms(now) };
+        self.state.store(state.into(), Ordering::Relaxed);
     }
 
     /// How long the process has stood still until `now`.
-    #[must_use]
-    pub fn stalls(&self, now: Instant) -> Stalls {
+    pub(crate) fn stalls(&self, now: Instant) -> Stalls {
         match self.state.load(Ordering::Relaxed) {
             NEVER => Stalls::default(),
             state => {
@@ -100,5 +95,39 @@ impl From<u64> for State {
 impl From<State> for u64 {
     fn from(state: State) -> u64 {
         (u64::from(state.stalled_ms) << 32) | u64::from(state.beaten_at_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_is_as_long_as_the_heart_was_late() {
+        let pulse = Pulse::default();
+        let ms = |ms| Duration::from_millis(ms);
+        let mut now = pulse.born;
+        assert_eq!(pulse.stalls(now + ms(9000)), Stalls(0), "it does not beat yet");
+        pulse.beat(now);
+        for round in 1..=3 {
+            now += ms(4000);
+            // Seen before the heart beats again, and after.
+            assert_eq!(pulse.stalls(now), Stalls(3750 * round));
+            pulse.beat(now);
+            assert_eq!(pulse.stalls(now), Stalls(3750 * round));
+        }
+        // Early, on time, or late by less than a beat: no stall.
+        for wait in [1, 250, 500, 10] {
+            now += ms(wait);
+            pulse.beat(now);
+        }
+        assert_eq!(pulse.stalls(now), Stalls(11_250));
+        now += ms(501);
+        assert_eq!(pulse.stalls(now), Stalls(11_250 + 251), "and a little more is one");
+        pulse.beat(now);
+        // Whoever looked at the clock before the heart did sees what that has seen.
+        let start = pulse.born;
+        assert_eq!(pulse.stalls(start), pulse.stalls(now));
+        assert_eq!(Stalls(5).since(pulse.stalls(start)), Duration::ZERO);
     }
 }

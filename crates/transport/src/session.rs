@@ -9,12 +9,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Progress, Rules};
 
 use crate::drain::{Farewell, Phase, Watch};
 use crate::handler::{Handler, Next};
-use crate::pulse::{Pulse, Stalls};
+use crate::pulse::Stalls;
+use crate::roster::Alarm;
 use crate::scratch::Scratch;
 use crate::socket::{Flushed, Incoming, Socket};
 
@@ -29,9 +30,7 @@ const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub struct Surroundings {
     /// Its place among all sessions; see [`Lifecycle::new`].
     pub jitter: u32,
-    /// Whether the process stood still.
-    pub pulse: Arc<Pulse>,
-    /// Its token in the drain.
+    /// Its token in the drain, whose keeper wakes it.
     pub watch: Watch,
 }
 
@@ -48,19 +47,18 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    let Surroundings { jitter, pulse, watch } = surroundings;
+    let Surroundings { jitter, watch } = surroundings;
     let opened = Instant::now();
-    let lifecycle = Lifecycle::new(rules, jitter);
+    let alarm = Alarm::new(watch);
     Session {
         socket,
-        lifecycle,
+        lifecycle: Lifecycle::new(rules, jitter),
         handler: Some(handler),
-        drain: Box::pin(next_phase(watch, Phase::Serving)),
-        stalls: pulse.stalls(opened),
-        pulse,
-        timer: Box::pin(sleep_until(opened)),
+        phase: Phase::Serving,
+        stalls: alarm.stalls(opened),
         opened,
         now: opened,
+        alarm,
     }
 }
 
@@ -76,14 +74,13 @@ pub struct Session<S, H> {
     lifecycle: Lifecycle,
     /// `None` after a panic: what was interrupted in the middle is not used again.
     handler: Option<H>,
-    drain: Pin<Box<dyn Future<Output = (Phase, Watch)> + Send>>,
-    pulse: Arc<Pulse>,
-    /// As far as the machine was told of them.
+    /// As far as the machine was told of the drain and of stalls.
+    phase: Phase,
     stalls: Stalls,
-    timer: Pin<Box<Sleep>>,
     opened: Instant,
     /// The time of this wake-up.
     now: Instant,
+    alarm: Alarm,
 }
 
 /// Nothing in it is pinned: the stream says so itself, and the handler is never polled in place.
@@ -139,17 +136,13 @@ where
 
     fn look_around(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
         self.now = Instant::now();
-        let stalls = self.pulse.stalls(self.now);
+        let stalls = self.alarm.stalls(self.now);
         let stall = stalls.since(self.stalls);
         if !stall.is_zero() {
             self.stalls = stalls;
             self.tell(Event::Stalled(stall))?;
         }
-        while let Poll::Ready((phase, watch)) = self.drain.as_mut().poll(cx) {
-            let farewell = watch.farewell();
-            self.drain = Box::pin(next_phase(watch, phase));
-            self.drained(phase, farewell)?;
-        }
+        self.look_at_drain()?;
         let flushed = self.flush(cx)?.is_ready();
         if flushed || self.socket.is_failing() {
             self.receive(cx, buffer)?;
@@ -157,8 +150,9 @@ where
         if flushed {
             self.ask_handler(cx)?;
         }
-        self.check_deadline(cx)?;
+        self.look_at_clock()?;
         let _ = self.flush(cx)?;
+        self.set_alarm(cx);
         ControlFlow::Continue(())
     }
 
@@ -173,8 +167,13 @@ where
         ControlFlow::Continue(())
     }
 
-    fn drained(&mut self, phase: Phase, farewell: Farewell) -> ControlFlow<Closure> {
-        let Farewell { code, spread } = farewell;
+    fn look_at_drain(&mut self) -> ControlFlow<Closure> {
+        let phase = self.alarm.watch().phase();
+        if phase == self.phase {
+            return ControlFlow::Continue(());
+        }
+        self.phase = phase;
+        let Farewell { code, spread } = self.alarm.watch().farewell();
         match phase {
             Phase::Serving => ControlFlow::Continue(()),
             Phase::Draining => self.tell(Event::Drain { code, spread }),
@@ -275,23 +274,26 @@ where
         ControlFlow::Continue(())
     }
 
-    fn check_deadline(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
-        // The clock is asked, not the timer: that may be ready early, or pending when it is late.
-        while let Some(deadline) = self.lifecycle.deadline() {
-            let deadline = self.opened + deadline.min(FAR_AWAY);
-            if deadline <= self.now {
-                self.tell(Event::Tick)?;
-                continue;
-            }
-            if self.timer.deadline() != deadline {
-                self.timer.as_mut().reset(deadline);
-            }
-            if self.timer.as_mut().poll(cx).is_pending() {
-                break;
-            }
-            self.now = Instant::now();
+    fn look_at_clock(&mut self) -> ControlFlow<Closure> {
+        match self.deadline() {
+            Some(deadline) if deadline <= self.now => self.tell(Event::Tick),
+            Some(_) | None => ControlFlow::Continue(()),
         }
-        ControlFlow::Continue(())
+    }
+
+    /// The last thing before going to sleep, since whatever the machine is told may move its deadline.
+    fn set_alarm(&mut self, cx: &Context<'_>) {
+        if let Some(deadline) = self.deadline() {
+            self.alarm.set(deadline, cx);
+        }
+        // Whoever woke the sleepers to see it may have come before the alarm was set.
+        if self.alarm.watch().phase() != self.phase {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.lifecycle.deadline().map(|deadline| self.opened + deadline.min(FAR_AWAY))
     }
 
     /// A panic ends this session alone, and the peer is told, unless that panics too.
@@ -306,8 +308,4 @@ where
             ControlFlow::Continue(()) => resume_unwind(panic),
         })
     }
-}
-
-async fn next_phase(mut watch: Watch, seen: Phase) -> (Phase, Watch) {
-    (watch.beyond(seen).await, watch)
 }

@@ -88,7 +88,7 @@ async fn a_drained_session_says_1001_and_waits_for_the_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_opens_during_a_drain_is_closed_as_well() {
     let (near, far) = tokio::io::duplex(1024);
-    let drain = transport::Drain::default();
+    let drain = support::kept_drain();
     let surroundings = support::surroundings(&drain);
     drain.start(Farewell::default());
     let socket = transport::Socket::new(near, SIZES);

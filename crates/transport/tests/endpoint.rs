@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use support::{CLOSE, PING, PONG, Peer, SIZES, TEXT, close, frame, in_time, rules};
+use support::{CLOSE, PING, PONG, Peer, SIZES, TEXT, close, frame, in_time, kept_drain, rules};
 use tokio::io::{AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -90,10 +90,9 @@ impl<H: Handler + Clone + Sync> World<H> {
             sizes: SIZES,
         };
         let notes = Arc::new(Notes::default());
-        let endpoint =
-            Arc::new(Endpoint::new(handler, Arc::clone(&notes), Arc::default(), TokioIo::new));
+        let endpoint = Arc::new(Endpoint::new(handler, Arc::clone(&notes), TokioIo::new));
         let slots = Arc::new(Semaphore::new(SLOTS));
-        Self { endpoint, policy: Arc::new(policy), notes, drain: Drain::default(), slots }
+        Self { endpoint, policy: Arc::new(policy), notes, drain: kept_drain(), slots }
     }
 
     /// A connection to the endpoint, served by hyper.

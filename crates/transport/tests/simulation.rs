@@ -33,7 +33,7 @@ use network::{Dice, connect};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use transport::ws_core::{Cause, CloseCode, Closure, Limits, Rate, Rules, Timing};
-use transport::{Drain, Farewell, Pulse, Sizes, Socket, Surroundings, run};
+use transport::{Drain, Farewell, Sizes, Socket, Surroundings, run};
 
 const SEEDS: u64 = 300;
 
@@ -174,13 +174,11 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
     let mut dice = Dice(seed);
     let start = Instant::now();
     let fate = Fate::new(&mut dice, start);
-    let drain = Drain::default();
+    let (drain, keeper) = Drain::new();
     let rules = Arc::new(rules());
     let (mut sessions, mut carriers) = (JoinSet::new(), JoinSet::new());
-    let pulse = Arc::new(Pulse::default());
-    let heart = Arc::clone(&pulse);
     carriers.spawn(Stalling {
-        future: Box::pin(async move { heart.beat().await }),
+        future: Box::pin(keeper),
         stalls: Arc::clone(&fate.stalls),
         end_of_stall: Box::pin(sleep_until(start)),
     });
@@ -194,7 +192,7 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
         let sizes = Sizes { max_message_bytes: 4096, max_queued_bytes: dice.size(128..65_536) };
         let (jitter, rules, watch) = (dice.jitter(), Arc::clone(&rules), drain.watch());
         let place = fate.spread.mul_f64(f64::from(jitter) / f64::from(u32::MAX));
-        let surroundings = Surroundings { jitter, pulse: Arc::clone(&pulse), watch };
+        let surroundings = Surroundings { jitter, watch };
         let stalls = Arc::clone(&fate.stalls);
         let (near, far, carrying) = connect(weather, dice.other());
         carriers.spawn(carrying);

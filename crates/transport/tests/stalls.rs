@@ -8,22 +8,22 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use support::{CLOSE, PING, PONG, Peer, SIZES, close_payload, frame, in_time, rules};
+use support::{
+    CLOSE, PING, PONG, Peer, SIZES, close_payload, frame, in_time, kept_drain, rules, surroundings,
+};
 use tokio::io::duplex;
 use tokio::task::{JoinHandle, yield_now};
-use tokio::time::{Instant, advance};
+use tokio::time::advance;
 use transport::ws_core::{Closure, Limits, Rate};
-use transport::{Drain, Pulse, Silent, Socket, Surroundings, run};
+use transport::{Drain, Silent, Socket, run};
 
-/// A session that may be sent ten pings a second and twenty at once, and the heart beside it.
-fn open(pulse: &Arc<Pulse>, drain: &Drain) -> (Peer, JoinHandle<Closure>) {
+/// A session that may be sent ten pings a second and twenty at once.
+fn open(drain: &Drain) -> (Peer, JoinHandle<Closure>) {
     let (near, far) = duplex(64 * 1024);
     let limits = Limits { control_frames: Rate::new(10, 20), ..Limits::default() };
-    let surroundings = Surroundings { jitter: 0, pulse: Arc::clone(pulse), watch: drain.watch() };
-    let session = run(Socket::new(near, SIZES), rules(limits), Silent, surroundings);
+    let session = run(Socket::new(near, SIZES), rules(limits), Silent, surroundings(drain));
     (Peer(far), tokio::spawn(session))
 }
 
@@ -33,17 +33,10 @@ async fn wake(peer: &mut Peer) {
     assert_eq!(peer.frame().await, (PONG, vec![]));
 }
 
-fn beating() -> Arc<Pulse> {
-    let pulse = Arc::new(Pulse::default());
-    let heart = Arc::clone(&pulse);
-    tokio::spawn(async move { heart.beat().await });
-    pulse
-}
-
 #[tokio::test(start_paused = true)]
 async fn who_kept_to_the_rate_while_the_process_stood_still_is_not_cut() {
-    let (pulse, drain) = (beating(), Drain::default());
-    let (mut peer, session) = open(&pulse, &drain);
+    let drain = kept_drain();
+    let (mut peer, session) = open(&drain);
     wake(&mut peer).await;
     for _ in 0..50 {
         peer.send(&frame(PING, b"x")).await;
@@ -58,8 +51,8 @@ async fn who_kept_to_the_rate_while_the_process_stood_still_is_not_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn silence_is_no_stall_and_earns_no_more_than_a_burst() {
-    let (pulse, drain) = (beating(), Drain::default());
-    let (mut peer, _session) = open(&pulse, &drain);
+    let drain = kept_drain();
+    let (mut peer, _session) = open(&drain);
     wake(&mut peer).await;
     // Time passes in small steps, and the process is there at each.
     for _ in 0..100 {
@@ -82,8 +75,8 @@ async fn silence_is_no_stall_and_earns_no_more_than_a_burst() {
 
 #[tokio::test(start_paused = true)]
 async fn all_stalls_count_for_who_slept_through_them() {
-    let (pulse, drain) = (beating(), Drain::default());
-    let (mut peer, session) = open(&pulse, &drain);
+    let drain = kept_drain();
+    let (mut peer, session) = open(&drain);
     wake(&mut peer).await;
     // The heart wakes up between the two, and the session does not.
     advance(Duration::from_secs(3)).await;
@@ -97,36 +90,4 @@ async fn all_stalls_count_for_who_slept_through_them() {
     }
     drop(peer);
     in_time(session).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stall_is_as_long_as_the_heart_was_late() {
-    let pulse = beating();
-    yield_now().await;
-    let start = Instant::now();
-    let before = pulse.stalls(start);
-    let in_all = || pulse.stalls(Instant::now()).since(before);
-    assert_eq!(in_all(), Duration::ZERO);
-    for round in 1..=3 {
-        advance(Duration::from_secs(4)).await;
-        // Seen before the heart beats again, and after.
-        for _ in 0..2 {
-            assert_eq!(in_all(), Duration::from_millis(3750) * round);
-            yield_now().await;
-        }
-    }
-    // On time, or late by less than a beat: no stall.
-    for _ in 0..10 {
-        advance(Duration::from_millis(500)).await;
-        yield_now().await;
-    }
-    assert_eq!(in_all(), Duration::from_millis(11_250));
-    advance(Duration::from_millis(501)).await;
-    assert_eq!(in_all(), Duration::from_millis(11_250 + 251), "and a little more is one");
-    yield_now().await;
-    // Whoever looked at the clock before the heart did sees what that has seen.
-    assert_eq!(pulse.stalls(start), pulse.stalls(Instant::now()));
-    assert_eq!(before.since(pulse.stalls(start)), Duration::ZERO);
-    let heartless = Pulse::default();
-    assert_eq!(heartless.stalls(start + Duration::from_secs(9)), heartless.stalls(start));
 }

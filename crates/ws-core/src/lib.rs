@@ -113,6 +113,7 @@ mod closure;
 mod event;
 mod lifecycle;
 mod limits;
+mod moment;
 mod patience;
 
 pub use close::{CloseCode, CloseFrame, Reason, UnsendableCode};

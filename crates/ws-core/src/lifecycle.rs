@@ -8,6 +8,7 @@ use crate::close::{CloseCode, CloseFrame, Reason};
 use crate::closure::{Cause, Closure, ClosureCode, Initiator, Progress};
 use crate::event::{Action, Event, PingPayload};
 use crate::limits::{Bucket, Limits};
+use crate::moment::Moment;
 use crate::patience::{Patience, at_least_shortest};
 
 /// How long things take. A value below a millisecond counts as one.
@@ -41,7 +42,8 @@ pub struct Rules {
 /// The life of one session, from the 101 to its end.
 ///
 /// There is one method that takes something in, [`handle`](Self::handle), and there are getters.
-/// `now` is the time since the session opened and does not go back.
+/// `now` is the time since the session opened and does not go back. Times are kept in nanoseconds
+/// and end after 584 years.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -82,11 +84,11 @@ enum State {
 
 #[derive(Debug)]
 struct Open {
-    ping_due: Duration,
+    ping_due: Moment,
     /// There if this side means to end the session at some moment.
     leave: Option<Leave>,
-    /// The latest ping, as long as its pong has not come.
-    unanswered: Option<Ping>,
+    /// When the latest ping was sent, as long as its pong has not come.
+    unanswered: Option<Moment>,
     /// There from a ping until the next sign of life.
     pong: Option<Patience>,
     /// There from the beginning of a message until its end.
@@ -99,15 +101,9 @@ struct Open {
 
 #[derive(Debug)]
 struct Leave {
-    at: Duration,
+    at: Moment,
     cause: Cause,
     code: CloseCode,
-}
-
-#[derive(Debug)]
-struct Ping {
-    payload: PingPayload,
-    sent_at: Duration,
 }
 
 #[derive(Debug)]
@@ -132,9 +128,9 @@ impl Lifecycle {
         let Timing { max_age, .. } = rules.timing;
         Self {
             state: State::Open(Open {
-                ping_due: early(rules.timing.ping_interval()),
+                ping_due: early(rules.timing.ping_interval()).into(),
                 leave: max_age.map(|age| Leave {
-                    at: early(at_least_shortest(age)),
+                    at: early(at_least_shortest(age)).into(),
                     cause: Cause::MaxAge,
                     code: CloseCode::GOING_AWAY,
                 }),
@@ -156,6 +152,7 @@ impl Lifecycle {
     /// Every event tells the time, and the deadlines are looked at on each, so neither a flood of
     /// frames nor a talkative application keeps a ping from being sent.
     pub fn handle(&mut self, event: Event<'_>, now: Duration) -> Option<Action> {
+        let now = Moment::from(now);
         match mem::replace(&mut self.state, State::Closed) {
             State::Open(open) => self.handle_open(open, event, now),
             State::Closing(closing) => self.handle_closing(closing, event, now),
@@ -168,8 +165,8 @@ impl Lifecycle {
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
-            State::Open(open) => Some(open.deadline()),
-            State::Closing(closing) => Some(closing.patience.until()),
+            State::Open(open) => Some(open.deadline().into()),
+            State::Closing(closing) => Some(closing.patience.until().into()),
             State::Closed => None,
         }
     }
@@ -186,7 +183,7 @@ impl Lifecycle {
         &self.progress
     }
 
-    fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Duration) -> Option<Action> {
+    fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Moment) -> Option<Action> {
         let Rules { timing, limits } = *self.rules;
         match event {
             Event::Close { cause, frame } => return Some(self.close(cause, frame, now)),
@@ -204,7 +201,7 @@ impl Lifecycle {
                 return Some(Action::End(self.abnormal_closure(Cause::Disconnected, now)));
             }
             Event::Drain { code, spread } => {
-                let at = now.saturating_add(part(spread, self.jitter));
+                let at = now.after(part(spread, self.jitter));
                 open.leave = Some(Leave { at, cause: Cause::Drained, code });
             }
             Event::Message { bytes } => {
@@ -226,9 +223,10 @@ impl Lifecycle {
             Event::Pong(payload) => {
                 self.progress.received.add(payload.len());
                 open.pong = None;
-                if let Some(ping) = open.unanswered.take_if(|ping| ping.payload == payload) {
+                let is_latest = payload == latest_ping(&self.progress);
+                if let Some(sent_at) = open.unanswered.take_if(|_| is_latest) {
                     self.progress.pongs = self.progress.pongs.wrapping_add(1);
-                    self.progress.round_trip = Some(now.saturating_sub(ping.sent_at));
+                    self.progress.round_trip = Some(now.since(sent_at));
                 } else if !open.control_frames.take(limits.control_frames, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
@@ -263,9 +261,11 @@ impl Lifecycle {
         if let Some(Leave { cause, code, .. }) = open.leave.take_if(|leave| leave.at <= now) {
             return Some(self.close(cause, CloseFrame::for_cause(cause, code), now));
         }
-        let ping = open.ping_if_due(&timing, &mut self.progress.pings, now);
+        let is_due = open.is_ping_due(&timing, now);
         self.state = State::Open(open);
-        ping.map(|payload| {
+        is_due.then(|| {
+            self.progress.pings = self.progress.pings.wrapping_add(1);
+            let payload = latest_ping(&self.progress);
             self.progress.sent.add(payload.len());
             Action::Ping(payload)
         })
@@ -275,7 +275,7 @@ impl Lifecycle {
         &mut self,
         mut closing: Closing,
         event: Event<'_>,
-        now: Duration,
+        now: Moment,
     ) -> Option<Action> {
         match event {
             Event::Finished => {
@@ -309,11 +309,11 @@ impl Lifecycle {
     }
 
     /// Closes a session whose peer does what our policy forbids, and RFC 6455 does not.
-    fn refuse(&mut self, cause: Cause, now: Duration) -> Action {
+    fn refuse(&mut self, cause: Cause, now: Moment) -> Action {
         self.close(cause, CloseFrame::for_cause(cause, CloseCode::POLICY_VIOLATION), now)
     }
 
-    fn close(&mut self, cause: Cause, frame: CloseFrame, now: Duration) -> Action {
+    fn close(&mut self, cause: Cause, frame: CloseFrame, now: Moment) -> Action {
         self.progress.sent.add(frame.payload_len());
         self.begin_closing(cause, Some(frame.clone()), Initiator::Local, now);
         Action::Close(frame)
@@ -324,14 +324,14 @@ impl Lifecycle {
         cause: Cause,
         frame: Option<CloseFrame>,
         initiator: Initiator,
-        now: Duration,
+        now: Moment,
     ) {
         let patience = Patience::new(self.rules.timing.close_timeout, now);
         self.state = State::Closing(Closing { cause, frame, initiator, patience });
     }
 
     /// The record of a session whose closing handshake was left unfinished.
-    fn unclean_closure(&self, closing: Closing, now: Duration) -> Closure {
+    fn unclean_closure(&self, closing: Closing, now: Moment) -> Closure {
         let (code, reason) = match closing.frame {
             Some(frame) => (ClosureCode::Frame(frame.code), frame.reason),
             None => (ClosureCode::NoStatus, Reason::default()),
@@ -345,7 +345,7 @@ impl Lifecycle {
     }
 
     /// The record of a session in which no Close frame was sent or seen.
-    fn abnormal_closure(&self, cause: Cause, now: Duration) -> Closure {
+    fn abnormal_closure(&self, cause: Cause, now: Moment) -> Closure {
         let Progress { round_trip, received, sent, .. } = self.progress;
         Closure {
             cause,
@@ -353,7 +353,7 @@ impl Lifecycle {
             reason: Reason::default(),
             clean: false,
             initiator: Initiator::Nobody,
-            duration: now,
+            duration: now.into(),
             round_trip,
             received,
             sent,
@@ -362,7 +362,7 @@ impl Lifecycle {
 }
 
 impl Open {
-    fn deadline(&self) -> Duration {
+    fn deadline(&self) -> Moment {
         let until = |patience: &Option<Patience>| patience.as_ref().map(Patience::until);
         // While output waits, the write timeout rules: what is waited for may sit in what is not
         // read then.
@@ -371,11 +371,11 @@ impl Open {
             None => [until(&self.pong), until(&self.message)],
         };
         let leave = self.leave.as_ref().map(|leave| leave.at);
-        waits.into_iter().chain([leave]).flatten().fold(self.ping_due, Duration::min)
+        waits.into_iter().chain([leave]).flatten().fold(self.ping_due, Moment::min)
     }
 
     /// Output goes on: what was waited for besides has its whole time again.
-    fn written(&mut self, rules: &Rules, now: Duration) {
+    fn written(&mut self, rules: &Rules, now: Moment) {
         if self.write.take().is_none() {
             return;
         }
@@ -385,7 +385,7 @@ impl Open {
     }
 
     /// What was waited for in vain. While output waits, that is all that is waited for.
-    fn lost_patience(&mut self, rules: &Rules, now: Duration) -> Option<Cause> {
+    fn lost_patience(&mut self, rules: &Rules, now: Moment) -> Option<Cause> {
         let is_over = |patience: &mut Option<Patience>, timeout: Option<Duration>| {
             patience.as_mut().zip(timeout).is_some_and(|(it, timeout)| it.is_over(timeout, now))
         };
@@ -400,25 +400,23 @@ impl Open {
     }
 
     /// One ping is in flight at most: while the peer owes a sign of life, the next one is left out.
-    fn ping_if_due(
-        &mut self,
-        timing: &Timing,
-        pings: &mut u32,
-        now: Duration,
-    ) -> Option<PingPayload> {
-        let late = now.checked_sub(self.ping_due)?;
+    fn is_ping_due(&mut self, timing: &Timing, now: Moment) -> bool {
+        let Some(late) = now.checked_since(self.ping_due) else { return false };
         let interval = timing.ping_interval();
         // The phase is kept even after a stall, or all sessions would be in step from then on.
-        self.ping_due = now.saturating_add(interval - remainder(late, interval));
+        self.ping_due = now.after(interval - remainder(late, interval));
         if self.pong.is_some() {
-            return None;
+            return false;
         }
-        let payload = pings.to_be_bytes();
-        *pings = pings.wrapping_add(1);
-        self.unanswered = Some(Ping { payload, sent_at: now });
+        self.unanswered = Some(now);
         self.pong = Some(Patience::new(timing.pong_timeout, now));
-        Some(payload)
+        true
     }
+}
+
+/// What stands in the latest ping, and in no other of this session.
+fn latest_ping(progress: &Progress) -> PingPayload {
+    progress.pings.to_be_bytes()
 }
 
 /// As much of `whole` as `place` is of the greatest number.

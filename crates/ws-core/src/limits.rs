@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::moment::{Moment, whole_nanos};
+
 /// What a peer may make a session do, beyond what the codec limits. `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -44,23 +46,29 @@ impl Rate {
 }
 
 /// A token bucket, told by the moment when it will be full again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Bucket {
-    full_at: Duration,
-    /// What was earned beyond the brim while the process stood still.
-    forgiven: Duration,
+    full_at: Moment,
+    /// What was earned beyond the brim while the process stood still, in nanoseconds.
+    forgiven: u64,
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self { full_at: Moment::OPENING, forgiven: 0 }
+    }
 }
 
 impl Bucket {
     /// Takes a token, or says that there is none.
-    pub(crate) fn take(&mut self, rate: Option<Rate>, now: Duration) -> bool {
+    pub(crate) fn take(&mut self, rate: Option<Rate>, now: Moment) -> bool {
         let Some(rate) = rate else { return true };
-        let full_at = self.full_at.max(now).saturating_add(rate.interval);
-        if full_at <= now.saturating_add(rate.burst) {
+        let full_at = self.full_at.max(now).after(rate.interval);
+        if full_at <= now.after(rate.burst) {
             self.full_at = full_at;
             return true;
         }
-        match self.forgiven.checked_sub(rate.interval) {
+        match self.forgiven.checked_sub(whole_nanos(rate.interval)) {
             Some(rest) => self.forgiven = rest,
             None => return false,
         }
@@ -69,8 +77,8 @@ impl Bucket {
 
     /// Keeps what `stall`, which is over at `now`, has earned: what the peer sent in it is read all
     /// at once. It does not expire, and the rate holds all the same, over the whole session.
-    pub(crate) fn forgive(&mut self, stall: Duration, now: Duration) {
-        let missing = self.full_at.saturating_sub(now.saturating_sub(stall));
-        self.forgiven = self.forgiven.saturating_add(stall.saturating_sub(missing));
+    pub(crate) fn forgive(&mut self, stall: Duration, now: Moment) {
+        let missing = self.full_at.since(now.before(stall));
+        self.forgiven = self.forgiven.saturating_add(whole_nanos(stall.saturating_sub(missing)));
     }
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use transport::ws_core::{Closure, Limits, Rules, Timing};
-use transport::{Drain, Handler, Message, Next, Pulse, Silent, Sizes, Socket, Surroundings, run};
+use transport::{Drain, Handler, Message, Next, Silent, Sizes, Socket, Surroundings, run};
 
 mod frames;
 
@@ -33,7 +33,14 @@ pub(crate) fn rules(limits: Limits) -> Arc<Rules> {
 
 /// Nothing but this drain.
 pub(crate) fn surroundings(drain: &Drain) -> Surroundings {
-    Surroundings { jitter: 0, pulse: Arc::new(Pulse::default()), watch: drain.watch() }
+    Surroundings { jitter: 0, watch: drain.watch() }
+}
+
+/// A drain whose keeper runs.
+pub(crate) fn kept_drain() -> Drain {
+    let (drain, keeper) = Drain::new();
+    tokio::spawn(keeper);
+    drain
 }
 
 /// A session, its drain and its peer.
@@ -51,7 +58,7 @@ pub(crate) fn open(handler: impl Handler, pipe_bytes: usize) -> Story {
 /// The same with limits.
 pub(crate) fn open_with(limits: Limits, handler: impl Handler, pipe_bytes: usize) -> Story {
     let (near, far) = duplex(pipe_bytes);
-    let drain = Drain::default();
+    let drain = kept_drain();
     let socket = Socket::new(near, SIZES);
     let session = tokio::spawn(run(socket, rules(limits), handler, surroundings(&drain)));
     Story { peer: Peer(far), drain, session }

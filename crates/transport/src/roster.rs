@@ -1,0 +1,177 @@
+//! Every session that sleeps, and when it is to be woken.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::drain::{Phase, Watch};
+use crate::pulse::{BEAT, Pulse, Stalls};
+
+/// What the sessions of a drain share: the phase, the pulse, and an alarm clock.
+///
+/// A timer and a channel of tokio's would wake a session as well, but take some 300 bytes for each,
+/// and this takes about 50.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    pulse: Pulse,
+    phase: AtomicU8,
+    born: Instant,
+    next_number: AtomicU64,
+    shards: [Mutex<Shard>; SHARDS],
+    /// When the keeper looks again by itself.
+    keeper_sleeps_until: AtomicU64,
+    earlier: Notify,
+}
+
+/// Sessions touch a shard when their deadlines change, which is at a ping and at its pong; there are
+/// enough for sessions not to wait for each other.
+const SHARDS: usize = 16;
+
+/// By the moment, in nanoseconds since the roster was born, and the session's number.
+type Shard = BTreeMap<(u64, u64), Waker>;
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self {
+            pulse: Pulse::default(),
+            phase: AtomicU8::default(),
+            born: Instant::now(),
+            next_number: AtomicU64::new(0),
+            shards: Default::default(),
+            keeper_sleeps_until: AtomicU64::new(u64::MAX),
+            earlier: Notify::new(),
+        }
+    }
+}
+
+impl Roster {
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Aborting,
+        }
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        let number = match phase {
+            Phase::Serving => 0,
+            Phase::Draining => 1,
+            Phase::Aborting => 2,
+        };
+        self.phase.store(number, Ordering::SeqCst);
+    }
+
+    pub(crate) fn wake_all(&self) {
+        for shard in &self.shards {
+            let sleepers: Vec<Waker> = held(shard).values().cloned().collect();
+            sleepers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Wakes sessions at their deadlines and beats the pulse, until it is dropped.
+    pub(crate) async fn keep(&self) {
+        loop {
+            let now = Instant::now();
+            self.pulse.beat(now);
+            // Whoever sets an alarm while we look calls us back, in case we have passed its shard.
+            self.keeper_sleeps_until.store(u64::MAX, Ordering::SeqCst);
+            let next_beat = self.age(now + BEAT);
+            let next = self.wake_due(self.age(now)).map_or(next_beat, |next| next.min(next_beat));
+            self.keeper_sleeps_until.store(next, Ordering::SeqCst);
+            let next = self.born + Duration::from_nanos(next);
+            let _ = timeout_at(next, self.earlier.notified()).await;
+        }
+    }
+
+    /// Gives the next moment at which somebody is to be woken.
+    fn wake_due(&self, now: u64) -> Option<u64> {
+        let mut due = Vec::new();
+        let next = self.shards.iter().filter_map(|shard| {
+            let mut shard = held(shard);
+            while let Some(first) = shard.first_entry() {
+                let (at, _) = *first.key();
+                if at > now {
+                    return Some(at);
+                }
+                due.push(first.remove());
+            }
+            None
+        });
+        let next = next.min();
+        due.into_iter().for_each(Waker::wake);
+        next
+    }
+
+    fn shard(&self, number: u64) -> MutexGuard<'_, Shard> {
+        let place = usize::try_from(number).unwrap_or_default() % SHARDS;
+        held(self.shards.get(place).expect("the remainder is smaller than the divisor"))
+    }
+
+    fn age(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A session's line in the roster, and its token in the drain.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    watch: Watch,
+    number: u64,
+    /// When it rings, by the age of the roster.
+    at: u64,
+    /// Whom it wakes: the address of a waker, which no other has while that one is in the roster.
+    wakes: usize,
+}
+
+impl Alarm {
+    pub(crate) fn new(watch: Watch) -> Self {
+        let number = watch.roster().next_number.fetch_add(1, Ordering::Relaxed);
+        Self { watch, number, at: u64::MAX, wakes: 0 }
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    pub(crate) fn stalls(&self, now: Instant) -> Stalls {
+        self.watch.roster().pulse.stalls(now)
+    }
+
+    /// Sets the alarm, unless it is set like that already.
+    ///
+    /// After this the phase has to be looked at: the same lock is taken after a new one is entered,
+    /// so either it is seen then, or whoever wakes the sleepers finds this one.
+    pub(crate) fn set(&mut self, at: Instant, cx: &Context<'_>) {
+        let roster = self.watch.roster();
+        let (at, wakes) = (roster.age(at), cx.waker().data().addr());
+        if (self.at, self.wakes) == (at, wakes) {
+            return;
+        }
+        {
+            let mut shard = roster.shard(self.number);
+            shard.remove(&(self.at, self.number));
+            shard.insert((at, self.number), cx.waker().clone());
+        }
+        if at < roster.keeper_sleeps_until.load(Ordering::SeqCst) {
+            roster.earlier.notify_one();
+        }
+        (self.at, self.wakes) = (at, wakes);
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.watch.roster().shard(self.number).remove(&(self.at, self.number));
+    }
+}
+
+fn held(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    // Nothing panics while it is held.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
