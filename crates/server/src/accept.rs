@@ -62,7 +62,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// Accepts connections until a shutdown begins.
     pub(crate) async fn accept(self: Arc<Self>, listener: Listener, shutdown: Arc<Shutdown>) {
         info!(event = "listening", address = listener.address());
-        let (is_shared, mut watch) = (listener.is_shared, shutdown.watch());
+        let (is_shared, watch) = (listener.is_shared, shutdown.watch());
         // Whoever has a shared socket besides us takes the next connection as soon as we leave it,
         // so we leave it at the first sign; those that we have taken are served until the drain.
         let left_to_others =
@@ -256,7 +256,7 @@ fn close_after<B>(response: &mut Response<B>) {
 }
 
 /// Completes when a shutdown leaves no more time for requests.
-async fn out_of_time(mut watch: Watch, close_timeout: Duration) {
+async fn out_of_time(watch: Watch, close_timeout: Duration) {
     if watch.beyond(Phase::Serving).await == Phase::Draining {
         // A request that is under way is still answered, as a session is still closed.
         let _ = timeout(close_timeout, watch.beyond(Phase::Draining)).await;

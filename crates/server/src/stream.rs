@@ -2,11 +2,11 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use hyper::body::Bytes;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -15,8 +15,8 @@ use tokio::net::{TcpStream, UnixStream};
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
-    /// What was read and belongs to whoever reads next.
-    unread: Box<[u8]>,
+    /// What was read and belongs to whoever reads next, which is rarely anything.
+    unread: Option<Box<Bytes>>,
 }
 
 #[derive(Debug)]
@@ -37,14 +37,14 @@ macro_rules! either {
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self { socket, unread: Box::default() }
+        Self { socket, unread: None }
     }
 }
 
 impl Stream {
     /// Waits for a byte without taking it. `Ok` is a byte or the end.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        if !self.unread.is_empty() {
+        if self.unread.is_some() {
             return Ok(());
         }
         // The system may say that there is something when there is nothing, so it is asked twice.
@@ -66,13 +66,16 @@ impl Stream {
 
     /// Throws away some of what there is, and says how much; 0 is the end.
     pub(crate) fn discard(&mut self) -> io::Result<usize> {
-        self.unread = Box::default();
+        self.unread = None;
         either!(&self.socket, it => it.try_read(&mut [0; 4096]))
     }
 
     /// Gives back what was read too much.
     pub(crate) fn unread(&mut self, bytes: &[u8]) {
-        self.unread = [bytes, &self.unread].concat().into();
+        if !bytes.is_empty() {
+            let behind = self.unread.take().unwrap_or_default();
+            self.unread = Some(Box::new([bytes, &behind].concat().into()));
+        }
     }
 }
 
@@ -88,11 +91,9 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.unread.is_empty() {
-            let bytes = mem::take(&mut self.unread);
-            let (now, later) = bytes.split_at(buffer.remaining().min(bytes.len()));
-            buffer.put_slice(now);
-            self.unread = later.into();
+        if let Some(mut bytes) = self.unread.take() {
+            buffer.put_slice(&bytes.split_to(buffer.remaining().min(bytes.len())));
+            self.unread = Some(bytes).filter(|bytes| !bytes.is_empty());
             return Poll::Ready(Ok(()));
         }
         either!(&mut self.socket, it => Pin::new(it).poll_read(cx, buffer))

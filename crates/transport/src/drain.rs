@@ -1,10 +1,12 @@
 //! How everything that lives is told to end, and how its end is waited for.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use ws_core::CloseCode;
 
 use crate::roster::Roster;
@@ -36,17 +38,20 @@ impl Default for Farewell {
     }
 }
 
-/// The end of everything: a signal, a registry and a wait in one channel.
+/// The end of everything: how it is announced, and how it is waited for.
 ///
-/// The channel's value is the signal. Its receivers are the registry: whatever lives holds a
-/// [`Watch`]. And it tells when the last of them is gone.
-/// Sessions do not wait on the channel, which would cost each of them a future, but are woken
-/// together with their deadlines.
-/// Dropping it is the same as [`abort`](Self::abort).
+/// Whatever lives holds a [`Watch`]. Who waits for nothing else waits on a channel; sessions are woken
+/// together with their deadlines, because a place in the channel would cost each of them a future.
+/// Dropping the drain is the same as [`abort`](Self::abort).
 #[derive(Debug)]
-pub struct Drain {
+pub struct Drain(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     signal: watch::Sender<Signal>,
-    roster: Arc<Roster>,
+    roster: Roster,
+    watches: AtomicUsize,
+    all_gone: Notify,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,39 +68,51 @@ impl Drain {
     #[must_use = "sessions see no deadline unless their keeper is run"]
     pub fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
         let signal = Signal { phase: Phase::Serving, farewell: Farewell::default() };
-        let roster = Arc::new(Roster::default());
-        let drain = Self { signal: watch::Sender::new(signal), roster: Arc::clone(&roster) };
-        (drain, async move { roster.keep().await })
+        let shared = Arc::new(Shared {
+            signal: watch::Sender::new(signal),
+            roster: Roster::default(),
+            watches: AtomicUsize::new(0),
+            all_gone: Notify::new(),
+        });
+        (Self(Arc::clone(&shared)), async move { shared.roster.keep().await })
     }
 
     /// A token for something that lives: its end is waited for until this is dropped.
     #[must_use]
     pub fn watch(&self) -> Watch {
-        Watch { signal: self.signal.subscribe(), roster: Arc::clone(&self.roster) }
+        Watch::new(&self.0)
     }
 
     /// Asks everyone to close.
     pub fn start(&self, farewell: Farewell) {
-        self.enter(Phase::Draining, |signal| signal.farewell = farewell);
+        self.announce(Phase::Draining, |signal| signal.farewell = farewell);
     }
 
     /// Tells everyone to end without waiting for anything.
     pub fn abort(&self) {
-        self.enter(Phase::Aborting, |_| {});
+        self.announce(Phase::Aborting, |_| {});
     }
 
     /// Waits until nobody holds a [`Watch`].
     pub async fn closed(&self) {
-        self.signal.closed().await;
+        loop {
+            let mut all_gone = pin!(self.0.all_gone.notified());
+            // It is in line before it looks, so it cannot miss the last one.
+            all_gone.as_mut().enable();
+            if self.0.watches.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            all_gone.await;
+        }
     }
 
-    fn enter(&self, phase: Phase, change: impl FnOnce(&mut Signal)) {
-        self.signal.send_modify(|signal| {
+    fn announce(&self, phase: Phase, change: impl FnOnce(&mut Signal)) {
+        self.0.signal.send_modify(|signal| {
             signal.phase = phase;
             change(signal);
-            self.roster.enter(phase);
+            self.0.roster.enter(phase);
         });
-        self.roster.wake_all();
+        self.0.roster.wake_all();
     }
 }
 
@@ -106,35 +123,51 @@ impl Drop for Drain {
 }
 
 /// The token of something that lives, and its view of the [`Drain`].
-#[derive(Clone, Debug)]
-pub struct Watch {
-    signal: watch::Receiver<Signal>,
-    roster: Arc<Roster>,
-}
+#[derive(Debug)]
+pub struct Watch(Arc<Shared>);
 
 impl Watch {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.watches.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+
     /// How far the shutdown has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.roster.phase()
+        self.0.roster.phase()
     }
 
     /// How a session is to end, once the shutdown has begun.
     #[must_use]
     pub fn farewell(&self) -> Farewell {
-        self.signal.borrow().farewell
+        self.0.signal.borrow().farewell
     }
 
     /// Waits until the shutdown has come further than `seen`, and says how far.
     ///
     /// Cancel safe.
-    pub async fn beyond(&mut self, seen: Phase) -> Phase {
-        match self.signal.wait_for(|signal| signal.phase > seen).await {
-            Ok(signal) => signal.phase,
-            Err(_) => Phase::Aborting,
-        }
+    pub async fn beyond(&self, seen: Phase) -> Phase {
+        let mut signal = self.0.signal.subscribe();
+        let announced = signal.wait_for(|signal| signal.phase > seen).await;
+        announced.map_or(Phase::Aborting, |signal| signal.phase)
     }
+
     pub(crate) fn roster(&self) -> &Roster {
-        &self.roster
+        &self.0.roster
+    }
+}
+
+impl Clone for Watch {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.0.watches.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.all_gone.notify_waiters();
+        }
     }
 }

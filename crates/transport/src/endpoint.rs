@@ -2,15 +2,16 @@
 
 use std::any::Any;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
-use ws_core::{Progress, Rules};
+use ws_core::{Progress, Rules, Tally};
 
 use crate::drain::{Phase, Watch};
 use crate::handler::Handler;
@@ -18,7 +19,7 @@ use crate::observer::{Event, Observer, RequestText};
 use crate::origin::Origins;
 use crate::peer::Peer;
 use crate::rejection::Rejection;
-use crate::session::{Surroundings, run};
+use crate::session::{Session, Surroundings, run};
 use crate::socket::{Sizes, Socket};
 use crate::upgrade::Upgrade;
 
@@ -144,51 +145,65 @@ where
 
             let socket = Socket::new(stream, sizes);
             let surroundings = Surroundings { jitter: place(id), watch };
-            let mut session = run(socket, rules, handler, surroundings);
+            let session = run(socket, rules, handler, surroundings);
             // In a task of its own, because this one's size is that of all it has held.
-            tokio::spawn(async move {
-                let mut reporter = Reporter { id, observer, told: Progress::default() };
-                // By reference, or the task would have room for the session twice.
-                let closure = poll_fn(|cx| {
-                    let had_panicked = session.has_panicked();
-                    let closure = Pin::new(&mut session).poll(cx);
-                    if session.has_panicked() && !had_panicked {
-                        reporter.observer.observe(&Event::Panicked { id });
-                    }
-                    reporter.tally(session.progress(), closure.is_ready());
-                    closure
-                });
-                let closure = closure.await;
-                reporter.observer.observe(&Event::Closed { id, closure: &closure });
-                // The stream first, and its place only then.
-                drop(session);
-                drop(slot);
-            });
+            let told = Told::default();
+            tokio::spawn(Observed { session, id, observer, told, _slot: slot });
         });
     }
 }
 
-/// Tells the observer of a session's counts, now and then.
-struct Reporter<O> {
+/// A session, with somebody who is told of it. Its task holds nothing else, as there are many.
+struct Observed<H, O, S> {
+    session: Session<S, H>,
     id: u64,
     observer: Arc<O>,
-    told: Progress,
+    told: Told,
+    /// Behind the session, so that its place is free only when its stream is closed.
+    _slot: Result<Slot, Rejection>,
 }
 
-impl<O: Observer> Reporter<O> {
-    /// Tells what has come on top if there was a ping, or if this is the end.
-    fn tally(&mut self, progress: &Progress, is_over: bool) {
-        if progress.pings == self.told.pings && !is_over {
-            return;
+#[derive(Default)]
+struct Told {
+    received: Tally,
+    sent: Tally,
+}
+
+impl<H, O, S> Future for Observed<H, O, S>
+where
+    H: Handler,
+    O: Observer,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let (id, had_panicked) = (self.id, self.session.has_panicked());
+        let Progress { pings, pongs, .. } = *self.session.progress();
+        let closure = Pin::new(&mut self.session).poll(cx);
+        if self.session.has_panicked() && !had_panicked {
+            self.observer.observe(&Event::Panicked { id });
         }
-        let is_measured = progress.pongs != self.told.pongs;
+        let progress = *self.session.progress();
+        let is_measured = progress.pongs != pongs;
+        if is_measured || progress.pings != pings || closure.is_ready() {
+            self.tally(&progress, is_measured);
+        }
+        closure.map(|closure| self.observer.observe(&Event::Closed { id, closure: &closure }))
+    }
+}
+
+impl<H, O: Observer, S> Observed<H, O, S> {
+    /// Tells what has come on top since the last time.
+    fn tally(&mut self, progress: &Progress, is_measured: bool) {
+        let Progress { received, sent, round_trip, .. } = *progress;
         self.observer.observe(&Event::Tally {
             id: self.id,
-            received: progress.received.since(self.told.received),
-            sent: progress.sent.since(self.told.sent),
-            round_trip: progress.round_trip.filter(|_| is_measured),
+            received: received.since(self.told.received),
+            sent: sent.since(self.told.sent),
+            round_trip: round_trip.filter(|_| is_measured),
         });
-        self.told = *progress;
+        self.told = Told { received, sent };
     }
 }
 

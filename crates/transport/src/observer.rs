@@ -50,8 +50,8 @@ pub enum Event<'a> {
         /// Why it was not.
         rejection: Rejection,
     },
-    /// What has come on top since the session last told of it. It does so at each ping and at its
-    /// end, so that nothing which sessions share is touched for a frame.
+    /// What has come on top since the session last told of it. It does so at each ping that it sends,
+    /// at the pong to it and at its end, so that nothing which sessions share is touched for a frame.
     Tally {
         /// The number it was opened with.
         id: u64,

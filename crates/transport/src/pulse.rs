@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 /// From one beat to the next at most.
 pub(crate) const BEAT: Duration = Duration::from_millis(BEAT_MS as u64);
 
@@ -14,12 +12,13 @@ const BEAT_MS: u32 = 250;
 /// still: what a peer sent meanwhile comes all at once, and is not the peer's fault.
 ///
 /// Nothing beats by itself. Before the first [`beat`](Self::beat) no stall is seen.
+///
+/// It knows no clock: all times are those since some moment that stays the same.
 #[derive(Debug)]
-pub(crate) struct Pulse {
-    born: Instant,
+pub(crate) struct Pulse(
     /// One word, so that whoever looks sees both halves of the same moment.
-    state: AtomicU64,
-}
+    AtomicU64,
+);
 
 /// How long the process had stood still in all at some moment, to be compared with another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,25 +43,25 @@ const NEVER: u64 = u64::MAX;
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { born: Instant::now(), state: AtomicU64::new(NEVER) }
+        Self(AtomicU64::new(NEVER))
     }
 }
 
 impl Pulse {
     /// Beats once. The next beat has to come within [`BEAT`].
-    pub(crate) fn beat(&self, now: Instant) {
+    pub(crate) fn beat(&self, now: Duration) {
         let Stalls(stalled_ms) = self.stalls(now);
-        let state = State { stalled_ms, beaten_at_ms: self.age_ms(now) };
-        self.state.store(state.into(), Ordering::Relaxed);
+        let state = State { stalled_ms, beaten_at_ms: wrapping_ms(now) };
+        self.0.store(state.into(), Ordering::Relaxed);
     }
 
     /// How long the process has stood still until `now`.
-    pub(crate) fn stalls(&self, now: Instant) -> Stalls {
-        match self.state.load(Ordering::Relaxed) {
+    pub(crate) fn stalls(&self, now: Duration) -> Stalls {
+        match self.0.load(Ordering::Relaxed) {
             NEVER => Stalls::default(),
             state => {
                 let State { stalled_ms, beaten_at_ms } = state.into();
-                let late = ahead(self.age_ms(now), beaten_at_ms).saturating_sub(BEAT_MS);
+                let late = ahead(wrapping_ms(now), beaten_at_ms).saturating_sub(BEAT_MS);
                 // Less than a beat is none: the clock is coarse, and others want the processor, too.
                 // Whoever wakes up before the heart does sees by itself that it is late.
                 let stall = if late > BEAT_MS { late } else { 0 };
@@ -70,12 +69,11 @@ impl Pulse {
             }
         }
     }
+}
 
-    /// It wraps around after seven weeks, and no stall is half as long.
-    fn age_ms(&self, at: Instant) -> u32 {
-        let age = at.saturating_duration_since(self.born).as_millis() % (1 << 32);
-        u32::try_from(age).unwrap_or_default()
-    }
+/// It wraps around after seven weeks, and no stall is half as long.
+fn wrapping_ms(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() % (1 << 32)).unwrap_or_default()
 }
 
 /// How far `later` is ahead of `earlier`, where numbers wrap around. Another thread may have been
@@ -106,7 +104,8 @@ mod tests {
     fn a_stall_is_as_long_as_the_heart_was_late() {
         let pulse = Pulse::default();
         let ms = |ms| Duration::from_millis(ms);
-        let mut now = pulse.born;
+        let start = ms(1 << 32) - ms(1000);
+        let mut now = start;
         assert_eq!(pulse.stalls(now + ms(9000)), Stalls(0), "it does not beat yet");
         pulse.beat(now);
         for round in 1..=3 {
@@ -126,7 +125,6 @@ mod tests {
         assert_eq!(pulse.stalls(now), Stalls(11_250 + 251), "and a little more is one");
         pulse.beat(now);
         // Whoever looked at the clock before the heart did sees what that has seen.
-        let start = pulse.born;
         assert_eq!(pulse.stalls(start), pulse.stalls(now));
         assert_eq!(Stalls(5).since(pulse.stalls(start)), Duration::ZERO);
     }

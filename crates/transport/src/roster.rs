@@ -1,6 +1,7 @@
 //! Every session that sleeps, and when it is to be woken.
 
 use std::collections::BTreeMap;
+use std::ops::Add;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
@@ -32,8 +33,31 @@ pub(crate) struct Roster {
 /// enough for sessions not to wait for each other.
 const SHARDS: usize = 16;
 
-/// By the moment, in nanoseconds since the roster was born, and the session's number.
-type Shard = BTreeMap<(u64, u64), Waker>;
+/// By the moment and the session's number.
+type Shard = BTreeMap<(Moment, u64), Waker>;
+
+/// A moment as the roster's age in nanoseconds, which is half as long as an [`Instant`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    const NEVER: Self = Self(u64::MAX);
+
+    /// Zero, if that is yet to come.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    /// A moment that is too far away is never.
+    fn add(self, time: Duration) -> Self {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}
 
 impl Default for Roster {
     fn default() -> Self {
@@ -74,23 +98,26 @@ impl Roster {
         }
     }
 
+    pub(crate) fn now(&self) -> Moment {
+        Moment(0) + self.born.elapsed()
+    }
+
     /// Wakes sessions at their deadlines and beats the pulse, until it is dropped.
     pub(crate) async fn keep(&self) {
         loop {
-            let now = Instant::now();
-            self.pulse.beat(now);
+            let now = self.now();
+            self.pulse.beat(now.since(Moment(0)));
             // Whoever sets an alarm while we look calls us back, in case we have passed its shard.
             self.keeper_sleeps_until.store(u64::MAX, Ordering::SeqCst);
-            let next_beat = self.age(now + BEAT);
-            let next = self.wake_due(self.age(now)).map_or(next_beat, |next| next.min(next_beat));
-            self.keeper_sleeps_until.store(next, Ordering::SeqCst);
-            let next = self.born + Duration::from_nanos(next);
+            let next = self.wake_due(now).map_or(now + BEAT, |next| next.min(now + BEAT));
+            self.keeper_sleeps_until.store(next.0, Ordering::SeqCst);
+            let next = self.born + next.since(Moment(0));
             let _ = timeout_at(next, self.earlier.notified()).await;
         }
     }
 
     /// Gives the next moment at which somebody is to be woken.
-    fn wake_due(&self, now: u64) -> Option<u64> {
+    fn wake_due(&self, now: Moment) -> Option<Moment> {
         let mut due = Vec::new();
         let next = self.shards.iter().filter_map(|shard| {
             let mut shard = held(shard);
@@ -112,10 +139,6 @@ impl Roster {
         let place = usize::try_from(number).unwrap_or_default() % SHARDS;
         held(self.shards.get(place).expect("the remainder is smaller than the divisor"))
     }
-
-    fn age(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX)
-    }
 }
 
 /// A session's line in the roster, and its token in the drain.
@@ -123,8 +146,8 @@ impl Roster {
 pub(crate) struct Alarm {
     watch: Watch,
     number: u64,
-    /// When it rings, by the age of the roster.
-    at: u64,
+    /// When it rings.
+    at: Moment,
     /// Whom it wakes: the address of a waker, which no other has while that one is in the roster.
     wakes: usize,
 }
@@ -132,24 +155,28 @@ pub(crate) struct Alarm {
 impl Alarm {
     pub(crate) fn new(watch: Watch) -> Self {
         let number = watch.roster().next_number.fetch_add(1, Ordering::Relaxed);
-        Self { watch, number, at: u64::MAX, wakes: 0 }
+        Self { watch, number, at: Moment::NEVER, wakes: 0 }
     }
 
     pub(crate) fn watch(&self) -> &Watch {
         &self.watch
     }
 
-    pub(crate) fn stalls(&self, now: Instant) -> Stalls {
-        self.watch.roster().pulse.stalls(now)
+    pub(crate) fn now(&self) -> Moment {
+        self.watch.roster().now()
+    }
+
+    pub(crate) fn stalls(&self, now: Moment) -> Stalls {
+        self.watch.roster().pulse.stalls(now.since(Moment(0)))
     }
 
     /// Sets the alarm, unless it is set like that already.
     ///
     /// After this the phase has to be looked at: the same lock is taken after a new one is entered,
     /// so either it is seen then, or whoever wakes the sleepers finds this one.
-    pub(crate) fn set(&mut self, at: Instant, cx: &Context<'_>) {
+    pub(crate) fn set(&mut self, at: Moment, cx: &Context<'_>) {
         let roster = self.watch.roster();
-        let (at, wakes) = (roster.age(at), cx.waker().data().addr());
+        let wakes = cx.waker().data().addr();
         if (self.at, self.wakes) == (at, wakes) {
             return;
         }
@@ -158,7 +185,7 @@ impl Alarm {
             shard.remove(&(self.at, self.number));
             shard.insert((at, self.number), cx.waker().clone());
         }
-        if at < roster.keeper_sleeps_until.load(Ordering::SeqCst) {
+        if at.0 < roster.keeper_sleeps_until.load(Ordering::SeqCst) {
             roster.earlier.notify_one();
         }
         (self.at, self.wakes) = (at, wakes);

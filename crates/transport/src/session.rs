@@ -9,21 +9,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Progress, Rules};
 
 use crate::drain::{Farewell, Phase, Watch};
 use crate::handler::{Handler, Next};
 use crate::pulse::Stalls;
-use crate::roster::Alarm;
+use crate::roster::{Alarm, Moment};
 use crate::scratch::Scratch;
 use crate::socket::{Flushed, Incoming, Socket};
 
 /// How often a wake-up reads or asks the handler before other sessions get their turn.
 const ROUNDS: usize = 8;
-
-/// A deadline beyond this is as good as none, and the clock can still hold it.
-const FAR_AWAY: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// What a session has around it.
 #[derive(Clone, Debug)]
@@ -48,8 +44,8 @@ where
     H: Handler,
 {
     let Surroundings { jitter, watch } = surroundings;
-    let opened = Instant::now();
     let alarm = Alarm::new(watch);
+    let opened = alarm.now();
     Session {
         socket,
         lifecycle: Lifecycle::new(rules, jitter),
@@ -77,9 +73,9 @@ pub struct Session<S, H> {
     /// As far as the machine was told of the drain and of stalls.
     phase: Phase,
     stalls: Stalls,
-    opened: Instant,
+    opened: Moment,
     /// The time of this wake-up.
-    now: Instant,
+    now: Moment,
     alarm: Alarm,
 }
 
@@ -135,7 +131,7 @@ where
     }
 
     fn look_around(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
-        self.now = Instant::now();
+        self.now = self.alarm.now();
         let stalls = self.alarm.stalls(self.now);
         let stall = stalls.since(self.stalls);
         if !stall.is_zero() {
@@ -158,7 +154,7 @@ where
 
     /// Tells the machine what happened, and does what it says.
     fn tell(&mut self, event: Event<'_>) -> ControlFlow<Closure> {
-        match self.lifecycle.handle(event, self.now - self.opened) {
+        match self.lifecycle.handle(event, self.now.since(self.opened)) {
             None => {}
             Some(Action::Close(frame)) => self.socket.send_close(&frame),
             Some(Action::End(closure)) => return ControlFlow::Break(closure),
@@ -292,8 +288,8 @@ where
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        self.lifecycle.deadline().map(|deadline| self.opened + deadline.min(FAR_AWAY))
+    fn deadline(&self) -> Option<Moment> {
+        self.lifecycle.deadline().map(|deadline| self.opened + deadline)
     }
 
     /// A panic ends this session alone, and the peer is told, unless that panics too.

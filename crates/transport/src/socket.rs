@@ -26,11 +26,6 @@ pub struct Socket<S> {
     stream: S,
     stage: Stage,
     sizes: Sizes,
-    /// Bytes that the codec took since it last gave something whole.
-    unfinished: usize,
-    /// Bytes that the codec took, less what the things that it gave need at least. At zero nothing
-    /// is left in it.
-    unaccounted: usize,
     /// What was said and is not yet taken by the stream.
     pub(crate) output: Vec<u8>,
 }
@@ -61,11 +56,22 @@ const HEADS_BYTES: usize = 1024;
 enum Stage {
     /// Frames go both ways, or the end of the closing handshake is waited for. A session between
     /// two messages has no codec.
-    Talking(Option<Box<WebSocketContext>>),
+    Talking(Option<Box<Codec>>),
     /// The closing handshake is complete, or will be once the output is flushed.
     Finishing,
     /// The peer broke a rule and was told so.
     Failing { half_closed: bool },
+}
+
+#[derive(Debug)]
+struct Codec {
+    context: WebSocketContext,
+    sizes: Sizes,
+    /// Bytes that it took since it last gave something whole.
+    unfinished: usize,
+    /// Bytes that it took, less what the things that it gave need at least. At zero nothing is left
+    /// in it.
+    unaccounted: usize,
 }
 
 /// Something whole that the peer sent.
@@ -91,14 +97,7 @@ pub(crate) enum Flushed {
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket over a stream whose opening handshake is complete.
     pub fn new(stream: S, sizes: Sizes) -> Self {
-        Self {
-            stream,
-            stage: Stage::Talking(None),
-            sizes,
-            unfinished: 0,
-            unaccounted: 0,
-            output: Vec::new(),
-        }
+        Self { stream, stage: Stage::Talking(None), sizes, output: Vec::new() }
     }
 
     /// Reads once. `None` is the end of the stream, by whatever way.
@@ -123,22 +122,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if codec.is_none() && input.is_empty() {
             return None;
         }
-        let codec = codec.get_or_insert_with(|| take_codec(self.sizes));
+        let codec = codec.get_or_insert_with(|| Codec::take(self.sizes));
         let most = self.sizes.max_message_bytes.saturating_add(HEADS_BYTES);
-        let budget = most.saturating_sub(self.unfinished);
+        let budget = most.saturating_sub(codec.unfinished);
         let mut wire = Wire { input, output: &mut self.output, budget };
-        let result = codec.read(&mut wire);
+        let result = codec.context.read(&mut wire);
         let took = budget.saturating_sub(wire.budget);
-        self.unfinished += took;
-        self.unaccounted += took;
+        codec.unfinished += took;
+        codec.unaccounted += took;
         let violation = match result {
             Ok(message) => {
-                self.unfinished = self.unfinished_behind(&message);
-                self.unaccounted = self.unaccounted.saturating_sub(least_wire_bytes(&message));
+                codec.account_for(&message);
                 return incoming(message);
             }
             // The wire's only error is that there is no more, of input or of the budget.
-            Err(Error::Io(_)) if self.unfinished < most => return None,
+            Err(Error::Io(_)) if codec.unfinished < most => return None,
             Err(Error::Io(_)) => Violation::TooBig,
             Err(Error::AlreadyClosed | Error::ConnectionClosed) => {
                 self.stage = Stage::Finishing;
@@ -158,18 +156,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             ) => Violation::ProtocolError,
         };
         Some(Incoming::Violation(violation))
-    }
-
-    /// How many of the bytes that the codec took belong to something of which it has not the end.
-    ///
-    /// After a data message that is taken for none, though the codec reads up to its buffer's length
-    /// ahead. A control frame may come in the middle of a message (RFC 6455, section 5.4).
-    fn unfinished_behind(&self, message: &tungstenite::Message) -> usize {
-        if message.is_ping() || message.is_pong() {
-            self.unfinished.saturating_sub(least_wire_bytes(message))
-        } else {
-            0
-        }
     }
 
     pub(crate) fn send(&mut self, message: Message) {
@@ -197,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Whether there is a beginning of something whose end has not come.
     pub(crate) fn is_partial(&self) -> bool {
-        self.unfinished > 0 && matches!(self.stage, Stage::Talking(_))
+        matches!(&self.stage, Stage::Talking(Some(codec)) if codec.unfinished > 0)
     }
 
     /// Whether no more output is to be asked for before some of it went out.
@@ -259,10 +245,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// accounted for in full, and keeps its own.
     pub(crate) fn rest(&mut self) {
         if let Stage::Talking(codec) = &mut self.stage
-            && self.unaccounted == 0
-            && let Some(codec) = codec.take_if(|codec| codec.can_write())
+            && let Some(codec) = codec.take_if(|codec| codec.is_as_new())
         {
-            CODEC.set(Some((self.sizes, codec)));
+            CODEC.set(Some(codec));
         }
     }
 
@@ -279,7 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     fn write(&mut self, message: tungstenite::Message) {
         if let Stage::Talking(codec) = &mut self.stage {
-            let codec = codec.get_or_insert_with(|| take_codec(self.sizes));
+            let codec = &mut codec.get_or_insert_with(|| Codec::take(self.sizes)).context;
             let mut wire = Wire { input: &mut &[][..], output: &mut self.output, budget: 0 };
             // The codec's own answers go first. A pong that is due must not come after a close frame,
             // and to a bad close frame the codec has said all there is to say.
@@ -293,23 +278,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 }
 
 thread_local! {
-    /// A codec without a trace of the session that had it, and the sizes that it knows.
-    static CODEC: Cell<Option<(Sizes, Box<WebSocketContext>)>> = const { Cell::new(None) };
+    /// A codec without a trace of the session that had it.
+    static CODEC: Cell<Option<Box<Codec>>> = const { Cell::new(None) };
 }
 
-fn take_codec(sizes: Sizes) -> Box<WebSocketContext> {
-    match CODEC.take() {
-        Some((known, codec)) if known == sizes => codec,
-        Some(_) | None => {
-            let config = WebSocketConfig::default()
-                // It is filled with zeros for each read, so a larger one is slower.
-                .read_buffer_size(READ_BUFFER_BYTES)
-                // Hand over each frame at once: the buffer behind is ours.
-                .write_buffer_size(0)
-                .max_frame_size(Some(sizes.max_message_bytes))
-                .max_message_size(Some(sizes.max_message_bytes));
-            Box::new(WebSocketContext::new(Role::Server, Some(config)))
+impl Codec {
+    /// The thread's, or a new one if there is none for these sizes.
+    fn take(sizes: Sizes) -> Box<Self> {
+        if let Some(codec) = CODEC.take()
+            && codec.sizes == sizes
+        {
+            return codec;
         }
+        let config = WebSocketConfig::default()
+            // It is filled with zeros for each read, so a larger one is slower.
+            .read_buffer_size(READ_BUFFER_BYTES)
+            // Hand over each frame at once: the buffer behind is ours.
+            .write_buffer_size(0)
+            .max_frame_size(Some(sizes.max_message_bytes))
+            .max_message_size(Some(sizes.max_message_bytes));
+        let context = WebSocketContext::new(Role::Server, Some(config));
+        Box::new(Self { context, sizes, unfinished: 0, unaccounted: 0 })
+    }
+
+    fn is_as_new(&self) -> bool {
+        self.unaccounted == 0 && self.context.can_write()
+    }
+
+    fn account_for(&mut self, message: &tungstenite::Message) {
+        let bytes = least_wire_bytes(message);
+        self.unaccounted = self.unaccounted.saturating_sub(bytes);
+        // A control frame may come in the middle of a message (RFC 6455, section 5.4). Behind a data
+        // message nothing is taken to be unfinished, though the codec has read up to its buffer's
+        // length ahead.
+        let is_control = message.is_ping() || message.is_pong();
+        self.unfinished = if is_control { self.unfinished.saturating_sub(bytes) } else { 0 };
     }
 }
 
