@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response};
@@ -135,9 +135,9 @@ where
         let reclaim = self.reclaim;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
 
-        tokio::spawn(async move {
+        tokio::spawn(SessionTask::Opening(Box::pin(async move {
             // A client that went away before the 101 has not been a session.
-            let Ok(upgraded) = upgrade.finish().await else { return };
+            let upgraded = upgrade.finish().await.ok()?;
             let stream = reclaim(upgraded);
             let request = RequestText::of(&headers);
             let Client { peer, slot, watch } = client;
@@ -146,14 +146,40 @@ where
             let socket = Socket::new(stream, sizes);
             let surroundings = Surroundings { jitter: place(id), watch };
             let session = run(socket, rules, handler, surroundings);
-            // In a task of its own, because this one's size is that of all it has held.
-            let told = Told::default();
-            tokio::spawn(Observed { session, id, observer, told, _slot: slot });
-        });
+            Some(Observed { session, id, observer, told: Told::default(), _slot: slot })
+        })));
     }
 }
 
-/// A session, with somebody who is told of it. Its task holds nothing else, as there are many.
+/// What a session's task does, in a box for each part of its life. A task is as large as all that it
+/// ever holds, and tokio's are laid out in steps of 128 bytes.
+enum SessionTask<H, O, S> {
+    Opening(Pin<Box<dyn Future<Output = Option<Observed<H, O, S>>> + Send>>),
+    Open(Box<Observed<H, O, S>>),
+}
+
+impl<H, O, S> Future for SessionTask<H, O, S>
+where
+    H: Handler,
+    O: Observer,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            *self = match &mut *self {
+                Self::Open(session) => return Pin::new(session).poll(cx),
+                Self::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+                    Some(session) => Self::Open(Box::new(session)),
+                    None => return Poll::Ready(()),
+                },
+            };
+        }
+    }
+}
+
+/// A session, with somebody who is told of it.
 struct Observed<H, O, S> {
     session: Session<S, H>,
     id: u64,
