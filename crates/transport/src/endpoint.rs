@@ -205,15 +205,15 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let (id, had_panicked) = (self.id, self.session.has_panicked());
-        let Progress { pings, pongs, .. } = *self.session.progress();
+        let Progress { pings, pongs, .. } = self.session.progress();
         let closure = Pin::new(&mut self.session).poll(cx);
         if self.session.has_panicked() && !had_panicked {
             self.observer.observe(&Event::Panicked { id });
         }
-        let progress = *self.session.progress();
+        let progress = self.session.progress();
         let is_measured = progress.pongs != pongs;
         if is_measured || progress.pings != pings || closure.is_ready() {
-            self.tally(&progress, is_measured);
+            self.tally(progress, is_measured);
         }
         closure.map(|closure| self.observer.observe(&Event::Closed { id, closure: &closure }))
     }
@@ -221,8 +221,8 @@ where
 
 impl<H, O: Observer, S> Observed<H, O, S> {
     /// Tells what has come on top since the last time.
-    fn tally(&mut self, progress: &Progress, is_measured: bool) {
-        let Progress { received, sent, round_trip, .. } = *progress;
+    fn tally(&mut self, progress: Progress, is_measured: bool) {
+        let Progress { received, sent, round_trip, .. } = progress;
         self.observer.observe(&Event::Tally {
             id: self.id,
             received: received.since(self.told.received),

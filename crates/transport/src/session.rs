@@ -103,7 +103,7 @@ where
 impl<S, H> Session<S, H> {
     /// What has been counted and measured so far.
     #[must_use]
-    pub fn progress(&self) -> &Progress {
+    pub fn progress(&self) -> Progress {
         self.lifecycle.progress()
     }
 

@@ -114,6 +114,7 @@ mod event;
 mod lifecycle;
 mod limits;
 mod moment;
+mod open;
 mod patience;
 
 pub use close::{CloseCode, CloseFrame, Reason, UnsendableCode};

@@ -1,14 +1,16 @@
-//! The machine. Everything that changes a session's state stands in this file.
+//! The machine: what becomes of a session at each event.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::mem;
 use core::time::Duration;
 
 use crate::close::{CloseCode, CloseFrame, Reason};
-use crate::closure::{Cause, Closure, ClosureCode, Initiator, Progress};
+use crate::closure::{Cause, Closure, ClosureCode, Initiator, Progress, Tally};
 use crate::event::{Action, Event, PingPayload};
-use crate::limits::{Bucket, Limits};
+use crate::limits::Limits;
 use crate::moment::Moment;
+use crate::open::Open;
 use crate::patience::{Patience, at_least_shortest};
 
 /// How long things take. A value below a millisecond counts as one.
@@ -25,7 +27,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    fn ping_interval(&self) -> Duration {
+    pub(crate) fn ping_interval(&self) -> Duration {
         at_least_shortest(self.ping_interval)
     }
 }
@@ -69,7 +71,12 @@ pub struct Lifecycle {
     rules: Arc<Rules>,
     state: State,
     jitter: u32,
-    progress: Progress,
+    pings: u32,
+    pongs: u32,
+    /// The moment at which the latest pong would have come to a ping sent at the opening.
+    round_trip: Option<Moment>,
+    received: Tally,
+    sent: Tally,
 }
 
 #[derive(Debug)]
@@ -77,33 +84,9 @@ enum State {
     /// Messages flow.
     Open(Open),
     /// A Close frame went one way or the other, and the handshake is not complete.
-    Closing(Closing),
+    Closing(Box<Closing>),
     /// The session is over.
     Closed,
-}
-
-#[derive(Debug)]
-struct Open {
-    ping_due: Moment,
-    /// There if this side means to end the session at some moment.
-    leave: Option<Leave>,
-    /// When the latest ping was sent, as long as its pong has not come.
-    unanswered: Option<Moment>,
-    /// There from a ping until the next sign of life.
-    pong: Option<Patience>,
-    /// There from the beginning of a message until its end.
-    message: Option<Patience>,
-    /// There while output is refused.
-    write: Option<Patience>,
-    messages: Bucket,
-    control_frames: Bucket,
-}
-
-#[derive(Debug)]
-struct Leave {
-    at: Moment,
-    cause: Cause,
-    code: CloseCode,
 }
 
 #[derive(Debug)]
@@ -125,25 +108,20 @@ impl Lifecycle {
     #[must_use]
     pub fn new(rules: Arc<Rules>, jitter: u32) -> Self {
         let early = |time: Duration| time - part(time / 10, jitter);
-        let Timing { max_age, .. } = rules.timing;
+        let mut open = Open::new(early(rules.timing.ping_interval()).into());
+        if let Some(age) = rules.timing.max_age {
+            let at = early(at_least_shortest(age)).into();
+            open.leave_at(at, Cause::MaxAge, CloseCode::GOING_AWAY);
+        }
         Self {
-            state: State::Open(Open {
-                ping_due: early(rules.timing.ping_interval()).into(),
-                leave: max_age.map(|age| Leave {
-                    at: early(at_least_shortest(age)).into(),
-                    cause: Cause::MaxAge,
-                    code: CloseCode::GOING_AWAY,
-                }),
-                unanswered: None,
-                pong: None,
-                message: None,
-                write: None,
-                messages: Bucket::default(),
-                control_frames: Bucket::default(),
-            }),
+            state: State::Open(open),
             rules,
             jitter,
-            progress: Progress::default(),
+            pings: 0,
+            pongs: 0,
+            round_trip: None,
+            received: Tally::default(),
+            sent: Tally::default(),
         }
     }
 
@@ -179,8 +157,10 @@ impl Lifecycle {
 
     /// What has been counted and measured so far.
     #[must_use]
-    pub fn progress(&self) -> &Progress {
-        &self.progress
+    pub fn progress(&self) -> Progress {
+        let Self { pings, pongs, received, sent, .. } = *self;
+        let round_trip = self.round_trip.map(Duration::from);
+        Progress { pings, pongs, round_trip, received, sent }
     }
 
     fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Moment) -> Option<Action> {
@@ -192,8 +172,8 @@ impl Lifecycle {
             }
             Event::PeerClose(frame) => {
                 let bytes = frame.as_ref().map_or(0, CloseFrame::payload_len);
-                self.progress.received.add(bytes);
-                self.progress.sent.add(bytes); // The codec's echo (RFC 6455, section 5.5.1).
+                self.received.add(bytes);
+                self.sent.add(bytes); // The codec's echo (RFC 6455, section 5.5.1).
                 self.begin_closing(Cause::PeerClosed, frame, Initiator::Peer, now);
                 return None;
             }
@@ -202,50 +182,41 @@ impl Lifecycle {
             }
             Event::Drain { code, spread } => {
                 let at = now.after(part(spread, self.jitter));
-                open.leave = Some(Leave { at, cause: Cause::Drained, code });
+                open.leave_at(at, Cause::Drained, code);
             }
             Event::Message { bytes } => {
-                self.progress.received.add(bytes);
-                open.pong = None;
-                open.message = None;
-                if !open.messages.take(limits.messages, now) {
+                self.received.add(bytes);
+                open.hear();
+                open.end_message();
+                if !open.takes_message(&limits, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
             Event::Ping { bytes } => {
-                self.progress.received.add(bytes);
-                self.progress.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
-                open.pong = None;
-                if !open.control_frames.take(limits.control_frames, now) {
+                self.received.add(bytes);
+                self.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
+                open.hear();
+                if !open.takes_control_frame(&limits, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
             Event::Pong(payload) => {
-                self.progress.received.add(payload.len());
-                open.pong = None;
-                let is_latest = payload == latest_ping(&self.progress);
-                if let Some(sent_at) = open.unanswered.take_if(|_| is_latest) {
-                    self.progress.pongs = self.progress.pongs.wrapping_add(1);
-                    self.progress.round_trip = Some(now.since(sent_at));
-                } else if !open.control_frames.take(limits.control_frames, now) {
+                self.received.add(payload.len());
+                open.hear();
+                let is_latest = payload == latest_ping(self.pings);
+                if let Some(sent_at) = open.answered(is_latest) {
+                    self.pongs = self.pongs.wrapping_add(1);
+                    self.round_trip = Some(now.since(sent_at).into());
+                } else if !open.takes_control_frame(&limits, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
-            Event::Complete => open.message = None,
-            Event::Partial => {
-                let patience = |timeout| Patience::new(timeout, now);
-                open.message = open.message.or(limits.message_timeout.map(patience));
-            }
-            Event::Blocked => {
-                let patience = |timeout| Patience::new(timeout, now);
-                open.write = open.write.or(limits.write_timeout.map(patience));
-            }
+            Event::Complete => open.end_message(),
+            Event::Partial => open.begin_message(&limits, now),
+            Event::Blocked => open.block(&limits, now),
             Event::Written => open.written(&self.rules, now),
-            Event::Sent { bytes } => self.progress.sent.add(bytes),
-            Event::Stalled(time) => {
-                open.messages.forgive(time, now);
-                open.control_frames.forgive(time, now);
-            }
+            Event::Sent { bytes } => self.sent.add(bytes),
+            Event::Stalled(time) => open.forgive(time, &limits, now),
             Event::Tick => {}
         }
 
@@ -258,37 +229,38 @@ impl Lifecycle {
                 Action::End(self.abnormal_closure(cause, now))
             });
         }
-        if let Some(Leave { cause, code, .. }) = open.leave.take_if(|leave| leave.at <= now) {
+        if let Some((cause, code)) = open.is_leaving(now) {
             return Some(self.close(cause, CloseFrame::for_cause(cause, code), now));
         }
         let is_due = open.is_ping_due(&timing, now);
+        open.rest(now);
         self.state = State::Open(open);
         is_due.then(|| {
-            self.progress.pings = self.progress.pings.wrapping_add(1);
-            let payload = latest_ping(&self.progress);
-            self.progress.sent.add(payload.len());
+            self.pings = self.pings.wrapping_add(1);
+            let payload = latest_ping(self.pings);
+            self.sent.add(payload.len());
             Action::Ping(payload)
         })
     }
 
     fn handle_closing(
         &mut self,
-        mut closing: Closing,
+        mut closing: Box<Closing>,
         event: Event<'_>,
         now: Moment,
     ) -> Option<Action> {
         match event {
             Event::Finished => {
-                let closure = self.unclean_closure(closing, now);
+                let closure = self.unclean_closure(*closing, now);
                 return Some(Action::End(Closure { clean: true, ..closure }));
             }
             Event::Disconnected | Event::Violation(_) => {
-                return Some(Action::End(self.unclean_closure(closing, now)));
+                return Some(Action::End(self.unclean_closure(*closing, now)));
             }
-            Event::Message { bytes } | Event::Ping { bytes } => self.progress.received.add(bytes),
-            Event::Pong(payload) => self.progress.received.add(payload.len()),
+            Event::Message { bytes } | Event::Ping { bytes } => self.received.add(bytes),
+            Event::Pong(payload) => self.received.add(payload.len()),
             Event::PeerClose(frame) => {
-                self.progress.received.add(frame.as_ref().map_or(0, CloseFrame::payload_len));
+                self.received.add(frame.as_ref().map_or(0, CloseFrame::payload_len));
             }
             Event::Blocked
             | Event::Close { .. }
@@ -302,7 +274,7 @@ impl Lifecycle {
         }
 
         if closing.patience.is_over(self.rules.timing.close_timeout, now) {
-            return Some(Action::End(self.unclean_closure(closing, now)));
+            return Some(Action::End(self.unclean_closure(*closing, now)));
         }
         self.state = State::Closing(closing);
         None
@@ -314,7 +286,7 @@ impl Lifecycle {
     }
 
     fn close(&mut self, cause: Cause, frame: CloseFrame, now: Moment) -> Action {
-        self.progress.sent.add(frame.payload_len());
+        self.sent.add(frame.payload_len());
         self.begin_closing(cause, Some(frame.clone()), Initiator::Local, now);
         Action::Close(frame)
     }
@@ -327,7 +299,7 @@ impl Lifecycle {
         now: Moment,
     ) {
         let patience = Patience::new(self.rules.timing.close_timeout, now);
-        self.state = State::Closing(Closing { cause, frame, initiator, patience });
+        self.state = State::Closing(Box::new(Closing { cause, frame, initiator, patience }));
     }
 
     /// The record of a session whose closing handshake was left unfinished.
@@ -346,7 +318,7 @@ impl Lifecycle {
 
     /// The record of a session in which no Close frame was sent or seen.
     fn abnormal_closure(&self, cause: Cause, now: Moment) -> Closure {
-        let Progress { round_trip, received, sent, .. } = self.progress;
+        let Progress { round_trip, received, sent, .. } = self.progress();
         Closure {
             cause,
             code: ClosureCode::Abnormal,
@@ -361,72 +333,13 @@ impl Lifecycle {
     }
 }
 
-impl Open {
-    fn deadline(&self) -> Moment {
-        let until = |patience: &Option<Patience>| patience.as_ref().map(Patience::until);
-        // While output waits, the write timeout rules: what is waited for may sit in what is not
-        // read then.
-        let waits = match &self.write {
-            Some(write) => [Some(write.until()), None],
-            None => [until(&self.pong), until(&self.message)],
-        };
-        let leave = self.leave.as_ref().map(|leave| leave.at);
-        waits.into_iter().chain([leave]).flatten().fold(self.ping_due, Moment::min)
-    }
-
-    /// Output goes on: what was waited for besides has its whole time again.
-    fn written(&mut self, rules: &Rules, now: Moment) {
-        if self.write.take().is_none() {
-            return;
-        }
-        let patience = |timeout| Patience::new(timeout, now);
-        self.pong = self.pong.take().map(|_| patience(rules.timing.pong_timeout));
-        self.message = self.message.take().and(rules.limits.message_timeout).map(patience);
-    }
-
-    /// What was waited for in vain. While output waits, that is all that is waited for.
-    fn lost_patience(&mut self, rules: &Rules, now: Moment) -> Option<Cause> {
-        let is_over = |patience: &mut Option<Patience>, timeout: Option<Duration>| {
-            patience.as_mut().zip(timeout).is_some_and(|(it, timeout)| it.is_over(timeout, now))
-        };
-        let Rules { timing, limits } = rules;
-        if self.write.is_some() {
-            is_over(&mut self.write, limits.write_timeout).then_some(Cause::WriteTimeout)
-        } else if is_over(&mut self.pong, Some(timing.pong_timeout)) {
-            Some(Cause::PongTimeout)
-        } else {
-            is_over(&mut self.message, limits.message_timeout).then_some(Cause::MessageTimeout)
-        }
-    }
-
-    /// One ping is in flight at most: while the peer owes a sign of life, the next one is left out.
-    fn is_ping_due(&mut self, timing: &Timing, now: Moment) -> bool {
-        let Some(late) = now.checked_since(self.ping_due) else { return false };
-        let interval = timing.ping_interval();
-        // The phase is kept even after a stall, or all sessions would be in step from then on.
-        self.ping_due = now.after(interval - remainder(late, interval));
-        if self.pong.is_some() {
-            return false;
-        }
-        self.unanswered = Some(now);
-        self.pong = Some(Patience::new(timing.pong_timeout, now));
-        true
-    }
-}
-
 /// What stands in the latest ping, and in no other of this session.
-fn latest_ping(progress: &Progress) -> PingPayload {
-    progress.pings.to_be_bytes()
+fn latest_ping(pings: u32) -> PingPayload {
+    pings.to_be_bytes()
 }
 
 /// As much of `whole` as `place` is of the greatest number.
 fn part(whole: Duration, place: u32) -> Duration {
     let nanos = whole.as_nanos() * u128::from(place) / u128::from(u32::MAX);
     u64::try_from(nanos).map_or(whole, Duration::from_nanos)
-}
-
-/// `dividend` modulo `divisor`, which is not zero.
-fn remainder(dividend: Duration, divisor: Duration) -> Duration {
-    let nanos = dividend.as_nanos() % divisor.as_nanos();
-    u64::try_from(nanos).map_or(Duration::ZERO, Duration::from_nanos)
 }

@@ -61,8 +61,7 @@ impl Default for Bucket {
 
 impl Bucket {
     /// Takes a token, or says that there is none.
-    pub(crate) fn take(&mut self, rate: Option<Rate>, now: Moment) -> bool {
-        let Some(rate) = rate else { return true };
+    pub(crate) fn take(&mut self, rate: Rate, now: Moment) -> bool {
         let full_at = self.full_at.max(now).after(rate.interval);
         if full_at <= now.after(rate.burst) {
             self.full_at = full_at;
@@ -75,8 +74,18 @@ impl Bucket {
         true
     }
 
+    /// Whether it is full, and holds nothing beyond that.
+    pub(crate) fn is_as_new(&self, now: Moment) -> bool {
+        self.full_at <= now && self.forgiven == 0
+    }
+
+    /// Lets go of what it holds beyond the brim.
+    pub(crate) fn spill(&mut self) {
+        self.forgiven = 0;
+    }
+
     /// Keeps what `stall`, which is over at `now`, has earned: what the peer sent in it is read all
-    /// at once. It does not expire, and the rate holds all the same, over the whole session.
+    /// at once. The rate holds all the same, over the whole session.
     pub(crate) fn forgive(&mut self, stall: Duration, now: Moment) {
         let missing = self.full_at.since(now.before(stall));
         self.forgiven = self.forgiven.saturating_add(whole_nanos(stall.saturating_sub(missing)));

@@ -181,7 +181,7 @@ impl Watched {
         let was_open = self.lifecycle.is_open();
         self.expect_counts(step, was_open);
         self.note_waits(step);
-        let before = *self.lifecycle.progress();
+        let before = self.lifecycle.progress();
         let action = self.lifecycle.handle(event, now);
         let pongs = self.lifecycle.progress().pongs - before.pongs;
         self.pongs += pongs;
