@@ -17,7 +17,7 @@ use tokio::io::{
 use tokio::runtime;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
-use transport::{Drain, Farewell, Handler, Message, Next, Sizes, Socket, Surroundings, run};
+use transport::{Drain, Farewell, Handler, Message, Next, Sizes, Socket, run};
 use ws_core::{Cause, CloseCode, Closure, ClosureCode, Initiator, Limits, Rate, Rules, Timing};
 
 const MOST_STEPS: usize = 100;
@@ -35,7 +35,6 @@ struct Setup {
     sizes: Sizes,
     pipe_bytes: usize,
     talker: Talker,
-    jitter: u32,
     farewell: Farewell,
     /// Whether the peer reads everything once it has nothing more to say.
     reads_on: bool,
@@ -57,7 +56,6 @@ impl Setup {
         let (message_timeout, write_timeout, spread) = (time()?, time()?, time()?);
         let max_age = Some(time()?).filter(|age| !age.is_zero());
         let timing = Timing { max_age, ..timing };
-        let jitter = input.arbitrary()?;
         let mut rate =
             || Ok(Rate::new(input.arbitrary::<u8>()?.into(), input.arbitrary::<u8>()?.into()));
         let limits = Limits {
@@ -73,7 +71,7 @@ impl Setup {
         };
         let rules = Rules { timing, limits };
         let farewell = Farewell { code: CloseCode::GOING_AWAY, spread };
-        Ok(Self { rules, sizes, pipe_bytes, talker, jitter, farewell, reads_on: flags & 4 != 0 })
+        Ok(Self { rules, sizes, pipe_bytes, talker, farewell, reads_on: flags & 4 != 0 })
     }
 
     /// How long a session may last once the peer is silent.
@@ -121,8 +119,7 @@ async fn live(setup: &Setup, input: &mut Unstructured<'_>) -> (Closure, Vec<u8>,
     tokio::spawn(keeper);
     let socket = Socket::new(near, setup.sizes);
     let rules = Arc::new(setup.rules);
-    let surroundings = Surroundings { jitter: setup.jitter, watch: drain.watch() };
-    let session = tokio::spawn(run(socket, rules, setup.talker.clone(), surroundings));
+    let session = tokio::spawn(run(socket, rules, setup.talker.clone(), drain.watch()));
     let mut peer = Peer { pipe: Some(far), unsent: VecDeque::new(), output: Vec::new() };
     for _ in 0..MOST_STEPS {
         // Behind its end, the input would be zeros for ever.

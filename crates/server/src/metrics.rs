@@ -158,7 +158,7 @@ impl Metrics {
         metrics.register(ours);
         ours.register(
             "messages",
-            "Whole messages and control frames, told at each ping and at the end",
+            "Whole messages and control frames, told at each ping, at its pong and at the end",
             messages,
         );
         ours.register_with_unit(

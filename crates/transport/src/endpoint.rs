@@ -5,7 +5,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use hyper::upgrade::Upgraded;
@@ -19,7 +18,7 @@ use crate::observer::{Event, Observer, RequestText};
 use crate::origin::Origins;
 use crate::peer::Peer;
 use crate::rejection::Rejection;
-use crate::session::{Session, Surroundings, run};
+use crate::session::{Session, run};
 use crate::socket::{Sizes, Socket};
 use crate::upgrade::Upgrade;
 
@@ -40,7 +39,6 @@ pub struct Endpoint<H, O, S> {
     handler: H,
     observer: Arc<O>,
     reclaim: fn(Upgraded) -> S,
-    next_id: AtomicU64,
 }
 
 /// An accepted connection, as the endpoint needs to know it.
@@ -85,7 +83,7 @@ where
     /// `reclaim` makes of hyper's upgraded stream the one that was accepted, without the layers
     /// around it, which an idle session would pay for; `TokioIo::new` leaves them on.
     pub fn new(handler: H, observer: Arc<O>, reclaim: fn(Upgraded) -> S) -> Self {
-        Self { handler, observer, reclaim, next_id: AtomicU64::new(1) }
+        Self { handler, observer, reclaim }
     }
 
     /// Answers a request. If the answer is a 101, a session begins once it is sent, and keeps to
@@ -133,7 +131,6 @@ where
         let handler = self.handler.clone();
         let observer = Arc::clone(&self.observer);
         let reclaim = self.reclaim;
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
 
         tokio::spawn(SessionTask::Opening(Box::pin(async move {
             // A client that went away before the 101 has not been a session.
@@ -141,12 +138,9 @@ where
             let stream = reclaim(upgraded);
             let request = RequestText::of(&headers);
             let Client { peer, slot, watch } = client;
-            observer.observe(&Event::Opened { id, peer, request });
-
-            let socket = Socket::new(stream, sizes);
-            let surroundings = Surroundings { jitter: place(id), watch };
-            let session = run(socket, rules, handler, surroundings);
-            Some(Observed { session, id, observer, told: Told::default(), _slot: slot })
+            let session = run(Socket::new(stream, sizes), rules, handler, watch);
+            observer.observe(&Event::Opened { id: session.number(), peer, request });
+            Some(Observed { session, observer, told: Told::default(), _slot: slot })
         })));
     }
 }
@@ -182,7 +176,6 @@ where
 /// A session, with somebody who is told of it.
 struct Observed<H, O, S> {
     session: Session<S, H>,
-    id: u64,
     observer: Arc<O>,
     told: Told,
     /// Behind the session, so that its place is free only when its stream is closed.
@@ -204,7 +197,7 @@ where
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let (id, had_panicked) = (self.id, self.session.has_panicked());
+        let (id, had_panicked) = (self.session.number(), self.session.has_panicked());
         let Progress { pings, pongs, .. } = self.session.progress();
         let closure = Pin::new(&mut self.session).poll(cx);
         if self.session.has_panicked() && !had_panicked {
@@ -224,20 +217,13 @@ impl<H, O: Observer, S> Observed<H, O, S> {
     fn tally(&mut self, progress: Progress, is_measured: bool) {
         let Progress { received, sent, round_trip, .. } = progress;
         self.observer.observe(&Event::Tally {
-            id: self.id,
+            id: self.session.number(),
             received: received.since(self.told.received),
             sent: sent.since(self.told.sent),
             round_trip: round_trip.filter(|_| is_measured),
         });
         self.told = Told { received, sent };
     }
-}
-
-/// Where a session stands among all others. The multiples of the golden ratio leave no gap anywhere,
-/// however many there are, so pings and closings are spread more evenly than by chance.
-fn place(id: u64) -> u32 {
-    let place = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    u32::try_from(place).unwrap_or_default()
 }
 
 /// Whether there is room, which is asked last: a request that is wrong is told so even then.

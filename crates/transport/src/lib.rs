@@ -6,7 +6,7 @@
 //!                    │                              │
 //!                    │ Upgrade::check: is it one?   │ the 101 is sent
 //!                    │ Rejection: why not           ▼
-//!                    │                        run(socket, rules, handler, surroundings)
+//!                    │                        run(socket, rules, handler, watch)
 //!                    └── Observer ◀── facts ──      │        Session: drain, socket, handler, clock
 //!                                                   ▼
 //!                                                Closure: who ended it, and why
@@ -33,7 +33,7 @@
 //! use std::time::Duration;
 //!
 //! use transport::ws_core::{Cause, CloseCode, Limits, Rules, Timing};
-//! use transport::{Drain, Handler, Message, Next, Sizes, Socket, Surroundings, run};
+//! use transport::{Drain, Handler, Message, Next, Sizes, Socket, run};
 //!
 //! #[derive(Clone, Default)]
 //! struct Countdown(u32);
@@ -63,8 +63,7 @@
 //! };
 //! let socket = Socket::new(near, Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 });
 //! let rules = Arc::new(Rules { timing, limits: Limits::default() });
-//! let surroundings = Surroundings { jitter: 0, watch: drain.watch() };
-//! let closure = run(socket, rules, Countdown(3), surroundings).await;
+//! let closure = run(socket, rules, Countdown(3), drain.watch()).await;
 //! assert_eq!(closure.cause, Cause::HandlerClosed);
 //! assert_eq!(closure.sent.messages, 3 + 1);
 //! # }
@@ -91,7 +90,7 @@ pub use observer::{Event, Observer, RequestText};
 pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
 pub use peer::Peer;
 pub use rejection::Rejection;
-pub use session::{Session, Surroundings, run};
+pub use session::{Session, run};
 pub use socket::{Sizes, Socket};
 pub use upgrade::Upgrade;
 

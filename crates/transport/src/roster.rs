@@ -65,7 +65,7 @@ impl Default for Roster {
             pulse: Pulse::default(),
             phase: AtomicU8::default(),
             born: Instant::now(),
-            next_number: AtomicU64::new(0),
+            next_number: AtomicU64::new(1),
             shards: Default::default(),
             keeper_sleeps_until: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
@@ -156,6 +156,10 @@ impl Alarm {
     pub(crate) fn new(watch: Watch) -> Self {
         let number = watch.roster().next_number.fetch_add(1, Ordering::Relaxed);
         Self { watch, number, at: Moment::NEVER, wakes: 0 }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn watch(&self) -> &Watch {

@@ -21,34 +21,22 @@ use crate::socket::{Flushed, Incoming, Socket};
 /// How often a wake-up reads or asks the handler before other sessions get their turn.
 const ROUNDS: usize = 8;
 
-/// What a session has around it.
-#[derive(Clone, Debug)]
-pub struct Surroundings {
-    /// Its place among all sessions; see [`Lifecycle::new`].
-    pub jitter: u32,
-    /// Its token in the drain, whose keeper wakes it.
-    pub watch: Watch,
-}
-
 /// Runs a session to its end.
 ///
+/// `watch` is its token in the drain, whose keeper wakes it.
+///
 /// The future is `Unpin`, never fails, and may be dropped at any moment, which hangs up.
-pub fn run<S, H>(
-    socket: Socket<S>,
-    rules: Arc<Rules>,
-    handler: H,
-    surroundings: Surroundings,
-) -> Session<S, H>
+pub fn run<S, H>(socket: Socket<S>, rules: Arc<Rules>, handler: H, watch: Watch) -> Session<S, H>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    let Surroundings { jitter, watch } = surroundings;
     let alarm = Alarm::new(watch);
     let opened = alarm.now();
+    let jitter = jitter(alarm.number());
     Session {
         socket,
-        lifecycle: Lifecycle::new(rules, jitter),
+        lifecycle: Box::new(Lifecycle::new(rules, jitter)),
         handler: Some(handler),
         phase: Phase::Serving,
         stalls: alarm.stalls(opened),
@@ -67,7 +55,8 @@ where
 #[must_use = "a session does nothing unless it is polled"]
 pub struct Session<S, H> {
     socket: Socket<S>,
-    lifecycle: Lifecycle,
+    /// In a box of its own, which fits into a gap that a connection leaves in the heap anyway.
+    lifecycle: Box<Lifecycle>,
     /// `None` after a panic: what was interrupted in the middle is not used again.
     handler: Option<H>,
     /// As far as the machine was told of the drain and of stalls.
@@ -101,6 +90,19 @@ where
 }
 
 impl<S, H> Session<S, H> {
+    /// A number that no other session of its drain has. The first one's is 1.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.alarm.number()
+    }
+
+    /// Its place among all sessions, which sets the phase of its pings and when it leaves a drain
+    /// that is spread; see [`Lifecycle::new`].
+    #[must_use]
+    pub fn jitter(&self) -> u32 {
+        self.lifecycle.jitter()
+    }
+
     /// What has been counted and measured so far.
     #[must_use]
     pub fn progress(&self) -> Progress {
@@ -304,4 +306,11 @@ where
             ControlFlow::Continue(()) => resume_unwind(panic),
         })
     }
+}
+
+/// Where a session stands among all others. The multiples of the golden ratio leave no gap anywhere,
+/// however many there are, so pings and closings are spread more evenly than by chance.
+fn jitter(number: u64) -> u32 {
+    let place = (number - 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    u32::try_from(place).unwrap_or_default()
 }

@@ -89,15 +89,11 @@ async fn a_drained_session_says_1001_and_waits_for_the_answer() {
 async fn a_session_that_opens_during_a_drain_is_closed_as_well() {
     let (near, far) = tokio::io::duplex(1024);
     let drain = support::kept_drain();
-    let surroundings = support::surroundings(&drain);
+    let watch = drain.watch();
     drain.start(Farewell::default());
     let socket = transport::Socket::new(near, SIZES);
-    let session = tokio::spawn(transport::run(
-        socket,
-        support::rules(Limits::default()),
-        Silent,
-        surroundings,
-    ));
+    let rules = support::rules(Limits::default());
+    let session = tokio::spawn(transport::run(socket, rules, Silent, watch));
     let mut peer = support::Peer(far);
     peer.expect_close(1001, "drained").await;
     drop(peer);

@@ -157,7 +157,7 @@ async fn a_session_is_opened_and_closed_and_both_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_tells_at_each_ping_and_at_its_end_what_has_come_on_top() {
+async fn a_session_tells_at_each_ping_its_pong_and_the_end_what_has_come_on_top() {
     let world = World::new();
     let mut peer = world.connect();
     peer.send(REQUEST.as_bytes()).await;
@@ -179,7 +179,8 @@ async fn a_session_tells_at_each_ping_and_at_its_end_what_has_come_on_top() {
         world.notes.take()[1..],
         [
             "tally 1 1 2 None",
-            "tally 1 1 1 Some(30ms)",
+            "tally 1 1 0 Some(30ms)",
+            "tally 1 0 1 None",
             "tally 1 1 1 None",
             "tally 1 2 1 Some(30ms)",
             "closed 1 peer_closed"

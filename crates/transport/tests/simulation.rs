@@ -33,7 +33,7 @@ use network::{Dice, connect};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use transport::ws_core::{Cause, CloseCode, Closure, Limits, Rate, Rules, Timing};
-use transport::{Drain, Farewell, Sizes, Socket, Surroundings, run};
+use transport::{Drain, Farewell, Sizes, Socket, run};
 
 const SEEDS: u64 = 300;
 
@@ -190,16 +190,15 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
         let (kind, habits, weather) = Kind::throw(&mut dice, opened);
         let partition = weather.partition;
         let sizes = Sizes { max_message_bytes: 4096, max_queued_bytes: dice.size(128..65_536) };
-        let (jitter, rules, watch) = (dice.jitter(), Arc::clone(&rules), drain.watch());
-        let place = fate.spread.mul_f64(f64::from(jitter) / f64::from(u32::MAX));
-        let surroundings = Surroundings { jitter, watch };
+        let (spread, rules, watch) = (fate.spread, Arc::clone(&rules), drain.watch());
         let stalls = Arc::clone(&fate.stalls);
         let (near, far, carrying) = connect(weather, dice.other());
         carriers.spawn(carrying);
         sessions.spawn(async move {
             sleep_until(opened).await;
             let client = tokio::spawn(clients::run(far, habits));
-            let session = run(Socket::new(near, sizes), rules, Voice::of(kind), surroundings);
+            let session = run(Socket::new(near, sizes), rules, Voice::of(kind), watch);
+            let place = spread.mul_f64(f64::from(session.jitter()) / f64::from(u32::MAX));
             let end_of_stall = Box::pin(sleep_until(opened));
             let closure = Stalling { future: session, stalls, end_of_stall }.await;
             let ended = Instant::now();

@@ -10,9 +10,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{
-    CLOSE, PING, PONG, Peer, SIZES, close_payload, frame, in_time, kept_drain, rules, surroundings,
-};
+use support::{CLOSE, PING, PONG, Peer, SIZES, close_payload, frame, in_time, kept_drain, rules};
 use tokio::io::duplex;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::advance;
@@ -23,7 +21,7 @@ use transport::{Drain, Silent, Socket, run};
 fn open(drain: &Drain) -> (Peer, JoinHandle<Closure>) {
     let (near, far) = duplex(64 * 1024);
     let limits = Limits { control_frames: Rate::new(10, 20), ..Limits::default() };
-    let session = run(Socket::new(near, SIZES), rules(limits), Silent, surroundings(drain));
+    let session = run(Socket::new(near, SIZES), rules(limits), Silent, drain.watch());
     (Peer(far), tokio::spawn(session))
 }
 

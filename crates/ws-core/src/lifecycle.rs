@@ -155,6 +155,12 @@ impl Lifecycle {
         matches!(self.state, State::Open(_))
     }
 
+    /// The session's place among all that there are, as it was made with.
+    #[must_use]
+    pub fn jitter(&self) -> u32 {
+        self.jitter
+    }
+
     /// What has been counted and measured so far.
     #[must_use]
     pub fn progress(&self) -> Progress {

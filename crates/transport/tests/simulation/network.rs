@@ -42,10 +42,6 @@ impl Dice {
         usize::try_from(self.within(range)).unwrap()
     }
 
-    pub(crate) fn jitter(&mut self) -> u32 {
-        u32::try_from(self.next() >> 32).unwrap()
-    }
-
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.within(0..100) < chance
     }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use transport::ws_core::{Closure, Limits, Rules, Timing};
-use transport::{Drain, Handler, Message, Next, Silent, Sizes, Socket, Surroundings, run};
+use transport::{Drain, Handler, Message, Next, Silent, Sizes, Socket, run};
 
 mod frames;
 
@@ -29,11 +29,6 @@ pub(crate) const SIZES: Sizes = Sizes { max_message_bytes: 4096, max_queued_byte
 /// Rules with these limits.
 pub(crate) fn rules(limits: Limits) -> Arc<Rules> {
     Arc::new(Rules { timing: TIMING, limits })
-}
-
-/// Nothing but this drain.
-pub(crate) fn surroundings(drain: &Drain) -> Surroundings {
-    Surroundings { jitter: 0, watch: drain.watch() }
 }
 
 /// A drain whose keeper runs.
@@ -60,7 +55,7 @@ pub(crate) fn open_with(limits: Limits, handler: impl Handler, pipe_bytes: usize
     let (near, far) = duplex(pipe_bytes);
     let drain = kept_drain();
     let socket = Socket::new(near, SIZES);
-    let session = tokio::spawn(run(socket, rules(limits), handler, surroundings(&drain)));
+    let session = tokio::spawn(run(socket, rules(limits), handler, drain.watch()));
     Story { peer: Peer(far), drain, session }
 }
 
