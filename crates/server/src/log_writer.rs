@@ -23,6 +23,10 @@ const MOST_WAITING: usize = 4 << 20;
 /// How much is written at once, so that a storm of lines does not become a storm of system calls.
 const BATCH: usize = 64 << 10;
 
+/// How long lines gather behind a line that was written at once. To wake this thread for each line
+/// would cost a storm of connections more than making the lines does.
+const GATHERING: Duration = Duration::from_millis(5);
+
 /// How long the end of the process waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -128,6 +132,7 @@ fn write_all(queue: &Receiver<Entry>, mut output: impl Write) {
             }
             next = if batch.len() < BATCH { queue.try_recv().ok() } else { None };
         }
+        let is_all = batch.len() < BATCH;
         // Where that fails there is nobody to tell.
         let _ = output.write_all(&batch);
         WAITING.fetch_sub(batch.len(), Ordering::Relaxed);
@@ -139,6 +144,9 @@ fn write_all(queue: &Receiver<Entry>, mut output: impl Write) {
         if dropped > reported {
             warn!(event = "lines_dropped", lines = dropped - reported);
             reported = dropped;
+        }
+        if is_all {
+            thread::sleep(GATHERING);
         }
     }
 }

@@ -7,8 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::body::Bytes;
-use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A stream that was accepted, by TCP or by a Unix socket.
@@ -42,17 +41,12 @@ impl From<Socket> for Stream {
 }
 
 impl Stream {
-    /// Waits for a byte without taking it. `Ok` is a byte or the end.
+    /// Waits until there is a byte or the end, as far as the system can tell.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         if self.unread.is_some() {
             return Ok(());
         }
-        // The system may say that there is something when there is nothing, so it is asked twice.
-        let peek = |fd: BorrowedFd<'_>| -> io::Result<()> {
-            recv(fd, &mut [0][..], RecvFlags::PEEK)?;
-            Ok(())
-        };
-        either!(&self.socket, it => it.async_io(Interest::READABLE, || peek(it.as_fd())).await)
+        either!(&self.socket, it => it.readable().await)
     }
 
     /// Reads what there is, and waits for it. Cancel safe.

@@ -59,6 +59,8 @@ enum Stage {
     Talking(Option<Box<Codec>>),
     /// The closing handshake is complete, or will be once the output is flushed.
     Finishing,
+    /// That is done.
+    Finished,
     /// The peer broke a rule and was told so.
     Failing { half_closed: bool },
 }
@@ -198,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Whether nothing more is to be read.
     pub(crate) fn is_finishing(&self) -> bool {
-        matches!(self.stage, Stage::Finishing)
+        matches!(self.stage, Stage::Finishing | Stage::Finished)
     }
 
     /// Writes until everything is out. An error is the end of the stream.
@@ -225,8 +227,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             // The server closes the TCP connection first (RFC 6455, section 7.1.1).
             Stage::Finishing => {
                 ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+                self.stage = Stage::Finished;
                 Poll::Ready(Ok(Flushed::Finished))
             }
+            Stage::Finished => Poll::Ready(Ok(Flushed::Finished)),
             Stage::Failing { half_closed: true } => Poll::Ready(Ok(Flushed::Talking)),
             // Half-closed, so that the peer sees the end and hangs up, while what it still sends is
             // read: closing a socket with unread input would reset the connection.
