@@ -19,6 +19,10 @@ const MISUSED: u8 = 2;
 /// The grace of the shutdown was over, and sessions were cut.
 const ABORTED: u8 = 3;
 
+/// How many tasks a worker polls, if so many are ready, before it looks for what the network brings.
+/// In a drain this lets the close frames out before the answers to them are dealt with.
+const POLLS_BEFORE_EVENTS: u32 = 1024;
+
 fn main() -> ExitCode {
     let command = match Command::parse(env::args_os().skip(1), env::vars_os()) {
         Ok(command) => command,
@@ -45,7 +49,11 @@ fn serve(mut settings: Settings, open_files: u64) -> ExitCode {
         Ok(config) => config,
         Err(wrong) => return complain(MISUSED, wrong),
     };
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .event_interval(POLLS_BEFORE_EVENTS)
+        .enable_all()
+        .build();
+    match runtime {
         Ok(runtime) => {
             let code = runtime.block_on(serve_on_runtime(config, settings, open_files));
             runtime.shutdown_background(); // A handler that blocks its thread must not hold us up.

@@ -29,6 +29,10 @@ pub(crate) struct Roster {
     earlier: Notify,
 }
 
+/// How long the keeper lets deadlines gather when it has just woken somebody. Sessions that wake up
+/// together cost less than one after the other, and none has a deadline for which this is late.
+const GATHERING: Duration = Duration::from_millis(50);
+
 /// Sessions touch a shard when their deadlines change, which is at a ping and at its pong; there are
 /// enough for sessions not to wait for each other.
 const SHARDS: usize = 16;
@@ -109,30 +113,35 @@ impl Roster {
             self.pulse.beat(now.since(Moment(0)));
             // Whoever sets an alarm while we look calls us back, in case we have passed its shard.
             self.keeper_sleeps_until.store(u64::MAX, Ordering::SeqCst);
-            let next = self.wake_due(now).map_or(now + BEAT, |next| next.min(now + BEAT));
+            let earliest = if self.wake_due(now) { now + GATHERING } else { now };
+            let next = self.next().map_or(now + BEAT, |next| next.min(now + BEAT)).max(earliest);
             self.keeper_sleeps_until.store(next.0, Ordering::SeqCst);
             let next = self.born + next.since(Moment(0));
             let _ = timeout_at(next, self.earlier.notified()).await;
         }
     }
 
-    /// Gives the next moment at which somebody is to be woken.
-    fn wake_due(&self, now: Moment) -> Option<Moment> {
+    /// Wakes those whose moment has come, and says whether there were any.
+    fn wake_due(&self, now: Moment) -> bool {
         let mut due = Vec::new();
-        let next = self.shards.iter().filter_map(|shard| {
+        for shard in &self.shards {
             let mut shard = held(shard);
-            while let Some(first) = shard.first_entry() {
-                let (at, _) = *first.key();
-                if at > now {
-                    return Some(at);
-                }
+            while let Some(first) = shard.first_entry().filter(|first| first.key().0 <= now) {
                 due.push(first.remove());
             }
-            None
-        });
-        let next = next.min();
+        }
+        let is_any = !due.is_empty();
         due.into_iter().for_each(Waker::wake);
-        next
+        is_any
+    }
+
+    /// The next moment at which somebody is to be woken.
+    fn next(&self) -> Option<Moment> {
+        let firsts = self
+            .shards
+            .iter()
+            .filter_map(|shard| held(shard).first_key_value().map(|((at, _), _)| *at));
+        firsts.min()
     }
 
     fn shard(&self, number: u64) -> MutexGuard<'_, Shard> {
