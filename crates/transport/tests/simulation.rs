@@ -46,8 +46,8 @@ pub(crate) const SLOW: Duration = Duration::from_secs(10);
 /// Longer than any exchange of a few frames takes when nothing stands in its way.
 pub(crate) const EXCHANGE: Duration = Duration::from_millis(2000);
 
-/// The clock ticks in milliseconds.
-const SLACK: Duration = Duration::from_millis(50);
+/// A deadline may be kept 50 ms late together with others, and two of them lie in the longest path.
+const SLACK: Duration = Duration::from_millis(110);
 
 fn rules() -> Rules {
     let timing =
