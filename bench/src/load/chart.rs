@@ -19,8 +19,9 @@ pub struct Bars {
 }
 
 pub struct Panel {
-    pub title: String,
-    pub unit: &'static str,
+    pub title: &'static str,
+    /// What its figures are, with their unit.
+    pub measure: String,
     /// One for each look, if it is known.
     pub values: Vec<Option<f64>>,
     /// What the longest bar stands for; a longer one is cut.
@@ -35,8 +36,8 @@ impl Bars {
     #[must_use]
     pub fn draw(&self) -> String {
         const NAMES: f64 = 150.0;
-        const PANEL: f64 = 190.0;
-        const BAR: f64 = 118.0;
+        const PANEL: f64 = 206.0;
+        const BAR: f64 = 136.0;
         const ROW: f64 = 24.0;
         const TOP: f64 = 92.0;
         let width = NAMES + PANEL * self.panels.len() as f64;
@@ -48,8 +49,8 @@ impl Bars {
         }
         for (column, panel) in self.panels.iter().enumerate() {
             let x = NAMES + PANEL * column as f64;
-            text(&mut svg, (x, 60.0), "start", 13, INK, &panel.title);
-            text(&mut svg, (x, 77.0), "start", 12, FAINT, panel.unit);
+            text(&mut svg, (x, 60.0), "start", 13, INK, panel.title);
+            text(&mut svg, (x, 77.0), "start", 11, FAINT, &panel.measure);
             for (row, (look, value)) in self.looks.iter().zip(&panel.values).enumerate() {
                 let y = TOP + ROW * row as f64;
                 let Some(value) = value else {
@@ -107,7 +108,7 @@ impl Lines {
     #[must_use]
     pub fn draw(&self) -> String {
         const LEFT: f64 = 72.0;
-        const TOP: f64 = 56.0;
+        const TOP: f64 = 80.0;
         const WIDTH: f64 = 640.0;
         const HEIGHT: f64 = 360.0;
         let mut svg = begin(self.title, LEFT + WIDTH + 170.0, TOP + HEIGHT + 60.0);
@@ -123,7 +124,7 @@ impl Lines {
         }
         let below = TOP + HEIGHT + 44.0;
         text(&mut svg, (LEFT + WIDTH / 2.0, below), "middle", 13, INK, self.x.title);
-        text(&mut svg, (16.0, TOP - 12.0), "start", 13, INK, self.y.title);
+        text(&mut svg, (16.0, TOP - 20.0), "start", 13, INK, self.y.title);
 
         // Names stand at the ends, and move down where they would cover each other.
         let mut ends: Vec<(f64, Look)> = Vec::new();
@@ -151,8 +152,13 @@ impl Lines {
     }
 }
 
+/// A tick of an axis, which is round.
 fn short(tick: f64) -> String {
-    figure(tick).trim_end_matches('0').trim_end_matches('.').to_owned()
+    let text = figure(tick);
+    if text.contains('.') {
+        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
+    text
 }
 
 fn begin(title: &str, width: f64, height: f64) -> String {

@@ -146,7 +146,7 @@ fn bare(program: impl AsRef<Path>) -> Command {
 }
 
 /// The first line that a program prints, if it can be started and succeeds.
-pub(super) fn printed(program: impl AsRef<Path>, arguments: &[&str]) -> Option<String> {
+fn printed(program: impl AsRef<Path>, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program.as_ref()).args(arguments).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().next().filter(|_| output.status.success())?;

@@ -50,19 +50,21 @@ fn bars(
         // So that one slow peer does not make the others look alike.
         let ours = results.median(mode.name, place, OURS).unwrap_or(f64::MAX);
         let most = values.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max);
-        let (title, unit) = (format!("{}: {}", mode.name, measure.name), measure.unit);
-        Panel { title, unit, values, longest: most.min(ours * 5.0) }
+        let longest = most.min(ours * 5.0);
+        let measure = format!("{}, {}", measure.name, measure.unit);
+        Panel { title: mode.name, measure, values, longest }
     });
     Bars { title, looks: looks.to_vec(), panels: panels.collect() }.draw()
 }
 
 fn memory(looks: &[Look], results: &Results) -> String {
-    let lines: Vec<_> = looks
+    let lines: Vec<(Look, Vec<(f64, f64)>)> = looks
         .iter()
         .filter_map(|look| {
             let points = results.series("memory", look.name)?;
-            let kib = |(count, bytes): &(f64, f64)| (*count, (bytes / 1024.0).max(0.1));
-            Some((*look, points.iter().map(kib).collect::<Vec<_>>()))
+            // What is lost in the noise has no logarithm.
+            let points = points.iter().filter(|(_, bytes)| *bytes > 1.0);
+            Some((*look, points.map(|(count, bytes)| (*count, bytes / 1024.0)).collect()))
         })
         .collect();
     let all = || lines.iter().flat_map(|(_, points)| points);
@@ -84,18 +86,18 @@ fn drain(looks: &[Look], results: &Results) -> String {
         .collect();
     let last = lines.iter().filter_map(|(_, points)| points.last()).map(|it| it.0);
     let to = last.fold(20.0, f64::max);
-    let x = Axis { title: "milliseconds since SIGTERM", is_logarithmic: true, from: 5.0, to };
+    let x = Axis { title: "milliseconds since SIGTERM", is_logarithmic: true, from: 1.0, to };
     let y = Axis { title: "% told", is_logarithmic: false, from: 0.0, to: 100.0 };
     Lines { title: "How fast clients are told that the server stops", x, y, lines }.draw()
 }
 
-/// From how many were told in each 10 ms to the share that was told by then.
+/// From how many were told in each millisecond to the share that was told by then.
 fn told_by(steps: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let all: f64 = steps.iter().map(|step| step.1).sum();
     let mut told = 0.0;
     let share = steps.iter().map(|(from, count)| {
         told += count;
-        (from + 10.0, 100.0 * told / all)
+        (from + 1.0, 100.0 * told / all)
     });
-    std::iter::once((5.0, 0.0)).chain(share).collect()
+    share.collect()
 }

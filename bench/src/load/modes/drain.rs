@@ -20,9 +20,6 @@ pub(super) const MODE: Mode = Mode {
     run,
 };
 
-/// The width of the plot's steps.
-const STEP_MS: usize = 10;
-
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let count = size.pick(1_000, 5_000);
     let mut running = Running::start(peer, 0)?;
@@ -52,13 +49,13 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     Ok(Outcome { values: vec![last, ended], series: steps(&told) })
 }
 
-/// How many were told in each step.
+/// How many were told in each millisecond.
 fn steps(told: &[f64]) -> Vec<(f64, f64)> {
     let mut steps: Vec<(f64, f64)> = Vec::new();
     for time in told {
-        let step = *time as usize / STEP_MS;
+        let step = *time as usize;
         while steps.len() <= step {
-            steps.push(((steps.len() * STEP_MS) as f64, 0.0));
+            steps.push((steps.len() as f64, 0.0));
         }
         steps[step].1 += 1.0;
     }

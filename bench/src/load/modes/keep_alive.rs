@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Mode, Outcome, Size, check, less};
+use super::{LIMIT, Mode, Outcome, Size, check, less, millis};
 use crate::load::fleet::Fleet;
 use crate::load::link::{Event, Link};
 use crate::load::peer::Peer;
@@ -50,5 +50,5 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let each = pings / count as f64 / f64::from(INTERVALS);
     check((0.75..1.25).contains(&each), || format!("{each:.2} pings came for each interval"))?;
     let most = steps.iter().max().copied().unwrap_or(0);
-    Ok(Outcome::of([used.as_secs_f64() * 1e3 / window.as_secs_f64(), f64::from(most)]))
+    Ok(Outcome::of([millis(used) / window.as_secs_f64(), f64::from(most)]))
 }

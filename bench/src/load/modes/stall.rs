@@ -12,12 +12,13 @@ use crate::load::running::Running;
 
 pub(super) const MODE: Mode = Mode {
     name: "stall",
-    meaning: "32 connections that ping every 5 ms, beside 10,000 idle ones (quick: 2,000)",
+    meaning: "32 connections that ping every 5 ms: beside 10,000 idle ones (quick: 2,000), while \
+        9,000 more connect (quick: 2,000), and at the end",
     measures: &[
         less("pong beside idle ones, p99", "µs"),
         less("pong beside idle ones, median", "µs"),
-        less("latest pong in a storm of 9,000 connects (quick: 2,000)", "ms"),
-        less("latest pong or Close frame after SIGTERM", "ms"),
+        less("latest pong while many connect", "ms"),
+        less("latest answer after SIGTERM", "ms"),
     ],
     run,
 };
