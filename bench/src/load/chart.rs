@@ -127,7 +127,7 @@ impl Lines {
         text(&mut svg, (16.0, TOP - 20.0), "start", 13, INK, self.y.title);
 
         // Names stand at the ends, and move down where they would cover each other.
-        let mut ends: Vec<(f64, Look)> = Vec::new();
+        let mut ends: Vec<(f64, f64, Look)> = Vec::new();
         for (look, points) in &self.lines {
             let path: Vec<String> = points
                 .iter()
@@ -138,11 +138,11 @@ impl Lines {
                 svg,
                 r#"<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5" stroke-linejoin="round"/>"#
             );
-            ends.extend(points.last().map(|(_, value)| (y(*value), *look)));
+            ends.extend(points.last().map(|(at, value)| (y(*value), x(*at), *look)));
         }
-        ends.sort_by(|one, other| one.0.total_cmp(&other.0));
+        ends.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)));
         let mut free = f64::MIN;
-        for (end, look) in ends {
+        for (end, _, look) in ends {
             free = end.max(free);
             let place = (LEFT + WIDTH + 10.0, free + 4.0);
             text(&mut svg, place, "start", 13, look.colour, look.name);

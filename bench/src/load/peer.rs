@@ -102,9 +102,10 @@ fn candidates(places: &Places) -> Vec<Candidate> {
         let file = target.join("release").join(format!("peer-{name}"));
         Candidate { name, words: vec![text(file.clone())], file, version }
     };
-    let script = |name: &'static str, program: &str, script: &str, version: Option<String>| {
+    let script = |name: &'static str, program: &[&str], script: &str, version: Option<String>| {
         let file = root.join("bench/peers").join(script);
-        Candidate { name, words: vec![program.to_owned(), text(file.clone())], file, version }
+        let words = program.iter().map(|word| (*word).to_owned());
+        Candidate { name, words: words.chain([text(file.clone())]).collect(), file, version }
     };
     let bun = text(target.join("node/node_modules/.bin/bun"));
     let python = "import platform, websockets as w; print(w.__version__, 'on Python', \
@@ -118,9 +119,15 @@ fn candidates(places: &Places) -> Vec<Candidate> {
         built("axum", locked_version(&locked, "axum")),
         built("tokio-tungstenite", locked_version(&locked, "tokio-tungstenite")),
         built("fastwebsockets", locked_version(&locked, "fastwebsockets")),
-        script("ws", "node", "ws.mjs", on(package("ws"), node)),
-        script("bun", &bun, "bun.ts", package("bun")),
-        script("websockets", "python3", "websockets.py", printed("python3", &["-c", python])),
+        script("ws", &["node"], "ws.mjs", on(package("ws"), node)),
+        script("bun", &[&bun], "bun.ts", package("bun")),
+        // Without -P Python takes the script, which has that name, for the package.
+        script(
+            "websockets",
+            &["python3", "-P"],
+            "websockets.py",
+            printed("python3", &["-c", python]),
+        ),
         built("gorilla", on(gorilla, go)),
     ]
 }
