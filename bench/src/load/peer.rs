@@ -136,9 +136,9 @@ fn on(library: Option<String>, runtime: Option<String>) -> Option<String> {
     Some(format!("{} on {}", library?, runtime?))
 }
 
-/// The version of a package in a lock file of cargo.
+/// The version of a package in a lock file of cargo: the last, which is the newest, as ours is.
 fn locked_version(lock: &str, name: &str) -> Option<String> {
-    let (_, behind) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+    let (_, behind) = lock.rsplit_once(&format!("name = \"{name}\"\nversion = \""))?;
     behind.split('"').next().map(str::to_owned)
 }
 
