@@ -74,11 +74,26 @@ pub fn head(first: u8, length: usize) -> Vec<u8> {
     }
 }
 
-/// Takes a whole frame of the server out of what has come: its first byte, and its payload. The
-/// server says nothing long.
+/// A whole frame of the server at the beginning of what has come: its first byte, its payload, and
+/// what is behind it. The server says nothing long.
+#[must_use]
+pub fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&[first, length], rest) = bytes.split_first_chunk()?;
+    let (length, rest) = match length {
+        126 => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (u16::from_be_bytes(*length).into(), rest)
+        }
+        short => (short.into(), rest),
+    };
+    let (payload, rest) = rest.split_at_checked(length)?;
+    Some((first, payload, rest))
+}
+
+/// Takes such a frame out of what has come: its first byte, and its payload.
 pub fn next_frame(inbox: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
-    let end = 2 + usize::from(*inbox.get(1)?);
-    let payload = inbox.get(2..end)?.to_vec();
-    let first = inbox.drain(..end).next()?;
+    let (first, payload, rest) = split_frame(inbox)?;
+    let (payload, end) = (payload.to_vec(), inbox.len() - rest.len());
+    inbox.drain(..end);
     Some((first, payload))
 }

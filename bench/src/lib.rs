@@ -4,4 +4,5 @@
 pub mod client;
 pub mod healthy;
 pub mod hostile;
+pub mod load;
 pub mod process;

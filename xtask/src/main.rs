@@ -5,6 +5,7 @@
     reason = "a program for people at a terminal"
 )]
 
+mod bench;
 mod chaos;
 mod clients;
 mod docs;
@@ -147,6 +148,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         ["ci"] => ci(Missing::Skip),
         ["ci", "--all"] => ci(Missing::Fail),
+        ["bench", options @ ..] => bench::run(options),
         [name, "--seconds", seconds] => {
             let search = SEARCHES.iter().find(|search| search.name == *name);
             match (search, seconds.parse()) {
@@ -219,6 +221,8 @@ fn usage() -> ExitCode {
     for Search { name, meaning, .. } in SEARCHES {
         eprintln!("  {name:16} {meaning}");
     }
+    eprintln!("\nand this, of which bench/src/bin/bench.rs says the options:\n");
+    eprintln!("  {:16} our server beside others, in figures and plots", "bench");
     ExitCode::FAILURE
 }
 

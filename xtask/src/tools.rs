@@ -30,7 +30,7 @@ pub(crate) struct Tool {
     /// The command that installs it.
     pub(crate) install: &'static str,
     /// A command that succeeds where it is there.
-    probe: &'static [&'static str],
+    pub(crate) probe: &'static [&'static str],
 }
 
 pub(crate) const RUSTFMT: Tool = Tool {

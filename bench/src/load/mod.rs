@@ -1,0 +1,12 @@
+//! The load generator of `bench`: it drives one server at a time, and measures it from outside.
+
+pub mod chart;
+pub mod fleet;
+pub mod link;
+pub mod modes;
+pub mod peer;
+pub mod plots;
+pub mod report;
+pub mod results;
+pub mod running;
+pub mod vitals;

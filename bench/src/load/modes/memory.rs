@@ -1,0 +1,66 @@
+//! The memory of idle connections: after each has exchanged a ping, and after each has sent 64
+//! messages at once. A server that keeps what it needed then pays for it ever after.
+
+use std::io;
+use std::time::Duration;
+
+use super::{LIMIT, Mode, Outcome, PAYLOAD, Size, less};
+use crate::client::{BINARY, PING, frame};
+use crate::load::fleet::Fleet;
+use crate::load::peer::Peer;
+use crate::load::running::Running;
+use crate::load::vitals::{kernel_memory, private_memory};
+
+pub(super) const MODE: Mode = Mode {
+    name: "memory",
+    meaning: "idle connections, 10,000 of them (quick: 5,000), beyond those of a warmed-up server",
+    measures: &[
+        less("after a ping and a flood", "bytes per connection"),
+        less("after a ping", "bytes per connection"),
+        less("in the kernel, both ends", "bytes per connection"),
+    ],
+    run,
+};
+
+const WARM_UP: usize = 200;
+const FLOOD: usize = 64;
+
+fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
+    let main = size.pick(5_000, 10_000);
+    let counts: &[usize] = size.pick(&[1_000, 5_000], &[1_000, 5_000, 10_000, 19_000]);
+    let mut outcome = Outcome::of([]);
+    for count in counts {
+        let [flooded, pinged, kernel] = grow(peer, *count, size)?;
+        outcome.series.push((*count as f64, flooded));
+        if *count == main {
+            outcome.values = vec![flooded, pinged, kernel];
+        }
+    }
+    Ok(outcome)
+}
+
+/// What each of so many connections adds.
+fn grow(peer: &Peer, count: usize, size: Size) -> io::Result<[f64; 3]> {
+    let running = Running::start(peer, 0)?;
+    let ping = frame(PING, PAYLOAD);
+    let flood = [frame(BINARY, PAYLOAD).repeat(FLOOD), ping.clone()].concat();
+    let mut fleet = Fleet::new(running.address, LIMIT)?;
+    fleet.open(WARM_UP)?;
+    fleet.ask_all(&flood, 1)?;
+    fleet.leave()?;
+    fleet.rest(Duration::from_millis(500))?;
+
+    let process = running.process;
+    let (private, kernel) = (private_memory(process)?, kernel_memory()?);
+    let each = |now: u64, before: u64| (now as f64 - before as f64) / count as f64;
+    fleet.open(count)?;
+    fleet.ask_all(&ping, 1)?;
+    fleet.rest(Duration::from_millis(500))?;
+    let pinged = each(private_memory(process)?, private);
+    fleet.ask_all(&flood, 1)?;
+    fleet.rest(Duration::from_secs(size.pick(1, 2)))?;
+    let flooded = each(private_memory(process)?, private);
+    let kernel = each(kernel_memory()?, kernel);
+    fleet.check_open(count)?;
+    Ok([flooded, pinged, kernel])
+}

@@ -1,0 +1,120 @@
+//! What active clients notice of the others: of idle ones, of a storm of new ones, and of the end.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::{LIMIT, Mode, Outcome, PAYLOAD, Size, check, less, micros, millis, percentile};
+use crate::client::{PING, frame};
+use crate::load::fleet::Fleet;
+use crate::load::link::{Event, Link, Tally};
+use crate::load::peer::Peer;
+use crate::load::running::Running;
+
+pub(super) const MODE: Mode = Mode {
+    name: "stall",
+    meaning: "32 connections that ping every 5 ms: beside 10,000 idle ones (quick: 2,000), while \
+        9,000 more connect (quick: 2,000), and at the end",
+    measures: &[
+        less("pong beside idle ones, p99", "µs"),
+        less("pong beside idle ones, median", "µs"),
+        less("latest pong while many connect", "ms"),
+        less("latest answer after SIGTERM", "ms"),
+    ],
+    run,
+};
+
+const ACTIVE: usize = 32;
+const BEAT: Duration = Duration::from_millis(5);
+/// Connections of the storm that may be under way, below the backlog of any peer.
+const AT_ONCE: usize = 1000;
+/// Connections that are begun before the active clients are looked at again.
+const AT_A_TIME: usize = 16;
+
+fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
+    let (idle, storm) = (size.pick(2_000, 10_000), size.pick(2_000, 9_000));
+    let mut running = Running::start(peer, 0)?;
+    let mut fleet = Fleet::new(running.address, LIMIT)?;
+    fleet.open(ACTIVE)?;
+    fleet.open(idle)?;
+
+    let mut active = Active::new();
+    let end = Instant::now() + size.pick(Duration::from_secs(1), Duration::from_secs(3));
+    while Instant::now() < end {
+        active.go_on(&mut fleet)?;
+    }
+    let mut waits = active.take_waits();
+    check(waits.len() > ACTIVE * 10, || "next to no pongs came".to_owned())?;
+    let [median, p99] = [50, 99].map(|percent| micros(percentile(&mut waits, percent)));
+
+    let all = fleet.tally.open + storm;
+    while fleet.tally.open < all {
+        for _ in 0..AT_A_TIME {
+            let Tally { begun, open, .. } = fleet.tally;
+            if begun < all && begun - open < AT_ONCE {
+                fleet.start()?;
+            }
+        }
+        active.go_on(&mut fleet)?;
+    }
+    let in_storm = active.take_waits().into_iter().max().unwrap_or_default();
+    fleet.check_open(all)?;
+
+    fleet.may_be_told = Some(1001);
+    running.terminate()?;
+    while fleet.tally.begun > 0 {
+        active.go_on(&mut fleet)?;
+    }
+    let at_end = active.take_waits().into_iter().max().unwrap_or_default();
+    running.end_well(Duration::from_secs(5))?;
+    Ok(Outcome::of([p99, median, millis(in_storm), millis(at_end)]))
+}
+
+/// The first connections of the fleet, which ping.
+struct Active {
+    ping: Vec<u8>,
+    /// When each pings again.
+    due: [Instant; ACTIVE],
+    /// When each has sent the ping that is under way.
+    sent: [Option<Instant>; ACTIVE],
+    waits: Vec<Duration>,
+}
+
+impl Active {
+    fn new() -> Self {
+        let now = Instant::now();
+        // Not all at once.
+        let due = std::array::from_fn(|slot| now + BEAT * slot as u32 / ACTIVE as u32);
+        Self { ping: frame(PING, PAYLOAD), due, sent: [None; ACTIVE], waits: Vec::new() }
+    }
+
+    /// Sends what is due, and handles what has come.
+    fn go_on(&mut self, fleet: &mut Fleet) -> io::Result<()> {
+        for slot in 0..ACTIVE {
+            let now = Instant::now();
+            if self.sent[slot].is_some() || now < self.due[slot] {
+                continue;
+            }
+            // After the end there is none.
+            if let Some(link) = fleet.link(slot).ok().filter(|link| link.is_open()) {
+                link.say(&self.ping)?;
+                self.sent[slot] = Some(now);
+                self.due[slot] = now + BEAT;
+            }
+        }
+        fleet.turn(Duration::ZERO, &mut |link: &mut Link, event: Event| {
+            // A Close frame is as good as a pong: the client is not left waiting.
+            let is_answer = matches!(event, Event::Pong | Event::Close);
+            if let Some(sent) = self.sent.get_mut(link.slot).filter(|_| is_answer) {
+                self.waits.extend(sent.take().map(|sent| sent.elapsed()));
+            }
+            Ok(())
+        })
+    }
+
+    /// The waits since the last time, with those that go on.
+    fn take_waits(&mut self) -> Vec<Duration> {
+        let mut waits = std::mem::take(&mut self.waits);
+        waits.extend(self.sent.iter().flatten().map(Instant::elapsed));
+        waits
+    }
+}

@@ -1,0 +1,161 @@
+//! The servers that are compared: how each is started, and which version of it that is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The peer to which the others are compared.
+pub const OURS: &str = "ws-status";
+
+/// A server that can be started here.
+pub struct Peer {
+    pub name: &'static str,
+    pub version: String,
+    command: Box<dyn Fn([u16; 2], u64) -> Command>,
+}
+
+impl Peer {
+    /// What starts it on the first of two free ports. It may use the second for itself.
+    #[must_use]
+    pub fn command(&self, ports: [u16; 2], ping_interval: u64) -> Command {
+        (self.command)(ports, ping_interval)
+    }
+}
+
+/// Where things are.
+pub struct Places {
+    /// The repository.
+    pub root: PathBuf,
+    /// Cargo's target folder, in which the npm packages are as well.
+    pub target: PathBuf,
+}
+
+/// A peer as it stands in the table.
+struct Candidate {
+    name: &'static str,
+    /// The words that start it, up to the port.
+    words: Vec<String>,
+    /// The file without which there is nothing to start.
+    file: PathBuf,
+    version: Option<String>,
+}
+
+/// Every peer that is here, and a sentence about each that is not.
+#[must_use]
+pub fn all(places: &Places) -> (Vec<Peer>, Vec<String>) {
+    let mut peers = vec![ours(places)];
+    let mut missing = Vec::new();
+    for candidate in candidates(places) {
+        let Candidate { name, words, file, version } = candidate;
+        match version.filter(|_| file.exists()) {
+            Some(version) => {
+                let modules = places.target.join("node/node_modules");
+                let start = move |ports: [u16; 2], ping_interval: u64| {
+                    let mut command = bare(&words[0]);
+                    command.args(&words[1..]).args([ports[0].to_string()]);
+                    command.arg(ping_interval.to_string()).env("NODE_PATH", &modules);
+                    command
+                };
+                peers.push(Peer { name, version, command: Box::new(start) });
+            }
+            None => missing.push(format!("{name} is left out: it is not built or installed")),
+        }
+    }
+    (peers, missing)
+}
+
+/// With everything on that it has: the log, the metrics, the table of connections. Only limits of
+/// what one client may do are off, since the load generator does it.
+fn ours(places: &Places) -> Peer {
+    let program = places.target.join("release/server");
+    let version = printed(&program, &["--version"]).unwrap_or_default();
+    let start = move |[port, admin]: [u16; 2], ping_interval: u64| {
+        let mut command = bare(&program);
+        let ping_interval = if ping_interval == 0 { 3600 } else { ping_interval };
+        command.args([
+            format!("--listen=127.0.0.1:{port}"),
+            format!("--admin-listen=127.0.0.1:{admin}"),
+            format!("--ping-interval-secs={ping_interval}"),
+        ]);
+        command.args([
+            "--log-format=json",
+            "--connection-table=on",
+            "--max-message-bytes=65536",
+            "--messages-per-second=0",
+            "--control-frames-per-second=0",
+        ]);
+        command
+    };
+    Peer { name: OURS, version, command: Box::new(start) }
+}
+
+fn candidates(places: &Places) -> Vec<Candidate> {
+    let Places { root, target } = places;
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let locked = fs::read_to_string(root.join("bench/Cargo.lock")).unwrap_or_default();
+    let package = |name: &str| {
+        let path = target.join("node/node_modules").join(name).join("package.json");
+        let package: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        Some(package.get("version")?.as_str()?.to_owned())
+    };
+    let built = |name: &'static str, version: Option<String>| {
+        let file = target.join("release").join(format!("peer-{name}"));
+        Candidate { name, words: vec![text(file.clone())], file, version }
+    };
+    let script = |name: &'static str, program: &[&str], script: &str, version: Option<String>| {
+        let file = root.join("bench/peers").join(script);
+        let words = program.iter().map(|word| (*word).to_owned());
+        Candidate { name, words: words.chain([text(file.clone())]).collect(), file, version }
+    };
+    let bun = text(target.join("node/node_modules/.bin/bun"));
+    let python = "import platform, websockets as w; print(w.__version__, 'on Python', \
+        platform.python_version())";
+    let node = printed("node", &["--version"]);
+    let go = printed("go", &["version"]);
+    let gorilla = ["-W", "-f", "${Version}", "golang-github-gorilla-websocket-dev"];
+    let gorilla = printed("dpkg-query", &gorilla);
+    vec![
+        built("floor", Some("peer-floor.rs".to_owned())),
+        built("axum", locked_version(&locked, "axum")),
+        built("tokio-tungstenite", locked_version(&locked, "tokio-tungstenite")),
+        built("fastwebsockets", locked_version(&locked, "fastwebsockets")),
+        script("ws", &["node"], "ws.mjs", on(package("ws"), node)),
+        script("bun", &[&bun], "bun.ts", package("bun")),
+        // Without -P Python takes the script, which has that name, for the package.
+        script(
+            "websockets",
+            &["python3", "-P"],
+            "websockets.py",
+            printed("python3", &["-c", python]),
+        ),
+        built("gorilla", on(gorilla, go)),
+    ]
+}
+
+fn on(library: Option<String>, runtime: Option<String>) -> Option<String> {
+    Some(format!("{} on {}", library?, runtime?))
+}
+
+/// The version of a package in a lock file of cargo: the last, which is the newest, as ours is.
+fn locked_version(lock: &str, name: &str) -> Option<String> {
+    let (_, behind) = lock.rsplit_once(&format!("name = \"{name}\"\nversion = \""))?;
+    behind.split('"').next().map(str::to_owned)
+}
+
+/// A command without the environment of this process, which must not change what is measured.
+fn bare(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new(program.as_ref());
+    command.env_clear();
+    for name in ["PATH", "HOME"] {
+        command.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
+    command
+}
+
+/// The first line that a program prints, if it can be started and succeeds.
+fn printed(program: impl AsRef<Path>, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program.as_ref()).args(arguments).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().next().filter(|_| output.status.success())?;
+    Some(line.trim().to_owned())
+}

@@ -1,0 +1,100 @@
+//! The figures for people: tables in Markdown, with the peers side by side.
+
+use std::fmt::Write;
+
+use super::modes::{Better, Mode};
+use super::peer::{OURS, Peer};
+use super::results::Results;
+
+/// The whole report.
+#[must_use]
+pub fn markdown(
+    about: &[(&'static str, String)],
+    peers: &[Peer],
+    modes: &[&'static Mode],
+    results: &Results,
+) -> String {
+    let mut text = String::new();
+    for (name, value) in about {
+        let _ = writeln!(text, "- {name}: {value}");
+    }
+    for peer in peers {
+        let _ = writeln!(text, "- {}: {}", peer.name, peer.version);
+    }
+    let _ = writeln!(text, "\nIn parentheses: as many times the figure of {OURS}.\n");
+    for mode in modes {
+        let _ = writeln!(text, "- {}: {}", mode.name, mode.meaning);
+    }
+    text.push('\n');
+    text.push_str(&table(peers, modes, results));
+    for failure in results.failures() {
+        let _ = writeln!(text, "\nFAILED: {failure}");
+    }
+    text
+}
+
+fn table(peers: &[Peer], modes: &[&'static Mode], results: &Results) -> String {
+    let names = peers.iter().map(|peer| peer.name.to_owned());
+    let head = ["mode", "measure", "better"].map(str::to_owned).into_iter();
+    let mut rows: Vec<Vec<String>> = vec![head.chain(names).collect()];
+    for mode in modes {
+        for (place, measure) in mode.measures.iter().enumerate() {
+            let better = if measure.better == Better::Less { "less" } else { "more" };
+            let title = format!("{}, {}", measure.name, measure.unit);
+            let cells = peers.iter().map(|peer| cell(results, mode.name, place, peer.name));
+            let head = [mode.name.to_owned(), title, better.to_owned()].into_iter();
+            rows.push(head.chain(cells).collect());
+        }
+    }
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            // Words stand on the left, figures on the right.
+            let _ = match column {
+                0..3 => write!(text, "| {cell:width$} "),
+                _ => write!(text, "| {cell:>width$} "),
+            };
+        }
+        text.push_str("|\n");
+        if number == 0 {
+            for (column, width) in widths.iter().enumerate() {
+                let line = "-".repeat(*width);
+                let _ = write!(text, "| {line}{}", if column < 3 { " " } else { ":" });
+            }
+            text.push_str("|\n");
+        }
+    }
+    text
+}
+
+fn cell(results: &Results, mode: &str, measure: usize, peer: &str) -> String {
+    let Some(value) = results.median(mode, measure, peer) else { return "-".to_owned() };
+    let ours = results.median(mode, measure, OURS).filter(|ours| *ours > 0.0 && peer != OURS);
+    match ours {
+        Some(ours) => format!("{} ({})", figure(value), figure(value / ours)),
+        None => figure(value),
+    }
+}
+
+/// A number with three digits that count, and with commas.
+#[must_use]
+pub fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size < 9.995 => format!("{value:.2}"),
+        size if size < 99.95 => format!("{value:.1}"),
+        _ => {
+            let digits = format!("{:.0}", value.abs());
+            let mut text = if value < 0.0 { "-".to_owned() } else { String::new() };
+            for (place, digit) in digits.chars().enumerate() {
+                if place > 0 && (digits.len() - place) % 3 == 0 {
+                    text.push(',');
+                }
+                text.push(digit);
+            }
+            text
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! All readings of a run, and what stands for them.
+
+use serde_json::{Value, json};
+
+use super::modes::{Mode, Outcome};
+use super::peer::Peer;
+
+/// What one mode gave for one peer in one round.
+pub struct Reading {
+    pub mode: &'static Mode,
+    pub peer: &'static str,
+    pub round: usize,
+    pub outcome: Result<Outcome, String>,
+}
+
+#[derive(Default)]
+pub struct Results(pub Vec<Reading>);
+
+impl Results {
+    fn of(&self, mode: &str, peer: &str) -> impl Iterator<Item = &Outcome> {
+        let readings = self.0.iter().filter(move |it| it.mode.name == mode && it.peer == peer);
+        readings.filter_map(|it| it.outcome.as_ref().ok())
+    }
+
+    /// The middle one of the rounds, for a measure of a mode.
+    #[must_use]
+    pub fn median(&self, mode: &str, measure: usize, peer: &str) -> Option<f64> {
+        let values = self.of(mode, peer).filter_map(|it| it.values.get(measure).copied());
+        let mut values: Vec<f64> = values.collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values.get(values.len().saturating_sub(1) / 2).copied()
+    }
+
+    /// The points of the round whose main figure is the middle one.
+    #[must_use]
+    pub fn series(&self, mode: &str, peer: &str) -> Option<&[(f64, f64)]> {
+        let median = self.median(mode, 0, peer)?;
+        let mut outcomes = self.of(mode, peer);
+        outcomes.find(|it| it.values.first() == Some(&median)).map(|it| &*it.series)
+    }
+
+    /// Sentences about what failed.
+    pub fn failures(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter_map(|Reading { mode, peer, round, outcome }| {
+            let error = outcome.as_ref().err()?;
+            Some(format!("{peer}, {}, round {round}: {error}", mode.name))
+        })
+    }
+
+    /// Everything, for other programs.
+    #[must_use]
+    pub fn json(&self, about: &[(&'static str, String)], peers: &[Peer]) -> Value {
+        let about: serde_json::Map<_, _> =
+            about.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let versions: serde_json::Map<_, _> =
+            peers.iter().map(|peer| (peer.name.to_owned(), json!(peer.version))).collect();
+        let readings: Vec<Value> = self.0.iter().map(reading).collect();
+        json!({ "about": about, "peers": versions, "readings": readings })
+    }
+}
+
+fn reading(reading: &Reading) -> Value {
+    let Reading { mode, peer, round, outcome } = reading;
+    let mut value = json!({ "mode": mode.name, "peer": peer, "round": round });
+    match outcome {
+        Ok(outcome) => {
+            let measures = mode.measures.iter().zip(&outcome.values);
+            value["measures"] = measures
+                .map(|(measure, value)| {
+                    json!({ "name": measure.name, "unit": measure.unit, "value": value })
+                })
+                .collect();
+            value["series"] = json!(outcome.series);
+        }
+        Err(error) => value["error"] = json!(error),
+    }
+    value
+}
