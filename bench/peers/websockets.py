@@ -36,6 +36,7 @@ async def main(port, ping_interval):
         compression=None,
         ping_interval=ping_interval or None,
         ping_timeout=None,
+        close_timeout=5,
     )
     # It closes every connection with 1001.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.close)
