@@ -64,7 +64,7 @@ pub fn all(places: &Places) -> (Vec<Peer>, Vec<String>) {
     (peers, missing)
 }
 
-/// With everything on that it has: the log, the metrics, the table of connections. Only limits of
+/// With everything on that it has: the log and the metrics. Only limits of
 /// what one client may do are off, since the load generator does it.
 fn ours(places: &Places) -> Peer {
     let program = places.target.join("release/server");
@@ -79,7 +79,6 @@ fn ours(places: &Places) -> Peer {
         ]);
         command.args([
             "--log-format=json",
-            "--connection-table=on",
             "--max-message-bytes=65536",
             "--messages-per-second=0",
             "--control-frames-per-second=0",

@@ -1,0 +1,38 @@
+// Bun's own server, which is uWebSockets: `bun bun.ts PORT PING_INTERVAL_SECONDS`.
+
+import type { ServerWebSocket } from "bun";
+
+const [port, pingInterval] = process.argv.slice(2).map(Number);
+const sockets = new Set<ServerWebSocket>();
+
+// Compression is off by default, and it sets TCP_NODELAY and answers pings by itself. Its backlog
+// cannot be chosen.
+const server = Bun.serve({
+  hostname: "127.0.0.1",
+  port,
+  fetch(request, server) {
+    const isRight = new URL(request.url).pathname === "/ws/status";
+    if (isRight && server.upgrade(request)) return;
+    return new Response(null, { status: isRight ? 400 : 404 });
+  },
+  websocket: {
+    // The pings that it sends by itself go to silent clients only, so they come from the timer.
+    idleTimeout: 0,
+    open: (socket) => void sockets.add(socket),
+    message: () => {},
+    close: (socket) => void sockets.delete(socket),
+  },
+});
+
+if (pingInterval > 0) {
+  setInterval(() => {
+    for (const socket of sockets) socket.ping();
+  }, pingInterval * 1000);
+}
+
+process.on("SIGTERM", () => {
+  server.stop();
+  for (const socket of sockets) socket.close(1001);
+  // A socket counts as closed before its client has answered, so nothing says when all have.
+  setTimeout(() => process.exit(), 1000);
+});
