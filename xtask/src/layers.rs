@@ -25,7 +25,10 @@ const LAYERS: &[Layer] = &[
             "tungstenite", // the codec: frames, masks, UTF-8
             "ws-core",     // every decision
         ],
-        tests_may_use: &["tokio"], // duplex streams, paused time; the echo example's listener
+        tests_may_use: &[
+            "allocation-counter", // what a session allocates
+            "tokio",              // duplex streams, paused time; the echo example's listener
+        ],
     },
     Layer {
         name: "server",
