@@ -29,7 +29,8 @@ struct Arguments {
 fn main() -> ExitCode {
     let Some(arguments) = arguments() else {
         eprintln!(
-            "usage: bench ROOT TARGET [--quick] [--peers a,b] [--modes m,n] [--rounds N] [--out FOLDER]"
+            "usage: bench ROOT TARGET [--quick] [--peers a,b] [--modes m,n] [--rounds N] \
+             [--out FOLDER]"
         );
         return ExitCode::from(2);
     };

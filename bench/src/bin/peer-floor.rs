@@ -1,8 +1,8 @@
 //! The least that a server can do, which no real one can undercut: `peer-floor PORT PING_INTERVAL`.
 //!
-//! It answers pings, sends its own, drops messages, and says 1001 at the end, in one thread with one
-//! read and one write for each wake-up. It leaves out everything else: it looks at no request, takes
-//! every key for the one of RFC 6455's example (whose accept value is a constant), checks neither
+//! It answers pings, sends its own, drops messages, and says 1001 at the end, in one thread with
+//! one read and one write for each wake-up. It leaves out everything else: it looks at no request,
+//! takes every key for the one of RFC 6455's example (whose accept value is a constant), checks neither
 //! masks nor lengths nor UTF-8, waits for no pong, lets a client that does not read lose bytes, and
 //! has no deadlines, no limits, no log and no metrics. It is a yardstick, and nothing to deploy.
 

@@ -136,7 +136,7 @@ impl Lines {
             let (path, colour) = (path.join(" "), look.colour);
             let _ = writeln!(
                 svg,
-                r#"<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5" stroke-linejoin="round"/>"#
+                r#"<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>"#
             );
             ends.extend(points.last().map(|(at, value)| (y(*value), x(*at), *look)));
         }
@@ -182,6 +182,7 @@ fn rectangle(svg: &mut String, (x, y): (f64, f64), (width, height): (f64, f64), 
 fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, size: u8, colour: &str, text: &str) {
     let _ = writeln!(
         svg,
-        r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" font-size="{size}" fill="{colour}">{text}</text>"#
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\" \
+         fill=\"{colour}\">{text}</text>"
     );
 }

@@ -9,8 +9,8 @@ use nix::unistd::Pid;
 
 /// The processor time that a process has used so far, user and system together.
 ///
-/// It is the process's own clock: in nanoseconds, where `/proc/PID/stat` has ticks of 10 ms, and with
-/// the time of threads that have ended, which their `schedstat` takes away with it.
+/// It is the process's own clock: in nanoseconds, where `/proc/PID/stat` has ticks of 10 ms, and
+/// with the time of threads that have ended, which the `schedstat` of each takes away.
 ///
 /// # Errors
 ///

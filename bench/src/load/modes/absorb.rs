@@ -1,5 +1,5 @@
-//! Messages as fast as they are taken, in large writes. That the ping behind the last one is answered
-//! proves that all were read.
+//! Messages as fast as they are taken, in large writes. That the ping behind the last one is
+//! answered proves that all were read.
 
 use std::io;
 use std::time::{Duration, Instant};

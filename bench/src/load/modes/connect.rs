@@ -1,5 +1,5 @@
-//! Clients that come and go, 32 at a time: connect, upgrade, and a closing handshake that the client
-//! begins.
+//! Clients that come and go, 32 at a time: connect, upgrade, and a closing handshake that the
+//! client begins.
 
 use std::io;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! What is measured. Each mode has a fresh process of the peer, and fails where the peer does not do
-//! what is measured.
+//! What is measured. Each mode has a fresh process of the peer, and fails where the peer does not
+//! do what is measured.
 
 mod absorb;
 mod connect;
