@@ -16,7 +16,7 @@ const server = Bun.serve({
     return new Response(null, { status: isRight ? 400 : 404 });
   },
   websocket: {
-    // The pings that it sends by itself go to silent clients only, so they come from the timer.
+    // Its own pings belong to this timeout and know no interval; the timer below has one.
     idleTimeout: 0,
     open: (socket) => void sockets.add(socket),
     message: () => {},
