@@ -49,6 +49,8 @@ pub struct Config {
     pub max_header_bytes: usize,
     /// Header lines of a request. At least one.
     pub max_headers: usize,
+    /// What the system may keep for a client in each direction; `None` leaves it to the system.
+    pub socket_buffer_bytes: Option<usize>,
     /// Where the admin listener is, if there is one.
     pub admin_listen: Option<ListenAddress>,
     /// A name by which it may be called, besides `localhost` and any IP address.
@@ -194,6 +196,7 @@ impl Config {
             )?,
             max_header_bytes: one(settings, "max_header_bytes", header_bytes)?,
             max_headers: one(settings, "max_headers", headers)?,
+            socket_buffer_bytes: one(settings, "socket_buffer_bytes", bytes_or_none)?,
             admin_listen: one(settings, "admin_listen", admin_address)?,
             admin_host: one(settings, "admin_host", admin_host)?,
             connection_table: one(settings, "connection_table", switch)?,
@@ -254,6 +257,12 @@ fn seconds_or_none(text: &str) -> Result<Option<Duration>, String> {
 fn bytes(text: &str) -> Result<usize, String> {
     let bytes = text.parse().ok().filter(|bytes| (1..=MAX_BYTES).contains(bytes));
     bytes.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_BYTES}"))
+}
+
+fn bytes_or_none(text: &str) -> Result<Option<usize>, String> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes <= MAX_BYTES);
+    let expected = || format!("it must be a whole number up to {MAX_BYTES}, or 0 for the system's");
+    bytes.map(|bytes| Some(bytes).filter(|bytes| *bytes > 0)).ok_or_else(expected)
 }
 
 fn headers(text: &str) -> Result<usize, String> {

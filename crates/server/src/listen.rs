@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use listenfd::ListenFd;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use transport::Peer;
 
@@ -137,6 +138,10 @@ impl Listeners {
             let adopted = passed.public.into_iter().map(|socket| adopt("listen", socket));
             adopted.collect::<Result<_, _>>()?
         };
+        if let Some(bytes) = config.socket_buffer_bytes {
+            // Where that fails, the system goes by its own.
+            let _ = public.iter().try_for_each(|listener| listener.bound_buffers(bytes));
+        }
         let admin = match (passed.admin, &config.admin_listen) {
             (Some(socket), _) => Some(adopt("admin_listen", socket)?),
             (None, Some(address)) => Some(bind("admin_listen", address, ADMIN_MODE)?),
@@ -237,6 +242,16 @@ impl Listener {
         iter::from_fn(accept).take(BACKLOG.into()).collect()
     }
 
+    /// Sets what the system may keep for each client. Connections have this from their listener, and
+    /// have to: the largest window is agreed on before a connection is accepted.
+    fn bound_buffers(&self, bytes: usize) -> io::Result<()> {
+        if let ListeningSocket::Tcp(listener) = &self.socket {
+            sockopt::set_socket_recv_buffer_size(listener, bytes)?;
+            sockopt::set_socket_send_buffer_size(listener, bytes)?;
+        }
+        Ok(())
+    }
+
     fn port(&self) -> Option<SocketAddr> {
         match &self.socket {
             ListeningSocket::Tcp(listener) => listener.local_addr().ok(),
@@ -335,4 +350,28 @@ fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     let file = SocketFile(path.to_owned());
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     Ok((listener, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accepted_connection_has_the_buffers_of_its_listener() {
+        let address = ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into());
+        let listener = Listener::bind(&address, 0).expect("a port is free");
+        listener.bound_buffers(50_000).expect("the system allows as much");
+        let port = listener.port().expect("it is a port");
+        let _client = TcpStream::connect(port).await.expect("it listens");
+        let (socket, _) = listener.accept().await.expect("there is a client");
+        let Socket::Tcp(stream) = socket else { panic!("it is TCP") };
+        let sizes = [
+            sockopt::socket_recv_buffer_size(&stream).expect("it can be asked"),
+            sockopt::socket_send_buffer_size(&stream).expect("it can be asked"),
+        ];
+        // Linux doubles it, for its own bookkeeping.
+        assert!(sizes.iter().all(|size| (50_000..=100_000).contains(size)), "{sizes:?}");
+    }
 }

@@ -12,8 +12,14 @@ use crate::log_writer::LogWriter;
 use crate::settings::{Setting, Settings, Wrong};
 
 /// What cannot change while the server serves.
-pub const NEEDS_RESTART: [&str; 5] =
-    ["listen", "listen_unix_mode", "admin_listen", "connection_table", "log_format"];
+pub const NEEDS_RESTART: [&str; 6] = [
+    "listen",
+    "listen_unix_mode",
+    "socket_buffer_bytes",
+    "admin_listen",
+    "connection_table",
+    "log_format",
+];
 
 /// The settings in force, and how they are changed.
 #[derive(Debug)]

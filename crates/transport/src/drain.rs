@@ -64,8 +64,9 @@ impl Drain {
     /// A drain, and the keeper of the sessions that hold a [`Watch`] of it.
     ///
     /// Somebody has to run the keeper, in the runtime that the sessions run in and for as long as
-    /// there are any: it wakes them at their deadlines, and notices when that runtime stands still.
-    #[must_use = "sessions see no deadline unless their keeper is run"]
+    /// there are any: it wakes them at their deadlines and when the drain goes on, and it notices when
+    /// that runtime stands still.
+    #[must_use = "sessions see neither a deadline nor the drain unless their keeper is run"]
     pub fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
         let signal = Signal { phase: Phase::Serving, farewell: Farewell::default() };
         let shared = Arc::new(Shared {
@@ -112,7 +113,6 @@ impl Drain {
             change(signal);
             self.0.roster.enter(phase);
         });
-        self.0.roster.wake_all();
     }
 }
 

@@ -8,6 +8,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use crate::drain::{Phase, Watch};
@@ -24,14 +25,18 @@ pub(crate) struct Roster {
     born: Instant,
     next_number: AtomicU64,
     shards: [Mutex<Shard>; SHARDS],
-    /// When the keeper looks again by itself.
+    /// When the keeper looks again by itself, and what calls it before that.
     keeper_sleeps_until: AtomicU64,
-    earlier: Notify,
+    keeper: Notify,
 }
 
 /// How long the keeper lets deadlines gather when it has just woken somebody. Sessions that wake up
 /// together cost less than one after the other, and none has a deadline for which this is late.
 const GATHERING: Duration = Duration::from_millis(50);
+
+/// How many are woken before others have their turn. With fewer, the answers to the first close
+/// frames would be dealt with before the last one is sent.
+const WOKEN_AT_ONCE: usize = 6144;
 
 /// Sessions touch a shard when their deadlines change, which is at a ping and at its pong; there are
 /// enough for sessions not to wait for each other.
@@ -72,7 +77,7 @@ impl Default for Roster {
             next_number: AtomicU64::new(1),
             shards: Default::default(),
             keeper_sleeps_until: AtomicU64::new(u64::MAX),
-            earlier: Notify::new(),
+            keeper: Notify::new(),
         }
     }
 }
@@ -86,6 +91,7 @@ impl Roster {
         }
     }
 
+    /// Everyone who sleeps is woken for it.
     pub(crate) fn enter(&self, phase: Phase) {
         let number = match phase {
             Phase::Serving => 0,
@@ -93,13 +99,7 @@ impl Roster {
             Phase::Aborting => 2,
         };
         self.phase.store(number, Ordering::SeqCst);
-    }
-
-    pub(crate) fn wake_all(&self) {
-        for shard in &self.shards {
-            let sleepers: Vec<Waker> = held(shard).values().cloned().collect();
-            sleepers.into_iter().for_each(Waker::wake);
-        }
+        self.keeper.notify_one();
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -108,7 +108,12 @@ impl Roster {
 
     /// Wakes sessions at their deadlines and beats the pulse, until it is dropped.
     pub(crate) async fn keep(&self) {
+        let mut phase = Phase::Serving;
         loop {
+            if self.phase() != phase {
+                phase = self.phase();
+                self.wake_all().await;
+            }
             let now = self.now();
             self.pulse.beat(now.since(Moment(0)));
             // Whoever sets an alarm while we look calls us back, in case we have passed its shard.
@@ -117,7 +122,23 @@ impl Roster {
             let next = self.next().map_or(now + BEAT, |next| next.min(now + BEAT)).max(earliest);
             self.keeper_sleeps_until.store(next.0, Ordering::SeqCst);
             let next = self.born + next.since(Moment(0));
-            let _ = timeout_at(next, self.earlier.notified()).await;
+            let _ = timeout_at(next, self.keeper.notified()).await;
+        }
+    }
+
+    /// Wakes everyone, but not all at once: whoever hears from its peer meanwhile has not to wait
+    /// for all the others.
+    async fn wake_all(&self) {
+        let mut woken = 0;
+        for shard in &self.shards {
+            let sleepers: Vec<Waker> = held(shard).values().cloned().collect();
+            for sleeper in sleepers {
+                sleeper.wake();
+                woken += 1;
+                if woken % WOKEN_AT_ONCE == 0 {
+                    yield_now().await;
+                }
+            }
         }
     }
 
@@ -186,7 +207,7 @@ impl Alarm {
     /// Sets the alarm, unless it is set like that already.
     ///
     /// After this the phase has to be looked at: the same lock is taken after a new one is entered,
-    /// so either it is seen then, or whoever wakes the sleepers finds this one.
+    /// so either it is seen then, or the keeper finds this one among the sleepers.
     pub(crate) fn set(&mut self, at: Moment, cx: &Context<'_>) {
         let roster = self.watch.roster();
         let wakes = cx.waker().data().addr();
@@ -199,7 +220,7 @@ impl Alarm {
             shard.insert((at, self.number), cx.waker().clone());
         }
         if at.0 < roster.keeper_sleeps_until.load(Ordering::SeqCst) {
-            roster.earlier.notify_one();
+            roster.keeper.notify_one();
         }
         (self.at, self.wakes) = (at, wakes);
     }
