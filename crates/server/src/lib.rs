@@ -30,6 +30,7 @@ mod admin;
 mod advice;
 mod command;
 mod config;
+mod json_lines;
 mod linger;
 mod listen;
 mod log;

@@ -13,6 +13,7 @@ use transport::Event;
 use transport::ws_core::{Closure, Initiator};
 
 use crate::config::{Config, LogFormat};
+use crate::json_lines::JsonLines;
 use crate::log_writer::LogWriter;
 
 /// Starts logging to stderr. The lines are written by a thread of their own, so a reader that stands
@@ -32,7 +33,7 @@ pub fn start(config: &Config) -> io::Result<LogWriter> {
         .with_ansi(io::stderr().is_terminal() && !no_color)
         .with_target(false);
     let layer = match config.log_format {
-        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Json => layer.event_format(JsonLines).boxed(),
         LogFormat::Text => layer.boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).init();

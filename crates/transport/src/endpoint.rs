@@ -148,9 +148,12 @@ where
 /// What a session's task does, in a box for each part of its life. A task is as large as all that it
 /// ever holds, and tokio's are laid out in steps of 128 bytes.
 enum SessionTask<H, O, S> {
-    Opening(Pin<Box<dyn Future<Output = Option<Observed<H, O, S>>> + Send>>),
+    Opening(Opening<H, O, S>),
     Open(Box<Observed<H, O, S>>),
 }
+
+/// Gives nothing for a client that went away.
+type Opening<H, O, S> = Pin<Box<dyn Future<Output = Option<Observed<H, O, S>>> + Send>>;
 
 impl<H, O, S> Future for SessionTask<H, O, S>
 where

@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// From one beat to the next at most.
-pub(crate) const BEAT: Duration = Duration::from_millis(BEAT_MS as u64);
-
+pub(crate) const BEAT: Duration = Duration::from_millis(250);
 const BEAT_MS: u32 = 250;
 
 /// A heart that beats while the process makes progress, so that a session can tell how long it stood
