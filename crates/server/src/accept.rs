@@ -176,7 +176,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         }
         // A client that says nothing costs a socket and not the buffers of a request, so neither
         // silence nor a storm of connections leaves the heap in pieces.
-        if stream.readable().await.is_err() {
+        if stream.fill().await.is_err() {
             return;
         }
         let answers = AtomicUsize::new(0);

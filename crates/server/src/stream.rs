@@ -4,11 +4,14 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// As many as the head of a request mostly has.
+const FIRST_BYTES: usize = 1024;
 
 /// A stream that was accepted, by TCP or by a Unix socket.
 #[derive(Debug)]
@@ -47,6 +50,24 @@ impl Stream {
             return Ok(());
         }
         either!(&self.socket, it => it.readable().await)
+    }
+
+    /// Waits for the first bytes, or the end, and keeps them for whoever reads next. Cancel safe.
+    ///
+    /// To wait until it is readable is not enough: the system may say so when there is nothing.
+    pub(crate) async fn fill(&mut self) -> io::Result<()> {
+        if self.unread.is_some() {
+            return Ok(());
+        }
+        poll_fn(|cx| {
+            // On the stack, and no part of the future.
+            let mut buffer = [0; FIRST_BYTES];
+            let mut read = ReadBuf::new(&mut buffer);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut read))?;
+            self.unread(read.filled());
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     /// Reads what there is, and waits for it. Cancel safe.
