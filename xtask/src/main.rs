@@ -115,6 +115,21 @@ const CHECKS: &[Check] = &[
         run: clients::proxies,
     },
     Check {
+        name: "bench-short",
+        meaning: "the benchmark measures what it says, on the server and the floor",
+        tools: &[],
+        run: || {
+            let modes = "connect,ping-16,absorb,drain";
+            bench::run(&["--quick", "--peers", "ws-status,floor", "--modes", modes])
+        },
+    },
+    Check {
+        name: "chaos-short",
+        meaning: "ten seconds of the real binary among hostile clients",
+        tools: &[],
+        run: || chaos::run(10),
+    },
+    Check {
         name: "units",
         meaning: "systemd accepts the units, and the manifests agree with their settings",
         tools: &[tools::SYSTEMD_ANALYZE, tools::PYTHON_YAML],

@@ -214,11 +214,15 @@ impl Alarm {
         if (self.at, self.wakes) == (at, wakes) {
             return;
         }
-        {
+        let waker = cx.waker().clone();
+        let before = {
             let mut shard = roster.shard(self.number);
-            shard.remove(&(self.at, self.number));
-            shard.insert((at, self.number), cx.waker().clone());
-        }
+            let before = shard.remove(&(self.at, self.number));
+            shard.insert((at, self.number), waker);
+            before
+        };
+        // Only now, without the lock: with a waker goes what only it has kept.
+        drop(before);
         if at.0 < roster.keeper_sleeps_until.load(Ordering::SeqCst) {
             roster.keeper.notify_one();
         }
@@ -228,7 +232,8 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.watch.roster().shard(self.number).remove(&(self.at, self.number));
+        let waker = self.watch.roster().shard(self.number).remove(&(self.at, self.number));
+        drop(waker);
     }
 }
 

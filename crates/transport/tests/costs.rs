@@ -9,18 +9,32 @@
 
 mod support;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use allocation_counter::measure;
-use support::{BINARY, CLOSE, PING, SIZES, close, frame, rules};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use support::{BINARY, CLOSE, PING, SIZES, close, frame, kept_drain, rules};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use transport::ws_core::{Cause, Closure, Limits};
-use transport::{Drain, Session, Silent, Socket, run};
+use tokio::runtime::Builder;
+use tokio::task::yield_now;
+use transport::ws_core::{Action, Cause, Closure, Event, Lifecycle, Limits, Rate};
+use transport::{
+    Client, Drain, Endpoint, Observer, OriginPattern, Origins, Peer, Permission, Policy, Session,
+    Silent, Slot, Socket, run,
+};
+
+const UPGRADE: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// A stream in memory, and what was asked of it.
 #[derive(Default)]
@@ -28,6 +42,7 @@ struct Wire {
     input: Vec<u8>,
     output: Vec<u8>,
     calls: Calls,
+    reader: Option<Waker>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,14 +57,26 @@ struct Calls {
 #[derive(Clone, Default)]
 struct Stream(Arc<Mutex<Wire>>);
 
+impl Stream {
+    /// Lets these bytes come.
+    fn bring(&self, bytes: &[u8]) {
+        let wire = &mut *self.0.lock().unwrap();
+        wire.input.extend(bytes);
+        if let Some(reader) = wire.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &mut *self.0.lock().unwrap();
         if wire.input.is_empty() {
+            wire.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
         wire.calls.reads += 1;
@@ -108,7 +135,7 @@ impl Story {
 
     /// Lets the session wake up to these bytes, and gives the length of the answer and the calls.
     fn hear(&mut self, bytes: &[u8]) -> (usize, Calls) {
-        self.stream.0.lock().unwrap().input.extend(bytes);
+        self.stream.bring(bytes);
         assert!(self.wake().is_pending());
         let wire = &mut *self.stream.0.lock().unwrap();
         let length = wire.output.len();
@@ -132,12 +159,53 @@ fn whatever_comes_at_once_costs_one_read_and_its_answers_one_write() {
 #[test]
 fn a_closing_handshake_costs_a_read_a_write_and_a_shutdown() {
     let mut story = Story::new();
-    story.stream.0.lock().unwrap().input.extend(close(1000, ""));
+    story.stream.bring(&close(1000, ""));
     let Poll::Ready(closure) = story.wake() else { panic!("it has answered") };
     assert_eq!((closure.cause, closure.clean), (Cause::PeerClosed, true));
     let wire = story.stream.0.lock().unwrap();
     assert_eq!(wire.calls, Calls { reads: 1, writes: 1, shutdowns: 1 });
     assert_eq!(wire.output[0], CLOSE);
+}
+
+#[test]
+fn from_the_request_to_the_end_there_are_two_reads_two_writes_and_a_shutdown() {
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn observe(&self, _: &transport::Event<'_>) {}
+    }
+
+    let stream = Stream::default();
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let drain = kept_drain();
+        let endpoint = Endpoint::new(Silent, Arc::new(Nobody), TokioIo::new);
+        let allowed = vec![OriginPattern::Any];
+        let origins = Origins { allowed, missing: Permission::Allow, null: Permission::Allow };
+        let policy = Policy { origins, rules: rules(Limits::default()), sizes: SIZES };
+        let slot = Ok(Slot::new(()));
+        let client = Client { peer: Peer::Local, slot, watch: drain.watch() };
+        let near = TokioIo::new(stream.clone());
+        tokio::spawn(async move {
+            let service = service_fn(|mut request| {
+                let response = endpoint.respond(&mut request, &client, &policy);
+                async { Ok::<_, Infallible>(response) }
+            });
+            http1::Builder::new()
+                .header_read_timeout(None)
+                .serve_connection(near, service)
+                .with_upgrades()
+                .await
+        });
+        stream.bring(UPGRADE);
+        while !stream.0.lock().unwrap().output.ends_with(b"\r\n\r\n") {
+            yield_now().await;
+        }
+        stream.bring(&close(1000, ""));
+        drain.closed().await;
+    });
+    let calls = stream.0.lock().unwrap().calls;
+    assert_eq!(calls, Calls { reads: 2, writes: 2, shutdowns: 1 });
 }
 
 #[test]
@@ -177,4 +245,42 @@ fn an_idle_session_takes_290_bytes_beside_its_stream() {
     let each = info.bytes_current / i64::try_from(COUNT).unwrap();
     // The machine, the driver, and a line in the roster.
     assert!((270..=290).contains(&each), "{each} bytes; if it is less, well done: change this");
+
+    let rest = measure(|| sessions.clear());
+    // Each shard of the roster keeps the last leaf of its tree.
+    let left_behind = info.bytes_current + rest.bytes_current;
+    assert!((0..=16 * 400).contains(&left_behind), "{left_behind} bytes");
+}
+
+#[test]
+fn a_machine_that_is_idle_again_holds_no_more_than_a_new_one() {
+    let patience = Some(Duration::from_secs(5));
+    let limits = Limits {
+        control_frames: Rate::new(10, 20),
+        messages: Rate::new(10, 20),
+        message_timeout: patience,
+        write_timeout: patience,
+    };
+    let mut machine = Lifecycle::new(rules(limits), 0);
+    let info = measure(|| {
+        let now = Duration::from_secs(10);
+        for event in [
+            Event::Message { bytes: 1 },
+            Event::Ping { bytes: 1 },
+            Event::Partial,
+            Event::Blocked,
+            Event::Stalled(Duration::from_secs(3)),
+            Event::Written,
+            Event::Complete,
+        ] {
+            assert_eq!(machine.handle(event, now), None);
+        }
+    });
+    assert!(info.bytes_current > 0, "it has something to remember");
+    let rest = measure(|| {
+        let due = machine.deadline().unwrap();
+        let Some(Action::Ping(payload)) = machine.handle(Event::Tick, due) else { panic!() };
+        machine.handle(Event::Pong(&payload), due + Duration::from_millis(50));
+    });
+    assert_eq!(info.bytes_current + rest.bytes_current, 0);
 }

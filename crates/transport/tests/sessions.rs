@@ -8,11 +8,19 @@
 
 mod support;
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use support::{BINARY, Echo, PING, PONG, SIZES, TEXT, close, frame, open, silent};
-use tokio::io::AsyncReadExt;
+use support::{
+    BINARY, Echo, PING, PONG, Peer, SIZES, TEXT, close, frame, kept_drain, open, rules, silent,
+};
+use tokio::io::{AsyncReadExt, duplex};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use transport::ws_core::Limits;
+use transport::{Farewell, Silent, Socket, run};
 
 #[tokio::test(start_paused = true)]
 async fn a_ping_gets_its_pong() {
@@ -103,4 +111,45 @@ async fn a_message_of_just_the_limit_is_taken() {
     let mut story = open(Echo::default(), 64 * 1024);
     story.peer.send(&frame(TEXT, &[b'a'; SIZES.max_message_bytes])).await;
     assert_eq!(story.peer.frame().await, (TEXT, vec![b'a'; SIZES.max_message_bytes]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_moves_to_another_task_is_woken_there() {
+    let (near, far) = duplex(1024);
+    let drain = kept_drain();
+    let mut session =
+        run(Socket::new(near, SIZES), rules(Limits::default()), Silent, drain.watch());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut session).poll(&mut cx).is_pending());
+    let session = tokio::spawn(session);
+
+    let mut peer = Peer(far);
+    let opened = Instant::now();
+    assert_eq!(peer.frame().await.0, PING);
+    assert_eq!(opened.elapsed().as_secs(), 25);
+    drain.start(Farewell::default());
+    peer.expect_close(1001, "drained").await;
+    drop(peer);
+    session.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_whose_deadlines_lie_close_together_see_them_a_little_late_and_in_one_go() {
+    let (drain, opened) = (kept_drain(), Instant::now());
+    let mut pinged = JoinSet::new();
+    for _ in 0..100 {
+        let (near, far) = duplex(1024);
+        let socket = Socket::new(near, SIZES);
+        tokio::spawn(run(socket, rules(Limits::default()), Silent, drain.watch()));
+        pinged.spawn(async move {
+            assert_eq!(Peer(far).frame().await.0, PING);
+            opened.elapsed().as_millis()
+        });
+    }
+    let mut moments = pinged.join_all().await;
+    moments.sort_unstable();
+    moments.dedup();
+    // Their places spread them over two and a half seconds, with 50 ms between any two moments.
+    assert!(moments.len() > 10, "{moments:?}");
+    assert!(moments.windows(2).all(|pair| pair[1] - pair[0] >= 50), "{moments:?}");
 }

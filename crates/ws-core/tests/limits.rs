@@ -136,3 +136,27 @@ fn a_stall_earns_no_more_than_its_time() {
     }
     assert_eq!(told(session.handle(ping, secs(10.0))).0, 1008);
 }
+
+#[test]
+fn a_pong_that_cannot_have_overtaken_anything_ends_the_forgiveness() {
+    let limits = Limits { messages: Rate::new(10, 20), ..Limits::default() };
+    for (stalled_at, allowed) in [(10.0, 20), (25.0, 20), (25.5, 20 + 30)] {
+        let mut session = limited(limits);
+        let stall = Event::Stalled(secs(3.0));
+        if stalled_at <= 25.0 {
+            session.handle(stall.clone(), secs(stalled_at));
+        }
+        let Some(Action::Ping(payload)) = session.handle(Event::Tick, secs(25.0)) else { panic!() };
+        if stalled_at > 25.0 {
+            session.handle(stall, secs(stalled_at));
+        }
+        session.handle(Event::Pong(&payload), secs(26.0));
+        // Long after, when the bucket is full again whatever there was before.
+        let message = Event::Message { bytes: 1 };
+        for number in 0..allowed {
+            let action = session.handle(message.clone(), secs(30.0));
+            assert_eq!(action, None, "message {number} after a stall at {stalled_at}");
+        }
+        assert_eq!(told(session.handle(message, secs(30.0))).0, 1008, "{stalled_at}");
+    }
+}
