@@ -21,7 +21,7 @@ const ABORTED: u8 = 3;
 
 /// How many tasks a worker polls, if so many are ready, before it looks for what the network brings.
 /// In a drain this lets the close frames out before the answers to them are dealt with.
-const POLLS_BEFORE_EVENTS: u32 = 1024;
+const POLLS_BEFORE_EVENTS: u32 = 6144;
 
 fn main() -> ExitCode {
     let command = match Command::parse(env::args_os().skip(1), env::vars_os()) {
