@@ -142,7 +142,7 @@ fn a_pong_that_cannot_have_overtaken_anything_ends_the_forgiveness() {
     let limits = Limits { messages: Rate::new(10, 20), ..Limits::default() };
     for (stalled_at, allowed) in [(10.0, 20), (25.0, 20), (25.5, 20 + 30)] {
         let mut session = limited(limits);
-        let mut moments = [(Event::Stalled(secs(3.0)), stalled_at), (Event::Tick, 25.0)];
+        let mut moments = [(Event::Stalled(secs(3.0)), stalled_at), (Event::Tick, 25.0_f64)];
         moments.sort_by(|(_, one), (_, other)| one.total_cmp(other));
         let actions = moments.map(|(event, at)| session.handle(event, secs(at)));
         // Whichever event comes at 25 seconds brings it.
