@@ -354,15 +354,19 @@ fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::ffi::OsString;
 
     use super::*;
+    use crate::command::Command;
 
     #[tokio::test]
     async fn an_accepted_connection_has_the_buffers_of_its_listener() {
-        let address = ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into());
-        let listener = Listener::bind(&address, 0).expect("a port is free");
-        listener.bound_buffers(50_000).expect("the system allows as much");
+        let flags = ["--listen=127.0.0.1:0", "--socket-buffer-bytes=50000"].map(OsString::from);
+        let command = Command::parse(flags, []).expect("the flags are right");
+        let Command::Serve(mut settings) = command else { panic!("it is to serve") };
+        let config = Config::check(&mut settings, 1024).expect("the settings are right");
+        let listeners = Listeners::bind(&config, Passed::default()).expect("a port is free");
+        let listener = listeners.public.first().expect("there is one");
         let port = listener.port().expect("it is a port");
         let _client = TcpStream::connect(port).await.expect("it listens");
         let (socket, _) = listener.accept().await.expect("there is a client");

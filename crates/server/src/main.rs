@@ -20,7 +20,8 @@ const MISUSED: u8 = 2;
 const ABORTED: u8 = 3;
 
 /// How many tasks a worker polls, if so many are ready, before it looks for what the network brings.
-/// In a drain this lets the close frames out before the answers to them are dealt with.
+/// In a drain this lets the close frames out before the answers to them are dealt with: `transport`
+/// wakes as many at once.
 const POLLS_BEFORE_EVENTS: u32 = 6144;
 
 fn main() -> ExitCode {
