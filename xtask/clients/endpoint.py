@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 # Seconds that one step may take, and all of them.
@@ -48,6 +49,13 @@ class Server:
                 return lines_with(fields)[0]
             similar = lines_with({"event": fields["event"]}) or self.log[-3:]
         raise Surprise(f"the server's log: expected a line with {fields}, saw {similar}")
+
+    def addresses(self):
+        """Where it listens, in the order of the setting, as pairs of a host and a port."""
+        listed = self.wait_for(event="starting")["listen"].split(",")
+        self.wait_for(event="listening", address=listed[-1])
+        pairs = [address.removeprefix("tls:").rsplit(":", 1) for address in listed]
+        return [(host, int(port)) for host, port in pairs]
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
@@ -94,6 +102,15 @@ def running_server(*settings):
     finally:
         process.kill()
         process.wait()
+
+
+@contextlib.contextmanager
+def certificate():
+    """The paths of a certificate for localhost and its key, as long as they are needed."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = os.path.join(os.path.dirname(sys.argv[1]), "examples", "certificate")
+        subprocess.run([program, folder], check=True, stderr=subprocess.DEVNULL)
+        yield os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
 
 
 def run(play, limit=LIMIT):

@@ -1,36 +1,26 @@
-//! Accepting connections, and HTTP on them until they are upgraded.
+//! Accepting connections, and making of each a stream and its client, on which HTTP is served.
 
-use std::convert::Infallible;
 use std::future::pending;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 
-use crate::Router;
-use crate::config::{Config, Configs};
-use crate::linger::{Returning, linger};
+use crate::config::Config;
+use crate::http::Http;
+use crate::http2;
+use crate::linger::linger;
 use crate::listen::Listener;
 use crate::records::Records;
 use crate::shutdown::Shutdown;
-use crate::slots::Slots;
 use crate::stream::{Socket, Stream};
 
 /// Connections above the limit that are accepted at once, to be told so.
 const REFUSED_AT_ONCE: usize = 128;
-
-/// Requests that a connection may bring. Each that is refused leaves a line in the log.
-const MOST_ANSWERS: usize = 20;
 
 /// How long a client has to ask when it is only to be refused.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,37 +28,36 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait when accepting fails, which is mostly for lack of files.
 pub(crate) const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Accepts connections and serves HTTP on them until they are upgraded.
+/// Accepts connections, and has HTTP served on them.
 #[derive(Debug)]
 pub(crate) struct Acceptor<H> {
-    router: Router<H>,
-    slots: Slots,
+    http: Http<H>,
     refused: Arc<Semaphore>,
-    configs: Configs,
     records: Arc<Records>,
 }
 
 impl<H: Handler + Clone + Sync> Acceptor<H> {
-    pub(crate) fn new(
-        router: Router<H>,
-        slots: Slots,
-        configs: Configs,
-        records: Arc<Records>,
-    ) -> Self {
-        let refused = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
-        Self { router, slots, refused, configs, records }
+    pub(crate) fn new(http: Http<H>, records: Arc<Records>) -> Self {
+        Self { http, refused: Arc::new(Semaphore::new(REFUSED_AT_ONCE)), records }
     }
 
     /// Accepts connections until a shutdown begins.
     pub(crate) async fn accept(self: Arc<Self>, listener: Listener, shutdown: Arc<Shutdown>) {
         info!(event = "listening", address = listener.address());
-        let (is_shared, watch) = (listener.is_shared, shutdown.watch());
+        let (is_shared, is_encrypted) = (listener.is_shared, listener.is_encrypted);
+        let watch = shutdown.watch();
         // Whoever has a shared socket besides us takes the next connection as soon as we leave it,
         // so we leave it at the first sign; those that we have taken are served until the drain.
         let left_to_others =
             async { if is_shared { shutdown.begun().await } else { pending().await } };
         tokio::pin!(left_to_others);
+        let mut patience = None;
         loop {
+            // The settings may have changed.
+            let wanted = longest_silence(&self.http.configs.borrow());
+            if patience.replace(wanted) != Some(wanted) {
+                listener.give_up_silent_peers(wanted);
+            }
             let accepted = tokio::select! {
                 biased;
                 _ = watch.beyond(Phase::Serving) => break,
@@ -82,7 +71,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                         _ = watch.beyond(Phase::Serving) => Some(Place::of_nobody()),
                     };
                     match place {
-                        Some(place) => self.spawn(socket, peer, place, &watch),
+                        Some(place) => self.spawn(socket, peer, is_encrypted, place, &watch),
                         None => self.records.metrics.count_refusal(Rejection::AddressFull),
                     }
                 }
@@ -97,7 +86,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             return;
         }
         for (socket, peer) in listener.accepted_by_the_system() {
-            self.spawn(socket, peer, Place::of_nobody(), &watch);
+            self.spawn(socket, peer, is_encrypted, Place::of_nobody(), &watch);
         }
     }
 
@@ -117,10 +106,10 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             if rejection == Rejection::AddressFull {
                 return None;
             }
-            let max = self.configs.borrow().max_connections;
+            let max = self.http.configs.borrow().max_connections;
             tokio::select! {
                 _ = self.refused.acquire() => {}
-                () = self.slots.freed(max) => {}
+                () = self.http.slots.freed(max) => {}
             }
         }
     }
@@ -128,19 +117,26 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// A slot for the peer of a socket. A proxy has many clients, and the limit of an address is for
     /// each of them, once it is known who they are.
     fn slot(&self, peer: Peer) -> Result<Slot, Rejection> {
-        let config = self.configs.borrow();
-        let slot = self.slots.take(config.max_connections)?;
+        let config = self.http.configs.borrow();
+        let slot = self.http.slots.take(config.max_connections)?;
         match peer.ip() {
             Some(address) if !config.trust.is_proxy(peer) => {
-                self.slots.take_of(slot, address, config.max_connections_per_address)
+                self.http.slots.take_of(slot, address, config.max_connections_per_address)
             }
             Some(_) | None => Ok(slot),
         }
     }
 
-    fn spawn(self: &Arc<Self>, socket: Socket, peer: Peer, place: Place, watch: &Watch) {
+    fn spawn(
+        self: &Arc<Self>,
+        socket: Socket,
+        peer: Peer,
+        is_encrypted: bool,
+        place: Place,
+        watch: &Watch,
+    ) {
         let Place { slot, refused } = place;
-        let client = Client { peer, slot, watch: watch.clone() };
+        let client = Client { peer, is_encrypted, slot, watch: watch.clone() };
         let acceptor = Arc::clone(self);
         tokio::spawn(async move {
             acceptor.serve(socket, client).await;
@@ -148,111 +144,88 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         });
     }
 
-    /// Serves HTTP until the connection is upgraded or ends. All of it has one deadline, because
-    /// hyper has none for a client that does not read, or for one that never says a word.
+    /// Serves a connection to its end, or to that of HTTP on it. Until a session begins all of it has
+    /// one deadline, because nothing else has one for a client that does not read, or for one that
+    /// never says a word.
     async fn serve(&self, socket: Socket, client: Client) {
-        let config = Arc::clone(&self.configs.borrow());
+        let config = self.http.configs.borrow().clone();
         // Who is only to be refused has little time to ask, or silent clients would keep others from
         // being told.
         let most = if client.slot.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
         let deadline = Instant::now() + config.handshake_timeout.min(most);
         let close_timeout = config.policy.rules.timing.close_timeout;
-        if let Socket::Tcp(stream) = &socket {
-            tune(stream, &config);
-        }
         let watch = client.watch.clone();
-
-        tokio::select! {
-            () = self.serve_http(socket.into(), client, config) => {}
-            () = sleep_until(deadline) => {}
-            () = out_of_time(watch, close_timeout) => {}
+        let http = async {
+            match self.meet(socket.into(), client, &config).await? {
+                Met::Http1(stream, client) => {
+                    self.http.serve_http1(stream, client, &config).await;
+                    None
+                }
+                Met::Http2(stream, client) => Some((stream, client)),
+            }
+        };
+        let met = tokio::select! {
+            met = http => met,
+            () = sleep_until(deadline) => None,
+            () = out_of_time(watch, close_timeout) => None,
+        };
+        // It has many requests, and looks at the clock itself.
+        if let Some((stream, client)) = met {
+            Box::pin(self.http.serve_http2(stream, client, &config)).await;
         }
     }
 
-    async fn serve_http(&self, mut stream: Stream, mut client: Client, config: Arc<Config>) {
-        if let Err(rejection) = self.meet(&mut stream, &mut client, &config).await {
-            self.router.refused_before_http(rejection, &client);
-            return;
-        }
-        // A client that says nothing costs a socket and not the buffers of a request, so neither
-        // silence nor a storm of connections leaves the heap in pieces.
-        if stream.fill().await.is_err() {
-            return;
-        }
-        let answers = AtomicUsize::new(0);
-        let service = service_fn(|mut request| {
-            // The settings may have changed since the connection was accepted.
-            let config = Arc::clone(&self.configs.borrow());
-            let client = self.who_asks(request.headers(), &client, &config);
-            let mut response = self.router.respond(&mut request, &client, &config.policy);
-            // In a shutdown, or without a slot, a connection is for one answer.
-            let is_refused = client.slot.is_err() || client.watch.phase() != Phase::Serving;
-            let answers = answers.fetch_add(1, Ordering::Relaxed) + 1;
-            if is_refused || answers >= MOST_ANSWERS {
-                close_after(&mut response);
-            }
-            async { Ok::<_, Infallible>(response) }
-        });
-        let (stream, mut returned) = Returning::new(stream);
-        let http = http1::Builder::new()
-            .header_read_timeout(None)
-            .max_buf_size(config.max_header_bytes)
-            .max_headers(config.max_headers)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        // What goes wrong here is the client's fault, and no session has begun.
-        match Box::pin(http).await {
-            Err(error) if error.is_parse_too_large() => {
-                self.router.refused_before_http(Rejection::HeaderTooLarge, &client);
-            }
-            Err(error) if error.is_parse() => {
-                self.router.refused_before_http(Rejection::Malformed, &client);
-            }
-            Ok(()) | Err(_) => {}
-        }
-        // It comes back unless it was upgraded.
-        if let Ok(stream) = returned.try_recv() {
-            let _ = timeout(config.policy.rules.timing.close_timeout, linger(stream)).await;
-        }
-    }
-
-    /// Learns by the PROXY protocol who the client is, and finds it a place of its address.
-    async fn meet(
-        &self,
-        stream: &mut Stream,
-        client: &mut Client,
-        config: &Config,
-    ) -> Result<(), Rejection> {
+    /// Makes of a socket a stream and its client: by the PROXY protocol, TLS and the first bytes.
+    /// Nothing is a client that has gone, or was turned away.
+    async fn meet(&self, mut stream: Stream, mut client: Client, config: &Config) -> Option<Met> {
         let peer = client.peer;
-        client.peer = config.trust.read_proxy_header(stream, peer).await?;
+        match config.trust.read_proxy_header(&mut stream, peer).await {
+            Ok(named) => client.peer = named,
+            Err(rejection) => {
+                self.http.router.turned_away(rejection, &client);
+                return None;
+            }
+        }
         if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
-            self.find_place(client, config);
+            self.http.find_place(&mut client, config);
         }
-        Ok(())
-    }
-
-    /// Who a request is from, which every request on a proxy's connection may say anew.
-    fn who_asks(&self, headers: &HeaderMap, client: &Client, config: &Config) -> Client {
-        let mut client = client.clone();
-        if config.trust.names_clients_in_requests(client.peer) {
-            client.peer = config.trust.client(headers, client.peer);
-            self.find_place(&mut client, config);
+        // A client that says nothing costs a socket and not the state of a handshake or the buffers of
+        // a request, so neither silence nor a storm of connections leaves the heap in pieces.
+        stream.fill().await.ok()?;
+        if client.is_encrypted {
+            let tls = Arc::clone(&config.tls.as_ref()?.config);
+            stream = match stream.encrypted(tls).await {
+                Ok(stream) => stream,
+                Err((error, stream)) => {
+                    // What is wrong otherwise is that the client has gone.
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        self.http.router.turned_away(Rejection::BadTls, &client);
+                        linger(stream).await;
+                    }
+                    return None;
+                }
+            };
+            stream.fill().await.ok()?;
         }
-        client
-    }
-
-    fn find_place(&self, client: &mut Client, config: &Config) {
-        if let (Some(address), Ok(slot)) = (client.peer.ip(), client.slot.clone()) {
-            client.slot = self.slots.take_of(slot, address, config.max_connections_per_address);
-        }
+        let is_http2 = match stream.alpn() {
+            Some(protocol) => protocol == b"h2",
+            // Prior knowledge (RFC 9113, section 3.3).
+            None => stream.begins_with(http2::PREFACE).await.ok()?,
+        };
+        Some(if is_http2 { Met::Http2(stream, client) } else { Met::Http1(stream, client) })
     }
 }
 
-/// Ends the connection with this answer, unless it is an upgrade.
-fn close_after<B>(response: &mut Response<B>) {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
-    }
+/// A client that was met, by the HTTP that it speaks.
+enum Met {
+    Http1(Stream, Client),
+    Http2(Stream, Client),
+}
+
+/// After how long a client that is there has said something: the answer to a ping.
+fn longest_silence(config: &Config) -> Duration {
+    let timing = config.policy.rules.timing;
+    timing.ping_interval + timing.pong_timeout
 }
 
 /// Completes when a shutdown leaves no more time for requests.
@@ -275,26 +248,4 @@ impl Place {
     fn of_nobody() -> Self {
         Self { slot: Err(Rejection::Draining), refused: None }
     }
-}
-
-/// What all TCP sockets get. If it fails, frames are late or a dead peer is noticed later.
-fn tune(stream: &TcpStream, config: &Config) {
-    let timing = config.policy.rules.timing;
-    // Frames are small, and Nagle's algorithm would hold them back.
-    let _ = stream.set_nodelay(true);
-    // Behind the pings, which notice sooner; but while output is stuck there are none.
-    let _ = give_up_silent_peers(stream, timing.ping_interval + timing.pong_timeout);
-}
-
-/// Lets the system end a connection whose peer acknowledges nothing for so long.
-#[cfg(target_os = "linux")]
-fn give_up_silent_peers(stream: &TcpStream, timeout: Duration) -> rustix::io::Result<()> {
-    let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-    rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds)
-}
-
-/// The same, as near as other systems come to it.
-#[cfg(not(target_os = "linux"))]
-fn give_up_silent_peers(stream: &TcpStream, _: Duration) -> rustix::io::Result<()> {
-    rustix::net::sockopt::set_socket_keepalive(stream, true)
 }

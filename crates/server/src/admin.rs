@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap,
@@ -164,11 +164,16 @@ impl Admin {
 
     fn metrics(&self, headers: &HeaderMap) -> Response<String> {
         let stage = self.shutdown.stage();
+        let config = self.configs.borrow().clone();
         let moment = Moment {
             connections: self.slots.taken(),
-            max_connections: self.configs.borrow().max_connections,
+            max_connections: config.max_connections,
             is_ready: stage == Stage::Ready,
             is_draining: matches!(stage, Stage::Draining { .. }),
+            certificate_ends: config.tls.as_ref().map_or(0, |tls| {
+                let since_1970 = tls.not_after.duration_since(SystemTime::UNIX_EPOCH);
+                since_1970.unwrap_or_default().as_secs()
+            }),
             dropped_lines: dropped_lines(),
         };
         let format = preferred(headers);

@@ -87,6 +87,7 @@ pub(crate) fn warn_of_settings(config: &Config, open_files: u64) {
              shutdown_grace_secs, so a shutdown cuts sessions that would have closed"
         );
     }
+    warn_of_certificate(config);
     let Trust { proxies, forwarded_header, proxy_protocol } = &config.trust;
     let names_clients =
         *forwarded_header != ForwardedHeader::Off || *proxy_protocol != ProxyProtocol::Off;
@@ -95,6 +96,17 @@ pub(crate) fn warn_of_settings(config: &Config, open_files: u64) {
             event = "nobody_is_trusted",
             "forwarded_header and proxy_protocol are believed from trusted_proxies only, and there \
              are none"
+        );
+    }
+}
+
+/// Warns of a certificate that nobody has renewed in time.
+pub(crate) fn warn_of_certificate(config: &Config) {
+    if let Some(tls) = config.tls.as_ref().filter(|tls| tls.is_expiring()) {
+        warn!(
+            event = "certificate_expires",
+            not_after = httpdate::fmt_http_date(tls.not_after),
+            "clients refuse it from then on; put a new one into its place, and it is used"
         );
     }
 }
@@ -109,6 +121,21 @@ fn warn_of_listeners(config: &Config, listeners: &Listeners) {
             %address,
             "one client can take all connections; where clients reach this address directly, set \
              max_connections_per_address"
+        );
+    }
+    let plain = listeners.plain_ports();
+    if let Some(address) = plain.iter().find(is_public).filter(|_| !config.plaintext_ok) {
+        warn!(
+            event = "plaintext",
+            %address,
+            "whoever is on the way can read and change what clients beyond this machine send; listen \
+             on tls:, or behind a proxy that has TLS, say plaintext_ok"
+        );
+    }
+    if config.tls.is_some() && !listeners.are_encrypted() {
+        warn!(
+            event = "tls_unused",
+            "there is a certificate, and no listener that begins with tls: or is named so"
         );
     }
     if listeners.are_shared() && config.shutdown.delay.is_zero() {

@@ -1,6 +1,7 @@
 //! The configuration: settings that have been checked, so that what exists is good.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use transport::{Farewell, OriginPattern, Origins, Permission, Policy, Sizes};
 
 use crate::listen::ListenAddress;
 use crate::settings::{Settings, Written, Wrong};
+use crate::tls::{BadFile, Paths, Tls};
 use crate::trust::{ForwardedHeader, ProxyProtocol, Trust};
 
 /// Files that are open besides the sockets of clients: listeners, the log, those being refused.
@@ -26,6 +28,9 @@ pub const MAX_BYTES: usize = 16 << 20;
 /// hyper reserves this for each request.
 const MAX_HEADERS: usize = 1000;
 
+/// Each of an HTTP/2 connection's streams has a window that may lie unread.
+const MAX_STREAMS: u32 = 1000;
+
 /// Everything the server wants to know before it starts.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -33,6 +38,12 @@ pub struct Config {
     pub listen: Vec<ListenAddress>,
     /// The permissions of the files of Unix sockets.
     pub listen_unix_mode: u32,
+    /// The certificate and what belongs to it, if there is one.
+    pub tls: Option<Tls>,
+    /// Whether it is known that what clients send can be read on the way to us.
+    pub plaintext_ok: bool,
+    /// Sessions that an HTTP/2 connection may have. At least one.
+    pub http2_max_streams: u32,
     /// Whose word about the client is believed.
     pub trust: Trust,
     /// What holds for every session.
@@ -119,6 +130,14 @@ impl Config {
             let expected = "it must be another address than those of listen, where clients connect";
             return Err(wrong("admin_listen", written, &admin.to_string(), expected));
         }
+        let is_tls = |address: &&ListenAddress| matches!(address, ListenAddress::Tls(_));
+        if config.tls.is_none()
+            && let Some(address) = config.listen.iter().find(is_tls)
+        {
+            let written = settings.get("listen");
+            let expected = "that needs tls_cert_file and tls_key_file";
+            return Err(wrong("listen", written, &address.to_string(), expected));
+        }
         if config.trust.proxy_protocol == ProxyProtocol::Required && config.trust.proxies.is_empty()
         {
             let written = settings.get("proxy_protocol");
@@ -142,6 +161,9 @@ impl Config {
                 Some("at least one address with a port, such as 127.0.0.1:8080"),
             )?,
             listen_unix_mode: one(settings, "listen_unix_mode", mode)?,
+            tls: tls(settings)?,
+            plaintext_ok: one(settings, "plaintext_ok", boolean)?,
+            http2_max_streams: one(settings, "http2_max_streams", streams)?,
             trust: Trust {
                 proxies: list(settings, "trusted_proxies", None)?,
                 forwarded_header: one(settings, "forwarded_header", forwarded_header)?,
@@ -217,6 +239,32 @@ fn one<T>(
     parse(text).map_err(|expected| wrong(key, written, text, &expected))
 }
 
+/// Reads what belongs to the certificate: files, all of which have to be good.
+fn tls(settings: &Settings) -> Result<Option<Tls>, Wrong> {
+    let [cert, key, client_ca] =
+        ["tls_cert_file", "tls_key_file", "tls_client_ca_file"].map(|name| {
+            let text = settings.get(name).texts.first().map_or("", String::as_str);
+            Some(PathBuf::from(text)).filter(|_| !text.is_empty())
+        });
+    let alone = |name: &'static str, path: &PathBuf, other: &str| {
+        wrong(name, settings.get(name), &path.display().to_string(), &format!("that needs {other}"))
+    };
+    let paths = match (cert, key, client_ca) {
+        (None, None, None) => return Ok(None),
+        (Some(cert), Some(key), client_ca) => Paths { cert, key, client_ca },
+        (Some(cert), None, _) => return Err(alone("tls_cert_file", &cert, "tls_key_file")),
+        (None, Some(key), _) => return Err(alone("tls_key_file", &key, "tls_cert_file")),
+        (None, None, Some(client_ca)) => {
+            return Err(alone("tls_client_ca_file", &client_ca, "tls_cert_file"));
+        }
+    };
+    Tls::load(paths).map(Some).map_err(|BadFile { key, problem }| {
+        let written = settings.get(key);
+        let text = written.texts.first().map_or("", String::as_str);
+        wrong(key, written, text, &problem)
+    })
+}
+
 /// Reads a setting that is a list; `needed` says what is missing if it must not be empty.
 fn list<T: FromStr<Err: Display>>(
     settings: &Settings,
@@ -265,6 +313,15 @@ fn bytes_or_none(text: &str) -> Result<Option<usize>, String> {
     bytes.map(|bytes| Some(bytes).filter(|bytes| *bytes > 0)).ok_or_else(expected)
 }
 
+fn streams(text: &str) -> Result<u32, String> {
+    let streams = text.parse().ok().filter(|streams| (1..=MAX_STREAMS).contains(streams));
+    streams.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_STREAMS}"))
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "it must be true or false".to_owned())
+}
+
 fn headers(text: &str) -> Result<usize, String> {
     let headers = text.parse().ok().filter(|headers| (1..=MAX_HEADERS).contains(headers));
     headers.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_HEADERS}"))
@@ -306,6 +363,8 @@ pub(crate) fn drain_code(text: &str) -> Result<CloseCode, String> {
 fn admin_address(text: &str) -> Result<Option<ListenAddress>, String> {
     match text {
         "" | "none" => Ok(None),
+        // Who is on this machine, or behind a proxy of the operator's, needs none.
+        text if text.starts_with("tls:") => Err("the admin listener has no TLS".to_owned()),
         text => text.parse().map(Some).map_err(|error| format!("{error}, or none")),
     }
 }

@@ -30,11 +30,15 @@ mod admin;
 mod advice;
 mod command;
 mod config;
+mod http;
+mod http2;
 mod json_lines;
 mod linger;
 mod listen;
+mod lodging;
 mod log;
 mod log_writer;
+mod metered;
 mod metrics;
 mod open_files;
 mod process_metrics;
@@ -47,21 +51,23 @@ mod slots;
 mod stream;
 mod systemd;
 mod table;
+mod tls;
+mod tls_stream;
 mod trust;
 
 use std::future::Future;
 use std::sync::Arc;
 
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request};
 use tokio::task::JoinSet;
-use transport::{Client, Endpoint, Handler, Policy, Rejection};
+use transport::{Answer, Client, Endpoint, Handler, Policy, Rejection};
 
 use crate::accept::Acceptor;
 use crate::admin::Admin;
+use crate::http::Http;
 use crate::records::Records;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
-use crate::stream::Stream;
 
 pub use crate::advice::announce;
 pub use crate::command::{Command, VERSION, help};
@@ -110,9 +116,8 @@ pub async fn run<H: Handler + Clone + Sync>(
     let reported = Arc::clone(&records);
     companions.spawn(async move { systemd::report(&reported.metrics).await });
 
-    let endpoint = Endpoint::new(handler, Arc::clone(&records), linger::reclaim);
-    let acceptor =
-        Arc::new(Acceptor::new(Router { endpoint }, slots, configs, Arc::clone(&records)));
+    let router = Router { endpoint: Endpoint::new(handler, Arc::clone(&records)) };
+    let acceptor = Arc::new(Acceptor::new(Http { router, slots, configs }, Arc::clone(&records)));
     // The system accepts for us from here on.
     end.ready();
     systemd::ready();
@@ -126,28 +131,38 @@ pub async fn run<H: Handler + Clone + Sync>(
 /// What answers a request: the one place where paths are registered.
 #[derive(Debug)]
 struct Router<H> {
-    endpoint: Endpoint<H, Records, Stream>,
+    endpoint: Endpoint<H, Records>,
 }
 
 impl<H: Handler + Clone> Router<H> {
-    fn respond<B>(
+    fn answer<B>(
         &self,
-        request: &mut Request<B>,
+        request: &Request<B>,
         client: &Client,
         policy: &Policy,
-    ) -> Response<String> {
+    ) -> Answer<H, Records> {
         match request.uri().path() {
-            PATH => self.endpoint.respond(request, client, policy),
-            // CONNECT names a host and no path.
-            _ if request.method() == Method::CONNECT => {
-                self.endpoint.refuse(Rejection::MethodNotAllowed, request, client)
+            PATH => self.endpoint.answer(request, client, policy),
+            // CONNECT names a host and no path, unless it is extended (RFC 8441, section 4).
+            "" if request.method() == Method::CONNECT => {
+                self.refuse(Rejection::MethodNotAllowed, request, client)
             }
-            _ => self.endpoint.refuse(Rejection::NotFound, request, client),
+            _ => self.refuse(Rejection::NotFound, request, client),
         }
     }
 
-    /// Notes a request that did not get here: hyper has answered by itself, or nobody has.
-    fn refused_before_http(&self, rejection: Rejection, client: &Client) {
-        let _ = self.endpoint.refuse(rejection, &Request::new(()), client);
+    fn refuse<B>(
+        &self,
+        rejection: Rejection,
+        request: &Request<B>,
+        client: &Client,
+    ) -> Answer<H, Records> {
+        self.endpoint.refuse(rejection, request, client)
+    }
+
+    /// Notes a client whose request did not get here: the HTTP library has answered by itself, or
+    /// nobody has.
+    fn turned_away(&self, rejection: Rejection, client: &Client) {
+        self.endpoint.turned_away(rejection, client);
     }
 }

@@ -1,12 +1,12 @@
 //! The end of a connection that HTTP is through with, while its client may still be sending.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::TokioIo;
-use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
@@ -93,15 +93,7 @@ pub(crate) fn reclaim(upgraded: Upgraded) -> Stream {
 /// Half-closes the stream and reads away what the client still sends, until it hangs up. How long
 /// that may take is the caller's business.
 pub(crate) async fn linger(mut stream: Stream) {
-    if shutdown(&stream, Shutdown::Write).is_err() {
-        return;
-    }
-    while stream.readable().await.is_ok() {
-        match stream.discard() {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
+    if poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await.is_ok() {
+        while let Ok(1..) = stream.discard().await {}
     }
 }

@@ -10,6 +10,7 @@ use std::os::unix;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use listenfd::ListenFd;
 use rustix::net::sockopt;
@@ -30,6 +31,8 @@ const ADMIN_MODE: u32 = 0o600;
 pub enum ListenAddress {
     /// A TCP port.
     Tcp(SocketAddr),
+    /// A TCP port on which everything is within TLS.
+    Tls(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
 }
@@ -48,6 +51,8 @@ pub(crate) struct Listener {
     /// Whether the socket was passed to us. Then somebody else has it as well, and goes on listening
     /// when we end.
     pub(crate) is_shared: bool,
+    /// Whether everything on it is within TLS.
+    pub(crate) is_encrypted: bool,
     /// Held for its drop.
     _file: Option<SocketFile>,
 }
@@ -63,10 +68,10 @@ enum ListeningSocket {
 struct SocketFile(PathBuf);
 
 /// Listening sockets that were passed by whoever started us (systemd's socket activation): those
-/// named `admin`, and all others.
+/// named `admin`, those named `tls`, and all others.
 #[derive(Debug, Default)]
 pub struct Passed {
-    public: Vec<PassedSocket>,
+    public: Vec<(PassedSocket, bool)>,
     admin: Option<PassedSocket>,
 }
 
@@ -99,7 +104,7 @@ impl Passed {
             if name == "admin" {
                 passed.admin = Some(socket);
             } else {
-                passed.public.push(socket);
+                passed.public.push((socket, name == "tls"));
             }
         }
         Ok(passed)
@@ -116,12 +121,14 @@ impl Listeners {
     ///
     /// The first address that cannot be bound.
     pub fn bind(config: &Config, passed: Passed) -> Result<Self, BindError> {
-        let adopt = |key, socket| {
-            Listener::adopt(socket).map_err(|error| BindError {
-                key,
-                address: "a passed socket".to_owned(),
-                error,
-            })
+        let has_certificate = config.tls.is_some();
+        let adopt = |key, socket, is_encrypted| {
+            let adopted = if is_encrypted && !has_certificate {
+                Err(io::Error::other("it is named tls, and tls_cert_file is not set"))
+            } else {
+                Listener::adopt(socket, is_encrypted)
+            };
+            adopted.map_err(|error| BindError { key, address: "a passed socket".to_owned(), error })
         };
         let bind = |key, address: &ListenAddress, mode| {
             Listener::bind(address, mode).map_err(|error| BindError {
@@ -135,7 +142,8 @@ impl Listeners {
             let bound = config.listen.iter().map(|address| bind("listen", address, mode));
             bound.collect::<Result<_, _>>()?
         } else {
-            let adopted = passed.public.into_iter().map(|socket| adopt("listen", socket));
+            let public = passed.public.into_iter();
+            let adopted = public.map(|(socket, is_tls)| adopt("listen", socket, is_tls));
             adopted.collect::<Result<_, _>>()?
         };
         if let Some(bytes) = config.socket_buffer_bytes {
@@ -143,7 +151,7 @@ impl Listeners {
             let _ = public.iter().try_for_each(|listener| listener.bound_buffers(bytes));
         }
         let admin = match (passed.admin, &config.admin_listen) {
-            (Some(socket), _) => Some(adopt("admin_listen", socket)?),
+            (Some(socket), _) => Some(adopt("admin_listen", socket, false)?),
             (None, Some(address)) => Some(bind("admin_listen", address, ADMIN_MODE)?),
             (None, None) => None,
         };
@@ -154,6 +162,19 @@ impl Listeners {
     #[must_use]
     pub fn ports(&self) -> Vec<SocketAddr> {
         self.public.iter().filter_map(Listener::port).collect()
+    }
+
+    /// The ports for clients on which nothing is encrypted.
+    #[must_use]
+    pub fn plain_ports(&self) -> Vec<SocketAddr> {
+        let plain = self.public.iter().filter(|listener| !listener.is_encrypted);
+        plain.filter_map(Listener::port).collect()
+    }
+
+    /// Whether there is a port on which everything is.
+    #[must_use]
+    pub fn are_encrypted(&self) -> bool {
+        self.public.iter().any(|listener| listener.is_encrypted)
     }
 
     /// The addresses for clients as they stand in the configuration, with the ports that were picked.
@@ -178,16 +199,19 @@ impl Listeners {
 impl Listener {
     fn bind(address: &ListenAddress, mode: u32) -> io::Result<Self> {
         let (socket, file) = match address {
-            ListenAddress::Tcp(address) => (ListeningSocket::Tcp(tcp(*address)?), None),
+            ListenAddress::Tcp(address) | ListenAddress::Tls(address) => {
+                (ListeningSocket::Tcp(tcp(*address)?), None)
+            }
             ListenAddress::Unix(path) => {
                 let (listener, file) = unix(path, mode)?;
                 (ListeningSocket::Unix(listener), Some(file))
             }
         };
-        Ok(Self { socket, is_shared: false, _file: file })
+        let is_encrypted = matches!(address, ListenAddress::Tls(_));
+        Ok(Self::new(socket, false, is_encrypted, file))
     }
 
-    fn adopt(socket: PassedSocket) -> io::Result<Self> {
+    fn adopt(socket: PassedSocket, is_encrypted: bool) -> io::Result<Self> {
         let socket = match socket {
             PassedSocket::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
@@ -198,7 +222,37 @@ impl Listener {
                 ListeningSocket::Unix(UnixListener::from_std(listener)?)
             }
         };
-        Ok(Self { socket, is_shared: true, _file: None })
+        Ok(Self::new(socket, true, is_encrypted, None))
+    }
+
+    fn new(
+        socket: ListeningSocket,
+        is_shared: bool,
+        is_encrypted: bool,
+        file: Option<SocketFile>,
+    ) -> Self {
+        if let ListeningSocket::Tcp(listener) = &socket {
+            // Frames are small, and Nagle's algorithm would hold them back. Connections have this from
+            // their listener; where it fails, frames are late.
+            let _ = sockopt::set_tcp_nodelay(listener, true);
+        }
+        Self { socket, is_shared, is_encrypted, _file: file }
+    }
+
+    /// Lets the system end connections whose peer acknowledges nothing for so long. It is behind the
+    /// pings, which notice sooner; but while output is stuck there are none. Connections have this
+    /// from their listener, too; where it fails, a dead peer is noticed later.
+    pub(crate) fn give_up_silent_peers(&self, timeout: Duration) {
+        if let ListeningSocket::Tcp(listener) = &self.socket {
+            #[cfg(target_os = "linux")]
+            let _ = sockopt::set_tcp_user_timeout(
+                listener,
+                u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+            );
+            // As near as other systems come to it.
+            #[cfg(not(target_os = "linux"))]
+            let _ = (timeout, sockopt::set_socket_keepalive(listener, true));
+        }
     }
 
     /// The next connection, and who it is with. Cancel safe.
@@ -262,7 +316,9 @@ impl Listener {
     pub(crate) fn address(&self) -> String {
         match &self.socket {
             ListeningSocket::Tcp(listener) => {
-                listener.local_addr().map(|address| address.to_string()).unwrap_or_default()
+                let address = listener.local_addr().map(|address| address.to_string());
+                let kind = if self.is_encrypted { "tls:" } else { "" };
+                format!("{kind}{}", address.unwrap_or_default())
             }
             ListeningSocket::Unix(listener) => {
                 let address = listener.local_addr().ok();
@@ -277,6 +333,7 @@ impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Tls(address) => write!(f, "tls:{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -286,10 +343,11 @@ impl FromStr for ListenAddress {
     type Err = NoListenAddress;
 
     fn from_str(text: &str) -> Result<Self, NoListenAddress> {
-        match text.strip_prefix("unix:") {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(_) => Err(NoListenAddress),
-            None => text.parse().map(Self::Tcp).map_err(|_| NoListenAddress),
+        let address = |text: &str| text.parse().map_err(|_| NoListenAddress);
+        match text.split_once(':') {
+            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(("tls", text)) => address(text).map(Self::Tls),
+            Some(_) | None => address(text).map(Self::Tcp),
         }
     }
 }
@@ -300,7 +358,7 @@ pub struct NoListenAddress;
 
 impl fmt::Display for NoListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it must be an address with a port such as 127.0.0.1:8080, or unix:/PATH")
+        f.write_str("it must be an address with a port such as 127.0.0.1:8080, the same behind tls:, or unix:/PATH")
     }
 }
 

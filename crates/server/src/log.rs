@@ -9,8 +9,8 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
-use transport::Event;
 use transport::ws_core::{Closure, Initiator};
+use transport::{Event, Protocol};
 
 use crate::config::{Config, LogFormat};
 use crate::json_lines::JsonLines;
@@ -53,16 +53,18 @@ pub fn start(config: &Config) -> io::Result<LogWriter> {
 pub(crate) fn write(event: &Event<'_>) {
     match *event {
         Event::Closed { id, closure } => closed(id, closure),
-        Event::Opened { id, peer, request } => info!(
+        Event::Opened { id, peer, protocol, request } => info!(
             event = "opened",
             id,
             %peer,
+            protocol = protocol.as_str(),
             origin = request.origin().unwrap_or_default(),
             user_agent = request.user_agent().unwrap_or_default(),
         ),
-        Event::Refused { peer, request, rejection } => info!(
+        Event::Refused { peer, protocol, request, rejection } => info!(
             event = "refused",
             %peer,
+            protocol = protocol.map_or("", Protocol::as_str),
             origin = request.origin().unwrap_or_default(),
             refusal = rejection.as_str(),
             status = rejection.status().as_u16(),

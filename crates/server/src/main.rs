@@ -105,7 +105,10 @@ async fn serve_on_runtime(config: Config, settings: Settings, open_files: u64) -
     let configs = reloader.configs();
     let reloads = async {
         loop {
-            hangups.next().await;
+            tokio::select! {
+                () = hangups.next() => {}
+                () = reloader.renew_certificates() => {}
+            }
             server::tell_reloading();
             reloader.reload(&log, || Command::parse(env::args_os().skip(1), env::vars_os()));
             server::tell_ready();

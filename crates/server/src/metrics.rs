@@ -91,6 +91,8 @@ pub(crate) struct Moment {
     pub(crate) max_connections: usize,
     pub(crate) is_ready: bool,
     pub(crate) is_draining: bool,
+    /// When the certificate ends, in seconds since 1970; 0 without one.
+    pub(crate) certificate_ends: u64,
     pub(crate) dropped_lines: u64,
 }
 
@@ -101,6 +103,7 @@ struct Sampled {
     max_connections: Gauge,
     ready: Gauge,
     drain_remaining: Gauge,
+    certificate_ends: Gauge,
     dropped_lines: Counter,
 }
 
@@ -221,6 +224,12 @@ impl Metrics {
             "Sessions that a drain still waits for; 0 while there is none",
             now.drain_remaining.clone(),
         );
+        ours.register_with_unit(
+            "tls_certificate_expiry_timestamp",
+            "When the certificate ends, since 1970; 0 without one",
+            Unit::Seconds,
+            now.certificate_ends.clone(),
+        );
         ours.register(
             "panics",
             "Sessions whose handler panicked, each of them a bug",
@@ -304,6 +313,7 @@ impl Metrics {
         gauge(&now.max_connections, count(moment.max_connections));
         gauge(&now.ready, moment.is_ready.into());
         gauge(&now.drain_remaining, if moment.is_draining { open } else { 0 });
+        gauge(&now.certificate_ends, moment.certificate_ends);
         now.dropped_lines.inner().store(moment.dropped_lines, Ordering::Relaxed);
 
         let mut text = String::new();

@@ -1,15 +1,20 @@
 //! Reading the settings again while the server serves: all of them, or none.
 
+use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::advice::warn_of_settings;
+use crate::advice::{warn_of_certificate, warn_of_settings};
 use crate::command::Command;
 use crate::config::{Config, Configs};
 use crate::log_writer::LogWriter;
 use crate::settings::{Setting, Settings, Wrong};
+use crate::tls::{BadFile, Files, Tls};
 
 /// What cannot change while the server serves.
 pub const NEEDS_RESTART: [&str; 6] = [
@@ -21,19 +26,30 @@ pub const NEEDS_RESTART: [&str; 6] = [
     "log_format",
 ];
 
+/// How often the files of the certificate are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How often a certificate that nobody renews is warned of.
+const REMINDER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The settings in force, and how they are changed.
 #[derive(Debug)]
 pub struct Reloader {
     settings: Settings,
     configs: watch::Sender<Arc<Config>>,
     open_files: u64,
+    /// The certificate's files as they were last seen, if they are not those in force, and whether
+    /// they were found to be no good.
+    seen: Option<(Files, bool)>,
+    reminded: Instant,
 }
 
 impl Reloader {
     /// Begins with settings from which this configuration was made.
     #[must_use]
     pub fn new(settings: Settings, config: Config, open_files: u64) -> Self {
-        Self { settings, configs: watch::Sender::new(Arc::new(config)), open_files }
+        let configs = watch::Sender::new(Arc::new(config));
+        Self { settings, configs, open_files, seen: None, reminded: Instant::now() }
     }
 
     /// The configuration in force, and its changes.
@@ -56,6 +72,57 @@ impl Reloader {
                 warn_of_settings(&config, self.open_files);
             }
             Err(Wrong(problem)) => warn!(event = "reload_refused", problem),
+        }
+    }
+
+    /// Puts a new certificate in force when its files have changed, for as long as it is polled. Other
+    /// settings stay as they are. Cancel safe.
+    pub async fn renew_certificates(&mut self) {
+        loop {
+            sleep(LOOK).await;
+            let config = self.configs.borrow().clone();
+            let Some(tls) = &config.tls else { continue };
+            let paths = tls.paths().clone();
+            // A disk that does not answer must not hold up a worker.
+            if let Ok(Ok(files)) = spawn_blocking(move || paths.read()).await {
+                self.look_at(files, tls, &config);
+            }
+            if self.reminded.elapsed() >= REMINDER {
+                self.reminded = Instant::now();
+                warn_of_certificate(&config);
+            }
+        }
+    }
+
+    /// Files that are the same for the second time are complete: whoever renews a certificate writes
+    /// one file after the other.
+    fn look_at(&mut self, files: Files, tls: &Tls, config: &Config) {
+        if files == *tls.files() {
+            self.seen = None;
+            return;
+        }
+        match &mut self.seen {
+            Some((seen, is_bad)) if *seen == files => {
+                if mem::replace(is_bad, true) {
+                    return;
+                }
+            }
+            _ => {
+                self.seen = Some((files, false));
+                return;
+            }
+        }
+        match tls.renewed(files) {
+            Ok(renewed) => {
+                let not_after = httpdate::fmt_http_date(renewed.not_after);
+                self.configs
+                    .send_replace(Arc::new(Config { tls: Some(renewed), ..config.clone() }));
+                info!(event = "certificate_renewed", not_after);
+                warn_of_certificate(&self.configs.borrow());
+            }
+            Err(BadFile { key, problem }) => {
+                warn!(event = "certificate_refused", setting = key, problem);
+            }
         }
     }
 

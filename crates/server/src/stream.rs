@@ -2,18 +2,21 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::Bytes;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::tls_stream::TlsStream;
 
 /// As many as the head of a request mostly has.
 const FIRST_BYTES: usize = 1024;
 
-/// A stream that was accepted, by TCP or by a Unix socket.
+/// A stream that was accepted.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
@@ -25,14 +28,17 @@ pub(crate) struct Stream {
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// TLS over one of the others.
+    Tls(Box<TlsStream>),
 }
 
-/// The same for both kinds of sockets.
-macro_rules! either {
+/// The same for every kind of socket.
+macro_rules! each {
     ($socket:expr, $it:ident => $do:expr) => {
         match $socket {
             Socket::Tcp($it) => $do,
             Socket::Unix($it) => $do,
+            Socket::Tls($it) => $do,
         }
     };
 }
@@ -44,27 +50,62 @@ impl From<Socket> for Stream {
 }
 
 impl Stream {
-    /// Waits until there is a byte or the end, as far as the system can tell.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        if self.unread.is_some() {
-            return Ok(());
+    /// The stream within TLS, after its handshake; or why there is none, and the stream without it.
+    pub(crate) async fn encrypted(
+        self,
+        config: Arc<ServerConfig>,
+    ) -> Result<Self, (io::Error, Self)> {
+        let stream = TlsStream::accept(self, config).await?;
+        Ok(Socket::Tls(Box::new(stream)).into())
+    }
+
+    /// What both sides have agreed to speak, if they had means to.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        match &self.socket {
+            Socket::Tls(stream) => stream.alpn(),
+            Socket::Tcp(_) | Socket::Unix(_) => None,
         }
-        either!(&self.socket, it => it.readable().await)
     }
 
     /// Waits for the first bytes, or the end, and keeps them for whoever reads next. Cancel safe.
     ///
     /// To wait until it is readable is not enough: the system may say so when there is nothing.
     pub(crate) async fn fill(&mut self) -> io::Result<()> {
-        if self.unread.is_some() {
-            return Ok(());
+        if self.unread.is_none() {
+            self.fill_more().await?;
         }
+        Ok(())
+    }
+
+    /// Whether it begins with these bytes, as soon as that is certain. The end is a no.
+    pub(crate) async fn begins_with(&mut self, wanted: &[u8]) -> io::Result<bool> {
+        let mut seen = 0;
+        loop {
+            let bytes = self.unread.as_deref().map_or(&[][..], |bytes| bytes);
+            let is_at_end = bytes.len() == seen;
+            seen = bytes.len();
+            if bytes.starts_with(wanted) {
+                return Ok(true);
+            }
+            if is_at_end || !wanted.starts_with(bytes) {
+                return Ok(false);
+            }
+            self.fill_more().await?;
+        }
+    }
+
+    /// Waits for bytes, or the end, and keeps them behind those that are kept. Cancel safe.
+    async fn fill_more(&mut self) -> io::Result<()> {
         poll_fn(|cx| {
             // On the stack, and no part of the future.
             let mut buffer = [0; FIRST_BYTES];
             let mut read = ReadBuf::new(&mut buffer);
-            ready!(Pin::new(&mut *self).poll_read(cx, &mut read))?;
-            self.unread(read.filled());
+            let socket = &mut self.socket;
+            ready!(each!(socket, it => Pin::new(it).poll_read(cx, &mut read)))?;
+            if !read.filled().is_empty() {
+                let before = self.unread.take().unwrap_or_default();
+                self.unread = Some(Box::new([&before, read.filled()].concat().into()));
+            }
             Poll::Ready(Ok(()))
         })
         .await
@@ -79,10 +120,19 @@ impl Stream {
         .await
     }
 
-    /// Throws away some of what there is, and says how much; 0 is the end.
-    pub(crate) fn discard(&mut self) -> io::Result<usize> {
-        self.unread = None;
-        either!(&self.socket, it => it.try_read(&mut [0; 4096]))
+    /// Waits for bytes and throws them away, and says how many; 0 is the end. What is within TLS is
+    /// not even decrypted. Cancel safe.
+    pub(crate) async fn discard(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_discard(cx)).await
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Socket::Tls(stream) = &mut self.socket {
+            return stream.get_mut().poll_discard(cx);
+        }
+        let mut buffer = [0; 4096];
+        let mut read = ReadBuf::new(&mut buffer);
+        Pin::new(self).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
     }
 
     /// Gives back what was read too much.
@@ -91,12 +141,6 @@ impl Stream {
             let behind = self.unread.take().unwrap_or_default();
             self.unread = Some(Box::new([bytes, &behind].concat().into()));
         }
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        either!(&self.socket, it => it.as_fd())
     }
 }
 
@@ -111,7 +155,7 @@ impl AsyncRead for Stream {
             self.unread = Some(bytes).filter(|bytes| !bytes.is_empty());
             return Poll::Ready(Ok(()));
         }
-        either!(&mut self.socket, it => Pin::new(it).poll_read(cx, buffer))
+        each!(&mut self.socket, it => Pin::new(it).poll_read(cx, buffer))
     }
 }
 
@@ -121,15 +165,15 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        either!(&mut self.socket, it => Pin::new(it).poll_write(cx, bytes))
+        each!(&mut self.socket, it => Pin::new(it).poll_write(cx, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(&mut self.socket, it => Pin::new(it).poll_flush(cx))
+        each!(&mut self.socket, it => Pin::new(it).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(&mut self.socket, it => Pin::new(it).poll_shutdown(cx))
+        each!(&mut self.socket, it => Pin::new(it).poll_shutdown(cx))
     }
 
     fn poll_write_vectored(
@@ -137,7 +181,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(&mut self.socket, it => Pin::new(it).poll_write_vectored(cx, slices))
+        each!(&mut self.socket, it => Pin::new(it).poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use transport::ws_core::Tally;
-use transport::{Event, Peer};
+use transport::{Event, Peer, Protocol};
 
 use crate::log::milliseconds;
 
@@ -24,6 +24,7 @@ pub(crate) struct Table(Mutex<BTreeMap<u64, Row>>);
 #[derive(Clone, Debug)]
 struct Row {
     peer: Peer,
+    protocol: Protocol,
     origin: Box<str>,
     opened: Instant,
     round_trip: Option<Duration>,
@@ -38,10 +39,11 @@ impl Table {
             Event::Closed { id, .. } => {
                 self.rows().remove(&id);
             }
-            Event::Opened { id, peer, request } => {
+            Event::Opened { id, peer, protocol, request } => {
                 let origin = request.origin().unwrap_or_default();
                 let row = Row {
                     peer,
+                    protocol,
                     origin: origin.chars().take(MOST_OF_AN_ORIGIN).collect(),
                     opened: Instant::now(),
                     round_trip: None,
@@ -90,6 +92,7 @@ impl Row {
         json!({
             "id": id,
             "peer": self.peer.to_string(),
+            "protocol": self.protocol.as_str(),
             "origin": self.origin,
             "age_ms": milliseconds(self.opened.elapsed()),
             "rtt_ms": self.round_trip.map(milliseconds),

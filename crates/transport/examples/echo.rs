@@ -68,7 +68,7 @@ async fn main() -> std::io::Result<()> {
         }),
         sizes: Sizes { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
     };
-    let endpoint = Endpoint::new(Echo::default(), Arc::new(Print), TokioIo::new);
+    let endpoint = Endpoint::new(Echo::default(), Arc::new(Print));
     let endpoint = Arc::new((endpoint, policy));
     let (drain, keeper) = Drain::new();
     tokio::spawn(keeper);
@@ -76,12 +76,18 @@ async fn main() -> std::io::Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let client = Client { peer: peer.into(), slot: Ok(Slot::new(())), watch: drain.watch() };
+        let client = Client {
+            peer: peer.into(),
+            is_encrypted: false,
+            slot: Ok(Slot::new(())),
+            watch: drain.watch(),
+        };
         let endpoint = Arc::clone(&endpoint);
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
                 let (endpoint, policy) = &*endpoint;
-                let response = endpoint.respond(&mut request, &client, policy);
+                let answer = endpoint.answer(&request, &client, policy);
+                let response = answer.over_http1(&mut request, TokioIo::new);
                 async { Ok::<_, Infallible>(response) }
             });
             // A connection that breaks before it is a session is nobody's fault here.

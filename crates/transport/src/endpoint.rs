@@ -1,4 +1,5 @@
-//! The endpoint: a request in, a response out, and behind a 101 a session that runs by itself.
+//! The endpoint: a request in, an answer out, and where that is an opening, a session that runs by
+//! itself.
 
 use std::any::Any;
 use std::fmt;
@@ -7,14 +8,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use hyper::header::HeaderMap;
 use hyper::upgrade::Upgraded;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::{Progress, Rules, Tally};
 
 use crate::drain::{Phase, Watch};
 use crate::handler::Handler;
-use crate::observer::{Event, Observer, RequestText};
+use crate::http2::{self, Http2Stream};
+use crate::observer::{Event, Observer, Protocol, RequestText};
 use crate::origin::Origins;
 use crate::peer::Peer;
 use crate::rejection::Rejection;
@@ -35,10 +41,9 @@ pub struct Policy {
 
 /// A WebSocket endpoint. It knows no path: routing is the server's.
 #[derive(Debug)]
-pub struct Endpoint<H, O, S> {
+pub struct Endpoint<H, O> {
     handler: H,
     observer: Arc<O>,
-    reclaim: fn(Upgraded) -> S,
 }
 
 /// An accepted connection, as the endpoint needs to know it.
@@ -46,23 +51,29 @@ pub struct Endpoint<H, O, S> {
 pub struct Client {
     /// Who it is. Whoever accepts decides that; here it is only told on.
     pub peer: Peer,
-    /// Its place among the connections there may be, which a session keeps to its end; or why it has
+    /// Whether what it says is encrypted on the way to us. That, too, is only told on.
+    pub is_encrypted: bool,
+    /// Its place among the sessions there may be, which a session keeps to its end; or why it has
     /// none and was accepted only to be told so.
     pub slot: Result<Slot, Rejection>,
     /// Its token in the drain. A session takes one of its own before the 101 goes out.
     pub watch: Watch,
 }
 
-/// A place among the connections there may be. It is given back when the last clone is dropped.
+/// A place among the sessions there may be. It is given back when the last clone is dropped.
 #[derive(Clone)]
-pub struct Slot(
-    #[expect(dead_code, reason = "it is held for its drop")] Arc<dyn Any + Send + Sync>,
-);
+pub struct Slot(Arc<dyn Any + Send + Sync>);
 
 impl Slot {
     /// A place that is given back by the drop of `guard`.
     pub fn new(guard: impl Any + Send + Sync) -> Self {
         Self(Arc::new(guard))
+    }
+
+    /// Whether somebody has a clone of it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 }
 
@@ -72,88 +83,193 @@ impl fmt::Debug for Slot {
     }
 }
 
-impl<H, O, S> Endpoint<H, O, S>
-where
-    H: Handler + Clone,
-    O: Observer,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    /// An endpoint whose sessions each get a clone of `handler`.
+/// What becomes of a request.
+#[derive(Debug)]
+#[must_use = "the client waits for the response"]
+pub enum Answer<H, O> {
+    /// A session opens.
+    Open(Opening<H, O>),
+    /// It is refused, with this response.
+    Refuse(Response<String>),
+}
+
+/// A session that is about to open. It holds its tokens, so no drain can overlook it.
+#[derive(Debug)]
+#[must_use = "the client waits for the response"]
+pub struct Opening<H, O> {
+    upgrade: Upgrade,
+    headers: HeaderMap,
+    protocol: Protocol,
+    client: Client,
+    handler: H,
+    observer: Arc<O>,
+    rules: Arc<Rules>,
+    sizes: Sizes,
+}
+
+impl<H: Handler, O: Observer> Answer<H, O> {
+    /// Gives the answer to an HTTP/1.1 request, for hyper to send. A session that opens begins once
+    /// that is done; for this hyper has to serve the connection with upgrades.
     ///
     /// `reclaim` makes of hyper's upgraded stream the one that was accepted, without the layers
     /// around it, which an idle session would pay for; `TokioIo::new` leaves them on.
-    pub fn new(handler: H, observer: Arc<O>, reclaim: fn(Upgraded) -> S) -> Self {
-        Self { handler, observer, reclaim }
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn over_http1<B, S>(
+        self,
+        request: &mut Request<B>,
+        reclaim: fn(Upgraded) -> S,
+    ) -> Response<String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let opening = match self {
+            Self::Open(opening) => opening,
+            Self::Refuse(response) => return response,
+        };
+        let response = opening.response();
+        let upgraded = hyper::upgrade::on(request);
+        tokio::spawn(SessionTask::Upgrading(Box::pin(async move {
+            // A client that went away before the 101 has not been a session.
+            let upgraded = upgraded.await.ok()?;
+            Some(opening.open(reclaim(upgraded)))
+        })));
+        response
     }
 
-    /// Answers a request. If the answer is a 101, a session begins once it is sent, and keeps to
-    /// `policy` to its end, whatever the next request is answered by.
+    /// Gives the answer to an HTTP/2 request by `respond`. A session that opens begins on the
+    /// request's stream, of which `receiver` is what the client sends.
     ///
-    /// Must be called within a tokio runtime, and the response has to go out on the connection that
-    /// the request came from, served by hyper with upgrades.
+    /// Must be called within a tokio runtime.
+    pub fn over_http2(
+        self,
+        method: &Method,
+        receiver: RecvStream,
+        mut respond: SendResponse<Bytes>,
+    ) {
+        match self {
+            Self::Open(opening) => {
+                let (head, _) = http2::response(opening.response());
+                // A client that went away before the 200 has not been a session.
+                if let Ok(sender) = respond.send_response(head, false) {
+                    opening.begin(Http2Stream::new(sender, receiver));
+                }
+            }
+            Self::Refuse(response) => {
+                let (head, body) = http2::response(response);
+                let is_bodiless = method == Method::HEAD;
+                if let Ok(mut sender) = respond.send_response(head, is_bodiless)
+                    && !is_bodiless
+                {
+                    // Where this fails, nobody waits for it any more.
+                    let _ = sender.send_data(body.into(), true);
+                }
+            }
+        }
+    }
+}
+
+impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
+    /// An endpoint whose sessions each get a clone of `handler`.
+    pub fn new(handler: H, observer: Arc<O>) -> Self {
+        Self { handler, observer }
+    }
+
+    /// Answers a request. A session that opens keeps to `policy` to its end, whatever the next
+    /// request is answered by.
+    ///
     /// There is no authentication here: whoever wants one asks for it before calling this.
-    #[must_use = "the client waits for the response"]
-    pub fn respond<B>(
+    pub fn answer<B>(
         &self,
-        request: &mut Request<B>,
+        request: &Request<B>,
         client: &Client,
         policy: &Policy,
-    ) -> Response<String> {
+    ) -> Answer<H, O> {
         let checked = Upgrade::check(request, &policy.origins);
         match checked.and_then(|upgrade| admit(upgrade, client)) {
-            Ok(upgrade) => {
-                let response = upgrade.response();
-                self.open(upgrade, request, client.clone(), policy);
-                response
-            }
+            Ok(upgrade) => Answer::Open(Opening {
+                upgrade,
+                headers: request.headers().clone(),
+                protocol: Protocol::of(request.version(), client.is_encrypted),
+                client: client.clone(),
+                handler: self.handler.clone(),
+                observer: Arc::clone(&self.observer),
+                rules: Arc::clone(&policy.rules),
+                sizes: policy.sizes,
+            }),
             Err(rejection) => self.refuse(rejection, request, client),
         }
     }
 
     /// Answers a request with a refusal, for a router that has nothing at the request's path.
-    #[must_use = "the client waits for the response"]
     pub fn refuse<B>(
         &self,
         rejection: Rejection,
         request: &Request<B>,
         client: &Client,
-    ) -> Response<String> {
-        let request = RequestText::of(request.headers());
-        self.observer.observe(&Event::Refused { peer: client.peer, request, rejection });
-        rejection.response()
+    ) -> Answer<H, O> {
+        let protocol = Protocol::of(request.version(), client.is_encrypted);
+        let text = RequestText::of(request.headers());
+        self.tell_refused(rejection, client.peer, Some(protocol), text);
+        Answer::Refuse(rejection.response())
     }
 
-    /// Starts the session's task. It holds its tokens from now on, so no drain can overlook it.
-    fn open<B>(&self, upgrade: Upgrade, request: &Request<B>, client: Client, policy: &Policy) {
-        let headers = request.headers().clone();
-        let sizes = policy.sizes;
-        let rules = Arc::clone(&policy.rules);
-        let handler = self.handler.clone();
-        let observer = Arc::clone(&self.observer);
-        let reclaim = self.reclaim;
+    /// Tells the observer of a client that was turned away before it could ask for anything, or whom
+    /// the HTTP library has answered by itself.
+    pub fn turned_away(&self, rejection: Rejection, client: &Client) {
+        self.tell_refused(rejection, client.peer, None, RequestText::of(&HeaderMap::new()));
+    }
 
-        tokio::spawn(SessionTask::Opening(Box::pin(async move {
-            // A client that went away before the 101 has not been a session.
-            let upgraded = upgrade.finish().await.ok()?;
-            let stream = reclaim(upgraded);
-            let request = RequestText::of(&headers);
-            let Client { peer, slot, watch } = client;
-            let session = run(Socket::new(stream, sizes), rules, handler, watch);
-            observer.observe(&Event::Opened { id: session.number(), peer, request });
-            Some(Observed { session, observer, told: Told::default(), _slot: slot })
-        })));
+    fn tell_refused(
+        &self,
+        rejection: Rejection,
+        peer: Peer,
+        protocol: Option<Protocol>,
+        request: RequestText<'_>,
+    ) {
+        self.observer.observe(&Event::Refused { peer, protocol, request, rejection });
+    }
+}
+
+impl<H: Handler, O: Observer> Opening<H, O> {
+    /// What the client is to be told: a 101, or a 200 over HTTP/2.
+    #[must_use]
+    pub fn response(&self) -> Response<String> {
+        self.upgrade.response()
+    }
+
+    /// Begins the session on `stream`, once the response is on its way. Its task runs by itself.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn begin<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        tokio::spawn(SessionTask::Open(Box::new(self.open(stream))));
+    }
+
+    fn open<S>(self, stream: S) -> Observed<H, O, S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self { headers, protocol, client, handler, observer, rules, sizes, .. } = self;
+        let Client { peer, slot, watch, .. } = client;
+        let session = run(Socket::new(stream, sizes), rules, handler, watch);
+        let request = RequestText::of(&headers);
+        observer.observe(&Event::Opened { id: session.number(), peer, protocol, request });
+        Observed { session, observer, told: Told::default(), _slot: slot }
     }
 }
 
 /// What a session's task does, in a box for each part of its life. A task is as large as all that it
 /// ever holds, and tokio's are laid out in steps of 128 bytes.
 enum SessionTask<H, O, S> {
-    Opening(Opening<H, O, S>),
+    Upgrading(Upgrading<H, O, S>),
     Open(Box<Observed<H, O, S>>),
 }
 
 /// Gives nothing for a client that went away.
-type Opening<H, O, S> = Pin<Box<dyn Future<Output = Option<Observed<H, O, S>>> + Send>>;
+type Upgrading<H, O, S> = Pin<Box<dyn Future<Output = Option<Observed<H, O, S>>> + Send>>;
 
 impl<H, O, S> Future for SessionTask<H, O, S>
 where
@@ -167,7 +283,7 @@ where
         loop {
             *self = match &mut *self {
                 Self::Open(session) => return Pin::new(session).poll(cx),
-                Self::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+                Self::Upgrading(upgrading) => match ready!(upgrading.as_mut().poll(cx)) {
                     Some(session) => Self::Open(Box::new(session)),
                     None => return Poll::Ready(()),
                 },

@@ -2,9 +2,9 @@
 //! driver.
 //!
 //! ```text
-//!  Request ──▶ Endpoint::respond ──▶ Response: a refusal, or 101
-//!                    │                              │
-//!                    │ Upgrade::check: is it one?   │ the 101 is sent
+//!  Request ──▶ Endpoint::answer ──▶ Answer::over_http1: 101  ┐
+//!                    │              Answer::over_http2: 200  ├ or a refusal
+//!                    │ Upgrade::check: is it one?   │        ┘
 //!                    │ Rejection: why not           ▼
 //!                    │                        run(socket, rules, handler, watch)
 //!                    └── Observer ◀── facts ──      │        Session: drain, socket, handler, clock
@@ -12,7 +12,7 @@
 //!                                                Closure: who ended it, and why
 //! ```
 //!
-//! [`Endpoint`] is the whole of it in one piece. Below it, [`Upgrade`] is the opening handshake for
+//! [`Endpoint`] is the whole of it in one piece, for HTTP/1.1 and for HTTP/2. Below it, [`Upgrade`] is the opening handshake for
 //! whoever brings another session, and [`run`] is the session for whoever brings another stream.
 //!
 //! # What this crate does not do
@@ -20,7 +20,7 @@
 //! It accepts no connections, knows no path, reads no settings, writes no log and catches no signal:
 //! those are the server's. It decides neither when to ping nor when to close nor with which code:
 //! that is [`ws_core`]'s. It parses no frame: that is tungstenite's. And **it asks nobody for a
-//! password**; [`Endpoint::respond`] is called for requests that were let in.
+//! password**; [`Endpoint::answer`] is called for requests that were let in.
 //!
 //! # A handler
 //!
@@ -72,6 +72,7 @@
 mod drain;
 mod endpoint;
 mod handler;
+mod http2;
 mod observer;
 mod origin;
 mod peer;
@@ -84,9 +85,10 @@ mod socket;
 mod upgrade;
 
 pub use drain::{Drain, Farewell, Phase, Watch};
-pub use endpoint::{Client, Endpoint, Policy, Slot};
+pub use endpoint::{Answer, Client, Endpoint, Opening, Policy, Slot};
 pub use handler::{Handler, Message, Next, Silent, Utf8Bytes};
-pub use observer::{Event, Observer, RequestText};
+pub use http2::Http2Stream;
+pub use observer::{Event, Observer, Protocol, RequestText};
 pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
 pub use peer::Peer;
 pub use rejection::Rejection;

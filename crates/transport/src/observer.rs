@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use hyper::HeaderMap;
-use hyper::header::{HeaderName, ORIGIN, USER_AGENT};
+use hyper::Version;
+use hyper::header::{HeaderMap, HeaderName, ORIGIN, USER_AGENT};
 use ws_core::{Closure, Tally};
 
 use crate::peer::Peer;
@@ -33,6 +33,8 @@ pub enum Event<'a> {
         id: u64,
         /// Who it is with.
         peer: Peer,
+        /// How it came.
+        protocol: Protocol,
         /// What the request said of itself.
         request: RequestText<'a>,
     },
@@ -45,6 +47,8 @@ pub enum Event<'a> {
     Refused {
         /// Who it came from.
         peer: Peer,
+        /// How it came, if it got as far as HTTP.
+        protocol: Option<Protocol>,
         /// What the request said of itself.
         request: RequestText<'a>,
         /// Why it was not.
@@ -62,6 +66,41 @@ pub enum Event<'a> {
         /// The round trip, if one was measured.
         round_trip: Option<Duration>,
     },
+}
+
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1, or what calls itself less.
+    Http1,
+    /// The same within TLS.
+    Http1Tls,
+    /// HTTP/2.
+    Http2,
+    /// The same within TLS.
+    Http2Tls,
+}
+
+impl Protocol {
+    pub(crate) fn of(version: Version, is_encrypted: bool) -> Self {
+        match (version == Version::HTTP_2, is_encrypted) {
+            (false, false) => Self::Http1,
+            (false, true) => Self::Http1Tls,
+            (true, false) => Self::Http2,
+            (true, true) => Self::Http2Tls,
+        }
+    }
+
+    /// The words for it, the same in logs and documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http1Tls => "http/1.1+tls",
+            Self::Http2 => "http/2",
+            Self::Http2Tls => "http/2+tls",
+        }
+    }
 }
 
 /// What a request said of itself, in the peer's own words.

@@ -20,6 +20,9 @@ pub enum Rejection {
     /// There is no header of the PROXY protocol where there has to be one, or a bad one. Whoever
     /// accepts says this, and hangs up without an answer, as that protocol wants it.
     BadProxyHeader,
+    /// The TLS handshake failed. Whoever accepts says this; the client got an alert, if it can read one
+    /// (RFC 8446, section 6).
+    BadTls,
     /// The server is shutting down.
     Draining,
     /// As many connections are open as there may be.
@@ -31,7 +34,8 @@ pub enum Rejection {
     HeaderTooLarge,
     /// The HTTP version is below 1.1 (RFC 6455, section 4.2.1).
     HttpVersion,
-    /// What came is not HTTP/1.1. hyper answers this by itself (RFC 9112, section 2.2).
+    /// The client broke a rule of HTTP/1.1 (RFC 9112, section 2.2) or HTTP/2 (RFC 9113, section 5.4.1).
+    /// Their libraries answer this by themselves.
     Malformed,
     /// The method is not GET (RFC 6455, section 4.2.1).
     MethodNotAllowed,
@@ -43,18 +47,24 @@ pub enum Rejection {
     OriginMissing,
     /// The origin is not one of those the operator allows.
     OriginRefused,
+    /// An HTTP/2 connection brought more than it may besides messages (RFC 9113, section 10.5). It ends
+    /// with `ENHANCE_YOUR_CALM`, which whoever accepts sees to.
+    TooManyFrames,
+    /// The extended CONNECT is for another protocol than WebSocket (RFC 9220, section 3).
+    UnknownProtocol,
     /// `Sec-WebSocket-Version` is not 13 (RFC 6455, section 4.4).
     WebsocketVersion,
 }
 
 impl Rejection {
     /// Every rejection, in the order of its word.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::AddressFull,
         Self::BadHost,
         Self::BadKey,
         Self::BadOrigin,
         Self::BadProxyHeader,
+        Self::BadTls,
         Self::Draining,
         Self::Full,
         Self::HasBody,
@@ -66,6 +76,8 @@ impl Rejection {
         Self::NotFound,
         Self::OriginMissing,
         Self::OriginRefused,
+        Self::TooManyFrames,
+        Self::UnknownProtocol,
         Self::WebsocketVersion,
     ];
 
@@ -129,6 +141,12 @@ impl Rejection {
                 headers: &[],
                 sentence: "the connection must begin with a good header of the PROXY protocol",
             },
+            Self::BadTls => Answer {
+                word: "bad_tls",
+                status: StatusCode::BAD_REQUEST,
+                headers: &[],
+                sentence: "the connection must begin with a TLS handshake that both sides agree on",
+            },
             Self::Draining => Answer {
                 word: "draining",
                 status: StatusCode::SERVICE_UNAVAILABLE,
@@ -157,13 +175,14 @@ impl Rejection {
                 word: "http_version",
                 status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 headers: &[],
-                sentence: "a WebSocket is opened with HTTP/1.1; a proxy in front may need to be told so",
+                sentence: "a WebSocket is opened with HTTP/1.1 or HTTP/2; a proxy in front may need to be \
+                           told so",
             },
             Self::Malformed => Answer {
                 word: "malformed",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
-                sentence: "what came is not an HTTP/1.1 request",
+                sentence: "what came is not a request of HTTP/1.1 or HTTP/2",
             },
             Self::MethodNotAllowed => Answer {
                 word: "method_not_allowed",
@@ -176,7 +195,8 @@ impl Rejection {
                 status: StatusCode::UPGRADE_REQUIRED,
                 headers: &[("upgrade", "websocket"), ("connection", "Upgrade")],
                 sentence: "this is a WebSocket endpoint: the request must say Upgrade: websocket and \
-                           Connection: Upgrade, and a proxy in front must pass both on",
+                           Connection: Upgrade, and a proxy in front must pass both on; over HTTP/2 \
+                           it is a CONNECT with the protocol websocket",
             },
             Self::NotFound => Answer {
                 word: "not_found",
@@ -195,6 +215,18 @@ impl Rejection {
                 status: StatusCode::FORBIDDEN,
                 headers: &[],
                 sentence: "pages of this origin may not connect; the server's operator says which may",
+            },
+            Self::TooManyFrames => Answer {
+                word: "too_many_frames",
+                status: StatusCode::TOO_MANY_REQUESTS,
+                headers: &[],
+                sentence: "the connection brought more requests and frames than messages need",
+            },
+            Self::UnknownProtocol => Answer {
+                word: "unknown_protocol",
+                status: StatusCode::NOT_IMPLEMENTED,
+                headers: &[],
+                sentence: "the only protocol to connect with is websocket",
             },
             // RFC 6455, section 4.4, wants the version; RFC 9110, section 15.5.22, the upgrade.
             Self::WebsocketVersion => Answer {

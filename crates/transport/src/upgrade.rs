@@ -1,6 +1,6 @@
-//! The opening handshake (RFC 6455, section 4.2): what a request must say, and the 101.
+//! The opening handshake (RFC 6455, section 4.2, and RFC 8441): what a request must say, and what it
+//! is told.
 
-use std::io;
 use std::net::Ipv6Addr;
 
 use hyper::header::{
@@ -8,7 +8,6 @@ use hyper::header::{
     SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::uri::Authority;
-use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
@@ -16,51 +15,54 @@ use crate::origin::{Origin, Origins, Permission};
 use crate::rejection::Rejection;
 
 /// A request that may become a WebSocket.
-///
-/// The [`response`](Self::response) has to be sent; then [`finish`](Self::finish) gives the stream.
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub struct Upgrade {
-    accept: String,
-    stream: OnUpgrade,
+    /// What `Sec-WebSocket-Accept` says; HTTP/2 has none.
+    accept: Option<String>,
 }
 
 impl Upgrade {
     /// Checks everything that the request says. Whether there is room is not asked here.
     ///
+    /// Over HTTP/1.1 that is a GET with `Upgrade` (RFC 6455, section 4.2.1), over HTTP/2 an extended
+    /// CONNECT (RFC 8441, section 5), whose protocol h2 keeps as an extension of the request.
     /// Offered subprotocols and extensions are passed over: the response names none, and RFC 6455,
     /// section 4.1, lets the client decide what that means.
     ///
     /// # Errors
     ///
     /// The first rule that the request breaks, in the order of the API specification.
-    pub fn check<B>(request: &mut Request<B>, origins: &Origins) -> Result<Self, Rejection> {
+    pub fn check<B>(request: &Request<B>, origins: &Origins) -> Result<Self, Rejection> {
         let headers = request.headers();
-        if request.method() != Method::GET {
-            return Err(Rejection::MethodNotAllowed);
+        let is_http2 = request.version() == Version::HTTP_2;
+        if is_http2 {
+            check_connect(request)?;
+        } else {
+            check_get(request)?;
         }
-        if request.version() < Version::HTTP_11 {
-            return Err(Rejection::HttpVersion);
-        }
-        check_host(headers)?;
         // Even `Content-Length: 0` is refused: two readers of one stream that disagree about where
         // a request ends are how requests are smuggled, and no client needs it.
         if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
             return Err(Rejection::HasBody);
         }
-        if !has_token(headers, UPGRADE, "websocket") || !has_token(headers, CONNECTION, "upgrade") {
+        let is_upgrade = || {
+            has_token(headers, UPGRADE, "websocket") && has_token(headers, CONNECTION, "upgrade")
+        };
+        if !is_http2 && !is_upgrade() {
             return Err(Rejection::NotAnUpgrade);
         }
         if only(headers.get_all(SEC_WEBSOCKET_VERSION)) != Some(b"13") {
             return Err(Rejection::WebsocketVersion);
         }
-        let key = only(headers.get_all(SEC_WEBSOCKET_KEY)).filter(|key| is_key(key));
-        let accept = derive_accept_key(key.ok_or(Rejection::BadKey)?);
+        // HTTP/2 has other means to tell that both sides know what they do.
+        let accept = if is_http2 { None } else { Some(accept(headers)?) };
         check_origin(headers, origins)?;
-        Ok(Self { accept, stream: hyper::upgrade::on(request) })
+        Ok(Self { accept })
     }
 
-    /// The 101 that opens the WebSocket (RFC 6455, section 4.2.2).
+    /// The 101 that opens the WebSocket (RFC 6455, section 4.2.2), or the 200 that does so over
+    /// HTTP/2 (RFC 8441, section 5).
     ///
     /// # Panics
     ///
@@ -68,30 +70,55 @@ impl Upgrade {
     #[must_use = "the client waits for the response"]
     pub fn response(&self) -> Response<String> {
         let mut response = Response::new(String::new());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let accept = HeaderValue::from_str(&self.accept).expect("base64 is a good header value");
-        let headers = response.headers_mut();
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(accept) = &self.accept {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            let accept = HeaderValue::from_str(accept).expect("base64 is a good header value");
+            let headers = response.headers_mut();
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        }
         response
-    }
-
-    /// The stream behind the 101, once that is sent.
-    ///
-    /// What the client sent right behind its request comes out of it first.
-    ///
-    /// # Errors
-    ///
-    /// The connection ended before the response was sent.
-    pub async fn finish(self) -> io::Result<Upgraded> {
-        self.stream.await.map_err(io::Error::other)
     }
 }
 
+fn check_get<B>(request: &Request<B>) -> Result<(), Rejection> {
+    if request.method() != Method::GET {
+        return Err(Rejection::MethodNotAllowed);
+    }
+    if request.version() < Version::HTTP_11 {
+        return Err(Rejection::HttpVersion);
+    }
+    check_host(only(request.headers().get_all(HOST)))
+}
+
+fn check_connect<B>(request: &Request<B>) -> Result<(), Rejection> {
+    let protocol = request.extensions().get::<h2::ext::Protocol>();
+    match (request.method(), protocol) {
+        (&Method::CONNECT, Some(protocol)) if protocol.as_str() == "websocket" => {}
+        // RFC 9220, section 3, has an answer for HTTP/2 as well.
+        (&Method::CONNECT, Some(_)) => return Err(Rejection::UnknownProtocol),
+        (&Method::GET, _) => return Err(Rejection::NotAnUpgrade),
+        _ => return Err(Rejection::MethodNotAllowed),
+    }
+    // RFC 9113, section 8.3.1: `Host` may stand in for the authority, and must not contradict it.
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let is_repeated = request.headers().contains_key(HOST);
+    let host = only(request.headers().get_all(HOST));
+    if authority.is_some() && is_repeated && host != authority {
+        return Err(Rejection::BadHost);
+    }
+    check_host(authority.or(host))
+}
+
+fn accept(headers: &HeaderMap) -> Result<String, Rejection> {
+    let key = only(headers.get_all(SEC_WEBSOCKET_KEY)).filter(|key| is_key(key));
+    Ok(derive_accept_key(key.ok_or(Rejection::BadKey)?))
+}
+
 /// RFC 9112, section 3.2: a server answers 400 unless there is one `Host` and it is good.
-fn check_host(headers: &HeaderMap) -> Result<(), Rejection> {
-    let host = only(headers.get_all(HOST)).ok_or(Rejection::BadHost)?;
+fn check_host(host: Option<&[u8]>) -> Result<(), Rejection> {
+    let host = host.ok_or(Rejection::BadHost)?;
     let authority = Authority::try_from(host).map_err(|_| Rejection::BadHost)?;
     // The library leaves a user name in front, an empty host and an impossible port to us.
     let host = authority.host();

@@ -179,16 +179,17 @@ fn from_the_request_to_the_end_there_are_two_reads_two_writes_and_a_shutdown() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let drain = kept_drain();
-        let endpoint = Endpoint::new(Silent, Arc::new(Nobody), TokioIo::new);
+        let endpoint = Endpoint::new(Silent, Arc::new(Nobody));
         let allowed = vec![OriginPattern::Any];
         let origins = Origins { allowed, missing: Permission::Allow, null: Permission::Allow };
         let policy = Policy { origins, rules: rules(Limits::default()), sizes: SIZES };
         let slot = Ok(Slot::new(()));
-        let client = Client { peer: Peer::Local, slot, watch: drain.watch() };
+        let client = Client { peer: Peer::Local, is_encrypted: false, slot, watch: drain.watch() };
         let near = TokioIo::new(stream.clone());
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
-                let response = endpoint.respond(&mut request, &client, &policy);
+                let answer = endpoint.answer(&request, &client, &policy);
+                let response = answer.over_http1(&mut request, TokioIo::new);
                 async { Ok::<_, Infallible>(response) }
             });
             http1::Builder::new()

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use support::{CLOSE, PING, PONG, Peer, SIZES, TEXT, close, frame, in_time, kept_drain, rules};
 use tokio::io::{AsyncWriteExt, duplex};
@@ -46,7 +45,7 @@ impl Observer for Notes {
     fn observe(&self, event: &Event<'_>) {
         let note = match event {
             Event::Closed { id, closure } => format!("closed {id} {}", closure.cause),
-            Event::Opened { id, peer, request } => {
+            Event::Opened { id, peer, request, .. } => {
                 let (origin, agent) = (request.origin().unwrap(), request.user_agent().unwrap());
                 format!("opened {id} {peer} {origin} {agent}")
             }
@@ -65,7 +64,7 @@ impl Observer for Notes {
 const SLOTS: usize = 100;
 
 struct World<H = Silent> {
-    endpoint: Arc<Endpoint<H, Notes, TokioIo<Upgraded>>>,
+    endpoint: Arc<Endpoint<H, Notes>>,
     policy: Arc<Policy>,
     notes: Arc<Notes>,
     drain: Drain,
@@ -90,7 +89,7 @@ impl<H: Handler + Clone + Sync> World<H> {
             sizes: SIZES,
         };
         let notes = Arc::new(Notes::default());
-        let endpoint = Arc::new(Endpoint::new(handler, Arc::clone(&notes), TokioIo::new));
+        let endpoint = Arc::new(Endpoint::new(handler, Arc::clone(&notes)));
         let slots = Arc::new(Semaphore::new(SLOTS));
         Self { endpoint, policy: Arc::new(policy), notes, drain: kept_drain(), slots }
     }
@@ -100,6 +99,7 @@ impl<H: Handler + Clone + Sync> World<H> {
         let (near, far) = duplex(64 * 1024);
         let client = Client {
             peer: transport::Peer::Address("192.0.2.7:4711".parse().unwrap()),
+            is_encrypted: false,
             slot: match Arc::clone(&self.slots).try_acquire_owned() {
                 Ok(permit) => Ok(Slot::new(permit)),
                 Err(_) => Err(Rejection::Full),
@@ -109,7 +109,8 @@ impl<H: Handler + Clone + Sync> World<H> {
         let (endpoint, policy) = (Arc::clone(&self.endpoint), Arc::clone(&self.policy));
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
-                let response = endpoint.respond(&mut request, &client, &policy);
+                let answer = endpoint.answer(&request, &client, &policy);
+                let response = answer.over_http1(&mut request, TokioIo::new);
                 async { Ok::<_, Infallible>(response) }
             });
             let http = http1::Builder::new()

@@ -1,0 +1,124 @@
+//! HTTP on an accepted stream: who asks, whether there is a place for a session, and what the answer is.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use transport::{Answer, Client, Handler, Phase, Rejection, Slot};
+
+use crate::Router;
+use crate::config::{Config, Configs};
+use crate::linger::{Returning, linger, reclaim};
+use crate::lodging::Lodging;
+use crate::records::Records;
+use crate::slots::Slots;
+use crate::stream::Stream;
+
+/// Requests of a connection that may be refused. Each leaves a line in the log.
+pub(crate) const MOST_ANSWERS: usize = 20;
+
+/// What serves HTTP, whichever version of it.
+#[derive(Debug)]
+pub(crate) struct Http<H> {
+    pub(crate) router: Router<H>,
+    pub(crate) slots: Slots,
+    pub(crate) configs: Configs,
+}
+
+impl<H: Handler + Clone + Sync> Http<H> {
+    /// Serves HTTP/1.1 until the connection is upgraded or ends.
+    pub(crate) async fn serve_http1(&self, stream: Stream, client: Client, config: &Config) {
+        let answers = AtomicUsize::new(0);
+        let service = service_fn(|mut request| {
+            // The settings may have changed since the connection was accepted.
+            let config = self.configs.borrow().clone();
+            let client = self.who_asks(request.headers(), client.clone(), &config);
+            let answer = self.router.answer(&request, &client, &config.policy);
+            let mut response = answer.over_http1(&mut request, reclaim);
+            // In a shutdown, or without a slot, a connection is for one answer.
+            let is_refused = client.slot.is_err() || client.watch.phase() != Phase::Serving;
+            let answers = answers.fetch_add(1, Ordering::Relaxed) + 1;
+            if is_refused || answers >= MOST_ANSWERS {
+                close_after(&mut response);
+            }
+            async { Ok::<_, Infallible>(response) }
+        });
+        let (stream, mut returned) = Returning::new(stream);
+        let http = http1::Builder::new()
+            .header_read_timeout(None)
+            .max_buf_size(config.max_header_bytes)
+            .max_headers(config.max_headers)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        // What goes wrong here is the client's fault, and no session has begun.
+        match Box::pin(http).await {
+            Err(error) if error.is_parse_too_large() => {
+                self.router.turned_away(Rejection::HeaderTooLarge, &client);
+            }
+            Err(error) if error.is_parse() => {
+                self.router.turned_away(Rejection::Malformed, &client);
+            }
+            Ok(()) | Err(_) => {}
+        }
+        // It comes back unless it was upgraded.
+        if let Ok(stream) = returned.try_recv() {
+            let _ = timeout(config.policy.rules.timing.close_timeout, linger(stream)).await;
+        }
+    }
+
+    /// Answers a request that came on a stream of an HTTP/2 connection.
+    pub(crate) fn answer_on_stream(
+        &self,
+        request: &Request<()>,
+        client: &Client,
+        lodging: &Lodging,
+    ) -> Answer<H, Records> {
+        let config = self.configs.borrow().clone();
+        // h2 counts bytes and not lines.
+        if request.headers().len() > config.max_headers {
+            return self.router.refuse(Rejection::HeaderTooLarge, request, client);
+        }
+        let slot = lodging.take(|| self.another_slot(client, &config));
+        let client = self.who_asks(request.headers(), Client { slot, ..client.clone() }, &config);
+        self.router.answer(request, &client, &config.policy)
+    }
+
+    /// Finds a connection a place of its client's address, once it is known who that is.
+    pub(crate) fn find_place(&self, client: &mut Client, config: &Config) {
+        if let (Some(address), Ok(slot)) = (client.peer.ip(), client.slot.clone()) {
+            client.slot = self.slots.take_of(slot, address, config.max_connections_per_address);
+        }
+    }
+
+    /// Who a request is from, which every request on a proxy's connection may say anew.
+    fn who_asks(&self, headers: &HeaderMap, mut client: Client, config: &Config) -> Client {
+        if config.trust.names_clients_in_requests(client.peer) {
+            client.peer = config.trust.client(headers, client.peer);
+            self.find_place(&mut client, config);
+        }
+        client
+    }
+
+    /// A slot for one more session of a connection.
+    fn another_slot(&self, client: &Client, config: &Config) -> Result<Slot, Rejection> {
+        let slot = self.slots.take(config.max_connections)?;
+        match client.peer.ip() {
+            Some(address) if !config.trust.names_clients_in_requests(client.peer) => {
+                self.slots.take_of(slot, address, config.max_connections_per_address)
+            }
+            Some(_) | None => Ok(slot),
+        }
+    }
+}
+
+/// Ends the connection with this answer, unless it is an upgrade.
+fn close_after<B>(response: &mut Response<B>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
+    }
+}

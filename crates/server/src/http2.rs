@@ -1,0 +1,164 @@
+//! HTTP/2 on an accepted stream: many requests and many sessions at once, each on a stream of its own
+//! (RFC 9113; RFC 8441).
+
+use std::future::poll_fn;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use h2::Reason;
+use h2::server::{Builder, Connection};
+use hyper::Request;
+use hyper::body::Bytes;
+use tokio::time::{Instant, sleep_until, timeout};
+use transport::{Answer, Client, Handler, Phase, Rejection};
+
+use crate::config::Config;
+use crate::http::{Http, MOST_ANSWERS};
+use crate::linger::{Returning, linger};
+use crate::lodging::Lodging;
+use crate::metered::{Meter, Metered};
+use crate::stream::Stream;
+
+/// What an HTTP/2 connection over this begins with (RFC 9113, section 3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a client may send on a stream before we have read it: as much as a session reads at once.
+const STREAM_WINDOW: u32 = 16 << 10;
+
+/// The least that RFC 9113, section 4.2, has a frame be allowed. Larger ones are for downloads.
+const FRAME_BYTES: u32 = 16 << 10;
+
+/// What is held for a client that does not read, for each stream and besides what the session holds.
+const SEND_BUFFER: usize = 16 << 10;
+
+/// What may be remembered of the names and values of headers (RFC 7541, section 4.2).
+const HEADER_TABLE: u32 = 4096;
+
+/// Streams that the client ended before we had a look at them, and streams that we ended for a fault
+/// of the client's, in all its life. More are an attack (RFC 9113, section 10.5).
+const RESET_STREAMS: usize = 64;
+
+/// How long a stream that we have reset is remembered, because more may be on its way for it.
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+/// Small frames that may wait to be read, for each stream. All streams of a proxy may bring some at
+/// once after a stall, and h2's own limit would be a hundred for all together.
+const SMALL_FRAMES: usize = 64;
+
+/// What h2 takes a small frame to cost.
+const SMALL_FRAME_COST: usize = 256;
+
+impl<H: Handler + Clone + Sync> Http<H> {
+    /// Serves HTTP/2 until the client is through, or has had no session for as long as a handshake may
+    /// take, or a shutdown is over.
+    pub(crate) async fn serve_http2(&self, stream: Stream, mut client: Client, config: &Config) {
+        let (stream, mut returned) = Returning::new(stream);
+        if let Err(Some(rejection)) = self.converse(stream, &mut client, config).await {
+            self.router.turned_away(rejection, &client);
+        }
+        if let Ok(stream) = returned.try_recv() {
+            let _ = timeout(config.policy.rules.timing.close_timeout, linger(stream)).await;
+        }
+    }
+
+    /// What goes wrong without a rejection is that the client has gone.
+    async fn converse(
+        &self,
+        stream: Returning,
+        client: &mut Client,
+        config: &Config,
+    ) -> Result<(), Option<Rejection>> {
+        let lodging = Lodging::new(client);
+        let meter = Arc::new(Meter::default());
+        let stream = Metered::new(stream, Arc::clone(&meter), config.http2_max_streams);
+        let close_timeout = config.policy.rules.timing.close_timeout;
+        let mut deadline = Instant::now() + config.handshake_timeout;
+        let mut connection: Connection<_, Bytes> = tokio::select! {
+            connection = builder(config).handshake(stream) => connection.map_err(refusal)?,
+            () = sleep_until(deadline) => return Err(None),
+        };
+        let (mut phase, mut is_leaving, mut refused) = (Phase::Serving, false, 0);
+        loop {
+            tokio::select! {
+                biased;
+                later = client.watch.beyond(phase) => {
+                    phase = later;
+                    if phase == Phase::Aborting {
+                        return Err(None);
+                    }
+                    deadline = Instant::now() + close_timeout;
+                }
+                () = meter.spent() => {
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    let closed = poll_fn(|cx| connection.poll_closed(cx));
+                    let _ = timeout(close_timeout, closed).await;
+                    return Err(Some(Rejection::TooManyFrames));
+                }
+                () = lodging.emptied() => {
+                    let rest = if is_leaving { close_timeout } else { config.handshake_timeout };
+                    deadline = Instant::now() + rest;
+                }
+                accepted = connection.accept() => match accepted {
+                    Some(request) => {
+                        let (request, respond) = request.map_err(refusal)?;
+                        let (head, receiver) = request.into_parts();
+                        let request = Request::from_parts(head, ());
+                        let answer = self.answer_on_stream(&request, client, &lodging);
+                        refused += usize::from(matches!(answer, Answer::Refuse(_)));
+                        answer.over_http2(request.method(), receiver, respond);
+                    }
+                    None => return Ok(()),
+                },
+                () = sleep_until(deadline), if lodging.is_empty() => {
+                    if is_leaving {
+                        return Err(None);
+                    }
+                    deadline = Instant::now() + close_timeout;
+                    is_leaving = true;
+                    connection.graceful_shutdown();
+                }
+            }
+            // A client that was refused so often may come back, and one that we take leave of may not
+            // ask for more (RFC 9113, section 6.8). Its sessions go on.
+            let is_over = phase != Phase::Serving || refused >= MOST_ANSWERS;
+            if is_over && !mem::replace(&mut is_leaving, true) {
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Everything that a client can make grow has a limit of ours, whatever h2's own may be.
+fn builder(config: &Config) -> Builder {
+    let streams = config.http2_max_streams;
+    let mut builder = Builder::new();
+    builder
+        .enable_connect_protocol()
+        .max_concurrent_streams(streams)
+        .initial_window_size(STREAM_WINDOW)
+        // A session that does not read must not use up the window of the others.
+        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams.max(4)))
+        .max_frame_size(FRAME_BYTES)
+        .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+        .header_table_size(HEADER_TABLE)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(Some(RESET_STREAMS))
+        .max_concurrent_reset_streams(RESET_STREAMS)
+        .reset_stream_duration(REMEMBERED)
+        .data_frame_budget(
+            usize::try_from(streams).unwrap_or(usize::MAX) * SMALL_FRAMES * SMALL_FRAME_COST,
+        );
+    builder
+}
+
+/// What an error of h2 says about the client, if it is not that it has gone.
+fn refusal(error: h2::Error) -> Option<Rejection> {
+    match error.reason() {
+        _ if !error.is_library() => None,
+        Some(Reason::ENHANCE_YOUR_CALM) => Some(Rejection::TooManyFrames),
+        Some(_) => Some(Rejection::Malformed),
+        None => None,
+    }
+}

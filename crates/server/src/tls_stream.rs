@@ -1,0 +1,313 @@
+//! TLS over an accepted stream, by rustls' interface without buffers: an idle connection keeps none.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hyper::body::Bytes;
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::stream::Stream;
+
+/// The most that is encrypted at once. It is how coarse the progress of a slow reader is seen.
+const RECORD_BYTES: usize = 4096;
+
+/// What a record needs besides, with room for a change of keys in front of it.
+const RECORD_OVERHEAD: usize = 256;
+
+/// The longest record (RFC 5246, section 6.2.3).
+const LONGEST_RECORD: usize = 5 + (16 << 10) + 2048;
+
+/// Bytes that are read at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// A record, or the longest handshake that rustls takes, while it is not there in full.
+const MOST_INCOMING: usize = 96 * 1024;
+
+/// A buffer that grew beyond this is not kept.
+const KEPT_BYTES: usize = 32 * 1024;
+
+/// The server's side of TLS over a stream.
+pub(crate) struct TlsStream {
+    stream: Stream,
+    tls: UnbufferedServerConnection,
+    /// The beginning of what has not come in full.
+    incoming: Vec<u8>,
+    /// Decrypted, and not yet read.
+    plaintext: Bytes,
+    /// Encrypted, and not yet taken by the stream.
+    outgoing: Vec<u8>,
+    /// Whether the client has ended its side.
+    is_ended: bool,
+}
+
+/// Without what must not be seen.
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TlsStream").field(&self.stream).finish()
+    }
+}
+
+/// What is to be said, once it may be.
+#[derive(Clone, Copy)]
+enum Say<'a> {
+    Nothing,
+    Data(&'a [u8]),
+    Goodbye,
+}
+
+/// How far the handshake is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Handshaking,
+    Open,
+}
+
+impl TlsStream {
+    /// Waits for the handshake (RFC 8446, section 4). Where it fails, the client is sent an alert, and
+    /// the stream is given back.
+    pub(crate) async fn accept(
+        stream: Stream,
+        config: Arc<ServerConfig>,
+    ) -> Result<Self, (io::Error, Stream)> {
+        let tls = match UnbufferedServerConnection::new(config) {
+            Ok(tls) => tls,
+            Err(error) => return Err((io::Error::other(error), stream)),
+        };
+        let mut stream = Self {
+            stream,
+            tls,
+            incoming: Vec::new(),
+            plaintext: Bytes::new(),
+            outgoing: Vec::new(),
+            is_ended: false,
+        };
+        match poll_fn(|cx| stream.poll_handshake(cx)).await {
+            Ok(()) => Ok(stream),
+            Err(error) => Err((error, stream.stream)),
+        }
+    }
+
+    /// What both sides agreed to speak within it (RFC 7301).
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.tls.alpn_protocol()
+    }
+
+    /// The stream beneath.
+    pub(crate) fn get_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let stage = self.lend_buffers(|it, _| {
+                let stage = it.advance(Say::Nothing);
+                // Whoever asks again behind an error is given the alert that goes with it.
+                stage.inspect_err(|_| drop(it.advance(Say::Nothing)))
+            });
+            ready!(self.poll_send(cx))?;
+            if stage? == Stage::Open {
+                return Poll::Ready(Ok(()));
+            }
+            if self.is_ended {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            ready!(self.poll_receive(cx))?;
+        }
+    }
+
+    /// Reads from the stream once, and decrypts all that is there in full.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.lend_buffers(|it, input| {
+            let mut read = ReadBuf::new(input);
+            ready!(Pin::new(&mut it.stream).poll_read(cx, &mut read))?;
+            // An end without a goodbye is one, too: WebSocket says by itself what is whole.
+            it.is_ended |= read.filled().is_empty();
+            it.incoming.extend_from_slice(read.filled());
+            if it.incoming.len() > MOST_INCOMING {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            it.advance(Say::Nothing)?;
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Writes what was encrypted, until nothing of it is left.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sent = 0;
+        let result = loop {
+            let rest = self.outgoing.get(sent..).unwrap_or_default();
+            if rest.is_empty() {
+                break Poll::Ready(Ok(()));
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => sent += count,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        self.outgoing.drain(..sent);
+        result
+    }
+
+    /// Lets rustls take in what has come and say what is due, and then what we have to say.
+    fn advance(&mut self, say: Say<'_>) -> io::Result<Stage> {
+        let (mut taken, mut plaintext) = (0, Vec::new());
+        let result = loop {
+            let input = self.incoming.get_mut(taken..).unwrap_or_default();
+            let UnbufferedStatus { discard, state, .. } = self.tls.process_tls_records(input);
+            let step = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(io::Error::other)?;
+                        plaintext.extend_from_slice(record.payload);
+                    }
+                    None
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    append(&mut self.outgoing, LONGEST_RECORD, |free| data.encode(free))?;
+                    None
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    None
+                }
+                Ok(ConnectionState::PeerClosed) => {
+                    self.is_ended = true;
+                    None
+                }
+                Ok(ConnectionState::BlockedHandshake) => Some(Ok(Stage::Handshaking)),
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    let outgoing = &mut self.outgoing;
+                    let said = match say {
+                        Say::Nothing => Ok(()),
+                        Say::Data(bytes) => {
+                            let most = bytes.len() + RECORD_OVERHEAD;
+                            append(outgoing, most, |free| traffic.encrypt(bytes, free))
+                        }
+                        Say::Goodbye => append(outgoing, RECORD_OVERHEAD, |free| {
+                            traffic.queue_close_notify(free)
+                        }),
+                    };
+                    Some(said.map(|()| Stage::Open))
+                }
+                Ok(ConnectionState::Closed) => Some(Ok(Stage::Open)),
+                // Early data is not offered, and nothing else is known.
+                Ok(_) => Some(Err(io::ErrorKind::Unsupported.into())),
+                Err(error) => Some(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
+            };
+            taken += discard;
+            if let Some(result) = step {
+                break result;
+            }
+        };
+        self.incoming.drain(..taken);
+        if !plaintext.is_empty() {
+            self.plaintext = [&self.plaintext, plaintext.as_slice()].concat().into();
+        }
+        result
+    }
+
+    /// Lends the thread's buffers for a call; what is left in them stays with the connection.
+    fn lend_buffers<T>(&mut self, call: impl FnOnce(&mut Self, &mut [u8]) -> T) -> T {
+        let mut spare = SPARE.take().unwrap_or_else(|| Spare {
+            input: vec![0; READ_BYTES].into_boxed_slice(),
+            incoming: Vec::new(),
+        });
+        if self.incoming.is_empty() {
+            mem::swap(&mut self.incoming, &mut spare.incoming);
+        }
+        let result = call(self, &mut spare.input);
+        if self.incoming.is_empty() {
+            spare.incoming = mem::take(&mut self.incoming);
+            spare.incoming.shrink_to(KEPT_BYTES);
+        } else {
+            self.incoming.shrink_to_fit();
+        }
+        SPARE.set(Some(spare));
+        if self.outgoing.is_empty() {
+            self.outgoing = Vec::new();
+        }
+        result
+    }
+}
+
+/// The buffers of a thread.
+struct Spare {
+    input: Box<[u8]>,
+    incoming: Vec<u8>,
+}
+
+thread_local! {
+    static SPARE: Cell<Option<Spare>> = const { Cell::new(None) };
+}
+
+/// Lets `write` use `most` bytes behind what is in `buffer`.
+fn append<E: Error + Send + Sync + 'static>(
+    buffer: &mut Vec<u8>,
+    most: usize,
+    write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+) -> io::Result<()> {
+    let length = buffer.len();
+    buffer.resize(length + most, 0);
+    let written = write(buffer.get_mut(length..).unwrap_or_default());
+    buffer.truncate(length + *written.as_ref().unwrap_or(&0));
+    written.map(drop).map_err(io::Error::other)
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.plaintext.is_empty() && !self.is_ended {
+            ready!(self.poll_receive(cx))?;
+            // It may have been asked for something, such as new keys.
+            let _ = self.poll_send(cx)?;
+        }
+        let count = buffer.remaining().min(self.plaintext.len());
+        buffer.put_slice(&self.plaintext.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        let bytes = bytes.get(..RECORD_BYTES).unwrap_or(bytes);
+        self.lend_buffers(|it, _| it.advance(Say::Data(bytes)))?;
+        // What the stream refuses is kept, and sent before anything else is taken.
+        match self.poll_send(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(bytes.len())),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Says goodbye (RFC 8446, section 6.1), and half-closes the stream behind it.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // rustls says it once, however often it is asked.
+        self.lend_buffers(|it, _| it.advance(Say::Goodbye))?;
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,165 @@
+"""Python's h2 and wsproto against the server: WebSockets on streams of one HTTP/2 connection, in the
+clear and within TLS, beside refusals; limits per connection; SIGTERM closes them all and says GOAWAY."""
+
+import contextlib
+import importlib.metadata
+import socket
+import ssl
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+from wsproto import Connection, ConnectionType
+from wsproto.events import CloseConnection, Ping, Pong, TextMessage
+
+from endpoint import PATIENCE, Surprise, certificate, expect, run, running_server
+
+ALLOWED = "https://allowed.example"
+
+
+class Http2:
+    """A client's connection, and what came on each of its streams."""
+
+    def __init__(self, address, cafile=None):
+        self.socket = socket.create_connection(address, PATIENCE)
+        self.authority = f"localhost:{address[1]}"
+        if cafile:
+            context = ssl.create_default_context(cafile=cafile)
+            context.set_alpn_protocols(["h2", "http/1.1"])
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
+            expect("the protocol agreed on", "h2", self.socket.selected_alpn_protocol())
+        self.http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.http.initiate_connection()
+        self.seen = []
+        self.wait_for(h2.events.RemoteSettingsChanged)
+        setting = self.http.remote_settings.get(h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL)
+        expect("SETTINGS_ENABLE_CONNECT_PROTOCOL", 1, setting)
+
+    def wait_for(self, kind, stream=None):
+        """The next event of a kind, on this stream if one is named."""
+        while True:
+            for event in self.seen:
+                if isinstance(event, kind) and stream in (None, getattr(event, "stream_id", None)):
+                    self.seen.remove(event)
+                    return event
+            self.socket.sendall(self.http.data_to_send())
+            data = self.socket.recv(65536)
+            if not data:
+                raise Surprise(f"expected {kind.__name__} on {stream}, saw the end and {self.seen}")
+            self.seen += self.http.receive_data(data)
+            self.socket.sendall(self.http.data_to_send())
+
+    def request(self, method="CONNECT", path="/ws/status", **changes):
+        """Opens a stream with a request, and says its number and the status of the answer."""
+        headers = {":method": method, ":scheme": "https", ":path": path, ":authority": self.authority}
+        if method == "CONNECT":
+            headers |= {":protocol": "websocket", "sec-websocket-version": "13", "origin": ALLOWED}
+        headers |= {name.replace("_", "-"): value for name, value in changes.items()}
+        headers |= {":protocol": changes["protocol"]} if "protocol" in changes else {}
+        stream = self.http.get_next_available_stream_id()
+        names = [(name, value) for name, value in headers.items() if value and name != "protocol"]
+        self.http.send_headers(stream, names, end_stream=method != "CONNECT")
+        answer = self.wait_for(h2.events.ResponseReceived, stream)
+        return stream, int(dict(answer.headers)[":status"])
+
+    def session(self):
+        stream, status = self.request()
+        expect("the answer to an extended CONNECT", 200, status)
+        return Session(self, stream)
+
+
+class Session:
+    """A WebSocket on a stream."""
+
+    def __init__(self, connection, stream):
+        self.connection, self.stream = connection, stream
+        self.websocket = Connection(ConnectionType.CLIENT)
+        self.seen = []
+
+    def send(self, event):
+        self.connection.http.send_data(self.stream, self.websocket.send(event))
+        self.connection.socket.sendall(self.connection.http.data_to_send())
+
+    def wait_for(self, kind):
+        while True:
+            for event in self.seen:
+                if isinstance(event, kind):
+                    self.seen.remove(event)
+                    return event
+            data = self.connection.wait_for(h2.events.DataReceived, self.stream)
+            self.connection.http.acknowledge_received_data(
+                data.flow_controlled_length, self.stream
+            )
+            self.websocket.receive_data(data.data)
+            for event in self.websocket.events():
+                self.seen.append(event)
+                if isinstance(event, (Ping, CloseConnection)):
+                    self.send(event.response())
+
+
+def play():
+    with certificate() as (cert, key), contextlib.ExitStack() as stack:
+        server = stack.enter_context(
+            running_server(
+                "--listen", "127.0.0.1:0,tls:127.0.0.1:0",
+                "--tls-cert-file", cert,
+                "--tls-key-file", key,
+                "--allowed-origins", ALLOWED,
+                "--ping-interval-secs", "0.3",
+                "--http2-max-streams", "3",
+            )
+        )
+        plain, encrypted = server.addresses()
+        for address, cafile, protocol in [(plain, None, "http/2"), (encrypted, cert, "http/2+tls")]:
+            talk(server, Http2(address, cafile), protocol)
+        stay_to_the_end(server, Http2(encrypted, cert))
+    versions = " and ".join(f"{it} {importlib.metadata.version(it)}" for it in ("h2", "wsproto"))
+    return f"{versions}: sessions beside refusals, in the clear and within TLS, 1001 and GOAWAY"
+
+
+def talk(server, connection, protocol):
+    """Two sessions at once beside refusals, each with its own end."""
+    first, second = connection.session(), connection.session()
+    server.wait_for(event="opened", protocol=protocol, origin=ALLOWED)
+    first.send(Ping(payload=b"a payload"))
+    expect("the pong's payload", b"a payload", bytes(first.wait_for(Pong).payload))
+    second.send(TextMessage(data="dropped"))
+    for request, status, refusal in [
+        ({"origin": "https://other.example"}, 403, "origin_refused"),
+        ({"sec_websocket_version": "12"}, 426, "websocket_version"),
+        ({"protocol": "connect-udp"}, 501, "unknown_protocol"),
+        ({"path": "/elsewhere"}, 404, "not_found"),
+        ({"method": "GET"}, 426, "not_an_upgrade"),
+        ({"method": "POST"}, 405, "method_not_allowed"),
+    ]:
+        expect(f"the status for {request}", status, connection.request(**request)[1])
+        server.wait_for(event="refused", refusal=refusal, protocol=protocol)
+    first.wait_for(Ping)
+    first.send(CloseConnection(code=1000))
+    expect("the code that comes back", 1000, first.wait_for(CloseConnection).code)
+    connection.wait_for(h2.events.StreamEnded, first.stream)
+    second.send(TextMessage(data="x" * 5000))
+    expect("the code for what is too big", 1009, second.wait_for(CloseConnection).code)
+    server.wait_for(event="closed", cause="too_big")
+    third = connection.session()
+    connection.http.reset_stream(third.stream)
+    connection.socket.sendall(connection.http.data_to_send())
+    server.wait_for(event="closed", cause="disconnected", code=1006)
+
+
+def stay_to_the_end(server, connection):
+    sessions = [connection.session() for _ in range(3)]
+    expect("streams that the server allows", 3, connection.http.remote_settings.max_concurrent_streams)
+    for session in sessions:
+        session.wait_for(Ping)
+    server.terminate()
+    for session in sessions:
+        close = session.wait_for(CloseConnection)
+        expect("the code on SIGTERM", (1001, "drained"), (close.code, close.reason))
+        connection.wait_for(h2.events.StreamEnded, session.stream)
+    expect("the error of GOAWAY", 0, connection.wait_for(h2.events.ConnectionTerminated).error_code)
+    server.expect_clean_end()
+
+
+run(play)
