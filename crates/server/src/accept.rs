@@ -2,11 +2,12 @@
 
 use std::future::pending;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
 use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 
@@ -51,11 +52,11 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let left_to_others =
             async { if is_shared { shutdown.begun().await } else { pending().await } };
         tokio::pin!(left_to_others);
-        let mut patience = None;
+        let mut silence = self.http.configs.borrow().longest_silence();
         loop {
-            // The settings may have changed.
-            let wanted = longest_silence(&self.http.configs.borrow());
-            if patience.replace(wanted) != Some(wanted) {
+            // The settings may have changed since the listener was bound.
+            let wanted = self.http.configs.borrow().longest_silence();
+            if mem::replace(&mut silence, wanted) != wanted {
                 listener.give_up_silent_peers(wanted);
             }
             let accepted = tokio::select! {
@@ -147,93 +148,92 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// Serves a connection to its end, or to that of HTTP on it. Until a session begins all of it has
     /// one deadline, because nothing else has one for a client that does not read, or for one that
     /// never says a word.
-    async fn serve(&self, socket: Socket, client: Client) {
+    async fn serve(&self, socket: Socket, mut client: Client) {
         let config = self.http.configs.borrow().clone();
         // Who is only to be refused has little time to ask, or silent clients would keep others from
         // being told.
         let most = if client.slot.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
         let deadline = Instant::now() + config.handshake_timeout.min(most);
-        let close_timeout = config.policy.rules.timing.close_timeout;
-        let watch = client.watch.clone();
-        let http = async {
-            match self.meet(socket.into(), client, &config).await? {
-                Met::Http1(stream, client) => {
-                    self.http.serve_http1(stream, client, &config).await;
-                    None
-                }
-                Met::Http2(stream, client) => Some((stream, client)),
-            }
-        };
+        let over = out_of_time(client.watch.clone(), deadline, &config);
+        tokio::pin!(over);
         let met = tokio::select! {
-            met = http => met,
-            () = sleep_until(deadline) => None,
-            () = out_of_time(watch, close_timeout) => None,
+            met = self.meet(socket.into(), &mut client, &config) => met,
+            () = &mut over => None,
         };
-        // It has many requests, and looks at the clock itself.
-        if let Some((stream, client)) = met {
-            Box::pin(self.http.serve_http2(stream, client, &config)).await;
+        match met {
+            Some(Met::Http1(stream)) => tokio::select! {
+                () = Box::pin(self.http.serve_http1(stream, client, &config)) => {}
+                () = &mut over => {}
+            },
+            // It has many requests, and looks at the clock itself.
+            Some(Met::Http2(stream)) => {
+                Box::pin(self.http.serve_http2(stream, client, &config)).await;
+            }
+            None => {}
         }
     }
 
     /// Makes of a socket a stream and its client: by the PROXY protocol, TLS and the first bytes.
     /// Nothing is a client that has gone, or was turned away.
-    async fn meet(&self, mut stream: Stream, mut client: Client, config: &Config) -> Option<Met> {
+    async fn meet(
+        &self,
+        mut stream: Stream,
+        client: &mut Client,
+        config: &Config,
+    ) -> Option<Met> {
         let peer = client.peer;
         match config.trust.read_proxy_header(&mut stream, peer).await {
             Ok(named) => client.peer = named,
             Err(rejection) => {
-                self.http.router.turned_away(rejection, &client);
+                self.http.router.turned_away(rejection, client);
                 return None;
             }
         }
         if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
-            self.http.find_place(&mut client, config);
+            self.http.find_place(client, config);
         }
         // A client that says nothing costs a socket and not the state of a handshake or the buffers of
         // a request, so neither silence nor a storm of connections leaves the heap in pieces.
-        stream.fill().await.ok()?;
+        stream.see_any().await.ok()?;
         if client.is_encrypted {
             let tls = Arc::clone(&config.tls.as_ref()?.config);
-            stream = match stream.encrypted(tls).await {
+            stream = match Box::pin(stream.encrypted(tls)).await {
                 Ok(stream) => stream,
                 Err((error, stream)) => {
                     // What is wrong otherwise is that the client has gone.
                     if error.kind() == io::ErrorKind::InvalidData {
-                        self.http.router.turned_away(Rejection::BadTls, &client);
+                        self.http.router.turned_away(Rejection::BadTls, client);
                         linger(stream).await;
                     }
                     return None;
                 }
             };
-            stream.fill().await.ok()?;
+            stream.see_any().await.ok()?;
         }
         let is_http2 = match stream.alpn() {
             Some(protocol) => protocol == b"h2",
             // Prior knowledge (RFC 9113, section 3.3).
             None => stream.begins_with(http2::PREFACE).await.ok()?,
         };
-        Some(if is_http2 { Met::Http2(stream, client) } else { Met::Http1(stream, client) })
+        Some(if is_http2 { Met::Http2(stream) } else { Met::Http1(stream) })
     }
 }
 
 /// A client that was met, by the HTTP that it speaks.
 enum Met {
-    Http1(Stream, Client),
-    Http2(Stream, Client),
+    Http1(Stream),
+    Http2(Stream),
 }
 
-/// After how long a client that is there has said something: the answer to a ping.
-fn longest_silence(config: &Config) -> Duration {
-    let timing = config.policy.rules.timing;
-    timing.ping_interval + timing.pong_timeout
-}
-
-/// Completes when a shutdown leaves no more time for requests.
-async fn out_of_time(watch: Watch, close_timeout: Duration) {
-    if watch.beyond(Phase::Serving).await == Phase::Draining {
-        // A request that is under way is still answered, as a session is still closed.
-        let _ = timeout(close_timeout, watch.beyond(Phase::Draining)).await;
+/// Completes at the deadline, or when a shutdown leaves no more time for requests.
+async fn out_of_time(watch: Watch, deadline: Instant, config: &Config) {
+    tokio::select! {
+        () = sleep_until(deadline) => return,
+        phase = watch.beyond(Phase::Serving) => if phase == Phase::Aborting { return },
     }
+    // A request that is under way is still answered, as a session is still closed.
+    let last = Instant::now() + config.policy.rules.timing.close_timeout;
+    let _ = timeout_at(last.min(deadline), watch.beyond(Phase::Draining)).await;
 }
 
 /// Where a connection stands among the others.

@@ -147,6 +147,12 @@ impl Config {
         Ok(config)
     }
 
+    /// After how long a client that is there has said something: the answer to a ping.
+    pub(crate) fn longest_silence(&self) -> Duration {
+        let timing = self.policy.rules.timing;
+        timing.ping_interval + timing.pong_timeout
+    }
+
     /// This configuration, for ever.
     #[must_use]
     pub fn fixed(self) -> Configs {

@@ -56,7 +56,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         // What goes wrong here is the client's fault, and no session has begun.
-        match Box::pin(http).await {
+        match http.await {
             Err(error) if error.is_parse_too_large() => {
                 self.router.turned_away(Rejection::HeaderTooLarge, &client);
             }

@@ -146,6 +146,7 @@ impl Listeners {
             let adopted = public.map(|(socket, is_tls)| adopt("listen", socket, is_tls));
             adopted.collect::<Result<_, _>>()?
         };
+        public.iter().for_each(|listener| listener.give_up_silent_peers(config.longest_silence()));
         if let Some(bytes) = config.socket_buffer_bytes {
             // Where that fails, the system goes by its own.
             let _ = public.iter().try_for_each(|listener| listener.bound_buffers(bytes));

@@ -19,6 +19,9 @@ use crate::http2::PREFACE;
 /// Frames besides messages, each second and for each stream that there may be.
 const FRAMES_PER_SECOND: u32 = 64;
 
+/// Where fewer streams may be open at once, no fewer may come one after the other.
+const LEAST_STREAMS: u32 = 16;
+
 /// For how many seconds' worth of them there is room at once.
 const BURST: Duration = Duration::from_secs(8);
 
@@ -65,7 +68,7 @@ pub(crate) struct Metered<S> {
 impl<S> Metered<S> {
     /// Counts behind the preface, which h2 checks.
     pub(crate) fn new(stream: S, meter: Arc<Meter>, streams: u32) -> Self {
-        let pace = Duration::from_secs(1) / FRAMES_PER_SECOND.saturating_mul(streams.max(1));
+        let pace = Duration::from_secs(1) / FRAMES_PER_SECOND.saturating_mul(streams.max(LEAST_STREAMS));
         let paid = Instant::now();
         let payload = PREFACE.len();
         Self { stream, meter, pace, paid, head: [0; HEAD], of_head: 0, payload }

@@ -67,57 +67,60 @@ impl Stream {
         }
     }
 
-    /// Waits for the first bytes, or the end, and keeps them for whoever reads next. Cancel safe.
+    /// What has been looked at, and still belongs to whoever reads next.
+    pub(crate) fn seen(&self) -> &[u8] {
+        self.unread.as_deref().map_or(&[], |bytes| bytes)
+    }
+
+    /// Waits for bytes, or the end, and has a look at them. Says how many; 0 is the end. Cancel safe.
     ///
-    /// To wait until it is readable is not enough: the system may say so when there is nothing.
-    pub(crate) async fn fill(&mut self) -> io::Result<()> {
-        if self.unread.is_none() {
-            self.fill_more().await?;
-        }
-        Ok(())
-    }
-
-    /// Whether it begins with these bytes, as soon as that is certain. The end is a no.
-    pub(crate) async fn begins_with(&mut self, wanted: &[u8]) -> io::Result<bool> {
-        let mut seen = 0;
-        loop {
-            let bytes = self.unread.as_deref().map_or(&[][..], |bytes| bytes);
-            let is_at_end = bytes.len() == seen;
-            seen = bytes.len();
-            if bytes.starts_with(wanted) {
-                return Ok(true);
-            }
-            if is_at_end || !wanted.starts_with(bytes) {
-                return Ok(false);
-            }
-            self.fill_more().await?;
-        }
-    }
-
-    /// Waits for bytes, or the end, and keeps them behind those that are kept. Cancel safe.
-    async fn fill_more(&mut self) -> io::Result<()> {
+    /// To wait until there are some is not enough: the system may say so when there are none.
+    pub(crate) async fn see_more(&mut self) -> io::Result<usize> {
         poll_fn(|cx| {
             // On the stack, and no part of the future.
             let mut buffer = [0; FIRST_BYTES];
             let mut read = ReadBuf::new(&mut buffer);
             let socket = &mut self.socket;
             ready!(each!(socket, it => Pin::new(it).poll_read(cx, &mut read)))?;
-            if !read.filled().is_empty() {
-                let before = self.unread.take().unwrap_or_default();
-                self.unread = Some(Box::new([&before, read.filled()].concat().into()));
-            }
-            Poll::Ready(Ok(()))
+            let bytes = [self.seen(), read.filled()].concat();
+            self.keep(bytes.into());
+            Poll::Ready(Ok(read.filled().len()))
         })
         .await
     }
 
-    /// Reads what there is, and waits for it. Cancel safe.
-    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| {
-            let mut read = ReadBuf::new(buffer);
-            Pin::new(&mut *self).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
-        })
-        .await
+    /// Waits until something can be seen, or the end. Cancel safe.
+    pub(crate) async fn see_any(&mut self) -> io::Result<()> {
+        if self.unread.is_none() {
+            self.see_more().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether it begins with these bytes, as soon as that is certain. The end is a no.
+    pub(crate) async fn begins_with(&mut self, wanted: &[u8]) -> io::Result<bool> {
+        loop {
+            if self.seen().starts_with(wanted) {
+                return Ok(true);
+            }
+            if !wanted.starts_with(self.seen()) || self.see_more().await? == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Takes away as many of the bytes that were seen.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.keep(Bytes::copy_from_slice(self.seen().get(count..).unwrap_or_default()));
+    }
+
+    /// Gives back what was read too much.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        self.keep([bytes, self.seen()].concat().into());
+    }
+
+    fn keep(&mut self, bytes: Bytes) {
+        self.unread = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Box::new);
     }
 
     /// Waits for bytes and throws them away, and says how many; 0 is the end. What is within TLS is
@@ -133,14 +136,6 @@ impl Stream {
         let mut buffer = [0; 4096];
         let mut read = ReadBuf::new(&mut buffer);
         Pin::new(self).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
-    }
-
-    /// Gives back what was read too much.
-    pub(crate) fn unread(&mut self, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            let behind = self.unread.take().unwrap_or_default();
-            self.unread = Some(Box::new([bytes, &behind].concat().into()));
-        }
     }
 }
 

@@ -97,28 +97,21 @@ impl Trust {
         if !self.is_proxy(peer) {
             return if is_required { Err(Rejection::BadProxyHeader) } else { Ok(peer) };
         }
-        let mut bytes = Vec::new();
         loop {
-            match proxied(&bytes) {
+            match proxied(stream.seen()) {
                 Proxied::No if is_required => return Err(Rejection::BadProxyHeader),
                 Proxied::Bad => return Err(Rejection::BadProxyHeader),
-                Proxied::No => {
-                    stream.unread(&bytes);
-                    return Ok(peer);
-                }
+                Proxied::No => return Ok(peer),
                 Proxied::Yes { client, length } => {
-                    stream.unread(bytes.get(length..).unwrap_or_default());
+                    stream.skip(length);
                     // The proxy itself is asking, to see whether we are well.
                     return Ok(client.map_or(peer, Peer::Address));
                 }
-                Proxied::Unfinished => {
-                    let mut more = [0; 256];
-                    match stream.read(&mut more).await {
-                        Ok(count @ 1..) => bytes.extend(more.iter().take(count)),
-                        // Not even HTTP can come any more.
-                        Ok(0) | Err(_) => return Err(Rejection::BadProxyHeader),
-                    }
-                }
+                Proxied::Unfinished => match stream.see_more().await {
+                    Ok(1..) => {}
+                    // Not even HTTP can come any more.
+                    Ok(0) | Err(_) => return Err(Rejection::BadProxyHeader),
+                },
             }
         }
     }

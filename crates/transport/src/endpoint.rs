@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use hyper::header::HeaderMap;
-use hyper::upgrade::Upgraded;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::{Progress, Rules, Tally};
@@ -98,6 +99,12 @@ pub enum Answer<H, O> {
 #[must_use = "the client waits for the response"]
 pub struct Opening<H, O> {
     upgrade: Upgrade,
+    pending: Pending<H, O>,
+}
+
+/// What a session is made of.
+#[derive(Debug)]
+struct Pending<H, O> {
     headers: HeaderMap,
     protocol: Protocol,
     client: Client,
@@ -129,11 +136,8 @@ impl<H: Handler, O: Observer> Answer<H, O> {
         };
         let response = opening.response();
         let upgraded = hyper::upgrade::on(request);
-        tokio::spawn(SessionTask::Upgrading(Box::pin(async move {
-            // A client that went away before the 101 has not been a session.
-            let upgraded = upgraded.await.ok()?;
-            Some(opening.open(reclaim(upgraded)))
-        })));
+        let pending = opening.pending;
+        tokio::spawn(Box::pin(SessionTask::Upgrading { upgraded, reclaim, pending }));
         response
     }
 
@@ -187,16 +191,18 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
     ) -> Answer<H, O> {
         let checked = Upgrade::check(request, &policy.origins);
         match checked.and_then(|upgrade| admit(upgrade, client)) {
-            Ok(upgrade) => Answer::Open(Opening {
-                upgrade,
-                headers: request.headers().clone(),
-                protocol: Protocol::of(request.version(), client.is_encrypted),
-                client: client.clone(),
-                handler: self.handler.clone(),
-                observer: Arc::clone(&self.observer),
-                rules: Arc::clone(&policy.rules),
-                sizes: policy.sizes,
-            }),
+            Ok(upgrade) => {
+                let pending = Pending {
+                    headers: request.headers().clone(),
+                    protocol: Protocol::of(request.version(), client.is_encrypted),
+                    client: client.clone(),
+                    handler: self.handler.clone(),
+                    observer: Arc::clone(&self.observer),
+                    rules: Arc::clone(&policy.rules),
+                    sizes: policy.sizes,
+                };
+                Answer::Open(Opening { upgrade, pending })
+            }
             Err(rejection) => self.refuse(rejection, request, client),
         }
     }
@@ -245,14 +251,16 @@ impl<H: Handler, O: Observer> Opening<H, O> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        tokio::spawn(SessionTask::Open(Box::new(self.open(stream))));
+        tokio::spawn(Box::pin(self.pending.open(stream)));
     }
+}
 
+impl<H: Handler, O: Observer> Pending<H, O> {
     fn open<S>(self, stream: S) -> Observed<H, O, S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { headers, protocol, client, handler, observer, rules, sizes, .. } = self;
+        let Self { headers, protocol, client, handler, observer, rules, sizes } = self;
         let Client { peer, slot, watch, .. } = client;
         let session = run(Socket::new(stream, sizes), rules, handler, watch);
         let request = RequestText::of(&headers);
@@ -261,15 +269,16 @@ impl<H: Handler, O: Observer> Opening<H, O> {
     }
 }
 
-/// What a session's task does, in a box for each part of its life. A task is as large as all that it
-/// ever holds, and tokio's are laid out in steps of 128 bytes.
+/// What a session's task does. It is in a box of one size for all of its life: a task is laid out in
+/// steps of 128 bytes, and what comes and goes leaves gaps in the heap.
 enum SessionTask<H, O, S> {
-    Upgrading(Upgrading<H, O, S>),
-    Open(Box<Observed<H, O, S>>),
+    Upgrading { upgraded: OnUpgrade, reclaim: fn(Upgraded) -> S, pending: Pending<H, O> },
+    Open(Observed<H, O, S>),
+    Over,
 }
 
-/// Gives nothing for a client that went away.
-type Upgrading<H, O, S> = Pin<Box<dyn Future<Output = Option<Observed<H, O, S>>> + Send>>;
+/// Nothing in it is pinned.
+impl<H, O, S: Unpin> Unpin for SessionTask<H, O, S> {}
 
 impl<H, O, S> Future for SessionTask<H, O, S>
 where
@@ -279,15 +288,20 @@ where
 {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            *self = match &mut *self {
-                Self::Open(session) => return Pin::new(session).poll(cx),
-                Self::Upgrading(upgrading) => match ready!(upgrading.as_mut().poll(cx)) {
-                    Some(session) => Self::Open(Box::new(session)),
-                    None => return Poll::Ready(()),
-                },
-            };
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = self.get_mut();
+        if let Self::Upgrading { upgraded, .. } = task {
+            let upgraded = ready!(Pin::new(upgraded).poll(cx));
+            // A client that went away before the 101 has not been a session.
+            if let (Ok(upgraded), Self::Upgrading { reclaim, pending, .. }) =
+                (upgraded, mem::replace(task, Self::Over))
+            {
+                *task = Self::Open(pending.open(reclaim(upgraded)));
+            }
+        }
+        match task {
+            Self::Open(session) => Pin::new(session).poll(cx),
+            Self::Upgrading { .. } | Self::Over => Poll::Ready(()),
         }
     }
 }
