@@ -175,12 +175,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
 
     /// Makes of a socket a stream and its client: by the PROXY protocol, TLS and the first bytes.
     /// Nothing is a client that has gone, or was turned away.
-    async fn meet(
-        &self,
-        mut stream: Stream,
-        client: &mut Client,
-        config: &Config,
-    ) -> Option<Met> {
+    async fn meet(&self, mut stream: Stream, client: &mut Client, config: &Config) -> Option<Met> {
         let peer = client.peer;
         match config.trust.read_proxy_header(&mut stream, peer).await {
             Ok(named) => client.peer = named,

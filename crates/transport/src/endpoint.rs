@@ -63,18 +63,14 @@ pub struct Client {
 
 /// A place among the sessions there may be. It is given back when the last clone is dropped.
 #[derive(Clone)]
-pub struct Slot(Arc<dyn Any + Send + Sync>);
+pub struct Slot(
+    #[expect(dead_code, reason = "it is held for its drop")] Arc<dyn Any + Send + Sync>,
+);
 
 impl Slot {
     /// A place that is given back by the drop of `guard`.
     pub fn new(guard: impl Any + Send + Sync) -> Self {
         Self(Arc::new(guard))
-    }
-
-    /// Whether somebody has a clone of it.
-    #[must_use]
-    pub fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
     }
 }
 
@@ -99,6 +95,7 @@ pub enum Answer<H, O> {
 #[must_use = "the client waits for the response"]
 pub struct Opening<H, O> {
     upgrade: Upgrade,
+    slot: Slot,
     pending: Pending<H, O>,
 }
 
@@ -107,7 +104,8 @@ pub struct Opening<H, O> {
 struct Pending<H, O> {
     headers: HeaderMap,
     protocol: Protocol,
-    client: Client,
+    peer: Peer,
+    watch: Watch,
     handler: H,
     observer: Arc<O>,
     rules: Arc<Rules>,
@@ -136,8 +134,9 @@ impl<H: Handler, O: Observer> Answer<H, O> {
         };
         let response = opening.response();
         let upgraded = hyper::upgrade::on(request);
-        let pending = opening.pending;
-        tokio::spawn(Box::pin(SessionTask::Upgrading { upgraded, reclaim, pending }));
+        let Opening { slot, pending, .. } = opening;
+        let stage = Box::new(Stage::Upgrading { upgraded, reclaim, pending });
+        tokio::spawn(SessionTask { stage, _slot: slot });
         response
     }
 
@@ -190,18 +189,19 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         policy: &Policy,
     ) -> Answer<H, O> {
         let checked = Upgrade::check(request, &policy.origins);
-        match checked.and_then(|upgrade| admit(upgrade, client)) {
-            Ok(upgrade) => {
+        match checked.and_then(|upgrade| Ok((upgrade, admit(client)?))) {
+            Ok((upgrade, slot)) => {
                 let pending = Pending {
                     headers: request.headers().clone(),
                     protocol: Protocol::of(request.version(), client.is_encrypted),
-                    client: client.clone(),
+                    peer: client.peer,
+                    watch: client.watch.clone(),
                     handler: self.handler.clone(),
                     observer: Arc::clone(&self.observer),
                     rules: Arc::clone(&policy.rules),
                     sizes: policy.sizes,
                 };
-                Answer::Open(Opening { upgrade, pending })
+                Answer::Open(Opening { upgrade, slot, pending })
             }
             Err(rejection) => self.refuse(rejection, request, client),
         }
@@ -251,7 +251,8 @@ impl<H: Handler, O: Observer> Opening<H, O> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        tokio::spawn(Box::pin(self.pending.open(stream)));
+        let stage = Box::new(Stage::Open(self.pending.open(stream)));
+        tokio::spawn(SessionTask { stage, _slot: self.slot });
     }
 }
 
@@ -260,25 +261,32 @@ impl<H: Handler, O: Observer> Pending<H, O> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { headers, protocol, client, handler, observer, rules, sizes } = self;
-        let Client { peer, slot, watch, .. } = client;
+        let Self { headers, protocol, peer, watch, handler, observer, rules, sizes } = self;
         let session = run(Socket::new(stream, sizes), rules, handler, watch);
         let request = RequestText::of(&headers);
         observer.observe(&Event::Opened { id: session.number(), peer, protocol, request });
-        Observed { session, observer, told: Told::default(), _slot: slot }
+        Observed { session, observer, told: Told::default() }
     }
 }
 
-/// What a session's task does. It is in a box of one size for all of its life: a task is laid out in
-/// steps of 128 bytes, and what comes and goes leaves gaps in the heap.
-enum SessionTask<H, O, S> {
+/// What a session's task does.
+///
+/// tokio lays tasks out in steps of 128 bytes, and 24 bytes are what is left in the first; so most of it
+/// is in a box, of one size for all of its life, since what comes and goes leaves gaps in the heap.
+struct SessionTask<H, O, S> {
+    stage: Box<Stage<H, O, S>>,
+    /// Behind the session, so that its place is free only when its stream is closed.
+    _slot: Slot,
+}
+
+enum Stage<H, O, S> {
     Upgrading { upgraded: OnUpgrade, reclaim: fn(Upgraded) -> S, pending: Pending<H, O> },
     Open(Observed<H, O, S>),
     Over,
 }
 
 /// Nothing in it is pinned.
-impl<H, O, S: Unpin> Unpin for SessionTask<H, O, S> {}
+impl<H, O, S> Unpin for SessionTask<H, O, S> {}
 
 impl<H, O, S> Future for SessionTask<H, O, S>
 where
@@ -289,19 +297,19 @@ where
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let task = self.get_mut();
-        if let Self::Upgrading { upgraded, .. } = task {
+        let stage = &mut *self.get_mut().stage;
+        if let Stage::Upgrading { upgraded, .. } = stage {
             let upgraded = ready!(Pin::new(upgraded).poll(cx));
             // A client that went away before the 101 has not been a session.
-            if let (Ok(upgraded), Self::Upgrading { reclaim, pending, .. }) =
-                (upgraded, mem::replace(task, Self::Over))
+            if let (Ok(upgraded), Stage::Upgrading { reclaim, pending, .. }) =
+                (upgraded, mem::replace(stage, Stage::Over))
             {
-                *task = Self::Open(pending.open(reclaim(upgraded)));
+                *stage = Stage::Open(pending.open(reclaim(upgraded)));
             }
         }
-        match task {
-            Self::Open(session) => Pin::new(session).poll(cx),
-            Self::Upgrading { .. } | Self::Over => Poll::Ready(()),
+        match stage {
+            Stage::Open(session) => Pin::new(session).poll(cx),
+            Stage::Upgrading { .. } | Stage::Over => Poll::Ready(()),
         }
     }
 }
@@ -311,8 +319,6 @@ struct Observed<H, O, S> {
     session: Session<S, H>,
     observer: Arc<O>,
     told: Told,
-    /// Behind the session, so that its place is free only when its stream is closed.
-    _slot: Result<Slot, Rejection>,
 }
 
 #[derive(Default)]
@@ -360,12 +366,9 @@ impl<H, O: Observer, S> Observed<H, O, S> {
 }
 
 /// Whether there is room, which is asked last: a request that is wrong is told so even then.
-fn admit(upgrade: Upgrade, client: &Client) -> Result<Upgrade, Rejection> {
-    if client.watch.phase() != Phase::Serving {
-        return Err(Rejection::Draining);
-    }
-    match client.slot {
-        Ok(_) => Ok(upgrade),
-        Err(rejection) => Err(rejection),
+fn admit(client: &Client) -> Result<Slot, Rejection> {
+    match client.watch.phase() {
+        Phase::Serving => client.slot.clone(),
+        Phase::Draining | Phase::Aborting => Err(Rejection::Draining),
     }
 }
