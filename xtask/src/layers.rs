@@ -19,6 +19,8 @@ const LAYERS: &[Layer] = &[
         name: "transport",
         may_use: &[
             "bytes",       // payloads that are shared and not copied
+            "h2",          // the streams of HTTP/2
+            "httpdate",    // `Date`, which hyper adds by itself to answers over HTTP/1.1
             "hyper",       // the request, the response and the upgrade
             "hyper-util",  // hyper's streams as tokio's
             "tokio",       // tasks, the clock, the drain's channel
@@ -34,6 +36,8 @@ const LAYERS: &[Layer] = &[
         name: "server",
         may_use: &[
             "config",             // the layers of settings, and TOML
+            "h2",                 // HTTP/2; hyper's has no settings for some of its limits
+            "httpdate",           // when a certificate ends, for people
             "hyper",              // HTTP/1.1
             "hyper-util",         // tokio's sockets as hyper's
             "ipnet",              // the networks of trusted proxies
@@ -42,15 +46,20 @@ const LAYERS: &[Layer] = &[
             "procfs",             // the process' own figures among the metrics
             "prometheus-client",  // the metrics, in both of Prometheus' formats
             "proxy-header",       // the PROXY protocol, both versions
-            "rustix",             // the limit of open files, TCP_USER_TIMEOUT, half-closing
+            "rustix",             // the limit of open files, options of listening sockets
+            "rustls",             // TLS
             "sd-notify",          // what systemd is told
             "serde_json", // the admin listener's answers; tracing-subscriber brings it along
             "tokio",      // the runtime, sockets, signals
             "tracing",    // the events of the log
             "tracing-subscriber", // the log's lines, as text or JSON
             "transport",  // the endpoint
+            "x509-cert",  // when a certificate ends, which rustls does not tell
         ],
-        tests_may_use: &[],
+        tests_may_use: &[
+            "rcgen", // certificates
+            "tokio", // paused time
+        ],
     },
     Layer { name: "xtask", may_use: &[], tests_may_use: &[] },
 ];

@@ -191,7 +191,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         // a request, so neither silence nor a storm of connections leaves the heap in pieces.
         stream.see_any().await.ok()?;
         if client.is_encrypted {
-            let tls = Arc::clone(&config.tls.as_ref()?.config);
+            let tls = config.tls.as_ref()?.config();
             stream = match Box::pin(stream.encrypted(tls)).await {
                 Ok(stream) => stream,
                 Err((error, stream)) => {

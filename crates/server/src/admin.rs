@@ -171,7 +171,7 @@ impl Admin {
             is_ready: stage == Stage::Ready,
             is_draining: matches!(stage, Stage::Draining { .. }),
             certificate_ends: config.tls.as_ref().map_or(0, |tls| {
-                let since_1970 = tls.not_after.duration_since(SystemTime::UNIX_EPOCH);
+                let since_1970 = tls.not_after().duration_since(SystemTime::UNIX_EPOCH);
                 since_1970.unwrap_or_default().as_secs()
             }),
             dropped_lines: dropped_lines(),

@@ -16,6 +16,10 @@ use crate::trust::{ForwardedHeader, ProxyProtocol, Trust};
 /// What a session takes when nothing waits to be read or written, generously.
 const IDLE_BYTES: usize = 4096;
 
+/// What HTTP/2 and TLS may hold for it besides: windows and buffers of both, and a record or a handshake
+/// that has not come in full.
+const CHANNEL_BYTES: usize = 96 << 10;
+
 /// What one wake-up may add to the output, above what may be queued: a pong for all that it read.
 const WAKE_UP_BYTES: usize = 16 << 10;
 
@@ -105,7 +109,7 @@ pub(crate) fn warn_of_certificate(config: &Config) {
     if let Some(tls) = config.tls.as_ref().filter(|tls| tls.is_expiring()) {
         warn!(
             event = "certificate_expires",
-            not_after = httpdate::fmt_http_date(tls.not_after),
+            not_after = httpdate::fmt_http_date(tls.not_after()),
             "clients refuse it from then on; put a new one into its place, and it is used"
         );
     }
@@ -154,6 +158,6 @@ fn worst_case_bytes(config: &Config) -> usize {
     // A message is held while its frame is read and while it is put together.
     let input = max_message_bytes.saturating_mul(2);
     let output = max_queued_bytes.saturating_add(WAKE_UP_BYTES);
-    let each = input.saturating_add(output).saturating_add(IDLE_BYTES);
+    let each = input.saturating_add(output).saturating_add(IDLE_BYTES + CHANNEL_BYTES);
     config.max_connections.saturating_mul(each)
 }

@@ -83,6 +83,7 @@ pub use crate::settings::{Setting, Settings, Written, Wrong};
 pub use crate::shutdown::Stopped;
 pub use crate::signals::{Hangups, Signal, Signals};
 pub use crate::systemd::{ready as tell_ready, reloading as tell_reloading};
+pub use crate::tls::Tls;
 pub use crate::trust::{
     ForwardedHeader, NoNetwork, Proxied, Proxies, ProxyProtocol, Trust, proxied,
 };

@@ -114,7 +114,7 @@ impl Reloader {
         }
         match tls.renewed(files) {
             Ok(renewed) => {
-                let not_after = httpdate::fmt_http_date(renewed.not_after);
+                let not_after = httpdate::fmt_http_date(renewed.not_after());
                 self.configs
                     .send_replace(Arc::new(Config { tls: Some(renewed), ..config.clone() }));
                 info!(event = "certificate_renewed", not_after);

@@ -18,11 +18,11 @@ use x509_cert::der::Decode;
 /// What TLS is set up with.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    pub(crate) config: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
     files: Arc<Files>,
     paths: Paths,
-    /// When the first certificate of the chain that does so ends, and how long it was good for.
-    pub(crate) not_after: SystemTime,
+    not_after: SystemTime,
+    /// From the beginning of the same certificate to its end.
     lifetime: Duration,
 }
 
@@ -77,6 +77,16 @@ impl Paths {
 }
 
 impl Tls {
+    /// When the certificate ends, or the first one of its chain that does.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// Reads the files, and sees whether they go together.
     pub(crate) fn load(paths: Paths) -> Result<Self, BadFile> {
         let files = paths.read()?;

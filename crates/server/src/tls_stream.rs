@@ -65,13 +65,6 @@ enum Say<'a> {
     Goodbye,
 }
 
-/// How far the handshake is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Handshaking,
-    Open,
-}
-
 impl TlsStream {
     /// Waits for the handshake (RFC 8446, section 4). Where it fails, the client is sent an alert, and
     /// the stream is given back.
@@ -109,13 +102,9 @@ impl TlsStream {
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let stage = self.lend_buffers(|it, _| {
-                let stage = it.advance(Say::Nothing);
-                // Whoever asks again behind an error is given the alert that goes with it.
-                stage.inspect_err(|_| drop(it.advance(Say::Nothing)))
-            });
             ready!(self.poll_send(cx))?;
-            if stage? == Stage::Open {
+            // We may write before the client has proved who it is, but do not.
+            if !self.tls.is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
             if self.is_ended {
@@ -127,7 +116,7 @@ impl TlsStream {
 
     /// Reads from the stream once, and decrypts all that is there in full.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.lend_buffers(|it, input| {
+        let received = self.lend_buffers(|it, input| {
             let mut read = ReadBuf::new(input);
             ready!(Pin::new(&mut it.stream).poll_read(cx, &mut read))?;
             // An end without a goodbye is one, too: WebSocket says by itself what is whole.
@@ -138,7 +127,12 @@ impl TlsStream {
             }
             it.advance(Say::Nothing)?;
             Poll::Ready(Ok(()))
-        })
+        });
+        if let Poll::Ready(Err(_)) = received {
+            // The alert, as far as the stream takes it at once.
+            let _ = self.poll_send(cx);
+        }
+        received
     }
 
     /// Writes what was encrypted, until nothing of it is left.
@@ -161,8 +155,8 @@ impl TlsStream {
     }
 
     /// Lets rustls take in what has come and say what is due, and then what we have to say.
-    fn advance(&mut self, say: Say<'_>) -> io::Result<Stage> {
-        let (mut taken, mut plaintext) = (0, Vec::new());
+    fn advance(&mut self, say: Say<'_>) -> io::Result<()> {
+        let (mut taken, mut plaintext, mut failure) = (0, Vec::new(), None);
         let result = loop {
             let input = self.incoming.get_mut(taken..).unwrap_or_default();
             let UnbufferedStatus { discard, state, .. } = self.tls.process_tls_records(input);
@@ -186,7 +180,7 @@ impl TlsStream {
                     self.is_ended = true;
                     None
                 }
-                Ok(ConnectionState::BlockedHandshake) => Some(Ok(Stage::Handshaking)),
+                Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => Some(Ok(())),
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     let outgoing = &mut self.outgoing;
                     let said = match say {
@@ -199,14 +193,19 @@ impl TlsStream {
                             traffic.queue_close_notify(free)
                         }),
                     };
-                    Some(said.map(|()| Stage::Open))
+                    Some(said)
                 }
-                Ok(ConnectionState::Closed) => Some(Ok(Stage::Open)),
                 // Early data is not offered, and nothing else is known.
                 Ok(_) => Some(Err(io::ErrorKind::Unsupported.into())),
-                Err(error) => Some(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
+                Err(error) if failure.is_none() => {
+                    failure = Some(io::Error::new(io::ErrorKind::InvalidData, error));
+                    None
+                }
+                Err(error) => Some(Err(io::Error::other(error))),
             };
-            taken += discard;
+            // Whoever asks again behind an error is given the alert that goes with it; but rustls panics
+            // if it is to find the same error again.
+            taken = if failure.is_some() { self.incoming.len() } else { taken + discard };
             if let Some(result) = step {
                 break result;
             }
@@ -215,7 +214,7 @@ impl TlsStream {
         if !plaintext.is_empty() {
             self.plaintext = [&self.plaintext, plaintext.as_slice()].concat().into();
         }
-        result
+        failure.map_or(result, Err)
     }
 
     /// Lends the thread's buffers for a call; what is left in them stays with the connection.
