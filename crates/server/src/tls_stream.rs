@@ -48,6 +48,8 @@ pub(crate) struct TlsStream {
     outgoing: Vec<u8>,
     /// Whether the client has ended its side.
     is_ended: bool,
+    /// Whether a rule of TLS was broken. rustls may panic if it is asked for anything after that.
+    is_broken: bool,
 }
 
 /// Without what must not be seen.
@@ -83,6 +85,7 @@ impl TlsStream {
             plaintext: Bytes::new(),
             outgoing: Vec::new(),
             is_ended: false,
+            is_broken: false,
         };
         match poll_fn(|cx| stream.poll_handshake(cx)).await {
             Ok(()) => Ok(stream),
@@ -156,7 +159,10 @@ impl TlsStream {
 
     /// Lets rustls take in what has come and say what is due, and then what we have to say.
     fn advance(&mut self, say: Say<'_>) -> io::Result<()> {
-        let (mut taken, mut plaintext, mut failure) = (0, Vec::new(), None);
+        if self.is_broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let (mut taken, mut plaintext) = (0, Vec::new());
         let result = loop {
             let input = self.incoming.get_mut(taken..).unwrap_or_default();
             let UnbufferedStatus { discard, state, .. } = self.tls.process_tls_records(input);
@@ -197,24 +203,28 @@ impl TlsStream {
                 }
                 // Early data is not offered, and nothing else is known.
                 Ok(_) => Some(Err(io::ErrorKind::Unsupported.into())),
-                Err(error) if failure.is_none() => {
-                    failure = Some(io::Error::new(io::ErrorKind::InvalidData, error));
-                    None
-                }
-                Err(error) => Some(Err(io::Error::other(error))),
+                Err(error) => Some(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
             };
-            // Whoever asks again behind an error is given the alert that goes with it; but rustls panics
-            // if it is to find the same error again.
-            taken = if failure.is_some() { self.incoming.len() } else { taken + discard };
+            taken += discard;
             if let Some(result) = step {
                 break result;
             }
         };
+        if result.is_err() {
+            self.is_broken = true;
+            // The alert, which goes before anything else that is asked for.
+            let input = self.incoming.get_mut(taken..).unwrap_or_default();
+            if let Ok(ConnectionState::EncodeTlsData(mut alert)) =
+                self.tls.process_tls_records(input).state
+            {
+                append(&mut self.outgoing, LONGEST_RECORD, |free| alert.encode(free))?;
+            }
+        }
         self.incoming.drain(..taken);
         if !plaintext.is_empty() {
             self.plaintext = [&self.plaintext, plaintext.as_slice()].concat().into();
         }
-        failure.map_or(result, Err)
+        result
     }
 
     /// Lends the thread's buffers for a call; what is left in them stays with the connection.
