@@ -212,12 +212,12 @@ impl TlsStream {
         };
         if result.is_err() {
             self.is_broken = true;
-            // The alert, which goes before anything else that is asked for.
-            let input = self.incoming.get_mut(taken..).unwrap_or_default();
-            if let Ok(ConnectionState::EncodeTlsData(mut alert)) =
-                self.tls.process_tls_records(input).state
-            {
-                append(&mut self.outgoing, LONGEST_RECORD, |free| alert.encode(free))?;
+            // What is due by now, with an alert at the end, goes before anything else.
+            while self.tls.wants_write() {
+                let input = self.incoming.get_mut(taken..).unwrap_or_default();
+                let status = self.tls.process_tls_records(input);
+                let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { break };
+                append(&mut self.outgoing, LONGEST_RECORD, |free| data.encode(free))?;
             }
         }
         self.incoming.drain(..taken);
