@@ -129,7 +129,8 @@ impl Stream {
         poll_fn(|cx| self.poll_discard(cx)).await
     }
 
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// The same, polled.
+    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if let Socket::Tls(stream) = &mut self.socket {
             return stream.get_mut().poll_discard(cx);
         }

@@ -48,8 +48,9 @@ pub(crate) struct TlsStream {
     outgoing: Vec<u8>,
     /// Whether the client has ended its side.
     is_ended: bool,
-    /// Whether a rule of TLS was broken. rustls may panic if it is asked for anything after that.
-    is_broken: bool,
+    /// Whether we have said goodbye, or a rule of TLS was broken. rustls is asked for nothing after
+    /// that, since it panics when it is to send a second alert.
+    is_over: bool,
 }
 
 /// Without what must not be seen.
@@ -85,7 +86,7 @@ impl TlsStream {
             plaintext: Bytes::new(),
             outgoing: Vec::new(),
             is_ended: false,
-            is_broken: false,
+            is_over: false,
         };
         match poll_fn(|cx| stream.poll_handshake(cx)).await {
             Ok(()) => Ok(stream),
@@ -159,7 +160,7 @@ impl TlsStream {
 
     /// Lets rustls take in what has come and say what is due, and then what we have to say.
     fn advance(&mut self, say: Say<'_>) -> io::Result<()> {
-        if self.is_broken {
+        if self.is_over {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let (mut taken, mut plaintext) = (0, Vec::new());
@@ -211,7 +212,7 @@ impl TlsStream {
             }
         };
         if result.is_err() {
-            self.is_broken = true;
+            self.is_over = true;
             // What is due by now, with an alert at the end, goes before anything else.
             while self.tls.wants_write() {
                 let input = self.incoming.get_mut(taken..).unwrap_or_default();
@@ -281,6 +282,11 @@ impl AsyncRead for TlsStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.plaintext.is_empty() && !self.is_ended {
+            if self.is_over {
+                // Read away, and not understood any more.
+                self.is_ended = ready!(self.stream.poll_discard(cx))? == 0;
+                continue;
+            }
             ready!(self.poll_receive(cx))?;
             // It may have been asked for something, such as new keys.
             let _ = self.poll_send(cx)?;
@@ -314,8 +320,10 @@ impl AsyncWrite for TlsStream {
 
     /// Says goodbye (RFC 8446, section 6.1), and half-closes the stream behind it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // rustls says it once, however often it is asked.
-        self.lend_buffers(|it, _| it.advance(Say::Goodbye))?;
+        if !self.is_over {
+            self.lend_buffers(|it, _| it.advance(Say::Goodbye))?;
+            self.is_over = true;
+        }
         ready!(self.poll_send(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }

@@ -11,7 +11,7 @@ mod support;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -239,6 +239,67 @@ fn the_handshake_is_within_the_one_deadline() {
     assert!(begin.elapsed() < Duration::from_secs(5));
 }
 
+/// Numbers as if by chance, the same ones each time.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+
+    /// The same with a byte changed, left out or said twice, or cut off.
+    fn mangle(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+        let place = self.below(bytes.len());
+        match self.below(4) {
+            0 => bytes[place] ^= u8::try_from(1 + self.below(255)).unwrap(),
+            1 => drop(bytes.remove(place)),
+            2 => bytes.insert(place, bytes[place]),
+            _ => bytes.truncate(place),
+        }
+        bytes
+    }
+}
+
+#[test]
+fn no_mangled_handshake_or_record_makes_the_server_panic() {
+    let files = Files::new("mangled");
+    let process = files.start(&[]);
+    let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
+    let mut chance = Chance(1);
+    for round in 0..1500 {
+        let config = trusting(&files.cert, &[versions[round % 2]]);
+        let mut client = connect(process.address, config);
+        // In one of the client's flights, of which the last is a record of data.
+        let bad_flight = chance.below(4);
+        for flight in 0..=bad_flight {
+            if !client.conn.is_handshaking() {
+                client.conn.writer().write_all(UPGRADE.as_bytes()).unwrap();
+            }
+            let mut bytes = Vec::new();
+            while client.conn.wants_write() {
+                client.conn.write_tls(&mut bytes).unwrap();
+            }
+            if flight == bad_flight && !bytes.is_empty() {
+                bytes = chance.mangle(bytes);
+            }
+            client.sock.write_all(&bytes).unwrap();
+            if flight < bad_flight && client.conn.is_handshaking() {
+                client.conn.read_tls(&mut client.sock).unwrap();
+                client.conn.process_new_packets().unwrap();
+            }
+        }
+        client.sock.shutdown(Shutdown::Write).unwrap();
+        let _ = client.sock.read_to_end(&mut Vec::new());
+    }
+    exchange_ping(&mut open(process.address, &files.cert));
+    process.signal(Signal::TERM);
+    for line in process.log.iter() {
+        assert!(!line.contains("panicked"), "{line}");
+    }
+}
+
 #[test]
 fn with_a_client_ca_only_who_is_vouched_for_gets_in() {
     let files = Files::new("mutual");
@@ -405,25 +466,26 @@ fn a_reload_brings_a_new_certificate_to_new_connections_and_cuts_no_old_one() {
 }
 
 #[test]
-fn a_file_that_changed_is_used_without_a_signal() {
-    let files = Files::new("watched");
-    let process = files.start(&[]);
+fn a_file_that_changed_is_used_without_a_signal_unless_it_is_no_good() {
+    let good = Files::new("watched");
+    let bad = Files::new("watched-bad");
+    let [renewed, refused] = [&good, &bad].map(|files| files.start(&[]));
+    fs::write(bad.path("key.pem"), "half a fi").unwrap();
     let (cert, key) = certificate(|params| params.not_after = date_time_ymd(2900, 1, 1));
     // As whoever renews it does: the new file takes the place of the old one in one step.
     for (name, text) in [("key.pem", &key), ("cert.pem", &cert)] {
-        fs::write(files.path("new"), text).unwrap();
-        fs::rename(files.path("new"), files.path(name)).unwrap();
+        fs::write(good.path("new"), text).unwrap();
+        fs::rename(good.path("new"), good.path(name)).unwrap();
     }
-    let line = wait_for(&process, "certificate_renewed");
+    let line = wait_for(&renewed, "certificate_renewed");
     assert_eq!(fields(&line), documented("certificate_renewed"));
     assert_eq!(line["not_after"], "Fri, 01 Jan 2900 00:00:00 GMT");
-    exchange_ping(&mut open(process.address, &cert));
+    exchange_ping(&mut open(renewed.address, &cert));
 
-    fs::write(files.path("key.pem"), "half a fi").unwrap();
-    let line = wait_for(&process, "certificate_refused");
+    let line = wait_for(&refused, "certificate_refused");
     assert_eq!(fields(&line), documented("certificate_refused"));
     assert_eq!(line["setting"], "tls_key_file");
-    exchange_ping(&mut open(process.address, &cert));
+    exchange_ping(&mut open(refused.address, &bad.cert));
 }
 
 /// The files are looked at every five seconds.
