@@ -1,10 +1,12 @@
 //! Any request. The first line is the method, the second the version and the permissions, the
-//! third the allowed origins; the others are header lines.
+//! third the allowed origins; the others are header lines, among them those of HTTP/2 that begin with
+//! a colon.
 #![no_main]
 
 use std::net::Ipv6Addr;
 
 use fuzz::NaiveOrigin;
+use h2::ext::Protocol;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Version};
 use libfuzzer_sys::fuzz_target;
@@ -39,6 +41,15 @@ fuzz_target!(|data: &[u8]| {
         null: permission(2),
     };
     for line in lines {
+        let text = str::from_utf8(line).unwrap_or_default();
+        if let Some(protocol) = text.strip_prefix(":protocol:") {
+            request.extensions_mut().insert(Protocol::from(protocol));
+        }
+        if let Some(authority) = text.strip_prefix(":authority:")
+            && let Ok(uri) = format!("https://{authority}/ws/status").parse()
+        {
+            *request.uri_mut() = uri;
+        }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let name = HeaderName::from_bytes(&line[..colon]);
         let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
@@ -48,19 +59,34 @@ fuzz_target!(|data: &[u8]| {
     }
 
     let headers = request.headers().clone();
-    let Ok(upgrade) = Upgrade::check(&mut request, &origins) else { return };
-    assert_eq!(request.method(), "GET");
-    assert!(request.version() >= Version::HTTP_11);
-    check_host(&only(&headers, "host"));
+    let Ok(upgrade) = Upgrade::check(&request, &origins) else { return };
+    let is_http2 = request.version() == Version::HTTP_2;
+    if is_http2 {
+        assert_eq!(request.method(), "CONNECT");
+        assert_eq!(
+            request.extensions().get::<Protocol>().expect("it is extended").as_str(),
+            "websocket"
+        );
+        let authority = request.uri().authority().map(|authority| authority.to_string());
+        if headers.contains_key("host") {
+            let host = only(&headers, "host");
+            assert_eq!(authority.as_ref().unwrap_or(&host), &host);
+        }
+        check_host(&authority.unwrap_or_else(|| only(&headers, "host")));
+    } else {
+        assert_eq!(request.method(), "GET");
+        assert!(request.version() >= Version::HTTP_11);
+        check_host(&only(&headers, "host"));
+        assert!(elements(&headers, "upgrade").contains(&"websocket".to_owned()));
+        assert!(elements(&headers, "connection").contains(&"upgrade".to_owned()));
+        let key = only(&headers, "sec-websocket-key");
+        assert!(key.len() == 24 && key.ends_with("=="), "{key}");
+        let is_base64 = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
+        assert!(key[..22].chars().all(is_base64), "{key}");
+    }
     assert!(!headers.contains_key("content-length"));
     assert!(!headers.contains_key("transfer-encoding"));
-    assert!(elements(&headers, "upgrade").contains(&"websocket".to_owned()));
-    assert!(elements(&headers, "connection").contains(&"upgrade".to_owned()));
     assert_eq!(only(&headers, "sec-websocket-version"), "13");
-    let key = only(&headers, "sec-websocket-key");
-    assert!(key.len() == 24 && key.ends_with("=="), "{key}");
-    let is_base64 = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
-    assert!(key[..22].chars().all(is_base64), "{key}");
     if headers.contains_key("origin") {
         match only(&headers, "origin").as_str() {
             "null" => assert_eq!(origins.null, Permission::Allow),
@@ -74,8 +100,12 @@ fuzz_target!(|data: &[u8]| {
     }
 
     let response = upgrade.response();
-    assert_eq!(response.status(), 101);
-    assert_eq!(only(response.headers(), "sec-websocket-accept").len(), 28);
+    if is_http2 {
+        assert_eq!((response.status().as_u16(), response.headers().len()), (200, 0));
+    } else {
+        assert_eq!(response.status(), 101);
+        assert_eq!(only(response.headers(), "sec-websocket-accept").len(), 28);
+    }
 });
 
 /// RFC 9112, section 3.2, and RFC 3986, section 3.2.2.

@@ -75,7 +75,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let close_timeout = config.policy.rules.timing.close_timeout;
         let mut deadline = Instant::now() + config.handshake_timeout;
         let mut connection: Connection<_, Bytes> = tokio::select! {
-            connection = builder(config).handshake(stream) => connection.map_err(refusal)?,
+            connection = builder(config).handshake(stream) => connection.map_err(|error| refusal(&error))?,
             () = sleep_until(deadline) => return Err(None),
         };
         let (mut phase, mut is_leaving, mut refused) = (Phase::Serving, false, 0);
@@ -101,7 +101,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
                 }
                 accepted = connection.accept() => match accepted {
                     Some(request) => {
-                        let (request, respond) = request.map_err(refusal)?;
+                        let (request, respond) = request.map_err(|error| refusal(&error))?;
                         let (head, receiver) = request.into_parts();
                         let request = Request::from_parts(head, ());
                         let answer = self.answer_on_stream(&request, client, &lodging);
@@ -154,7 +154,7 @@ fn builder(config: &Config) -> Builder {
 }
 
 /// What an error of h2 says about the client, if it is not that it has gone.
-fn refusal(error: h2::Error) -> Option<Rejection> {
+fn refusal(error: &h2::Error) -> Option<Rejection> {
     match error.reason() {
         _ if !error.is_library() => None,
         Some(Reason::ENHANCE_YOUR_CALM) => Some(Rejection::TooManyFrames),

@@ -52,7 +52,7 @@ fn check_with(
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         request = request.header(*name, *value);
     }
-    Upgrade::check(&mut request.body(()).unwrap(), origins)
+    Upgrade::check(&request.body(()).unwrap(), origins)
 }
 
 fn refusal(lines: &[(&str, &str)]) -> Option<Rejection> {
@@ -179,8 +179,8 @@ fn an_origin_that_is_not_text_is_refused() {
     for (name, value) in RIGHT {
         request = request.header(*name, *value);
     }
-    let mut request = request.header("origin", origin).body(()).unwrap();
-    assert_eq!(Upgrade::check(&mut request, &origins()).err(), Some(Rejection::BadOrigin));
+    let request = request.header("origin", origin).body(()).unwrap();
+    assert_eq!(Upgrade::check(&request, &origins()).err(), Some(Rejection::BadOrigin));
 }
 
 #[test]
@@ -200,6 +200,73 @@ fn only_get_over_http_1_1_is_taken() {
         let refusal = check_with(get().version(version), &[], &origins()).err();
         assert_eq!(refusal, Some(Rejection::HttpVersion), "{version:?}");
     }
+}
+
+/// An extended CONNECT (RFC 8441, section 4) that is right in everything, and these lines besides.
+fn connect(protocol: Option<&'static str>, lines: &[(&str, &str)]) -> Request<()> {
+    let mut request = Request::builder()
+        .method("CONNECT")
+        .version(Version::HTTP_2)
+        .uri("https://server.example/ws/status");
+    if let Some(protocol) = protocol {
+        request = request.extension(h2::ext::Protocol::from_static(protocol));
+    }
+    if !lines.iter().any(|(name, _)| *name == "sec-websocket-version") {
+        request = request.header("sec-websocket-version", "13");
+    }
+    let sent = lines.iter().filter(|(_, value)| !value.is_empty());
+    sent.fold(request, |request, (name, value)| request.header(*name, *value)).body(()).unwrap()
+}
+
+#[test]
+fn over_http_2_an_extended_connect_gets_a_200_without_what_http_2_has_no_need_of() {
+    let response = Upgrade::check(&connect(Some("websocket"), &[]), &origins()).unwrap().response();
+    assert_eq!(response.status(), 200);
+    assert!(response.headers().is_empty(), "{:?}", response.headers());
+}
+
+#[test]
+fn over_http_2_each_mistake_has_its_refusal() {
+    use Rejection::*;
+    let refusal = |request: &Request<()>| Upgrade::check(request, &origins()).err();
+    for (protocol, expected) in [
+        (Some("websocket"), None),
+        (Some("WebSocket"), Some(UnknownProtocol)),
+        (Some("connect-udp"), Some(UnknownProtocol)),
+        (None, Some(MethodNotAllowed)),
+    ] {
+        assert_eq!(refusal(&connect(protocol, &[])), expected, "{protocol:?}");
+    }
+    for (method, expected) in
+        [("GET", NotAnUpgrade), ("HEAD", MethodNotAllowed), ("POST", MethodNotAllowed)]
+    {
+        let mut request = connect(Some("websocket"), &[]);
+        *request.method_mut() = method.parse().unwrap();
+        assert_eq!(refusal(&request), Some(expected), "{method}");
+    }
+    for (lines, expected) in [
+        (&[("host", "server.example")][..], None),
+        (&[("host", "other.example")], Some(BadHost)),
+        (&[("host", "server.example"), ("host", "server.example")], Some(BadHost)),
+        (&[("content-length", "0")], Some(HasBody)),
+        (&[("sec-websocket-version", "")], Some(WebsocketVersion)),
+        (&[("sec-websocket-version", "12")], Some(WebsocketVersion)),
+        // There is no key over HTTP/2, so one that is there says nothing (RFC 8441, section 5).
+        (&[("sec-websocket-key", "short")], None),
+        (&[("origin", "https://app.example")], None),
+        (&[("origin", "https://evil.example")], Some(OriginRefused)),
+        (&[("origin", "nothing")], Some(BadOrigin)),
+    ] {
+        assert_eq!(refusal(&connect(Some("websocket"), lines)), expected, "{lines:?}");
+    }
+    let mut request = connect(Some("websocket"), &[]);
+    *request.uri_mut() = "/ws/status".parse().unwrap();
+    assert_eq!(refusal(&request), Some(BadHost), "nobody says which host");
+    request.headers_mut().insert("host", "server.example".parse().unwrap());
+    assert_eq!(refusal(&request), None);
+    *request.uri_mut() = "https://user@server.example/ws/status".parse().unwrap();
+    request.headers_mut().remove("host");
+    assert_eq!(refusal(&request), Some(BadHost));
 }
 
 #[test]
