@@ -167,7 +167,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             },
             // It has many requests, and looks at the clock itself.
             Some(Met::Http2(stream)) => {
-                Box::pin(self.http.serve_http2(stream, client, &config)).await;
+                Box::pin(self.http.serve_http2(stream, client, deadline, &config)).await;
             }
             None => {}
         }
@@ -221,7 +221,7 @@ enum Met {
 }
 
 /// Completes at the deadline, or when a shutdown leaves no more time for requests.
-async fn out_of_time(watch: Watch, deadline: Instant, config: &Config) {
+pub(crate) async fn out_of_time(watch: Watch, deadline: Instant, config: &Config) {
     tokio::select! {
         () = sleep_until(deadline) => return,
         phase = watch.beyond(Phase::Serving) => if phase == Phase::Aborting { return },

@@ -13,6 +13,7 @@ use hyper::body::Bytes;
 use tokio::time::{Instant, sleep_until, timeout};
 use transport::{Answer, Client, Handler, Phase, Rejection};
 
+use crate::accept::out_of_time;
 use crate::config::Config;
 use crate::http::{Http, MOST_ANSWERS};
 use crate::linger::{Returning, linger};
@@ -52,9 +53,17 @@ const SMALL_FRAME_COST: usize = 256;
 impl<H: Handler + Clone + Sync> Http<H> {
     /// Serves HTTP/2 until the client is through, or has had no session for as long as a handshake may
     /// take, or a shutdown is over.
-    pub(crate) async fn serve_http2(&self, stream: Stream, mut client: Client, config: &Config) {
+    ///
+    /// `deadline` is that of the handshake, which the first session has to have begun by.
+    pub(crate) async fn serve_http2(
+        &self,
+        stream: Stream,
+        mut client: Client,
+        deadline: Instant,
+        config: &Config,
+    ) {
         let (stream, mut returned) = Returning::new(stream);
-        if let Err(Some(rejection)) = self.converse(stream, &mut client, config).await {
+        if let Err(Some(rejection)) = self.converse(stream, &mut client, deadline, config).await {
             self.router.turned_away(rejection, &client);
         }
         if let Ok(stream) = returned.try_recv() {
@@ -67,18 +76,24 @@ impl<H: Handler + Clone + Sync> Http<H> {
         &self,
         stream: Returning,
         client: &mut Client,
+        mut deadline: Instant,
         config: &Config,
     ) -> Result<(), Option<Rejection>> {
+        // Without a slot, a connection is for one answer.
+        let most_refusals = if client.slot.is_ok() { MOST_ANSWERS } else { 1 };
         let lodging = Lodging::new(client);
         let meter = Arc::new(Meter::default());
         let stream = Metered::new(stream, Arc::clone(&meter), config.http2_max_streams);
         let close_timeout = config.policy.rules.timing.close_timeout;
-        let mut deadline = Instant::now() + config.handshake_timeout;
+        let over = out_of_time(client.watch.clone(), deadline, config);
         let mut connection: Connection<_, Bytes> = tokio::select! {
-            connection = builder(config).handshake(stream) => connection.map_err(|error| refusal(&error))?,
-            () = sleep_until(deadline) => return Err(None),
+            connection = builder(config).handshake(stream) => {
+                connection.map_err(|error| refusal(&error))?
+            }
+            () = over => return Err(None),
         };
-        let (mut phase, mut is_leaving, mut refused) = (Phase::Serving, false, 0);
+        let (mut phase, mut is_leaving, mut refusals) = (Phase::Serving, false, 0);
+        let mut had_session = false;
         loop {
             tokio::select! {
                 biased;
@@ -95,17 +110,21 @@ impl<H: Handler + Clone + Sync> Http<H> {
                     let _ = timeout(close_timeout, closed).await;
                     return Err(Some(Rejection::TooManyFrames));
                 }
-                () = lodging.emptied() => {
+                // Requests that are refused are guests, too, but give nobody more time.
+                () = lodging.emptied() => if lodging.is_empty() && mem::take(&mut had_session) {
                     let rest = if is_leaving { close_timeout } else { config.handshake_timeout };
                     deadline = Instant::now() + rest;
-                }
+                },
                 accepted = connection.accept() => match accepted {
                     Some(request) => {
                         let (request, respond) = request.map_err(|error| refusal(&error))?;
                         let (head, receiver) = request.into_parts();
                         let request = Request::from_parts(head, ());
                         let answer = self.answer_on_stream(&request, client, &lodging);
-                        refused += usize::from(matches!(answer, Answer::Refuse(_)));
+                        match answer {
+                            Answer::Open(_) => had_session = true,
+                            Answer::Refuse(_) => refusals += 1,
+                        }
                         answer.over_http2(request.method(), receiver, respond);
                     }
                     None => return Ok(()),
@@ -121,7 +140,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
             }
             // A client that was refused so often may come back, and one that we take leave of may not
             // ask for more (RFC 9113, section 6.8). Its sessions go on.
-            let is_over = phase != Phase::Serving || refused >= MOST_ANSWERS;
+            let is_over = phase != Phase::Serving || refusals >= most_refusals;
             if is_over && !mem::replace(&mut is_leaving, true) {
                 connection.graceful_shutdown();
             }
