@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::accept::BACK_OFF;
-use crate::config::{Configs, drain_code};
+use crate::config::Configs;
 use crate::listen::Listener;
 use crate::log_writer::dropped_lines;
 use crate::metrics::{Format, Moment};
@@ -30,6 +30,7 @@ use crate::shutdown::{Shutdown, Stage};
 use crate::slots::Slots;
 use crate::stream::Stream;
 use crate::table::MOST_OF_A_PAGE;
+use crate::values::drain_code;
 
 /// The page for people: one file, which asks for `/metrics` and `/drain` and for nothing else.
 const PAGE: &str = include_str!("admin.html");

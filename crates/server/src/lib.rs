@@ -35,6 +35,7 @@ mod http2;
 mod json_lines;
 mod linger;
 mod listen;
+mod listen_address;
 mod lodging;
 mod log;
 mod log_writer;
@@ -54,6 +55,7 @@ mod table;
 mod tls;
 mod tls_stream;
 mod trust;
+mod values;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -74,7 +76,8 @@ pub use crate::command::{Command, VERSION, help};
 pub use crate::config::{
     Config, Configs, LogFormat, MAX_BYTES, MIN_HEADER_BYTES, Plan, RESERVED_FILES, Switch,
 };
-pub use crate::listen::{BindError, ListenAddress, Listeners, NoListenAddress, Passed};
+pub use crate::listen::{BindError, Listeners, Passed};
+pub use crate::listen_address::{ListenAddress, NoListenAddress};
 pub use crate::log::start as start_log;
 pub use crate::log_writer::LogWriter;
 pub use crate::open_files::raise_limit as raise_open_file_limit;

@@ -9,7 +9,6 @@ use std::net::{self, SocketAddr};
 use std::os::unix;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use listenfd::ListenFd;
@@ -18,6 +17,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use transport::Peer;
 
 use crate::config::Config;
+use crate::listen_address::ListenAddress;
 use crate::stream::Socket;
 
 /// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
@@ -25,17 +25,6 @@ const BACKLOG: u16 = 4096;
 
 /// Who may connect to the admin listener's Unix socket: the user that the server runs as.
 const ADMIN_MODE: u32 = 0o600;
-
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// A TCP port.
-    Tcp(SocketAddr),
-    /// A TCP port on which everything is within TLS.
-    Tls(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
 
 /// Every port and path that the server listens on.
 #[derive(Debug)]
@@ -329,41 +318,6 @@ impl Listener {
         }
     }
 }
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Tls(address) => write!(f, "tls:{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl FromStr for ListenAddress {
-    type Err = NoListenAddress;
-
-    fn from_str(text: &str) -> Result<Self, NoListenAddress> {
-        let address = |text: &str| text.parse().map_err(|_| NoListenAddress);
-        match text.split_once(':') {
-            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(("tls", text)) => address(text).map(Self::Tls),
-            Some(_) | None => address(text).map(Self::Tcp),
-        }
-    }
-}
-
-/// A text that is no address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoListenAddress;
-
-impl fmt::Display for NoListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it must be an address with a port such as 127.0.0.1:8080, the same behind tls:, or unix:/PATH")
-    }
-}
-
-impl std::error::Error for NoListenAddress {}
 
 /// An address that cannot be listened on.
 #[derive(Debug)]

@@ -1,0 +1,52 @@
+//! Where to listen, as it is written.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A TCP port on which everything is within TLS.
+    Tls(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Tls(address) => write!(f, "tls:{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = NoListenAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoListenAddress> {
+        let address = |text: &str| text.parse().map_err(|_| NoListenAddress);
+        match text.split_once(':') {
+            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(("tls", text)) => address(text).map(Self::Tls),
+            Some(_) | None => address(text).map(Self::Tcp),
+        }
+    }
+}
+
+/// A text that is no address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoListenAddress;
+
+impl fmt::Display for NoListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it must be an address with a port such as 127.0.0.1:8080, the same behind tls:, or unix:/PATH")
+    }
+}
+
+impl std::error::Error for NoListenAddress {}
