@@ -305,6 +305,9 @@ impl AsyncWrite for TlsStream {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_send(cx))?;
         let bytes = bytes.get(..RECORD_BYTES).unwrap_or(bytes);
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         self.lend_buffers(|it, _| it.advance(Say::Data(bytes)))?;
         // What the stream refuses is kept, and sent before anything else is taken.
         match self.poll_send(cx) {
