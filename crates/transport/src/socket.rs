@@ -258,7 +258,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// The last look at the stream before it is dropped: writes what it takes at once, and reads
     /// away what has come, because closing a TCP socket with unread input resets the connection,
     /// and then the peer may never see what was written.
+    ///
+    /// If all was written, the end is one in order, whether or not the peer had it agreed: within TLS
+    /// and HTTP/2 a stream that is only dropped reads as one that was cut off (RFC 8446, section 6.1;
+    /// RFC 8441, section 5).
     pub(crate) fn hang_up(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
+        self.rest();
+        if let Stage::Talking(_) = self.stage {
+            self.stage = Stage::Finishing;
+        }
         let _ = self.poll_flush(cx);
         // Not forever: a peer that sends faster than we read has lost its claim to a kind end.
         for _ in 0..8 {

@@ -113,7 +113,7 @@ impl AsyncWrite for Stream {
 struct Story {
     session: Session<Stream, Silent>,
     stream: Stream,
-    _drain: Drain,
+    drain: Drain,
 }
 
 impl Story {
@@ -122,7 +122,7 @@ impl Story {
         let stream = Stream::default();
         let socket = Socket::new(stream.clone(), SIZES);
         let session = run(socket, rules(Limits::default()), Silent, drain.watch());
-        let mut story = Self { session, stream, _drain: drain };
+        let mut story = Self { session, stream, drain };
         assert!(story.wake().is_pending());
         // The thread's buffers are there from the first frame on.
         story.hear(&frame(PING, b"warm up"));
@@ -164,6 +164,18 @@ fn a_closing_handshake_costs_a_read_a_write_and_a_shutdown() {
     assert_eq!((closure.cause, closure.clean), (Cause::PeerClosed, true));
     let wire = story.stream.0.lock().unwrap();
     assert_eq!(wire.calls, Calls { reads: 1, writes: 1, shutdowns: 1 });
+    assert_eq!(wire.output[0], CLOSE);
+}
+
+/// A stream that is only dropped reads as one that was cut off, within TLS and HTTP/2.
+#[test]
+fn an_end_without_a_closing_handshake_has_its_shutdown_too() {
+    let mut story = Story::new();
+    story.drain.abort();
+    let Poll::Ready(closure) = story.wake() else { panic!("nobody is waited for") };
+    assert_eq!((closure.cause, closure.clean), (Cause::Drained, false));
+    let wire = story.stream.0.lock().unwrap();
+    assert_eq!(wire.calls, Calls { reads: 0, writes: 1, shutdowns: 1 });
     assert_eq!(wire.output[0], CLOSE);
 }
 
