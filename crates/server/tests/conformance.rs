@@ -11,10 +11,9 @@
 mod support;
 
 use std::io::Read;
-use std::net::Shutdown;
-use std::time::Duration;
 
 use support::server::Server;
+use support::ways;
 use support::{
     BINARY, CLOSE, Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, head, header,
 };
@@ -36,28 +35,32 @@ const MAX_MESSAGE_BYTES: usize = 70_000;
 fn start() -> Server {
     let sizes = ["--max-message-bytes=70000", "--close-timeout-secs=60"];
     let rates = ["--messages-per-second=0", "--control-frames-per-second=0"];
-    Server::start(&[&sizes[..], &rates, &["--allowed-origins=https://app.example"]].concat())
+    ways::start(&[&sizes[..], &rates, &["--allowed-origins=https://app.example"]].concat())
 }
 
-/// Each case in a session of its own.
+/// Each case in a session of its own, by each way.
 fn check(cases: impl IntoIterator<Item = Case>) {
     let server = start();
+    let mut clients = ways::open_all(&server);
     for (section, what, sent, outcome) in cases {
-        let mut client = Client::open(server.address);
-        client.0.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
-        client.send(&sent);
-        let expected = match outcome {
-            Outcome::Closed(said) => said,
-            Outcome::Open(told) => {
-                client.send(&frame(PING, b"alive?"));
-                client.0.shutdown(Shutdown::Write).unwrap();
-                [told, said(PONG, b"alive?")].concat()
+        for (way, client) in &mut clients {
+            client.send(&sent);
+            let expected = match &outcome {
+                Outcome::Closed(said) => said.clone(),
+                Outcome::Open(told) => {
+                    client.send(&frame(PING, b"alive?"));
+                    client.0.end();
+                    [&told[..], &said(PONG, b"alive?")].concat()
+                }
+            };
+            let mut heard = Vec::new();
+            let end = client.0.read_to_end(&mut heard);
+            assert!(end.is_ok(), "RFC 6455 {section}, {what}, {way:?}: {end:?} after {heard:02x?}");
+            assert_eq!(heard, expected, "RFC 6455 {section}, {what}, {way:?}");
+            if !client.0.reopen() {
+                *client = way.open(&server);
             }
-        };
-        let mut heard = Vec::new();
-        let end = client.0.read_to_end(&mut heard);
-        assert!(end.is_ok(), "RFC 6455 {section}, {what}: {end:?} after {heard:02x?}");
-        assert_eq!(heard, expected, "RFC 6455 {section}, {what}");
+        }
     }
 }
 

@@ -18,16 +18,19 @@ mod frames;
 
 pub(crate) use frames::*;
 
+mod http2;
 pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod ways;
 
 /// A request for the endpoint that is right in everything.
 pub(crate) const UPGRADE: &str = "GET /ws/status HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// A client on a blocking socket. It never waits longer than ten seconds for anything.
-pub(crate) struct Client(pub(crate) TcpStream);
+/// A client on a blocking socket, or on what such a socket carries. It never waits longer than ten
+/// seconds for anything.
+pub(crate) struct Client<S = TcpStream>(pub(crate) S);
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
@@ -45,6 +48,7 @@ impl Client {
 
     fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
         Self(stream)
     }
@@ -56,7 +60,9 @@ impl Client {
         assert_eq!(status, 101, "{head}");
         client
     }
+}
 
+impl<S: Read + Write> Client<S> {
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
     }

@@ -11,6 +11,8 @@ use transport::{Handler, Silent};
 /// A server that serves until it is told to stop.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Where the second listener is, which is for TLS if there is one; see [`super::ways::start`].
+    pub(crate) encrypted: Option<SocketAddr>,
     /// Where the admin listener is, if it is a port.
     pub(crate) admin: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
@@ -33,14 +35,16 @@ impl Server {
         let listeners =
             runtime.block_on(async { Listeners::bind(&config, Passed::default()) }).unwrap();
         // A Unix socket has no port.
-        let address = listeners.ports().first().copied().unwrap_or(([0; 4], 0).into());
+        let ports = listeners.ports();
+        let address = ports.first().copied().unwrap_or(([0; 4], 0).into());
+        let encrypted = ports.get(1).copied();
         let admin = listeners.admin_address().and_then(|address| address.parse().ok());
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let shutdown = async { stopped.await.unwrap_or_default() };
             runtime.block_on(server::run(config.fixed(), listeners, handler, shutdown))
         });
-        Self { address, admin, stop: Some(stop), thread }
+        Self { address, encrypted, admin, stop: Some(stop), thread }
     }
 
     /// Begins the shutdown.
