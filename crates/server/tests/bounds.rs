@@ -16,8 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::server::Server;
+use support::ways::{self, Session, Way};
 use support::{
-    CLOSE, Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, head, header,
+    BINARY, CLOSE, Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, head, header,
 };
 use transport::{Handler, Message, Next};
 
@@ -73,31 +74,41 @@ impl Handler for Chatter {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_system_does_not_keep_what_a_client_never_reads() {
-    let flags = ["--ping-interval-secs=0.5", "--pong-timeout-secs=0.5", "--write-timeout-secs=0.2"];
-    let server = Server::start_with(Chatter, &flags);
-    let client = Client::open(server.address);
-    // The state of the server's socket, as long as the system has it.
-    let state = || {
-        let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
-        let [ours, theirs] = [server.address.port(), client.0.local_addr().unwrap().port()]
-            .map(|port| format!(":{port:04X}"));
-        sockets.lines().find_map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let is_it = words[1].ends_with(&ours) && words[2].ends_with(&theirs);
-            is_it.then(|| words[3].to_owned())
-        })
-    };
-    let begin = Instant::now();
-    let wait_until_it_is = |expected: Option<&str>| {
-        while state().as_deref() != expected {
-            assert!(begin.elapsed() < Duration::from_secs(20), "TCP_USER_TIMEOUT is a second");
-            thread::sleep(Duration::from_millis(5));
-        }
-    };
     // The session is over, and what it wrote waits for a client that is there and never reads.
     const FIN_WAIT_1: &str = "04";
-    wait_until_it_is(Some(FIN_WAIT_1));
-    wait_until_it_is(None);
+    let flags = ["--ping-interval-secs=1", "--pong-timeout-secs=1", "--write-timeout-secs=0.2"];
+    let server = ways::start_with(Chatter, &flags);
+    let mut clients = ways::open_all(&server).map(|(way, mut client)| {
+        client.0.welcome_all();
+        (way, client, false)
+    });
+    // The state of the server's socket, as long as the system has it. The system's list may be long.
+    let state = |sockets: &str, client: &Session| {
+        let socket = client.0.socket();
+        let [ours, theirs] = [socket.peer_addr().unwrap(), socket.local_addr().unwrap()]
+            .map(|address| format!("0100007F:{:04X} ", address.port()));
+        let (_, behind) = sockets.split_once(&(ours + &theirs))?;
+        behind.get(..2).map(str::to_owned)
+    };
+    let begin = Instant::now();
+    loop {
+        let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut left = Vec::new();
+        for (way, client, has_ended) in &mut clients {
+            let state = state(&sockets, client);
+            // A connection of HTTP/2 may outlive its sessions, and the system may lose patience first.
+            let is_http2 = matches!(way, Way::Http2 | Way::Http2Tls);
+            *has_ended |= is_http2 || state.as_deref() == Some(FIN_WAIT_1);
+            if !*has_ended || state.is_some() {
+                left.push((*way, state));
+            }
+        }
+        if left.is_empty() {
+            return;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "TCP_USER_TIMEOUT is two: {left:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -166,17 +177,20 @@ fn each_flood_is_ended_with_1008() {
     let flags = ["messages-per-second", "control-frames-per-second"].map(|it| format!("--{it}=1"));
     let bursts = ["message-burst", "control-frame-burst"].map(|it| format!("--{it}=3"));
     let flags: Vec<&str> = flags.iter().chain(&bursts).map(String::as_str).collect();
-    let server = Server::start(&flags);
+    let server = ways::start(&flags);
     for flood in [frame(TEXT, b"x"), frame(PING, b""), frame(PONG, b"unasked")] {
-        let mut client = Client::open(server.address);
-        client.send(&flood.repeat(4));
-        let last = loop {
-            match client.frame() {
-                (PONG, _) => {}
-                other => break other,
-            }
-        };
-        assert_eq!(last, (CLOSE, close_payload(1008, "rate_limited")));
+        for (way, mut client) in ways::open_all(&server) {
+            client.send(&flood.repeat(4));
+            let last = loop {
+                match client.frame() {
+                    (PONG, _) => {}
+                    other => break other,
+                }
+            };
+            assert_eq!(last, (CLOSE, close_payload(1008, "rate_limited")), "{way:?}");
+            client.send(&close(1008, ""));
+            client.expect_end();
+        }
     }
 }
 
@@ -190,28 +204,79 @@ fn limits_that_are_switched_off_do_not_limit() {
         "max-connections-per-address",
     ]
     .map(|key| format!("--{key}=0"));
-    let server = Server::start(&off.each_ref().map(String::as_str));
-    let mut client = Client::open(server.address);
-    client.send(&frame(TEXT, b"x").repeat(1000));
-    client.send(&frame(PING, b"!").repeat(100));
-    for _ in 0..100 {
-        assert_eq!(client.frame(), (PONG, b"!".to_vec()));
+    let server = ways::start(&off.each_ref().map(String::as_str));
+    for (way, mut client) in ways::open_all(&server) {
+        client.send(&frame(TEXT, b"x").repeat(1000));
+        client.send(&frame(PING, b"!").repeat(100));
+        for _ in 0..100 {
+            assert_eq!(client.frame(), (PONG, b"!".to_vec()), "{way:?}");
+        }
     }
 }
 
 #[test]
-fn a_message_that_does_not_end_is_ended() {
-    let server = Server::start(&["--message-timeout-secs", "0.3"]);
-    let begin = Instant::now();
-    let mut client = Client::open(server.address);
-    client.send(&head(TEXT, 100));
-    assert_eq!(client.frame(), (CLOSE, close_payload(1008, "message_timeout")));
-    assert!((0.3..3.0).contains(&begin.elapsed().as_secs_f64()), "{:?}", begin.elapsed());
+fn a_message_that_does_not_end_is_ended_however_much_of_it_has_come() {
+    let beginnings = [
+        vec![TEXT],
+        head(TEXT, 100),
+        frame(TEXT, &[b'x'; 100])[..50].to_vec(),
+        frame(TEXT & 0x7f, b"a part of it"),
+    ];
+    let server = ways::start(&["--message-timeout-secs=0.3", "--close-timeout-secs=0.3"]);
+    for beginning in beginnings {
+        let mut clients = ways::open_all(&server);
+        let begin = Instant::now();
+        for (_, client) in &mut clients {
+            client.send(&beginning);
+        }
+        for (way, client) in &mut clients {
+            let expected = (CLOSE, close_payload(1008, "message_timeout"));
+            assert_eq!(client.frame(), expected, "{way:?}, {beginning:?}");
+            assert!((0.3..3.0).contains(&begin.elapsed().as_secs_f64()), "{:?}", begin.elapsed());
+            // What it says now belongs to the message, so it can only be waited for.
+            client.expect_end();
+        }
+    }
+}
+
+#[test]
+fn a_message_that_comes_byte_by_byte_has_no_more_time_than_another() {
+    let server = ways::start(&["--message-timeout-secs=0.3"]);
+    for (way, mut client) in ways::open_all(&server) {
+        let begin = Instant::now();
+        client.send(&head(TEXT, 1000));
+        // The wait for an answer is what makes it slow.
+        client.0.socket().set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let mut said = [0; 19];
+        while client.0.read(&mut said[..1]).is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(5), "{way:?} is read for ever");
+            client.send(b"x");
+        }
+        client.0.read_exact(&mut said[1..]).unwrap();
+        let expected = [&[CLOSE, 17][..], &close_payload(1008, "message_timeout")].concat();
+        assert_eq!(&said[..], expected, "{way:?}");
+        assert!(begin.elapsed() >= Duration::from_millis(300), "{way:?}: {:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn a_message_in_many_parts_is_too_big_by_what_its_parts_take_together() {
+    let server = ways::start(&["--max-message-bytes=1000"]);
+    let first = frame(TEXT & 0x7f, b"");
+    let empty = [first.clone(), frame(0, b"").repeat(400)].concat();
+    let full = [first, frame(0, &[b'x'; 100]).repeat(11)].concat();
+    for sent in [empty, full] {
+        for (way, mut client) in ways::open_all(&server) {
+            client.send(&sent);
+            assert_eq!(client.frame(), (CLOSE, close_payload(1009, "too_big")), "{way:?}");
+            client.expect_end();
+        }
+    }
 }
 
 #[test]
 fn lengths_that_nobody_means_are_refused_from_the_head_alone() {
-    let server = Server::start(&[]);
+    let server = ways::start(&[]);
     for length in [
         [0, 0, 0, 0, 1, 0, 0, 0],
         [0, 0, 0, 0, 0x80, 0, 0, 0],
@@ -219,28 +284,68 @@ fn lengths_that_nobody_means_are_refused_from_the_head_alone() {
         [0x80, 0, 0, 0, 0, 0, 0, 1],
         [0xff; 8],
     ] {
-        let mut client = Client::open(server.address);
-        client.send(&[&[0x82, 0xff][..], &length, &[1, 2, 3, 4]].concat());
-        let (first, payload) = client.frame();
-        assert_eq!((first, &payload[..2]), (CLOSE, &1009_u16.to_be_bytes()[..]), "{length:?}");
+        for (way, mut client) in ways::open_all(&server) {
+            client.send(&[&[0x82, 0xff][..], &length, &[1, 2, 3, 4]].concat());
+            let too_big = (CLOSE, close_payload(1009, "too_big"));
+            assert_eq!(client.frame(), too_big, "{way:?}, {length:?}");
+        }
     }
 }
 
 #[test]
 fn a_client_that_pings_and_never_reads_is_let_go() {
     let flags = ["--control-frames-per-second", "0", "--write-timeout-secs", "0.5"];
-    let server = Server::start(&flags);
-    let mut client = Client::open(server.address);
-    client.0.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
-    let begin = Instant::now();
+    let server = ways::start(&flags);
     let pings = frame(PING, &[7; 125]).repeat(100);
-    while client.0.write_all(&pings).is_ok() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "it reads on without an end");
+    for (way, mut client) in ways::open_all(&server) {
+        client.0.socket().set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+        let begin = Instant::now();
+        while client.0.write_all(&pings).is_ok() {
+            let elapsed = begin.elapsed();
+            assert!(elapsed < Duration::from_secs(10), "{way:?}: it reads on without an end");
+        }
+        // It ended with a reset or an end of the stream, and not because our write timed out.
+        assert!(begin.elapsed() < Duration::from_secs(5), "{way:?}: {:?}", begin.elapsed());
+        let mut rest = Vec::new();
+        let end = client.0.read_to_end(&mut rest);
+        // TCP alone may not tell that pongs are missing; what is above it does.
+        assert!(end.is_err() || matches!(way, Way::Http1), "{way:?}");
     }
-    // It ended with a reset or an end of the stream, and not because our write timed out.
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-    let mut rest = Vec::new();
-    let _ = client.0.read_to_end(&mut rest);
+}
+
+#[test]
+fn a_client_that_reads_byte_by_byte_gets_everything_in_order() {
+    const BYTES: usize = 20_000;
+    let flags = ["--write-timeout-secs=2", "--max-queued-bytes=4096"];
+    let server = ways::start_with(Chatter, &flags);
+    let said = [&[BINARY, 126, 4, 0][..], &[0; 1024]].concat();
+    for (way, mut client) in ways::open_all(&server) {
+        for expected in said.iter().cycle().take(BYTES) {
+            let mut byte = [0xaa];
+            client.0.read_exact(&mut byte).unwrap();
+            assert_eq!(byte[0], *expected, "{way:?}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_resets_or_vanishes_in_the_middle_of_a_frame_gives_its_place_back() {
+    let server = ways::start(&["--max-connections=1"]);
+    for way in Way::ALL {
+        for is_reset in [true, false] {
+            let until = Instant::now() + Duration::from_secs(5);
+            let mut client = loop {
+                if let Some(client) = way.try_open(&server) {
+                    break client;
+                }
+                assert!(Instant::now() < until, "{way:?}: the place is not given back");
+            };
+            client.send(&[&frame(TEXT, b"whole")[..], &frame(TEXT, b"half")[..4]].concat());
+            if is_reset {
+                client.0.reset();
+            }
+        }
+    }
 }
 
 #[test]

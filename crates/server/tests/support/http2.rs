@@ -18,6 +18,9 @@ const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
+/// The code of a client that has lost interest (RFC 9113, section 7).
+const CANCEL: u32 = 8;
+
 /// Settings (RFC 9113, section 6.5.2, and RFC 8441, section 3).
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const ENABLE_CONNECT_PROTOCOL: u16 = 8;
@@ -68,8 +71,8 @@ enum End {
 }
 
 impl<W: Wire> Http2<W> {
-    /// Opens a connection and the first session on it.
-    pub(crate) fn open(mut wire: W) -> Self {
+    /// Opens a connection and the first session on it; nothing is a refusal.
+    pub(crate) fn open(mut wire: W) -> Option<Self> {
         wire.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
         let mut http2 = Self {
             wire,
@@ -84,11 +87,10 @@ impl<W: Wire> Http2<W> {
         while !http2.takes_connect {
             http2.take_frame().unwrap();
         }
-        http2.open_stream();
-        http2
+        http2.opens_stream().then_some(http2)
     }
 
-    fn open_stream(&mut self) {
+    fn opens_stream(&mut self) -> bool {
         let request = [
             (":method", "CONNECT"),
             (":protocol", "websocket"),
@@ -103,7 +105,7 @@ impl<W: Wire> Http2<W> {
         while self.stream.answer.is_none() {
             self.take_frame().unwrap();
         }
-        assert_eq!(self.stream.answer, Some(OK));
+        self.stream.answer == Some(OK)
     }
 
     fn put_frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
@@ -237,8 +239,18 @@ impl<W: Wire> Wire for Http2<W> {
             self.end();
         }
         self.stream = Stream::new(self.stream.id + 2, self.initial_window);
-        self.open_stream();
+        assert!(self.opens_stream());
         true
+    }
+
+    fn welcome_all(&mut self) {
+        for id in [0, self.stream.id] {
+            self.put_frame(WINDOW_UPDATE, 0, id, &(1_u32 << 30).to_be_bytes()).unwrap();
+        }
+    }
+
+    fn reset(&mut self) {
+        self.put_frame(RST_STREAM, 0, self.stream.id, &CANCEL.to_be_bytes()).unwrap();
     }
 
     fn socket(&self) -> &std::net::TcpStream {

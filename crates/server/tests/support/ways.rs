@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use rcgen::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -38,6 +39,12 @@ pub(crate) trait Wire: Read + Write + Send {
     /// Ends our side, in order. The server's is still read.
     fn end(&mut self);
 
+    /// Ends both sides by a reset, at once or when this is dropped.
+    fn reset(&mut self);
+
+    /// Lets the server send far more than anybody keeps, if it needs leave for that.
+    fn welcome_all(&mut self) {}
+
     /// Opens another session on the same connection when one has ended, where there may be more.
     fn reopen(&mut self) -> bool {
         false
@@ -52,11 +59,16 @@ impl Way {
 
     /// A session that is open, of a server that was started here.
     pub(crate) fn open(self, server: &Server) -> Session {
+        self.try_open(server).expect("it is not refused")
+    }
+
+    /// The same, or nothing if there is no place for it.
+    pub(crate) fn try_open(self, server: &Server) -> Option<Session> {
         match self {
             Self::Http1 => upgraded(plain(server)),
             Self::Http1Tls => upgraded(encrypted(server, b"http/1.1")),
-            Self::Http2 => Client(Box::new(Http2::open(plain(server)))),
-            Self::Http2Tls => Client(Box::new(Http2::open(encrypted(server, b"h2")))),
+            Self::Http2 => Http2::open(plain(server)).map(session),
+            Self::Http2Tls => Http2::open(encrypted(server, b"h2")).map(session),
         }
     }
 }
@@ -115,16 +127,29 @@ fn encrypted(server: &Server, protocol: &[u8]) -> StreamOwned<ClientConnection, 
     StreamOwned::new(connection.unwrap(), Client::connect(address).0)
 }
 
-fn upgraded(wire: impl Wire + 'static) -> Session {
-    let mut client: Session = Client(Box::new(wire));
+fn upgraded(wire: impl Wire + 'static) -> Option<Session> {
+    let mut client = session(wire);
     let (status, head, _) = client.request(UPGRADE);
-    assert_eq!(status, 101, "{head}");
-    client
+    assert!([101, 503].contains(&status), "{head}");
+    (status == 101).then_some(client)
+}
+
+fn session(wire: impl Wire + 'static) -> Session {
+    Client(Box::new(wire))
+}
+
+/// Has the system end the connection by a reset.
+fn reset_when_closed(socket: &TcpStream) {
+    rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
 }
 
 impl Wire for TcpStream {
     fn end(&mut self) {
         self.shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn reset(&mut self) {
+        reset_when_closed(self);
     }
 
     fn socket(&self) -> &TcpStream {
@@ -136,6 +161,10 @@ impl Wire for StreamOwned<ClientConnection, TcpStream> {
     fn end(&mut self) {
         self.conn.send_close_notify();
         self.flush().unwrap();
+    }
+
+    fn reset(&mut self) {
+        reset_when_closed(&self.sock);
     }
 
     fn socket(&self) -> &TcpStream {
