@@ -62,12 +62,24 @@ impl<H: Handler + Clone + Sync> Http<H> {
         deadline: Instant,
         config: &Config,
     ) {
+        let watch = client.watch.clone();
         let (stream, mut returned) = Returning::new(stream);
-        if let Err(Some(rejection)) = self.converse(stream, &mut client, deadline, config).await {
-            self.router.turned_away(rejection, &client);
+        tokio::select! {
+            ended = self.converse(stream, &mut client, deadline, config) => {
+                if let Err(Some(rejection)) = ended {
+                    self.router.turned_away(rejection, &client);
+                }
+            }
+            _ = watch.beyond(Phase::Draining) => {}
         }
         if let Ok(stream) = returned.try_recv() {
-            let _ = timeout(config.policy.rules.timing.close_timeout, linger(stream)).await;
+            let lingering = timeout(config.policy.rules.timing.close_timeout, linger(stream));
+            // It comes first, so that our side is ended even if nobody is waited for any more.
+            tokio::select! {
+                biased;
+                _ = lingering => {}
+                _ = watch.beyond(Phase::Draining) => {}
+            }
         }
     }
 
@@ -99,9 +111,6 @@ impl<H: Handler + Clone + Sync> Http<H> {
                 biased;
                 later = client.watch.beyond(phase) => {
                     phase = later;
-                    if phase == Phase::Aborting {
-                        return Err(None);
-                    }
                     deadline = Instant::now() + close_timeout;
                 }
                 () = meter.spent() => {

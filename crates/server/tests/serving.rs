@@ -176,6 +176,20 @@ fn what_is_left_when_the_grace_is_over_is_aborted() {
 }
 
 #[test]
+fn who_stays_on_a_connection_behind_its_last_session_is_not_waited_for_beyond_the_grace() {
+    let mut server = ways::start(&["--close-timeout-secs", "60", "--shutdown-grace-secs", "0.3"]);
+    let mut clients = ways::open_all(&server);
+    server.begin_stop();
+    for (_, client) in &mut clients {
+        client.answer_drain();
+    }
+    let Stopped { clean, timed_out, aborted, duration } = server.stopped();
+    assert_eq!((clean, timed_out, aborted), (4, 0, 0));
+    // What does not end by itself is left behind after a second more, with a warning.
+    assert!(duration < Duration::from_millis(1300), "{duration:?}");
+}
+
+#[test]
 fn during_a_shutdown_no_connection_is_accepted_and_accepted_ones_get_503() {
     let mut server = Server::start(&["--close-timeout-secs", "1"]);
     let mut session = Client::open(server.address);
