@@ -1,6 +1,6 @@
-//! RFC 6455 over real sockets, section by section: the opening handshake, frames, masks, control
-//! frames and the end. What needs an answer with content, or thousands of sessions, is in the file
-//! of the same name in `transport`.
+//! RFC 6455 over real sockets, section by section: the opening handshake of HTTP/1.1, and by each way in
+//! which a client may come frames, masks, control frames and the end. What needs an answer with content,
+//! or thousands of sessions, is in the file of the same name in `transport`.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -420,14 +420,17 @@ fn a_peers_close_is_echoed_once_and_what_comes_behind_it_is_not_answered() {
 fn the_servers_own_close_ends_with_any_answer_to_it() {
     let answers = [&b""[..], b"\x03\xe8", b"\x03\xe9", b"\x03\xe9drained", b"\x0f\xa0other"];
     let mut server = start();
-    let mut clients = answers.map(|answer| (Client::open(server.address), answer));
+    let clients = answers.map(|answer| (answer, ways::open_all(&server)));
     server.begin_stop();
-    for (client, answer) in &mut clients {
-        assert_eq!(client.frame(), (CLOSE, close_payload(1001, "drained")), "RFC 6455 7.4.1");
-        // Section 5.5.1: a server that has closed need not answer a ping any more.
-        client.send(&[frame(PING, b"late"), frame(CLOSE, answer)].concat());
-        client.expect_end();
+    for (answer, clients) in clients {
+        for (way, mut client) in clients {
+            let drained = (CLOSE, close_payload(1001, "drained"));
+            assert_eq!(client.frame(), drained, "RFC 6455 7.4.1, {way:?}");
+            // Section 5.5.1: a server that has closed need not answer a ping any more.
+            client.send(&[frame(PING, b"late"), frame(CLOSE, answer)].concat());
+            client.expect_end();
+        }
     }
     let stopped = server.stopped();
-    assert_eq!((stopped.clean, stopped.timed_out, stopped.aborted), (5, 0, 0));
+    assert_eq!((stopped.clean, stopped.timed_out, stopped.aborted), (20, 0, 0));
 }
