@@ -13,6 +13,10 @@ pub(crate) fn python() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/python_websockets.py"])
 }
 
+pub(crate) fn python_h2() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/python_h2.py"])
+}
+
 pub(crate) fn node() -> Result<(), Failure> {
     against_the_server(&["node", "xtask/clients/node_ws.cjs"])
 }
@@ -42,8 +46,11 @@ pub(crate) fn units() -> Result<(), Failure> {
 }
 
 fn against_the_server(program: &[&str]) -> Result<(), Failure> {
-    cargo(&["build", "--package", "server", "--locked", "--quiet"], "mend the build")?;
-    // Cargo has put it beside this program, wherever the target folder is.
+    let what = ["--package", "server", "--bin", "server", "--example", "certificate"];
+    let build = [&["build", "--locked", "--quiet"], &what[..]].concat();
+    cargo(&build, "mend the build")?;
+    // Cargo has put it beside this program, wherever the target folder is. Some clients need a
+    // certificate, and find the example that makes one below the server.
     let server = env::current_exe().unwrap_or_default().with_file_name("server");
     succeed(
         command(program).arg(server),

@@ -79,6 +79,12 @@ const CHECKS: &[Check] = &[
         run: clients::python,
     },
     Check {
+        name: "client-h2",
+        meaning: "Python's h2 opens WebSockets on streams of HTTP/2, in the clear and within TLS",
+        tools: &[tools::PYTHON_H2],
+        run: clients::python_h2,
+    },
+    Check {
         name: "client-node",
         meaning: "npm's ws connects, pings and is told 1001",
         tools: &[tools::NODE_WS],
