@@ -29,6 +29,10 @@ pub(crate) fn chromium() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/chromium.py"])
 }
 
+pub(crate) fn chromium_tls() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/chromium_tls.py"])
+}
+
 pub(crate) fn admin_page() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/admin_page.py"])
 }

@@ -103,6 +103,12 @@ const CHECKS: &[Check] = &[
         run: clients::chromium,
     },
     Check {
+        name: "client-chromium-tls",
+        meaning: "a page opens sockets within TLS, over HTTP/2 where it has loaded something before",
+        tools: &[tools::CHROMIUM, tools::PYTHON],
+        run: clients::chromium_tls,
+    },
+    Check {
         name: "client-admin-page",
         meaning: "the admin page shows in Chromium what is true, on a phone and to a screen reader",
         tools: &[tools::CHROMIUM, tools::PYTHON_WEBSOCKETS],
