@@ -45,6 +45,10 @@ pub(crate) fn proxies() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/proxies.py"])
 }
 
+pub(crate) fn proxies_h2() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/proxies_h2.py"])
+}
+
 pub(crate) fn units() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/units.py"])
 }

@@ -127,6 +127,12 @@ const CHECKS: &[Check] = &[
         run: clients::proxies,
     },
     Check {
+        name: "proxies-h2",
+        meaning: "HAProxy by its example with HTTP/2: the same, shared connections, bad neighbours",
+        tools: &[tools::HAPROXY, tools::PYTHON_WEBSOCKETS, tools::PYTHON_H2],
+        run: clients::proxies_h2,
+    },
+    Check {
         name: "bench-short",
         meaning: "the benchmark measures what it says, on the server and the floor",
         tools: &[],
