@@ -1,13 +1,17 @@
-"""What the clients in a browser share: Chromium, with nothing of its own left behind."""
+"""What the clients in a browser share: Chromium, with nothing of its own left behind, and the pages
+that it opens."""
 
 import contextlib
+import http.server
 import os
+import queue
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 
-from endpoint import PATIENCE
+from endpoint import PATIENCE, Surprise
 
 # Seconds that a browser may take to start.
 START = 20
@@ -21,7 +25,8 @@ def chromium_version():
 
 @contextlib.contextmanager
 def running_chromium(url, *settings):
-    """Starts Chromium on a page, gives the folder of its profile, and ends it in any case."""
+    """Starts Chromium on a page, gives the folder of its profile, and ends it in any case. Settings
+    may name that folder."""
     folder = tempfile.mkdtemp()
     profile = f"{folder}/profile"
     process = subprocess.Popen(
@@ -38,7 +43,7 @@ def running_chromium(url, *settings):
             # Nothing leaves this machine.
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
             f"--user-data-dir={profile}",
-            *settings,
+            *(setting.format(profile=profile) for setting in settings),
             url,
         ],
         stdin=subprocess.DEVNULL,
@@ -57,3 +62,52 @@ def running_chromium(url, *settings):
             os.killpg(process.pid, signal.SIGKILL)  # What is left of its processes.
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class Site(http.server.ThreadingHTTPServer):
+    """An origin: it serves one page and takes in what that tells."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Visit)
+        self.origin = f"http://localhost:{self.server_port}"
+        self.page = ""
+        self.texts = queue.Queue()
+
+    def handle_error(self, *_):
+        pass  # A browser that is ended waits for no answer.
+
+    def told(self):
+        try:
+            return self.texts.get(timeout=START)
+        except queue.Empty:
+            raise Surprise(f"the page of {self.origin}: expected a word of it, saw none") from None
+
+
+class Visit(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer("text/html; charset=utf-8", self.server.page.encode())
+
+    def do_POST(self):
+        length = int(self.headers["Content-Length"])
+        self.server.texts.put(self.rfile.read(length).decode())
+        self.answer("text/plain", b"")
+
+    def answer(self, kind, body):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def site():
+    with Site() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()

@@ -200,4 +200,5 @@ def answer(connection, frame):
     connection.socket.sendall(frame.serialize())
 
 
-run(play)
+if __name__ == "__main__":
+    run(play)

@@ -13,6 +13,10 @@ pub(crate) fn python() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/python_websockets.py"])
 }
 
+pub(crate) fn python_h2() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/python_h2.py"])
+}
+
 pub(crate) fn node() -> Result<(), Failure> {
     against_the_server(&["node", "xtask/clients/node_ws.cjs"])
 }
@@ -23,6 +27,10 @@ pub(crate) fn websocat() -> Result<(), Failure> {
 
 pub(crate) fn chromium() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/chromium.py"])
+}
+
+pub(crate) fn chromium_tls() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/chromium_tls.py"])
 }
 
 pub(crate) fn admin_page() -> Result<(), Failure> {
@@ -37,13 +45,20 @@ pub(crate) fn proxies() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/proxies.py"])
 }
 
+pub(crate) fn proxies_h2() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/proxies_h2.py"])
+}
+
 pub(crate) fn units() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/units.py"])
 }
 
 fn against_the_server(program: &[&str]) -> Result<(), Failure> {
-    cargo(&["build", "--package", "server", "--locked", "--quiet"], "mend the build")?;
-    // Cargo has put it beside this program, wherever the target folder is.
+    let what = ["--package", "server", "--bin", "server", "--example", "certificate"];
+    let build = [&["build", "--locked", "--quiet"], &what[..]].concat();
+    cargo(&build, "mend the build")?;
+    // Cargo has put it beside this program, wherever the target folder is. Some clients need a
+    // certificate, and find the example that makes one below the server.
     let server = env::current_exe().unwrap_or_default().with_file_name("server");
     succeed(
         command(program).arg(server),

@@ -79,6 +79,12 @@ const CHECKS: &[Check] = &[
         run: clients::python,
     },
     Check {
+        name: "client-h2",
+        meaning: "Python's h2 opens WebSockets on streams of HTTP/2, in the clear and within TLS",
+        tools: &[tools::PYTHON_H2],
+        run: clients::python_h2,
+    },
+    Check {
         name: "client-node",
         meaning: "npm's ws connects, pings and is told 1001",
         tools: &[tools::NODE_WS],
@@ -97,6 +103,12 @@ const CHECKS: &[Check] = &[
         run: clients::chromium,
     },
     Check {
+        name: "client-chromium-tls",
+        meaning: "a page opens sockets within TLS, over HTTP/2 where it has loaded something before",
+        tools: &[tools::CHROMIUM, tools::PYTHON],
+        run: clients::chromium_tls,
+    },
+    Check {
         name: "client-admin-page",
         meaning: "the admin page shows in Chromium what is true, on a phone and to a screen reader",
         tools: &[tools::CHROMIUM, tools::PYTHON_WEBSOCKETS],
@@ -113,6 +125,12 @@ const CHECKS: &[Check] = &[
         meaning: "nginx, HAProxy and Caddy by their examples: addresses, idleness, 1001, restarts",
         tools: &[tools::NGINX, tools::HAPROXY, tools::CADDY, tools::PYTHON_WEBSOCKETS],
         run: clients::proxies,
+    },
+    Check {
+        name: "proxies-h2",
+        meaning: "HAProxy by its example with HTTP/2: the same, shared connections, bad neighbours",
+        tools: &[tools::HAPROXY, tools::PYTHON_WEBSOCKETS, tools::PYTHON_H2],
+        run: clients::proxies_h2,
     },
     Check {
         name: "bench-short",

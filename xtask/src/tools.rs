@@ -64,6 +64,11 @@ pub(crate) const PYTHON_WEBSOCKETS: Tool = Tool {
     install: "python3 -m pip install websockets",
     probe: &["python3", "-c", "import websockets.asyncio.client"],
 };
+pub(crate) const PYTHON_H2: Tool = Tool {
+    name: "Python's h2 and wsproto",
+    install: "python3 -m pip install h2 wsproto",
+    probe: &["python3", "-c", "import h2.connection, wsproto"],
+};
 pub(crate) const NODE_WS: Tool = Tool {
     name: "npm's ws",
     install: "npm install --prefix target/node ws",

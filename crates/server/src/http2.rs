@@ -40,6 +40,10 @@ const HEADER_TABLE: u32 = 4096;
 /// of the client's, in all its life. More are an attack (RFC 9113, section 10.5).
 const RESET_STREAMS: usize = 64;
 
+/// The first of them behind a proxy, where clients may come and go while we are kept from looking. The
+/// second are not counted there: a proxy passes on what is no fault to it, such as `<` in a path.
+const SHARED_RESET_STREAMS: usize = 4096;
+
 /// How long a stream that we have reset is remembered, because more may be on its way for it.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
@@ -95,11 +99,15 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let most_refusals = if client.slot.is_ok() { MOST_ANSWERS } else { 1 };
         let lodging = Lodging::new(client);
         let meter = Arc::new(Meter::default());
-        let stream = Metered::new(stream, Arc::clone(&meter), config.http2_max_streams);
+        // A trusted proxy brings many clients by one connection, and none of them may end the sessions
+        // of the others. Each of them can do no more to us than over HTTP/1.1.
+        let is_shared = config.trust.names_clients_in_requests(client.peer);
+        let metered_streams = (!is_shared).then_some(config.http2_max_streams);
+        let stream = Metered::new(stream, Arc::clone(&meter), metered_streams);
         let close_timeout = config.policy.rules.timing.close_timeout;
         let over = out_of_time(client.watch.clone(), deadline, config);
         let mut connection: Connection<_, Bytes> = tokio::select! {
-            connection = builder(config).handshake(stream) => {
+            connection = builder(config, is_shared).handshake(stream) => {
                 connection.map_err(|error| refusal(&error))?
             }
             () = over => return Err(None),
@@ -157,9 +165,16 @@ impl<H: Handler + Clone + Sync> Http<H> {
     }
 }
 
-/// Everything that a client can make grow has a limit of ours, whatever h2's own may be.
-fn builder(config: &Config) -> Builder {
+/// Everything that a client can make grow has a limit of ours, whatever h2's own may be. Where many
+/// clients share the connection, the limits leave room for what each of them can do at its worst.
+fn builder(config: &Config, is_shared: bool) -> Builder {
     let streams = config.http2_max_streams;
+    let (unseen_resets, faults, small_frames) = if is_shared {
+        // A window may be full of the smallest.
+        (SHARED_RESET_STREAMS, None, usize::try_from(STREAM_WINDOW).unwrap_or(usize::MAX))
+    } else {
+        (RESET_STREAMS, Some(RESET_STREAMS), SMALL_FRAMES)
+    };
     let mut builder = Builder::new();
     builder
         .enable_connect_protocol()
@@ -171,12 +186,12 @@ fn builder(config: &Config) -> Builder {
         .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
         .header_table_size(HEADER_TABLE)
         .max_send_buffer_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(RESET_STREAMS)
-        .max_local_error_reset_streams(Some(RESET_STREAMS))
+        .max_pending_accept_reset_streams(unseen_resets)
+        .max_local_error_reset_streams(faults)
         .max_concurrent_reset_streams(RESET_STREAMS)
         .reset_stream_duration(REMEMBERED)
         .data_frame_budget(
-            usize::try_from(streams).unwrap_or(usize::MAX) * SMALL_FRAMES * SMALL_FRAME_COST,
+            usize::try_from(streams).unwrap_or(usize::MAX) * small_frames * SMALL_FRAME_COST,
         );
     builder
 }

@@ -66,10 +66,11 @@ pub(crate) struct Metered<S> {
 }
 
 impl<S> Metered<S> {
-    /// Counts behind the preface, which h2 checks.
-    pub(crate) fn new(stream: S, meter: Arc<Meter>, streams: u32) -> Self {
-        let pace =
-            Duration::from_secs(1) / FRAMES_PER_SECOND.saturating_mul(streams.max(LEAST_STREAMS));
+    /// Counts behind the preface, which h2 checks. Without a limit of streams everything is free.
+    pub(crate) fn new(stream: S, meter: Arc<Meter>, streams: Option<u32>) -> Self {
+        let pace = streams.map_or(Duration::ZERO, |streams| {
+            Duration::from_secs(1) / FRAMES_PER_SECOND.saturating_mul(streams.max(LEAST_STREAMS))
+        });
         let paid = Instant::now();
         let payload = PREFACE.len();
         Self { stream, meter, pace, paid, head: [0; HEAD], of_head: 0, payload }
