@@ -167,7 +167,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             },
             // It has many requests, and looks at the clock itself.
             Some(Met::Http2(stream)) => {
-                Box::pin(self.http.serve_http2(stream, client, &config)).await;
+                Box::pin(self.http.serve_http2(stream, client, deadline, &config)).await;
             }
             None => {}
         }

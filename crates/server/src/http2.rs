@@ -50,68 +50,83 @@ const SMALL_FRAMES: usize = 64;
 const SMALL_FRAME_COST: usize = 256;
 
 impl<H: Handler + Clone + Sync> Http<H> {
-    /// Serves HTTP/2 until the client is through, or has had no session for as long as a handshake may
-    /// take, or a shutdown is over.
-    pub(crate) async fn serve_http2(&self, stream: Stream, mut client: Client, config: &Config) {
-        let (stream, mut returned) = Returning::new(stream);
-        if let Err(Some(rejection)) = self.converse(stream, &mut client, config).await {
-            self.router.turned_away(rejection, &client);
-        }
-        if let Ok(stream) = returned.try_recv() {
-            let _ = timeout(config.policy.rules.timing.close_timeout, linger(stream)).await;
+    /// Serves HTTP/2 until the client is through, or has had no session until `deadline` or for as
+    /// long as a handshake may take, or a shutdown is over.
+    pub(crate) async fn serve_http2(
+        &self,
+        stream: Stream,
+        mut client: Client,
+        deadline: Instant,
+        config: &Config,
+    ) {
+        let watch = client.watch.clone();
+        let served = async {
+            let (stream, mut returned) = Returning::new(stream);
+            match self.converse(stream, &mut client, deadline, config).await {
+                Ok(()) => {}
+                Err(Some(rejection)) => self.router.turned_away(rejection, &client),
+                Err(None) => return,
+            }
+            if let Ok(stream) = returned.try_recv() {
+                let _ = timeout(config.policy.rules.timing.close_timeout, linger(stream)).await;
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            _ = watch.beyond(Phase::Draining) => {}
         }
     }
 
-    /// What goes wrong without a rejection is that the client has gone.
+    /// What goes wrong without a rejection is that the client has gone, or its time is over.
     async fn converse(
         &self,
         stream: Returning,
         client: &mut Client,
+        mut deadline: Instant,
         config: &Config,
     ) -> Result<(), Option<Rejection>> {
+        // Without a place, a connection is for one answer.
+        let has_place = client.slot.is_ok();
+        let most_refused = if has_place { MOST_ANSWERS } else { 1 };
         let lodging = Lodging::new(client);
         let meter = Arc::new(Meter::default());
         let stream = Metered::new(stream, Arc::clone(&meter), config.http2_max_streams);
         let close_timeout = config.policy.rules.timing.close_timeout;
-        let mut deadline = Instant::now() + config.handshake_timeout;
         let mut connection: Connection<_, Bytes> = tokio::select! {
             connection = builder(config).handshake(stream) => connection.map_err(|error| refusal(&error))?,
             () = sleep_until(deadline) => return Err(None),
         };
-        let (mut phase, mut is_leaving, mut refused) = (Phase::Serving, false, 0);
+        let (mut phase, mut is_leaving) = (Phase::Serving, false);
+        let (mut refused, mut had_session) = (0, false);
         loop {
             tokio::select! {
                 biased;
                 later = client.watch.beyond(phase) => {
                     phase = later;
-                    if phase == Phase::Aborting {
-                        return Err(None);
-                    }
-                    deadline = Instant::now() + close_timeout;
+                    deadline = deadline.min(Instant::now() + close_timeout);
                 }
-                () = meter.spent() => {
-                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    let closed = poll_fn(|cx| connection.poll_closed(cx));
-                    let _ = timeout(close_timeout, closed).await;
-                    return Err(Some(Rejection::TooManyFrames));
-                }
-                () = lodging.emptied() => {
+                () = meter.spent() => break,
+                // A request that was refused had a place for a moment, and is no session.
+                () = lodging.emptied() => if mem::take(&mut had_session) {
                     let rest = if is_leaving { close_timeout } else { config.handshake_timeout };
                     deadline = Instant::now() + rest;
-                }
+                },
                 accepted = connection.accept() => match accepted {
                     Some(request) => {
                         let (request, respond) = request.map_err(|error| refusal(&error))?;
                         let (head, receiver) = request.into_parts();
                         let request = Request::from_parts(head, ());
                         let answer = self.answer_on_stream(&request, client, &lodging);
-                        refused += usize::from(matches!(answer, Answer::Refuse(_)));
+                        match answer {
+                            Answer::Open(_) => had_session = true,
+                            Answer::Refuse(_) => refused += 1,
+                        }
                         answer.over_http2(request.method(), receiver, respond);
                     }
                     None => return Ok(()),
                 },
                 () = sleep_until(deadline), if lodging.is_empty() => {
-                    if is_leaving {
+                    if is_leaving || !has_place {
                         return Err(None);
                     }
                     deadline = Instant::now() + close_timeout;
@@ -121,11 +136,19 @@ impl<H: Handler + Clone + Sync> Http<H> {
             }
             // A client that was refused so often may come back, and one that we take leave of may not
             // ask for more (RFC 9113, section 6.8). Its sessions go on.
-            let is_over = phase != Phase::Serving || refused >= MOST_ANSWERS;
+            let is_over = phase != Phase::Serving || refused >= most_refused;
             if is_over && !mem::replace(&mut is_leaving, true) {
                 connection.graceful_shutdown();
             }
+            // What was on its way when it was told so is still answered, and a proxy may have had all
+            // of its streams under way, twice. Who asks even more does not listen.
+            if refused > MOST_ANSWERS + 2 * usize::try_from(config.http2_max_streams).unwrap_or(0) {
+                break;
+            }
         }
+        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        let _ = timeout(close_timeout, poll_fn(|cx| connection.poll_closed(cx))).await;
+        Err(Some(Rejection::TooManyFrames))
     }
 }
 
