@@ -69,8 +69,8 @@ fn a_head_without_an_end_is_the_end_of_its_connection() {
         client.send_anyway(&frame(CONTINUATION, 0, stream, &part).repeat(20));
         assert_eq!(client.expect_goodbye(), ENHANCE_YOUR_CALM, "{}", part.len());
     }
-    assert_eq!(server.refused("too_many_frames"), 3.0);
     server.wait_for("connections", 0.0);
+    assert_eq!(server.refused("too_many_frames"), 3.0);
 }
 
 #[test]
