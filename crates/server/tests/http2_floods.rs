@@ -27,6 +27,9 @@ fn server(flags: &[&str]) -> Server {
     Server::start(&[&own, flags].concat())
 }
 
+/// A frame, given the stream of a session.
+type Flood = fn(u32) -> Vec<u8>;
+
 /// Sends a hundred times what is allowed, and gives back what the server has said.
 fn drown(client: &mut Http2, unit: &[u8]) -> Vec<Frame> {
     let mut sender = client.stream.try_clone().unwrap();
@@ -94,7 +97,7 @@ fn a_flood_of_small_frames_is_ended_once_and_for_all() {
     let server = server(&["--message-timeout-secs", "0"]);
     let mut other = Http2::connect(server.address);
     let bystander = other.open();
-    let floods: [(&str, fn(u32) -> Vec<u8>); 13] = [
+    let floods: [(&str, Flood); 13] = [
         ("empty DATA", |stream| frame(DATA, 0, stream, &[])),
         ("DATA of padding", |stream| {
             frame(DATA, PADDED, stream, &[[255].as_slice(), &[0; 255]].concat())

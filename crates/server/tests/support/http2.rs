@@ -60,7 +60,7 @@ impl Frame {
         (self.kind, self.stream) == (kind, stream)
     }
 
-    /// The error code of a RST_STREAM or a GOAWAY.
+    /// The error code of a `RST_STREAM` or a `GOAWAY`.
     pub(crate) fn code(&self) -> u32 {
         let code = if self.kind == GOAWAY { &self.payload[4..8] } else { &self.payload[..4] };
         u32::from_be_bytes(code.try_into().unwrap())
