@@ -16,6 +16,7 @@ use support::http2::{
     ACK, CONNECT, DATA, ENHANCE_YOUR_CALM, Frame, GET, GOAWAY, HEADERS, Http2, PADDED, PING,
     PRIORITY, PROTOCOL_ERROR, frame, headers, reset, settings, window_update,
 };
+use support::process::Process;
 use support::server::Server;
 
 /// Frames that a connection may bring at once, with so many streams; more come at its pace.
@@ -150,4 +151,25 @@ fn a_burst_of_a_proxy_and_messages_without_end_are_no_flood() {
     for session in sessions {
         client.exchange_pings(session);
     }
+}
+
+#[test]
+fn what_is_no_message_is_paid_for_by_its_length() {
+    let server = server(&[]);
+    let mut client = Http2::connect(server.address);
+    client.open();
+    client.send_anyway(&frame(0x42, 0, 0, &[0; 1 << 14]).repeat(40));
+    assert_eq!(client.expect_goodbye(), ENHANCE_YOUR_CALM);
+}
+
+#[test]
+fn no_flood_is_a_warning_to_the_operator() {
+    let process = Process::start(&[]);
+    let mut client = Http2::connect(process.address);
+    // h2 would warn of each.
+    client.send(&frame(PING, ACK, 0, &[0; 8]).repeat(100));
+    client.open();
+    let lines = std::iter::from_fn(|| Some(process.line()));
+    let mut lines = lines.take_while(|line| !line.contains("\"opened\""));
+    assert_eq!(lines.find(|line| !line.contains("INFO")), None);
 }
