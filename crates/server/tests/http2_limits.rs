@@ -202,3 +202,31 @@ fn a_stream_that_is_not_read_takes_no_window_of_the_others() {
     let pong = client.expect(DATA, stuck[0]);
     assert_eq!(pong.payload[..2], [PONG, 125]);
 }
+
+#[test]
+fn what_waits_for_a_stuck_session_holds_up_nothing_of_its_connection() {
+    let flags = [
+        "--http2-max-streams",
+        "4",
+        "--write-timeout-secs",
+        "0",
+        "--control-frames-per-second",
+        "0",
+    ];
+    let server = server(&flags);
+    let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
+    let stuck = client.open();
+    let other = client.open();
+    client.send(&window_update(other, 10_000));
+    // h2 would hold 256 frames for all streams together, each with the buffer that it came in.
+    let pings = frame(DATA, 0, stuck, &websocket_frame(PING, b"")).repeat(20);
+    for _ in 0..50 {
+        client.send(&pings);
+        client.exchange_pings(other);
+    }
+    client.send(&window_update(stuck, 10_000));
+    let mut pongs = 0;
+    while pongs < 1000 {
+        pongs += client.expect(DATA, stuck).payload.chunks(2).filter(|it| *it == [PONG, 0]).count();
+    }
+}
