@@ -16,6 +16,9 @@ use support::http2::{
 };
 use support::server::Server;
 
+/// Frames, given the stream of a session.
+type Ending = fn(u32) -> Vec<u8>;
+
 type Fields = Vec<(&'static str, &'static str)>;
 
 fn server() -> Server {
@@ -174,7 +177,7 @@ fn a_session_ends_with_its_stream_and_no_other_does() {
     let server = server();
     let mut client = Http2::connect(server.address);
     let session = client.open();
-    let endings: [(&str, fn(u32) -> Vec<u8>); 5] = [
+    let endings: [(&str, Ending); 5] = [
         ("an end", |stream| frame(DATA, END_STREAM, stream, &[])),
         ("a reset", |stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])),
         ("trailers", |stream| {
