@@ -55,10 +55,8 @@ const SMALL_FRAMES: usize = 64;
 const SMALL_FRAME_COST: usize = 256;
 
 impl<H: Handler + Clone + Sync> Http<H> {
-    /// Serves HTTP/2 until the client is through, or has had no session for as long as a handshake may
-    /// take, or a shutdown is over.
-    ///
-    /// `deadline` is that of the handshake, which the first session has to have begun by.
+    /// Serves HTTP/2 until the client is through, or has had no session until `deadline` or for as
+    /// long as a handshake may take, or a shutdown is over.
     pub(crate) async fn serve_http2(
         &self,
         stream: Stream,
@@ -69,11 +67,11 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let watch = client.watch.clone();
         let (stream, mut returned) = Returning::new(stream);
         tokio::select! {
-            ended = self.converse(stream, &mut client, deadline, config) => {
-                if let Err(Some(rejection)) = ended {
-                    self.router.turned_away(rejection, &client);
-                }
-            }
+            ended = self.converse(stream, &mut client, deadline, config) => match ended {
+                Ok(()) => {}
+                Err(Some(rejection)) => self.router.turned_away(rejection, &client),
+                Err(None) => return,
+            },
             _ = watch.beyond(Phase::Draining) => {}
         }
         if let Ok(stream) = returned.try_recv() {
@@ -87,7 +85,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         }
     }
 
-    /// What goes wrong without a rejection is that the client has gone.
+    /// What goes wrong without a rejection is that the client has gone, or its time is over.
     async fn converse(
         &self,
         stream: Returning,
@@ -95,8 +93,9 @@ impl<H: Handler + Clone + Sync> Http<H> {
         mut deadline: Instant,
         config: &Config,
     ) -> Result<(), Option<Rejection>> {
-        // Without a slot, a connection is for one answer.
-        let most_refusals = if client.slot.is_ok() { MOST_ANSWERS } else { 1 };
+        // Without a place, a connection is for one answer.
+        let has_place = client.slot.is_ok();
+        let most_refusals = if has_place { MOST_ANSWERS } else { 1 };
         let lodging = Lodging::new(client);
         let meter = Arc::new(Meter::default());
         // A trusted proxy brings many clients by one connection, and none of them may end the sessions
@@ -119,14 +118,9 @@ impl<H: Handler + Clone + Sync> Http<H> {
                 biased;
                 later = client.watch.beyond(phase) => {
                     phase = later;
-                    deadline = Instant::now() + close_timeout;
+                    deadline = deadline.min(Instant::now() + close_timeout);
                 }
-                () = meter.spent() => {
-                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    let closed = poll_fn(|cx| connection.poll_closed(cx));
-                    let _ = timeout(close_timeout, closed).await;
-                    return Err(Some(Rejection::TooManyFrames));
-                }
+                () = meter.spent() => break,
                 // Requests that are refused are guests, too, but give nobody more time.
                 () = lodging.emptied() => if lodging.is_empty() && mem::take(&mut had_session) {
                     let rest = if is_leaving { close_timeout } else { config.handshake_timeout };
@@ -147,7 +141,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
                     None => return Ok(()),
                 },
                 () = sleep_until(deadline), if lodging.is_empty() => {
-                    if is_leaving {
+                    if is_leaving || !has_place {
                         return Err(None);
                     }
                     deadline = Instant::now() + close_timeout;
@@ -161,7 +155,16 @@ impl<H: Handler + Clone + Sync> Http<H> {
             if is_over && !mem::replace(&mut is_leaving, true) {
                 connection.graceful_shutdown();
             }
+            // What was on its way when it was told so is still answered, and a proxy may have had all
+            // of its streams under way, twice. Who asks even more does not listen.
+            let on_their_way = usize::try_from(config.http2_max_streams).unwrap_or(usize::MAX);
+            if refusals > on_their_way.saturating_mul(2).saturating_add(MOST_ANSWERS) {
+                break;
+            }
         }
+        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        let _ = timeout(close_timeout, poll_fn(|cx| connection.poll_closed(cx))).await;
+        Err(Some(Rejection::TooManyFrames))
     }
 }
 

@@ -29,6 +29,10 @@ const BURST: Duration = Duration::from_secs(8);
 /// as streams may come at once.
 const REQUEST: u32 = 256;
 
+/// Bytes that cost as much as another frame, where they are no message. They may be thrown away, and
+/// have filled a buffer by then that the next frame's bytes keep alive.
+const BYTES: u32 = 64;
+
 /// The least that holds a frame of WebSocket's from a client: a head of two bytes, and a mask.
 const LEAST_DATA: usize = 6;
 
@@ -98,7 +102,7 @@ impl<S> Metered<S> {
                 count = count.saturating_add(match kind {
                     DATA if flags & PADDED == 0 && self.payload >= LEAST_DATA => 0,
                     HEADERS => REQUEST,
-                    _ => 1,
+                    _ => 1 + length / BYTES,
                 });
             }
         }

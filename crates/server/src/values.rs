@@ -151,11 +151,14 @@ pub(crate) fn targets(text: &str) -> Result<Targets, String> {
         None => is_level(word),
     };
     let good = Some(text).filter(|text| text.split(',').all(is_level));
-    good.and_then(|text| text.parse().ok()).ok_or_else(|| {
+    let targets = good.and_then(|text| text.parse::<Targets>().ok()).ok_or_else(|| {
         "it must be a level (error, warn, info, debug, trace, off) or levels by module, \
          such as warn,server=info"
             .to_owned()
-    })
+    })?;
+    // h2 warns of what clients do, for each time that they do it.
+    let is_wanted = text.split(',').any(|word| word.starts_with("h2"));
+    Ok(if is_wanted { targets } else { targets.with_target("h2", LevelFilter::OFF) })
 }
 
 pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -1,6 +1,7 @@
 //! WebSockets on the streams of an HTTP/2 connection (RFC 8441).
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
@@ -42,6 +43,17 @@ impl Http2Stream {
     pub(crate) fn new(sender: SendStream<Bytes>, receiver: RecvStream) -> Self {
         Self { sender, receiver, unread: Bytes::new() }
     }
+
+    /// Takes what has come into a buffer of its own, because whoever cannot write does not read, and
+    /// each frame that h2 holds keeps alive the 8 KiB that it was read with. The window stays as it is
+    /// and bounds it; an error or the end is there again for the next to read.
+    fn hoard(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(Ok(data))) = self.receiver.poll_data(cx) {
+            let mut unread = Vec::from(mem::take(&mut self.unread));
+            unread.extend_from_slice(&data);
+            self.unread = unread.into();
+        }
+    }
 }
 
 impl AsyncRead for Http2Stream {
@@ -73,9 +85,13 @@ impl AsyncWrite for Http2Stream {
         self.sender.reserve_capacity(bytes.len());
         let mut capacity = self.sender.capacity();
         if capacity == 0 {
-            capacity = match ready!(self.sender.poll_capacity(cx)) {
-                Some(capacity) => capacity.map_err(io_error)?,
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            capacity = match self.sender.poll_capacity(cx) {
+                Poll::Ready(Some(capacity)) => capacity.map_err(io_error)?,
+                Poll::Ready(None) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                Poll::Pending => {
+                    self.hoard(cx);
+                    return Poll::Pending;
+                }
             };
         }
         let taken = bytes.get(..capacity.min(bytes.len())).unwrap_or_default();

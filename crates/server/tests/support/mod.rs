@@ -20,6 +20,7 @@ pub(crate) use frames::*;
 
 mod http2;
 pub(crate) mod process;
+pub(crate) mod raw_http2;
 pub(crate) mod server;
 pub(crate) mod ways;
 

@@ -3,10 +3,13 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use server::{Command, Config, Listeners, Passed, Stopped};
 use tokio::sync::oneshot;
 use transport::{Handler, Silent};
+
+use super::Client;
 
 /// A server that serves until it is told to stop.
 pub(crate) struct Server {
@@ -45,6 +48,32 @@ impl Server {
             runtime.block_on(server::run(config.fixed(), listeners, handler, shutdown))
         });
         Self { address, encrypted, admin, stop: Some(stop), thread }
+    }
+
+    /// A sample of the admin listener's metrics, by its name and labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let (_, _, body) = Client::connect(self.admin.unwrap()).request(request);
+        let sample = body.lines().find_map(|line| line.strip_prefix(&format!("ws_status_{name} ")));
+        sample.unwrap_or_else(|| panic!("{name} is not in {body}")).parse().unwrap()
+    }
+
+    /// How many requests or connections were refused so.
+    pub(crate) fn refused(&self, word: &str) -> f64 {
+        self.metric(&format!("handshakes_refused_total{{refusal=\"{word}\"}}"))
+    }
+
+    /// Waits until a sample has this value, which it soon has.
+    pub(crate) fn wait_for(&self, name: &str, value: f64) {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let now = self.metric(name);
+            if now.to_bits() == value.to_bits() {
+                return;
+            }
+            assert!(Instant::now() < until, "{name} is {now} and not {value}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Begins the shutdown.

@@ -1,0 +1,197 @@
+//! Requests and frames over HTTP/2 that nobody should send: each is refused or reset, and none is a
+//! session (RFC 9113, sections 5, 6 and 8).
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use support::raw_http2::{
+    ACK, CONNECT, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GET, GOAWAY, HEADERS, Http2,
+    INITIAL_WINDOW_SIZE, NO_ERROR, PADDED, PING, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, block, frame, headers, settings, window_update,
+};
+use support::server::Server;
+
+/// Frames, given the stream of a session.
+type Ending = fn(u32) -> Vec<u8>;
+
+type Fields = Vec<(&'static str, &'static str)>;
+
+fn server() -> Server {
+    Server::start(&["--admin-listen", "127.0.0.1:0", "--control-frames-per-second", "0"])
+}
+
+/// The good request without some of its lines, and with others behind.
+fn changed(without: &[&str], more: &[(&'static str, &'static str)]) -> Fields {
+    let kept = CONNECT.iter().filter(|(name, _)| !without.contains(name));
+    kept.chain(more).copied().collect()
+}
+
+/// The good request with another value.
+fn with(name: &'static str, value: &'static str) -> Fields {
+    CONNECT.iter().map(|line| if line.0 == name { (name, value) } else { *line }).collect()
+}
+
+/// What becomes of a request: its status, or the error that it is reset with.
+fn fate(client: &mut Http2, fields: &[(&str, &str)]) -> Result<u16, u32> {
+    let stream = client.ask(fields);
+    let answer = std::iter::from_fn(|| client.frame())
+        .find(|frame| frame.is(HEADERS, stream) || frame.is(RST_STREAM, stream))
+        .expect("the connection goes on");
+    if answer.kind == HEADERS { Ok(answer.status()) } else { Err(answer.code()) }
+}
+
+#[test]
+fn a_request_that_is_malformed_is_reset_and_the_others_go_on() {
+    let server = server();
+    let mut client = Http2::connect(server.address);
+    let session = client.open();
+    let requests: [(&str, Fields); 17] = [
+        ("no method", changed(&[":method"], &[])),
+        ("no scheme", changed(&[":scheme"], &[])),
+        ("no path", changed(&[":path"], &[])),
+        ("an empty path", with(":path", "")),
+        ("an empty authority", with(":authority", "")),
+        ("an authority that is none", with(":authority", "a/b c")),
+        ("nothing", Vec::new()),
+        ("a protocol without CONNECT", with(":method", "GET")),
+        ("no protocol, but a path", changed(&[":protocol"], &[])),
+        ("two paths", [&[(":path", "/ws/status")], CONNECT].concat()),
+        ("two methods", [&[(":method", "CONNECT")], CONNECT].concat()),
+        ("two authorities", [&[(":authority", "b")], CONNECT].concat()),
+        ("a pseudo-header behind others", changed(&[":path"], &[(":path", "/ws/status")])),
+        ("a status", [&[(":status", "200")], CONNECT].concat()),
+        ("connection", changed(&[], &[("connection", "upgrade")])),
+        ("upgrade", changed(&[], &[("upgrade", "websocket")])),
+        ("transfer-encoding", changed(&[], &[("transfer-encoding", "chunked")])),
+    ];
+    for (name, fields) in requests {
+        assert_eq!(fate(&mut client, &fields), Err(PROTOCOL_ERROR), "{name}");
+    }
+    client.exchange_pings(session);
+    assert_eq!(server.metric("sessions_opened_total"), 1.0);
+}
+
+#[test]
+fn a_request_that_is_not_for_a_websocket_is_told_so() {
+    let server = server();
+    let mut client = Http2::connect(server.address);
+    let session = client.open();
+    let requests: [(&str, u16, Fields); 17] = [
+        ("an empty protocol", 501, with(":protocol", "")),
+        ("another protocol", 501, with(":protocol", "websocket, x")),
+        ("a plain CONNECT", 405, vec![(":method", "CONNECT"), (":authority", "a:80")]),
+        ("a GET", 426, [&[(":method", "GET")], &CONNECT[2..]].concat()),
+        ("a PUT", 405, [&[(":method", "PUT")], &CONNECT[2..]].concat()),
+        ("all paths", 404, with(":path", "/")),
+        ("a path with more", 404, with(":path", "/ws/status/")),
+        ("two slashes", 404, with(":path", "//ws/status")),
+        ("no host", 400, changed(&[":authority"], &[])),
+        ("another Host", 400, changed(&[], &[("host", "b")])),
+        ("two Hosts", 400, changed(&[], &[("host", "a"), ("host", "a")])),
+        ("two other Hosts", 400, changed(&[":authority"], &[("host", "a"), ("host", "b")])),
+        ("a user", 400, with(":authority", "b@a")),
+        ("a body", 400, changed(&[], &[("content-length", "5")])),
+        ("a body of nothing", 400, changed(&[], &[("content-length", "0")])),
+        ("no version", 426, changed(&["sec-websocket-version"], &[])),
+        ("two versions", 426, changed(&[], &[("sec-websocket-version", "13")])),
+    ];
+    for (name, status, fields) in requests {
+        assert_eq!(fate(&mut client, &fields), Ok(status), "{name}");
+    }
+    client.exchange_pings(session);
+    assert_eq!(server.metric("sessions_opened_total"), 1.0);
+}
+
+#[test]
+fn what_breaks_http2_ends_its_connection_and_leaves_one_record() {
+    let server = server();
+    let line = |name, value| headers(3, &changed(&[], &[(name, value)]));
+    let breaches: Vec<(&str, Vec<u8>)> = vec![
+        ("an unknown pseudo-header", headers(3, &[&[(":other", "x")], CONNECT].concat())),
+        ("a name in upper case", line("X", "x")),
+        ("an empty name", line("", "x")),
+        ("a space in a name", line("x x", "x")),
+        ("two lines in one", line("x", "x\r\norigin: b")),
+        ("a zero", line("x", "\0")),
+        ("a table that there is not", frame(HEADERS, END_HEADERS, 3, &[0xff, 0xff, 0x03])),
+        ("half a line", frame(HEADERS, END_HEADERS, 3, &[0, 9, b'x'])),
+        ("a length without an end", frame(HEADERS, END_HEADERS, 3, &[0xff; 30])),
+        ("a larger table", frame(HEADERS, END_HEADERS, 3, &[0x3f, 0xff, 0xff, 0x03])),
+        ("padding beyond the end", frame(HEADERS, END_HEADERS | PADDED, 3, &[9, 0])),
+        ("a head on no stream", headers(0, CONNECT)),
+        ("a head on our stream", headers(2, CONNECT)),
+        (
+            "something within a head",
+            [frame(HEADERS, 0, 3, &[]), frame(PING, 0, 0, &[0; 8])].concat(),
+        ),
+        (
+            "another head's part",
+            [frame(HEADERS, 0, 3, &[]), frame(CONTINUATION, END_HEADERS, 5, &[])].concat(),
+        ),
+        ("a part of no head", frame(CONTINUATION, END_HEADERS, 3, &block(CONNECT))),
+        ("DATA on no stream", frame(DATA, 0, 0, &[0])),
+        ("DATA on a stream to come", frame(DATA, 0, 9, &[0])),
+        ("DATA of nothing but a lie", frame(DATA, PADDED, 1, &[9])),
+        ("RST_STREAM of a stream to come", frame(RST_STREAM, 0, 9, &[0; 4])),
+        ("RST_STREAM of no stream", frame(RST_STREAM, 0, 0, &[0; 4])),
+        ("RST_STREAM too short", frame(RST_STREAM, 0, 1, &[0])),
+        ("a push", frame(5, END_HEADERS, 1, &[&[0, 0, 0, 2][..], &block(GET)].concat())),
+        ("PING too short", frame(PING, 0, 0, &[0])),
+        ("PING on a stream", frame(PING, 0, 1, &[0; 8])),
+        ("SETTINGS too short", frame(SETTINGS, 0, 0, &[0; 5])),
+        ("SETTINGS on a stream", frame(SETTINGS, 0, 1, &[])),
+        ("SETTINGS that answer and say", frame(SETTINGS, ACK, 0, &[0; 6])),
+        ("a window too large", settings(&[(INITIAL_WINDOW_SIZE, 1 << 31)])),
+        ("a frame too small", settings(&[(5, 100)])),
+        ("PRIORITY on no stream", frame(PRIORITY, 0, 0, &[0; 5])),
+        ("WINDOW_UPDATE by nothing", window_update(0, 0)),
+        ("the same of a stream", window_update(1, 0)),
+        ("WINDOW_UPDATE by too much", window_update(0, u32::MAX >> 1)),
+        ("WINDOW_UPDATE too short", frame(WINDOW_UPDATE, 0, 0, &[0])),
+        ("a frame too large", frame(0x42, 0, 0, &[0; (1 << 14) + 1])),
+        ("HTTP/1.1", b"GET /ws/status HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+    ];
+    let mut other = Http2::connect(server.address);
+    let bystander = other.open();
+    for (round, (name, bytes)) in (1_u32..).zip(breaches) {
+        let mut client = Http2::connect(server.address);
+        client.open();
+        client.send(&bytes);
+        let rest = client.rest();
+        let goodbye = rest.iter().find(|frame| frame.kind == GOAWAY).map(Frame::code);
+        assert!(goodbye.is_some_and(|code| code != NO_ERROR), "{name}: {rest:?}");
+        drop(client);
+        server.wait_for("connections", 1.0);
+        assert_eq!(server.refused("malformed"), f64::from(round), "{name}");
+        other.exchange_pings(bystander);
+    }
+}
+
+#[test]
+fn a_session_ends_with_its_stream_and_no_other_does() {
+    let server = server();
+    let mut client = Http2::connect(server.address);
+    let session = client.open();
+    let endings: [(&str, Ending); 5] = [
+        ("an end", |stream| frame(DATA, END_STREAM, stream, &[])),
+        ("a reset", |stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])),
+        ("trailers", |stream| {
+            frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&[("x", "x")]))
+        }),
+        ("trailers that are no end", |stream| headers(stream, &[("x", "x")])),
+        ("a window too large", |stream| window_update(stream, u32::MAX >> 1)),
+    ];
+    for (round, (name, ending)) in (2_u32..).zip(endings) {
+        let stream = client.open();
+        client.send(&ending(stream));
+        assert_eq!(server.metric("sessions_opened_total"), f64::from(round), "{name}");
+        server.wait_for("sessions", 1.0);
+        client.exchange_pings(session);
+    }
+    assert_eq!(server.refused("malformed"), 0.0);
+}

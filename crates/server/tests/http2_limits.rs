@@ -1,0 +1,232 @@
+//! What an HTTP/2 client can make grow: heads, tables of headers, windows, streams and sessions.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use support::raw_http2::{
+    CONNECT, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GET, HEADERS, Http2,
+    INITIAL_WINDOW_SIZE, PREFACE, REFUSED_STREAM, RST_STREAM, SETTINGS, block, frame, settings,
+    text, window_update,
+};
+use support::server::Server;
+use support::{PING, PONG, frame as websocket_frame};
+use transport::{Handler, Message, Next};
+
+fn server(flags: &[&str]) -> Server {
+    Server::start(&[&["--admin-listen", "127.0.0.1:0"], flags].concat())
+}
+
+/// A block of header lines that a request for the endpoint may have besides.
+fn with(lines: &[(&str, &str)]) -> Vec<u8> {
+    block(&[CONNECT, lines].concat())
+}
+
+#[test]
+fn a_head_that_is_too_large_gets_431_and_the_others_go_on() {
+    let server = server(&["--max-headers", "20"]);
+    let mut client = Http2::connect(server.address);
+    let session = client.open();
+    let long = "x".repeat(9000);
+    let many = vec![("x", "x"); 20];
+    for lines in [&[("x", long.as_str())], &many[..]] {
+        assert_eq!(client.request(&[CONNECT, lines].concat()), 431, "{}", lines.len());
+    }
+    let fits = "x".repeat(7000);
+    assert_eq!(client.request(&[CONNECT, &[("x", fits.as_str())]].concat()), 200);
+    client.exchange_pings(session);
+    // h2 answers the first by itself.
+    assert_eq!(server.refused("header_too_large"), 1.0);
+}
+
+#[test]
+fn a_head_in_many_parts_has_the_same_limit() {
+    let server = server(&[]);
+    let mut client = Http2::connect(server.address);
+    let lines = with(&[("x", &"x".repeat(9000))]);
+    let stream = client.stream();
+    let (first, rest) = lines.split_at(6000);
+    client.send(&frame(HEADERS, 0, stream, first));
+    client.send(&frame(CONTINUATION, END_HEADERS, stream, rest));
+    assert_eq!(client.expect(HEADERS, stream).status(), 431);
+}
+
+#[test]
+fn a_head_without_an_end_is_the_end_of_its_connection() {
+    let server = server(&[]);
+    for part in [block(&[("x", "x")]), block(&[("x", &"x".repeat(16_000))]), Vec::new()] {
+        let mut client = Http2::connect(server.address);
+        let stream = client.stream();
+        client.send(&frame(HEADERS, 0, stream, &block(CONNECT)));
+        client.send_anyway(&frame(CONTINUATION, 0, stream, &part).repeat(20));
+        assert_eq!(client.expect_goodbye(), ENHANCE_YOUR_CALM, "{}", part.len());
+    }
+    server.wait_for("connections", 0.0);
+    assert_eq!(server.refused("too_many_frames"), 3.0);
+}
+
+#[test]
+fn a_bomb_in_the_table_of_headers_does_not_go_off() {
+    let server = server(&[]);
+    let mut client = Http2::connect(server.address);
+    // A line that is remembered, and then named by a byte again and again (RFC 7541, section 6.1).
+    let bomb = [&[0x40], &*text("x"), &*text(&"x".repeat(4000)), &[0xbe; 10_000]].concat();
+    let stream = client.stream();
+    client.send(&frame(HEADERS, END_HEADERS, stream, &[block(CONNECT), bomb].concat()));
+    assert_eq!(client.expect_goodbye(), ENHANCE_YOUR_CALM);
+}
+
+#[test]
+fn a_client_that_accepts_no_settings_has_the_same_limits() {
+    let server = server(&["--http2-max-streams", "2", "--max-headers", "20"]);
+    let mut client = Http2::connect_silently(server.address);
+    client.send(PREFACE);
+    client.send(&settings(&[(support::raw_http2::HEADER_TABLE_SIZE, 0)]));
+    client.expect(SETTINGS, 0);
+    let long = "x".repeat(9000);
+    let many = vec![("x", "x"); 20];
+    for lines in [&[("x", long.as_str())], &many[..]] {
+        assert_eq!(client.request(&[CONNECT, lines].concat()), 431, "{}", lines.len());
+    }
+    let sessions = [client.open(), client.open()];
+    let refused = client.ask(CONNECT);
+    assert_eq!(client.expect(RST_STREAM, refused).code(), REFUSED_STREAM);
+    for session in sessions {
+        client.exchange_pings(session);
+    }
+}
+
+#[test]
+fn more_streams_than_there_may_be_are_refused_and_count_for_nothing() {
+    let server = server(&["--http2-max-streams", "2"]);
+    let mut client = Http2::connect(server.address);
+    let first = client.open();
+    let second = client.open();
+    for fields in [CONNECT, GET] {
+        let refused = client.ask(fields);
+        assert_eq!(client.expect(RST_STREAM, refused).code(), REFUSED_STREAM);
+    }
+    assert_eq!(server.metric("sessions_opened_total"), 2.0);
+    assert_eq!(server.metric("connections"), 2.0);
+    client.close(first);
+    // Our half is closed only when the server has seen the end of ours.
+    client.send(&frame(DATA, END_STREAM, first, &[]));
+    client.exchange_pings(second);
+    client.open();
+    server.wait_for("sessions", 2.0);
+}
+
+/// Never stops talking, and counts its words.
+#[derive(Clone, Default)]
+struct Chatter(Arc<AtomicUsize>);
+
+impl Handler for Chatter {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Next::Send(Message::Binary(vec![0; 1024].into())))
+    }
+
+    fn receive(&mut self, _: Message) {}
+}
+
+#[test]
+fn who_opens_no_window_is_sent_little_and_let_go() {
+    let chatter = Chatter::default();
+    let flags = ["--admin-listen", "127.0.0.1:0", "--write-timeout-secs", "0.5"];
+    let server = Server::start_with(chatter.clone(), &flags);
+    let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
+    let sessions: Vec<u32> = (0..64).map(|_| client.open()).collect();
+    // They end one by one, and only then is the count complete.
+    server.wait_for("sessions", 0.0);
+    // The queue of 64 KiB, what h2 takes, and the last word above it.
+    let most = 64 * (64 + 16 + 2);
+    let words = chatter.0.load(Ordering::Relaxed);
+    assert!(words <= most, "{words}");
+    let timed_out = server.metric("sessions_closed_total{cause=\"write_timeout\",code=\"1006\"}");
+    assert_eq!(timed_out, 64.0);
+    drop(sessions);
+}
+
+#[test]
+fn a_window_that_is_shut_holds_up_no_other_stream() {
+    let chatter = Chatter::default();
+    let server = Server::start_with(chatter, &["--admin-listen", "127.0.0.1:0"]);
+    let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
+    let _stuck = client.open();
+    let other = client.open();
+    for _ in 0..10 {
+        client.send(&[window_update(0, 10_000), window_update(other, 10_000)].concat());
+        let mut bytes = 0;
+        while bytes < 10_000 {
+            bytes += client.expect(DATA, other).payload.len();
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_is_not_read_takes_no_window_of_the_others() {
+    let flags = [
+        "--http2-max-streams",
+        "4",
+        "--write-timeout-secs",
+        "0",
+        "--control-frames-per-second",
+        "0",
+    ];
+    let server = server(&flags);
+    let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
+    let stuck = [client.open(), client.open(), client.open()];
+    let other = client.open();
+    client.send(&window_update(other, 1000));
+    // The pong to the first is stuck, so that no more is read.
+    for stream in stuck {
+        let ping = websocket_frame(PING, &[7; 125]);
+        client.say(stream, &ping);
+        client.exchange_pings(other);
+        let pings = ping.repeat(16_384 / ping.len() - 1);
+        client.say(stream, &pings);
+    }
+    for _ in 0..10 {
+        client.exchange_pings(other);
+    }
+    // They go on where they were as soon as there is a window.
+    client.send(&window_update(stuck[0], 1 << 20));
+    let pong = client.expect(DATA, stuck[0]);
+    assert_eq!(pong.payload[..2], [PONG, 125]);
+}
+
+#[test]
+fn what_waits_for_a_stuck_session_holds_up_nothing_of_its_connection() {
+    let flags = [
+        "--http2-max-streams",
+        "4",
+        "--write-timeout-secs",
+        "0",
+        "--control-frames-per-second",
+        "0",
+    ];
+    let server = server(&flags);
+    let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
+    let stuck = client.open();
+    let other = client.open();
+    client.send(&window_update(other, 10_000));
+    // h2 would hold 256 frames for all streams together, each with the buffer that it came in.
+    let pings = frame(DATA, 0, stuck, &websocket_frame(PING, b"")).repeat(20);
+    for _ in 0..50 {
+        client.send(&pings);
+        client.exchange_pings(other);
+    }
+    client.send(&window_update(stuck, 10_000));
+    let mut pongs = 0;
+    while pongs < 1000 {
+        pongs += client.expect(DATA, stuck).payload.chunks(2).filter(|it| *it == [PONG, 0]).count();
+    }
+}

@@ -1,0 +1,296 @@
+//! A client that speaks HTTP/2 frame by frame, and may do so wrongly (RFC 9113).
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The types of frames (RFC 9113, section 6).
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
+
+/// Their flags.
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
+
+/// Settings (RFC 9113, section 6.5.2).
+pub(crate) const HEADER_TABLE_SIZE: u16 = 1;
+pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// Error codes (RFC 9113, section 7).
+pub(crate) const NO_ERROR: u32 = 0;
+pub(crate) const PROTOCOL_ERROR: u32 = 1;
+pub(crate) const REFUSED_STREAM: u32 = 7;
+pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// A request for the endpoint that is right in everything (RFC 8441, section 5).
+pub(crate) const CONNECT: &[(&str, &str)] = &[
+    (":method", "CONNECT"),
+    (":protocol", "websocket"),
+    (":scheme", "http"),
+    (":path", "/ws/status"),
+    (":authority", "a"),
+    ("sec-websocket-version", "13"),
+];
+
+/// A request for nothing that there is.
+pub(crate) const GET: &[(&str, &str)] =
+    &[(":method", "GET"), (":scheme", "http"), (":path", "/else"), (":authority", "a")];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Frame {
+    pub(crate) fn is(&self, kind: u8, stream: u32) -> bool {
+        (self.kind, self.stream) == (kind, stream)
+    }
+
+    /// The error code of a `RST_STREAM` or a `GOAWAY`.
+    pub(crate) fn code(&self) -> u32 {
+        let code = if self.kind == GOAWAY { &self.payload[4..8] } else { &self.payload[..4] };
+        u32::from_be_bytes(code.try_into().unwrap())
+    }
+
+    /// The status that a response's HEADERS begin with, if it is from a server whose table of headers
+    /// we want to be empty (RFC 7541, sections 5.2 and 6, and appendices A and B).
+    pub(crate) fn status(&self) -> u16 {
+        // The table's new size comes first, once.
+        let first = self.payload.iter().position(|byte| byte >> 5 != 1).unwrap();
+        match &self.payload[first..] {
+            [indexed @ 0x88..=0x8e, ..] => {
+                [200, 204, 206, 304, 400, 404, 500][usize::from(indexed & 7)]
+            }
+            [0x08 | 0x18 | 0x48, length, rest @ ..] if length & 0x80 != 0 => {
+                let bytes = rest.iter().chain(&[0xff; 4]).take(4);
+                let bits = bytes.fold(0, |bits, byte| bits << 8 | u32::from(*byte));
+                let mut left = 32;
+                (0..3).fold(0, |status, _| {
+                    let mut next = |count: u32| {
+                        left -= count;
+                        bits >> left & ((1 << count) - 1)
+                    };
+                    // 0 to 2 have five bits, and 3 to 9 have six.
+                    let digit = match next(5) {
+                        short @ 0..=2 => short,
+                        long => (long << 1 | next(1)) - 0x19 + 3,
+                    };
+                    status * 10 + u16::try_from(digit).unwrap()
+                })
+            }
+            other => panic!("{other:x?}"),
+        }
+    }
+}
+
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// HEADERS that are whole, and after which the stream goes on.
+pub(crate) fn headers(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS, stream, &block(fields))
+}
+
+pub(crate) fn reset(stream: u32) -> Vec<u8> {
+    const CANCEL: u32 = 8;
+    frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
+}
+
+pub(crate) fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
+    let one = |(id, value): &(u16, u32)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
+    frame(SETTINGS, 0, 0, &settings.iter().flat_map(one).collect::<Vec<u8>>())
+}
+
+pub(crate) fn window_update(stream: u32, by: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes())
+}
+
+/// A block of header lines that stand for themselves: without indexing, with new names
+/// (RFC 7541, section 6.2.2).
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let line = |(name, value): &(&str, &str)| [&[0], &*text(name), &*text(value)].concat();
+    fields.iter().flat_map(line).collect()
+}
+
+/// RFC 7541, sections 5.1 and 5.2.
+pub(crate) fn text(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match u8::try_from(text.len()) {
+        Ok(short @ ..127) => bytes.push(short),
+        _ => {
+            bytes.push(127);
+            let mut rest = text.len() - 127;
+            while rest >= 128 {
+                bytes.push(u8::try_from(rest % 128).unwrap() | 128);
+                rest /= 128;
+            }
+            bytes.push(u8::try_from(rest).unwrap());
+        }
+    }
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
+/// A client on a blocking socket. It never waits longer than ten seconds for anything.
+pub(crate) struct Http2 {
+    pub(crate) stream: TcpStream,
+    /// What was read and not yet looked at.
+    unread: Vec<u8>,
+    /// The next stream.
+    pub(crate) next: u32,
+}
+
+impl Http2 {
+    /// A client that has sent a preface and settings and heard the server's, which it accepts.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self::connect_with(address, &[])
+    }
+
+    pub(crate) fn connect_with(address: SocketAddr, more: &[(u16, u32)]) -> Self {
+        let mut client = Self::connect_silently(address);
+        client.send(PREFACE);
+        client.send(&settings(&[&[(HEADER_TABLE_SIZE, 0)], more].concat()));
+        client.expect(SETTINGS, 0);
+        client.send(&frame(SETTINGS, ACK, 0, &[]));
+        client
+    }
+
+    /// Another view of the same connection.
+    pub(crate) fn again(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), unread: Vec::new(), next: self.next }
+    }
+
+    /// A client that has said nothing yet.
+    pub(crate) fn connect_silently(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, unread: Vec::new(), next: 1 }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends until the server has had enough and hangs up.
+    pub(crate) fn send_anyway(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Begins a stream with a request whose client has more to say.
+    pub(crate) fn ask(&mut self, fields: &[(&str, &str)]) -> u32 {
+        let stream = self.stream();
+        self.send(&headers(stream, fields));
+        stream
+    }
+
+    /// The number of the next stream.
+    pub(crate) fn stream(&mut self) -> u32 {
+        let stream = self.next;
+        self.next += 2;
+        stream
+    }
+
+    /// Asks, and gives back the status.
+    pub(crate) fn request(&mut self, fields: &[(&str, &str)]) -> u16 {
+        let stream = self.ask(fields);
+        self.expect(HEADERS, stream).status()
+    }
+
+    /// A stream whose session is open.
+    pub(crate) fn open(&mut self) -> u32 {
+        let stream = self.ask(CONNECT);
+        assert_eq!(self.expect(HEADERS, stream).status(), 200);
+        stream
+    }
+
+    /// Sends what is a WebSocket's frame on a stream.
+    pub(crate) fn say(&mut self, stream: u32, bytes: &[u8]) {
+        self.send(&frame(DATA, 0, stream, bytes));
+    }
+
+    /// Expects that a stream's session answers a ping.
+    pub(crate) fn exchange_pings(&mut self, stream: u32) {
+        self.say(stream, &super::frame(super::PING, b"!"));
+        let pong = loop {
+            let data = self.expect(DATA, stream);
+            // The server has pings of its own.
+            if data.payload.first() != Some(&super::PING) {
+                break data;
+            }
+        };
+        assert_eq!(pong.payload, [super::PONG, 1, b'!']);
+    }
+
+    /// Closes a stream's session.
+    pub(crate) fn close(&mut self, stream: u32) {
+        self.say(stream, &super::close(1000, ""));
+        while self.expect(DATA, stream).flags & END_STREAM == 0 {}
+    }
+
+    /// The next frame of this type on this stream. Those before it are passed over, the beginning of
+    /// a graceful end as well, and pings and settings are not answered.
+    pub(crate) fn expect(&mut self, kind: u8, stream: u32) -> Frame {
+        loop {
+            let frame = self.frame().expect("the server goes on");
+            if frame.is(kind, stream) {
+                return frame;
+            }
+            assert!(frame.kind != GOAWAY || frame.code() == NO_ERROR, "{frame:?}");
+        }
+    }
+
+    /// The next frame, or nothing if the server has hung up, in whichever way.
+    pub(crate) fn frame(&mut self) -> Option<Frame> {
+        let head = self.bytes(9)?;
+        let [a, b, c, kind, flags, d, e, f, g] = head[..] else { panic!() };
+        let payload = self.bytes(u32::from_be_bytes([0, a, b, c]).try_into().unwrap())?;
+        Some(Frame { kind, flags, stream: u32::from_be_bytes([d, e, f, g]), payload })
+    }
+
+    /// Everything up to the end.
+    pub(crate) fn rest(&mut self) -> Vec<Frame> {
+        std::iter::from_fn(|| self.frame()).collect()
+    }
+
+    /// Expects the end, and gives back the code of the last GOAWAY before it.
+    pub(crate) fn expect_goodbye(&mut self) -> u32 {
+        let rest = self.rest();
+        let goodbye = rest.iter().rev().find(|frame| frame.kind == GOAWAY);
+        goodbye.unwrap_or_else(|| panic!("there is none: {rest:?}")).code()
+    }
+
+    fn bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.unread.len() < count {
+            let mut buffer = [0; 1 << 14];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(count) => self.unread.extend(&buffer[..count]),
+                Err(error) if is_timeout(&error) => panic!("the server says nothing and stays"),
+                Err(_) => return None,
+            }
+        }
+        Some(self.unread.drain(..count).collect())
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
