@@ -41,6 +41,7 @@ def play():
         edits = [
             ("/etc/haproxy/ws-status.pem", str(both)),
             ("/etc/haproxy/ws-status-ca.pem", cert),
+            ("/etc/haproxy/ws-status-client.pem", str(both)),
             ("str(status.example.com)", "str(localhost)"),
         ]
         in_the_clear = ("default_backend ws_status\n", "default_backend ws_status_in_the_clear\n")

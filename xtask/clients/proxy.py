@@ -243,6 +243,8 @@ def node(proxy, index, ports, flags):
     if proxy.prefix:
         cert, key = proxy.certificate
         settings += ["--tls-cert-file", cert, "--tls-key-file", key]
+        # The proxy shows the same one, and only who does is let in.
+        settings += ["--tls-client-ca-file", cert]
     with running_server(*settings) as server:
         server.wait_for(event="listening")
         yield server
