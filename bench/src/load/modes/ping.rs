@@ -42,7 +42,7 @@ struct Batch {
 
 fn run(peer: &Peer, size: Size, depth: usize) -> io::Result<Outcome> {
     let running = Running::start(peer, 0)?;
-    let mut fleet = Fleet::new(running.address, LIMIT)?;
+    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
     fleet.open(CONNECTIONS)?;
 
     let pings = frame(PING, PAYLOAD).repeat(depth);
