@@ -157,6 +157,9 @@ impl TlsStream {
             }
         };
         self.outgoing.drain(..sent);
+        if self.outgoing.is_empty() {
+            self.outgoing = Vec::new();
+        }
         result
     }
 
@@ -235,9 +238,6 @@ impl TlsStream {
             self.incoming.shrink_to_fit();
         }
         SPARE.set(Some(spare));
-        if self.outgoing.is_empty() {
-            self.outgoing = Vec::new();
-        }
         result
     }
 }
