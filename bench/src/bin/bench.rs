@@ -68,7 +68,7 @@ fn arguments() -> Option<Arguments> {
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let Arguments { places, size, rounds, out, .. } = arguments;
     allow_many_files()?;
-    let (mut peers, missing) = peer::all(places);
+    let (mut peers, missing) = peer::all(places, *size);
     for sentence in missing {
         eprintln!("{sentence}");
     }

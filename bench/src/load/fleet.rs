@@ -12,6 +12,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use super::carrier::Carrier;
 use super::http2::{self, News};
 use super::link::{Event, Link, Script, Tally};
+use super::slab::Slab;
 use super::way::Way;
 
 /// How many handshakes may be under way at once while a fleet is opened.
@@ -370,30 +371,6 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         self.carriers.0.drain(..).flatten().for_each(|carrier| carrier.borrow().wire.cut());
-    }
-}
-
-/// Things with places that are used again.
-struct Slab<T>(Vec<Option<T>>, Vec<usize>);
-
-impl<T> Default for Slab<T> {
-    fn default() -> Self {
-        Self(Vec::new(), Vec::new())
-    }
-}
-
-impl<T> Slab<T> {
-    /// A free place.
-    fn place(&mut self) -> usize {
-        self.1.pop().unwrap_or_else(|| {
-            self.0.push(None);
-            self.0.len() - 1
-        })
-    }
-
-    fn leave(&mut self, place: usize) {
-        self.0[place] = None;
-        self.1.push(place);
     }
 }
 

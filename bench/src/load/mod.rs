@@ -11,6 +11,7 @@ pub mod plots;
 pub mod report;
 pub mod results;
 pub mod running;
+mod slab;
 pub mod vitals;
 pub mod way;
 mod wire;

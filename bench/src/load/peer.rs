@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::modes::Size;
 use super::way::{Certificate, Http, Way};
 
 /// The peer to which the others are compared.
@@ -54,10 +55,10 @@ struct Candidate {
 
 /// Every peer that is here, and a sentence about each that is not.
 #[must_use]
-pub fn all(places: &Places) -> (Vec<Peer>, Vec<String>) {
+pub fn all(places: &Places, size: Size) -> (Vec<Peer>, Vec<String>) {
     let mut peers = vec![ours(places, OURS, Way::PLAIN, None)];
     let mut missing = Vec::new();
-    match ways(places) {
+    match ways(places, size) {
         Ok(ways) => peers.extend(ways),
         Err(error) => missing.push(format!("TLS and HTTP/2 are left out: {error}")),
     }
@@ -81,19 +82,21 @@ pub fn all(places: &Places) -> (Vec<Peer>, Vec<String>) {
     (peers, missing)
 }
 
-/// Ours once more for each further way. With one session on each connection of HTTP/2 only what a
-/// connection costs is different.
-fn ways(places: &Places) -> Result<Vec<Peer>, Box<dyn Error>> {
-    const ALL: &[&str] =
+/// Ours once more for each further way, in the modes in which that makes a difference: with one
+/// session on each connection of HTTP/2 it is what a connection costs.
+fn ways(places: &Places, size: Size) -> Result<Vec<Peer>, Box<dyn Error>> {
+    const FULL: &[&str] =
         &["memory", "connect", "ping-1", "ping-16", "absorb", "drain", "keep-alive"];
     const COSTS: &[&str] = &["memory", "connect"];
+    // The last takes as long as all others together.
+    let all = size.pick(&FULL[..FULL.len() - 1], FULL);
     let certificate = Certificate::make(&places.target.join("bench-certificate"))?;
     let [many, one] = [64, 1].map(|sessions| Http::Two { sessions });
     let plain = |http| Way { http, tls: None };
     let ways = [
-        ("ws-status-tls", certificate.way(Http::One), ALL),
-        ("ws-status-h2", plain(many), ALL),
-        ("ws-status-h2-tls", certificate.way(many), ALL),
+        ("ws-status-tls", certificate.way(Http::One), all),
+        ("ws-status-h2", plain(many), all),
+        ("ws-status-h2-tls", certificate.way(many), all),
         ("ws-status-h2-1", plain(one), COSTS),
         ("ws-status-h2-tls-1", certificate.way(one), COSTS),
     ];

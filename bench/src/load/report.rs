@@ -33,6 +33,10 @@ pub fn markdown(
     }
     if !ways.is_empty() {
         text.push_str("\n## The four ways\n\n");
+        text.push_str(
+            "A session that has a stream of HTTP/2 counts as a connection. There are 64 on ",
+        );
+        text.push_str("each, or one where the name says so.\n\n");
         let ours = others.into_iter().filter(|peer| peer.name == OURS);
         let all: Vec<&Peer> = ours.chain(ways).collect();
         text.push_str(&table(&all, modes, results));
