@@ -111,3 +111,93 @@ impl MessageDecrypter for Keys {
         self.algorithm.decrypter(key, iv).decrypt(message, sequence)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::crypto::CryptoProvider;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+
+    use super::*;
+
+    #[test]
+    fn every_suite_speaks_with_rustls_as_it_is_also_with_new_keys() {
+        // The others are for certificates with RSA.
+        let suites = cipher_suites()
+            .into_iter()
+            .filter(|suite| suite.tls13().is_some() || format!("{suite:?}").contains("ECDSA"));
+        for suite in suites {
+            let (mut client, mut server) = pair(suite.suite());
+            for round in 0..3u8 {
+                exchange(&mut client, &mut server);
+                assert_eq!(
+                    server.negotiated_cipher_suite().map(|it| it.suite()),
+                    Some(suite.suite())
+                );
+                client.writer().write_all(&[round; 10]).unwrap();
+                server.writer().write_all(&[round; 5000]).unwrap();
+                exchange(&mut client, &mut server);
+                let (mut received, mut answer) = ([0; 10], [0; 5000]);
+                server.reader().read_exact(&mut received).unwrap();
+                client.reader().read_exact(&mut answer).unwrap();
+                assert_eq!((received, answer), ([round; 10], [round; 5000]));
+                if suite.tls13().is_some() {
+                    client.refresh_traffic_keys().unwrap();
+                    server.refresh_traffic_keys().unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_direction_keeps_72_bytes() {
+        assert_eq!(size_of::<Keys>(), 72);
+    }
+
+    /// A client of rustls' own making that knows only this suite.
+    fn pair(name: rustls::CipherSuite) -> (ClientConnection, ServerConnection) {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["a".into()]).unwrap();
+        let server = CryptoProvider { cipher_suites: cipher_suites(), ..default_provider() };
+        let mut client = default_provider();
+        client.cipher_suites.retain(|suite| suite.suite() == name);
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::new(server))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key);
+        let server = ServerConnection::new(Arc::new(server.unwrap())).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(client))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = "a".try_into().unwrap();
+        (ClientConnection::new(Arc::new(client), name).unwrap(), server)
+    }
+
+    fn exchange(client: &mut ClientConnection, server: &mut ServerConnection) {
+        while client.wants_write() || server.wants_write() {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            let mut sent = wire.as_slice();
+            while !sent.is_empty() {
+                server.read_tls(&mut sent).unwrap();
+                server.process_new_packets().unwrap();
+            }
+            wire.clear();
+            server.write_tls(&mut wire).unwrap();
+            let mut wire = wire.as_slice();
+            while !wire.is_empty() {
+                client.read_tls(&mut wire).unwrap();
+                client.process_new_packets().unwrap();
+            }
+        }
+    }
+}
