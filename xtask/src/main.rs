@@ -134,11 +134,12 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "bench-short",
-        meaning: "the benchmark measures what it says, on the server and the floor",
+        meaning: "the benchmark measures what it says, on the server in each way and on the floor",
         tools: &[],
         run: || {
+            let peers = "ws-status,ws-status-tls,ws-status-h2,ws-status-h2-tls,floor";
             let modes = "connect,ping-16,absorb,drain";
-            bench::run(&["--quick", "--peers", "ws-status,floor", "--modes", modes])
+            bench::run(&["--quick", "--peers", peers, "--modes", modes])
         },
     },
     Check {

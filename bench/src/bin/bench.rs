@@ -68,7 +68,7 @@ fn arguments() -> Option<Arguments> {
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let Arguments { places, size, rounds, out, .. } = arguments;
     allow_many_files()?;
-    let (mut peers, missing) = peer::all(places);
+    let (mut peers, missing) = peer::all(places, *size);
     for sentence in missing {
         eprintln!("{sentence}");
     }
@@ -103,7 +103,8 @@ fn measure(peers: &[Peer], modes: &[&'static Mode], size: Size, rounds: usize) -
     let mut results = Results::default();
     for round in 1..=rounds {
         for mode in modes {
-            for peer in peers {
+            let takes = |peer: &&Peer| peer.modes.is_none_or(|modes| modes.contains(&mode.name));
+            for peer in peers.iter().filter(takes) {
                 let began = Instant::now();
                 let outcome = (mode.run)(peer, size).map_err(|error| error.to_string());
                 let main = match &outcome {

@@ -1,13 +1,19 @@
-//! Thousands of connections in one thread. The client has to be cheaper than any server: one read
+//! Thousands of sessions in one thread. The client has to be cheaper than any server: one read
 //! for each readiness, one write for each answer, and no allocation in between.
 
-use std::io;
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::carrier::Carrier;
+use super::http2::{self, News};
 use super::link::{Event, Link, Script, Tally};
+use super::slab::Slab;
+use super::way::Way;
 
 /// How many handshakes may be under way at once while a fleet is opened.
 const AT_ONCE: usize = 256;
@@ -21,8 +27,11 @@ pub struct Fleet {
     server: SocketAddr,
     deadline: Instant,
     epoll: Epoll,
-    links: Vec<Option<Link>>,
-    free: Vec<usize>,
+    way: Way,
+    links: Slab<Link>,
+    carriers: Slab<Rc<RefCell<Carrier>>>,
+    /// The carrier of the next session, if it has room for one.
+    next: Option<usize>,
     started: usize,
     buffer: Vec<u8>,
 }
@@ -33,37 +42,53 @@ impl Fleet {
     /// # Errors
     ///
     /// What the system says.
-    pub fn new(server: SocketAddr, time: Duration) -> io::Result<Self> {
+    pub fn new(server: SocketAddr, way: &Way, time: Duration) -> io::Result<Self> {
         Ok(Self {
             tally: Tally::default(),
             may_be_told: None,
             server,
             deadline: Instant::now() + time,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-            links: Vec::new(),
-            free: Vec::new(),
+            way: way.clone(),
+            links: Slab::default(),
+            carriers: Slab::default(),
+            next: None,
             started: 0,
             buffer: vec![0; 1 << 16],
         })
     }
 
-    /// Begins to connect.
+    /// Begins a session, on a connection that carries others if there is one.
     ///
     /// # Errors
     ///
     /// What the system says.
     pub fn start(&mut self) -> io::Result<()> {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.links.push(None);
-            self.links.len() - 1
-        });
-        let last = u8::try_from(2 + self.started % SOURCES).unwrap_or(2);
-        let link = Link::start(self.server, Ipv4Addr::new(127, 0, 0, last), slot)?;
-        self.epoll.add(&link.stream, interest(&link))?;
-        self.links[slot] = Some(link);
-        self.started += 1;
+        let place = match self.next {
+            Some(place) => place,
+            None => self.connect()?,
+        };
+        let carrier = self.carrier(place)?;
+        let slot = self.links.place();
+        let mut link = Link::start(slot, Rc::clone(&carrier));
+        self.next = Some(place).filter(|_| link.stream + 1 < self.way.sessions());
+        if carrier.borrow().is_ready() {
+            link.ask()?;
+        }
+        self.links.0[slot] = Some(link);
         self.tally.begun += 1;
-        Ok(())
+        self.renew(place)
+    }
+
+    fn connect(&mut self) -> io::Result<usize> {
+        let last = u8::try_from(2 + self.started % SOURCES).unwrap_or(2);
+        let source = Ipv4Addr::new(127, 0, 0, last);
+        let carrier = Carrier::start(self.server, source, &self.way)?;
+        let place = self.carriers.place();
+        self.epoll.add(&carrier.wire.stream, interest(place, true))?;
+        self.carriers.0[place] = Some(Rc::new(RefCell::new(carrier)));
+        self.started += 1;
+        Ok(place)
     }
 
     /// Opens so many connections more.
@@ -89,8 +114,8 @@ impl Fleet {
     /// A connection is lost, or time is up.
     pub fn ask_all(&mut self, bytes: &[u8], pongs: usize) -> io::Result<()> {
         let all = self.tally.pongs + self.tally.open * pongs;
-        for slot in 0..self.links.len() {
-            if let Some(link) = self.links[slot].as_mut().filter(|link| link.is_open()) {
+        for slot in 0..self.links.0.len() {
+            if let Some(link) = self.links.0[slot].as_mut().filter(|link| link.is_open()) {
                 link.say(bytes)?;
             }
             // So that no answer waits for long.
@@ -110,7 +135,7 @@ impl Fleet {
     ///
     /// A connection is lost, or time is up.
     pub fn leave(&mut self) -> io::Result<()> {
-        for link in self.links.iter_mut().flatten() {
+        for link in self.links.0.iter_mut().flatten() {
             link.leave()?;
         }
         while self.tally.begun > 0 {
@@ -119,17 +144,19 @@ impl Fleet {
         Ok(())
     }
 
-    /// Makes sure that so many connections are open, and no more.
+    /// Makes sure that so many sessions are open, on as many connections as it takes, and no more.
     ///
     /// # Errors
     ///
     /// They are not.
     pub fn check_open(&self, count: usize) -> io::Result<()> {
         let Tally { begun, open, .. } = self.tally;
-        if (begun, open) == (count, count) {
+        let connections = self.carriers.0.iter().flatten().count();
+        if (begun, open, connections) == (count, count, count.div_ceil(self.way.sessions())) {
             return Ok(());
         }
-        Err(io::Error::other(format!("{open} of {count} connections are open")))
+        let what = format!("{open} of {count} sessions are open, on {connections} connections");
+        Err(io::Error::other(what))
     }
 
     /// Answers whatever comes for so long.
@@ -160,7 +187,7 @@ impl Fleet {
     ///
     /// There is none.
     pub fn link(&mut self, slot: usize) -> io::Result<&mut Link> {
-        let link = self.links.get_mut(slot).and_then(Option::as_mut);
+        let link = self.links.0.get_mut(slot).and_then(Option::as_mut);
         link.ok_or_else(|| io::Error::other("a connection is gone"))
     }
 
@@ -170,11 +197,10 @@ impl Fleet {
     ///
     /// What the system says.
     pub fn want_room(&mut self) -> io::Result<()> {
-        for link in self.links.iter_mut().flatten() {
+        for link in self.links.0.iter_mut().flatten() {
             link.wants_room = true;
-            renew(&self.epoll, link)?;
         }
-        Ok(())
+        (0..self.carriers.0.len()).try_for_each(|place| self.renew(place))
     }
 
     /// Waits for so long at most, and handles what is there then.
@@ -194,20 +220,149 @@ impl Fleet {
             outcome => outcome?,
         };
         for event in &events[..count] {
-            let slot = usize::try_from(event.data()).unwrap_or(usize::MAX);
-            let Some(link) = self.links.get_mut(slot).and_then(Option::as_mut) else { continue };
+            let place = usize::try_from(event.data()).unwrap_or(usize::MAX);
+            let Ok(carrier) = self.carrier(place) else { continue };
             if event.events().contains(EpollFlags::EPOLLOUT) {
-                link.write(script)?;
+                self.write(&carrier, script)?;
             }
             let inbound = EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
-            let goes_on = !event.events().intersects(inbound)
-                || link.read(&mut self.buffer, self.may_be_told, &mut self.tally, script)?;
+            let goes_on = !event.events().intersects(inbound) || self.read(&carrier, script)?;
             if goes_on {
-                renew(&self.epoll, link)?;
+                self.ask(&carrier)?;
+                self.renew(place)?;
             } else {
-                self.links[slot] = None;
-                self.free.push(slot);
+                self.carriers.leave(place);
+                self.next = self.next.filter(|next| *next != place);
             }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, carrier: &RefCell<Carrier>, script: &mut impl Script) -> io::Result<()> {
+        carrier.borrow_mut().flush()?;
+        let streams = carrier.borrow().slots.len();
+        for stream in 0..streams {
+            let link = self.link_of(carrier, stream);
+            if let Some(link) = link.filter(|link| link.can_use_room(&carrier.borrow())) {
+                script(link, Event::Room)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once, and lets the sessions look at it. Gives back whether the connection goes on.
+    fn read(&mut self, carrier: &RefCell<Carrier>, script: &mut impl Script) -> io::Result<bool> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut it = carrier.borrow_mut();
+        let kept = it.rest.len();
+        buffer[..kept].copy_from_slice(&it.rest);
+        it.rest.clear();
+        let filled = match it.wire.read(&mut buffer[kept..]) {
+            Ok(count) => Some(kept + count).filter(|_| count > 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Some(kept),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) => return Err(error),
+        };
+        it.is_busy = true;
+        drop(it);
+        match filled {
+            None => self.end_all(carrier, script)?,
+            Some(filled) => self.receive(carrier, &buffer[..filled], script)?,
+        }
+        self.buffer = buffer;
+        let mut carrier = carrier.borrow_mut();
+        carrier.is_busy = false;
+        if filled.is_some() {
+            carrier.flush()?;
+        }
+        // One whose sessions have all ended is left, even if it could have more.
+        Ok(filled.is_some() && !carrier.is_over())
+    }
+
+    fn receive(
+        &mut self,
+        carrier: &RefCell<Carrier>,
+        mut bytes: &[u8],
+        script: &mut impl Script,
+    ) -> io::Result<()> {
+        if carrier.borrow().http2.is_none() {
+            return self.hear(carrier, 0, News::Bytes(bytes), script);
+        }
+        while let Some((frame, behind)) = http2::split(bytes) {
+            let news = carrier.borrow_mut().http2.as_mut().map(|http2| http2.hear(frame));
+            if let Some((stream, news)) = news.transpose()?.flatten() {
+                self.hear(carrier, stream, news, script)?;
+            }
+            bytes = behind;
+        }
+        carrier.borrow_mut().rest.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn hear(
+        &mut self,
+        carrier: &RefCell<Carrier>,
+        stream: usize,
+        news: News<'_>,
+        script: &mut impl Script,
+    ) -> io::Result<()> {
+        let slot = carrier.borrow().slots.get(stream).copied().flatten();
+        // A stream may be ended and then reset.
+        let Some(slot) = slot else { return Ok(()) };
+        let Some(link) = self.links.0[slot].as_mut() else { return Ok(()) };
+        let tally = &mut self.tally;
+        match news {
+            News::Opened => link.opened(tally, script),
+            News::Bytes(bytes) => link.receive(bytes, self.may_be_told, tally, script),
+            News::Ended => {
+                link.end(tally, script)?;
+                self.links.leave(slot);
+                Ok(())
+            }
+        }
+    }
+
+    /// The server hung up.
+    fn end_all(&mut self, carrier: &RefCell<Carrier>, script: &mut impl Script) -> io::Result<()> {
+        let streams = carrier.borrow().slots.len();
+        (0..streams).try_for_each(|stream| self.hear(carrier, stream, News::Ended, script))
+    }
+
+    /// Asks for the sessions that have waited for their connection.
+    fn ask(&mut self, carrier: &RefCell<Carrier>) -> io::Result<()> {
+        if carrier.borrow().has_asked || !carrier.borrow().is_ready() {
+            return Ok(());
+        }
+        carrier.borrow_mut().has_asked = true;
+        let streams = carrier.borrow().slots.len();
+        for stream in 0..streams {
+            if let Some(link) = self.link_of(carrier, stream) {
+                link.ask()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn link_of(&mut self, carrier: &RefCell<Carrier>, stream: usize) -> Option<&mut Link> {
+        let slot = carrier.borrow().slots.get(stream).copied().flatten()?;
+        self.links.0[slot].as_mut()
+    }
+
+    fn carrier(&self, place: usize) -> io::Result<Rc<RefCell<Carrier>>> {
+        let carrier = self.carriers.0.get(place).and_then(Option::as_ref);
+        carrier.map(Rc::clone).ok_or_else(|| io::Error::other("a connection is gone"))
+    }
+
+    /// Tells epoll if a connection has changed its mind.
+    fn renew(&mut self, place: usize) -> io::Result<()> {
+        let Ok(carrier) = self.carrier(place) else { return Ok(()) };
+        let mut carrier = carrier.borrow_mut();
+        let slots = carrier.slots.iter().flatten();
+        let mut links = slots.filter_map(|slot| self.links.0[*slot].as_ref());
+        let wants_room = carrier.is_waiting() || links.any(|link| link.can_use_room(&carrier));
+        if wants_room != carrier.is_told_of_room {
+            carrier.is_told_of_room = wants_room;
+            self.epoll.modify(&carrier.wire.stream, &mut interest(place, wants_room))?;
         }
         Ok(())
     }
@@ -215,7 +370,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        self.links.drain(..).flatten().for_each(Link::cut);
+        self.carriers.0.drain(..).flatten().for_each(|carrier| carrier.borrow().wire.cut());
     }
 }
 
@@ -224,16 +379,7 @@ pub fn nothing(_: &mut Link, _: Event) -> io::Result<()> {
     Ok(())
 }
 
-fn interest(link: &Link) -> EpollEvent {
-    let room = if link.wants_room { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
-    EpollEvent::new(EpollFlags::EPOLLIN | room, link.slot as u64)
-}
-
-/// Tells epoll if a link has changed its mind.
-fn renew(epoll: &Epoll, link: &mut Link) -> io::Result<()> {
-    if link.wants_room != link.is_told_of_room {
-        link.is_told_of_room = link.wants_room;
-        epoll.modify(&link.stream, &mut interest(link))?;
-    }
-    Ok(())
+fn interest(place: usize, wants_room: bool) -> EpollEvent {
+    let room = if wants_room { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
+    EpollEvent::new(EpollFlags::EPOLLIN | room, place as u64)
 }

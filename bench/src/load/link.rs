@@ -1,16 +1,16 @@
-//! One connection of the load generator, which does what a good client does by itself.
+//! One session of the load generator, which does what a good client does by itself.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
 
-use socket2::{Domain, Socket, Type};
-
+use super::carrier::Carrier;
 use crate::client::{CLOSE, PING, PONG, UPGRADE, frame, split_frame};
 
 /// What the server has to derive from the key of [`UPGRADE`].
 const ACCEPT: &str = "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=";
 
-/// What happened on a connection.
+/// What happened in a session.
 pub enum Event {
     Opened,
     /// The server pinged, and has its pong.
@@ -20,11 +20,11 @@ pub enum Event {
     Close,
     /// There is room for more output; see [`Link::wants_room`].
     Room,
-    /// The server hung up after the closing handshake.
+    /// The server hung up, or ended the stream, after the closing handshake.
     Ended,
 }
 
-/// What all connections together have seen.
+/// What all sessions together have seen.
 #[derive(Clone, Copy, Default)]
 pub struct Tally {
     /// Begun and not yet ended.
@@ -49,8 +49,9 @@ pub struct Link {
     pub slot: usize,
     /// Whether the script wants to hear of [`Event::Room`].
     pub wants_room: bool,
-    pub(super) stream: TcpStream,
-    pub(super) is_told_of_room: bool,
+    pub(super) carrier: Rc<RefCell<Carrier>>,
+    /// Its place among the sessions of its carrier.
+    pub(super) stream: usize,
     stage: Stage,
     said_close: bool,
     /// A frame that was cut by the end of what had come.
@@ -58,26 +59,20 @@ pub struct Link {
 }
 
 impl Link {
-    pub(super) fn start(server: SocketAddr, source: Ipv4Addr, slot: usize) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
-        socket.bind(&SocketAddr::from((source, 0)).into())?;
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&server.into()) {
-            Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => {
-                return Err(error);
-            }
-            _ => {}
-        }
-        Ok(Self {
+    pub(super) fn start(slot: usize, carrier: Rc<RefCell<Carrier>>) -> Self {
+        let mut it = carrier.borrow_mut();
+        it.slots.push(Some(slot));
+        let stream = it.slots.len() - 1;
+        drop(it);
+        Self {
             slot,
-            // The room of a socket that connects is that it is connected.
-            wants_room: true,
-            stream: socket.into(),
-            is_told_of_room: true,
+            wants_room: false,
+            carrier,
+            stream,
             stage: Stage::Connecting,
             said_close: false,
             rest: Vec::new(),
-        })
+        }
     }
 
     #[must_use]
@@ -91,7 +86,7 @@ impl Link {
     ///
     /// The connection is lost, or does not take even that.
     pub fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.stream.write(bytes)? {
+        match self.carrier.borrow_mut().say(self.stream, bytes)? {
             count if count == bytes.len() => Ok(()),
             _ => Err(io::Error::other("the server does not read")),
         }
@@ -103,7 +98,7 @@ impl Link {
     ///
     /// The connection is lost.
     pub fn offer(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.stream.write(bytes) {
+        match self.carrier.borrow_mut().say(self.stream, bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
             outcome => outcome,
         }
@@ -119,56 +114,66 @@ impl Link {
         self.say(&frame(CLOSE, &1000u16.to_be_bytes()))
     }
 
-    pub(super) fn write(&mut self, script: &mut impl Script) -> io::Result<()> {
+    /// Asks for the session as soon as its carrier is ready.
+    pub(super) fn ask(&mut self) -> io::Result<()> {
         if self.stage != Stage::Connecting {
-            return script(self, Event::Room);
+            return Ok(());
         }
-        if let Some(error) = self.stream.take_error()? {
-            return Err(error);
-        }
-        self.wants_room = false;
         self.stage = Stage::Asking;
-        self.say(UPGRADE.as_bytes())
+        let mut carrier = self.carrier.borrow_mut();
+        match &mut carrier.http2 {
+            Some(http2) => {
+                http2.ask();
+                carrier.flush()
+            }
+            None => {
+                drop(carrier);
+                self.say(UPGRADE.as_bytes())
+            }
+        }
     }
 
-    /// Reads once and looks at everything that is whole. Gives back whether the connection goes on.
-    pub(super) fn read(
+    /// Whether it is to be told of room that there is.
+    pub(super) fn can_use_room(&self, carrier: &Carrier) -> bool {
+        self.wants_room && self.is_open() && carrier.has_room(self.stream)
+    }
+
+    /// The server agreed.
+    pub(super) fn opened(&mut self, tally: &mut Tally, script: &mut impl Script) -> io::Result<()> {
+        self.stage = Stage::Open;
+        tally.open += 1;
+        script(self, Event::Opened)
+    }
+
+    /// Looks at everything that is whole in what has come.
+    pub(super) fn receive(
         &mut self,
-        buffer: &mut [u8],
+        bytes: &[u8],
         may_be_told: Option<u16>,
         tally: &mut Tally,
         script: &mut impl Script,
-    ) -> io::Result<bool> {
-        let kept = self.rest.len();
-        buffer[..kept].copy_from_slice(&self.rest);
-        self.rest.clear();
-        let filled = match self.stream.read(&mut buffer[kept..]) {
-            Ok(0) => return self.end(tally, script),
-            Ok(count) => kept + count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => kept,
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                return self.end(tally, script);
-            }
-            Err(error) => return Err(error),
-        };
-        let mut bytes = &buffer[..filled];
+    ) -> io::Result<()> {
+        if !self.rest.is_empty() {
+            self.rest.extend_from_slice(bytes);
+            let whole = std::mem::take(&mut self.rest);
+            return self.receive(&whole, may_be_told, tally, script);
+        }
+        let mut bytes = bytes;
         if self.stage == Stage::Asking {
             let Some(end) = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
                 self.rest.extend_from_slice(bytes);
-                return Ok(true);
+                return Ok(());
             };
             check_answer(&bytes[..end])?;
             bytes = &bytes[end + 4..];
-            self.stage = Stage::Open;
-            tally.open += 1;
-            script(self, Event::Opened)?;
+            self.opened(tally, script)?;
         }
         while let Some((first, payload, behind)) = split_frame(bytes) {
             self.hear(first, payload, may_be_told, tally, script)?;
             bytes = behind;
         }
         self.rest.extend_from_slice(bytes);
-        Ok(true)
+        Ok(())
     }
 
     fn hear(
@@ -206,25 +211,24 @@ impl Link {
         }
     }
 
-    /// The server hung up, which it may do only after the closing handshake.
-    fn end(&mut self, tally: &mut Tally, script: &mut impl Script) -> io::Result<bool> {
+    /// The server is through with it, which it may be only after the closing handshake.
+    pub(super) fn end(&mut self, tally: &mut Tally, script: &mut impl Script) -> io::Result<()> {
         if self.stage != Stage::Closed {
-            return Err(io::Error::other("the server cut a connection"));
+            return Err(io::Error::other("the server cut a session"));
         }
+        let mut carrier = self.carrier.borrow_mut();
+        carrier.slots[self.stream] = None;
+        if let Some(http2) = &mut carrier.http2 {
+            http2.end(self.stream);
+        }
+        drop(carrier);
         tally.open -= 1;
         tally.begun -= 1;
-        script(self, Event::Ended)?;
-        Ok(false)
-    }
-
-    /// Hangs up in such a way that neither end keeps anything, so that the next peer begins afresh.
-    pub(super) fn cut(self) {
-        // It only tidies up.
-        let _ = Socket::from(self.stream).set_linger(Some(std::time::Duration::ZERO));
+        script(self, Event::Ended)
     }
 }
 
-/// What a mode does about an event on a connection.
+/// What a mode does about an event in a session.
 pub trait Script: FnMut(&mut Link, Event) -> io::Result<()> {}
 impl<F: FnMut(&mut Link, Event) -> io::Result<()>> Script for F {}
 

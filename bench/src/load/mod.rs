@@ -1,7 +1,9 @@
 //! The load generator of `bench`: it drives one server at a time, and measures it from outside.
 
+mod carrier;
 pub mod chart;
 pub mod fleet;
+mod http2;
 pub mod link;
 pub mod modes;
 pub mod peer;
@@ -9,4 +11,7 @@ pub mod plots;
 pub mod report;
 pub mod results;
 pub mod running;
+mod slab;
 pub mod vitals;
+pub mod way;
+mod wire;

@@ -1,8 +1,12 @@
 //! The servers that are compared: how each is started, and which version of it that is.
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use super::modes::Size;
+use super::way::{Certificate, Http, Way};
 
 /// The peer to which the others are compared.
 pub const OURS: &str = "ws-status";
@@ -11,10 +15,19 @@ pub const OURS: &str = "ws-status";
 pub struct Peer {
     pub name: &'static str,
     pub version: String,
+    pub way: Way,
+    /// The modes that it is measured in, if not in all.
+    pub modes: Option<&'static [&'static str]>,
     command: Box<dyn Fn([u16; 2], u64) -> Command>,
 }
 
 impl Peer {
+    /// Whether it is ours, reached in another way than all peers are.
+    #[must_use]
+    pub fn is_another_way(&self) -> bool {
+        self.modes.is_some()
+    }
+
     /// What starts it on the first of two free ports. It may use the second for itself.
     #[must_use]
     pub fn command(&self, ports: [u16; 2], ping_interval: u64) -> Command {
@@ -42,9 +55,13 @@ struct Candidate {
 
 /// Every peer that is here, and a sentence about each that is not.
 #[must_use]
-pub fn all(places: &Places) -> (Vec<Peer>, Vec<String>) {
-    let mut peers = vec![ours(places)];
+pub fn all(places: &Places, size: Size) -> (Vec<Peer>, Vec<String>) {
+    let mut peers = vec![ours(places, OURS, Way::PLAIN, None)];
     let mut missing = Vec::new();
+    match ways(places, size) {
+        Ok(ways) => peers.extend(ways),
+        Err(error) => missing.push(format!("TLS and HTTP/2 are left out: {error}")),
+    }
     for candidate in candidates(places) {
         let Candidate { name, words, file, version } = candidate;
         match version.filter(|_| file.exists()) {
@@ -56,7 +73,8 @@ pub fn all(places: &Places) -> (Vec<Peer>, Vec<String>) {
                     command.arg(ping_interval.to_string()).env("NODE_PATH", &modules);
                     command
                 };
-                peers.push(Peer { name, version, command: Box::new(start) });
+                let (way, modes) = (Way::PLAIN, None);
+                peers.push(Peer { name, version, way, modes, command: Box::new(start) });
             }
             None => missing.push(format!("{name} is left out: it is not built or installed")),
         }
@@ -64,19 +82,50 @@ pub fn all(places: &Places) -> (Vec<Peer>, Vec<String>) {
     (peers, missing)
 }
 
+/// Ours once more for each further way, in the modes in which that makes a difference: with one
+/// session on each connection of HTTP/2 it is what a connection costs.
+fn ways(places: &Places, size: Size) -> Result<Vec<Peer>, Box<dyn Error>> {
+    const FULL: &[&str] =
+        &["memory", "connect", "ping-1", "ping-16", "absorb", "drain", "keep-alive"];
+    const COSTS: &[&str] = &["memory", "connect"];
+    // The last takes as long as all others together.
+    let all = size.pick(&FULL[..FULL.len() - 1], FULL);
+    let certificate = Certificate::make(&places.target.join("bench-certificate"))?;
+    let [many, one] = [64, 1].map(|sessions| Http::Two { sessions });
+    let plain = |http| Way { http, tls: None };
+    let ways = [
+        ("ws-status-tls", certificate.way(Http::One), all),
+        ("ws-status-h2", plain(many), all),
+        ("ws-status-h2-tls", certificate.way(many), all),
+        ("ws-status-h2-1", plain(one), COSTS),
+        ("ws-status-h2-tls-1", certificate.way(one), COSTS),
+    ];
+    let peers = ways.into_iter().map(|(name, way, modes)| Peer {
+        modes: Some(modes),
+        ..ours(places, name, way, Some(&certificate))
+    });
+    Ok(peers.collect())
+}
+
 /// With everything on that it has: the log and the metrics. Only limits of
 /// what one client may do are off, since the load generator does it.
-fn ours(places: &Places) -> Peer {
+fn ours(places: &Places, name: &'static str, way: Way, certificate: Option<&Certificate>) -> Peer {
     let program = places.target.join("release/server");
     let version = printed(&program, &["--version"]).unwrap_or_default();
+    let files = certificate.filter(|_| way.tls.is_some()).map(|certificate| {
+        let [cert, key] = [&certificate.cert, &certificate.key].map(|file| file.display());
+        [format!("--tls-cert-file={cert}"), format!("--tls-key-file={key}")]
+    });
     let start = move |[port, admin]: [u16; 2], ping_interval: u64| {
         let mut command = bare(&program);
         let ping_interval = if ping_interval == 0 { 3600 } else { ping_interval };
+        let tls = if files.is_some() { "tls:" } else { "" };
         command.args([
-            format!("--listen=127.0.0.1:{port}"),
+            format!("--listen={tls}127.0.0.1:{port}"),
             format!("--admin-listen=127.0.0.1:{admin}"),
             format!("--ping-interval-secs={ping_interval}"),
         ]);
+        command.args(files.iter().flatten());
         command.args([
             "--log-format=json",
             "--max-message-bytes=65536",
@@ -85,7 +134,7 @@ fn ours(places: &Places) -> Peer {
         ]);
         command
     };
-    Peer { name: OURS, version, command: Box::new(start) }
+    Peer { name, version, way, modes: None, command: Box::new(start) }
 }
 
 fn candidates(places: &Places) -> Vec<Candidate> {

@@ -31,7 +31,8 @@ fn looks(peers: &[Peer]) -> Vec<Look> {
         "floor" => FLOOR_COLOUR,
         _ => colours.next().copied().unwrap_or(FLOOR_COLOUR),
     };
-    peers.iter().map(|peer| Look { name: peer.name, colour: colour(peer.name) }).collect()
+    let peers = peers.iter().filter(|peer| !peer.is_another_way());
+    peers.map(|peer| Look { name: peer.name, colour: colour(peer.name) }).collect()
 }
 
 fn bars(

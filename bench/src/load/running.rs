@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::peer::Peer;
+use super::way::Way;
 
 const PEER_CORE: usize = 0;
 const OUR_CORE: usize = 1;
@@ -23,6 +24,7 @@ const START: Duration = Duration::from_secs(10);
 /// A peer that answers. It is killed when this is dropped.
 pub struct Running {
     pub address: SocketAddr,
+    pub way: Way,
     pub process: Pid,
     child: Child,
     output: PathBuf,
@@ -50,7 +52,7 @@ impl Running {
         let child = child?;
         let process = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[0]));
-        let mut running = Self { address, process, child, output };
+        let mut running = Self { address, way: peer.way.clone(), process, child, output };
         running.wait_until_it_listens()?;
         Ok(running)
     }

@@ -52,6 +52,7 @@ mod slots;
 mod stream;
 mod systemd;
 mod table;
+mod thrifty;
 mod tls;
 mod tls_stream;
 mod trust;

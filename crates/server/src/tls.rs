@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,6 +15,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, server::danger::ClientCertVerifier};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
+
+use crate::thrifty::cipher_suites;
 
 /// What TLS is set up with.
 #[derive(Clone, Debug)]
@@ -125,7 +128,8 @@ impl Tls {
             bad(KEY, "it must hold a private key in PEM, without a passphrase".to_owned())
         })?;
 
-        let provider = Arc::new(default_provider());
+        let provider =
+            Arc::new(CryptoProvider { cipher_suites: cipher_suites(), ..default_provider() });
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| bad(CERT, error.to_string()))?;
@@ -136,6 +140,8 @@ impl Tls {
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
             bad(KEY, format!("it must belong to the certificate of {CERT}: {error}"))
         })?;
+        // Or clients would pick what takes more of us.
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Clients that come back need no signature of ours, and we keep nothing for them. Nobody opens
         // a second connection with the same ticket, so one is enough.
@@ -158,7 +164,7 @@ fn certificates(key: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'sta
 /// Whom clients have to be vouched for by.
 fn verifier(
     pem: &[u8],
-    provider: &Arc<rustls::crypto::CryptoProvider>,
+    provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, BadFile> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(CLIENT_CA, pem)? {

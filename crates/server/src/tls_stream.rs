@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use hyper::body::Bytes;
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stream::Stream;
@@ -23,9 +23,6 @@ const RECORD_BYTES: usize = 4096;
 
 /// What a record needs besides, with room for a change of keys in front of it.
 const RECORD_OVERHEAD: usize = 256;
-
-/// The longest record (RFC 5246, section 6.2.3).
-const LONGEST_RECORD: usize = 5 + (16 << 10) + 2048;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -155,6 +152,9 @@ impl TlsStream {
             }
         };
         self.outgoing.drain(..sent);
+        if self.outgoing.is_empty() {
+            self.outgoing = Vec::new();
+        }
         result
     }
 
@@ -176,7 +176,14 @@ impl TlsStream {
                     None
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(&mut self.outgoing, LONGEST_RECORD, |free| data.encode(free))?;
+                    // It says how much it takes. What is larger for a moment leaves holes in the heap.
+                    let most = match data.encode(&mut []) {
+                        Err(EncodeError::InsufficientSize(error)) => error.required_size,
+                        Ok(_) | Err(EncodeError::AlreadyEncoded) => 0,
+                    };
+                    if most > 0 {
+                        append(&mut self.outgoing, most, |free| data.encode(free))?;
+                    }
                     None
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
@@ -245,9 +252,6 @@ impl TlsStream {
             self.incoming.shrink_to_fit();
         }
         SPARE.set(Some(spare));
-        if self.outgoing.is_empty() {
-            self.outgoing = Vec::new();
-        }
         result
     }
 }

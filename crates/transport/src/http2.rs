@@ -71,6 +71,10 @@ impl AsyncRead for Http2Stream {
         let count = buffer.remaining().min(self.unread.len());
         buffer.put_slice(self.unread.get(..count).unwrap_or_default());
         self.unread.advance(count);
+        // Even an empty one keeps all that the connection has read at once.
+        if self.unread.is_empty() {
+            self.unread = Bytes::new();
+        }
         self.receiver.flow_control().release_capacity(count).map_err(io_error)?;
         Poll::Ready(Ok(()))
     }

@@ -26,7 +26,7 @@ const EACH: usize = 4_000;
 
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let running = Running::start(peer, 0)?;
-    let mut fleet = Fleet::new(running.address, LIMIT)?;
+    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
     fleet.open(CONNECTIONS)?;
     send(&mut fleet)?;
     let least = size.pick(Duration::from_secs(1), Duration::from_secs(3));

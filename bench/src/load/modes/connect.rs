@@ -24,7 +24,7 @@ const WARM_UP: usize = 500;
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let count = size.pick(4_000, 20_000);
     let running = Running::start(peer, 0)?;
-    let mut fleet = Fleet::new(running.address, LIMIT)?;
+    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
     come_and_go(&mut fleet, WARM_UP)?;
     let (used, began) = (processor_time(running.process)?, Instant::now());
     come_and_go(&mut fleet, count)?;

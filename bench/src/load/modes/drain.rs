@@ -23,7 +23,7 @@ pub(super) const MODE: Mode = Mode {
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let count = size.pick(1_000, 5_000);
     let mut running = Running::start(peer, 0)?;
-    let mut fleet = Fleet::new(running.address, LIMIT)?;
+    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
     fleet.open(count)?;
     fleet.ask_all(&frame(PING, PAYLOAD), 1)?;
     fleet.rest(Duration::from_millis(300))?;

@@ -25,7 +25,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let count = size.pick(2_000, 5_000);
     let interval = size.pick(3, 8);
     let running = Running::start(peer, interval)?;
-    let mut fleet = Fleet::new(running.address, LIMIT)?;
+    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
     fleet.open(count)?;
     // And a half, so that no burst is on the border of what is measured.
     let interval = Duration::from_secs(interval);

@@ -44,7 +44,7 @@ fn grow(peer: &Peer, count: usize, size: Size) -> io::Result<[f64; 3]> {
     let running = Running::start(peer, 0)?;
     let ping = frame(PING, PAYLOAD);
     let flood = [frame(BINARY, PAYLOAD).repeat(FLOOD), ping.clone()].concat();
-    let mut fleet = Fleet::new(running.address, LIMIT)?;
+    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
     fleet.open(WARM_UP)?;
     fleet.ask_all(&flood, 1)?;
     fleet.leave()?;

@@ -42,7 +42,7 @@ struct Batch {
 
 fn run(peer: &Peer, size: Size, depth: usize) -> io::Result<Outcome> {
     let running = Running::start(peer, 0)?;
-    let mut fleet = Fleet::new(running.address, LIMIT)?;
+    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
     fleet.open(CONNECTIONS)?;
 
     let pings = frame(PING, PAYLOAD).repeat(depth);
@@ -74,7 +74,7 @@ fn run(peer: &Peer, size: Size, depth: usize) -> io::Result<Outcome> {
     let (pongs, time) = ((fleet.tally.pongs - pongs) as f64, began.elapsed());
 
     fleet.check_open(CONNECTIONS)?;
-    check(waits.len() > CONNECTIONS * 10, || "next to no pongs came".to_owned())?;
+    check(pongs > 0.0 && waits.len() > CONNECTIONS * 10, || "next to no pongs came".to_owned())?;
     let [median, p99] = [50, 99].map(|percent| micros(percentile(&mut waits, percent)));
     Ok(Outcome::of([micros(used) / pongs, pongs / time.as_secs_f64(), median, p99]))
 }

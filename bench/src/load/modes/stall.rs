@@ -33,7 +33,7 @@ const AT_A_TIME: usize = 16;
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let (idle, storm) = (size.pick(2_000, 10_000), size.pick(2_000, 9_000));
     let mut running = Running::start(peer, 0)?;
-    let mut fleet = Fleet::new(running.address, LIMIT)?;
+    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
     fleet.open(ACTIVE)?;
     fleet.open(idle)?;
 
