@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use hyper::body::Bytes;
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stream::Stream;
@@ -176,14 +176,7 @@ impl TlsStream {
                     None
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    // It says how much it takes. What is larger for a moment leaves holes in the heap.
-                    let most = match data.encode(&mut []) {
-                        Err(EncodeError::InsufficientSize(error)) => error.required_size,
-                        Ok(_) | Err(EncodeError::AlreadyEncoded) => 0,
-                    };
-                    if most > 0 {
-                        append(&mut self.outgoing, most, |free| data.encode(free))?;
-                    }
+                    encode(&mut self.outgoing, &mut data)?;
                     None
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
@@ -225,7 +218,7 @@ impl TlsStream {
                 let input = self.incoming.get_mut(taken..).unwrap_or_default();
                 let status = self.tls.process_tls_records(input);
                 let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { break };
-                append(&mut self.outgoing, LONGEST_RECORD, |free| data.encode(free))?;
+                encode(&mut self.outgoing, &mut data)?;
             }
         }
         self.incoming.drain(..taken);
@@ -264,6 +257,17 @@ struct Spare {
 
 thread_local! {
     static SPARE: Cell<Option<Spare>> = const { Cell::new(None) };
+}
+
+/// Puts what rustls has to say behind what is in `buffer`, in as much room as it takes: what is larger
+/// for a moment leaves holes in the heap.
+fn encode<D>(buffer: &mut Vec<u8>, data: &mut EncodeTlsData<'_, D>) -> io::Result<()> {
+    match data.encode(&mut []) {
+        Err(EncodeError::InsufficientSize(error)) => {
+            append(buffer, error.required_size, |free| data.encode(free))
+        }
+        Ok(_) | Err(EncodeError::AlreadyEncoded) => Ok(()),
+    }
 }
 
 /// Lets `write` use `most` bytes behind what is in `buffer`.
