@@ -22,6 +22,7 @@ mod http2;
 pub(crate) mod process;
 pub(crate) mod raw_http2;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod ways;
 
 /// A request for the endpoint that is right in everything.

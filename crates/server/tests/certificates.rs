@@ -1,0 +1,222 @@
+//! The certificate: which files will do, how new ones are taken up, and what is warned of.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use rcgen::date_time_ymd;
+use rustix::process::Signal;
+use serde_json::Value;
+use server::{Command, Config, Reloader, Settings, Wrong};
+use support::process::{Process, documented, fields};
+use support::tls::{Files, certificate, connect, exchange_ping, open, trusting};
+
+fn check(flags: &[String]) -> Result<(Settings, Config), Wrong> {
+    let Command::Serve(mut settings) = Command::parse(flags.iter().map(OsString::from), [])? else {
+        panic!()
+    };
+    let config = Config::check(&mut settings, 20_000)?;
+    Ok((settings, config))
+}
+
+#[test]
+fn files_that_will_not_do_stop_the_start_with_one_sentence() {
+    let files = Files::new("wrong");
+    let other = Files::new("wrong-other");
+    fs::write(files.path("empty.pem"), "").unwrap();
+    fs::write(files.path("text.pem"), "not PEM").unwrap();
+    fs::write(
+        files.path("locked.pem"),
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    )
+    .unwrap();
+    fs::write(
+        files.path("junk.pem"),
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| files.path(name));
+    for (cert, key, more, expected) in [
+        (
+            "/nowhere.pem",
+            &*key,
+            "",
+            "tls_cert_file is \"/nowhere.pem\" in the flag --tls-cert-file: it cannot be read",
+        ),
+        (&files.path("empty.pem"), &key, "", "it must hold certificates in PEM"),
+        (&files.path("text.pem"), &key, "", "it must hold certificates in PEM"),
+        (&files.path("junk.pem"), &key, "", "it holds what is no certificate"),
+        (
+            &cert,
+            "/nowhere.pem",
+            "",
+            "tls_key_file is \"/nowhere.pem\" in the flag --tls-key-file: it cannot be read",
+        ),
+        (&cert, &cert, "", "it must hold a private key in PEM, without a passphrase"),
+        (
+            &cert,
+            &files.path("locked.pem"),
+            "",
+            "it must hold a private key in PEM, without a passphrase",
+        ),
+        (&cert, &other.path("key.pem"), "", "it must belong to the certificate of tls_cert_file"),
+        (&cert, "", "", "that needs tls_key_file"),
+        ("", &key, "", "that needs tls_cert_file"),
+        ("", "", "--listen=tls:127.0.0.1:0", "that needs tls_cert_file and tls_key_file"),
+        ("", "", "--tls-client-ca-file=ca.pem", "that needs tls_cert_file"),
+        (
+            &cert,
+            &key,
+            &format!("--tls-client-ca-file={}", files.path("text.pem")),
+            "tls_client_ca_file",
+        ),
+        (&cert, &key, "--admin-listen=tls:127.0.0.1:0", "the admin listener has no TLS"),
+        (&cert, &key, "--listen=tls:localhost:443", "the same behind tls:"),
+        (&cert, &key, "--http2-max-streams=0", "from 1 to 1000"),
+        (&cert, &key, "--plaintext-ok=yes", "it must be true or false"),
+    ] {
+        let flags =
+            [format!("--tls-cert-file={cert}"), format!("--tls-key-file={key}"), more.to_owned()];
+        let flags: Vec<String> = flags.into_iter().filter(|flag| !flag.is_empty()).collect();
+        let Wrong(sentence) = check(&flags).unwrap_err();
+        assert!(sentence.contains(expected), "{flags:?}: {sentence}");
+        assert!(!sentence.contains('\n') && !sentence.contains("PRIVATE"), "{sentence}");
+    }
+    assert!(check(&files.flags()).is_ok());
+}
+
+/// Reads the settings again, by the clock of the test.
+async fn look(reloader: &mut Reloader, seconds: u64) {
+    let time = Duration::from_secs(seconds) + Duration::from_millis(1);
+    let _ = tokio::time::timeout(time, reloader.renew_certificates()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_changed_are_used_when_they_go_together_and_were_seen_twice() {
+    let files = Files::new("renewed");
+    let (settings, config) = check(&files.flags()).unwrap();
+    let ends = |config: &Config| config.tls.as_ref().unwrap().not_after();
+    let first = ends(&config);
+    let mut reloader = Reloader::new(settings, config, 20_000);
+    let configs = reloader.configs();
+    let in_force = || ends(&configs.borrow());
+    look(&mut reloader, 20).await;
+    assert_eq!(in_force(), first);
+
+    let (cert, key) = certificate(|params| params.not_after = date_time_ymd(2900, 1, 1));
+    fs::write(files.path("cert.pem"), &cert).unwrap();
+    look(&mut reloader, 20).await;
+    assert_eq!(in_force(), first, "the key is another's");
+    fs::write(files.path("key.pem"), &key).unwrap();
+    look(&mut reloader, 5).await;
+    assert_eq!(in_force(), first, "more may be written");
+    look(&mut reloader, 5).await;
+    let second = in_force();
+    assert_ne!(second, first);
+
+    fs::remove_file(files.path("cert.pem")).unwrap();
+    look(&mut reloader, 20).await;
+    assert_eq!(in_force(), second, "a file that is missing changes nothing");
+}
+
+#[test]
+fn a_reload_brings_a_new_certificate_to_new_connections_and_cuts_no_old_one() {
+    let files = Files::new("reload");
+    let process = files.start(&[]);
+    let mut old = open(process.address, &files.cert);
+    let (cert, key) = certificate(|_| {});
+
+    fs::write(files.path("cert.pem"), &cert).unwrap();
+    process.signal(Signal::HUP);
+    let problem = process.event("reload_refused")["problem"].clone();
+    assert!(problem.as_str().unwrap().starts_with("tls_key_file is "), "{problem}");
+    exchange_ping(&mut open(process.address, &files.cert));
+
+    fs::write(files.path("key.pem"), &key).unwrap();
+    process.signal(Signal::HUP);
+    process.event("reloaded");
+    exchange_ping(&mut open(process.address, &cert));
+    exchange_ping(&mut old);
+    let mut refused = connect(process.address, trusting(&files.cert, rustls::ALL_VERSIONS));
+    assert!(refused.write_all(b"GET").is_err());
+}
+
+#[test]
+fn a_file_that_changed_is_used_without_a_signal_unless_it_is_no_good() {
+    let good = Files::new("watched");
+    let bad = Files::new("watched-bad");
+    let [renewed, refused] = [&good, &bad].map(|files| files.start(&[]));
+    fs::write(bad.path("key.pem"), "half a fi").unwrap();
+    let (cert, key) = certificate(|params| params.not_after = date_time_ymd(2900, 1, 1));
+    // As whoever renews it does: the new file takes the place of the old one in one step.
+    for (name, text) in [("key.pem", &key), ("cert.pem", &cert)] {
+        fs::write(good.path("new"), text).unwrap();
+        fs::rename(good.path("new"), good.path(name)).unwrap();
+    }
+    let line = wait_for(&renewed, "certificate_renewed");
+    assert_eq!(fields(&line), documented("certificate_renewed"));
+    assert_eq!(line["not_after"], "Fri, 01 Jan 2900 00:00:00 GMT");
+    exchange_ping(&mut open(renewed.address, &cert));
+
+    let line = wait_for(&refused, "certificate_refused");
+    assert_eq!(fields(&line), documented("certificate_refused"));
+    assert_eq!(line["setting"], "tls_key_file");
+    exchange_ping(&mut open(refused.address, &bad.cert));
+}
+
+/// The files are looked at every five seconds.
+fn wait_for(process: &Process, event: &str) -> Value {
+    loop {
+        let line = process.log.recv_timeout(Duration::from_secs(30)).unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        if line["event"] == event {
+            return line;
+        }
+    }
+}
+
+#[test]
+fn a_certificate_that_is_about_to_end_and_what_is_not_encrypted_are_warned_of() {
+    let soon = SystemTime::now() + Duration::from_secs(3 * 24 * 60 * 60);
+    let files = Files::of("expiring", |params| params.not_after = soon.into());
+    let process = files.start(&["--admin-listen=127.0.0.1:0"]);
+    drop(process);
+    let warned = |flags: &[&str], event: &str| {
+        let tls = files.flags();
+        let tls = tls.iter().map(String::as_str);
+        let flags: Vec<&str> =
+            ["--log-format=json"].into_iter().chain(tls).chain(flags.iter().copied()).collect();
+        let process = Process::spawn(&flags);
+        loop {
+            let line: Value = serde_json::from_str(&process.line()).unwrap();
+            if line["event"] == "listening" {
+                return None;
+            }
+            if line["event"] == event {
+                assert_eq!(fields(&line), documented(event));
+                assert_eq!(line["level"], "WARN");
+                return Some(line);
+            }
+        }
+    };
+    let line = warned(&[], "certificate_expires").unwrap();
+    assert_eq!(line["not_after"], httpdate::fmt_http_date(soon));
+    assert_eq!(warned(&[], "plaintext"), None);
+    assert_eq!(warned(&[], "tls_unused"), None);
+    assert!(warned(&["--listen=127.0.0.1:0"], "tls_unused").is_some());
+    let line = warned(&["--listen=0.0.0.0:0,tls:127.0.0.1:0"], "plaintext").unwrap();
+    assert!(line["address"].as_str().unwrap().starts_with("0.0.0.0:"));
+    let silenced = ["--listen=0.0.0.0:0", "--plaintext-ok=true"];
+    assert_eq!(warned(&silenced, "plaintext"), None);
+    assert_eq!(warned(&["--listen=127.0.0.1:0"], "plaintext"), None);
+    assert_eq!(warned(&["--listen=tls:0.0.0.0:0"], "plaintext"), None);
+}
