@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::net::SocketAddr;
 
-use support::process::Process;
+use support::process::{Process, server};
 use support::{BINARY, Client, PING, PONG, frame};
 
 /// As many as the usual limit of 1,024 open files leaves this process.
@@ -21,7 +21,10 @@ const FLAGS: [&str; 4] = ["--messages-per-second", "0", "--control-frames-per-se
 
 #[test]
 fn an_idle_connection_takes_at_most_1100_bytes_even_after_a_flood() {
-    let process = Process::start(&FLAGS);
+    // With one worker, so that it does not depend on which of them a connection came to.
+    let mut command = server();
+    command.env("TOKIO_WORKER_THREADS", "1");
+    let process = Process::start_as(command, &FLAGS);
     drop(open(process.address, 100));
     let before = private_bytes(&process);
     let mut clients = open(process.address, COUNT);
