@@ -155,10 +155,11 @@ impl<H: Handler + Clone + Sync> Http<H> {
             if is_over && !mem::replace(&mut is_leaving, true) {
                 connection.graceful_shutdown();
             }
-            // What was on its way when it was told so is still answered, and a proxy may have had all
-            // of its streams under way, twice. Who asks even more does not listen.
+            // What was on its way when it was told so is still answered, and all streams may have been
+            // under way, twice. Who asks even more does not listen.
             let on_their_way = usize::try_from(config.http2_max_streams).unwrap_or(usize::MAX);
-            if refusals > on_their_way.saturating_mul(2).saturating_add(MOST_ANSWERS) {
+            let most_in_all = on_their_way.saturating_mul(2).saturating_add(MOST_ANSWERS);
+            if !is_shared && refusals > most_in_all {
                 break;
             }
         }
