@@ -38,9 +38,9 @@ pub struct Reloader {
     settings: Settings,
     configs: watch::Sender<Arc<Config>>,
     open_files: u64,
-    /// The certificate's files as they were last seen, if they are not those in force, and whether
-    /// they were found to be no good.
-    seen: Option<(Files, bool)>,
+    /// The certificate's files as they were last seen, or why they could not be, if they are not those
+    /// in force; and whether they were found to be no good.
+    seen: Option<(Result<Files, BadFile>, bool)>,
     reminded: Instant,
 }
 
@@ -84,8 +84,8 @@ impl Reloader {
             let Some(tls) = &config.tls else { continue };
             let paths = tls.paths().clone();
             // A disk that does not answer must not hold up a worker.
-            if let Ok(Ok(files)) = spawn_blocking(move || paths.read()).await {
-                self.look_at(files, tls, &config);
+            if let Ok(looked) = spawn_blocking(move || paths.read()).await {
+                self.look_at(looked, tls, &config);
             }
             if self.reminded.elapsed() >= REMINDER {
                 self.reminded = Instant::now();
@@ -96,23 +96,23 @@ impl Reloader {
 
     /// Files that are the same for the second time are complete: whoever renews a certificate writes
     /// one file after the other.
-    fn look_at(&mut self, files: Files, tls: &Tls, config: &Config) {
-        if files == *tls.files() {
+    fn look_at(&mut self, looked: Result<Files, BadFile>, tls: &Tls, config: &Config) {
+        if looked.as_ref().is_ok_and(|files| files == tls.files()) {
             self.seen = None;
             return;
         }
         match &mut self.seen {
-            Some((seen, is_bad)) if *seen == files => {
+            Some((seen, is_bad)) if *seen == looked => {
                 if mem::replace(is_bad, true) {
                     return;
                 }
             }
             _ => {
-                self.seen = Some((files, false));
+                self.seen = Some((looked, false));
                 return;
             }
         }
-        match tls.renewed(files) {
+        match looked.and_then(|files| tls.renewed(files)) {
             Ok(renewed) => {
                 let not_after = httpdate::fmt_http_date(renewed.not_after());
                 self.configs

@@ -56,7 +56,7 @@ impl std::fmt::Debug for Files {
 }
 
 /// A setting whose file will not do, and why.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadFile {
     pub(crate) key: &'static str,
     pub(crate) problem: String,

@@ -154,7 +154,9 @@ fn a_reload_brings_a_new_certificate_to_new_connections_and_cuts_no_old_one() {
 fn a_file_that_changed_is_used_without_a_signal_unless_it_is_no_good() {
     let good = Files::new("watched");
     let bad = Files::new("watched-bad");
-    let [renewed, refused] = [&good, &bad].map(|files| files.start(&[]));
+    let gone = Files::new("watched-gone");
+    let [renewed, refused, missed] = [&good, &bad, &gone].map(|files| files.start(&[]));
+    fs::remove_file(gone.path("cert.pem")).unwrap();
     fs::write(bad.path("key.pem"), "half a fi").unwrap();
     let (cert, key) = certificate(|params| params.not_after = date_time_ymd(2900, 1, 1));
     // As whoever renews it does: the new file takes the place of the old one in one step.
@@ -171,6 +173,9 @@ fn a_file_that_changed_is_used_without_a_signal_unless_it_is_no_good() {
     assert_eq!(fields(&line), documented("certificate_refused"));
     assert_eq!(line["setting"], "tls_key_file");
     exchange_ping(&mut open(refused.address, &bad.cert));
+
+    assert_eq!(wait_for(&missed, "certificate_refused")["setting"], "tls_cert_file");
+    exchange_ping(&mut open(missed.address, &gone.cert));
 }
 
 /// The files are looked at every five seconds.

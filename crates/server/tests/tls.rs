@@ -180,6 +180,25 @@ fn no_mangled_handshake_or_record_makes_the_server_panic() {
 }
 
 #[test]
+fn a_bad_record_behind_our_goodbye_is_read_away() {
+    let files = Files::new("goodbye");
+    let process = files.start(&[]);
+    let mut client = open(process.address, &files.cert);
+    // A reserved opcode (RFC 6455, section 5.2), so that the server ends its side and reads on.
+    client.write_all(&[0x8f, 0x80, 0, 0, 0, 0]).unwrap();
+    assert_eq!(bytes(&mut client, 4), [CLOSE, 2 + 14, 3, 234]);
+    assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 14);
+    client.sock.write_all(&[&[23, 3, 3, 0, 32][..], &[7; 32]].concat()).unwrap();
+    client.sock.shutdown(Shutdown::Write).unwrap();
+    let line = process.event("closed");
+    assert_eq!(line["cause"], "protocol_error");
+    process.signal(Signal::TERM);
+    for line in process.log.iter() {
+        assert!(!line.contains("panicked"), "{line}");
+    }
+}
+
+#[test]
 fn with_a_client_ca_only_who_is_vouched_for_gets_in() {
     let files = Files::new("mutual");
     let mut params = CertificateParams::new(vec![]).unwrap();
