@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 
 use crate::config::Config;
-use crate::http::Http;
+use crate::http::{Http, out_of_time};
 use crate::http2;
 use crate::linger::linger;
 use crate::listen::Listener;
@@ -119,13 +119,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// each of them, once it is known who they are.
     fn slot(&self, peer: Peer) -> Result<Slot, Rejection> {
         let config = self.http.configs.borrow();
-        let slot = self.http.slots.take(config.max_connections)?;
-        match peer.ip() {
-            Some(address) if !config.trust.is_proxy(peer) => {
-                self.http.slots.take_of(slot, address, config.max_connections_per_address)
-            }
-            Some(_) | None => Ok(slot),
-        }
+        self.http.slot(peer, !config.trust.is_proxy(peer), &config)
     }
 
     fn spawn(
@@ -218,17 +212,6 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
 enum Met {
     Http1(Stream),
     Http2(Stream),
-}
-
-/// Completes at the deadline, or when a shutdown leaves no more time for requests.
-pub(crate) async fn out_of_time(watch: Watch, deadline: Instant, config: &Config) {
-    tokio::select! {
-        () = sleep_until(deadline) => return,
-        phase = watch.beyond(Phase::Serving) => if phase == Phase::Aborting { return },
-    }
-    // A request that is under way is still answered, as a session is still closed.
-    let last = Instant::now() + config.policy.rules.timing.close_timeout;
-    let _ = timeout_at(last.min(deadline), watch.beyond(Phase::Draining)).await;
 }
 
 /// Where a connection stands among the others.

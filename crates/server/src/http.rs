@@ -8,8 +8,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
-use transport::{Answer, Client, Handler, Phase, Rejection, Slot};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use transport::{Answer, Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 
 use crate::Router;
 use crate::config::{Config, Configs};
@@ -83,7 +83,8 @@ impl<H: Handler + Clone + Sync> Http<H> {
         if request.headers().len() > config.max_headers {
             return self.router.refuse(Rejection::HeaderTooLarge, request, client);
         }
-        let slot = lodging.take(|| self.another_slot(client, &config));
+        let is_client = !config.trust.names_clients_in_requests(client.peer);
+        let slot = lodging.take(|| self.slot(client.peer, is_client, &config));
         let client = self.who_asks(request.headers(), Client { slot, ..client.clone() }, &config);
         self.router.answer(request, &client, &config.policy)
     }
@@ -104,16 +105,31 @@ impl<H: Handler + Clone + Sync> Http<H> {
         client
     }
 
-    /// A slot for one more session of a connection.
-    fn another_slot(&self, client: &Client, config: &Config) -> Result<Slot, Rejection> {
+    /// A slot for a connection or for one more session of it; where it is known that `peer` is the
+    /// client, also of those of its address.
+    pub(crate) fn slot(
+        &self,
+        peer: Peer,
+        is_client: bool,
+        config: &Config,
+    ) -> Result<Slot, Rejection> {
         let slot = self.slots.take(config.max_connections)?;
-        match client.peer.ip() {
-            Some(address) if !config.trust.names_clients_in_requests(client.peer) => {
-                self.slots.take_of(slot, address, config.max_connections_per_address)
-            }
-            Some(_) | None => Ok(slot),
+        match peer.ip().filter(|_| is_client) {
+            Some(address) => self.slots.take_of(slot, address, config.max_connections_per_address),
+            None => Ok(slot),
         }
     }
+}
+
+/// Completes at the deadline, or when a shutdown leaves no more time for requests.
+pub(crate) async fn out_of_time(watch: Watch, deadline: Instant, config: &Config) {
+    tokio::select! {
+        () = sleep_until(deadline) => return,
+        phase = watch.beyond(Phase::Serving) => if phase == Phase::Aborting { return },
+    }
+    // A request that is under way is still answered, as a session is still closed.
+    let last = Instant::now() + config.policy.rules.timing.close_timeout;
+    let _ = timeout_at(last.min(deadline), watch.beyond(Phase::Draining)).await;
 }
 
 /// Ends the connection with this answer, unless it is an upgrade.

@@ -13,9 +13,8 @@ use hyper::body::Bytes;
 use tokio::time::{Instant, sleep_until, timeout};
 use transport::{Answer, Client, Handler, Phase, Rejection};
 
-use crate::accept::out_of_time;
 use crate::config::Config;
-use crate::http::{Http, MOST_ANSWERS};
+use crate::http::{Http, MOST_ANSWERS, out_of_time};
 use crate::linger::{Returning, linger};
 use crate::lodging::Lodging;
 use crate::metered::{Meter, Metered};

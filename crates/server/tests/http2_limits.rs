@@ -171,17 +171,13 @@ fn a_window_that_is_shut_holds_up_no_other_stream() {
     }
 }
 
+/// Four streams, and no time or rate that would end a session which is stuck.
+const PATIENT: [&str; 6] =
+    ["--http2-max-streams", "4", "--write-timeout-secs", "0", "--control-frames-per-second", "0"];
+
 #[test]
 fn a_stream_that_is_not_read_takes_no_window_of_the_others() {
-    let flags = [
-        "--http2-max-streams",
-        "4",
-        "--write-timeout-secs",
-        "0",
-        "--control-frames-per-second",
-        "0",
-    ];
-    let server = server(&flags);
+    let server = server(&PATIENT);
     let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
     let stuck = [client.open(), client.open(), client.open()];
     let other = client.open();
@@ -205,15 +201,7 @@ fn a_stream_that_is_not_read_takes_no_window_of_the_others() {
 
 #[test]
 fn what_waits_for_a_stuck_session_holds_up_nothing_of_its_connection() {
-    let flags = [
-        "--http2-max-streams",
-        "4",
-        "--write-timeout-secs",
-        "0",
-        "--control-frames-per-second",
-        "0",
-    ];
-    let server = server(&flags);
+    let server = server(&PATIENT);
     let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
     let stuck = client.open();
     let other = client.open();

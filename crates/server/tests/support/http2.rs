@@ -37,8 +37,8 @@ const MOST_STREAMS: u32 = 100;
 /// `:status: 200`, as HPACK has it in its own table (RFC 7541, appendix A).
 const OK: u8 = 0x88;
 
-/// A connection, and the stream of its latest session. As a TCP connection does it, an orderly end reads as one, and any other as
-/// an error (RFC 8441, section 5).
+/// A connection, and the stream of its latest session. As with a TCP connection, an orderly end reads
+/// as one, and any other as an error (RFC 8441, section 5).
 pub(crate) struct Http2<W> {
     wire: W,
     /// Frames that have not been looked at.
