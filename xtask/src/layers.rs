@@ -23,6 +23,7 @@ const LAYERS: &[Layer] = &[
             "httpdate",    // `Date`, which hyper adds by itself to answers over HTTP/1.1
             "hyper",       // the request, the response and the upgrade
             "hyper-util",  // hyper's streams as tokio's
+            "slab",        // places among those who are woken; h2 brings it along
             "tokio",       // tasks, the clock, the drain's channel
             "tungstenite", // the codec: frames, masks, UTF-8
             "ws-core",     // every decision

@@ -30,7 +30,12 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 const MANY: usize = 1000;
 
 /// Logs what was decided, and warns of settings that are allowed and cannot work, or not well.
-pub fn announce(config: &Config, settings: &Settings, listeners: &Listeners, open_files: u64) {
+pub(crate) fn announce(
+    config: &Config,
+    settings: &Settings,
+    listeners: &Listeners,
+    open_files: u64,
+) {
     let written = |key| settings.get(key).texts.join(",");
     info!(
         event = "starting",

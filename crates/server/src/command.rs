@@ -69,7 +69,7 @@ impl Command {
 
 /// The text of `--help`, in which every setting is explained.
 #[must_use]
-pub fn help() -> String {
+pub(crate) fn help() -> String {
     let mut help = String::from(
         "A WebSocket endpoint for status updates, at /ws/status.\n\
          \n\
@@ -98,7 +98,8 @@ pub fn help() -> String {
 }
 
 /// The version and the commit it was built from.
-pub const VERSION: &str = concat!("server ", env!("CARGO_PKG_VERSION"), " (", env!("COMMIT"), ")");
+pub(crate) const VERSION: &str =
+    concat!("server ", env!("CARGO_PKG_VERSION"), " (", env!("COMMIT"), ")");
 
 fn our_variables(
     environment: impl IntoIterator<Item = (OsString, OsString)>,

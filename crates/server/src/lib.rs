@@ -1,6 +1,7 @@
 //! The process around the endpoint: what is configured, routed, listened to, logged and shut down.
 //!
-//! [`run`] is everything; the binary reads the command line, binds the ports, and calls it.
+//! [`main`] is everything that the binary does, for whichever handler: the command line, the ports, the
+//! signals, the exit code. [`run`] is what serves, for whoever brings these.
 //!
 //! # What this crate does not do
 //!
@@ -42,6 +43,7 @@ mod log_writer;
 mod metered;
 mod metrics;
 mod open_files;
+mod process;
 mod process_metrics;
 mod records;
 mod reload;
@@ -72,25 +74,22 @@ use crate::records::Records;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
 
-pub use crate::advice::announce;
-pub use crate::command::{Command, VERSION, help};
+pub use crate::command::Command;
 pub use crate::config::{
     Config, Configs, LogFormat, MAX_BYTES, MIN_HEADER_BYTES, Plan, RESERVED_FILES, Switch,
 };
 pub use crate::listen::{BindError, Listeners, Passed};
 pub use crate::listen_address::{ListenAddress, NoListenAddress};
-pub use crate::log::start as start_log;
-pub use crate::log_writer::LogWriter;
-pub use crate::open_files::raise_limit as raise_open_file_limit;
+pub use crate::process::main;
 pub use crate::reload::{NEEDS_RESTART, Reloader};
 pub use crate::settings::{Setting, Settings, Written, Wrong};
 pub use crate::shutdown::Stopped;
-pub use crate::signals::{Hangups, Signal, Signals};
-pub use crate::systemd::{ready as tell_ready, reloading as tell_reloading};
-pub use crate::tls::Tls;
 pub use crate::trust::{
     ForwardedHeader, NoNetwork, Proxied, Proxies, ProxyProtocol, Trust, proxied,
 };
+
+/// The endpoint beneath, which has everything that a handler is made of.
+pub use transport;
 
 /// The path of the endpoint, with or without a query behind it.
 pub const PATH: &str = "/ws/status";

@@ -24,7 +24,7 @@ use crate::log_writer::LogWriter;
 /// # Errors
 ///
 /// The system has no thread for it.
-pub fn start(config: &Config) -> io::Result<LogWriter> {
+pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
     let (filter, handle) = reload::Layer::new(config.log.clone());
     let (writer, lines) = LogWriter::start(io::stderr(), handle)?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

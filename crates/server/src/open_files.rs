@@ -9,7 +9,7 @@ const UNLIMITED: u64 = 1 << 20;
 ///
 /// The soft limit is low only for the sake of programs that use `select`.
 #[must_use = "how many connections there may be follows from it"]
-pub fn raise_limit() -> u64 {
+pub(crate) fn raise_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
     // Where that is refused, the soft limit stays in force, and the default below it does as well.

@@ -6,7 +6,7 @@ use tokio::signal::unix::{self, SignalKind};
 
 /// A signal that asks the process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// SIGINT, which a terminal sends for Ctrl-C.
     Interrupt,
     /// SIGTERM, which systemd, Kubernetes and `kill` send.
@@ -17,7 +17,7 @@ impl Signal {
     /// The exit code of a process that this signal ended, by the convention of shells: 128 and the
     /// signal's number.
     #[must_use]
-    pub fn exit_code(self) -> u8 {
+    pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
@@ -27,7 +27,7 @@ impl Signal {
 
 /// The signals that ask for the settings to be read again: SIGHUP.
 #[derive(Debug)]
-pub struct Hangups(unix::Signal);
+pub(crate) struct Hangups(unix::Signal);
 
 impl Hangups {
     /// Takes the signal over from the system, which would end the process.
@@ -37,12 +37,12 @@ impl Hangups {
     /// # Errors
     ///
     /// The system refuses.
-    pub fn register() -> io::Result<Self> {
+    pub(crate) fn register() -> io::Result<Self> {
         unix::signal(SignalKind::hangup()).map(Self)
     }
 
     /// Waits for the next one. Cancel safe.
-    pub async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
@@ -51,7 +51,7 @@ impl Hangups {
 
 /// The signals that have come since this was made, one after the other.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
 }
@@ -64,7 +64,7 @@ impl Signals {
     /// # Errors
     ///
     /// The system refuses.
-    pub fn register() -> io::Result<Self> {
+    pub(crate) fn register() -> io::Result<Self> {
         Ok(Self {
             interrupt: unix::signal(SignalKind::interrupt())?,
             terminate: unix::signal(SignalKind::terminate())?,
@@ -72,7 +72,7 @@ impl Signals {
     }
 
     /// Waits for the next signal. Cancel safe.
-    pub async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             Some(()) = self.interrupt.recv() => Signal::Interrupt,
             Some(()) = self.terminate.recv() => Signal::Terminate,

@@ -12,12 +12,12 @@ use crate::metrics::Metrics;
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The server serves, or serves by new settings.
-pub fn ready() {
+pub(crate) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
 /// The settings are being read again.
-pub fn reloading() {
+pub(crate) fn reloading() {
     // systemd wants to know when that began, to tell this from an older one.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),

@@ -5,6 +5,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use ws_core::{CloseCode, Reason};
 
+use crate::frame::Frame;
+
 /// A whole data message (RFC 6455, section 5.6).
 ///
 /// This is less than the codec's own type on purpose: control frames are the session's business,
@@ -18,6 +20,24 @@ pub enum Message {
 }
 
 pub use tungstenite::protocol::frame::Utf8Bytes;
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
 
 impl Message {
     /// The length of the payload in bytes.
@@ -37,6 +57,10 @@ pub enum Next {
     Close(CloseCode, Reason),
     /// Send this message.
     Send(Message),
+    /// Send this message, which others are sent as well: its bytes are shared with them.
+    ///
+    /// Nothing more is asked for until the stream has taken it.
+    Share(Frame),
 }
 
 /// What a session is for. Each session gets a clone of the endpoint's handler.

@@ -71,10 +71,13 @@
 
 mod drain;
 mod endpoint;
+mod frame;
 mod handler;
 mod http2;
+mod latest;
 mod observer;
 mod origin;
+mod output;
 mod peer;
 mod pulse;
 mod rejection;
@@ -86,8 +89,10 @@ mod upgrade;
 
 pub use drain::{Drain, Farewell, Phase, Watch};
 pub use endpoint::{Answer, Client, Endpoint, Opening, Policy, Slot};
+pub use frame::Frame;
 pub use handler::{Handler, Message, Next, Silent, Utf8Bytes};
 pub use http2::Http2Stream;
+pub use latest::{Latest, Publisher};
 pub use observer::{Event, Observer, Protocol, RequestText};
 pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
 pub use peer::Peer;

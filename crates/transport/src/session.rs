@@ -185,9 +185,9 @@ where
     /// `Pending` is an output that is stuck: nothing more is read then, nor asked of the handler, or
     /// a peer that sends and does not read would make the output grow without bound.
     fn flush(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure, Poll<()>> {
-        let waiting = self.socket.output.len();
+        let waiting = self.socket.unsent();
         let flushed = self.socket.poll_flush(cx);
-        if self.socket.output.len() < waiting {
+        if self.socket.unsent() < waiting {
             self.tell(Event::Written)?;
         }
         match flushed {
@@ -260,6 +260,11 @@ where
                     Poll::Ready(Next::Send(message)) => {
                         let bytes = message.payload_len();
                         self.socket.send(message);
+                        self.tell(Event::Sent { bytes })?;
+                    }
+                    Poll::Ready(Next::Share(frame)) => {
+                        let bytes = frame.payload_len();
+                        self.socket.share(frame);
                         self.tell(Event::Sent { bytes })?;
                     }
                 }

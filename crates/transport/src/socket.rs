@@ -18,7 +18,9 @@ use tungstenite::protocol::{
 };
 use ws_core::{CloseCode, CloseFrame, Reason, Violation};
 
+use crate::frame::Frame;
 use crate::handler::Message;
+use crate::output::Output;
 
 /// A WebSocket's server side over a stream.
 #[derive(Debug)]
@@ -26,8 +28,9 @@ pub struct Socket<S> {
     stream: S,
     stage: Stage,
     sizes: Sizes,
-    /// What was said and is not yet taken by the stream.
-    pub(crate) output: Vec<u8>,
+    /// What was said and is not yet taken by the stream. A session that sleeps with nothing unsent has
+    /// none.
+    pub(crate) output: Option<Box<Output>>,
 }
 
 /// How much the codec reads at once. Control frames fit, and larger frames get more.
@@ -99,7 +102,7 @@ pub(crate) enum Flushed {
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket over a stream whose opening handshake is complete.
     pub fn new(stream: S, sizes: Sizes) -> Self {
-        Self { stream, stage: Stage::Talking(None), sizes, output: Vec::new() }
+        Self { stream, stage: Stage::Talking(None), sizes, output: None }
     }
 
     /// Reads once. `None` is the end of the stream, by whatever way.
@@ -127,7 +130,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let codec = codec.get_or_insert_with(|| Codec::take(self.sizes));
         let most = self.sizes.max_message_bytes.saturating_add(HEADS_BYTES);
         let budget = most.saturating_sub(codec.unfinished);
-        let mut wire = Wire { input, output: &mut self.output, budget };
+        let output = self.output.get_or_insert_default().own();
+        let mut wire = Wire { input, output, budget };
         let result = codec.context.read(&mut wire);
         let took = budget.saturating_sub(wire.budget);
         codec.unfinished += took;
@@ -167,6 +171,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         });
     }
 
+    /// Sends what is encoded already.
+    pub(crate) fn share(&mut self, frame: Frame) {
+        if self.may_write() {
+            self.output.get_or_insert_default().share(frame.into_bytes());
+        }
+    }
+
     pub(crate) fn send_ping(&mut self, payload: &[u8]) {
         self.write(tungstenite::Message::Ping(Bytes::copy_from_slice(payload)));
     }
@@ -188,9 +199,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         matches!(&self.stage, Stage::Talking(Some(codec)) if codec.unfinished > 0)
     }
 
+    /// How many bytes were said and are not yet taken by the stream.
+    pub(crate) fn unsent(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output.len())
+    }
+
     /// Whether no more output is to be asked for before some of it went out.
     pub(crate) fn is_full(&self) -> bool {
-        self.output.len() >= self.sizes.max_queued_bytes
+        self.unsent() >= self.sizes.max_queued_bytes
+            || self.output.as_ref().is_some_and(|output| output.is_sharing())
     }
 
     /// Whether what comes is only read away.
@@ -205,21 +222,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Writes until everything is out. An error is the end of the stream.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Flushed>> {
-        let mut written = 0;
-        let result = loop {
-            let rest = self.output.get(written..).unwrap_or_default();
-            if rest.is_empty() {
-                break Poll::Ready(Ok(()));
-            }
-            match Pin::new(&mut self.stream).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => written += count,
-                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-                Poll::Pending => break Poll::Pending,
-            }
-        };
-        self.output.drain(..written);
-        ready!(result)?;
+        if let Some(output) = &mut self.output {
+            ready!(output.poll_write(&mut self.stream, cx))?;
+        }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
 
         match &mut self.stage {
@@ -275,16 +280,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     fn write(&mut self, message: tungstenite::Message) {
-        if let Stage::Talking(codec) = &mut self.stage {
+        if self.may_write()
+            && let Stage::Talking(codec) = &mut self.stage
+        {
             let codec = &mut codec.get_or_insert_with(|| Codec::take(self.sizes)).context;
-            let mut wire = Wire { input: &mut &[][..], output: &mut self.output, budget: 0 };
-            // The codec's own answers go first. A pong that is due must not come after a close frame,
-            // and to a bad close frame the codec has said all there is to say.
-            let flushed = codec.flush(&mut wire);
-            if codec.can_write() {
-                let written = flushed.and_then(|()| codec.write(&mut wire, message));
-                written.expect("the wire takes everything while we may write");
+            let output = self.output.get_or_insert_default().own();
+            let mut wire = Wire { input: &mut &[][..], output, budget: 0 };
+            let written = codec.write(&mut wire, message);
+            written.expect("the wire takes everything while we may write");
+        }
+    }
+
+    /// Whether a frame may go out now, behind the codec's own answers: a pong that is due must not come
+    /// after a close frame, and to a bad close frame the codec has said all there is to say.
+    fn may_write(&mut self) -> bool {
+        match &mut self.stage {
+            Stage::Talking(None) => true,
+            Stage::Talking(Some(codec)) => {
+                let output = self.output.get_or_insert_default().own();
+                let mut wire = Wire { input: &mut &[][..], output, budget: 0 };
+                codec.context.flush(&mut wire).is_ok() && codec.context.can_write()
             }
+            Stage::Finishing | Stage::Finished | Stage::Failing { .. } => false,
         }
     }
 }

@@ -239,7 +239,7 @@ fn pings_and_dropped_messages_allocate_nothing() {
 }
 
 #[test]
-fn an_idle_session_takes_290_bytes_beside_its_stream() {
+fn an_idle_session_takes_270_bytes_beside_its_stream() {
     const COUNT: usize = 1000;
     let (drain, _keeper) = Drain::new();
     let rules = rules(Limits::default());
@@ -257,7 +257,7 @@ fn an_idle_session_takes_290_bytes_beside_its_stream() {
     });
     let each = info.bytes_current / i64::try_from(COUNT).unwrap();
     // The machine, the driver, and a line in the roster.
-    assert!((270..=290).contains(&each), "{each} bytes; if it is less, well done: change this");
+    assert!((250..=270).contains(&each), "{each} bytes; if it is less, well done: change this");
 
     let rest = measure(|| sessions.clear());
     // Each shard of the roster keeps the last leaf of its tree.

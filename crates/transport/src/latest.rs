@@ -1,0 +1,218 @@
+//! The latest state wins: one publisher, and any number of sessions that are told the newest.
+
+use std::cell::RefCell;
+use std::mem;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use crate::frame::Frame;
+use crate::handler::{Handler, Message, Next};
+
+/// Tells sessions the newest state of something.
+///
+/// The sessions are those whose handler is its [`latest`](Self::latest), or holds one. Each is told
+/// the newest state when it opens, if there is one, and each newer state after that. One that reads
+/// slowly is not asked for more while it has something unsent, so it skips what became old meanwhile,
+/// and nothing is queued for it.
+///
+/// A state is encoded once, and all sessions write it from the same bytes (TLS and HTTP/2 make a copy
+/// of it, as of everything).
+///
+/// ```
+/// use transport::Publisher;
+///
+/// let weather = Publisher::new();
+/// weather.publish("sunny");
+/// let handler = weather.latest(); // for `Endpoint::new`, or `server::run`
+/// weather.publish("rain");        // to every session that is open by now
+/// # drop(handler);
+/// ```
+#[derive(Debug, Default)]
+pub struct Publisher(Arc<Board>);
+
+/// The handler of a session that is told the newest state, and not heard.
+///
+/// A clone has not been told anything yet.
+///
+/// Another handler can hold one and ask it in its own [`poll_next`](Handler::poll_next):
+///
+/// ```
+/// # use std::task::{Context, Poll};
+/// use transport::{Handler, Latest, Message, Next};
+///
+/// #[derive(Clone)]
+/// struct Polite {
+///     latest: Latest,
+///     has_greeted: bool,
+/// }
+///
+/// impl Handler for Polite {
+///     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+///         if !self.has_greeted {
+///             self.has_greeted = true;
+///             return Poll::Ready(Next::Send(Message::from("hello")));
+///         }
+///         self.latest.poll_next(cx)
+///     }
+///
+///     fn receive(&mut self, _: Message) {}
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Latest {
+    board: Arc<Board>,
+    /// The number of the state that was told last.
+    told: u64,
+    place: Option<Place>,
+}
+
+/// Where the newest state stands, and who is to be woken when there is a newer one.
+///
+/// Sessions have nothing in common that they write to on the way of a state: they look at a number, and
+/// take the state from what their thread keeps.
+#[derive(Debug, Default)]
+struct Board {
+    /// The number of the newest state; 0 is none.
+    number: AtomicU64,
+    newest: Mutex<Option<Frame>>,
+    next_shard: AtomicUsize,
+    /// Sessions touch one of these when they open and when they end.
+    shards: [Mutex<Slab<Waker>>; SHARDS],
+}
+
+const SHARDS: usize = 16;
+
+/// The number of the next state, of whichever publisher.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    /// The state that a session of this thread was told last, and its number.
+    static KEPT: RefCell<Option<(u64, Frame)>> = const { RefCell::new(None) };
+}
+
+/// A place among those who are woken.
+#[derive(Debug)]
+struct Place {
+    shard: usize,
+    key: usize,
+    /// Whom it wakes: the address of a waker, which no other has while that one is kept.
+    wakes: usize,
+}
+
+impl Publisher {
+    /// A publisher without a state yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The handler of sessions that are to be told.
+    #[must_use]
+    pub fn latest(&self) -> Latest {
+        Latest { board: Arc::clone(&self.0), told: 0, place: None }
+    }
+
+    /// Makes this the newest state, and wakes all sessions to tell it.
+    ///
+    /// It waits for none of them: when it returns, each will tell this state or a newer one, unless it
+    /// ends before. Of two threads that publish at once, either may be the later.
+    pub fn publish(&self, state: impl Into<Message>) {
+        let frame = Frame::from(state.into());
+        {
+            let mut newest = held(&self.0.newest);
+            let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+            *newest = Some(frame);
+            self.0.number.store(number, Ordering::Release);
+        }
+        for shard in &self.0.shards {
+            // Woken without the lock: whom that runs is not ours to know.
+            let sleepers: Vec<Waker> = held(shard).iter().map(|(_, waker)| waker.clone()).collect();
+            sleepers.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+impl Handler for Latest {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        // Before the number is looked at: whoever publishes later sees the place.
+        self.take_place(cx);
+        let number = self.board.number.load(Ordering::Acquire);
+        if number == self.told {
+            return Poll::Pending;
+        }
+        let (number, frame) = self.board.newest(number);
+        self.told = number;
+        Poll::Ready(Next::Share(frame))
+    }
+
+    fn receive(&mut self, _: Message) {}
+}
+
+impl Latest {
+    /// Takes a place among those who are woken, once and for all, unless its waker changes.
+    fn take_place(&mut self, cx: &Context<'_>) {
+        let wakes = cx.waker().data().addr();
+        match &mut self.place {
+            Some(place) if place.wakes == wakes => {}
+            Some(place) => {
+                let mut shard = self.board.shard(place.shard);
+                let before =
+                    shard.get_mut(place.key).map(|kept| mem::replace(kept, cx.waker().clone()));
+                // With a waker goes what only it has kept, which may come back here.
+                drop(shard);
+                drop(before);
+                place.wakes = wakes;
+            }
+            None => {
+                let shard = self.board.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS;
+                let key = self.board.shard(shard).insert(cx.waker().clone());
+                self.place = Some(Place { shard, key, wakes });
+            }
+        }
+    }
+}
+
+impl Clone for Latest {
+    fn clone(&self) -> Self {
+        Self { board: Arc::clone(&self.board), told: 0, place: None }
+    }
+}
+
+impl Drop for Latest {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            let waker = self.board.shard(place.shard).try_remove(place.key);
+            drop(waker); // Only now, without the lock.
+        }
+    }
+}
+
+impl Board {
+    /// The newest state and its number, which is this or a later one.
+    fn newest(&self, number: u64) -> (u64, Frame) {
+        KEPT.with_borrow_mut(|kept| {
+            if let Some((kept_number, frame)) = kept
+                && *kept_number == number
+            {
+                return (number, frame.clone());
+            }
+            let newest = held(&self.newest);
+            let number = self.number.load(Ordering::Relaxed);
+            let frame = newest.as_ref().expect("a number stands for a state").counted_apart();
+            *kept = Some((number, frame.clone()));
+            (number, frame)
+        })
+    }
+
+    fn shard(&self, place: usize) -> MutexGuard<'_, Slab<Waker>> {
+        held(self.shards.get(place).expect("the remainder is smaller than the divisor"))
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
