@@ -28,8 +28,8 @@ use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use transport::ws_core::{Action, Cause, Closure, Event, Lifecycle, Limits, Rate};
 use transport::{
-    Client, Drain, Endpoint, Observer, OriginPattern, Origins, Peer, Permission, Policy, Session,
-    Silent, Slot, Socket, run,
+    Client, Drain, Endpoint, Observer, OriginPattern, Origins, Peer, Permission, Policy, Publisher,
+    Session, Silent, Slot, Socket, run,
 };
 
 const UPGRADE: &[u8] =
@@ -43,6 +43,8 @@ struct Wire {
     output: Vec<u8>,
     calls: Calls,
     reader: Option<Waker>,
+    /// Where the bytes were that were written last.
+    written_from: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -95,6 +97,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.lock().unwrap();
         wire.calls.writes += 1;
+        wire.written_from = bytes.as_ptr().addr();
         wire.output.extend(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -234,6 +237,40 @@ fn pings_and_dropped_messages_allocate_nothing() {
                 }
             });
             assert_eq!(info.count_total, 0, "of {first:#x}, {at_once} at once");
+        }
+    }
+}
+
+#[test]
+fn a_state_is_written_by_each_session_at_once_and_from_the_same_bytes() {
+    const COUNT: usize = 100;
+    let publisher = Publisher::new();
+    let (drain, _keeper) = Drain::new();
+    let open = |stream: &Stream| {
+        let socket = Socket::new(stream.clone(), SIZES);
+        run(socket, rules(Limits::default()), publisher.latest(), drain.watch())
+    };
+    let streams: [Stream; COUNT] = std::array::from_fn(|_| Stream::default());
+    let mut sessions = streams.each_ref().map(open);
+    let mut cx = Context::from_waker(Waker::noop());
+    for round in ["a first state", "another one"] {
+        publisher.publish(round);
+        let info = measure(|| {
+            for session in &mut sessions {
+                assert!(Pin::new(session).poll(&mut cx).is_pending());
+            }
+        });
+        let wires = streams.each_ref().map(|stream| {
+            let wire = &mut *stream.0.lock().unwrap();
+            assert!(wire.output.ends_with(round.as_bytes()));
+            wire.output.clear();
+            (mem::take(&mut wire.calls), wire.written_from)
+        });
+        let once = Calls { reads: 0, writes: 1, shutdowns: 0 };
+        assert_eq!(wires, [(once, wires[0].1); COUNT]);
+        // In the first round there are the places of those who wait, and the buffers of the streams.
+        if round == "another one" {
+            assert_eq!(info.count_total, 2, "for the thread, whose sessions count who uses it");
         }
     }
 }

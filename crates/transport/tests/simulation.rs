@@ -28,12 +28,12 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use clients::{Kind, Told, Voice};
+use clients::{Kind, Saw, Told, Voice};
 use network::{Dice, connect};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use transport::ws_core::{Cause, CloseCode, Closure, Limits, Rate, Rules, Timing};
-use transport::{Drain, Farewell, Sizes, Socket, run};
+use transport::{Drain, Farewell, Publisher, Sizes, Socket, run};
 
 const SEEDS: u64 = 300;
 
@@ -113,6 +113,8 @@ impl<F: Future + Unpin> Future for Stalling<F> {
 /// What a seed has in store beside its clients.
 struct Fate {
     stalls: Stalls,
+    /// When each state is published.
+    states: Vec<Instant>,
     drained_at: Option<Instant>,
     spread: Duration,
     aborted_at: Option<Instant>,
@@ -132,13 +134,30 @@ impl Fate {
         let aborted_at =
             drained_at.filter(|_| dice.percent(30)).map(|at| at + dice.millis(0..6000));
         let spread = dice.millis(0..30_000) * u32::from(dice.percent(50));
-        Self { stalls: stalls.into(), drained_at, spread, aborted_at }
+        let mut at = start;
+        let states = (0..dice.within(0..60)).map(|_| {
+            at += dice.millis(0..4000);
+            at
+        });
+        let states = states.collect();
+        Self { stalls: stalls.into(), states, drained_at, spread, aborted_at }
     }
 
     /// How long the server stalls between these moments.
     fn stalled(&self, from: Instant, until: Instant) -> Duration {
         let part = |stall: &Range<Instant>| stall.end.min(until) - stall.start.max(from).min(until);
         self.stalls.iter().filter(|stall| stall.end > from).map(part).sum()
+    }
+
+    /// The number of the newest state that a session of that time was told for certain: there was time
+    /// to tell it before the closing handshake, and the server did not stall.
+    fn newest_state(&self, opened: Instant, ended: Instant) -> Option<u64> {
+        let is_told = |at: Instant| {
+            let from = at.max(opened);
+            from + 2 * EXCHANGE < ended && self.stalled(from, ended).is_zero()
+        };
+        let told = (1..).zip(&self.states).filter(|(_, at)| is_told(**at));
+        told.map(|(number, _)| number).max()
     }
 
     /// When what has to be over by `time` is over at the latest: a stall makes it late, and then the
@@ -157,7 +176,9 @@ struct Record {
     place: Duration,
     ended: Instant,
     closure: Closure,
-    told: Option<Told>,
+    /// Whether its handler tells the state.
+    has_state: bool,
+    saw: Option<Saw>,
     /// When the network stood in its way.
     partition: Option<(Instant, Option<Instant>)>,
 }
@@ -182,6 +203,7 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
         stalls: Arc::clone(&fate.stalls),
         end_of_stall: Box::pin(sleep_until(start)),
     });
+    let publisher = Publisher::new();
     let count = dice.size(3..13);
 
     for _ in 0..count {
@@ -192,20 +214,23 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
         let sizes = Sizes { max_message_bytes: 4096, max_queued_bytes: dice.size(128..65_536) };
         let (spread, rules, watch) = (fate.spread, Arc::clone(&rules), drain.watch());
         let stalls = Arc::clone(&fate.stalls);
+        let state = dice.percent(50).then(|| publisher.latest());
         let (near, far, carrying) = connect(weather, dice.other());
         carriers.spawn(carrying);
         sessions.spawn(async move {
             sleep_until(opened).await;
             let client = tokio::spawn(clients::run(far, habits));
-            let session = run(Socket::new(near, sizes), rules, Voice::of(kind), watch);
+            let voice = Voice::of(kind, state);
+            let has_state = matches!(voice, Voice::State(_));
+            let session = run(Socket::new(near, sizes), rules, voice, watch);
             let place = spread.mul_f64(f64::from(session.jitter()) / f64::from(u32::MAX));
             let end_of_stall = Box::pin(sleep_until(opened));
             let closure = Stalling { future: session, stalls, end_of_stall }.await;
             let ended = Instant::now();
             // A client behind a partition never learns of the end.
-            let told = timeout(Duration::from_secs(60), client).await;
-            let told = told.ok().map(|told| told.expect("a client never panics"));
-            Record { kind, opened, place, ended, closure, told, partition }
+            let saw = timeout(Duration::from_secs(60), client).await;
+            let saw = saw.ok().map(|saw| saw.expect("a client never panics"));
+            Record { kind, opened, place, ended, closure, has_state, saw, partition }
         });
     }
 
@@ -222,7 +247,13 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
     let closed = async {
         timeout(Duration::from_secs(3600), drain.closed()).await.ok().map(|()| Instant::now())
     };
-    let ((), closed) = tokio::join!(signals, closed);
+    let states = async {
+        for (number, at) in (1..).zip(&fate.states) {
+            sleep_until(*at).await;
+            publisher.publish(format!("state {number}"));
+        }
+    };
+    let ((), (), closed) = tokio::join!(signals, states, closed);
     if is_told {
         let moment = |at: Instant| at - start;
         let stalls: Vec<_> =
@@ -248,11 +279,10 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
     }
     for record in &records {
         if let Err(complaint) = judge(record, &fate) {
-            let Record { kind, opened, closure, told, .. } = record;
+            let Record { kind, opened, closure, saw, .. } = record;
             let opened = *opened - start;
-            complaints.push(format!(
-                "{kind:?}, opened at {opened:?}: {complaint}; {closure:?}, {told:?}"
-            ));
+            complaints
+                .push(format!("{kind:?}, opened at {opened:?}: {complaint}; {closure:?}, {saw:?}"));
         }
         if is_told {
             let Record { kind, opened, ended, closure, .. } = record;
@@ -265,7 +295,7 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
 
 /// Whether a session ended as one of its kind may.
 fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
-    let Record { kind, opened, place, ended, ref closure, ref told, partition } = *record;
+    let Record { kind, opened, place, ended, ref closure, has_state, saw, partition } = *record;
     let expected = kind.expected();
     let say = |wrong: bool, what: &str| if wrong { Err(what.to_owned()) } else { Ok(()) };
 
@@ -280,6 +310,12 @@ fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
         say(ended > aborted + SLACK, "it outlived the abort")?;
     }
 
+    if let Some(Saw { state, is_in_order, .. }) = saw {
+        say(!is_in_order, "it was told an older state after a newer one")?;
+        let is_due = kind.is_never_held_up() && has_state && closure.clean;
+        let newest = fate.newest_state(opened, ended).filter(|_| is_due);
+        say(newest.is_some_and(|newest| state < newest), "it was not told the newest state")?;
+    }
     if closure.cause != Cause::Drained {
         say(!expected.causes.contains(&closure.cause), "its cause is none of its kind's")?;
         say(closure.duration + SLACK < expected.not_before, "it ended before its time")?;
@@ -296,7 +332,7 @@ fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
         let is_cut = fate.aborted_at.is_some_and(|aborted| aborted <= until);
         let is_held = partition.is_some_and(|(from, _)| from <= until)
             && partition.is_some_and(|(_, to)| to.is_none_or(|to| to >= drained));
-        let is_unclean = !closure.clean || *told != Some(Told::Close(1001));
+        let is_unclean = !closure.clean || saw.is_none_or(|saw| saw.end != Told::Close(1001));
         say(is_unclean && !is_cut && !is_held, "it would have answered the drain")?;
     }
     Ok(())

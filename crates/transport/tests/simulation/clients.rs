@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Interval, interval, sleep_until};
 use transport::ws_core::Cause;
-use transport::{Handler, Message, Next};
+use transport::{Handler, Latest, Message, Next};
 
 use crate::frames::{self, close, frame};
 use crate::network::{Dice, End, Weather};
@@ -73,6 +73,15 @@ enum Reads {
 enum Leaving {
     Dropping,
     SayingGoodbye,
+}
+
+/// What a client saw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Saw {
+    pub(crate) end: Told,
+    /// The number of the state that it was told last; 0 is none.
+    pub(crate) state: u64,
+    pub(crate) is_in_order: bool,
 }
 
 /// What a client saw of the end.
@@ -229,6 +238,11 @@ impl Kind {
         }
     }
 
+    /// Whether neither it nor its network ever makes anything wait.
+    pub(crate) fn is_never_held_up(self) -> bool {
+        matches!(self, Self::Healthy { .. })
+    }
+
     /// Whether it would complete a closing handshake that a drain begins.
     pub(crate) fn answers_the_drain(self) -> bool {
         matches!(self, Self::Healthy { .. } | Self::CutOff { .. })
@@ -242,16 +256,19 @@ pub(crate) enum Voice {
     Chatter,
     /// Has much to say, again and again.
     Steady(Interval),
+    /// Tells the newest state.
+    State(Latest),
 }
 
 impl Voice {
-    pub(crate) fn of(kind: Kind) -> Self {
+    /// One for a peer of this kind. It tells the state if that does for it as well.
+    pub(crate) fn of(kind: Kind, state: Option<Latest>) -> Self {
         if matches!(kind, Kind::Slow { .. } | Kind::Stuck) {
             Self::Chatter
         } else if matches!(kind, Kind::CutOffForEver { is_told_much: true, .. }) {
             Self::Steady(interval(Duration::from_millis(100)))
         } else {
-            Self::Echo(VecDeque::new())
+            state.map_or_else(|| Self::Echo(VecDeque::new()), Self::State)
         }
     }
 }
@@ -268,6 +285,7 @@ impl Handler for Voice {
                 ready!(interval.poll_tick(cx));
                 text("news ".repeat(200))
             }
+            Self::State(latest) => latest.poll_next(cx),
         }
     }
 
@@ -278,10 +296,10 @@ impl Handler for Voice {
     }
 }
 
-/// Lives the life of a client, and says what it saw of its end.
-pub(crate) async fn run(mut end: End, mut habits: Habits) -> Told {
+/// Lives the life of a client, and says what it saw.
+pub(crate) async fn run(mut end: End, mut habits: Habits) -> Saw {
     let mut inbox = Vec::new();
-    let mut told = Told::Nothing;
+    let mut saw = Saw { end: Told::Nothing, state: 0, is_in_order: true };
     let mut has_closed = false;
     let mut reads_at = Instant::now();
     loop {
@@ -300,7 +318,7 @@ pub(crate) async fn run(mut end: End, mut habits: Habits) -> Told {
         tokio::select! {
             biased;
             count = end.read(&mut piece[..most]), if most > 0 && !is_resting => {
-                let Ok(count @ 1..) = count else { return told };
+                let Ok(count @ 1..) = count else { return saw };
                 inbox.extend(&piece[..count]);
                 if let Reads::Little(_, rest) = habits.reads {
                     reads_at = Instant::now() + rest;
@@ -317,12 +335,20 @@ pub(crate) async fn run(mut end: End, mut habits: Habits) -> Told {
                     answers.extend(frame(frames::PONG, &payload));
                 }
                 frames::CLOSE => {
-                    told = Told::Close(
+                    saw.end = Told::Close(
                         payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code)),
                     );
                     if habits.answers_close && !has_closed {
                         answers.extend(frame(frames::CLOSE, &payload));
                         has_closed = true;
+                    }
+                }
+                frames::TEXT => {
+                    let text = String::from_utf8(payload).unwrap();
+                    if let Some(number) = text.strip_prefix("state ") {
+                        let number = number.parse().unwrap();
+                        saw.is_in_order &= saw.state < number;
+                        saw.state = number;
                     }
                 }
                 _ => {}
@@ -337,7 +363,7 @@ pub(crate) async fn run(mut end: End, mut habits: Habits) -> Told {
             *at = Instant::now() + *rest;
         }
         match habits.leaves {
-            Some((at, Leaving::Dropping)) if at <= Instant::now() => return told,
+            Some((at, Leaving::Dropping)) if at <= Instant::now() => return saw,
             Some((at, Leaving::SayingGoodbye)) if at <= Instant::now() && !has_closed => {
                 answers.extend(close(1000, "bye"));
                 has_closed = true;
