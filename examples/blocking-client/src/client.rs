@@ -98,7 +98,7 @@ impl Client {
             Err(_) => return self.tell(Event::Disconnected),
         }
         if mem::take(&mut self.is_blocked) {
-            self.tell(Event::Written)?;
+            return self.tell(Event::Written);
         }
         if self.is_failing {
             return self.read_away();
