@@ -14,8 +14,11 @@ pub(crate) struct Bounded {
 }
 
 impl Bounded {
-    pub(crate) fn new(stream: TcpStream, until: Instant) -> Self {
-        Self { stream, until }
+    /// Bounds what has just been connected.
+    pub(crate) fn new(stream: TcpStream, until: Instant) -> io::Result<Self> {
+        // Small writes leave at once.
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, until })
     }
 
     fn time_left(&self) -> io::Result<Duration> {

@@ -6,7 +6,6 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +20,6 @@ use crate::bounded::Bounded;
 
 /// How long the thread stays in the socket before it looks whether it is to leave.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
-
-/// How long the opening handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The most that is held for the server: also what tungstenite reserves for a frame of which only the
 /// head has come.
@@ -42,10 +38,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Opens a session over `stream`, which is connected.
-    pub(crate) fn open(url: &str, stream: TcpStream, rules: Rules) -> Result<Self, Error> {
-        stream.set_nodelay(true)?;
-        let stream = Bounded::new(stream, Instant::now() + HANDSHAKE);
+    /// Opens a session over `stream`, which is connected, before that stream's time is over.
+    pub(crate) fn open(url: &str, stream: Bounded, rules: Rules) -> Result<Self, Error> {
         let config = WebSocketConfig::default()
             .max_frame_size(Some(MAX_MESSAGE_BYTES))
             .max_message_size(Some(MAX_MESSAGE_BYTES));

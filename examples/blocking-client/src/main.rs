@@ -3,6 +3,7 @@
 //!
 //! ```sh
 //! cargo example blocking-client ws://127.0.0.1:8080/ws/status
+//! cargo example blocking-client -- --ping-interval 5 ws://127.0.0.1:8080/ws/status | head -1
 //! ```
 //!
 //! Each text message is a line of stdout; binary messages are only counted.
@@ -10,6 +11,7 @@
 //! The exit code is 0 if it closed cleanly, 1 if it did not, and 2 if there was none.
 //!
 //! It has no TLS, and it does not connect again.
+//! Whoever reads its stdout and stops doing so holds up the session, pings included.
 
 mod bounded;
 mod client;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lexopt::ValueExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -28,13 +30,16 @@ use tungstenite::Error;
 use tungstenite::http::Uri;
 use ws_core::{Closure, Limits, Rules, Timing};
 
+use crate::bounded::Bounded;
 use crate::client::Client;
 
-const USAGE: &str = "usage: blocking-client [--ping-interval SECONDS] [--pong-timeout SECONDS] \
-                     [--close-timeout SECONDS] ws://HOST[:PORT]/PATH";
+const USAGE: &str = "\
+usage: blocking-client [OPTIONS] ws://HOST[:PORT]/PATH
 
-/// How long each address of the server is tried.
-const CONNECT: Duration = Duration::from_secs(10);
+  --open-timeout SECONDS   for connecting, and again for the opening handshake (10)
+  --ping-interval SECONDS  from one ping to the next (25)
+  --pong-timeout SECONDS   from a ping to giving up a server that says nothing (10)
+  --close-timeout SECONDS  for the closing handshake, and again for the server to hang up (3)";
 
 fn main() -> ExitCode {
     match session() {
@@ -50,8 +55,8 @@ fn main() -> ExitCode {
 }
 
 fn session() -> Result<Closure, String> {
-    let (url, rules) = arguments().map_err(|error| format!("{error}\n{USAGE}"))?;
-    let stream = connect(&url)?;
+    let (url, open_timeout, rules) = arguments().map_err(|error| format!("{error}\n{USAGE}"))?;
+    let stream = connect(&url, open_timeout)?;
     let client = Client::open(&url, stream, rules).map_err(refusal)?;
     let leave = leaving().map_err(|error| format!("signals cannot be caught: {error}"))?;
     Ok(client.run(&leave, |text| {
@@ -62,7 +67,8 @@ fn session() -> Result<Closure, String> {
     }))
 }
 
-fn arguments() -> Result<(String, Rules), lexopt::Error> {
+fn arguments() -> Result<(String, Duration, Rules), lexopt::Error> {
+    let mut open_timeout = Duration::from_secs(10);
     let mut timing = Timing {
         ping_interval: Duration::from_secs(25),
         pong_timeout: Duration::from_secs(10),
@@ -73,6 +79,7 @@ fn arguments() -> Result<(String, Rules), lexopt::Error> {
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         let time = match argument {
+            lexopt::Arg::Long("open-timeout") => &mut open_timeout,
             lexopt::Arg::Long("ping-interval") => &mut timing.ping_interval,
             lexopt::Arg::Long("pong-timeout") => &mut timing.pong_timeout,
             lexopt::Arg::Long("close-timeout") => &mut timing.close_timeout,
@@ -82,15 +89,18 @@ fn arguments() -> Result<(String, Rules), lexopt::Error> {
             }
             other => return Err(other.unexpected()),
         };
-        let seconds = |word: &str| word.parse().map(Duration::try_from_secs_f64);
+        // Beyond that, a moment could not be added to.
+        let seconds =
+            |word: &str| word.parse().map(|s: f64| Duration::try_from_secs_f64(s.min(1e9)));
         *time = arguments.value()?.parse_with(seconds)?.map_err(|error| error.to_string())?;
     }
     // A server that reads nothing is as good as one that answers nothing.
     let limits = Limits { write_timeout: Some(timing.pong_timeout), ..Limits::default() };
-    Ok((url.ok_or("there is no address to connect to")?, Rules { timing, limits }))
+    let url = url.ok_or("there is no address to connect to")?;
+    Ok((url, open_timeout, Rules { timing, limits }))
 }
 
-fn connect(url: &str) -> Result<TcpStream, String> {
+fn connect(url: &str, timeout: Duration) -> Result<Bounded, String> {
     let uri: Uri = url.parse().map_err(|error| format!("{url} is no address: {error}"))?;
     let (Some("ws"), Some(host)) = (uri.scheme_str(), uri.host()) else {
         return Err(format!("{url} is not one of ws://, and this client knows no other"));
@@ -102,7 +112,8 @@ fn connect(url: &str) -> Result<TcpStream, String> {
         .map_err(|error| format!("{host} cannot be looked up: {error}"))?;
     let mut problem = format!("{host} has no address");
     for address in addresses {
-        match TcpStream::connect_timeout(&address, CONNECT) {
+        let connected = TcpStream::connect_timeout(&address, timeout);
+        match connected.and_then(|stream| Bounded::new(stream, Instant::now() + timeout)) {
             Ok(stream) => return Ok(stream),
             Err(error) => problem = format!("{address} cannot be connected to: {error}"),
         }

@@ -154,6 +154,20 @@ fn a_server_that_vanishes_is_reported_with_1006() {
 }
 
 #[test]
+fn a_server_that_trickles_its_answer_is_given_up() {
+    let (url, serving) = misbehaving_at_once(|mut stream| {
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nX: ").unwrap();
+        while stream.write_all(b"a").is_ok() {
+            sleep(LOOK_AROUND / 10);
+        }
+    });
+    let end = Client::start(&url, &["--open-timeout", "0.3"]).end();
+    end.expect(2, "no session was opened: ");
+    expect_after(0.3, &end);
+    serving.join().unwrap();
+}
+
+#[test]
 fn what_is_no_session_ends_with_2() {
     let (url, serving) = misbehaving_at_once(|mut stream| {
         stream.write_all(b"I am no HTTP server\r\n\r\n").unwrap();
