@@ -12,11 +12,42 @@ pub(crate) fn check() -> Result<(), Failure> {
         "mend what rustdoc names above",
     )?;
     check_links()?;
+    for (guide, sources) in GUIDES {
+        check_quotes(guide, sources)?;
+    }
     // Settings, close codes, causes and refusals: only a program that has them can compare them.
     cargo(
         &["test", "--package", "server", "--test", "documents", "--locked", "--quiet"],
         "bring the table that the test names in line with the code",
     )
+}
+
+/// Guides whose Rust is quoted, and where from.
+const GUIDES: &[(&str, &[&str])] = &[(
+    "docs/guides/a-driver-for-ws-core.md",
+    &["examples/blocking-client/src/client.rs", "examples/blocking-client/src/bounded.rs"],
+)];
+
+/// Every block of Rust in a guide stands in one of its sources, line by line; only how far it is
+/// indented is the guide's.
+fn check_quotes(guide: &str, sources: &[&str]) -> Result<(), Failure> {
+    let text = read(&root().join(guide))?;
+    let mut code = String::new();
+    for source in sources {
+        code += &flush_left(&read(&root().join(source))?);
+    }
+    let quotes = text.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+    for quote in quotes {
+        if !code.contains(&format!("\n{}", flush_left(quote))) {
+            let what = format!("{guide}: this is not in {} any more:\n{quote}", sources.join(", "));
+            return Err(Failure::new(what, "quote what is there now, and see that the text fits"));
+        }
+    }
+    Ok(())
+}
+
+fn flush_left(code: &str) -> String {
+    code.lines().flat_map(|line| [line.trim_start(), "\n"]).collect()
 }
 
 /// Every relative link of every Markdown file leads to a file, and to a heading if it names one.

@@ -11,6 +11,7 @@ mod clients;
 mod docs;
 mod fuzz;
 mod layers;
+mod semver;
 mod tools;
 
 use std::env;
@@ -42,6 +43,12 @@ const CHECKS: &[Check] = &[
         run: || lint_beside("bench"),
     },
     Check {
+        name: "lint-examples",
+        meaning: "clippy has nothing to say of examples",
+        tools: &[tools::CLIPPY],
+        run: || lint_beside("examples"),
+    },
+    Check {
         name: "lint-fuzz",
         meaning: "clippy has nothing to say of fuzz",
         tools: &[tools::CLIPPY, tools::CXX],
@@ -54,6 +61,12 @@ const CHECKS: &[Check] = &[
         run: layers::check,
     },
     Check { name: "test", meaning: "all tests pass, doctests included", tools: &[], run: test },
+    Check {
+        name: "test-examples",
+        meaning: "the tests of examples pass, with clients and servers of their own",
+        tools: &[],
+        run: test_examples,
+    },
     Check {
         name: "docs",
         meaning: "rustdoc builds, links lead somewhere, and tables agree with the code",
@@ -183,6 +196,8 @@ fn main() -> ExitCode {
         ["ci"] => ci(Missing::Skip),
         ["ci", "--all"] => ci(Missing::Fail),
         ["bench", options @ ..] => bench::run(options),
+        ["semver"] => semver::run(None),
+        ["semver", revision] => semver::run(Some(revision)),
         [name, "--seconds", seconds] => {
             let search = SEARCHES.iter().find(|search| search.name == *name);
             match (search, seconds.parse()) {
@@ -255,13 +270,17 @@ fn usage() -> ExitCode {
     for Search { name, meaning, .. } in SEARCHES {
         eprintln!("  {name:16} {meaning}");
     }
-    eprintln!("\nand this, of which bench/src/bin/bench.rs says the options:\n");
-    eprintln!("  {:16} our server beside others, in figures and plots", "bench");
+    eprintln!("\nand these, which are no part of ci either:\n");
+    let bench = "our server beside others, in figures and plots; its own file says the options";
+    eprintln!("  {:16} {bench}", "bench");
+    let semver = "what has changed in ws-core and transport since the latest tag, or a REVISION";
+    eprintln!("  {:16} {semver}", "semver");
     ExitCode::FAILURE
 }
 
 fn fmt() -> Result<(), Failure> {
-    for manifest in ["Cargo.toml", "bench/Cargo.toml", "fuzz/Cargo.toml"] {
+    for folder in [".", "bench", "examples", "fuzz"] {
+        let manifest = &format!("{folder}/Cargo.toml");
         let remedy = format!("run `cargo fmt --all --manifest-path {manifest}`");
         cargo(&["fmt", "--all", "--check", "--manifest-path", manifest], &remedy)?;
     }
@@ -277,8 +296,8 @@ fn lint() -> Result<(), Failure> {
 /// The same for a workspace beside ours.
 fn lint_beside(folder: &str) -> Result<(), Failure> {
     let manifest = format!("{folder}/Cargo.toml");
-    let words = ["cargo", "clippy", "--manifest-path", &manifest, "--locked", "--quiet"];
-    let lints = ["--all-targets", "--", "-D", "warnings"];
+    let words = ["cargo", "clippy", "--manifest-path", &manifest, "--workspace", "--locked"];
+    let lints = ["--quiet", "--all-targets", "--", "-D", "warnings"];
     let mut clippy = command(&[&words[..], &lints].concat());
     succeed(clippy.env("CARGO_TARGET_DIR", target()), "mend what clippy names above")
 }
@@ -292,4 +311,11 @@ fn deny() -> Result<(), Failure> {
 
 fn test() -> Result<(), Failure> {
     cargo(&["test", "--workspace", "--locked"], "mend what the failing test above names")
+}
+
+fn test_examples() -> Result<(), Failure> {
+    let manifest = "examples/Cargo.toml";
+    let words = ["cargo", "test", "--manifest-path", manifest, "--workspace", "--locked"];
+    let mut test = command(&words);
+    succeed(test.env("CARGO_TARGET_DIR", target()), "mend what the failing test above names")
 }

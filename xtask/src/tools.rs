@@ -48,6 +48,11 @@ pub(crate) const CARGO_DENY: Tool = Tool {
     install: "cargo install cargo-deny --locked",
     probe: &["cargo", "deny", "--version"],
 };
+pub(crate) const CARGO_SEMVER_CHECKS: Tool = Tool {
+    name: "cargo-semver-checks",
+    install: "cargo install cargo-semver-checks --locked",
+    probe: &["cargo", "semver-checks", "--version"],
+};
 pub(crate) const CXX: Tool =
     Tool { name: "a C++ compiler", install: "apt-get install g++", probe: &["c++", "--version"] };
 pub(crate) const CARGO_FUZZ: Tool = Tool {

@@ -252,7 +252,7 @@ impl Metrics {
         for rejection in Rejection::ALL {
             let _ = self.refused.get_or_create(&Refused { refusal: rejection.as_str() });
         }
-        for cause in Cause::ALL {
+        for &cause in Cause::ALL {
             for code in usual_codes(cause) {
                 let _ = self.closed.get_or_create(&Closed { cause: cause.as_str(), code });
             }
@@ -370,6 +370,8 @@ fn usual_codes(cause: Cause) -> &'static [&'static str] {
         Cause::PeerClosed => &["1000", "1001", "1005"],
         Cause::ProtocolError => &["1002"],
         Cause::TooBig => &["1009"],
+        // A cause that ws-core will have one day. A test expects series for it.
+        _ => &[],
     }
 }
 

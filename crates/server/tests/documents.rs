@@ -69,7 +69,8 @@ fn each_setting_has_a_meaning_and_cannot_be_taken_for_a_service_link() {
 fn the_causes_in_the_manual_are_those_of_the_core_with_the_codes_it_sends() {
     let rows = table(&document("operations.md"), "### Causes");
     let documented: Vec<String> = rows.iter().map(|row| word(&row[0])).collect();
-    assert_eq!(documented, Cause::ALL.map(|cause| cause.as_str().to_owned()));
+    let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
+    assert_eq!(documented, causes);
     for (code, cause) in violations() {
         let row = rows.iter().find(|row| word(&row[0]) == cause).unwrap();
         assert_eq!(row[1], code.to_string(), "{cause}");

@@ -7,6 +7,13 @@ use core::fmt;
 use crate::closure::Cause;
 
 /// The body of a Close frame (RFC 6455, section 5.5.1).
+///
+/// ```
+/// use ws_core::{CloseCode, CloseFrame};
+///
+/// let frame = CloseFrame { code: CloseCode::NORMAL, reason: "goodbye".into() };
+/// assert_eq!(frame.payload_len(), 2 + 7);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
     /// The status code.
@@ -58,7 +65,7 @@ impl CloseCode {
     pub const POLICY_VIOLATION: Self = Self(1008);
     /// 1009: a message that is too big.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
-    /// 1011: the server met something unexpected.
+    /// 1011: this side met something unexpected.
     pub const INTERNAL_ERROR: Self = Self(1011);
     /// 1012: the service restarts; come back after a while.
     pub const SERVICE_RESTART: Self = Self(1012);
@@ -90,6 +97,14 @@ impl fmt::Display for CloseCode {
 }
 
 /// A number that must not stand in a Close frame (RFC 6455, section 7.4).
+///
+/// ```
+/// use ws_core::{CloseCode, UnsendableCode};
+///
+/// let error = CloseCode::try_from(1005).unwrap_err();
+/// assert_eq!(error, UnsendableCode(1005));
+/// assert_eq!(error.to_string(), "1005 must not stand in a close frame");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnsendableCode(pub u16);
 
@@ -110,7 +125,7 @@ impl core::error::Error for UnsendableCode {}
 /// use ws_core::Reason;
 ///
 /// assert_eq!(Reason::from("drained").as_str(), "drained");
-/// assert_eq!(Reason::from("é".repeat(100)).as_str(), "é".repeat(61));
+/// assert_eq!(Reason::from("é".repeat(100)).as_str(), "é".repeat(Reason::MAX_BYTES / 2));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reason(Cow<'static, str>);

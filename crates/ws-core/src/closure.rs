@@ -7,7 +7,33 @@ use core::time::Duration;
 use crate::close::{CloseCode, Reason};
 
 /// The record of a session that has ended: the answer to "who closed this, and why?".
+///
+/// ```
+/// # use std::sync::Arc;
+/// use std::time::Duration;
+/// use ws_core::{Action, Cause, CloseCode, CloseFrame, ClosureCode, Event, Initiator};
+/// # use ws_core::{Lifecycle, Limits, Rules, Timing};
+/// # let time = Duration::from_secs(25);
+/// # let timing =
+/// #     Timing { ping_interval: time, pong_timeout: time, close_timeout: time, max_age: None };
+/// # let rules = Rules { timing, limits: Limits::default() };
+/// # let mut session = Lifecycle::new(Arc::new(rules), 0);
+///
+/// // The peer says goodbye, and the codec's answer is flushed a moment later.
+/// let frame = CloseFrame { code: CloseCode::NORMAL, reason: "bye".into() };
+/// session.handle(Event::PeerClose(Some(frame)), Duration::from_secs(7));
+/// let end = session.handle(Event::Finished, Duration::from_secs(8));
+///
+/// let Some(Action::End(closure)) = end else { panic!() };
+/// assert_eq!(closure.cause, Cause::PeerClosed);
+/// assert_eq!(closure.code, ClosureCode::Frame(CloseCode::NORMAL));
+/// assert_eq!(closure.reason.as_str(), "bye");
+/// assert_eq!(closure.initiator, Initiator::Peer);
+/// assert!(closure.clean);
+/// assert_eq!(closure.duration, Duration::from_secs(8));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Closure {
     /// Why the end began.
     pub cause: Cause,
@@ -30,7 +56,16 @@ pub struct Closure {
 }
 
 /// Why a session ended. The cause says why the end began; [`Closure::clean`] says how it went.
+///
+/// ```
+/// use ws_core::Cause;
+///
+/// assert_eq!(Cause::PongTimeout.as_str(), "pong_timeout");
+/// assert_eq!(Cause::PongTimeout.to_string(), "pong_timeout");
+/// assert!(Cause::ALL.contains(&Cause::PongTimeout));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Cause {
     /// The stream ended or failed without a Close frame.
     Disconnected,
@@ -62,7 +97,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order of its word.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: &'static [Self] = &[
         Self::Disconnected,
         Self::Drained,
         Self::HandlerClosed,
@@ -107,6 +142,14 @@ impl fmt::Display for Cause {
 
 /// The code of a closing: one that stood in a Close frame, or one that is only reported
 /// (RFC 6455, sections 7.1.5 and 7.4.1).
+///
+/// ```
+/// use ws_core::{CloseCode, ClosureCode};
+///
+/// assert_eq!(u16::from(ClosureCode::Frame(CloseCode::GOING_AWAY)), 1001);
+/// assert_eq!(u16::from(ClosureCode::NoStatus), 1005);
+/// assert_eq!(u16::from(ClosureCode::Abnormal), 1006);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClosureCode {
     /// 1006: there was no Close frame.
@@ -127,7 +170,7 @@ impl From<ClosureCode> for u16 {
     }
 }
 
-/// Who began a closing handshake.
+/// Who began a closing handshake. [`Closure`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Initiator {
     /// This side did.
@@ -139,7 +182,9 @@ pub enum Initiator {
 }
 
 /// What has been counted and measured of a session while it lasts.
+/// [`Lifecycle`](crate::Lifecycle) has an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Pings that were sent, modulo 2³².
     pub pings: u32,
@@ -154,6 +199,15 @@ pub struct Progress {
 }
 
 /// How much went in one direction: whole messages and control frames, and their payload.
+///
+/// ```
+/// use ws_core::Tally;
+///
+/// let before = Tally { messages: 2, bytes: 10 };
+/// let mut sum = before;
+/// sum += Tally { messages: 1, bytes: 5 };
+/// assert_eq!(sum.since(before), Tally { messages: 1, bytes: 5 });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Whole messages and control frames.

@@ -6,9 +6,13 @@ use crate::close::{CloseCode, CloseFrame};
 use crate::closure::{Cause, Closure};
 
 /// Something that happened to a session.
+///
+/// A driver tells each as it sees it. What it never tells only costs what depends on that, which the
+/// event's own lines say. [`Lifecycle`](crate::Lifecycle) has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event<'a> {
-    /// The stream refuses output.
+    /// The stream refuses output. Only the write timeout needs it, together with `Written`.
     Blocked,
     /// This side wants to end the session at once, for `cause` and with `frame`. There is a
     /// constructor for each such cause.
@@ -18,7 +22,8 @@ pub enum Event<'a> {
         /// What the peer shall be told.
         frame: CloseFrame,
     },
-    /// Nothing is unfinished of what the peer sent.
+    /// Nothing is unfinished of what the peer sent. Only the message timeout needs it, together with
+    /// `Partial`.
     Complete,
     /// The stream ended, failed or was given up.
     Disconnected,
@@ -30,7 +35,8 @@ pub enum Event<'a> {
         /// Over how long a time all sessions are closed. Zero is at once.
         spread: Duration,
     },
-    /// The closing handshake is complete and everything is flushed.
+    /// The closing handshake is complete and everything is flushed: a Close frame went each way. For
+    /// a client, too, this is before the server has closed the TCP connection.
     Finished,
     /// A whole data message came.
     Message {
@@ -67,12 +73,27 @@ pub enum Event<'a> {
 
 impl Event<'_> {
     /// The application closes the session with a code and a reason of its own.
+    ///
+    /// ```
+    /// use ws_core::{Cause, CloseCode, CloseFrame, Event};
+    ///
+    /// let frame = CloseFrame { code: CloseCode::NORMAL, reason: "goodbye".into() };
+    /// let Event::Close { cause, .. } = Event::handler_closed(frame) else { panic!() };
+    /// assert_eq!(cause, Cause::HandlerClosed);
+    /// ```
     #[must_use]
     pub fn handler_closed(frame: CloseFrame) -> Self {
         Self::Close { cause: Cause::HandlerClosed, frame }
     }
 
     /// The code that serves the session panicked: 1011.
+    ///
+    /// ```
+    /// use ws_core::{Cause, CloseCode, Event};
+    ///
+    /// let Event::Close { cause, frame } = Event::panicked() else { panic!() };
+    /// assert_eq!((cause, frame.code), (Cause::Panicked, CloseCode::INTERNAL_ERROR));
+    /// ```
     #[must_use]
     pub fn panicked() -> Self {
         let frame = CloseFrame::for_cause(Cause::Panicked, CloseCode::INTERNAL_ERROR);
@@ -80,7 +101,10 @@ impl Event<'_> {
     }
 }
 
-/// What the driver has to do next.
+/// What the driver has to do next. The driver of the [front page](crate#a-driver) does each.
+///
+/// A driver matches these without `_`, so that it cannot overlook a new one; therefore a new one is
+/// a breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send this Close frame.
@@ -90,16 +114,44 @@ pub enum Action {
     /// input resets the connection, and the frame may be lost with it.
     Close(CloseFrame),
     /// The session is over: let go of the stream and report this.
+    ///
+    /// After a clean end a server closes the TCP connection, and a client gives it a moment to do so
+    /// first (RFC 6455, section 7.1.1).
     End(Closure),
     /// Send a ping with this payload.
     Ping(PingPayload),
 }
 
 /// The payload of a ping: a counter, so that a late pong is not taken for the answer to a newer ping.
+/// A driver sends it as it is. [`Lifecycle`](crate::Lifecycle) has an example.
 pub type PingPayload = [u8; 4];
 
 /// A peer's fault that ends the session after the peer was told.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use std::time::Duration;
+/// use ws_core::{Action, CloseCode, Event, Violation};
+/// # use ws_core::{Lifecycle, Limits, Rules, Timing};
+/// # let time = Duration::from_secs(25);
+/// # let timing =
+/// #     Timing { ping_interval: time, pong_timeout: time, close_timeout: time, max_age: None };
+/// # let rules = Rules { timing, limits: Limits::default() };
+/// # let mut session = Lifecycle::new(Arc::new(rules), 0);
+///
+/// let event = Event::Violation(Violation::TooBig);
+/// let Some(Action::Close(frame)) = session.handle(event, Duration::from_secs(1)) else { panic!() };
+/// assert_eq!((frame.code, frame.reason.as_str()), (CloseCode::MESSAGE_TOO_BIG, "too_big"));
+///
+/// // What still comes is thrown away until the peer hangs up.
+/// let Some(Action::End(closure)) = session.handle(Event::Disconnected, Duration::from_secs(2))
+/// else {
+///     panic!()
+/// };
+/// assert!(!closure.clean);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Violation {
     /// A text message or a close reason was not UTF-8: 1007.
     InvalidUtf8,

@@ -103,6 +103,37 @@
 //! assert_eq!(closure.cause, Cause::PongTimeout);
 //! assert_eq!(u16::from(closure.code), 1006);
 //! ```
+//!
+//! Nothing in the machine says "server": `examples/blocking-client` in the repository is a client on a
+//! blocking socket, and `docs/guides/a-driver-for-ws-core.md` walks through it. The `transport` crate
+//! is the driver of a server with many thousand sessions.
+//!
+//! # Stability
+//!
+//! Versions follow [Semantic Versioning](https://semver.org) as Cargo reads it: what breaks a user
+//! comes with a new major version, and before 1.0 with a new 0.x.
+//! Raising the least version of Rust, which is 1.88, comes with a minor version and never with a patch.
+//!
+//! These may grow in a minor version, and are `#[non_exhaustive]`:
+//!
+//! | type | because |
+//! |---|---|
+//! | [`Event`], [`Violation`] | Drivers make them and the machine takes them apart; a driver that does not know a new one does without what depends on it. |
+//! | [`Cause`] | There will be more reasons to end a session. Whoever counts or prints them has the word, and [`Cause::ALL`]. |
+//! | [`Closure`], [`Progress`] | The machine makes them, and more can be said. |
+//!
+//! These may not, because whoever uses them has to handle every case or to decide every field:
+//!
+//! | type | because |
+//! |---|---|
+//! | [`Action`] | What a driver does not do does not happen; the compiler has to tell it of a new one. |
+//! | [`ClosureCode`], [`Initiator`], [`CloseFrame`] | RFC 6455 has no more of them. |
+//! | [`Timing`], [`Limits`], [`Rules`] | They are written down field by field, and a new one is a decision of the user's. With `..Limits::default()` a new limit is none. |
+//! | [`Tally`] | It is a pair of counts that is added and compared. |
+//!
+//! Behaviour is part of the promise: which history of events leads to which actions at which times,
+//! which code and word go with a cause, how events are counted.
+//! What `Debug` prints is not, nor how large a [`Lifecycle`] is and when it allocates.
 
 #![no_std]
 

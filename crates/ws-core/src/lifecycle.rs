@@ -13,7 +13,7 @@ use crate::moment::Moment;
 use crate::open::Open;
 use crate::patience::{Patience, at_least_shortest};
 
-/// How long things take. A value below a millisecond counts as one.
+/// How long things take. A value below a millisecond counts as one. [`Lifecycle`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// From one ping to the next.
@@ -32,7 +32,7 @@ impl Timing {
     }
 }
 
-/// What holds for every session of an endpoint. The sessions share it.
+/// What holds for every session of an endpoint. The sessions share it. [`Lifecycle`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// When to ping, and how long to wait for the peer.
@@ -65,6 +65,11 @@ pub struct Rules {
 /// let Some(Action::Ping(payload)) = session.handle(Event::Tick, due) else { panic!() };
 /// session.handle(Event::Pong(&payload), due + Duration::from_millis(40));
 /// assert_eq!(session.progress().round_trip, Some(Duration::from_millis(40)));
+///
+/// assert!(session.is_open());
+/// session.handle(Event::PeerClose(None), due * 2);
+/// assert!(!session.is_open());
+/// assert_eq!(session.deadline(), Some(due * 2 + timing.close_timeout));
 /// ```
 #[derive(Debug)]
 pub struct Lifecycle {
@@ -104,7 +109,8 @@ impl Lifecycle {
     /// `jitter` is this session's place among all that there are, anywhere between 0 and `u32::MAX`.
     /// Its first ping comes at 0.9 to 1.0 of the interval and its end at 0.9 to 1.0 of the greatest
     /// age, so that sessions which opened together do not stay in step; and so they leave a server
-    /// one after the other: see [`Event::Drain`].
+    /// one after the other: see [`Event::Drain`]. A client, which is one of many that do not know
+    /// each other, draws it.
     #[must_use]
     pub fn new(rules: Arc<Rules>, jitter: u32) -> Self {
         let early = |time: Duration| time - part(time / 10, jitter);
@@ -155,7 +161,8 @@ impl Lifecycle {
         matches!(self.state, State::Open(_))
     }
 
-    /// The session's place among all that there are, as it was made with.
+    /// The session's place among all that there are, as it was made with. It is kept for whoever wants
+    /// to spread something else in the same way.
     #[must_use]
     pub fn jitter(&self) -> u32 {
         self.jitter

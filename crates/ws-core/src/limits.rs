@@ -5,6 +5,18 @@ use core::time::Duration;
 use crate::moment::{Moment, whole_nanos};
 
 /// What a peer may make a session do, beyond what the codec limits. `None` is no limit.
+///
+/// ```
+/// use std::time::Duration;
+/// use ws_core::{Limits, Rate};
+///
+/// let limits = Limits {
+///     messages: Rate::new(10, 20),
+///     write_timeout: Some(Duration::from_secs(10)),
+///     ..Limits::default()
+/// };
+/// assert_eq!(limits.control_frames, None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// How often a ping, or a pong that nobody asked for, may come.

@@ -1,0 +1,72 @@
+//! The real server in this process, on ports of its own.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use server::transport::Publisher;
+use server::{Command, Config, Listeners, Passed, Stopped};
+use tokio::sync::oneshot;
+
+use super::PATIENCE;
+
+/// A server whose clients are told the latest state.
+pub(crate) struct Server {
+    pub(crate) publisher: Publisher,
+    address: SocketAddr,
+    admin: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Stopped>,
+}
+
+impl Server {
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let flags = ports.iter().chain(flags).map(OsString::from);
+        let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
+        let config = Config::check(&mut settings, 20_000).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let listeners =
+            runtime.block_on(async { Listeners::bind(&config, Passed::default()) }).unwrap();
+        let address = listeners.ports()[0];
+        let admin = listeners.admin_address().unwrap().parse().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let publisher = Publisher::new();
+        let handler = publisher.latest();
+        let thread = thread::spawn(move || {
+            let shutdown = async { stopped.await.unwrap_or_default() };
+            runtime.block_on(server::run(config.fixed(), listeners, handler, shutdown))
+        });
+        Self { publisher, address, admin, stop, thread }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.address)
+    }
+
+    /// Waits until a sample of its metrics is at least so large.
+    pub(crate) fn wait_for(&self, sample: &str, least: f64) {
+        let until = Instant::now() + PATIENCE;
+        while self.metric(sample) < least {
+            assert!(Instant::now() < until, "{sample} does not get to {least}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Shuts it down.
+    pub(crate) fn stop(self) -> Stopped {
+        self.stop.send(()).unwrap();
+        self.thread.join().unwrap()
+    }
+
+    fn metric(&self, sample: &str) -> f64 {
+        let mut admin = TcpStream::connect(self.admin).unwrap();
+        admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        admin.read_to_string(&mut answer).unwrap();
+        let value = answer.lines().find_map(|line| line.strip_prefix(&format!("{sample} ")));
+        value.unwrap_or_else(|| panic!("{sample} is not in {answer}")).parse().unwrap()
+    }
+}
