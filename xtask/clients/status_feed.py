@@ -26,6 +26,9 @@ FEEDS = 50
 RESTARTS = 4
 BASE_MS = 1_000
 
+# By how many states one server is behind the other: more than come in the longest usual wait.
+LAG = 20
+
 # What a reader of the page sees.
 SHOWN = """(() => {
   const texts = [...document.querySelectorAll("#phase, #state, #why, #ending, #age")];
@@ -106,11 +109,11 @@ def check_rolling_restart(page, origin):
         page.open(f"{origin}/?url={front.url}")
         follow(page, [front.url] * FEEDS, baseMs=BASE_MS, steadyMs=300, revisions=True)
         with publishing([one, other]) as last:
-            expect_open(page)
+            expect_open(page, FEEDS)
             for node, _ in zip(itertools.cycle([one, other]), range(RESTARTS)):
                 time.sleep(0.5)  # Longer than a session has to be open to be steady.
                 node.restart(signal.SIGTERM)
-                expect_open(page)
+                expect_open(page, FEEDS)
         final = last()
         expect_soon("the states at last", [final] * FEEDS, lambda: newest_states(page))
         expect_shown(page, state=json.dumps(final, indent=2), phase="open")
@@ -122,6 +125,9 @@ def check_order(feeds):
     for feed in feeds:
         revisions = [state["revision"] for state in feed["states"]]
         expect("the revisions in the order in which they were shown", sorted(revisions), revisions)
+    # Otherwise there was nothing to pass over.
+    outdated = sum(feed["health"]["outdated"] > 0 for feed in feeds)
+    expect("whether some were told what is older", True, outdated > FEEDS / 4)
 
 
 def check_restarts(feeds):
@@ -180,6 +186,7 @@ def check_kill(page, origin):
     with Node(origin) as node, Forwarder([node]) as front:
         page.open(f"{origin}/?url={front.url}&quiet=60")
         follow(page, [front.url])
+        expect_open(page, 1)
         node.publish("before")
         expect_shown(page, phase="open", state="before")
         node.kill()
@@ -306,9 +313,9 @@ def newest_states(page):
     return page.evaluate("window.feeds.map(({ feed }) => feed.state)")
 
 
-def expect_open(page):
+def expect_open(page, count):
     script = "window.feeds.filter(({ feed }) => feed.health.phase === 'open').length"
-    expect_soon("how many feeds are open", FEEDS, lambda: page.evaluate(script))
+    expect_soon("how many feeds are open", count, lambda: page.evaluate(script))
 
 
 def most_within(ms, times):
@@ -360,15 +367,16 @@ class Node:
 
 @contextlib.contextmanager
 def publishing(nodes):
-    """Publishes a newer state ten times a second to whoever is there; gives what publishes the last
-    one, which has to reach all."""
+    """Publishes a newer state ten times a second to whoever is there, of which each node knows less
+    than the one before; gives what publishes the last one, which has to reach all."""
     over = threading.Event()
-    revisions = itertools.count(1)
+    revisions = itertools.count(LAG)
 
     def tell():
         while not over.wait(0.1):
-            state = json.dumps({"revision": next(revisions)})
-            for node in nodes:
+            revision = next(revisions)
+            for behind, node in enumerate(nodes):
+                state = json.dumps({"revision": revision - behind * LAG})
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     node.publish(state)
 
