@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 # Seconds that one step may take, and all of them.
 PATIENCE = 10
@@ -21,6 +22,18 @@ class Surprise(Exception):
 def expect(what, expected, seen):
     if seen != expected:
         raise Surprise(f"{what}: expected {expected!r}, saw {seen!r}")
+
+
+def expect_soon(what, expected, read, patience=PATIENCE):
+    expect(what, expected, seen_soon(read, lambda seen: seen == expected, patience))
+
+
+def seen_soon(read, is_awaited, patience=PATIENCE):
+    """Reads until that is what is awaited, and gives it, or the last that was read."""
+    end = time.monotonic() + patience
+    while not is_awaited(seen := read()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return seen
 
 
 class Server:

@@ -3,7 +3,7 @@
 
 use std::env;
 
-use crate::tools::{Failure, cargo, command, succeed};
+use crate::tools::{Failure, cargo, command, succeed, target};
 
 pub(crate) fn curl() -> Result<(), Failure> {
     against_the_server(&["bash", "xtask/clients/curl.sh"])
@@ -37,6 +37,23 @@ pub(crate) fn admin_page() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/admin_page.py"])
 }
 
+/// The module of examples/browser, alone.
+pub(crate) fn browser_module() -> Result<(), Failure> {
+    let test = "examples/browser/status-feed.test.js";
+    succeed(
+        &mut command(&["node", "--no-warnings", "--test", "--test-reporter=spec", test]),
+        "mend what the failing test above names",
+    )
+}
+
+/// The page of examples/browser, against an example that publishes what it is told to.
+pub(crate) fn browser() -> Result<(), Failure> {
+    let what = ["--manifest-path", "examples/Cargo.toml", "--package", "publish"];
+    let words = [&["cargo", "build", "--locked", "--quiet"], &what[..]].concat();
+    succeed(command(&words).env("CARGO_TARGET_DIR", target()), "mend the build")?;
+    against("publish", &["python3", "-B", "xtask/clients/status_feed.py"])
+}
+
 pub(crate) fn promtool() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/promtool.py"])
 }
@@ -57,9 +74,13 @@ fn against_the_server(program: &[&str]) -> Result<(), Failure> {
     let what = ["--package", "server", "--bin", "server", "--example", "certificate"];
     let build = [&["build", "--locked", "--quiet"], &what[..]].concat();
     cargo(&build, "mend the build")?;
-    // Cargo has put it beside this program, wherever the target folder is. Some clients need a
-    // certificate, and find the example that makes one below the server.
-    let server = env::current_exe().unwrap_or_default().with_file_name("server");
+    // Some clients need a certificate, and find the example that makes one below the server.
+    against("server", program)
+}
+
+fn against(server: &str, program: &[&str]) -> Result<(), Failure> {
+    // Cargo has put it beside this program, wherever the target folder is.
+    let server = env::current_exe().unwrap_or_default().with_file_name(server);
     succeed(
         command(program).arg(server),
         "run that program by hand; it says what it expected and what it saw",

@@ -128,6 +128,18 @@ const CHECKS: &[Check] = &[
         run: clients::admin_page,
     },
     Check {
+        name: "client-browser-module",
+        meaning: "the module of examples/browser waits, comes back and stops as its tables say",
+        tools: &[tools::NODE],
+        run: clients::browser_module,
+    },
+    Check {
+        name: "client-browser",
+        meaning: "the page of examples/browser is back in Chromium after restarts, kills, refusals",
+        tools: &[tools::CHROMIUM, tools::PYTHON_WEBSOCKETS],
+        run: clients::browser,
+    },
+    Check {
         name: "prometheus",
         meaning: "promtool accepts the metrics and the alerts, and the alerts pass their tests",
         tools: &[tools::PROMTOOL, tools::PYTHON_WEBSOCKETS],

@@ -74,6 +74,11 @@ pub(crate) const PYTHON_H2: Tool = Tool {
     install: "python3 -m pip install h2 wsproto",
     probe: &["python3", "-c", "import h2.connection, wsproto"],
 };
+pub(crate) const NODE: Tool = Tool {
+    name: "Node.js 20.11 or later",
+    install: "apt-get install nodejs, or nodejs.org where that is older",
+    probe: &["node", "-e", "require('node:test').mock.timers.enable({ apis: ['Date'] })"],
+};
 pub(crate) const NODE_WS: Tool = Tool {
     name: "npm's ws",
     install: "npm install --prefix target/node ws",

@@ -1,0 +1,64 @@
+/** Shows a feed and its health. `?url=…` names another server, and `?quiet=5` gives up a silent one. */
+
+import { StatusFeed } from "./status-feed.js";
+
+/** @param {string} id */
+const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const query = new URLSearchParams(location.search);
+
+// Anybody can make a link with another address: the policy of index.html says which are possible.
+const feed = new StatusFeed(query.get("url") ?? "ws://127.0.0.1:8080/ws/status", {
+  quietMs: 1_000 * Number(query.get("quiet")),
+  // States without a revision are shown as they come.
+  revisionOf: (state) => state?.revision,
+});
+
+feed.addEventListener("state", showState);
+feed.addEventListener("health", showHealth);
+byId("start").addEventListener("click", () => feed.start());
+byId("stop").addEventListener("click", () => feed.stop());
+setInterval(showTimes, 500);
+showHealth();
+
+function showState() {
+  const { state } = feed;
+  byId("state").textContent =
+    typeof state === "string" ? state : JSON.stringify(state, undefined, 2);
+  showTimes();
+}
+
+function showHealth() {
+  const { phase, why, attempts, failures, lastEnding } = feed.health;
+  // A text that is set anew would be read out anew.
+  if (byId("phase").textContent !== phase) byId("phase").textContent = phase;
+  byId("phase").dataset.phase = phase;
+  byId("why").textContent = why ? sentence(why) : "";
+  byId("attempts").textContent = String(attempts);
+  byId("failures").textContent = String(failures);
+  if (lastEnding) {
+    const { code, reason, at } = lastEnding;
+    const words = reason ? `${code} “${reason}”` : String(code);
+    byId("ending").textContent = `${words} at ${new Date(at).toLocaleTimeString()}`;
+  }
+  showTimes();
+}
+
+/** What changes by itself, and is therefore not announced. */
+function showTimes() {
+  const { phase, until, lastStateAt } = feed.health;
+  const isOld = lastStateAt !== undefined && phase !== "open";
+  byId("state").classList.toggle("old", isOld);
+  const age = lastStateAt === undefined ? "" : `It came ${seconds(Date.now() - lastStateAt)} ago`;
+  byId("age").textContent = isOld ? `${age}, and there may be a newer one.` : age && `${age}.`;
+  byId("next").textContent = until === undefined ? "–" : `in ${seconds(until - Date.now())}`;
+}
+
+/** @param {number} ms */
+function seconds(ms) {
+  return `${Math.max(0, Math.round(ms / 1000))} s`;
+}
+
+/** @param {string} words */
+function sentence(words) {
+  return `${words[0].toUpperCase()}${words.slice(1)}.`;
+}

@@ -1,0 +1,345 @@
+/**
+ * The newest state of a status server, over a WebSocket that comes back by itself.
+ *
+ * Copy this file: it needs nothing else. README.md says what is done at each close code, and why.
+ */
+
+/**
+ * Where a feed stands.
+ *
+ * @typedef {object} Health
+ * @property {"connecting" | "open" | "waiting" | "stopped"} phase
+ * @property {number} [until] when a wait is over, as `Date.now()` counts
+ * @property {string} [why] why it waits or has stopped, in a sentence for people
+ * @property {Ending} [lastEnding] how the last connection ended
+ * @property {number} [lastStateAt] when the newest state came
+ * @property {number} attempts how often it has tried to connect
+ * @property {number} failures how many of the last ones count as failures
+ * @property {number} outdated how many states were older than the newest, and were passed over
+ */
+
+/**
+ * How a connection ended.
+ *
+ * @typedef {object} Ending
+ * @property {number} code the close code; 1006 if there was none
+ * @property {string} reason the server's own word, often empty
+ * @property {boolean} opened whether it was ever open
+ * @property {Verdict} verdict what follows from that
+ * @property {string} words the same in a sentence for people
+ * @property {number} at when
+ */
+
+/**
+ * What follows from an ending: come back soon, with growing waits, with the longest waits, or never.
+ *
+ * @typedef {"soon" | "back off" | "later" | "stop"} Verdict
+ */
+
+/**
+ * All are optional.
+ *
+ * @typedef {object} Options
+ * @property {number} baseMs the window of the shortest wait
+ * @property {number} capMs the window of the longest wait
+ * @property {number} steadyMs how long a connection has to be open before earlier failures are forgotten
+ * @property {number} connectTimeoutMs how long an attempt may take
+ * @property {number} quietMs how long nothing may come before the connection is given up; 0 is for ever
+ * @property {Record<number, Verdict>} verdicts what follows from codes, where it is not what ENDINGS says
+ * @property {(data: any) => any} parse makes a state of a message
+ * @property {(state: any) => number} revisionOf the number by which states are ordered, if they have one
+ */
+
+/** @type {Options} */
+const DEFAULTS = {
+  baseMs: 1_000,
+  capMs: 30_000,
+  steadyMs: 10_000,
+  connectTimeoutMs: 10_000,
+  quietMs: 0,
+  verdicts: {},
+  parse: parseJsonOrText,
+  revisionOf: () => NaN,
+};
+
+/**
+ * Connects at once, and again until it is stopped.
+ *
+ * It fires `state`, with the newest state as `event.detail`, and `health` when its health changes.
+ */
+export class StatusFeed extends EventTarget {
+  /** @type {string | URL} */ #url;
+  /** @type {Options} */ #options;
+  /** @type {Health} */ #health = { phase: "stopped", attempts: 0, failures: 0, outdated: 0 };
+  /** @type {any} */ #state;
+  /** @type {WebSocket | undefined} */ #socket;
+  /** @type {number | undefined} */ #openedAt;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  #newest = -Infinity;
+  #started = new AbortController();
+  #connected = new AbortController();
+
+  /**
+   * @param {string | URL} url
+   * @param {Partial<Options>} [options]
+   * @throws {DOMException} if no WebSocket can have that URL
+   * @throws {RangeError} if waits would have no length
+   */
+  constructor(url, options = {}) {
+    super();
+    this.#url = url;
+    this.#options = { ...DEFAULTS, ...options };
+    const { baseMs, capMs } = this.#options;
+    // What a timer cannot count, it takes for zero.
+    if (!(0 < baseMs && baseMs <= capMs && capMs < 2 ** 31)) {
+      throw new RangeError("0 < baseMs <= capMs < 2 ** 31 must hold");
+    }
+    this.start();
+  }
+
+  /** The newest state, undefined before the first. */
+  get state() {
+    return this.#state;
+  }
+
+  get health() {
+    return this.#health;
+  }
+
+  /** Connects at once if it waits or has stopped. Failures are not forgotten by this. */
+  start() {
+    const { phase } = this.#health;
+    if (phase === "connecting" || phase === "open") return;
+    this.#connect();
+    // Who is told that it connects may have stopped it.
+    if (phase === "waiting" || this.#health.phase === "stopped") return;
+    this.#started = new AbortController();
+    const { signal } = this.#started;
+    window.addEventListener("online", () => this.#hurry(), { signal });
+    // The timers of a hidden page may be late by minutes.
+    document.addEventListener(
+      "visibilitychange",
+      () => document.visibilityState === "visible" && this.#hurry(),
+      { signal },
+    );
+    // A page with an open connection may not be kept for the way back to it.
+    window.addEventListener("pagehide", () => this.#rest(), { signal });
+    window.addEventListener("pageshow", (event) => event.persisted && this.#hurry(), { signal });
+  }
+
+  /** Closes the connection, and does not come back. */
+  stop() {
+    this.#hangUp(1000, "stopped");
+    this.#halt("it was told to stop");
+  }
+
+  #connect() {
+    // Only the first one can throw: later ones have the same URL.
+    const socket = new WebSocket(this.#url);
+    this.#socket = socket;
+    this.#openedAt = undefined;
+    this.#connected = new AbortController();
+    const { signal } = this.#connected;
+    socket.addEventListener("open", () => this.#opened(), { signal });
+    socket.addEventListener("message", ({ data }) => this.#take(data), { signal });
+    socket.addEventListener("close", ({ code, reason }) => this.#ended(code, reason), { signal });
+    const { connectTimeoutMs } = this.#options;
+    this.#setTimer(connectTimeoutMs, () => {
+      this.#hangUp(1000, "timeout");
+      this.#ended(1006, "", `there was no answer within ${connectTimeoutMs / 1000} s`);
+    });
+    this.#report({ phase: "connecting", attempts: this.#health.attempts + 1 });
+  }
+
+  #opened() {
+    this.#openedAt = Date.now();
+    this.#expectMessage();
+    this.#report({ phase: "open" });
+  }
+
+  /** @param {unknown} data */
+  #take(data) {
+    this.#expectMessage();
+    const state = this.#options.parse(data);
+    const revision = this.#options.revisionOf(state);
+    if (revision < this.#newest) {
+      this.#health = { ...this.#health, outdated: this.#health.outdated + 1 };
+      return;
+    }
+    if (revision > this.#newest) this.#newest = revision;
+    this.#state = state;
+    this.#health = { ...this.#health, lastStateAt: Date.now() };
+    this.dispatchEvent(new CustomEvent("state", { detail: state }));
+  }
+
+  /** Pings are answered below the page, which never sees that they have ceased. */
+  #expectMessage() {
+    const { quietMs } = this.#options;
+    clearTimeout(this.#timer);
+    if (quietMs === 0) return;
+    this.#setTimer(quietMs, () => {
+      // 3008 is a timeout in the registry of close codes.
+      this.#hangUp(3008, "quiet");
+      this.#ended(1006, "", `nothing came for ${quietMs / 1000} s`);
+    });
+  }
+
+  /**
+   * @param {number} code
+   * @param {string} reason
+   * @param {string} [words] what this side knows better
+   */
+  #ended(code, reason, words) {
+    const { verdicts, steadyMs } = this.#options;
+    const now = Date.now();
+    const opened = this.#openedAt !== undefined;
+    const wasSteady = opened && now - Number(this.#openedAt) >= steadyMs;
+    const known = explain(code, opened);
+    const verdict = verdicts[code] ?? known.verdict;
+    const lastEnding = { code, reason, opened, verdict, words: words ?? known.words, at: now };
+    this.#health = { ...this.#health, lastEnding };
+    if (verdict === "stop") {
+      this.#halt(lastEnding.words);
+      return;
+    }
+    const failures = failuresAfter(verdict, wasSteady, this.#health.failures);
+    this.#health = { ...this.#health, failures };
+    this.#wait(now + waitMs(verdict, failures, Math.random(), this.#options), lastEnding.words);
+  }
+
+  /**
+   * @param {number} until
+   * @param {string | undefined} why
+   */
+  #wait(until, why) {
+    this.#setTimer(Math.max(0, until - Date.now()), () => this.#connect());
+    this.#report({ phase: "waiting", until, why });
+  }
+
+  /** Something has changed for the better, so that a wait need not last as long as it was meant to. */
+  #hurry() {
+    const { phase, until = 0, why, lastEnding } = this.#health;
+    if (phase !== "waiting") return;
+    const soon = Date.now() + Math.random() * this.#options.baseMs;
+    // Whoever was told to come later does, and whose time is over does at once.
+    this.#wait(lastEnding?.verdict === "later" ? until : Math.min(until, soon), why);
+  }
+
+  /** The page is left, and may be come back to. */
+  #rest() {
+    clearTimeout(this.#timer);
+    if (this.#health.phase === "waiting") return; // Its time is kept.
+    this.#hangUp(1000, "page left");
+    this.#report({ phase: "waiting", until: Date.now(), why: "the page was left" });
+  }
+
+  /** @param {string} why */
+  #halt(why) {
+    this.#started.abort();
+    clearTimeout(this.#timer);
+    if (this.#health.phase !== "stopped") this.#report({ phase: "stopped", why });
+  }
+
+  /**
+   * Lets go of the connection without waiting for its end.
+   *
+   * @param {number} code
+   * @param {string} reason
+   */
+  #hangUp(code, reason) {
+    this.#connected.abort();
+    this.#socket?.close(code, reason);
+    this.#socket = undefined;
+  }
+
+  /**
+   * @param {number} ms
+   * @param {() => void} then
+   */
+  #setTimer(ms, then) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(then, ms);
+  }
+
+  /** @param {Partial<Health> & Pick<Health, "phase">} change */
+  #report(change) {
+    this.#health = { ...this.#health, until: undefined, why: undefined, ...change };
+    this.dispatchEvent(new Event("health"));
+  }
+}
+
+/**
+ * What follows from close codes, and what they mean.
+ *
+ * @type {Record<number, [Verdict, string]>}
+ */
+export const ENDINGS = {
+  1000: ["stop", "the server has no more to say"],
+  1001: ["soon", "the server shuts down, or sends its sessions elsewhere"],
+  1002: ["stop", "the server found an error of the protocol"],
+  1003: ["stop", "the server does not take this kind of data"],
+  1005: ["back off", "the connection was closed without a reason"],
+  1006: ["back off", "the connection broke: the network failed, or the server is gone"],
+  1007: ["stop", "the server found a text that is not UTF-8"],
+  1008: ["stop", "the server closed the connection by its policy"],
+  1009: ["stop", "the server found a message too big"],
+  1010: ["stop", "an extension is missing"],
+  1011: ["later", "the server met an error of its own"],
+  1012: ["soon", "the server restarts"],
+  1013: ["later", "the server is overloaded and asks to try again later"],
+  1014: ["back off", "a proxy could not reach the server"],
+  1015: ["back off", "the TLS handshake failed"],
+};
+
+/**
+ * What follows from the end of a connection, before `verdicts` of the options.
+ *
+ * @param {number} code
+ * @param {boolean} opened whether it was ever open
+ * @returns {{ verdict: Verdict, words: string }}
+ */
+export function explain(code, opened) {
+  if (code === 1006 && !opened) {
+    const words = "there was no connection: the server cannot be reached, or refused this page";
+    return { verdict: "back off", words };
+  }
+  const isForApplications = 3000 <= code && code <= 4999;
+  const [verdict, words] = ENDINGS[code] ??
+    (isForApplications ? ["stop", "the application closed it"] : ["back off", "it is not known why"]);
+  return { verdict, words };
+}
+
+/**
+ * How many failures there are after an ending. A server that takes connections only to close them
+ * fails as well, whatever it says.
+ *
+ * @param {Verdict} verdict
+ * @param {boolean} wasSteady whether the connection was open for `steadyMs`
+ * @param {number} failures how many there were
+ */
+export function failuresAfter(verdict, wasSteady, failures) {
+  if (!wasSteady) return failures + 1;
+  return verdict === "soon" ? 0 : 1;
+}
+
+/**
+ * A wait of full jitter: from nothing up to a window that doubles with each failure.
+ *
+ * @param {Verdict} verdict
+ * @param {number} failures
+ * @param {number} random from 0 up to 1
+ * @param {Pick<Options, "baseMs" | "capMs">} options
+ */
+export function waitMs(verdict, failures, random, { baseMs, capMs }) {
+  const window = verdict === "later" ? capMs : Math.min(capMs, baseMs * 2 ** failures);
+  return random * window;
+}
+
+/** @param {unknown} data */
+function parseJsonOrText(data) {
+  try {
+    return JSON.parse(/** @type {string} */ (data));
+  } catch {
+    return data;
+  }
+}

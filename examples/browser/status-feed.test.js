@@ -1,0 +1,377 @@
+// The module with a clock, a network and random numbers of the test's own.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { afterEach, beforeEach, mock, test } from "node:test";
+
+import { ENDINGS, StatusFeed, explain, failuresAfter, waitMs } from "./status-feed.js";
+
+const VERDICTS = ["soon", "back off", "later", "stop"];
+const URL_OF_SERVER = "ws://status.example/ws/status";
+
+/** What stands for the browser's: the test opens, speaks and closes. */
+class FakeSocket extends EventTarget {
+  static all = [];
+  closedWith;
+
+  constructor(url) {
+    super();
+    if (!/^wss?:/.test(url)) throw new SyntaxError(`${url} is no URL of a WebSocket`);
+    FakeSocket.all.push(this);
+  }
+
+  open() {
+    this.dispatchEvent(new Event("open"));
+  }
+
+  say(data) {
+    this.dispatchEvent(Object.assign(new Event("message"), { data }));
+  }
+
+  end(code, reason = "") {
+    this.dispatchEvent(Object.assign(new Event("close"), { code, reason }));
+  }
+
+  close(code, reason) {
+    this.closedWith = [code, reason];
+  }
+}
+
+/** Counts its listeners, to show that none is left. */
+class Listened extends EventTarget {
+  count = 0;
+
+  addEventListener(type, listener, options) {
+    this.count += 1;
+    options.signal.addEventListener("abort", () => (this.count -= 1));
+    super.addEventListener(type, listener, options);
+  }
+}
+
+let random;
+let feeds;
+
+beforeEach(() => {
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  random = 0.5;
+  mock.method(Math, "random", () => random);
+  FakeSocket.all = [];
+  feeds = [];
+  globalThis.WebSocket = FakeSocket;
+  globalThis.window = new Listened();
+  globalThis.document = new Listened();
+  document.visibilityState = "visible";
+});
+
+afterEach(() => {
+  for (const feed of feeds) feed.stop();
+  assert.equal(window.count + document.count, 0, "a stopped feed listens to nothing");
+  mock.timers.reset();
+  mock.restoreAll();
+});
+
+function connected(options) {
+  const feed = new StatusFeed(URL_OF_SERVER, options);
+  feeds.push(feed);
+  feed.states = [];
+  feed.addEventListener("state", (event) => feed.states.push(event.detail));
+  return feed;
+}
+
+const newest = () => FakeSocket.all.at(-1);
+
+/** The next session, of this length and with this end. */
+function session(ms, code) {
+  newest().open();
+  mock.timers.tick(ms);
+  newest().end(code);
+}
+
+const left = (feed) => feed.health.until - Date.now();
+
+/** The rows of the first table below a heading. */
+function table(text, heading) {
+  const lines = text.split(heading)[1].split("\n");
+  const begin = lines.findIndex((line) => line.startsWith("|"));
+  const end = lines.findIndex((line, index) => index > begin && !line.startsWith("|"));
+  const rows = lines.slice(begin + 2, end);
+  return rows.map((row) => row.split("|").slice(1, -1).map((cell) => cell.trim()));
+}
+
+const read = (path) => readFileSync(new URL(path, import.meta.url), "utf8");
+
+test("a wait is anything from nothing up to a window that doubles, and never above the cap", () => {
+  const options = { baseMs: 1_000, capMs: 30_000 };
+  for (let failures = 0; failures < 2_000; failures += 1) {
+    for (const verdict of ["soon", "back off", "later"]) {
+      const doubled = Math.min(30_000, 1_000 * 2 ** failures);
+      const window = verdict === "later" ? 30_000 : doubled;
+      assert.equal(waitMs(verdict, failures, 0, options), 0);
+      assert.equal(waitMs(verdict, failures, 0.25, options), window / 4);
+    }
+  }
+});
+
+test("failures are forgotten only after a session that was steady, and a farewell is none then", () => {
+  for (const verdict of VERDICTS) {
+    assert.equal(failuresAfter(verdict, false, 5), 6);
+    assert.equal(failuresAfter(verdict, true, 5), verdict === "soon" ? 0 : 1);
+  }
+});
+
+test("every code has a verdict, and the README says the same", () => {
+  const documented = table(read("README.md"), "## What is done at each close code");
+  const rows = new Map(documented.map(([code, verdict]) => [code, verdict]));
+  for (let code = 1000; code < 5000; code += 1) {
+    const range = code >= 3000 ? "3000–4999" : "any other";
+    assert.equal(explain(code, true).verdict, rows.get(String(code)) ?? rows.get(range), `${code}`);
+  }
+  const written = [...rows.keys()].filter((code) => /^\d+$/.test(code));
+  assert.deepEqual(written, Object.keys(ENDINGS));
+});
+
+test("every code that the server's own document names is known", () => {
+  const rows = table(read("../../docs/api/endpoint.md"), "## Close codes");
+  assert.ok(rows.length > 5);
+  for (const [code] of rows) assert.ok(code in ENDINGS, code);
+});
+
+test("the README names every option with its default", () => {
+  const rows = table(read("README.md"), "## The options");
+  const source = read("status-feed.js").split("const DEFAULTS = {")[1].split("};")[0];
+  const defaults = new Map(
+    [...source.matchAll(/^ {2}(\w+): (.*),$/gm)].map(([, name, value]) => [name, value]),
+  );
+  assert.deepEqual(rows.map(([name]) => name.replaceAll("`", "")), [...defaults.keys()]);
+  for (const [name, value] of rows.filter(([, value]) => /^\d+$/.test(value))) {
+    assert.equal(defaults.get(name.replaceAll("`", "")).replaceAll("_", ""), value, name);
+  }
+});
+
+test("a bad URL and waits without a length are thrown once, and leave nothing", () => {
+  assert.throws(() => new StatusFeed("mailto:x"), SyntaxError);
+  for (const wrong of [{ baseMs: 0 }, { baseMs: NaN }, { capMs: Infinity }, { capMs: 1 }]) {
+    assert.throws(() => new StatusFeed(URL_OF_SERVER, wrong), RangeError);
+  }
+  assert.equal(FakeSocket.all.length + window.count + document.count, 0);
+});
+
+test("states come as JSON or as text, and the newest is kept", () => {
+  const feed = connected();
+  newest().open();
+  newest().say('{"status": "well"}');
+  mock.timers.tick(70);
+  newest().say("all is well");
+  assert.deepEqual(feed.states, [{ status: "well" }, "all is well"]);
+  assert.equal(feed.state, "all is well");
+  assert.equal(feed.health.lastStateAt, Date.now());
+});
+
+test("a state that is older than the newest is passed over, also from another server", () => {
+  const feed = connected({ revisionOf: (state) => state?.revision });
+  newest().open();
+  newest().say('{"revision": 7}');
+  session(20_000, 1001);
+  mock.timers.tick(1_000);
+  newest().open();
+  for (const state of ['{"revision": 6}', '{"revision": 7}', "no revision", '{"revision": 8}']) {
+    newest().say(state);
+  }
+  assert.deepEqual(feed.states, [
+    { revision: 7 },
+    { revision: 7 },
+    "no revision",
+    { revision: 8 },
+  ]);
+  assert.equal(feed.health.outdated, 1);
+});
+
+test("after a farewell it is back within the shortest window, however often", () => {
+  const feed = connected();
+  for (let restart = 0; restart < 20; restart += 1) {
+    session(10_000, restart % 2 ? 1001 : 1012);
+    assert.equal(feed.health.failures, 0);
+    assert.equal(left(feed), 500);
+    mock.timers.tick(500);
+    assert.equal(feed.health.phase, "connecting");
+  }
+  assert.equal(feed.health.attempts, 21);
+});
+
+test("a server that accepts and closes at once is asked ever more rarely, whatever it says", () => {
+  for (const code of [1001, 1006, 1012]) {
+    const feed = connected();
+    const waits = [];
+    for (let attempt = 0; attempt < 7; attempt += 1) {
+      session(100, code);
+      waits.push(left(feed));
+      mock.timers.tick(left(feed));
+    }
+    assert.deepEqual(waits, [1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
+    feed.stop();
+  }
+});
+
+test("what is overloaded or has a bug is asked within the longest window from the first time on", () => {
+  for (const code of [1011, 1013]) {
+    const feed = connected();
+    session(60_000, code);
+    assert.equal(left(feed), 15_000);
+    feed.stop();
+  }
+});
+
+test("a connection that was never open says so, and is tried again", () => {
+  const feed = connected();
+  newest().end(1006);
+  assert.equal(feed.health.phase, "waiting");
+  assert.equal(feed.health.lastEnding.opened, false);
+  assert.match(feed.health.why, /cannot be reached, or refused/);
+  mock.timers.tick(left(feed));
+  session(60_000, 1006);
+  assert.match(feed.health.why, /broke/);
+  assert.equal(left(feed), 1_000);
+});
+
+test("an ending that an attempt cannot mend stops it, until it is started again", () => {
+  const codes = [1000, 1002, 1003, 1007, 1008, 1009, 1010, 3000, 4000, 4999];
+  for (const code of codes) {
+    const feed = connected();
+    session(60_000, code);
+    assert.equal(feed.health.phase, "stopped", `${code}`);
+    assert.equal(feed.health.lastEnding.code, code);
+    const before = FakeSocket.all.length;
+    window.dispatchEvent(new Event("online"));
+    mock.timers.tick(3_600_000);
+    assert.equal(FakeSocket.all.length, before);
+    feed.start();
+    assert.equal(feed.health.phase, "connecting");
+    feed.stop();
+  }
+});
+
+test("an option says what follows from the application's codes", () => {
+  const feed = connected({ verdicts: { 4000: "back off", 1001: "stop" } });
+  session(60_000, 4000);
+  assert.equal(left(feed), 1_000);
+  mock.timers.tick(1_000);
+  session(60_000, 1001);
+  assert.equal(feed.health.phase, "stopped");
+});
+
+test("an attempt without an answer is given up", () => {
+  const feed = connected();
+  const first = newest();
+  mock.timers.tick(10_000);
+  assert.deepEqual(first.closedWith, [1000, "timeout"]);
+  assert.equal(feed.health.phase, "waiting");
+  assert.equal(feed.health.why, "there was no answer within 10 s");
+  // The end of what was given up comes late, and means nothing any more.
+  first.end(1000);
+  assert.equal(feed.health.phase, "waiting");
+});
+
+test("silence is borne for ever, or for as long as the option says", () => {
+  const patient = connected();
+  newest().open();
+  mock.timers.tick(86_400_000);
+  assert.equal(patient.health.phase, "open");
+
+  const feed = connected({ quietMs: 5_000 });
+  const first = newest();
+  first.open();
+  mock.timers.tick(4_999);
+  first.say("1");
+  mock.timers.tick(4_999);
+  assert.equal(feed.health.phase, "open");
+  mock.timers.tick(1);
+  assert.deepEqual(first.closedWith, [3008, "quiet"]);
+  assert.equal(feed.health.why, "nothing came for 5 s");
+  first.say("2");
+  assert.deepEqual(feed.states, [1]);
+});
+
+test("a wait is cut short when the network is back, and when the page is seen again", () => {
+  for (const [target, type] of [[window, "online"], [document, "visibilitychange"]]) {
+    const feed = connected();
+    for (let attempt = 0; attempt < 9; attempt += 1) {
+      newest().end(1006);
+      mock.timers.tick(left(feed));
+    }
+    newest().end(1006);
+    assert.equal(left(feed), 15_000);
+    document.visibilityState = "hidden";
+    document.dispatchEvent(new Event("visibilitychange"));
+    assert.equal(left(feed), 15_000);
+    document.visibilityState = "visible";
+    target.dispatchEvent(new Event(type));
+    assert.equal(left(feed), 500);
+    // Another draw may come out later, and the earlier time holds.
+    random = 0.9;
+    target.dispatchEvent(new Event(type));
+    assert.equal(left(feed), 500);
+    random = 0.5;
+    assert.equal(feed.health.failures, 10);
+    feed.stop();
+  }
+});
+
+test("who was told to come later does not hurry", () => {
+  const feed = connected();
+  session(60_000, 1013);
+  window.dispatchEvent(new Event("online"));
+  assert.equal(left(feed), 15_000);
+  mock.timers.tick(15_000);
+  assert.equal(feed.health.phase, "connecting");
+});
+
+test("a page that is left hangs up, and connects again when it is come back to", () => {
+  const feed = connected();
+  newest().open();
+  window.dispatchEvent(new Event("pagehide"));
+  assert.deepEqual(newest().closedWith, [1000, "page left"]);
+  mock.timers.tick(3_600_000);
+  assert.equal(FakeSocket.all.length, 1);
+  window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  mock.timers.tick(0);
+  assert.equal(feed.health.phase, "connecting");
+  assert.equal(feed.health.failures, 0);
+});
+
+test("a page that is left while it waits keeps its time", () => {
+  const feed = connected();
+  session(60_000, 1013);
+  const { until } = feed.health;
+  window.dispatchEvent(new Event("pagehide"));
+  mock.timers.tick(1_000);
+  window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  assert.equal(feed.health.until, until);
+});
+
+test("a click tries at once, and does not make the next wait shorter", () => {
+  const feed = connected();
+  for (let attempt = 1; attempt < 4; attempt += 1) {
+    newest().end(1006);
+    assert.equal(feed.health.failures, attempt);
+    feed.start();
+    assert.equal(feed.health.phase, "connecting");
+    feed.start();
+    assert.equal(FakeSocket.all.length, attempt + 1);
+  }
+});
+
+test("it can be stopped by whoever it tells, and nothing comes after that", () => {
+  for (const phase of ["connecting", "open", "waiting"]) {
+    const feed = connected();
+    feed.stop();
+    feed.addEventListener("health", () => feed.health.phase === phase && feed.stop());
+    feed.start();
+    newest().open();
+    newest().end(1006);
+    assert.equal(feed.health.phase, "stopped", phase);
+    const before = FakeSocket.all.length;
+    mock.timers.tick(3_600_000);
+    assert.equal(FakeSocket.all.length, before);
+    assert.equal(window.count + document.count, 0);
+  }
+});
