@@ -138,11 +138,12 @@ class Publisher:
 
 
 class Cable:
-    """What a node is connected to the broker by. It can be pulled out, and it can be jammed: then
-    nothing comes through, and nobody is told."""
+    """What a node is connected to the broker by, as long as light takes for so many seconds. It can be
+    pulled out, and it can be jammed: then nothing comes through, and nobody is told."""
 
-    def __init__(self, port):
+    def __init__(self, port, seconds=0):
         self.port = port
+        self.seconds = seconds
         self.address = None
         self.ends = set()
         self.is_in = False
@@ -214,5 +215,5 @@ class Cable:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 await self.flows.wait()
-                writer.write(data)
-        writer.transport.abort()
+                self.loop.call_later(self.seconds, writer.write, data)
+        self.loop.call_later(self.seconds, writer.transport.abort)

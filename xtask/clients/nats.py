@@ -22,6 +22,8 @@ CLIENTS = 2000
 STAY = 30
 # States a second.
 RATE = 20
+# Seconds from the broker to the second node, which lags behind the first one by as much.
+DISTANCE = 0.1
 # Seconds that each stage is let go on for.
 STAGE = 2
 
@@ -47,11 +49,18 @@ def check_rolling_restart():
     ports = [free_ports() for _ in NODES]
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(Broker(free_port("127.0.0.1")))
-        flags = [
-            *("--nats", broker.url, "--max-connections", str(2 * CLIENTS)),
-            *("--drain-delay-secs", "2.5", "--drain-spread-secs", "1"),
-        ]
-        nodes = [stack.enter_context(node(HAPROXY, index, ports, flags)) for index in range(2)]
+        cable = stack.enter_context(Cable(broker.port, DISTANCE))
+        cable.plug()
+        urls = [broker.url, cable.url]
+
+        def start(index):
+            flags = [
+                *("--nats", urls[index], "--max-connections", str(2 * CLIENTS)),
+                *("--drain-delay-secs", "2.5", "--drain-spread-secs", "1"),
+            ]
+            return stack.enter_context(node(HAPROXY, index, ports, flags))
+
+        nodes = [start(index) for index in range(2)]
         opened = stack.enter_context(running(HAPROXY, ports))
         publisher = stack.enter_context(Publisher(broker))
         publisher.count(RATE)
@@ -62,7 +71,7 @@ def check_rolling_restart():
         for index in range(2):
             nodes[index].terminate()
             expect("the exit code of a node", 0, nodes[index].process.wait(PATIENCE))
-            nodes[index] = stack.enter_context(node(HAPROXY, index, ports, flags))
+            nodes[index] = start(index)
             # The proxy has to find out that it is back before the other one goes.
             nodes[index].wait_for(event="opened")
             time.sleep(STAGE)
@@ -136,7 +145,8 @@ def check_one_node():
         until("the node to miss the broker a third time", lambda: away(server) == 3)
         cable.plug()
         early.expect("fourth")
-        expect("how often the node was back", 3, there(server))
+        until("the node to be back a third time", lambda: there(server) == 3)
+        expect("how often the node has missed the broker", 3, away(server))
 
         broker.ask("$KV.status.current", header="KV-Operation: DEL")
         early.expect(None)
