@@ -25,9 +25,7 @@ pub struct Newcomer {
 
 /// A session that waits for the broker's word; it goes on when this is dropped.
 #[derive(Debug)]
-pub struct Waiting(
-    #[expect(dead_code, reason = "dropping it is the message")] oneshot::Sender<Infallible>,
-);
+pub struct Waiting(oneshot::Sender<Infallible>);
 
 #[derive(Debug)]
 enum Stage {
@@ -41,6 +39,14 @@ impl Newcomer {
     #[must_use]
     pub fn new(latest: Latest, door: mpsc::UnboundedSender<Waiting>, patience: Duration) -> Self {
         Self { latest, door, patience, stage: Stage::Opened }
+    }
+}
+
+impl Waiting {
+    /// Whether the session has ended, or has lost its patience.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_closed()
     }
 }
 

@@ -23,7 +23,7 @@ const GATHER: Duration = Duration::from_millis(10);
 
 /// From an attempt that failed to the next one: it doubles.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Tells sessions the newest state of the bucket, never an older one after a newer one.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ impl Node {
                 self.is_away = Some(true);
                 pause = SHORTEST_PAUSE;
             }
+            // Or those who come while the broker is away would be kept until it is back.
+            self.gather();
             sleep(pause).await;
             pause = LONGEST_PAUSE.min(2 * pause);
         }
@@ -67,9 +69,7 @@ impl Node {
     async fn follow_while_it_is_there(&mut self, broker: &Broker) -> Result<Infallible, Problem> {
         let mut bucket = broker.open().await?;
         loop {
-            while let Ok(newcomer) = self.newcomers.try_recv() {
-                self.waiting.push(newcomer);
-            }
+            self.gather();
             let read = bucket.read().await?;
             let revision_before = self.revision();
             if let Some(state) = read
@@ -101,7 +101,7 @@ impl Node {
         let look = Instant::now() + LOOK;
         loop {
             tokio::select! {
-                // Changes come before whatever asks for a reading, which makes them wait.
+                // Changes come first: a reading makes them wait.
                 biased;
                 change = bucket.changed() => {
                     let change = change?;
@@ -115,6 +115,14 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Takes in those who have come until now, and forgets those who do not wait any more.
+    fn gather(&mut self) {
+        while let Ok(newcomer) = self.newcomers.try_recv() {
+            self.waiting.push(newcomer);
+        }
+        self.waiting.retain(|newcomer| !newcomer.is_over());
     }
 
     /// Tells this state unless it is old, and whether it did.

@@ -43,12 +43,22 @@ async fn the_word_of_the_broker_wakes_a_newcomer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_that_has_lost_its_patience_is_told_what_the_node_has() {
-    let (publisher, mut session, door) = newcomer();
+    let (publisher, mut session, mut door) = newcomer();
     publisher.publish("old");
     let began = Instant::now();
     poll_fn(|cx| session.poll_next(cx)).await;
     assert_eq!(began.elapsed(), PATIENCE);
-    drop(door);
+    assert!(door.recv().await.is_some_and(|waiting| waiting.is_over()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_that_has_ended_waits_no_more() {
+    let (_, mut session, mut door) = newcomer();
+    assert!(poll(&mut session).is_pending());
+    let waiting = door.recv().await.expect("it has come by the door");
+    assert!(!waiting.is_over());
+    drop(session);
+    assert!(waiting.is_over());
 }
 
 #[tokio::test(start_paused = true)]
