@@ -70,6 +70,10 @@ pub(crate) fn units() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/units.py"])
 }
 
+pub(crate) fn nats() -> Result<(), Failure> {
+    against_an_example("nats-status", &["python3", "-B", "xtask/clients/nats.py"])
+}
+
 fn against_the_server(program: &[&str]) -> Result<(), Failure> {
     let what = ["--package", "server", "--bin", "server", "--example", "certificate"];
     let build = [&["build", "--locked", "--quiet"], &what[..]].concat();
@@ -83,6 +87,18 @@ fn against(server: &str, program: &[&str]) -> Result<(), Failure> {
     let server = env::current_exe().unwrap_or_default().with_file_name(server);
     succeed(
         command(program).arg(server),
+        "run that program by hand; it says what it expected and what it saw",
+    )
+}
+
+/// The same for a program of the workspace of examples.
+fn against_an_example(name: &str, program: &[&str]) -> Result<(), Failure> {
+    let words = ["cargo", "build", "--manifest-path", "examples/Cargo.toml", "--package", name];
+    let mut build = command(&[&words[..], &["--locked", "--quiet"]].concat());
+    succeed(build.env("CARGO_TARGET_DIR", target()), "mend the build")?;
+    let example = env::current_exe().unwrap_or_default().with_file_name(name);
+    succeed(
+        command(program).arg(example),
         "run that program by hand; it says what it expected and what it saw",
     )
 }

@@ -179,6 +179,12 @@ const CHECKS: &[Check] = &[
         tools: &[tools::SYSTEMD_ANALYZE, tools::PYTHON_YAML],
         run: clients::units,
     },
+    Check {
+        name: "nats",
+        meaning: "nodes with a NATS bucket behind HAProxy: all restarted in turn, no state out of order",
+        tools: &[tools::NATS_SERVER, tools::HAPROXY, tools::PYTHON_WEBSOCKETS],
+        run: clients::nats,
+    },
 ];
 
 /// A search that goes on for as long as it is told to, and is no part of `ci`.

@@ -107,6 +107,11 @@ pub(crate) const HAPROXY: Tool =
     Tool { name: "HAProxy", install: "apt-get install haproxy", probe: &["haproxy", "-v"] };
 pub(crate) const CADDY: Tool =
     Tool { name: "Caddy", install: "apt-get install caddy", probe: &["caddy", "version"] };
+pub(crate) const NATS_SERVER: Tool = Tool {
+    name: "nats-server",
+    install: "apt-get install nats-server",
+    probe: &["nats-server", "--version"],
+};
 pub(crate) const SYSTEMD_ANALYZE: Tool = Tool {
     name: "systemd-analyze",
     install: "apt-get install systemd",
