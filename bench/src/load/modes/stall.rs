@@ -101,7 +101,7 @@ impl Active {
                 self.due[slot] = now + BEAT;
             }
         }
-        fleet.turn(Duration::ZERO, &mut |link: &mut Link, event: Event| {
+        fleet.turn(Duration::ZERO, &mut |link: &mut Link, event: Event<'_>| {
             // A Close frame is as good as a pong: the client is not left waiting.
             let is_answer = matches!(event, Event::Pong | Event::Close);
             if let Some(sent) = self.sent.get_mut(link.slot).filter(|_| is_answer) {
