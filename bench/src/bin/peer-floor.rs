@@ -21,12 +21,14 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const PING: &[u8] = &[0x89, 0];
 const GOING_AWAY: &[u8] = &[0x88, 2, 0x03, 0xe9];
+
+const SEND_BUFFER: usize = 64 << 10;
 
 const OPCODE: u8 = 0x0f;
 const OPCODE_CLOSE: u8 = 0x08;
@@ -69,6 +71,10 @@ fn serve(
 ) -> Result<(), Box<dyn Error>> {
     let listener = listen(port)?;
     let publisher = publisher.map(listen).transpose()?;
+    if publisher.is_some() {
+        // Whatever the system keeps for a slow reader is old when it is read. Connections inherit it.
+        SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER)?;
+    }
     let signals = SigSet::from(Signal::SIGTERM);
     signals.thread_block()?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK)?;

@@ -102,7 +102,7 @@ fn fan_out(looks: &[Look], results: &Results) -> String {
     let to = last.fold(20.0, f64::max);
     let x = Axis { title: "milliseconds since POST", is_logarithmic: false, from: 0.0, to };
     let y = Axis { title: "% have it", is_logarithmic: false, from: 0.0, to: 100.0 };
-    Lines { title: "How fast a state comes to 10,000 sessions", x, y, lines }.draw()
+    Lines { title: "How fast a state comes to all sessions", x, y, lines }.draw()
 }
 
 /// From how many were told in each millisecond to the share that was told by then.

@@ -92,7 +92,14 @@ fn wake(fleet: &mut Fleet, texts: &States, readers: &[bool]) -> io::Result<Vec<W
         fleet.turn(Duration::from_millis(100), &mut |link, event| {
             let woken = &mut woken[link.slot];
             heard = Instant::now();
-            let Event::Message(payload) = event else { return Ok(()) };
+            let payload = match event {
+                Event::Message(payload) => payload,
+                Event::Close | Event::Cut if woken.at.is_none() => {
+                    left -= 1;
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            };
             let number = texts.number(payload)?;
             let is_newer = woken.last.replace(number).is_none_or(|last| last < number);
             check(is_newer, || "a session got an older state after a newer one".to_owned())?;

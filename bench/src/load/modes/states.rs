@@ -13,6 +13,8 @@ use crate::load::running::Running;
 pub(super) struct States(Vec<String>);
 
 const DIGITS: usize = 8;
+/// How long a state may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl States {
     pub(super) fn new(count: usize, length: usize) -> Self {
@@ -52,6 +54,10 @@ impl States {
         let mut times = Vec::with_capacity(count);
         let publication = Publication::start(running.publisher, &self.0[number])?;
         while times.len() < count {
+            let missing = count - times.len();
+            check(publication.elapsed() < PATIENCE, || {
+                format!("{missing} of {count} sessions have not got state {number}")
+            })?;
             fleet.turn(Duration::from_secs(1), &mut |link, event| {
                 let payload = match event {
                     Event::Message(payload) => payload,
