@@ -231,12 +231,12 @@ impl Fleet {
         self.renew_all()
     }
 
-    /// Waits for so long at most, and handles what is there then.
+    /// Waits for so long at most, and handles what is there then: gives back on how many connections.
     ///
     /// # Errors
     ///
     /// A connection is lost, the script fails, or time is up.
-    pub fn turn(&mut self, patience: Duration, script: &mut impl Script) -> io::Result<()> {
+    pub fn turn(&mut self, patience: Duration, script: &mut impl Script) -> io::Result<usize> {
         if Instant::now() > self.deadline {
             return Err(io::Error::other("it took longer than it may"));
         }
@@ -263,7 +263,7 @@ impl Fleet {
                 self.next = self.next.filter(|next| *next != place);
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     fn carrier(&self, place: usize) -> io::Result<Rc<RefCell<Carrier>>> {
