@@ -1,8 +1,8 @@
-// Bun's own server, which is uWebSockets: `bun bun.ts PORT PING_INTERVAL_SECONDS`.
+// Bun's own server, which is uWebSockets: `bun bun.ts PORT PING_INTERVAL_SECONDS [PUBLISHER]`.
 
 import type { ServerWebSocket } from "bun";
 
-const [port, pingInterval] = process.argv.slice(2).map(Number);
+const [port, pingInterval, publisher] = process.argv.slice(2).map(Number);
 const sockets = new Set<ServerWebSocket>();
 
 // Compression is off by default, and it sets TCP_NODELAY and answers pings by itself. Its backlog
@@ -18,11 +18,25 @@ const server = Bun.serve({
   websocket: {
     // Its own pings belong to this timeout and know no interval; the timer below has one.
     idleTimeout: 0,
-    open: (socket) => void sockets.add(socket),
+    open: (socket) => {
+      sockets.add(socket);
+      if (publisher) socket.subscribe("status");
+    },
     message: () => {},
     close: (socket) => void sockets.delete(socket),
   },
 });
+
+if (publisher) {
+  Bun.serve({
+    hostname: "127.0.0.1",
+    port: publisher,
+    async fetch(request) {
+      server.publish("status", await request.text());
+      return new Response(null, { status: 204 });
+    },
+  });
+}
 
 if (pingInterval > 0) {
   setInterval(() => {

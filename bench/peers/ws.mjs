@@ -1,11 +1,12 @@
-// npm's ws on Node: `node ws.mjs PORT PING_INTERVAL_SECONDS`.
+// npm's ws on Node: `node ws.mjs PORT PING_INTERVAL_SECONDS [PUBLISHER]`.
 // NODE_PATH says where ws is installed; `import` does not look there, `require` does.
 
+import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 
-const { WebSocketServer } = createRequire(import.meta.url)('ws');
+const { WebSocket, WebSocketServer } = createRequire(import.meta.url)('ws');
 
-const [port, pingInterval] = process.argv.slice(2).map(Number);
+const [port, pingInterval, publisher] = process.argv.slice(2).map(Number);
 
 // Compression is off by default, and it sets TCP_NODELAY and answers pings by itself.
 const server = new WebSocketServer({
@@ -19,6 +20,23 @@ server.on('connection', (socket) => {
   socket.on('error', () => {});
   socket.on('message', () => {});
 });
+
+// A broadcast as its documentation shows it.
+if (publisher) {
+  createServer((request, response) => {
+    const pieces = [];
+    request.on('data', (piece) => pieces.push(piece));
+    request.on('end', () => {
+      const state = Buffer.concat(pieces);
+      for (const client of server.clients) {
+        if (client.readyState === WebSocket.OPEN) client.send(state, { binary: false });
+      }
+      response.writeHead(204).end();
+    });
+  })
+    .listen(publisher, '127.0.0.1')
+    .unref();
+}
 
 // One timer for all, as its documentation shows.
 if (pingInterval > 0) {

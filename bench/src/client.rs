@@ -75,7 +75,7 @@ pub fn head(first: u8, length: usize) -> Vec<u8> {
 }
 
 /// A whole frame of the server at the beginning of what has come: its first byte, its payload, and
-/// what is behind it. The server says nothing long.
+/// what is behind it.
 #[must_use]
 pub fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[first, length], rest) = bytes.split_first_chunk()?;
@@ -83,6 +83,10 @@ pub fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         126 => {
             let (length, rest) = rest.split_first_chunk()?;
             (u16::from_be_bytes(*length).into(), rest)
+        }
+        127 => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (usize::try_from(u64::from_be_bytes(*length)).ok()?, rest)
         }
         short => (short.into(), rest),
     };

@@ -7,3 +7,4 @@ pub mod hostile;
 pub mod load;
 pub mod peer;
 pub mod process;
+pub mod publisher;

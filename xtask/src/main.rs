@@ -163,7 +163,7 @@ const CHECKS: &[Check] = &[
         tools: &[],
         run: || {
             let peers = "ws-status,ws-status-tls,ws-status-h2,ws-status-h2-tls,floor";
-            let modes = "connect,ping-16,absorb,drain";
+            let modes = "connect,ping-16,absorb,drain,fan-out";
             bench::run(&["--quick", "--peers", peers, "--modes", modes])
         },
     },

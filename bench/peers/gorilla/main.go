@@ -1,4 +1,5 @@
-// gorilla/websocket in the manner of its chat example: peer-gorilla PORT PING_INTERVAL_SECONDS.
+// gorilla/websocket in the manner of its chat example:
+// peer-gorilla PORT PING_INTERVAL_SECONDS [PUBLISHER].
 //
 // Go and the library come from Debian, whose packages are laid out as before modules:
 //
@@ -8,6 +9,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log"
 	"net/http"
 	"os"
@@ -26,6 +28,8 @@ const (
 	// Time allowed to answer a Close frame.
 	closeWait      = 5 * time.Second
 	maxMessageSize = 64 << 10
+	// Messages that wait for a client; one who needs more is let go.
+	backlog = 256
 )
 
 // Compression is off by default, and Go sets TCP_NODELAY.
@@ -35,17 +39,94 @@ type peer struct {
 	pingInterval time.Duration
 	stopping     chan struct{}
 	sessions     sync.WaitGroup
+	// Without a publisher there is none.
+	hub *hub
+}
+
+// hub sends what is published to all clients.
+type hub struct {
+	register, unregister chan *client
+	publish              chan *websocket.PreparedMessage
+	// Told when a message is handed on.
+	published chan struct{}
+}
+
+type client struct {
+	conn *websocket.Conn
+	send chan *websocket.PreparedMessage
+	gone chan struct{}
+}
+
+func newHub() *hub {
+	return &hub{
+		register:   make(chan *client),
+		unregister: make(chan *client),
+		publish:    make(chan *websocket.PreparedMessage),
+		published:  make(chan struct{}),
+	}
+}
+
+func (h *hub) run() {
+	clients := make(map[*client]bool)
+	for {
+		select {
+		case c := <-h.register:
+			clients[c] = true
+		case c := <-h.unregister:
+			if clients[c] {
+				delete(clients, c)
+				close(c.send)
+			}
+		case message := <-h.publish:
+			for c := range clients {
+				select {
+				case c.send <- message:
+				default:
+					close(c.send)
+					delete(clients, c)
+				}
+			}
+			h.published <- struct{}{}
+		}
+	}
+}
+
+// ServeHTTP takes a message for all clients.
+func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	// Its frame is made once, and shared by all clients.
+	message, err := websocket.NewPreparedMessage(websocket.TextMessage, body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	h.publish <- message
+	<-h.published
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		log.Fatal("usage: peer-gorilla PORT PING_INTERVAL_SECONDS")
+	if len(os.Args) < 3 || len(os.Args) > 4 {
+		log.Fatal("usage: peer-gorilla PORT PING_INTERVAL_SECONDS [PUBLISHER]")
 	}
 	seconds, err := strconv.Atoi(os.Args[2])
 	if err != nil {
 		log.Fatal(err)
 	}
 	p := &peer{pingInterval: time.Duration(seconds) * time.Second, stopping: make(chan struct{})}
+	if len(os.Args) == 4 {
+		p.hub = newHub()
+		go p.hub.run()
+		publisher := http.NewServeMux()
+		publisher.Handle("/publish", p.hub)
+		go func() {
+			log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Args[3], publisher))
+		}()
+	}
 	http.HandleFunc("/ws/status", p.serve)
 	server := &http.Server{Addr: "127.0.0.1:" + os.Args[1]}
 
@@ -81,26 +162,34 @@ func (p *peer) serve(w http.ResponseWriter, r *http.Request) {
 		p.sessions.Done()
 		return
 	}
-	gone := make(chan struct{})
-	go p.write(conn, gone)
-	go p.read(conn, gone)
+	c := &client{conn: conn, gone: make(chan struct{})}
+	if p.hub != nil {
+		c.send = make(chan *websocket.PreparedMessage, backlog)
+		p.hub.register <- c
+	}
+	go p.write(c)
+	go p.read(c)
 }
 
 // read drops what the client sends. The library answers pings meanwhile.
-func (p *peer) read(conn *websocket.Conn, gone chan struct{}) {
+func (p *peer) read(c *client) {
 	defer p.sessions.Done()
-	defer conn.Close()
-	defer close(gone)
-	conn.SetReadLimit(maxMessageSize)
+	defer c.conn.Close()
+	defer close(c.gone)
+	if p.hub != nil {
+		defer func() { p.hub.unregister <- c }()
+	}
+	c.conn.SetReadLimit(maxMessageSize)
 	for {
-		if _, _, err := conn.NextReader(); err != nil {
+		if _, _, err := c.conn.NextReader(); err != nil {
 			return
 		}
 	}
 }
 
-// write sends pings, and a Close frame at the end.
-func (p *peer) write(conn *websocket.Conn, gone chan struct{}) {
+// write sends messages and pings, and a Close frame at the end.
+func (p *peer) write(c *client) {
+	conn := c.conn
 	var pings <-chan time.Time
 	if p.pingInterval > 0 {
 		ticker := time.NewTicker(p.pingInterval)
@@ -109,6 +198,18 @@ func (p *peer) write(conn *websocket.Conn, gone chan struct{}) {
 	}
 	for {
 		select {
+		case message, ok := <-c.send:
+			conn.SetWriteDeadline(time.Now().Add(writeWait))
+			if !ok {
+				// It was too slow.
+				_ = conn.WriteMessage(websocket.CloseMessage, nil)
+				conn.Close()
+				return
+			}
+			if err := conn.WritePreparedMessage(message); err != nil {
+				conn.Close()
+				return
+			}
 		case <-pings:
 			conn.SetWriteDeadline(time.Now().Add(writeWait))
 			if err := conn.WriteMessage(websocket.PingMessage, nil); err != nil {
@@ -119,7 +220,7 @@ func (p *peer) write(conn *websocket.Conn, gone chan struct{}) {
 			conn.SetWriteDeadline(time.Now().Add(writeWait))
 			_ = conn.WriteMessage(websocket.CloseMessage, away)
 			return
-		case <-gone:
+		case <-c.gone:
 			return
 		}
 	}

@@ -103,8 +103,7 @@ fn measure(peers: &[Peer], modes: &[&'static Mode], size: Size, rounds: usize) -
     let mut results = Results::default();
     for round in 1..=rounds {
         for mode in modes {
-            let takes = |peer: &&Peer| peer.modes.is_none_or(|modes| modes.contains(&mode.name));
-            for peer in peers.iter().filter(takes) {
+            for peer in peers.iter().filter(|peer| mode.is_for(peer)) {
                 let began = Instant::now();
                 let outcome = (mode.run)(peer, size).map_err(|error| error.to_string());
                 let main = match &outcome {
@@ -114,7 +113,7 @@ fn measure(peers: &[Peer], modes: &[&'static Mode], size: Size, rounds: usize) -
                 let main = main.unwrap_or_default();
                 let (mode_name, peer_name) = (mode.name, peer.name);
                 let time = began.elapsed().as_secs_f64();
-                eprintln!("round {round}: {mode_name:10} {peer_name:18} {time:5.1} s  {main}");
+                eprintln!("round {round}: {mode_name:15} {peer_name:18} {time:5.1} s  {main}");
                 results.0.push(Reading { mode, peer: peer.name, round, outcome });
             }
         }

@@ -1,24 +1,40 @@
-//! tokio-tungstenite without an HTTP server: `peer-tokio-tungstenite PORT PING_INTERVAL_SECONDS`.
+//! tokio-tungstenite without an HTTP server: `peer-tokio-tungstenite PORT PING_INTERVAL_SECONDS
+//! [PUBLISHER]`.
 
+use std::future::pending;
 use std::io;
 use std::pin::pin;
 
 use bench::peer::{self, Session};
+use bench::publisher;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    peer::serve(live).await
+    let states = match publisher::port() {
+        Some(port) => {
+            let (all, states) = watch::channel(Utf8Bytes::default());
+            publisher::serve(port, move |state| drop(all.send_replace(state.into()))).await?;
+            Some(states)
+        }
+        None => None,
+    };
+    peer::serve(move |stream, session| live(stream, session, states.clone())).await
 }
 
-async fn live(stream: TcpStream, mut session: Session) -> Result<(), Error> {
+async fn live(
+    stream: TcpStream,
+    mut session: Session,
+    mut states: Option<watch::Receiver<Utf8Bytes>>,
+) -> Result<(), Error> {
     let mut socket = accept_hdr_async(stream, check_path).await?;
     let mut pings = session.pings();
     let mut stopping = pin!(session.stopping());
@@ -29,12 +45,22 @@ async fn live(stream: TcpStream, mut session: Session) -> Result<(), Error> {
                 return Ok(());
             },
             _ = pings.tick() => socket.send(Message::Ping(Bytes::new())).await?,
+            state = newest(&mut states) => socket.send(Message::Text(state)).await?,
             () = &mut stopping => break,
         }
     }
     socket.close(Some(CloseFrame { code: CloseCode::Away, reason: "".into() })).await?;
     while socket.next().await.transpose()?.is_some() {}
     Ok(())
+}
+
+/// The newest state, once it is another; what came and went meanwhile is left out.
+async fn newest(states: &mut Option<watch::Receiver<Utf8Bytes>>) -> Utf8Bytes {
+    let Some(states) = states else { return pending().await };
+    match states.changed().await {
+        Ok(()) => states.borrow_and_update().clone(),
+        Err(_) => pending().await,
+    }
 }
 
 #[expect(clippy::result_large_err, reason = "the library's type")]

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 
+use nix::sys::epoll::EpollFlags;
+
 use super::http2::Http2;
 use super::way::{Http, Way};
 use super::wire::Wire;
@@ -19,7 +21,10 @@ pub(super) struct Carrier {
     pub(super) rest: Vec<u8>,
     /// Whether more will be said right away, so that all of it leaves in one write.
     pub(super) is_busy: bool,
-    pub(super) is_told_of_room: bool,
+    /// Whether nothing is read.
+    pub(super) is_paused: bool,
+    /// What epoll was told to tell of.
+    pub(super) interest: EpollFlags,
 }
 
 impl Carrier {
@@ -31,7 +36,8 @@ impl Carrier {
             has_asked: false,
             rest: Vec::new(),
             is_busy: false,
-            is_told_of_room: true,
+            is_paused: false,
+            interest: EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
         })
     }
 

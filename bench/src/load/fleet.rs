@@ -1,8 +1,10 @@
 //! Thousands of sessions in one thread. The client has to be cheaper than any server: one read
 //! for each readiness, one write for each answer, and no allocation in between.
 
+mod inbound;
+
 use std::cell::RefCell;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,7 +12,6 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::carrier::Carrier;
-use super::http2::{self, News};
 use super::link::{Event, Link, Script, Tally};
 use super::slab::Slab;
 use super::way::Way;
@@ -24,6 +25,8 @@ pub struct Fleet {
     pub tally: Tally,
     /// The code with which the server may close; until then it may not.
     pub may_be_told: Option<u16>,
+    /// Whether the server may send texts.
+    pub may_be_sent: bool,
     server: SocketAddr,
     deadline: Instant,
     epoll: Epoll,
@@ -46,6 +49,7 @@ impl Fleet {
         Ok(Self {
             tally: Tally::default(),
             may_be_told: None,
+            may_be_sent: false,
             server,
             deadline: Instant::now() + time,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
@@ -85,7 +89,7 @@ impl Fleet {
         let source = Ipv4Addr::new(127, 0, 0, last);
         let carrier = Carrier::start(self.server, source, &self.way)?;
         let place = self.carriers.place();
-        self.epoll.add(&carrier.wire.stream, interest(place, true))?;
+        self.epoll.add(&carrier.wire.stream, EpollEvent::new(carrier.interest, place as u64))?;
         self.carriers.0[place] = Some(Rc::new(RefCell::new(carrier)));
         self.started += 1;
         Ok(place)
@@ -191,6 +195,30 @@ impl Fleet {
         link.ok_or_else(|| io::Error::other("a connection is gone"))
     }
 
+    /// Does not read any more what comes to a session, which the server may then give up.
+    ///
+    /// # Errors
+    ///
+    /// There is none in this slot.
+    pub fn pause(&mut self, slot: usize) -> io::Result<()> {
+        let link = self.link(slot)?;
+        link.may_be_cut = true;
+        link.carrier.borrow_mut().is_paused = true;
+        self.renew_all()
+    }
+
+    /// Reads again wherever it was paused.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn resume_all(&mut self) -> io::Result<()> {
+        for carrier in self.carriers.0.iter().flatten() {
+            carrier.borrow_mut().is_paused = false;
+        }
+        self.renew_all()
+    }
+
     /// Tells the script of [`Event::Room`] on these connections, wherever there is some.
     ///
     /// # Errors
@@ -200,15 +228,15 @@ impl Fleet {
         for link in self.links.0.iter_mut().flatten() {
             link.wants_room = true;
         }
-        (0..self.carriers.0.len()).try_for_each(|place| self.renew(place))
+        self.renew_all()
     }
 
-    /// Waits for so long at most, and handles what is there then.
+    /// Waits for so long at most, and handles what is there then: gives back on how many connections.
     ///
     /// # Errors
     ///
     /// A connection is lost, the script fails, or time is up.
-    pub fn turn(&mut self, patience: Duration, script: &mut impl Script) -> io::Result<()> {
+    pub fn turn(&mut self, patience: Duration, script: &mut impl Script) -> io::Result<usize> {
         if Instant::now() > self.deadline {
             return Err(io::Error::other("it took longer than it may"));
         }
@@ -235,122 +263,16 @@ impl Fleet {
                 self.next = self.next.filter(|next| *next != place);
             }
         }
-        Ok(())
-    }
-
-    fn write(&mut self, carrier: &RefCell<Carrier>, script: &mut impl Script) -> io::Result<()> {
-        carrier.borrow_mut().flush()?;
-        let streams = carrier.borrow().slots.len();
-        for stream in 0..streams {
-            let link = self.link_of(carrier, stream);
-            if let Some(link) = link.filter(|link| link.can_use_room(&carrier.borrow())) {
-                script(link, Event::Room)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads once, and lets the sessions look at it. Gives back whether the connection goes on.
-    fn read(&mut self, carrier: &RefCell<Carrier>, script: &mut impl Script) -> io::Result<bool> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut it = carrier.borrow_mut();
-        let kept = it.rest.len();
-        buffer[..kept].copy_from_slice(&it.rest);
-        it.rest.clear();
-        let filled = match it.wire.read(&mut buffer[kept..]) {
-            Ok(count) => Some(kept + count).filter(|_| count > 0),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Some(kept),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
-            Err(error) => return Err(error),
-        };
-        it.is_busy = true;
-        drop(it);
-        match filled {
-            None => self.end_all(carrier, script)?,
-            Some(filled) => self.receive(carrier, &buffer[..filled], script)?,
-        }
-        self.buffer = buffer;
-        let mut carrier = carrier.borrow_mut();
-        carrier.is_busy = false;
-        if filled.is_some() {
-            carrier.flush()?;
-        }
-        // One whose sessions have all ended is left, even if it could have more.
-        Ok(filled.is_some() && !carrier.is_over())
-    }
-
-    fn receive(
-        &mut self,
-        carrier: &RefCell<Carrier>,
-        mut bytes: &[u8],
-        script: &mut impl Script,
-    ) -> io::Result<()> {
-        if carrier.borrow().http2.is_none() {
-            return self.hear(carrier, 0, News::Bytes(bytes), script);
-        }
-        while let Some((frame, behind)) = http2::split(bytes) {
-            let news = carrier.borrow_mut().http2.as_mut().map(|http2| http2.hear(frame));
-            if let Some((stream, news)) = news.transpose()?.flatten() {
-                self.hear(carrier, stream, news, script)?;
-            }
-            bytes = behind;
-        }
-        carrier.borrow_mut().rest.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn hear(
-        &mut self,
-        carrier: &RefCell<Carrier>,
-        stream: usize,
-        news: News<'_>,
-        script: &mut impl Script,
-    ) -> io::Result<()> {
-        let slot = carrier.borrow().slots.get(stream).copied().flatten();
-        // A stream may be ended and then reset.
-        let Some(slot) = slot else { return Ok(()) };
-        let Some(link) = self.links.0[slot].as_mut() else { return Ok(()) };
-        let tally = &mut self.tally;
-        match news {
-            News::Opened => link.opened(tally, script),
-            News::Bytes(bytes) => link.receive(bytes, self.may_be_told, tally, script),
-            News::Ended => {
-                link.end(tally, script)?;
-                self.links.leave(slot);
-                Ok(())
-            }
-        }
-    }
-
-    /// The server hung up.
-    fn end_all(&mut self, carrier: &RefCell<Carrier>, script: &mut impl Script) -> io::Result<()> {
-        let streams = carrier.borrow().slots.len();
-        (0..streams).try_for_each(|stream| self.hear(carrier, stream, News::Ended, script))
-    }
-
-    /// Asks for the sessions that have waited for their connection.
-    fn ask(&mut self, carrier: &RefCell<Carrier>) -> io::Result<()> {
-        if carrier.borrow().has_asked || !carrier.borrow().is_ready() {
-            return Ok(());
-        }
-        carrier.borrow_mut().has_asked = true;
-        let streams = carrier.borrow().slots.len();
-        for stream in 0..streams {
-            if let Some(link) = self.link_of(carrier, stream) {
-                link.ask()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn link_of(&mut self, carrier: &RefCell<Carrier>, stream: usize) -> Option<&mut Link> {
-        let slot = carrier.borrow().slots.get(stream).copied().flatten()?;
-        self.links.0[slot].as_mut()
+        Ok(count)
     }
 
     fn carrier(&self, place: usize) -> io::Result<Rc<RefCell<Carrier>>> {
         let carrier = self.carriers.0.get(place).and_then(Option::as_ref);
         carrier.map(Rc::clone).ok_or_else(|| io::Error::other("a connection is gone"))
+    }
+
+    fn renew_all(&mut self) -> io::Result<()> {
+        (0..self.carriers.0.len()).try_for_each(|place| self.renew(place))
     }
 
     /// Tells epoll if a connection has changed its mind.
@@ -360,9 +282,13 @@ impl Fleet {
         let slots = carrier.slots.iter().flatten();
         let mut links = slots.filter_map(|slot| self.links.0[*slot].as_ref());
         let wants_room = carrier.is_waiting() || links.any(|link| link.can_use_room(&carrier));
-        if wants_room != carrier.is_told_of_room {
-            carrier.is_told_of_room = wants_room;
-            self.epoll.modify(&carrier.wire.stream, &mut interest(place, wants_room))?;
+        let mut interest = EpollFlags::empty();
+        interest.set(EpollFlags::EPOLLIN, !carrier.is_paused);
+        interest.set(EpollFlags::EPOLLOUT, wants_room);
+        if interest != carrier.interest {
+            carrier.interest = interest;
+            let mut event = EpollEvent::new(interest, place as u64);
+            self.epoll.modify(&carrier.wire.stream, &mut event)?;
         }
         Ok(())
     }
@@ -375,11 +301,6 @@ impl Drop for Fleet {
 }
 
 /// The script of those who only wait.
-pub fn nothing(_: &mut Link, _: Event) -> io::Result<()> {
+pub fn nothing(_: &mut Link, _: Event<'_>) -> io::Result<()> {
     Ok(())
-}
-
-fn interest(place: usize, wants_room: bool) -> EpollEvent {
-    let room = if wants_room { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
-    EpollEvent::new(EpollFlags::EPOLLIN | room, place as u64)
 }

@@ -5,14 +5,16 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
 use super::carrier::Carrier;
-use crate::client::{CLOSE, PING, PONG, UPGRADE, frame, split_frame};
+use crate::client::{CLOSE, PING, PONG, TEXT, UPGRADE, frame, split_frame};
 
 /// What the server has to derive from the key of [`UPGRADE`].
 const ACCEPT: &str = "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=";
 
 /// What happened in a session.
-pub enum Event {
+pub enum Event<'a> {
     Opened,
+    /// The server sent this text.
+    Message(&'a [u8]),
     /// The server pinged, and has its pong.
     Ping,
     Pong,
@@ -22,6 +24,16 @@ pub enum Event {
     Room,
     /// The server hung up, or ended the stream, after the closing handshake.
     Ended,
+    /// The server hung up without one, on a session that has paused.
+    Cut,
+}
+
+/// What the server may say by itself.
+#[derive(Clone, Copy)]
+pub(super) struct Leave {
+    /// The code of a Close frame, if it may send one.
+    pub(super) close: Option<u16>,
+    pub(super) messages: bool,
 }
 
 /// What all sessions together have seen.
@@ -49,6 +61,8 @@ pub struct Link {
     pub slot: usize,
     /// Whether the script wants to hear of [`Event::Room`].
     pub wants_room: bool,
+    /// Whether the server may give it up, since it has not read for a while.
+    pub(super) may_be_cut: bool,
     pub(super) carrier: Rc<RefCell<Carrier>>,
     /// Its place among the sessions of its carrier.
     pub(super) stream: usize,
@@ -67,6 +81,7 @@ impl Link {
         Self {
             slot,
             wants_room: false,
+            may_be_cut: false,
             carrier,
             stream,
             stage: Stage::Connecting,
@@ -149,42 +164,58 @@ impl Link {
     pub(super) fn receive(
         &mut self,
         bytes: &[u8],
-        may_be_told: Option<u16>,
+        leave: Leave,
         tally: &mut Tally,
         script: &mut impl Script,
     ) -> io::Result<()> {
-        if !self.rest.is_empty() {
-            self.rest.extend_from_slice(bytes);
-            let whole = std::mem::take(&mut self.rest);
-            return self.receive(&whole, may_be_told, tally, script);
+        if self.rest.is_empty() {
+            let used = self.take_in(bytes, leave, tally, script)?;
+            self.rest.extend_from_slice(&bytes[used..]);
+            return Ok(());
         }
-        let mut bytes = bytes;
+        // The beginning of a long frame is not copied again for each of its pieces.
+        let mut rest = std::mem::take(&mut self.rest);
+        rest.extend_from_slice(bytes);
+        let used = self.take_in(&rest, leave, tally, script)?;
+        rest.drain(..used);
+        self.rest = rest;
+        Ok(())
+    }
+
+    /// Gives back how many bytes were whole.
+    fn take_in(
+        &mut self,
+        all: &[u8],
+        leave: Leave,
+        tally: &mut Tally,
+        script: &mut impl Script,
+    ) -> io::Result<usize> {
+        let mut bytes = all;
         if self.stage == Stage::Asking {
             let Some(end) = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-                self.rest.extend_from_slice(bytes);
-                return Ok(());
+                return Ok(0);
             };
             check_answer(&bytes[..end])?;
             bytes = &bytes[end + 4..];
             self.opened(tally, script)?;
         }
         while let Some((first, payload, behind)) = split_frame(bytes) {
-            self.hear(first, payload, may_be_told, tally, script)?;
+            self.hear(first, payload, leave, tally, script)?;
             bytes = behind;
         }
-        self.rest.extend_from_slice(bytes);
-        Ok(())
+        Ok(all.len() - bytes.len())
     }
 
     fn hear(
         &mut self,
         first: u8,
         payload: &[u8],
-        may_be_told: Option<u16>,
+        leave: Leave,
         tally: &mut Tally,
         script: &mut impl Script,
     ) -> io::Result<()> {
         match first {
+            TEXT if leave.messages => script(self, Event::Message(payload)),
             PONG => {
                 tally.pongs += 1;
                 script(self, Event::Pong)
@@ -197,11 +228,15 @@ impl Link {
             CLOSE => {
                 let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
                 if !self.said_close {
-                    if code.is_none() || code != may_be_told {
+                    if (code.is_none() || code != leave.close) && !self.may_be_cut {
                         let what = format!("the server closed with the code {code:?}");
                         return Err(io::Error::other(what));
                     }
-                    self.say(&frame(CLOSE, payload))?;
+                    match self.say(&frame(CLOSE, payload)) {
+                        // The server may be gone for long.
+                        Err(_) if self.may_be_cut => {}
+                        outcome => outcome?,
+                    }
                 }
                 self.stage = Stage::Closed;
                 tally.closes += 1;
@@ -213,7 +248,8 @@ impl Link {
 
     /// The server is through with it, which it may be only after the closing handshake.
     pub(super) fn end(&mut self, tally: &mut Tally, script: &mut impl Script) -> io::Result<()> {
-        if self.stage != Stage::Closed {
+        let is_cut = self.stage != Stage::Closed;
+        if is_cut && !self.may_be_cut {
             return Err(io::Error::other("the server cut a session"));
         }
         let mut carrier = self.carrier.borrow_mut();
@@ -224,13 +260,13 @@ impl Link {
         drop(carrier);
         tally.open -= 1;
         tally.begun -= 1;
-        script(self, Event::Ended)
+        script(self, if is_cut { Event::Cut } else { Event::Ended })
     }
 }
 
 /// What a mode does about an event in a session.
-pub trait Script: FnMut(&mut Link, Event) -> io::Result<()> {}
-impl<F: FnMut(&mut Link, Event) -> io::Result<()>> Script for F {}
+pub trait Script: FnMut(&mut Link, Event<'_>) -> io::Result<()> {}
+impl<F: FnMut(&mut Link, Event<'_>) -> io::Result<()>> Script for F {}
 
 fn check_answer(head: &[u8]) -> io::Result<()> {
     let head = String::from_utf8_lossy(head);

@@ -8,6 +8,7 @@ pub mod link;
 pub mod modes;
 pub mod peer;
 pub mod plots;
+mod publication;
 pub mod report;
 pub mod results;
 pub mod running;

@@ -18,7 +18,19 @@ pub struct Peer {
     pub way: Way,
     /// The modes that it is measured in, if not in all.
     pub modes: Option<&'static [&'static str]>,
-    command: Box<dyn Fn([u16; 2], u64) -> Command>,
+    /// Whether it can send what is published to all its sessions.
+    pub can_publish: bool,
+    command: Box<dyn Fn(Ports, u64) -> Command>,
+}
+
+/// Free ports for a peer.
+#[derive(Clone, Copy)]
+pub struct Ports {
+    pub sessions: u16,
+    /// It may use this for itself.
+    pub own: u16,
+    /// Where it is to take what it sends to all its sessions, if it is to.
+    pub publisher: Option<u16>,
 }
 
 impl Peer {
@@ -28,9 +40,9 @@ impl Peer {
         self.modes.is_some()
     }
 
-    /// What starts it on the first of two free ports. It may use the second for itself.
+    /// What starts it.
     #[must_use]
-    pub fn command(&self, ports: [u16; 2], ping_interval: u64) -> Command {
+    pub fn command(&self, ports: Ports, ping_interval: u64) -> Command {
         (self.command)(ports, ping_interval)
     }
 }
@@ -42,6 +54,9 @@ pub struct Places {
     /// Cargo's target folder, in which the npm packages are as well.
     pub target: PathBuf,
 }
+
+/// The peers that have no publisher.
+const MUTE: &[&str] = &["fastwebsockets", "websockets"];
 
 /// A peer as it stands in the table.
 struct Candidate {
@@ -67,14 +82,16 @@ pub fn all(places: &Places, size: Size) -> (Vec<Peer>, Vec<String>) {
         match version.filter(|_| file.exists()) {
             Some(version) => {
                 let modules = places.target.join("node/node_modules");
-                let start = move |ports: [u16; 2], ping_interval: u64| {
+                let start = move |ports: Ports, ping_interval: u64| {
                     let mut command = bare(&words[0]);
-                    command.args(&words[1..]).args([ports[0].to_string()]);
+                    command.args(&words[1..]).args([ports.sessions.to_string()]);
                     command.arg(ping_interval.to_string()).env("NODE_PATH", &modules);
+                    command.args(ports.publisher.map(|port| port.to_string()));
                     command
                 };
-                let (way, modes) = (Way::PLAIN, None);
-                peers.push(Peer { name, version, way, modes, command: Box::new(start) });
+                let (way, modes, command) = (Way::PLAIN, None, Box::new(start));
+                let can_publish = !MUTE.contains(&name);
+                peers.push(Peer { name, version, way, modes, can_publish, command });
             }
             None => missing.push(format!("{name} is left out: it is not built or installed")),
         }
@@ -107,17 +124,23 @@ fn ways(places: &Places, size: Size) -> Result<Vec<Peer>, Box<dyn Error>> {
     Ok(peers.collect())
 }
 
-/// With everything on that it has: the log and the metrics. Only limits of
-/// what one client may do are off, since the load generator does it.
+/// With everything on that it has: the log and the metrics. Only limits of what one client may do
+/// are off, since the load generator does it. The example `publish` is the same server with another
+/// handler.
 fn ours(places: &Places, name: &'static str, way: Way, certificate: Option<&Certificate>) -> Peer {
-    let program = places.target.join("release/server");
+    let [program, publish] = ["server", "publish"].map(|it| places.target.join("release").join(it));
     let version = printed(&program, &["--version"]).unwrap_or_default();
+    let can_publish = publish.exists();
     let files = certificate.filter(|_| way.tls.is_some()).map(|certificate| {
         let [cert, key] = [&certificate.cert, &certificate.key].map(|file| file.display());
         [format!("--tls-cert-file={cert}"), format!("--tls-key-file={key}")]
     });
-    let start = move |[port, admin]: [u16; 2], ping_interval: u64| {
-        let mut command = bare(&program);
+    let start = move |ports: Ports, ping_interval: u64| {
+        let Ports { sessions: port, own: admin, publisher } = ports;
+        let mut command = bare(if publisher.is_some() { &publish } else { &program });
+        if let Some(publisher) = publisher {
+            command.args(["--admin".to_owned(), format!("127.0.0.1:{publisher}")]);
+        }
         let ping_interval = if ping_interval == 0 { 3600 } else { ping_interval };
         let tls = if files.is_some() { "tls:" } else { "" };
         command.args([
@@ -134,7 +157,7 @@ fn ours(places: &Places, name: &'static str, way: Way, certificate: Option<&Cert
         ]);
         command
     };
-    Peer { name, version, way, modes: None, command: Box::new(start) }
+    Peer { name, version, way, modes: None, can_publish, command: Box::new(start) }
 }
 
 fn candidates(places: &Places) -> Vec<Candidate> {

@@ -21,6 +21,7 @@ pub fn all(peers: &[Peer], results: &Results) -> Vec<(&'static str, String)> {
         ("round-trip.svg", bars("How long a pong takes", &waits, &looks, results)),
         ("memory.svg", memory(&looks, results)),
         ("drain.svg", drain(&looks, results)),
+        ("fan-out.svg", fan_out(&looks, results)),
     ]
 }
 
@@ -90,6 +91,18 @@ fn drain(looks: &[Look], results: &Results) -> String {
     let x = Axis { title: "milliseconds since SIGTERM", is_logarithmic: true, from: 1.0, to };
     let y = Axis { title: "% told", is_logarithmic: false, from: 0.0, to: 100.0 };
     Lines { title: "How fast clients are told that the server stops", x, y, lines }.draw()
+}
+
+fn fan_out(looks: &[Look], results: &Results) -> String {
+    let lines: Vec<_> = looks
+        .iter()
+        .filter_map(|look| Some((*look, told_by(results.series("fan-out", look.name)?))))
+        .collect();
+    let last = lines.iter().filter_map(|(_, points)| points.last()).map(|it| it.0);
+    let to = last.fold(20.0, f64::max);
+    let x = Axis { title: "milliseconds since POST", is_logarithmic: false, from: 0.0, to };
+    let y = Axis { title: "% have it", is_logarithmic: false, from: 0.0, to: 100.0 };
+    Lines { title: "How fast a state comes to all sessions", x, y, lines }.draw()
 }
 
 /// From how many were told in each millisecond to the share that was told by then.

@@ -37,9 +37,11 @@ pub fn markdown(
             "A session that has a stream of HTTP/2 counts as a connection. There are 64 on ",
         );
         text.push_str("each, or one where the name says so.\n\n");
+        let is_theirs = |mode: &&&Mode| ways.iter().any(|way| mode.is_for(way));
+        let modes: Vec<&Mode> = modes.iter().filter(is_theirs).copied().collect();
         let ours = others.into_iter().filter(|peer| peer.name == OURS);
         let all: Vec<&Peer> = ours.chain(ways).collect();
-        text.push_str(&table(&all, modes, results));
+        text.push_str(&table(&all, &modes, results));
     }
     for failure in results.failures() {
         let _ = writeln!(text, "\nFAILED: {failure}");

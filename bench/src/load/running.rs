@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::peer::Peer;
+use super::peer::{Peer, Ports};
 use super::way::Way;
 
 const PEER_CORE: usize = 0;
@@ -24,6 +24,8 @@ const START: Duration = Duration::from_secs(10);
 /// A peer that answers. It is killed when this is dropped.
 pub struct Running {
     pub address: SocketAddr,
+    /// Where it takes what it sends to all its sessions, if it does.
+    pub publisher: SocketAddr,
     pub way: Way,
     pub process: Pid,
     child: Child,
@@ -37,13 +39,25 @@ impl Running {
     ///
     /// It cannot be started, or does not answer.
     pub fn start(peer: &Peer, ping_interval: u64) -> io::Result<Self> {
-        // Both are held until both are known, so that they differ.
-        let listeners = [free_port()?, free_port()?];
-        let ports = [listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()];
-        drop(listeners);
+        let [sessions, own, publisher] = free_ports()?;
+        let command = peer.command(Ports { sessions, own, publisher: None }, ping_interval);
+        Self::launch(peer, command, [sessions, publisher])?.wait_for(&[sessions])
+    }
+
+    /// Starts a peer that takes states to send to all its sessions, and never pings.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or does not answer.
+    pub fn start_publisher(peer: &Peer) -> io::Result<Self> {
+        let [sessions, own, publisher] = free_ports()?;
+        let command = peer.command(Ports { sessions, own, publisher: Some(publisher) }, 0);
+        Self::launch(peer, command, [sessions, publisher])?.wait_for(&[sessions, publisher])
+    }
+
+    fn launch(peer: &Peer, mut command: Command, ports: [u16; 2]) -> io::Result<Self> {
         let output = std::env::temp_dir().join(format!("bench-peer-{}", ports[0]));
         let file = File::create(&output)?;
-        let mut command = peer.command(ports, ping_interval);
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         // A child has the core of the thread that starts it.
         pin(PEER_CORE)?;
@@ -51,17 +65,15 @@ impl Running {
         pin(OUR_CORE)?;
         let child = child?;
         let process = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[0]));
-        let mut running = Self { address, way: peer.way.clone(), process, child, output };
-        running.wait_until_it_listens()?;
-        Ok(running)
+        let [address, publisher] = ports.map(loopback);
+        Ok(Self { address, publisher, way: peer.way.clone(), process, child, output })
     }
 
-    fn wait_until_it_listens(&mut self) -> io::Result<()> {
+    fn wait_for(mut self, ports: &[u16]) -> io::Result<Self> {
         let began = Instant::now();
         while began.elapsed() < START {
-            if TcpStream::connect(self.address).is_ok() {
-                return Ok(());
+            if ports.iter().all(|port| TcpStream::connect(loopback(*port)).is_ok()) {
+                return Ok(self);
             }
             if let Some(status) = self.child.try_wait()? {
                 return Err(io::Error::other(format!("{status}: {}", self.words())));
@@ -118,8 +130,19 @@ impl Drop for Running {
     }
 }
 
-fn free_port() -> io::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+fn free_ports() -> io::Result<[u16; 3]> {
+    let free_port = || TcpListener::bind(loopback(0));
+    // All are held until all are known, so that they differ.
+    let listeners = [free_port()?, free_port()?, free_port()?];
+    let mut ports = [0; 3];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 /// Binds this thread, and whatever it starts, to one core.

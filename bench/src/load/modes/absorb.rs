@@ -46,7 +46,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
 fn send(fleet: &mut Fleet) -> io::Result<()> {
     let all = [frame(BINARY, PAYLOAD).repeat(EACH), frame(PING, PAYLOAD)].concat();
     let mut sent = [0; CONNECTIONS];
-    let mut script = |link: &mut Link, event: Event| {
+    let mut script = |link: &mut Link, event: Event<'_>| {
         if matches!(event, Event::Room) {
             let sent = &mut sent[link.slot];
             *sent += link.offer(&all[*sent..all.len().min(*sent + WRITE)])?;

@@ -34,7 +34,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
 }
 
 fn come_and_go(fleet: &mut Fleet, count: usize) -> io::Result<()> {
-    let mut script = |link: &mut Link, event: Event| match event {
+    let mut script = |link: &mut Link, event: Event<'_>| match event {
         Event::Opened => link.leave(),
         _ => Ok(()),
     };

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Mode, Outcome, PAYLOAD, Size, less, millis};
+use super::{LIMIT, Mode, Outcome, PAYLOAD, Size, less, millis, steps};
 use crate::client::{PING, frame};
 use crate::load::fleet::Fleet;
 use crate::load::link::{Event, Link};
@@ -33,7 +33,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let began = Instant::now();
     running.terminate()?;
     let mut told = Vec::with_capacity(count);
-    let mut script = |_: &mut Link, event: Event| {
+    let mut script = |_: &mut Link, event: Event<'_>| {
         if matches!(event, Event::Close) {
             told.push(millis(began.elapsed()));
         }
@@ -47,17 +47,4 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     running.end_well(Duration::from_secs(5))?;
     let last = told.last().copied().unwrap_or_default();
     Ok(Outcome { values: vec![last, ended], series: steps(&told) })
-}
-
-/// How many were told in each millisecond.
-fn steps(told: &[f64]) -> Vec<(f64, f64)> {
-    let mut steps: Vec<(f64, f64)> = Vec::new();
-    for time in told {
-        let step = *time as usize;
-        while steps.len() <= step {
-            steps.push((steps.len() as f64, 0.0));
-        }
-        steps[step].1 += 1.0;
-    }
-    steps
 }

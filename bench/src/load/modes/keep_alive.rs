@@ -35,7 +35,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let mut steps = vec![0; 1 + (window.as_millis() / STEP.as_millis()) as usize];
     let (used, pings) = (processor_time(running.process)?, fleet.tally.pings);
     let began = Instant::now();
-    fleet.play(window, &mut |_: &mut Link, event: Event| {
+    fleet.play(window, &mut |_: &mut Link, event: Event<'_>| {
         if matches!(event, Event::Ping) {
             let step = (began.elapsed().as_millis() / STEP.as_millis()) as usize;
             let last = steps.len() - 1;

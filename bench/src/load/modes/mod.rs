@@ -4,10 +4,13 @@
 mod absorb;
 mod connect;
 mod drain;
+mod fan_out;
+mod fan_out_stalled;
 mod keep_alive;
 mod memory;
 mod ping;
 mod stall;
+mod states;
 
 use std::io;
 use std::time::Duration;
@@ -56,8 +59,19 @@ pub struct Mode {
     pub run: fn(&Peer, Size) -> io::Result<Outcome>,
 }
 
+impl Mode {
+    /// Whether a peer is measured in it.
+    #[must_use]
+    pub fn is_for(&self, peer: &Peer) -> bool {
+        let is_broadcast = [fan_out::MODE.name, fan_out_stalled::MODE.name].contains(&self.name);
+        let can = !is_broadcast || peer.can_publish;
+        can && peer.modes.is_none_or(|modes| modes.contains(&self.name))
+    }
+}
+
 pub struct Outcome {
-    /// One for each of the mode's measures.
+    /// One for each of the mode's measures; the last ones may be missing where there is nothing to
+    /// measure.
     pub values: Vec<f64>,
     /// Points for a plot, where there is one.
     pub series: Vec<(f64, f64)>,
@@ -78,6 +92,8 @@ pub const ALL: &[Mode] = &[
     drain::MODE,
     keep_alive::MODE,
     stall::MODE,
+    fan_out::MODE,
+    fan_out_stalled::MODE,
 ];
 
 const fn less(name: &'static str, unit: &'static str) -> Measure {
@@ -106,4 +122,23 @@ fn percentile(waits: &mut [Duration], percent: usize) -> Duration {
     waits.sort_unstable();
     let place = (waits.len() * percent / 100).min(waits.len().saturating_sub(1));
     waits.get(place).copied().unwrap_or_default()
+}
+
+/// The middle one.
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// How many times are in each millisecond.
+fn steps(times: &[f64]) -> Vec<(f64, f64)> {
+    let mut steps: Vec<(f64, f64)> = Vec::new();
+    for time in times {
+        let step = *time as usize;
+        while steps.len() <= step {
+            steps.push((steps.len() as f64, 0.0));
+        }
+        steps[step].1 += 1.0;
+    }
+    steps
 }

@@ -52,7 +52,7 @@ fn run(peer: &Peer, size: Size, depth: usize) -> io::Result<Outcome> {
         fleet.link(slot)?.say(&pings)?;
     }
     let mut waits = Vec::with_capacity(1 << 20);
-    let mut script = |link: &mut Link, event: Event| {
+    let mut script = |link: &mut Link, event: Event<'_>| {
         let batch = &mut batches[link.slot];
         match event {
             Event::Pong => batch.owed -= 1,

@@ -101,14 +101,15 @@ impl Active {
                 self.due[slot] = now + BEAT;
             }
         }
-        fleet.turn(Duration::ZERO, &mut |link: &mut Link, event: Event| {
+        let turned = fleet.turn(Duration::ZERO, &mut |link: &mut Link, event: Event<'_>| {
             // A Close frame is as good as a pong: the client is not left waiting.
             let is_answer = matches!(event, Event::Pong | Event::Close);
             if let Some(sent) = self.sent.get_mut(link.slot).filter(|_| is_answer) {
                 self.waits.extend(sent.take().map(|sent| sent.elapsed()));
             }
             Ok(())
-        })
+        });
+        turned.map(drop)
     }
 
     /// The waits since the last time, with those that go on.
