@@ -78,12 +78,16 @@ struct Board {
     /// The number of the newest state; 0 is none.
     number: AtomicU64,
     newest: Mutex<Option<Frame>>,
-    next_shard: AtomicUsize,
+    next_place: AtomicUsize,
     /// Sessions touch one of these when they open and when they end.
     shards: [Mutex<Slab<Waker>>; SHARDS],
 }
 
 const SHARDS: usize = 16;
+
+/// So many that open one after the other are woken one after the other: what is nearby in memory, the
+/// system's included, is then used together.
+const NEIGHBOURS: usize = 64;
 
 /// The number of the next state, of whichever publisher.
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -167,7 +171,8 @@ impl Latest {
                 place.wakes = wakes;
             }
             None => {
-                let shard = self.board.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS;
+                let place = self.board.next_place.fetch_add(1, Ordering::Relaxed);
+                let shard = place / NEIGHBOURS % SHARDS;
                 let key = self.board.shard(shard).insert(cx.waker().clone());
                 self.place = Some(Place { shard, key, wakes });
             }
