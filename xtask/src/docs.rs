@@ -23,10 +23,16 @@ pub(crate) fn check() -> Result<(), Failure> {
 }
 
 /// Guides whose Rust is quoted, and where from.
-const GUIDES: &[(&str, &[&str])] = &[(
-    "docs/guides/a-driver-for-ws-core.md",
-    &["examples/blocking-client/src/client.rs", "examples/blocking-client/src/bounded.rs"],
-)];
+const GUIDES: &[(&str, &[&str])] = &[
+    (
+        "docs/guides/a-driver-for-ws-core.md",
+        &["examples/blocking-client/src/client.rs", "examples/blocking-client/src/bounded.rs"],
+    ),
+    (
+        "docs/guides/build-a-feature.md",
+        &["examples/ticker/src/main.rs", "crates/transport/src/handler.rs"],
+    ),
+];
 
 /// Every block of Rust in a guide stands in one of its sources, line by line; only how far it is
 /// indented is the guide's.

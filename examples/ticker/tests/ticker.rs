@@ -1,0 +1,75 @@
+//! The ticker as a process, with a client.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tungstenite::{Message, connect};
+
+/// A running ticker, and what it has not logged yet.
+struct Ticker {
+    process: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Ticker {
+    fn start() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ticker"));
+        command.args(["--listen=127.0.0.1:0", "--log-format=json"]).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        Self { process, log }
+    }
+
+    /// Where it listens, once it does.
+    fn url(&mut self) -> String {
+        let lines = self.log.by_ref().lines().map(|line| serde_json::from_str(&line.unwrap()));
+        let listening = lines.map(Result::<Value, _>::unwrap).find(|it| it["event"] == "listening");
+        format!("ws://{}/ws/status", listening.unwrap()["address"].as_str().unwrap())
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn everyone_is_told_the_time_once_a_second_and_1001_at_the_end() {
+    let mut ticker = Ticker::start();
+    let url = ticker.url();
+    let (mut one, _) = connect(&url).unwrap();
+    let (mut other, _) = connect(&url).unwrap();
+    let mut last = 0;
+    for _ in 0..3 {
+        let states = [&mut one, &mut other].map(|client| client.read().unwrap());
+        for state in states {
+            let state: Value = serde_json::from_str(state.to_text().unwrap()).unwrap();
+            assert_eq!(state["status"], "well");
+            last = last.max(state["unix_time"].as_u64().unwrap());
+        }
+    }
+    // Two seconds lie between three states, if not the first was one that had been there for a while.
+    let state: Value = serde_json::from_str(one.read().unwrap().to_text().unwrap()).unwrap();
+    assert_eq!(state["unix_time"], last + 1);
+
+    let process = Pid::from_child(&ticker.process);
+    kill_process(process, Signal::TERM).unwrap();
+    let farewell = std::iter::from_fn(|| one.read().ok()).find_map(|message| match message {
+        Message::Close(frame) => frame,
+        _ => None,
+    });
+    assert_eq!(u16::from(farewell.unwrap().code), 1001);
+    drop((one, other));
+    assert_eq!(ticker.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn it_is_fifty_lines_at_most() {
+    let source = include_str!("../src/main.rs");
+    assert!(source.lines().count() <= 50);
+}
