@@ -69,6 +69,7 @@
 //! # }
 //! ```
 
+mod codec;
 mod drain;
 mod endpoint;
 mod frame;

@@ -11,12 +11,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Progress, Rules};
 
+use crate::codec::Incoming;
 use crate::drain::{Farewell, Phase, Watch};
 use crate::handler::{Handler, Next};
 use crate::pulse::Stalls;
 use crate::roster::{Alarm, Moment};
 use crate::scratch::Scratch;
-use crate::socket::{Flushed, Incoming, Socket};
+use crate::socket::{Flushed, Socket};
 
 /// How often a wake-up reads or asks the handler before other sessions get their turn.
 const ROUNDS: usize = 8;
