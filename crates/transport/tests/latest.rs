@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -94,6 +95,23 @@ async fn what_the_session_itself_has_to_say_comes_in_order_around_a_shared_frame
 }
 
 #[tokio::test(start_paused = true)]
+async fn shared_frames_that_are_ready_together_are_all_sent() {
+    struct Several(VecDeque<Frame>);
+    impl Handler for Several {
+        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+            self.0.pop_front().map_or(Poll::Pending, |frame| Poll::Ready(Next::Share(frame)))
+        }
+        fn receive(&mut self, _: Message) {}
+    }
+    let texts = [large("one "), "two".to_owned(), large("three ")];
+    let frames = texts.iter().map(|text| Frame::from(Message::from(text.as_str()))).collect();
+    let mut story = open(Several(frames), 1024);
+    for text in texts {
+        assert_eq!(story.peer.frame().await, (TEXT, text.into_bytes()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_close_comes_behind_the_state_that_has_begun_and_nothing_behind_the_close() {
     let publisher = Publisher::new();
     let mut story = open(publisher.latest(), 1024);
@@ -146,17 +164,19 @@ fn poll(handler: &mut Latest, bell: &Arc<Bell>) -> Poll<Next> {
 #[test]
 fn every_state_wakes_who_waits_once_and_nobody_who_has_gone() {
     let publisher = Publisher::new();
-    let bells: Vec<Arc<Bell>> = (0..100).map(|_| Arc::default()).collect();
+    const COUNT: usize = 20_000;
+    const LEFT: usize = 50;
+    let bells: Vec<Arc<Bell>> = (0..COUNT).map(|_| Arc::default()).collect();
     let mut handlers: Vec<Latest> = bells.iter().map(|_| publisher.latest()).collect();
     for (handler, bell) in handlers.iter_mut().zip(&bells) {
         assert_eq!(poll(handler, bell), Poll::Pending);
     }
-    publisher.publish("to a hundred");
-    handlers.truncate(50);
-    publisher.publish("to fifty");
+    publisher.publish("to all");
+    handlers.truncate(LEFT);
+    publisher.publish("to those who are left");
     for (number, bell) in bells.iter().enumerate() {
         let woken = bell.0.load(Ordering::SeqCst);
-        assert_eq!(woken, if number < 50 { 2 } else { 1 }, "of bell {number}");
+        assert_eq!(woken, if number < LEFT { 2 } else { 1 }, "of bell {number}");
     }
     drop(handlers);
     assert!(bells.iter().all(|bell| Arc::strong_count(bell) == 1), "no waker is kept");
