@@ -1,13 +1,43 @@
 //! The process around the endpoint: what is configured, routed, listened to, logged and shut down.
 //!
 //! [`main`] is everything that the binary does, for whichever handler: the command line, the ports, the
-//! signals, the exit code. [`run`] is what serves, for whoever brings these.
+//! signals, the exit code. So a server that tells everyone how long it has been up is this:
+//!
+//! ```no_run
+//! use std::env;
+//! use std::process::ExitCode;
+//! use std::time::Duration;
+//!
+//! use server::transport::Publisher;
+//! use tokio::time::{Instant, interval};
+//!
+//! fn main() -> ExitCode {
+//!     server::main(env::args_os().skip(1), || {
+//!         let publisher = Publisher::new();
+//!         let handler = publisher.latest();
+//!         tokio::spawn(async move {
+//!             let (start, mut seconds) = (Instant::now(), interval(Duration::from_secs(1)));
+//!             loop {
+//!                 seconds.tick().await;
+//!                 publisher.publish(format!("up for {} s", start.elapsed().as_secs()));
+//!             }
+//!         });
+//!         handler
+//!     })
+//! }
+//! ```
+//!
+//! `docs/guides/build-a-feature.md` in the repository starts from there.
 //!
 //! # What this crate does not do
 //!
-//! It knows no WebSocket: which requests are upgraded and what a session does is `transport`'s.
-//! It has no message logic either: the handler is an argument of [`run`], and the binary passes
+//! It knows no WebSocket: which requests are upgraded and what a session does is [`transport`]'s.
+//! It has no message logic either: the handler is an argument, and the binary passes
 //! [`Silent`](transport::Silent).
+//!
+//! # Without the process around it
+//!
+//! [`run`] is what serves, for whoever has a runtime, settings and a shutdown of their own:
 //!
 //! ```no_run
 //! use std::ffi::OsString;

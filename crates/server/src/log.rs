@@ -52,8 +52,8 @@ pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
 /// Writes a line for each opening, closing and refusal.
 pub(crate) fn write(event: &Event<'_>) {
     match *event {
-        Event::Closed { id, closure } => closed(id, closure),
-        Event::Opened { id, peer, protocol, request } => info!(
+        Event::Closed { id, closure, .. } => closed(id, closure),
+        Event::Opened { id, peer, protocol, request, .. } => info!(
             event = "opened",
             id,
             %peer,
@@ -61,7 +61,7 @@ pub(crate) fn write(event: &Event<'_>) {
             origin = request.origin().unwrap_or_default(),
             user_agent = request.user_agent().unwrap_or_default(),
         ),
-        Event::Refused { peer, protocol, request, rejection } => info!(
+        Event::Refused { peer, protocol, request, rejection, .. } => info!(
             event = "refused",
             %peer,
             protocol = protocol.map_or("", Protocol::as_str),

@@ -249,7 +249,7 @@ impl Metrics {
 
     /// Whatever can be counted is there from the beginning, so that its first increase is seen.
     fn begin_at_zero(&self) {
-        for rejection in Rejection::ALL {
+        for &rejection in Rejection::ALL {
             let _ = self.refused.get_or_create(&Refused { refusal: rejection.as_str() });
         }
         for &cause in Cause::ALL {

@@ -39,7 +39,7 @@ impl Table {
             Event::Closed { id, .. } => {
                 self.rows().remove(&id);
             }
-            Event::Opened { id, peer, protocol, request } => {
+            Event::Opened { id, peer, protocol, request, .. } => {
                 let origin = request.origin().unwrap_or_default();
                 let row = Row {
                     peer,
@@ -52,7 +52,7 @@ impl Table {
                 };
                 self.rows().insert(id, row);
             }
-            Event::Tally { id, received, sent, round_trip } => {
+            Event::Tally { id, received, sent, round_trip, .. } => {
                 if let Some(row) = self.rows().get_mut(&id) {
                     row.received += received;
                     row.sent += sent;

@@ -257,7 +257,7 @@ fn a_reader_gets_open_metrics_if_it_prefers_that() {
 fn every_cause_and_every_refusal_is_counted_by_its_word_from_the_beginning() {
     let server = server(&[]);
     let samples = scrape(&server);
-    for rejection in Rejection::ALL {
+    for &rejection in Rejection::ALL {
         let series = format!("ws_status_handshakes_refused_total{{refusal=\"{rejection}\"}}");
         assert_eq!(samples.get(&series), Some(&0.0), "{series}");
     }

@@ -83,8 +83,10 @@ fn the_refusals_in_the_manual_are_those_of_the_code() {
         .iter()
         .map(|row| (word(&row[0]), row[1].clone()))
         .collect();
-    let refusals = Rejection::ALL
-        .map(|rejection| (rejection.to_string(), rejection.status().as_u16().to_string()));
+    let refusals: Vec<(String, String)> = Rejection::ALL
+        .iter()
+        .map(|rejection| (rejection.to_string(), rejection.status().as_u16().to_string()))
+        .collect();
     assert_eq!(documented, refusals);
 }
 
@@ -92,7 +94,7 @@ fn the_refusals_in_the_manual_are_those_of_the_code() {
 fn the_refusals_in_the_specification_are_those_of_the_code_with_their_headers() {
     let rows = table(&document("api/endpoint.md"), "## Refusals");
     assert_eq!(rows.len(), Rejection::ALL.len());
-    for rejection in Rejection::ALL {
+    for &rejection in Rejection::ALL {
         let row = rows.iter().find(|row| word(&row[0]) == rejection.as_str()).unwrap();
         assert_eq!(row[1], rejection.status().as_u16().to_string(), "{rejection}");
         // The router adds `Connection: close` where the connection ends with the answer.

@@ -11,7 +11,9 @@ use ws_core::CloseCode;
 
 use crate::roster::Roster;
 
-/// How far a shutdown has come.
+/// How far a shutdown has come. [`Drain`] has an example.
+///
+/// Whoever lives in one has to know what to do in each, so there will be no more of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// There is none.
@@ -22,7 +24,7 @@ pub enum Phase {
     Aborting,
 }
 
-/// How sessions are told to end.
+/// How sessions are told to end. [`Drain`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Farewell {
     /// What their peers are told.
@@ -43,6 +45,28 @@ impl Default for Farewell {
 /// Whatever lives holds a [`Watch`]. Who waits for nothing else waits on a channel; sessions are woken
 /// together with their deadlines, because a place in the channel would cost each of them a future.
 /// Dropping the drain is the same as [`abort`](Self::abort).
+///
+/// ```
+/// use transport::ws_core::CloseCode;
+/// use transport::{Drain, Farewell, Phase};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (drain, keeper) = Drain::new();
+/// tokio::spawn(keeper);
+///
+/// // Something that lives, and is no session. `run` takes a watch as well.
+/// let watch = drain.watch();
+/// let worker = tokio::spawn(async move {
+///     watch.beyond(Phase::Serving).await;
+///     watch.farewell().code
+/// });
+///
+/// drain.start(Farewell { code: CloseCode::SERVICE_RESTART, ..Farewell::default() });
+/// drain.closed().await;
+/// assert_eq!(worker.await.unwrap(), CloseCode::SERVICE_RESTART);
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Drain(Arc<Shared>);
 
@@ -122,7 +146,7 @@ impl Drop for Drain {
     }
 }
 
-/// The token of something that lives, and its view of the [`Drain`].
+/// The token of something that lives, and its view of the [`Drain`], which has an example.
 #[derive(Debug)]
 pub struct Watch(Arc<Shared>);
 

@@ -29,7 +29,7 @@ use crate::session::{Session, run};
 use crate::socket::{Sizes, Socket};
 use crate::upgrade::Upgrade;
 
-/// What holds for every session of an endpoint.
+/// What holds for every session of an endpoint. The [front page](crate#an-endpoint) has an example.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Which pages may connect.
@@ -40,14 +40,16 @@ pub struct Policy {
     pub sizes: Sizes,
 }
 
-/// A WebSocket endpoint. It knows no path: routing is the server's.
+/// A WebSocket endpoint. It knows no path: routing is the server's. The
+/// [front page](crate#an-endpoint) has an example.
 #[derive(Debug)]
 pub struct Endpoint<H, O> {
     handler: H,
     observer: Arc<O>,
 }
 
-/// An accepted connection, as the endpoint needs to know it.
+/// An accepted connection, as the endpoint needs to know it. The [front page](crate#an-endpoint) has an
+/// example.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Who it is. Whoever accepts decides that; here it is only told on.
@@ -62,6 +64,18 @@ pub struct Client {
 }
 
 /// A place among the sessions there may be. It is given back when the last clone is dropped.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tokio::sync::Semaphore;
+/// use transport::Slot;
+///
+/// let places = Arc::new(Semaphore::new(1));
+/// let slot = Slot::new(Arc::clone(&places).try_acquire_owned().unwrap());
+/// assert_eq!(places.available_permits(), 0);
+/// drop(slot);
+/// assert_eq!(places.available_permits(), 1);
+/// ```
 #[derive(Clone)]
 pub struct Slot(
     #[expect(dead_code, reason = "it is held for its drop")] Arc<dyn Any + Send + Sync>,
@@ -80,7 +94,9 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// What becomes of a request.
+/// What becomes of a request. The [front page](crate#an-endpoint) has one sent by HTTP/1.1.
+///
+/// There is no third outcome, so whoever sends it in another way can handle all that there are.
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub enum Answer<H, O> {
@@ -91,6 +107,8 @@ pub enum Answer<H, O> {
 }
 
 /// A session that is about to open. It holds its tokens, so no drain can overlook it.
+///
+/// [`Answer`] opens it over HTTP/1.1 and HTTP/2, so only whoever has another way needs its methods.
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub struct Opening<H, O> {

@@ -11,6 +11,17 @@ use crate::frame::Frame;
 ///
 /// This is less than the codec's own type on purpose: control frames are the session's business,
 /// and a handler cannot send one behind its back.
+///
+/// ```
+/// use transport::Message;
+///
+/// assert_eq!(Message::from("Zoë").payload_len(), 4);
+/// assert_eq!(Message::from(vec![1, 2, 3]).payload_len(), 3);
+/// let Message::Text(text) = Message::from("Zoë") else { panic!() };
+/// assert_eq!(text.as_str(), "Zoë");
+/// ```
+///
+/// RFC 6455 has no other kinds, and a handler has to do something with each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Bytes.
@@ -19,6 +30,7 @@ pub enum Message {
     Text(Utf8Bytes),
 }
 
+/// The text of a [`Message`], which is tungstenite's own type: shared bytes that are UTF-8.
 pub use tungstenite::protocol::frame::Utf8Bytes;
 
 impl From<&str> for Message {
@@ -50,8 +62,12 @@ impl Message {
     }
 }
 
-/// What a handler wants next.
+/// What a handler wants next. The [front page](crate#a-handler) has an example, and [`Latest`] one of a
+/// handler around another: it passes on what it does not know.
+///
+/// [`Latest`]: crate::Latest
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Next {
     /// Close the session with this code and reason.
     Close(CloseCode, Reason),
@@ -63,7 +79,8 @@ pub enum Next {
     Share(Frame),
 }
 
-/// What a session is for. Each session gets a clone of the endpoint's handler.
+/// What a session is for. Each session gets a clone of the endpoint's handler. The
+/// [front page](crate#a-handler) has an example.
 ///
 /// It polls instead of being `async` because the session asks it on every wake-up and also hands it
 /// what came: a future of `next` would borrow the handler while `receive` needs it, and dropping
@@ -81,7 +98,8 @@ pub trait Handler: Send + 'static {
     fn receive(&mut self, message: Message);
 }
 
-/// The handler of a scaffold: it says nothing, and drops what it is told.
+/// The handler of a scaffold: it says nothing, and drops what it is told. The
+/// [front page](crate#an-endpoint) has an endpoint with it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

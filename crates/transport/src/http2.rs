@@ -33,7 +33,7 @@ pub(crate) fn response(response: Response<String>) -> (Response<()>, String) {
 /// What is written is on its way when it is taken: the connection writes it. Dropping it before both
 /// sides have ended it resets the stream.
 #[derive(Debug)]
-pub struct Http2Stream {
+pub(crate) struct Http2Stream {
     sender: SendStream<Bytes>,
     receiver: RecvStream,
     unread: Bytes,

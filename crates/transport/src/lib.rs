@@ -22,6 +22,105 @@
 //! that is [`ws_core`]'s. It parses no frame: that is tungstenite's. And **it asks nobody for a
 //! password**; [`Endpoint::answer`] is called for requests that were let in.
 //!
+//! # An endpoint
+//!
+//! hyper serves it over a pipe here; `examples/echo.rs` does so over TCP, and the `server` crate with
+//! all that a server needs besides.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use std::sync::{Arc, Mutex};
+//! use std::time::Duration;
+//!
+//! use hyper::server::conn::http1;
+//! use hyper::service::service_fn;
+//! use hyper_util::rt::TokioIo;
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! use transport::ws_core::{Limits, Rules, Timing};
+//! use transport::{
+//!     Client, Drain, Endpoint, Event, Farewell, Observer, Origins, Peer, Permission, Policy, Silent,
+//!     Sizes, Slot,
+//! };
+//!
+//! /// Keeps a line for each opening, closing and refusal.
+//! #[derive(Default)]
+//! struct Log(Mutex<Vec<String>>);
+//!
+//! impl Observer for Log {
+//!     fn observe(&self, event: &Event<'_>) {
+//!         let line = match event {
+//!             Event::Closed { id, closure, .. } => format!("{id} closed: {}", closure.cause),
+//!             Event::Opened { id, peer, request, .. } => {
+//!                 format!("{id} opened: {peer} {:?}", request.origin())
+//!             }
+//!             Event::Refused { peer, rejection, .. } => format!("refused: {peer} {rejection}"),
+//!             _ => return,
+//!         };
+//!         self.0.lock().unwrap().push(line);
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let timing = Timing {
+//!     ping_interval: Duration::from_secs(25),
+//!     pong_timeout: Duration::from_secs(10),
+//!     close_timeout: Duration::from_secs(3),
+//!     max_age: None,
+//! };
+//! let policy = Policy {
+//!     origins: Origins {
+//!         allowed: vec!["https://*.example.com".parse()?],
+//!         missing: Permission::Refuse,
+//!         null: Permission::Refuse,
+//!     },
+//!     rules: Arc::new(Rules { timing, limits: Limits::default() }),
+//!     sizes: Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 },
+//! };
+//! let log = Arc::new(Log::default());
+//! let endpoint = Endpoint::new(Silent, Arc::clone(&log));
+//! let (drain, keeper) = Drain::new();
+//! tokio::spawn(keeper);
+//!
+//! // This is done for each connection that is accepted.
+//! let (near, mut far) = tokio::io::duplex(4096);
+//! let client = Client {
+//!     peer: Peer::Local,
+//!     is_encrypted: false,
+//!     slot: Ok(Slot::new(())),
+//!     watch: drain.watch(),
+//! };
+//! tokio::spawn(async move {
+//!     let service = service_fn(|mut request| {
+//!         let answer = endpoint.answer(&request, &client, &policy);
+//!         let response = answer.over_http1(&mut request, TokioIo::new);
+//!         async { Ok::<_, Infallible>(response) }
+//!     });
+//!     http1::Builder::new().serve_connection(TokioIo::new(near), service).with_upgrades().await
+//! });
+//!
+//! // The client's side: a browser with a page of https://app.example.com, which hangs up at the
+//! // first sign of the shutdown.
+//! let request = "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example.com\r\n\
+//!                Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+//!                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+//! far.write_all(request.as_bytes()).await?;
+//! let mut head = [0; 12];
+//! far.read_exact(&mut head).await?;
+//! assert_eq!(head, *b"HTTP/1.1 101");
+//!
+//! drain.start(Farewell::default());
+//! drop(far);
+//! drain.closed().await;
+//! let lines = log.0.lock().unwrap();
+//! assert_eq!(
+//!     *lines,
+//!     ["1 opened: unix Some(\"https://app.example.com\")", "1 closed: drained"]
+//! );
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # A handler
 //!
 //! What a session says and hears is a [`Handler`]'s business. This one counts out loud, and then
@@ -68,6 +167,53 @@
 //! assert_eq!(closure.sent.messages, 3 + 1);
 //! # }
 //! ```
+//!
+//! # Stability
+//!
+//! Versions follow [Semantic Versioning](https://semver.org) as Cargo reads it: what breaks a user
+//! comes with a new major version, and before 1.0 with a new 0.x.
+//! Raising the least version of Rust, which is 1.88, comes with a minor version and never with a patch.
+//!
+//! Types of these crates are in the signatures, so a breaking version of one of them is one of ours:
+//!
+//! | crate | what of it |
+//! |---|---|
+//! | [`ws_core`] | All of it, under that name. |
+//! | `hyper` 1 | `Request`, `Response`, `Method`, `StatusCode` and `Upgraded`. |
+//! | `h2` 0.4 | `RecvStream` and `SendResponse`, and `ext::Protocol` as an extension of a request. |
+//! | `bytes` 1 | `Bytes`, in [`Message`] and in [`Answer::over_http2`]. |
+//! | `tungstenite` 0.30 | [`Utf8Bytes`], and no more: another codec would need a text of its own. |
+//! | `tokio` 1 | `AsyncRead` and `AsyncWrite`; sessions run in its runtime and by its clock. |
+//!
+//! These may grow in a minor version, and are `#[non_exhaustive]`:
+//!
+//! | type | because |
+//! |---|---|
+//! | [`Next`] | Handlers make them and the session takes them apart; a handler around another passes on what it does not know. |
+//! | [`Event`] and each of its facts | The endpoint tells them, and an observer passes over what it does not know. |
+//! | [`Rejection`] | There will be more reasons to refuse. Whoever counts or prints them has the word, the status and [`Rejection::ALL`]. |
+//! | [`Protocol`], [`Peer`] | There are more ways to come than those of today. Both say themselves how they are written. |
+//! | [`OriginPattern`], [`NotAnOrigin`] | Both come from a text that somebody wrote, and there can be more to write, and more to get wrong. |
+//!
+//! These may not, because whoever uses them has to handle every case or to decide every field:
+//!
+//! | type | because |
+//! |---|---|
+//! | [`Message`] | RFC 6455 has two kinds of data, and a handler has to do something with each. |
+//! | [`Phase`] | Whoever overlooked one would hold up a shutdown; the compiler has to tell. |
+//! | [`Answer`] | Whoever sends it in another way has to send whatever it is. |
+//! | [`Permission`] | There is nothing between yes and no. |
+//! | [`Policy`], [`Origins`], [`Sizes`], [`Farewell`] | They are written down field by field, and a new one is a decision of the user's. |
+//! | [`Client`] | Only whoever has accepted it knows what stands there; a default would be a guess. |
+//!
+//! All other types show no fields.
+//! [`Handler`] and [`Observer`] get new methods only with a default that leaves everything as it was.
+//!
+//! Behaviour is part of the promise: which request is refused, with which word, status and headers, and
+//! which rule comes first; what an observer is told and in which order; what a session does, as
+//! [`ws_core`] has it; that a session tells the newest state of a [`Publisher`] or a newer one.
+//! The sentences of refusals and errors are not, nor is what `Debug` prints, how much memory a session
+//! takes and when it looks around.
 
 mod codec;
 mod drain;
@@ -92,7 +238,6 @@ pub use drain::{Drain, Farewell, Phase, Watch};
 pub use endpoint::{Answer, Client, Endpoint, Opening, Policy, Slot};
 pub use frame::Frame;
 pub use handler::{Handler, Message, Next, Silent, Utf8Bytes};
-pub use http2::Http2Stream;
 pub use latest::{Latest, Publisher};
 pub use observer::{Event, Observer, Protocol, RequestText};
 pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};

@@ -10,17 +10,22 @@ use ws_core::{Closure, Tally};
 use crate::peer::Peer;
 use crate::rejection::Rejection;
 
-/// Somebody who is told what happens to sessions.
+/// Somebody who is told what happens to sessions. The [front page](crate#an-endpoint) has an example.
 pub trait Observer: Send + Sync + 'static {
     /// Takes in one fact. Is called on the way of a connection, so it must not block.
     fn observe(&self, event: &Event<'_>);
 }
 
 /// A fact about a connection. What is text here came from the peer: escape it.
+/// The [front page](crate#an-endpoint) has an example.
+///
+/// There will be more facts, and more to be said of each; an observer passes over what it does not
+/// know.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A session is over.
+    #[non_exhaustive]
     Closed {
         /// The number it was opened with.
         id: u64,
@@ -28,6 +33,7 @@ pub enum Event<'a> {
         closure: &'a Closure,
     },
     /// A session has begun: the 101 is sent.
+    #[non_exhaustive]
     Opened {
         /// A number that no other session of this endpoint has.
         id: u64,
@@ -39,11 +45,13 @@ pub enum Event<'a> {
         request: RequestText<'a>,
     },
     /// The code that serves a session panicked; there is a bug in it. The session ends.
+    #[non_exhaustive]
     Panicked {
         /// The number it was opened with.
         id: u64,
     },
     /// A request was not upgraded.
+    #[non_exhaustive]
     Refused {
         /// Who it came from.
         peer: Peer,
@@ -56,6 +64,7 @@ pub enum Event<'a> {
     },
     /// What has come on top since the session last told of it. It does so at each ping that it sends,
     /// at the pong to it and at its end, so that nothing which sessions share is touched for a frame.
+    #[non_exhaustive]
     Tally {
         /// The number it was opened with.
         id: u64,
@@ -69,7 +78,14 @@ pub enum Event<'a> {
 }
 
 /// How a request came.
+///
+/// ```
+/// use transport::Protocol;
+///
+/// assert_eq!(Protocol::Http2Tls.as_str(), "http/2+tls");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Protocol {
     /// HTTP/1.1, or what calls itself less.
     Http1,
@@ -103,7 +119,8 @@ impl Protocol {
     }
 }
 
-/// What a request said of itself, in the peer's own words.
+/// What a request said of itself, in the peer's own words. [`Event`]s bring it; only an endpoint makes
+/// one.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestText<'a>(&'a HeaderMap);
 

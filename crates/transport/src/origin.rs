@@ -8,6 +8,18 @@ use std::str::FromStr;
 ///
 /// Only browsers are held back by this: they send `Origin` truthfully, and anything else can send
 /// what it likes.
+///
+/// ```
+/// use transport::{Origins, Permission};
+///
+/// let origins = Origins {
+///     allowed: vec!["https://example.com".parse().unwrap()],
+///     missing: Permission::Allow,
+///     null: Permission::Refuse,
+/// };
+/// assert!(origins.allow(&"https://example.com".parse().unwrap()));
+/// assert!(!origins.allow(&"https://example.org".parse().unwrap()));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Origins {
     /// The origins that may connect.
@@ -26,7 +38,7 @@ impl Origins {
     }
 }
 
-/// A yes or a no of the operator.
+/// A yes or a no of the operator. [`Origins`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// Such a request is let in.
@@ -86,6 +98,7 @@ impl fmt::Display for Origin {
 /// assert!(!pattern.matches(&"https://example.com".parse().unwrap()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OriginPattern {
     /// `*`: any origin, but not `null` and not a missing one.
     Any,
@@ -134,7 +147,16 @@ impl FromStr for OriginPattern {
 }
 
 /// Why a text is not an origin.
+///
+/// ```
+/// use transport::{NotAnOrigin, Origin};
+///
+/// let error = "example.com".parse::<Origin>().unwrap_err();
+/// assert_eq!(error, NotAnOrigin::Scheme);
+/// assert_eq!(error.to_string(), "an origin begins with its scheme, such as https://");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NotAnOrigin {
     /// There is more than scheme, host and port.
     Excess,

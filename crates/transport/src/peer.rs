@@ -4,7 +4,18 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// Who a connection is with, as far as that is known.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use transport::Peer;
+///
+/// let peer = Peer::from(SocketAddr::from(([192, 0, 2, 7], 4711)));
+/// assert_eq!(peer.to_string(), "192.0.2.7:4711");
+/// assert_eq!(peer.ip(), Some([192, 0, 2, 7].into()));
+/// assert_eq!(Peer::Local.ip(), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Peer {
     /// The address and the port of a socket.
     Address(SocketAddr),

@@ -7,7 +7,18 @@ use hyper::{Response, StatusCode};
 
 /// Why a request is not upgraded. Each is a fault of the request or a state of the server; none is
 /// an error of ours.
+///
+/// ```
+/// use transport::Rejection;
+///
+/// let response = Rejection::Draining.response();
+/// assert_eq!(response.status(), 503);
+/// assert_eq!(response.headers()["retry-after"], "1");
+/// assert!(response.body().starts_with("draining: "));
+/// assert!(Rejection::ALL.contains(&Rejection::Draining));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Rejection {
     /// As many connections of this client's address are open as there may be.
     AddressFull,
@@ -58,7 +69,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every rejection, in the order of its word.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: &'static [Self] = &[
         Self::AddressFull,
         Self::BadHost,
         Self::BadKey,
@@ -242,6 +253,10 @@ impl Rejection {
         }
     }
 }
+
+/// Whoever counts rejections, or compares the documents with them, goes by the list.
+#[expect(clippy::as_conversions, reason = "the last one's number is known in no other way")]
+const _: () = assert!(Rejection::ALL.len() == Rejection::WebsocketVersion as usize + 1);
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,7 +24,8 @@ const ROUNDS: usize = 8;
 
 /// Runs a session to its end.
 ///
-/// `watch` is its token in the drain, whose keeper wakes it.
+/// `watch` is its token in the drain, whose keeper wakes it. The [front page](crate#a-handler) has an
+/// example.
 ///
 /// The future is `Unpin`, never fails, and may be dropped at any moment, which hangs up.
 pub fn run<S, H>(socket: Socket<S>, rules: Arc<Rules>, handler: H, watch: Watch) -> Session<S, H>
@@ -47,7 +48,10 @@ where
     }
 }
 
-/// A running session; see [`run`].
+/// A running session; see [`run`]. An example of its getters would be an [`Endpoint`], which makes
+/// of them what it tells an observer.
+///
+/// [`Endpoint`]: crate::Endpoint
 ///
 /// Each wake-up is handled whole and looks at everything, in this order: the drain, the socket, the
 /// handler, the deadline. It never waits for one of them alone, so a peer that does not read cannot

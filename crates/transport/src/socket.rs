@@ -18,7 +18,7 @@ use crate::frame::Frame;
 use crate::handler::Message;
 use crate::output::Output;
 
-/// A WebSocket's server side over a stream.
+/// A WebSocket's server side over a stream. The [front page](crate#a-handler) has an example.
 #[derive(Debug)]
 pub struct Socket<S> {
     stream: S,
@@ -29,7 +29,8 @@ pub struct Socket<S> {
     pub(crate) output: Option<Box<Output>>,
 }
 
-/// How much may be held for one peer.
+
+/// How much may be held for one peer. The [front page](crate#a-handler) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// The payload of a frame and of a message. It also limits what the codec reserves for a frame

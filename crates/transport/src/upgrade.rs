@@ -15,6 +15,28 @@ use crate::origin::{Origin, Origins, Permission};
 use crate::rejection::Rejection;
 
 /// A request that may become a WebSocket.
+///
+/// ```
+/// use hyper::Request;
+/// use transport::{Origins, Permission, Rejection, Upgrade};
+///
+/// let origins =
+///     Origins { allowed: Vec::new(), missing: Permission::Allow, null: Permission::Refuse };
+/// let plain = Request::get("/").header("host", "localhost").body(()).unwrap();
+/// assert_eq!(Upgrade::check(&plain, &origins).unwrap_err(), Rejection::NotAnUpgrade);
+///
+/// let request = Request::get("/")
+///     .header("host", "localhost")
+///     .header("connection", "upgrade")
+///     .header("upgrade", "websocket")
+///     .header("sec-websocket-version", "13")
+///     .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+///     .body(())
+///     .unwrap();
+/// let response = Upgrade::check(&request, &origins).unwrap().response();
+/// assert_eq!(response.status(), 101);
+/// assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+/// ```
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub struct Upgrade {

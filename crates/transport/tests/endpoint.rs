@@ -44,14 +44,14 @@ impl Notes {
 impl Observer for Notes {
     fn observe(&self, event: &Event<'_>) {
         let note = match event {
-            Event::Closed { id, closure } => format!("closed {id} {}", closure.cause),
+            Event::Closed { id, closure, .. } => format!("closed {id} {}", closure.cause),
             Event::Opened { id, peer, request, .. } => {
                 let (origin, agent) = (request.origin().unwrap(), request.user_agent().unwrap());
                 format!("opened {id} {peer} {origin} {agent}")
             }
             Event::Refused { peer, rejection, .. } => format!("refused {peer} {rejection}"),
-            Event::Panicked { id } => format!("panicked {id}"),
-            Event::Tally { id, received, sent, round_trip } => {
+            Event::Panicked { id, .. } => format!("panicked {id}"),
+            Event::Tally { id, received, sent, round_trip, .. } => {
                 let (came, went) = (received.messages, sent.messages);
                 format!("tally {id} {came} {went} {round_trip:?}")
             }

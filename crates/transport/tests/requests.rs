@@ -323,7 +323,7 @@ fn the_first_rule_that_is_broken_is_the_one_that_is_named() {
 
 #[test]
 fn each_refusal_is_one_sentence_with_its_word_in_front_and_its_headers() {
-    for rejection in Rejection::ALL {
+    for &rejection in Rejection::ALL {
         let response = rejection.response();
         assert_eq!(response.status(), rejection.status());
         assert!(response.status().is_client_error() || response.status().is_server_error());
@@ -348,6 +348,6 @@ fn each_refusal_is_one_sentence_with_its_word_in_front_and_its_headers() {
 
 #[test]
 fn each_refusal_has_a_word_of_its_own_and_the_words_are_in_order() {
-    let words = Rejection::ALL.map(Rejection::as_str);
+    let words: Vec<&str> = Rejection::ALL.iter().map(|rejection| rejection.as_str()).collect();
     assert!(words.is_sorted_by(|a, b| a < b), "{words:?}");
 }
