@@ -32,6 +32,6 @@ pub(crate) fn run(revision: Option<&str>) -> Result<(), Failure> {
     let mut check = command(&[&crates[..], &["--baseline-rev", baseline.trim()]].concat());
     succeed(
         check.env("CARGO_TARGET_DIR", target),
-        "take the breaking change back, or raise the version as the front page of ws-core says",
+        "take the breaking change back, or raise the version as the front page of the crate says",
     )
 }

@@ -13,7 +13,7 @@ use crate::roster::Roster;
 
 /// How far a shutdown has come. [`Drain`] has an example.
 ///
-/// Whoever lives in one has to know what to do in each, so there will be no more of them.
+/// Whoever lives in one has to know what to do in each, so a new one is a breaking change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// There is none.
