@@ -48,10 +48,9 @@ where
     }
 }
 
-/// A running session; see [`run`]. An example of its getters would be an [`Endpoint`], which makes
-/// of them what it tells an observer.
-///
-/// [`Endpoint`]: crate::Endpoint
+/// A running session; see [`run`]. Its getters are what an [`Endpoint`](crate::Endpoint) makes its facts
+/// of, and the
+/// [front page](crate#an-endpoint) shows those.
 ///
 /// Each wake-up is handled whole and looks at everything, in this order: the drain, the socket, the
 /// handler, the deadline. It never waits for one of them alone, so a peer that does not read cannot

@@ -29,7 +29,6 @@ pub struct Socket<S> {
     pub(crate) output: Option<Box<Output>>,
 }
 
-
 /// How much may be held for one peer. The [front page](crate#a-handler) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
