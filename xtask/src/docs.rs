@@ -30,7 +30,11 @@ const GUIDES: &[(&str, &[&str])] = &[
     ),
     (
         "docs/guides/build-a-feature.md",
-        &["examples/ticker/src/main.rs", "crates/transport/src/handler.rs"],
+        &[
+            "examples/ticker/src/main.rs",
+            "examples/ticker/tests/handler.rs",
+            "crates/transport/src/handler.rs",
+        ],
     ),
 ];
 
