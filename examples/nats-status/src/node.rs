@@ -55,7 +55,7 @@ impl Node {
         loop {
             let Err(problem) = self.follow_while_it_is_there(&broker).await;
             if self.is_away != Some(true) {
-                warn!(event = "broker_away", reason = %problem, revision = self.revision());
+                warn!(event = "broker_away", reason = problem.0, revision = self.revision());
                 self.is_away = Some(true);
                 pause = SHORTEST_PAUSE;
             }

@@ -1,7 +1,8 @@
 //! A status server whose state is the body of `POST /publish` on a listener of its own:
 //! `publish --admin ADDRESS [the server's options]`.
 //!
-//! Whoever reaches that listener can publish, so its address is one that clients do not reach.
+//! Whoever reaches that listener can publish, so its address is one that clients do not reach. Pages in
+//! browsers cannot, wherever they are.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,7 +12,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::ORIGIN;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Router, serve};
 use server::transport::Publisher;
@@ -51,7 +53,11 @@ fn bind(arguments: &mut Vec<OsString>) -> Result<TcpListener, String> {
 
 /// Answers when a state is handed on to the sessions, which may not have written it yet.
 async fn take_states(listener: TcpListener, publisher: Arc<Publisher>) {
-    let take = async |State(publisher): State<Arc<Publisher>>, state: String| {
+    let take = async |publisher: State<Arc<Publisher>>, headers: HeaderMap, state: String| {
+        // A page that is open in a browser on this machine reaches this, too, and is told by this.
+        if headers.contains_key(ORIGIN) {
+            return StatusCode::FORBIDDEN;
+        }
         publisher.publish(state);
         StatusCode::NO_CONTENT
     };
