@@ -48,10 +48,7 @@ pub(crate) fn browser_module() -> Result<(), Failure> {
 
 /// The page of examples/browser, against an example that publishes what it is told to.
 pub(crate) fn browser() -> Result<(), Failure> {
-    let what = ["--manifest-path", "examples/Cargo.toml", "--package", "publish"];
-    let words = [&["cargo", "build", "--locked", "--quiet"], &what[..]].concat();
-    succeed(command(&words).env("CARGO_TARGET_DIR", target()), "mend the build")?;
-    against("publish", &["python3", "-B", "xtask/clients/status_feed.py"])
+    against_an_example("publish", &["python3", "-B", "xtask/clients/status_feed.py"])
 }
 
 pub(crate) fn promtool() -> Result<(), Failure> {
@@ -96,9 +93,5 @@ fn against_an_example(name: &str, program: &[&str]) -> Result<(), Failure> {
     let words = ["cargo", "build", "--manifest-path", "examples/Cargo.toml", "--package", name];
     let mut build = command(&[&words[..], &["--locked", "--quiet"]].concat());
     succeed(build.env("CARGO_TARGET_DIR", target()), "mend the build")?;
-    let example = env::current_exe().unwrap_or_default().with_file_name(name);
-    succeed(
-        command(program).arg(example),
-        "run that program by hand; it says what it expected and what it saw",
-    )
+    against(name, program)
 }
