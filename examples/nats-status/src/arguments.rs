@@ -1,10 +1,10 @@
 //! The command line: what is ours, and what is the server's.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::time::Duration;
 
 use async_nats::ServerAddr;
+use server::Wrong;
 
 /// What `--help` says before the server's own.
 pub const USAGE: &str = "\
@@ -48,18 +48,6 @@ pub struct Place {
     pub(crate) bucket: String,
     pub(crate) key: String,
 }
-
-/// What is wrong with the command line, in a sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong(pub String);
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Wrong {}
 
 impl Arguments {
     /// Takes what is ours out of the arguments; `environment` knows the variables.

@@ -18,7 +18,7 @@ mod newcomer;
 mod node;
 mod state;
 
-pub use crate::arguments::{Arguments, Place, USAGE, Wrong};
+pub use crate::arguments::{Arguments, Place, USAGE};
 pub use crate::broker::Broker;
 pub use crate::bucket::{Bucket, Problem};
 pub use crate::newcomer::{Newcomer, Waiting};

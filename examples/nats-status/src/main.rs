@@ -6,7 +6,8 @@ use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nats_status::{Arguments, Broker, Node, Place, Problem, USAGE, Wrong};
+use nats_status::{Arguments, Broker, Node, Place, Problem, USAGE};
+use server::Wrong;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 

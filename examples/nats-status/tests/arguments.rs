@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::process::Command;
 
-use nats_status::{Arguments, Wrong};
+use nats_status::Arguments;
+use server::Wrong;
 
 #[test]
 fn our_options_may_stand_anywhere_and_the_others_are_the_servers() {
