@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use tokio::sync::oneshot;
 use tracing::warn;
-use transport::Handler;
+use transport::{Drain, Handler};
 
 use crate::command::{Command, VERSION, help};
 use crate::config::Config;
@@ -27,11 +27,6 @@ const FAILED: u8 = 1;
 const MISUSED: u8 = 2;
 /// The grace of the shutdown was over, and sessions were cut.
 const ABORTED: u8 = 3;
-
-/// How many tasks a worker polls, if so many are ready, before it looks for what the network brings.
-/// In a drain this lets the close frames out before the answers to them are dealt with: `transport`
-/// wakes as many at once.
-const POLLS_BEFORE_EVENTS: u32 = 6144;
 
 /// Everything that the binary does: reads the command line, binds the ports, serves, reads its settings
 /// again when asked to, and says by the exit code how it ended.
@@ -86,7 +81,8 @@ fn serve<H: Handler + Clone + Sync>(
         Err(wrong) => return complain(MISUSED, wrong),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .event_interval(POLLS_BEFORE_EVENTS)
+        // In a drain the close frames go out before the answers to them are dealt with.
+        .event_interval(Drain::WOKEN_AT_ONCE)
         .enable_all()
         .build();
     match runtime {

@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
 use crate::frame::Frame;
 use crate::handler::{Handler, Message, Next};
+use crate::roster::held;
 
 /// Tells sessions the newest state of something.
 ///
@@ -215,9 +216,4 @@ impl Board {
     fn shard(&self, place: usize) -> MutexGuard<'_, Slab<Waker>> {
         held(self.shards.get(place).expect("the remainder is smaller than the divisor"))
     }
-}
-
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it is held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
-use crate::drain::{Phase, Watch};
+use crate::drain::{Drain, Phase, Watch};
 use crate::pulse::{BEAT, Pulse, Stalls};
 
 /// What the sessions of a drain share: the phase, the pulse, and an alarm clock.
@@ -33,10 +33,6 @@ pub(crate) struct Roster {
 /// How long the keeper lets deadlines gather when it has just woken somebody. Sessions that wake up
 /// together cost less than one after the other, and none has a deadline for which this is late.
 const GATHERING: Duration = Duration::from_millis(50);
-
-/// How many are woken before others have their turn. With fewer, the answers to the first close
-/// frames would be dealt with before the last one is sent.
-const WOKEN_AT_ONCE: usize = 6144;
 
 /// Sessions touch a shard when their deadlines change, which is at a ping and at its pong; there are
 /// enough for sessions not to wait for each other.
@@ -135,7 +131,7 @@ impl Roster {
             for sleeper in sleepers {
                 sleeper.wake();
                 woken += 1;
-                if woken % WOKEN_AT_ONCE == 0 {
+                if woken % Drain::WOKEN_AT_ONCE == 0 {
                     yield_now().await;
                 }
             }
@@ -237,7 +233,7 @@ impl Drop for Alarm {
     }
 }
 
-fn held(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while it is held.
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
