@@ -135,7 +135,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
                             Answer::Open(_) => had_session = true,
                             Answer::Refuse(_) => refusals += 1,
                         }
-                        answer.over_http2(request.method(), receiver, respond);
+                        answer.over_http2(request.method(), receiver, respond, Stream::from);
                     }
                     None => return Ok(()),
                 },

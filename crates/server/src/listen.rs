@@ -254,7 +254,7 @@ impl Listener {
             }
             ListeningSocket::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                (Socket::Unix(stream), Peer::Local)
+                (Socket::Unix(Box::new(stream)), Peer::Local)
             }
         })
     }
@@ -278,7 +278,7 @@ impl Listener {
                 Box::new(move || {
                     let (stream, _) = listener.accept().ok()?;
                     stream.set_nonblocking(true).ok()?;
-                    Some((Socket::Unix(UnixStream::from_std(stream).ok()?), Peer::Local))
+                    Some((Socket::Unix(Box::new(UnixStream::from_std(stream).ok()?)), Peer::Local))
                 })
             }
         };

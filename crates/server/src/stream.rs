@@ -10,6 +10,7 @@ use hyper::body::Bytes;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use transport::Http2Stream;
 
 use crate::tls_stream::TlsStream;
 
@@ -27,9 +28,11 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpStream),
-    Unix(UnixStream),
+    Unix(Box<UnixStream>),
     /// TLS over one of the others.
     Tls(Box<TlsStream>),
+    /// One of the streams of an HTTP/2 connection over one of the others.
+    Http2(Box<Http2Stream>),
 }
 
 /// The same for every kind of socket.
@@ -39,6 +42,7 @@ macro_rules! each {
             Socket::Tcp($it) => $do,
             Socket::Unix($it) => $do,
             Socket::Tls($it) => $do,
+            Socket::Http2($it) => $do,
         }
     };
 }
@@ -46,6 +50,12 @@ macro_rules! each {
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
         Self { socket, unread: None }
+    }
+}
+
+impl From<Http2Stream> for Stream {
+    fn from(stream: Http2Stream) -> Self {
+        Socket::Http2(Box::new(stream)).into()
     }
 }
 
@@ -63,7 +73,7 @@ impl Stream {
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         match &self.socket {
             Socket::Tls(stream) => stream.alpn(),
-            Socket::Tcp(_) | Socket::Unix(_) => None,
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Http2(_) => None,
         }
     }
 

@@ -28,12 +28,13 @@ pub(crate) fn response(response: Response<String>) -> (Response<()>, String) {
     (response, body)
 }
 
-/// A stream of an HTTP/2 connection, as bytes.
+/// A stream of an HTTP/2 connection, as bytes. [`Answer::over_http2`](crate::Answer::over_http2) makes it
+/// of a request's.
 ///
 /// What is written is on its way when it is taken: the connection writes it. Dropping it before both
 /// sides have ended it resets the stream.
 #[derive(Debug)]
-pub(crate) struct Http2Stream {
+pub struct Http2Stream {
     sender: SendStream<Bytes>,
     receiver: RecvStream,
     unread: Bytes,

@@ -238,6 +238,7 @@ pub use drain::{Drain, Farewell, Phase, Watch};
 pub use endpoint::{Answer, Client, Endpoint, Opening, Policy, Slot};
 pub use frame::Frame;
 pub use handler::{Handler, Message, Next, Silent, Utf8Bytes};
+pub use http2::Http2Stream;
 pub use latest::{Latest, Publisher};
 pub use observer::{Event, Observer, Protocol, RequestText};
 pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};

@@ -88,7 +88,7 @@ impl World {
                     "/" => endpoint.answer(&request, &guest, &policy),
                     _ => endpoint.refuse(Rejection::NotFound, &request, &guest),
                 };
-                answer.over_http2(request.method(), receiver, respond);
+                answer.over_http2(request.method(), receiver, respond, |stream| stream);
             }
         });
         let (client, connection) = client.handshake(far).await.unwrap();

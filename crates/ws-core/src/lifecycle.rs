@@ -177,7 +177,6 @@ impl Lifecycle {
     }
 
     fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Moment) -> Option<Action> {
-        let Rules { timing, limits } = *self.rules;
         match event {
             Event::Close { cause, frame } => return Some(self.close(cause, frame, now)),
             Event::Violation(violation) => {
@@ -201,7 +200,7 @@ impl Lifecycle {
                 self.received.add(bytes);
                 open.hear();
                 open.end_message();
-                if !open.takes_message(&limits, now) {
+                if !open.takes_message(&self.rules.limits, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
@@ -209,7 +208,7 @@ impl Lifecycle {
                 self.received.add(bytes);
                 self.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
                 open.hear();
-                if !open.takes_control_frame(&limits, now) {
+                if !open.takes_control_frame(&self.rules.limits, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
@@ -220,16 +219,16 @@ impl Lifecycle {
                 if let Some(sent_at) = open.answered(is_latest) {
                     self.pongs = self.pongs.wrapping_add(1);
                     self.round_trip = Some(now.since(sent_at).into());
-                } else if !open.takes_control_frame(&limits, now) {
+                } else if !open.takes_control_frame(&self.rules.limits, now) {
                     return Some(self.refuse(Cause::RateLimited, now));
                 }
             }
             Event::Complete => open.end_message(),
-            Event::Partial => open.begin_message(&limits, now),
-            Event::Blocked => open.block(&limits, now),
+            Event::Partial => open.begin_message(&self.rules.limits, now),
+            Event::Blocked => open.block(&self.rules.limits, now),
             Event::Written => open.written(&self.rules, now),
             Event::Sent { bytes } => self.sent.add(bytes),
-            Event::Stalled(time) => open.forgive(time, &limits, now),
+            Event::Stalled(time) => open.forgive(time, &self.rules.limits, now),
             Event::Tick => {}
         }
 
@@ -245,7 +244,7 @@ impl Lifecycle {
         if let Some((cause, code)) = open.is_leaving(now) {
             return Some(self.close(cause, CloseFrame::for_cause(cause, code), now));
         }
-        let is_due = open.is_ping_due(&timing, now);
+        let is_due = open.is_ping_due(&self.rules.timing, now);
         open.rest(now);
         self.state = State::Open(open);
         is_due.then(|| {
