@@ -47,11 +47,12 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         info!(event = "listening", address = listener.address());
         let (is_shared, is_encrypted) = (listener.is_shared, listener.is_encrypted);
         let watch = shutdown.watch();
+        let draining = watch.beyond(Phase::Serving);
         // Whoever has a shared socket besides us takes the next connection as soon as we leave it,
         // so we leave it at the first sign; those that we have taken are served until the drain.
         let left_to_others =
             async { if is_shared { shutdown.begun().await } else { pending().await } };
-        tokio::pin!(left_to_others);
+        tokio::pin!(draining, left_to_others);
         let mut silence = self.http.configs.borrow().longest_silence();
         loop {
             // The settings may have changed since the listener was bound.
@@ -61,13 +62,14 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             }
             let accepted = tokio::select! {
                 biased;
-                _ = watch.beyond(Phase::Serving) => break,
+                _ = &mut draining => break,
                 _ = &mut left_to_others => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((socket, peer)) => {
                     let place = tokio::select! {
+                        biased;
                         place = self.place(peer) => place,
                         _ = watch.beyond(Phase::Serving) => Some(Place::of_nobody()),
                     };

@@ -12,7 +12,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use hyper::header::HeaderMap;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,7 +20,7 @@ use ws_core::{Progress, Rules, Tally};
 use crate::drain::{Phase, Watch};
 use crate::handler::Handler;
 use crate::http2::{self, Http2Stream};
-use crate::observer::{Event, Observer, Protocol, RequestText};
+use crate::observer::{Event, Headers, Observer, Protocol};
 use crate::origin::Origins;
 use crate::peer::Peer;
 use crate::rejection::Rejection;
@@ -120,7 +119,7 @@ pub struct Opening<H, O> {
 /// What a session is made of.
 #[derive(Debug)]
 struct Pending<H, O> {
-    headers: HeaderMap,
+    headers: Headers,
     protocol: Protocol,
     peer: Peer,
     watch: Watch,
@@ -217,7 +216,7 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         match checked.and_then(|upgrade| Ok((upgrade, admit(client)?))) {
             Ok((upgrade, slot)) => {
                 let pending = Pending {
-                    headers: request.headers().clone(),
+                    headers: Headers::of(request.headers()),
                     protocol: Protocol::of(request.version(), client.is_encrypted),
                     peer: client.peer,
                     watch: client.watch.clone(),
@@ -240,15 +239,15 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         client: &Client,
     ) -> Answer<H, O> {
         let protocol = Protocol::of(request.version(), client.is_encrypted);
-        let text = RequestText::of(request.headers());
-        self.tell_refused(rejection, client.peer, Some(protocol), text);
+        let headers = Headers::of(request.headers());
+        self.tell_refused(rejection, client.peer, Some(protocol), &headers);
         Answer::Refuse(rejection.response())
     }
 
     /// Tells the observer of a client that was turned away before it could ask for anything, or whom
     /// the HTTP library has answered by itself.
     pub fn turned_away(&self, rejection: Rejection, client: &Client) {
-        self.tell_refused(rejection, client.peer, None, RequestText::of(&HeaderMap::new()));
+        self.tell_refused(rejection, client.peer, None, &Headers::default());
     }
 
     fn tell_refused(
@@ -256,8 +255,9 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         rejection: Rejection,
         peer: Peer,
         protocol: Option<Protocol>,
-        request: RequestText<'_>,
+        headers: &Headers,
     ) {
+        let request = headers.text();
         self.observer.observe(&Event::Refused { peer, protocol, request, rejection });
     }
 }
@@ -288,7 +288,7 @@ impl<H: Handler, O: Observer> Pending<H, O> {
     {
         let Self { headers, protocol, peer, watch, handler, observer, rules, sizes } = self;
         let session = run(Socket::new(stream, sizes), rules, handler, watch);
-        let request = RequestText::of(&headers);
+        let request = headers.text();
         observer.observe(&Event::Opened { id: session.number(), peer, protocol, request });
         Observed { session, observer, told: Told::default() }
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hyper::Version;
-use hyper::header::{HeaderMap, HeaderName, ORIGIN, USER_AGENT};
+use hyper::header::{HeaderMap, HeaderValue, ORIGIN, USER_AGENT};
 use ws_core::{Closure, Tally};
 
 use crate::peer::Peer;
@@ -122,26 +122,40 @@ impl Protocol {
 /// What a request said of itself, in the peer's own words. [`Event`]s bring it; only an endpoint makes
 /// one.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestText<'a>(&'a HeaderMap);
+pub struct RequestText<'a>(&'a Headers);
+
+/// The headers that are told on, shared with the request.
+#[derive(Debug, Default)]
+pub(crate) struct Headers {
+    origin: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+}
 
 impl<'a> RequestText<'a> {
-    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
-        Self(headers)
-    }
-
     /// The first `Origin`, if it is readable text.
     #[must_use]
     pub fn origin(self) -> Option<&'a str> {
-        self.text(ORIGIN)
+        text(self.0.origin.as_ref())
     }
 
     /// The first `User-Agent`, if it is readable text.
     #[must_use]
     pub fn user_agent(self) -> Option<&'a str> {
-        self.text(USER_AGENT)
+        text(self.0.user_agent.as_ref())
+    }
+}
+
+impl Headers {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let first = |name| headers.get(name).cloned();
+        Self { origin: first(ORIGIN), user_agent: first(USER_AGENT) }
     }
 
-    fn text(self, name: HeaderName) -> Option<&'a str> {
-        str::from_utf8(self.0.get(name)?.as_bytes()).ok()
+    pub(crate) fn text(&self) -> RequestText<'_> {
+        RequestText(self)
     }
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    str::from_utf8(value?.as_bytes()).ok()
 }
