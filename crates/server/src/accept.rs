@@ -1,4 +1,4 @@
-//! Accepting connections, and making of each a stream and its client, on which HTTP is served.
+//! Accepting connections, and finding out of each whose it is and what it speaks, so that HTTP is served.
 
 use std::future::pending;
 use std::io;
@@ -18,7 +18,7 @@ use crate::linger::linger;
 use crate::listen::Listener;
 use crate::records::Records;
 use crate::shutdown::Shutdown;
-use crate::stream::{Socket, Stream};
+use crate::stream::Stream;
 
 /// Connections above the limit that are accepted at once, to be told so.
 const REFUSED_AT_ONCE: usize = 128;
@@ -67,14 +67,15 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((socket, peer)) => {
+                Ok((stream, peer)) => {
                     let place = tokio::select! {
                         biased;
                         place = self.place(peer) => place,
+                        // Not `draining` itself, which the next round has to poll.
                         _ = watch.beyond(Phase::Serving) => Some(Place::of_nobody()),
                     };
                     match place {
-                        Some(place) => self.spawn(socket, peer, is_encrypted, place, &watch),
+                        Some(place) => self.spawn(stream, peer, is_encrypted, place, &watch),
                         None => self.records.metrics.count_refusal(Rejection::AddressFull),
                     }
                 }
@@ -88,8 +89,8 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         if is_shared {
             return;
         }
-        for (socket, peer) in listener.accepted_by_the_system() {
-            self.spawn(socket, peer, is_encrypted, Place::of_nobody(), &watch);
+        for (stream, peer) in listener.accepted_by_the_system() {
+            self.spawn(stream, peer, is_encrypted, Place::of_nobody(), &watch);
         }
     }
 
@@ -126,7 +127,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
 
     fn spawn(
         self: &Arc<Self>,
-        socket: Socket,
+        stream: Stream,
         peer: Peer,
         is_encrypted: bool,
         place: Place,
@@ -136,7 +137,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let client = Client { peer, is_encrypted, slot, watch: watch.clone() };
         let acceptor = Arc::clone(self);
         tokio::spawn(async move {
-            acceptor.serve(socket, client).await;
+            acceptor.serve(stream, client).await;
             drop(refused);
         });
     }
@@ -144,7 +145,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// Serves a connection to its end, or to that of HTTP on it. Until a session begins all of it has
     /// one deadline, because nothing else has one for a client that does not read, or for one that
     /// never says a word.
-    async fn serve(&self, socket: Socket, mut client: Client) {
+    async fn serve(&self, stream: Stream, mut client: Client) {
         let config = self.http.configs.borrow().clone();
         // Who is only to be refused has little time to ask, or silent clients would keep others from
         // being told.
@@ -153,7 +154,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let over = out_of_time(client.watch.clone(), deadline, &config);
         tokio::pin!(over);
         let met = tokio::select! {
-            met = self.meet(socket.into(), &mut client, &config) => met,
+            met = self.meet(stream, &mut client, &config) => met,
             () = &mut over => None,
         };
         match met {
@@ -169,7 +170,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         }
     }
 
-    /// Makes of a socket a stream and its client: by the PROXY protocol, TLS and the first bytes.
+    /// Finds out whose a stream is and what it speaks: by the PROXY protocol, TLS and the first bytes.
     /// Nothing is a client that has gone, or was turned away.
     async fn meet(&self, mut stream: Stream, client: &mut Client, config: &Config) -> Option<Met> {
         let peer = client.peer;

@@ -76,9 +76,9 @@ impl Admin {
             let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
             let admin = Arc::clone(&admin);
             match listener.accept().await {
-                Ok((socket, _)) => {
+                Ok((stream, _)) => {
                     connections.spawn(async move {
-                        admin.answer(socket.into()).await;
+                        admin.answer(stream).await;
                         drop(place);
                     });
                 }

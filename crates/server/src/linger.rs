@@ -77,7 +77,7 @@ impl AsyncWrite for Returning {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.0.as_ref().is_some_and(|(stream, _)| stream.is_write_vectored())
     }
 }
 

@@ -18,7 +18,7 @@ use transport::Peer;
 
 use crate::config::Config;
 use crate::listen_address::ListenAddress;
-use crate::stream::Socket;
+use crate::stream::Stream;
 
 /// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
 const BACKLOG: u16 = 4096;
@@ -246,15 +246,15 @@ impl Listener {
     }
 
     /// The next connection, and who it is with. Cancel safe.
-    pub(crate) async fn accept(&self) -> io::Result<(Socket, Peer)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         Ok(match &self.socket {
             ListeningSocket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                (Socket::Tcp(stream), peer.into())
+                (stream.into(), peer.into())
             }
             ListeningSocket::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                (Socket::Unix(Box::new(stream)), Peer::Local)
+                (stream.into(), Peer::Local)
             }
         })
     }
@@ -263,14 +263,14 @@ impl Listener {
     /// are connected, so they get an answer, too.
     ///
     /// The system is asked directly: tokio may not have heard of the latest ones yet.
-    pub(crate) fn accepted_by_the_system(self) -> Vec<(Socket, Peer)> {
-        let accept: Box<dyn FnMut() -> Option<(Socket, Peer)>> = match self.socket {
+    pub(crate) fn accepted_by_the_system(self) -> Vec<(Stream, Peer)> {
+        let accept: Box<dyn FnMut() -> Option<(Stream, Peer)>> = match self.socket {
             ListeningSocket::Tcp(listener) => {
                 let Ok(listener) = listener.into_std() else { return Vec::new() };
                 Box::new(move || {
                     let (stream, peer) = listener.accept().ok()?;
                     stream.set_nonblocking(true).ok()?;
-                    Some((Socket::Tcp(TcpStream::from_std(stream).ok()?), peer.into()))
+                    Some((TcpStream::from_std(stream).ok()?.into(), peer.into()))
                 })
             }
             ListeningSocket::Unix(listener) => {
@@ -278,7 +278,7 @@ impl Listener {
                 Box::new(move || {
                     let (stream, _) = listener.accept().ok()?;
                     stream.set_nonblocking(true).ok()?;
-                    Some((Socket::Unix(Box::new(UnixStream::from_std(stream).ok()?)), Peer::Local))
+                    Some((UnixStream::from_std(stream).ok()?.into(), Peer::Local))
                 })
             }
         };
@@ -382,8 +382,8 @@ mod tests {
         let listener = listeners.public.first().expect("there is one");
         let port = listener.port().expect("it is a port");
         let _client = TcpStream::connect(port).await.expect("it listens");
-        let (socket, _) = listener.accept().await.expect("there is a client");
-        let Socket::Tcp(stream) = socket else { panic!("it is TCP") };
+        let ListeningSocket::Tcp(listener) = &listener.socket else { panic!("it is TCP") };
+        let (stream, _) = listener.accept().await.expect("there is a client");
         let sizes = [
             sockopt::socket_recv_buffer_size(&stream).expect("it can be asked"),
             sockopt::socket_send_buffer_size(&stream).expect("it can be asked"),

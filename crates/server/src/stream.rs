@@ -1,4 +1,4 @@
-//! An accepted stream: of whatever kind, and with what was read of it already.
+//! A stream that HTTP or a session runs on: of whatever kind, and with what was read of it already.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -17,7 +17,7 @@ use crate::tls_stream::TlsStream;
 /// As many as the head of a request mostly has.
 const FIRST_BYTES: usize = 1024;
 
-/// A stream that was accepted.
+/// A stream to a client.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
@@ -25,24 +25,27 @@ pub(crate) struct Stream {
     unread: Option<Box<Bytes>>,
 }
 
+/// All but the most frequent are in a box, so that it takes no more than that one does.
 #[derive(Debug)]
-pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(Box<UnixStream>),
-    /// TLS over one of the others.
-    Tls(Box<TlsStream>),
-    /// One of the streams of an HTTP/2 connection over one of the others.
+enum Socket {
+    /// One of the streams of an HTTP/2 connection, which is over one of the others.
     Http2(Box<Http2Stream>),
+    Tcp(TcpStream),
+    /// TLS over TCP or a Unix socket.
+    Tls(Box<TlsStream>),
+    Unix(Box<UnixStream>),
 }
+
+const _: () = assert!(size_of::<Socket>() == size_of::<TcpStream>());
 
 /// The same for every kind of socket.
 macro_rules! each {
     ($socket:expr, $it:ident => $do:expr) => {
         match $socket {
-            Socket::Tcp($it) => $do,
-            Socket::Unix($it) => $do,
-            Socket::Tls($it) => $do,
             Socket::Http2($it) => $do,
+            Socket::Tcp($it) => $do,
+            Socket::Tls($it) => $do,
+            Socket::Unix($it) => $do,
         }
     };
 }
@@ -56,6 +59,18 @@ impl From<Socket> for Stream {
 impl From<Http2Stream> for Stream {
     fn from(stream: Http2Stream) -> Self {
         Socket::Http2(Box::new(stream)).into()
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Socket::Tcp(stream).into()
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Socket::Unix(Box::new(stream)).into()
     }
 }
 
@@ -73,7 +88,7 @@ impl Stream {
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         match &self.socket {
             Socket::Tls(stream) => stream.alpn(),
-            Socket::Tcp(_) | Socket::Unix(_) | Socket::Http2(_) => None,
+            Socket::Http2(_) | Socket::Tcp(_) | Socket::Unix(_) => None,
         }
     }
 
@@ -191,6 +206,6 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        each!(&self.socket, it => it.is_write_vectored())
     }
 }
