@@ -115,7 +115,7 @@ impl Drain {
         Watch::new(&self.0)
     }
 
-    /// Asks everyone to close.
+    /// Asks everyone to close. Only the first call counts, and none after [`abort`](Self::abort).
     pub fn start(&self, farewell: Farewell) {
         self.announce(Phase::Draining, |signal| signal.farewell = farewell);
     }
@@ -139,10 +139,14 @@ impl Drain {
     }
 
     fn announce(&self, phase: Phase, change: impl FnOnce(&mut Signal)) {
-        self.0.signal.send_modify(|signal| {
-            signal.phase = phase;
-            change(signal);
-            self.0.roster.enter(phase);
+        self.0.signal.send_if_modified(|signal| {
+            let is_later = phase > signal.phase;
+            if is_later {
+                signal.phase = phase;
+                change(signal);
+                self.0.roster.enter(phase);
+            }
+            is_later
         });
     }
 }

@@ -48,9 +48,8 @@ where
     }
 }
 
-/// A running session; see [`run`]. Its getters are what an [`Endpoint`](crate::Endpoint) makes its facts
-/// of, and the
-/// [front page](crate#an-endpoint) shows those.
+/// A running session; see [`run`]. Its getters are what an [`Endpoint`](crate::Endpoint) makes its
+/// facts of, and the [front page](crate#an-endpoint) shows those.
 ///
 /// Each wake-up is handled whole and looks at everything, in this order: the drain, the socket, the
 /// handler, the deadline. It never waits for one of them alone, so a peer that does not read cannot
@@ -129,7 +128,9 @@ where
         let mut scratch = Scratch::lend(&mut self.socket.output);
         let outcome = self.look_around(cx, &mut scratch.input);
         if outcome.is_break() {
-            self.socket.hang_up(cx, &mut scratch.input);
+            // A stream that panics now must not take the closure record with it.
+            let hang_up = || self.socket.hang_up(cx, &mut scratch.input);
+            let _ = catch_unwind(AssertUnwindSafe(hang_up));
         }
         self.socket.rest();
         scratch.take_back(&mut self.socket.output);

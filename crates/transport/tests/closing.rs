@@ -14,7 +14,7 @@ use support::{CLOSE, PING, PONG, SIZES, Story, TEXT, close, frame, head, in_time
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 use transport::ws_core::{Cause, CloseCode, ClosureCode, Initiator, Limits};
-use transport::{Farewell, Silent};
+use transport::{Drain, Farewell, Phase, Silent};
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_closes_gets_its_close_back_and_the_end_of_the_stream() {
@@ -164,4 +164,17 @@ async fn a_mute_peer_is_pinged_and_let_go() {
     let waited = (start.elapsed() - pinged).as_millis();
     assert!((10_000..10_100).contains(&waited), "{waited}");
     assert_eq!(story.end().await.cause, Cause::PongTimeout);
+}
+
+#[test]
+fn a_shutdown_does_not_go_back() {
+    let (drain, _) = Drain::new();
+    let watch = drain.watch();
+    let first = Farewell { code: CloseCode::SERVICE_RESTART, ..Farewell::default() };
+    drain.start(first);
+    drain.start(Farewell::default());
+    assert_eq!((watch.phase(), watch.farewell()), (Phase::Draining, first));
+    drain.abort();
+    drain.start(Farewell::default());
+    assert_eq!((watch.phase(), watch.farewell()), (Phase::Aborting, first));
 }

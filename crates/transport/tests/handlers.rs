@@ -8,13 +8,16 @@
 
 mod support;
 
+use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use support::{BINARY, TEXT, close, frame, open};
+use support::{BINARY, SIZES, TEXT, close, frame, open, rules};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
-use transport::ws_core::{Cause, CloseCode, Initiator};
-use transport::{Handler, Message, Next};
+use transport::ws_core::{Cause, CloseCode, Initiator, Limits};
+use transport::{Drain, Handler, Message, Next, Silent, Socket, run};
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_may_answer_and_may_close() {
@@ -93,4 +96,45 @@ async fn a_second_panic_does_not_take_the_record_away() {
     story.peer.send(&frame(TEXT, b"panic")).await;
     let closure = story.end().await;
     assert_eq!((closure.cause, closure.clean), (Cause::Panicked, false));
+}
+
+/// A stream on which nothing comes, and that panics where it should end.
+struct Endless;
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        panic!("it has no end");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_stream_at_the_end_does_not_take_the_record_away() {
+    let (drain, _) = Drain::new();
+    let socket = Socket::new(Endless, SIZES);
+    let session = run(socket, rules(Limits::default()), Silent, drain.watch());
+    drain.abort();
+    let closure = session.await;
+    assert_eq!((closure.cause, closure.clean), (Cause::Drained, false));
 }
