@@ -148,7 +148,8 @@ async fn serve_on_runtime<H: Handler + Clone + Sync>(
                 () = reloader.renew_certificates() => {}
             }
             systemd::reloading();
-            reloader.reload(&writer, || Command::parse(arguments.clone(), env::vars_os()));
+            let arguments = arguments.clone();
+            reloader.reload(&writer, || Command::parse(arguments, env::vars_os())).await;
             systemd::ready();
         }
     };

@@ -60,8 +60,20 @@ impl Reloader {
 
     /// Puts the settings that `read` finds now in force, if they are good and can be without a
     /// restart. Otherwise those that are in force stay. The log says which.
-    pub fn reload(&mut self, log: &LogWriter, read: impl FnOnce() -> Result<Command, Wrong>) {
-        match self.check(read) {
+    ///
+    /// Reading happens on a thread of its own: a disk that does not answer must hold up neither a worker
+    /// nor the shutdown.
+    pub async fn reload(
+        &mut self,
+        log: &LogWriter,
+        read: impl FnOnce() -> Result<Command, Wrong> + Send + 'static,
+    ) {
+        let open_files = self.open_files;
+        let found = spawn_blocking(move || check(read, open_files)).await;
+        match found
+            .unwrap_or_else(|error| Err(Wrong(error.to_string())))
+            .and_then(|found| self.compare(found))
+        {
             Ok((settings, config)) => {
                 let changed = self.changed(&settings).join(",");
                 log.set_filter(config.log.clone());
@@ -126,15 +138,8 @@ impl Reloader {
         }
     }
 
-    fn check(
-        &self,
-        read: impl FnOnce() -> Result<Command, Wrong>,
-    ) -> Result<(Settings, Config), Wrong> {
-        // The command line is the one that has started us.
-        let Command::Serve(mut settings) = read()? else {
-            return Err(Wrong("the command line does not say to serve any more".to_owned()));
-        };
-        let config = Config::check(&mut settings, self.open_files)?;
+    /// Whether what was found can be put in force without a restart.
+    fn compare(&self, (settings, config): (Settings, Config)) -> Result<(Settings, Config), Wrong> {
         let changed = self.changed(&settings);
         match changed.iter().find(|key| NEEDS_RESTART.contains(&key.as_str())) {
             Some(key) => {
@@ -150,4 +155,16 @@ impl Reloader {
         let differs = |key: &String| self.settings.get(key).texts != settings.get(key).texts;
         Setting::all().into_iter().map(|setting| setting.key).filter(differs).collect()
     }
+}
+
+fn check(
+    read: impl FnOnce() -> Result<Command, Wrong>,
+    open_files: u64,
+) -> Result<(Settings, Config), Wrong> {
+    // The command line is the one that has started us.
+    let Command::Serve(mut settings) = read()? else {
+        return Err(Wrong("the command line does not say to serve any more".to_owned()));
+    };
+    let config = Config::check(&mut settings, open_files)?;
+    Ok((settings, config))
 }
