@@ -60,27 +60,29 @@ struct Figures {
 
 #[cfg(target_os = "linux")]
 fn look_up() -> Option<Figures> {
+    use std::time::Duration;
+
     use procfs::process::{LimitValue, Process};
 
     let process = Process::myself().ok()?;
     let stat = process.stat().ok()?;
     let seconds = |ticks: u64| {
-        let ticks = u32::try_from(ticks).map_or(f64::INFINITY, f64::from);
-        ticks / u32::try_from(procfs::ticks_per_second()).map_or(f64::NAN, f64::from)
+        let milliseconds = ticks.saturating_mul(1000) / procfs::ticks_per_second().max(1);
+        Duration::from_millis(milliseconds).as_secs_f64()
     };
     let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let max_open_files = match process.limits().ok()?.max_open_files.soft_limit {
         LimitValue::Unlimited => i64::MAX,
         LimitValue::Value(files) => integer(files),
     };
-    let booted_at = procfs::boot_time_secs().ok().and_then(|time| u32::try_from(time).ok());
+    let booted_at = procfs::boot_time_secs().ok().map(Duration::from_secs);
     Some(Figures {
         cpu_seconds: seconds(stat.utime + stat.stime),
         open_files: i64::try_from(process.fd_count().ok()?).ok()?,
         max_open_files,
         resident_bytes: integer(stat.rss.saturating_mul(procfs::page_size())),
         virtual_bytes: integer(stat.vsize),
-        started_at: booted_at.map(|time| f64::from(time) + seconds(stat.starttime)),
+        started_at: booted_at.map(|time| time.as_secs_f64() + seconds(stat.starttime)),
     })
 }
 

@@ -155,12 +155,14 @@ impl Shutdown {
 
     /// How far the end has come.
     pub(crate) fn progress(&self, metrics: &Metrics) -> Value {
+        // In this order, so that no count is below what it was before.
+        let before = self.before.get().copied();
         let now = metrics.sessions();
         let stage = self.stage();
         let Stage::Draining { began, plan } = stage else {
             return json!({ "state": stage.as_str(), "open": now.open() });
         };
-        let before = self.before.get().copied().unwrap_or(now);
+        let before = before.unwrap_or(now);
         json!({
             "state": stage.as_str(),
             "open": now.open(),
