@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
+use crate::PATH;
 use crate::settings::{Setting, Settings, Wrong};
 
 /// What to do.
@@ -70,8 +71,8 @@ impl Command {
 /// The text of `--help`, in which every setting is explained.
 #[must_use]
 pub(crate) fn help() -> String {
-    let mut help = String::from(
-        "A WebSocket endpoint for status updates, at /ws/status.\n\
+    let mut help = format!(
+        "A WebSocket endpoint for status updates, at {PATH}.\n\
          \n\
          Usage: server [OPTION]...\n\
          \n\

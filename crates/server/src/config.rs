@@ -51,7 +51,7 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// How a shutdown goes.
     pub shutdown: Plan,
-    /// Sockets that are accepted and not yet closed. At least one.
+    /// Sessions, and connections without one. At least one.
     pub max_connections: usize,
     /// The same for each client address; 0 is no limit.
     pub max_connections_per_address: usize,

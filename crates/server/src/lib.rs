@@ -91,7 +91,7 @@ mod trust;
 mod values;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::{Method, Request};
 use tokio::task::JoinSet;
@@ -181,7 +181,12 @@ impl<H: Handler + Clone> Router<H> {
             "" if request.method() == Method::CONNECT => {
                 self.refuse(Rejection::MethodNotAllowed, request, client)
             }
-            _ => self.refuse(Rejection::NotFound, request, client),
+            _ => match self.refuse(Rejection::NotFound, request, client) {
+                Answer::Refuse(response) => Answer::Refuse(
+                    response.map(|body| format!("{body}the WebSocket endpoint is {PATH}\n")),
+                ),
+                open @ Answer::Open(_) => open,
+            },
         }
     }
 
@@ -199,4 +204,9 @@ impl<H: Handler + Clone> Router<H> {
     fn turned_away(&self, rejection: Rejection, client: &Client) {
         self.endpoint.turned_away(rejection, client);
     }
+}
+
+/// Locks what is never left half changed: nothing panics while it is held.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

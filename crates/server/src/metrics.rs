@@ -86,7 +86,7 @@ impl Count {
 /// What is looked up when somebody asks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
-    /// Connections that are accepted and not closed, and how many there may be.
+    /// Places that are taken, and how many there are.
     pub(crate) connections: usize,
     pub(crate) max_connections: usize,
     pub(crate) is_ready: bool,

@@ -58,7 +58,7 @@ pub struct Client {
     /// Its place among the sessions there may be, which a session keeps to its end; or why it has
     /// none and was accepted only to be told so.
     pub slot: Result<Slot, Rejection>,
-    /// Its token in the drain. A session takes one of its own before the 101 goes out.
+    /// Its token in the drain. A session takes one of its own before the answer goes out.
     pub watch: Watch,
 }
 
@@ -160,9 +160,9 @@ impl<H: Handler, O: Observer> Answer<H, O> {
     /// Gives the answer to an HTTP/2 request by `respond`. A session that opens begins on the
     /// request's stream, of which `receiver` is what the client sends.
     ///
-    /// `wrap` makes of it a stream of the type that sessions over HTTP/1.1 have as well, so that both
-    /// share one copy of the driver, which the compiler then makes faster; where there are no others,
-    /// `|stream| stream` will do.
+    /// `wrap` puts the stream into the type that sessions over HTTP/1.1 have. So the driver is
+    /// monomorphized once, its hot calls have one call site each, and they are inlined. Where there is
+    /// only HTTP/2, `|stream| stream` will do.
     ///
     /// Must be called within a tokio runtime.
     pub fn over_http2<S>(

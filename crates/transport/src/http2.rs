@@ -28,8 +28,8 @@ pub(crate) fn response(response: Response<String>) -> (Response<()>, String) {
     (response, body)
 }
 
-/// A stream of an HTTP/2 connection, as bytes. [`Answer::over_http2`](crate::Answer::over_http2) makes it
-/// of a request's.
+/// A stream of an HTTP/2 connection, as bytes. [`Answer::over_http2`](crate::Answer::over_http2) makes
+/// one of a request.
 ///
 /// What is written is on its way when it is taken: the connection writes it. Dropping it before both
 /// sides have ended it resets the stream.

@@ -12,8 +12,9 @@
 //!                                                Closure: who ended it, and why
 //! ```
 //!
-//! [`Endpoint`] is the whole of it in one piece, for HTTP/1.1 and for HTTP/2. Below it, [`Upgrade`] is the opening handshake for
-//! whoever brings another session, and [`run`] is the session for whoever brings another stream.
+//! [`Endpoint`] is the whole of it in one piece, for HTTP/1.1 and for HTTP/2. Below it, [`Upgrade`] is
+//! the opening handshake for whoever brings another session, and [`run`] is the session for whoever
+//! brings another stream.
 //!
 //! # What this crate does not do
 //!

@@ -32,7 +32,7 @@ pub enum Event<'a> {
         /// What is to be said of it.
         closure: &'a Closure,
     },
-    /// A session has begun: the 101 is sent.
+    /// A session has begun: the 101 is sent, or the 200 is on its way over HTTP/2.
     #[non_exhaustive]
     Opened {
         /// A number that no other session of this endpoint has.

@@ -48,9 +48,11 @@ pub enum Rejection {
     /// The client broke a rule of HTTP/1.1 (RFC 9112, section 2.2) or HTTP/2 (RFC 9113, section 5.4.1).
     /// Their libraries answer this by themselves.
     Malformed,
-    /// The method is not GET (RFC 6455, section 4.2.1).
+    /// The method is not GET (RFC 6455, section 4.2.1), or over HTTP/2 no extended CONNECT (RFC 8441,
+    /// section 4).
     MethodNotAllowed,
-    /// `Upgrade: websocket` or `Connection: Upgrade` is missing (RFC 6455, section 4.2.1).
+    /// `Upgrade: websocket` or `Connection: Upgrade` is missing (RFC 6455, section 4.2.1), or it is a GET
+    /// over HTTP/2.
     NotAnUpgrade,
     /// There is nothing at this path. The router says this, not the upgrade check.
     NotFound,
@@ -199,7 +201,7 @@ impl Rejection {
                 word: "method_not_allowed",
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 headers: &[("allow", "GET")],
-                sentence: "a WebSocket is opened with GET",
+                sentence: "a WebSocket is opened with GET, and over HTTP/2 with an extended CONNECT",
             },
             Self::NotAnUpgrade => Answer {
                 word: "not_an_upgrade",
@@ -213,7 +215,7 @@ impl Rejection {
                 word: "not_found",
                 status: StatusCode::NOT_FOUND,
                 headers: &[],
-                sentence: "there is nothing at this path; the WebSocket endpoint is /ws/status",
+                sentence: "there is nothing at this path",
             },
             Self::OriginMissing => Answer {
                 word: "origin_missing",

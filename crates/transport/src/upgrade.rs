@@ -125,9 +125,10 @@ fn check_connect<B>(request: &Request<B>) -> Result<(), Rejection> {
     }
     // RFC 9113, section 8.3.1: `Host` may stand in for the authority, and must not contradict it.
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let is_repeated = request.headers().contains_key(HOST);
+    let has_host = request.headers().contains_key(HOST);
     let host = only(request.headers().get_all(HOST));
-    if authority.is_some() && is_repeated && host != authority {
+    let is_same = |authority: &[u8]| host.is_some_and(|host| host.eq_ignore_ascii_case(authority));
+    if has_host && authority.is_some_and(|authority| !is_same(authority)) {
         return Err(Rejection::BadHost);
     }
     check_host(authority.or(host))

@@ -247,6 +247,7 @@ fn over_http_2_each_mistake_has_its_refusal() {
     for (lines, expected) in [
         (&[("host", "server.example")][..], None),
         (&[("host", "other.example")], Some(BadHost)),
+        (&[("host", "Server.Example")], None),
         (&[("host", "server.example"), ("host", "server.example")], Some(BadHost)),
         (&[("content-length", "0")], Some(HasBody)),
         (&[("sec-websocket-version", "")], Some(WebsocketVersion)),

@@ -41,7 +41,7 @@ pub struct Rules {
     pub limits: Limits,
 }
 
-/// The life of one session, from the 101 to its end.
+/// The life of one session, from its opening to its end.
 ///
 /// There is one method that takes something in, [`handle`](Self::handle), and there are getters.
 /// `now` is the time since the session opened and does not go back. Times are kept in nanoseconds
