@@ -21,16 +21,16 @@ fuzz_target!(|data: &[u8]| {
 
 fn check_proxied(data: &[u8]) {
     match proxied(data) {
-        Proxied::Yes { client, length } => {
+        Proxied::Header { client, length } => {
             assert!(0 < length && length <= data.len());
             // What comes behind it changes nothing, and what comes before its end does not suffice.
-            assert_eq!(proxied(&data[..length]), Proxied::Yes { client, length });
+            assert_eq!(proxied(&data[..length]), Proxied::Header { client, length });
             for prefix in [0, length / 2, length - 1] {
                 assert_eq!(proxied(&data[..prefix]), Proxied::Unfinished);
             }
         }
         Proxied::Unfinished => assert!(data.len() < 2048, "nobody waits for ever"),
-        Proxied::No => assert!(!data.starts_with(b"PROXY ")),
+        Proxied::Absent => assert!(!data.starts_with(b"PROXY ")),
         Proxied::Bad => {}
     }
 }

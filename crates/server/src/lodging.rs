@@ -1,10 +1,12 @@
 //! Where the sessions of one HTTP/2 connection have their places.
 
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use transport::{Client, Rejection, Slot};
+
+use crate::held;
 
 /// The places of a connection and its sessions: one for each session, and one for a connection without
 /// any, since that is a socket, too.
@@ -37,7 +39,7 @@ impl Lodging {
         &self,
         another: impl FnOnce() -> Result<Slot, Rejection>,
     ) -> Result<Slot, Rejection> {
-        let mut guests = self.guests();
+        let mut guests = held(&self.0.guests);
         let slot = match guests.spare.as_mut().map_err(|rejection| *rejection)?.take() {
             Some(slot) => slot,
             None => another()?,
@@ -48,17 +50,12 @@ impl Lodging {
 
     /// Whether the connection has no session.
     pub(crate) fn is_empty(&self) -> bool {
-        self.guests().count == 0
+        held(&self.0.guests).count == 0
     }
 
     /// Waits until the last session has left. Cancel safe.
     pub(crate) async fn emptied(&self) {
         self.0.emptied.notified().await;
-    }
-
-    fn guests(&self) -> MutexGuard<'_, Guests> {
-        // Nothing panics while it is held.
-        self.0.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,7 +67,7 @@ struct Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let mut guests = self.lodging.guests();
+        let mut guests = held(&self.lodging.0.guests);
         guests.count -= 1;
         if guests.count == 0 {
             guests.spare = Ok(self.slot.take());

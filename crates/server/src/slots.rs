@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use transport::{Rejection, Slot};
+
+use crate::held;
 
 /// The places for connections. How many there may be is asked each time, so that it can change;
 /// whoever has one keeps it. Clones are of the same places.
@@ -46,7 +48,7 @@ impl Slots {
             return Ok(slot);
         }
         let address = network(address);
-        let mut addresses = self.addresses();
+        let mut addresses = held(&self.0.addresses);
         let count = addresses.entry(address).or_default();
         if *count >= max {
             return Err(Rejection::AddressFull);
@@ -61,11 +63,6 @@ impl Slots {
         if self.taken() >= max {
             freed.await;
         }
-    }
-
-    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // Nothing panics while it is held, and a count is never left half changed.
-        self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -86,7 +83,7 @@ struct PlaceOf {
 
 impl Drop for PlaceOf {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = self.slots.addresses().entry(self.address) {
+        if let Entry::Occupied(mut count) = held(&self.slots.0.addresses).entry(self.address) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();

@@ -31,9 +31,9 @@ pub(crate) fn stopping() {
 }
 
 /// Tells how many sessions there are, until it is dropped.
-pub(crate) async fn report(records: &Metrics) {
+pub(crate) async fn report(metrics: &Metrics) {
     loop {
-        let count = records.sessions();
+        let count = metrics.sessions();
         let status = format!("{} sessions open, {} so far", count.open(), count.opened);
         tell(&[NotifyState::Status(&status)]);
         sleep(STATUS_INTERVAL).await;

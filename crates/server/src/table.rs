@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use transport::ws_core::Tally;
 use transport::{Event, Peer, Protocol};
 
+use crate::held;
 use crate::log::milliseconds;
 
 /// How many connections a page of the table holds at most.
@@ -37,7 +38,7 @@ impl Table {
     pub(crate) fn note(&self, event: &Event<'_>) {
         match *event {
             Event::Closed { id, .. } => {
-                self.rows().remove(&id);
+                held(&self.0).remove(&id);
             }
             Event::Opened { id, peer, protocol, request, .. } => {
                 let origin = request.origin().unwrap_or_default();
@@ -50,10 +51,10 @@ impl Table {
                     received: Tally::default(),
                     sent: Tally::default(),
                 };
-                self.rows().insert(id, row);
+                held(&self.0).insert(id, row);
             }
             Event::Tally { id, received, sent, round_trip, .. } => {
-                if let Some(row) = self.rows().get_mut(&id) {
+                if let Some(row) = held(&self.0).get_mut(&id) {
                     row.received += received;
                     row.sent += sent;
                     row.round_trip = round_trip.or(row.round_trip);
@@ -67,7 +68,7 @@ impl Table {
     pub(crate) fn page(&self, after: u64, most: usize) -> Value {
         let (total, mut page) = {
             // Sessions wait for this lock, so nothing is written while it is held.
-            let rows = self.rows();
+            let rows = held(&self.0);
             let behind = rows.range((Bound::Excluded(after), Bound::Unbounded));
             let page: Vec<(u64, Row)> =
                 behind.take(most + 1).map(|(id, row)| (*id, row.clone())).collect();
@@ -78,11 +79,6 @@ impl Table {
         let next = page.last().map(|(id, _)| *id).filter(|_| !is_last);
         let connections: Vec<Value> = page.iter().map(|(id, row)| row.to_json(*id)).collect();
         json!({ "total": total, "next": next, "connections": connections })
-    }
-
-    fn rows(&self) -> MutexGuard<'_, BTreeMap<u64, Row>> {
-        // Nothing panics while it is held, and a row is never left half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

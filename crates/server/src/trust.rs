@@ -99,10 +99,10 @@ impl Trust {
         }
         loop {
             match proxied(stream.seen()) {
-                Proxied::No if is_required => return Err(Rejection::BadProxyHeader),
+                Proxied::Absent if is_required => return Err(Rejection::BadProxyHeader),
                 Proxied::Bad => return Err(Rejection::BadProxyHeader),
-                Proxied::No => return Ok(peer),
-                Proxied::Yes { client, length } => {
+                Proxied::Absent => return Ok(peer),
+                Proxied::Header { client, length } => {
                     stream.skip(length);
                     // The proxy itself is asking, to see whether we are well.
                     return Ok(client.map_or(peer, Peer::Address));
@@ -154,19 +154,19 @@ impl Trust {
 /// What a beginning of a stream is to the PROXY protocol.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Proxied {
+    /// It begins with something else.
+    Absent,
     /// It begins like a header and is none.
     Bad,
-    /// It begins with something else.
-    No,
-    /// More is needed to tell.
-    Unfinished,
     /// It is a header of so many bytes.
-    Yes {
+    Header {
         /// Who is behind the proxy; `None` is the proxy itself.
         client: Option<SocketAddr>,
         /// What to skip.
         length: usize,
     },
+    /// More is needed to tell.
+    Unfinished,
 }
 
 /// Looks for a header of the PROXY protocol at the beginning of a stream.
@@ -174,7 +174,7 @@ pub enum Proxied {
 pub fn proxied(bytes: &[u8]) -> Proxied {
     let is_begun = |signature: &&[u8]| signature.iter().zip(bytes).all(|(a, b)| a == b);
     if !PROXY_SIGNATURES.iter().any(is_begun) {
-        return Proxied::No;
+        return Proxied::Absent;
     }
     // The second version says its length behind the signature and two bytes.
     if let Some([_, _, high, low, ..]) = bytes.strip_prefix(PROXY_SIGNATURES[1])
@@ -185,7 +185,7 @@ pub fn proxied(bytes: &[u8]) -> Proxied {
     // The first version has 107 bytes at most, which the library sees to.
     match ProxyHeader::parse(bytes, ParseConfig::default()) {
         Ok((header, length)) => {
-            Proxied::Yes { client: header.proxied_address().map(|it| it.source), length }
+            Proxied::Header { client: header.proxied_address().map(|it| it.source), length }
         }
         Err(Error::BufferTooShort) => Proxied::Unfinished,
         Err(_) => Proxied::Bad,

@@ -215,7 +215,7 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         (&local, None),
     ] {
         let whole = [bytes, b"GET /"].concat();
-        let yes = Proxied::Yes { client: expected, length: bytes.len() };
+        let yes = Proxied::Header { client: expected, length: bytes.len() };
         assert_eq!(proxied(&whole), yes);
         for length in 0..bytes.len() {
             assert_eq!(proxied(&bytes[..length]), Proxied::Unfinished, "{length}");
@@ -229,7 +229,7 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         b"\r\n\r\nGET /",
         b"\x16\x03",
     ] {
-        assert_eq!(proxied(bytes), Proxied::No, "{bytes:?}");
+        assert_eq!(proxied(bytes), Proxied::Absent, "{bytes:?}");
     }
     let too_long = [V2, b"\x21\x11\xff\xff", &[0; 3000]].concat();
     // With as many extras as nobody uses: whole, and on its way to it.
@@ -240,7 +240,7 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
     let fits = large(2048 - 28);
     assert_eq!(fits.len(), 2048);
     let zero = ([0; 4], 0).into();
-    assert_eq!(proxied(&fits), Proxied::Yes { client: Some(zero), length: 2048 });
+    assert_eq!(proxied(&fits), Proxied::Header { client: Some(zero), length: 2048 });
     assert_eq!(proxied(&large(2049 - 28)), Proxied::Bad);
     assert_eq!(proxied(&large(3000)[..15]), Proxied::Unfinished);
     assert_eq!(proxied(&large(3000)[..16]), Proxied::Bad, "from its head");
