@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use server::{Command, Config, Listeners, Passed, Stopped};
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use transport::{Handler, Silent};
 
@@ -30,11 +31,24 @@ impl Server {
 
     /// The same with something behind the sessions.
     pub(crate) fn start_with(handler: impl Handler + Clone + Sync, flags: &[&str]) -> Self {
+        Self::start_on(Builder::new_multi_thread().enable_all(), handler, flags)
+    }
+
+    /// The same on a single worker, so that whoever has something to do has done it a turn later.
+    pub(crate) fn start_on_one_worker(flags: &[&str]) -> Self {
+        Self::start_on(Builder::new_multi_thread().worker_threads(1).enable_all(), Silent, flags)
+    }
+
+    fn start_on(
+        runtime: &mut Builder,
+        handler: impl Handler + Clone + Sync,
+        flags: &[&str],
+    ) -> Self {
         // The last word counts.
         let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
         let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(&mut settings, 20_000).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let runtime = runtime.build().unwrap();
         let listeners =
             runtime.block_on(async { Listeners::bind(&config, Passed::default()) }).unwrap();
         // A Unix socket has no port.
