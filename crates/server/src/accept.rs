@@ -1,4 +1,5 @@
-//! Accepting connections, and finding out of each whose it is and what it speaks, so that HTTP is served.
+//! Accepting connections, and finding out of each whose it is and what it speaks, so that HTTP is
+//! served.
 
 use std::future::pending;
 use std::io;

@@ -181,12 +181,17 @@ impl<H: Handler + Clone> Router<H> {
             "" if request.method() == Method::CONNECT => {
                 self.refuse(Rejection::MethodNotAllowed, request, client)
             }
-            _ => match self.refuse(Rejection::NotFound, request, client) {
-                Answer::Refuse(response) => Answer::Refuse(
-                    response.map(|body| format!("{body}the WebSocket endpoint is {PATH}\n")),
-                ),
-                open @ Answer::Open(_) => open,
-            },
+            _ => self.not_found(request, client),
+        }
+    }
+
+    /// Says as well where the endpoint is, which nobody but the router knows.
+    fn not_found<B>(&self, request: &Request<B>, client: &Client) -> Answer<H, Records> {
+        match self.refuse(Rejection::NotFound, request, client) {
+            Answer::Refuse(response) => Answer::Refuse(
+                response.map(|body| format!("{body}the WebSocket endpoint is {PATH}\n")),
+            ),
+            open @ Answer::Open(_) => open,
         }
     }
 

@@ -59,7 +59,7 @@ fn every_other_path_is_not_found() {
     ] {
         let (status, _, body) = client.request(&UPGRADE.replace("/ws/status", target));
         assert_eq!(status, 404, "{target}");
-        assert!(body.starts_with("not_found: "), "{body}");
+        assert!(body.starts_with("not_found: ") && body.contains("is /ws/status\n"), "{body}");
     }
 }
 

@@ -31,6 +31,8 @@ struct SettingsFile(PathBuf);
 impl SettingsFile {
     fn new(name: &str, text: &str) -> Self {
         let file = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+        // A test before may have left a pipe there, which would take nothing.
+        let _ = fs::remove_file(&file.0);
         file.write(text);
         file
     }
@@ -131,6 +133,20 @@ fn a_bad_reload_changes_nothing_and_says_why() {
     assert!(
         process.event("reload_refused")["problem"].as_str().unwrap().contains("cannot be read")
     );
+}
+
+#[test]
+fn a_disk_that_does_not_answer_at_a_reload_holds_up_no_shutdown() {
+    let file = SettingsFile::new("silent.toml", "");
+    let mut process = Process::start(&[&file.flag()]);
+    fs::remove_file(&file.0).unwrap();
+    assert!(Command::new("mkfifo").arg(&file.0).status().unwrap().success());
+    process.signal(Signal::HUP);
+    // It opens as soon as somebody reads from it, who then gets nothing.
+    let _pipe = fs::OpenOptions::new().write(true).open(&file.0).unwrap();
+    process.signal(Signal::TERM);
+    process.event("stopped");
+    assert_eq!(process.exit_code(), 0);
 }
 
 #[test]
