@@ -44,6 +44,7 @@ const LAYERS: &[Layer] = &[
             "ipnet",              // the networks of trusted proxies
             "lexopt",             // the command line
             "listenfd",           // sockets that systemd passes
+            "mimalloc",           // the heap: a sixth less for each connection than glibc's
             "procfs",             // the process' own figures among the metrics
             "prometheus-client",  // the metrics, in both of Prometheus' formats
             "proxy-header",       // the PROXY protocol, both versions

@@ -55,6 +55,11 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # The heap
+//!
+//! Every program with this crate gets the allocator mimalloc, which takes less memory for a connection
+//! than the system's. Whoever wants another one turns the feature `mimalloc` off.
 
 mod accept;
 mod admin;
@@ -123,6 +128,11 @@ pub use transport;
 
 /// The path of the endpoint, with or without a query behind it.
 pub const PATH: &str = "/ws/status";
+
+/// `docs/performance.md` has the figures for which it is here.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Serves on `listeners` until `shutdown` completes, or the admin listener is asked to drain, and
 /// everything has come to its end.

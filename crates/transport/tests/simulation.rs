@@ -173,7 +173,7 @@ struct Record {
     kind: Kind,
     opened: Instant,
     /// How long after the beginning of a drain it is closed.
-    place: Duration,
+    turn: Duration,
     ended: Instant,
     closure: Closure,
     /// Whether its handler tells the state.
@@ -223,14 +223,14 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
             let voice = Voice::of(kind, state);
             let has_state = matches!(voice, Voice::State(_));
             let session = run(Socket::new(near, sizes), rules, voice, watch);
-            let place = spread.mul_f64(f64::from(session.jitter()) / f64::from(u32::MAX));
+            let turn = session.turn(spread);
             let end_of_stall = Box::pin(sleep_until(opened));
             let closure = Stalling { future: session, stalls, end_of_stall }.await;
             let ended = Instant::now();
             // A client behind a partition never learns of the end.
             let saw = timeout(Duration::from_secs(60), client).await;
             let saw = saw.ok().map(|saw| saw.expect("a client never panics"));
-            Record { kind, opened, place, ended, closure, has_state, saw, partition }
+            Record { kind, opened, turn, ended, closure, has_state, saw, partition }
         });
     }
 
@@ -295,14 +295,14 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
 
 /// Whether a session ended as one of its kind may.
 fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
-    let Record { kind, opened, place, ended, ref closure, has_state, saw, partition } = *record;
+    let Record { kind, opened, turn, ended, ref closure, has_state, saw, partition } = *record;
     let expected = kind.expected();
     let say = |wrong: bool, what: &str| if wrong { Err(what.to_owned()) } else { Ok(()) };
 
     say(ended != opened + closure.duration, "its duration is not how long it was there")?;
     say(ended > fate.at_the_latest(opened, expected.within), "it outlived its bound")?;
     if let Some(drained) = fate.drained_at.map(|at| at.max(opened)) {
-        say(ended > fate.at_the_latest(drained, place + CLOSE), "it outlived the drain")?;
+        say(ended > fate.at_the_latest(drained, turn + CLOSE), "it outlived the drain")?;
     }
     if let Some(aborted) = fate.aborted_at.map(|at| at.max(opened)) {
         let stalled = fate.stalls.iter().find(|stall| stall.contains(&aborted));
@@ -328,7 +328,7 @@ fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
         return Err("there was no drain".to_owned());
     };
     if kind.answers_the_drain() {
-        let until = fate.at_the_latest(drained.max(opened), place + EXCHANGE);
+        let until = fate.at_the_latest(drained.max(opened), turn + EXCHANGE);
         let is_cut = fate.aborted_at.is_some_and(|aborted| aborted <= until);
         let is_held = partition.is_some_and(|(from, _)| from <= until)
             && partition.is_some_and(|(_, to)| to.is_none_or(|to| to >= drained));

@@ -27,13 +27,13 @@ pub enum Event<'a> {
     Complete,
     /// The stream ended, failed or was given up.
     Disconnected,
-    /// The process shuts down, or lets go of its sessions in another way. This one closes at its
-    /// place in the `spread`, which is the jitter it was made with, and lives on until then.
+    /// The process shuts down, or lets go of its sessions in another way. Those that are closed one
+    /// after the other are told different times.
     Drain {
         /// What the peer shall be told: 1001, or 1012 where the service comes back.
         code: CloseCode,
-        /// Over how long a time all sessions are closed. Zero is at once.
-        spread: Duration,
+        /// How long the session lives on, like any other. Zero is not at all.
+        after: Duration,
     },
     /// The closing handshake is complete and everything is flushed: a Close frame went each way. For
     /// a client, too, this is before the server has closed the TCP connection.

@@ -75,7 +75,6 @@ pub struct Rules {
 pub struct Lifecycle {
     rules: Arc<Rules>,
     state: State,
-    jitter: u32,
     pings: u32,
     pongs: u32,
     /// The moment at which the latest pong would have come to a ping sent at the opening.
@@ -106,11 +105,10 @@ struct Closing {
 impl Lifecycle {
     /// A session that has just opened.
     ///
-    /// `jitter` is this session's place among all that there are, anywhere between 0 and `u32::MAX`.
-    /// Its first ping comes at 0.9 to 1.0 of the interval and its end at 0.9 to 1.0 of the greatest
-    /// age, so that sessions which opened together do not stay in step; and so they leave a server
-    /// one after the other: see [`Event::Drain`]. A client, which is one of many that do not know
-    /// each other, draws it.
+    /// `jitter` is this session's place among all that there are, anywhere between 0 and `u32::MAX`:
+    /// its first ping comes at 1.0 to 0.9 of the interval and its end at 1.0 to 0.9 of the greatest
+    /// age, so that sessions which opened together do not all stay in step. A client, which is one of
+    /// many that do not know each other, draws it.
     #[must_use]
     pub fn new(rules: Arc<Rules>, jitter: u32) -> Self {
         let early = |time: Duration| time - part(time / 10, jitter);
@@ -122,7 +120,6 @@ impl Lifecycle {
         Self {
             state: State::Open(open),
             rules,
-            jitter,
             pings: 0,
             pongs: 0,
             round_trip: None,
@@ -161,13 +158,6 @@ impl Lifecycle {
         matches!(self.state, State::Open(_))
     }
 
-    /// The session's place among all that there are, as it was made with. It is kept for whoever wants
-    /// to spread something else in the same way.
-    #[must_use]
-    pub fn jitter(&self) -> u32 {
-        self.jitter
-    }
-
     /// What has been counted and measured so far.
     #[must_use]
     pub fn progress(&self) -> Progress {
@@ -192,10 +182,7 @@ impl Lifecycle {
             Event::Disconnected | Event::Finished => {
                 return Some(Action::End(self.abnormal_closure(Cause::Disconnected, now)));
             }
-            Event::Drain { code, spread } => {
-                let at = now.after(part(spread, self.jitter));
-                open.leave_at(at, Cause::Drained, code);
-            }
+            Event::Drain { code, after } => open.leave_at(now.after(after), Cause::Drained, code),
             Event::Message { bytes } => {
                 self.received.add(bytes);
                 open.hear();

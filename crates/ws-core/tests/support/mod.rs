@@ -26,7 +26,7 @@ pub(crate) fn secs(seconds: f64) -> Duration {
 
 /// The drain of a shutdown that has no time to lose.
 pub(crate) fn drain() -> Event<'static> {
-    Event::Drain { code: CloseCode::GOING_AWAY, spread: Duration::ZERO }
+    Event::Drain { code: CloseCode::GOING_AWAY, after: Duration::ZERO }
 }
 
 pub(crate) fn open() -> Lifecycle {

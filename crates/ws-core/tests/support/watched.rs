@@ -28,7 +28,7 @@ pub(crate) enum Step {
     /// Nothing is unfinished.
     Complete,
     Disconnected,
-    /// A drain with this spread.
+    /// A drain that leaves so much time.
     Drain(Duration),
     Finished,
     HandlerClosed,
@@ -82,7 +82,7 @@ pub(crate) struct Watched {
     first_look: Option<Duration>,
     blocked_since: Option<Duration>,
     message_began: Option<Duration>,
-    /// When the latest drain began, and its spread.
+    /// When the latest drain began, and how much time it left.
     drain: Option<(Duration, Duration)>,
     /// By how much stalls were told of that there was no time for.
     overstated: Duration,
@@ -162,7 +162,7 @@ impl Watched {
             Step::Blocked => Event::Blocked,
             Step::Complete => Event::Complete,
             Step::Disconnected => Event::Disconnected,
-            Step::Drain(spread) => Event::Drain { code: CloseCode::SERVICE_RESTART, spread },
+            Step::Drain(after) => Event::Drain { code: CloseCode::SERVICE_RESTART, after },
             Step::Finished => Event::Finished,
             Step::HandlerClosed => Event::handler_closed(goodbye()),
             Step::Message => Event::Message { bytes: 5 },
@@ -229,7 +229,7 @@ impl Watched {
             }
             Step::Partial => self.message_began = self.message_began.or(Some(self.now)),
             Step::Message | Step::Complete => self.message_began = None,
-            Step::Drain(spread) => self.drain = Some((self.now, spread)),
+            Step::Drain(after) => self.drain = Some((self.now, after)),
             _ => {}
         }
     }
@@ -288,7 +288,7 @@ impl Watched {
         }
         if self.lifecycle.is_open() {
             let ends =
-                [self.timing.max_age, self.drain.map(|(at, spread)| at.saturating_add(spread))];
+                [self.timing.max_age, self.drain.map(|(at, after)| at.saturating_add(after))];
             // A drain may put off what age would have ended, and not the other way round.
             let end = if self.drain.is_some() { ends[1] } else { ends[0] };
             assert!(
