@@ -59,7 +59,8 @@
 //! # The heap
 //!
 //! Every program with this crate gets the allocator mimalloc, which takes less memory for a connection
-//! than the system's. Whoever wants another one turns the feature `mimalloc` off.
+//! than the system's. There can be only one: a program that has another depends on this crate with
+//! `default-features = false`, which turns the feature `mimalloc` off.
 
 mod accept;
 mod admin;

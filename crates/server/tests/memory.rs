@@ -13,17 +13,20 @@ use support::{BINARY, Client, PING, PONG, frame};
 /// As many as the usual limit of 1,024 open files leaves this process.
 const COUNT: usize = 800;
 
-/// The margin above what is measured covers other versions of the C library; see docs/performance.md.
-const MOST_BYTES: usize = 1_100;
+/// What is measured, and a margin; docs/performance.md has the figures. Without mimalloc it depends on
+/// the C library.
+const MOST_BYTES: usize = if cfg!(feature = "mimalloc") { 900 } else { 1_100 };
 
 /// No rate stands in the way of a flood.
 const FLAGS: [&str; 4] = ["--messages-per-second", "0", "--control-frames-per-second", "0"];
 
 #[test]
-fn an_idle_connection_takes_at_most_1100_bytes_even_after_a_flood() {
+fn an_idle_connection_takes_at_most_900_bytes_even_after_a_flood() {
     // With one worker, so that it does not depend on which of them a connection came to.
     let mut command = server();
     command.env("TOKIO_WORKER_THREADS", "1");
+    // Where the system gives huge pages to everyone, memory comes in steps of 2 MB.
+    command.env("MIMALLOC_ALLOW_THP", "0");
     let process = Process::start_as(command, &FLAGS);
     drop(open(process.address, 100));
     let before = private_bytes(&process);

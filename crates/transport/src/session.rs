@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use ws_core::{Action, CloseFrame, Closure, Event, Lifecycle, Progress, Rules};
+use ws_core::{Action, CloseFrame, Closure, Event, Jitter, Lifecycle, Progress, Rules};
 
 use crate::codec::Incoming;
 use crate::drain::{Farewell, Phase, Watch};
@@ -19,8 +19,8 @@ use crate::roster::{Alarm, Moment};
 use crate::scratch::Scratch;
 use crate::socket::{Flushed, Socket};
 
-/// So many sessions that opened one after the other stay in step: what they have in memory, here and
-/// in the system, lies together, and to use it together costs a fifth less.
+/// So many sessions that opened one after the other are pinged in step: what they have in memory, here
+/// and in the system, lies together, and is used together then. docs/performance.md has the figures.
 const NEIGHBOURS: u64 = 64;
 
 /// How often a wake-up reads or asks the handler before other sessions get their turn.
@@ -39,10 +39,11 @@ where
 {
     let alarm = Alarm::new(watch);
     let opened = alarm.now();
-    let neighbourhood = (alarm.number() - 1) / NEIGHBOURS;
+    let before = alarm.number() - 1;
+    let jitter = Jitter { ping: place(before / NEIGHBOURS), end: place(before) };
     Session {
         socket,
-        lifecycle: Box::new(Lifecycle::new(rules, place(neighbourhood))),
+        lifecycle: Box::new(Lifecycle::new(rules, jitter)),
         handler: Some(handler),
         phase: Phase::Serving,
         stalls: alarm.stalls(opened),
@@ -62,7 +63,8 @@ where
 #[must_use = "a session does nothing unless it is polled"]
 pub struct Session<S, H> {
     socket: Socket<S>,
-    /// In a box of its own, which fits into a gap that a connection leaves in the heap anyway.
+    /// In a box of its own: 192 bytes and 96 are sizes that heaps have, and one box for both would take
+    /// 320.
     lifecycle: Box<Lifecycle>,
     /// `None` after a panic: what was interrupted in the middle is not used again.
     handler: Option<H>,
@@ -103,7 +105,8 @@ impl<S, H> Session<S, H> {
         self.alarm.number()
     }
 
-    /// When its turn comes in something that is spread over all sessions, as a drain is.
+    /// How long after its beginning this session's turn comes in something that is spread over all, as
+    /// a drain is: from zero to less than `spread`, evenly over all numbers.
     #[must_use]
     pub fn turn(&self, spread: Duration) -> Duration {
         spread.mul_f64(f64::from(place(self.number() - 1)) / 2_f64.powi(32))

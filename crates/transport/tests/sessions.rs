@@ -11,11 +11,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use support::{
-    BINARY, Echo, PING, PONG, Peer, SIZES, TEXT, close, frame, kept_drain, open, rules, silent,
+    BINARY, CLOSE, Echo, PING, PONG, Peer, SIZES, TEXT, close, frame, kept_drain, open, rules,
+    silent,
 };
 use tokio::io::{AsyncReadExt, duplex};
 use tokio::task::JoinSet;
@@ -160,4 +162,29 @@ async fn sessions_whose_deadlines_lie_close_together_see_them_a_little_late_and_
     assert!(gaps.clone().all(|(one, next)| next - one >= 50), "{moments:?}");
     // Those that opened one after the other stay in step.
     assert!(moments.values().all(|count| count % NEIGHBOURS == 0), "{moments:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_woken_together_is_woken_in_the_order_of_opening() {
+    let drain = kept_drain();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let mut peers = JoinSet::new();
+    for number in 0..NEIGHBOURS {
+        let (near, far) = duplex(1024);
+        let socket = Socket::new(near, SIZES);
+        tokio::spawn(run(socket, rules(Limits::default()), Silent, drain.watch()));
+        let (mut peer, heard) = (Peer(far), Arc::clone(&heard));
+        peers.spawn(async move {
+            for _ in 0..2 {
+                let (opcode, _) = peer.frame().await;
+                heard.lock().unwrap().push((opcode, number));
+            }
+        });
+    }
+    let all = |opcode| (0..NEIGHBOURS).map(move |number| (opcode, number));
+    // Their pings are due after the whole interval, and their pongs are waited for longer than this.
+    sleep(rules(Limits::default()).timing.ping_interval + Duration::from_secs(1)).await;
+    drain.start(Farewell::default());
+    peers.join_all().await;
+    assert_eq!(*heard.lock().unwrap(), all(PING).chain(all(CLOSE)).collect::<Vec<_>>());
 }

@@ -27,12 +27,13 @@ pub enum Event<'a> {
     Complete,
     /// The stream ended, failed or was given up.
     Disconnected,
-    /// The process shuts down, or lets go of its sessions in another way. Those that are closed one
-    /// after the other are told different times.
+    /// The process shuts down, or lets go of its sessions in another way. This takes the place of an
+    /// end that a greatest age or an earlier drain had set.
     Drain {
         /// What the peer shall be told: 1001, or 1012 where the service comes back.
         code: CloseCode,
-        /// How long the session lives on, like any other. Zero is not at all.
+        /// From now to the Close frame, if nothing else ends the session before. Zero is at once;
+        /// sessions that are to leave one after the other get different ones.
         after: Duration,
     },
     /// The closing handshake is complete and everything is flushed: a Close frame went each way. For

@@ -151,5 +151,5 @@ mod patience;
 pub use close::{CloseCode, CloseFrame, Reason, UnsendableCode};
 pub use closure::{Cause, Closure, ClosureCode, Initiator, Progress, Tally};
 pub use event::{Action, Event, PingPayload, Violation};
-pub use lifecycle::{Lifecycle, Rules, Timing};
+pub use lifecycle::{Jitter, Lifecycle, Rules, Timing};
 pub use limits::{Limits, Rate};

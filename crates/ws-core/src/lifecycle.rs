@@ -41,6 +41,25 @@ pub struct Rules {
     pub limits: Limits,
 }
 
+/// A session's places among all that there are, each anywhere from 0 to `u32::MAX`, so that those which
+/// opened together do not all stay in step. One number is both.
+///
+/// Whoever has all sessions spreads the places evenly. A client, which is one of many that do not know
+/// each other, draws one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jitter {
+    /// Brings the first ping forward, and with it all others, by up to a tenth of the interval.
+    pub ping: u32,
+    /// Brings the end at the greatest age forward, by up to a tenth of that.
+    pub end: u32,
+}
+
+impl From<u32> for Jitter {
+    fn from(both: u32) -> Self {
+        Self { ping: both, end: both }
+    }
+}
+
 /// The life of one session, from its opening to its end.
 ///
 /// There is one method that takes something in, [`handle`](Self::handle), and there are getters.
@@ -104,17 +123,13 @@ struct Closing {
 
 impl Lifecycle {
     /// A session that has just opened.
-    ///
-    /// `jitter` is this session's place among all that there are, anywhere between 0 and `u32::MAX`:
-    /// its first ping comes at 1.0 to 0.9 of the interval and its end at 1.0 to 0.9 of the greatest
-    /// age, so that sessions which opened together do not all stay in step. A client, which is one of
-    /// many that do not know each other, draws it.
     #[must_use]
-    pub fn new(rules: Arc<Rules>, jitter: u32) -> Self {
-        let early = |time: Duration| time - part(time / 10, jitter);
-        let mut open = Open::new(early(rules.timing.ping_interval()).into());
+    pub fn new(rules: Arc<Rules>, jitter: impl Into<Jitter>) -> Self {
+        let jitter = jitter.into();
+        let early = |time: Duration, place| time - part(time / 10, place);
+        let mut open = Open::new(early(rules.timing.ping_interval(), jitter.ping).into());
         if let Some(age) = rules.timing.max_age {
-            let at = early(at_least_shortest(age)).into();
+            let at = early(at_least_shortest(age), jitter.end).into();
             open.leave_at(at, Cause::MaxAge, CloseCode::GOING_AWAY);
         }
         Self {

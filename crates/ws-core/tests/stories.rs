@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use support::{TIMING, drain, end, open, ping, secs, told};
 use ws_core::{
-    Action, Cause, CloseCode, CloseFrame, ClosureCode, Event, Initiator, Lifecycle, Limits, Reason,
-    Rules, Tally, Timing, Violation,
+    Action, Cause, CloseCode, CloseFrame, ClosureCode, Event, Initiator, Jitter, Lifecycle, Limits,
+    Reason, Rules, Tally, Timing, Violation,
 };
 
 #[test]
@@ -351,9 +351,9 @@ fn the_latest_word_of_a_drain_counts() {
 #[test]
 fn a_session_gets_as_old_as_it_may_and_not_all_at_the_same_age() {
     let max_age = Some(secs(20.0));
-    for (jitter, age) in [(0, 20.0), (u32::MAX, 18.0)] {
+    for (place, age) in [(0, 20.0), (u32::MAX, 18.0)] {
         let rules = Rules { timing: Timing { max_age, ..TIMING }, limits: Limits::default() };
-        let mut session = Lifecycle::new(Arc::new(rules), jitter);
+        let mut session = Lifecycle::new(Arc::new(rules), Jitter { ping: 0, end: place });
         assert_eq!(session.deadline(), Some(secs(age)));
         assert_eq!(session.handle(Event::Message { bytes: 1 }, secs(age - 0.1)), None);
         let action = session.handle(Event::Message { bytes: 1 }, secs(age));
@@ -384,6 +384,6 @@ fn progress_counts_pings_and_their_own_pongs() {
 
 #[test]
 fn an_open_session_takes_96_bytes() {
-    // An allocation of so many is what fits beside a connection's others; see docs/performance.md.
+    // Which is a size of the heap's, and one more would take 112; see docs/performance.md.
     assert_eq!(size_of::<Lifecycle>(), 96);
 }
