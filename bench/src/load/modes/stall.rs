@@ -34,10 +34,9 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let (idle, storm) = (size.pick(2_000, 10_000), size.pick(2_000, 9_000));
     let mut running = Running::start(peer, 0)?;
     let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
-    fleet.open(ACTIVE)?;
-    fleet.open(idle)?;
+    fleet.open(ACTIVE + idle)?;
 
-    let mut active = Active::new();
+    let mut active = Active::among(ACTIVE + idle);
     let end = Instant::now() + size.pick(Duration::from_secs(1), Duration::from_secs(3));
     while Instant::now() < end {
         active.go_on(&mut fleet)?;
@@ -69,9 +68,11 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     Ok(Outcome::of([p99, median, millis(in_storm), millis(at_end)]))
 }
 
-/// The first connections of the fleet, which ping.
+/// The connections that ping, evenly among the others: a server may deal with them in any order.
 struct Active {
     ping: Vec<u8>,
+    /// From the place of one of them to that of the next.
+    stride: usize,
     /// When each pings again.
     due: [Instant; ACTIVE],
     /// When each has sent the ping that is under way.
@@ -80,31 +81,35 @@ struct Active {
 }
 
 impl Active {
-    fn new() -> Self {
+    fn among(all: usize) -> Self {
         let now = Instant::now();
         // Not all at once.
-        let due = std::array::from_fn(|slot| now + BEAT * slot as u32 / ACTIVE as u32);
-        Self { ping: frame(PING, PAYLOAD), due, sent: [None; ACTIVE], waits: Vec::new() }
+        let due = std::array::from_fn(|place| now + BEAT * place as u32 / ACTIVE as u32);
+        let (ping, stride) = (frame(PING, PAYLOAD), all / ACTIVE);
+        Self { ping, stride, due, sent: [None; ACTIVE], waits: Vec::new() }
     }
 
     /// Sends what is due, and handles what has come.
     fn go_on(&mut self, fleet: &mut Fleet) -> io::Result<()> {
-        for slot in 0..ACTIVE {
+        for place in 0..ACTIVE {
             let now = Instant::now();
-            if self.sent[slot].is_some() || now < self.due[slot] {
+            if self.sent[place].is_some() || now < self.due[place] {
                 continue;
             }
             // After the end there is none.
+            let slot = place * self.stride;
             if let Some(link) = fleet.link(slot).ok().filter(|link| link.is_open()) {
                 link.say(&self.ping)?;
-                self.sent[slot] = Some(now);
-                self.due[slot] = now + BEAT;
+                self.sent[place] = Some(now);
+                self.due[place] = now + BEAT;
             }
         }
         let turned = fleet.turn(Duration::ZERO, &mut |link: &mut Link, event: Event<'_>| {
             // A Close frame is as good as a pong: the client is not left waiting.
             let is_answer = matches!(event, Event::Pong | Event::Close);
-            if let Some(sent) = self.sent.get_mut(link.slot).filter(|_| is_answer) {
+            let is_active = link.slot.is_multiple_of(self.stride);
+            let sent = self.sent.get_mut(link.slot / self.stride);
+            if let Some(sent) = sent.filter(|_| is_active && is_answer) {
                 self.waits.extend(sent.take().map(|sent| sent.elapsed()));
             }
             Ok(())
