@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use support::{
@@ -22,8 +22,8 @@ use support::{
 use tokio::io::{AsyncReadExt, duplex};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use transport::ws_core::Limits;
-use transport::{Farewell, Silent, Socket, run};
+use transport::ws_core::{Limits, Rules};
+use transport::{Drain, Farewell, Silent, Socket, run};
 
 #[tokio::test(start_paused = true)]
 async fn a_ping_gets_its_pong() {
@@ -134,6 +134,37 @@ async fn a_session_that_moves_to_another_task_is_woken_there() {
     peer.expect_close(1001, "drained").await;
     drop(peer);
     session.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_comes_before_the_keeper_would_look_again_is_kept() {
+    let drain = kept_drain();
+    sleep(Duration::from_millis(1)).await;
+    let (near, far) = duplex(1024);
+    let mut rules = Rules::clone(&rules(Limits::default()));
+    rules.timing.ping_interval = Duration::from_millis(20);
+    tokio::spawn(run(Socket::new(near, SIZES), Arc::new(rules), Silent, drain.watch()));
+    let opened = Instant::now();
+    assert_eq!(Peer(far).frame().await.0, PING);
+    assert!(opened.elapsed() < Duration::from_millis(25), "{:?}", opened.elapsed());
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_leaves_nothing_behind() {
+    struct Sleeper;
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (near, far) = duplex(1024);
+    let (drain, _keeper) = Drain::new();
+    let socket = Socket::new(near, SIZES);
+    let mut session = run(socket, rules(Limits::default()), Silent, drain.watch());
+    let sleeper = Arc::new(Sleeper);
+    let waker = Waker::from(Arc::clone(&sleeper));
+    assert!(Pin::new(&mut session).poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(Arc::strong_count(&sleeper) > 2, "somebody is to wake it");
+    drop((session, waker, far));
+    assert_eq!(Arc::strong_count(&sleeper), 1);
 }
 
 /// So many that opened one after the other are pinged together.
