@@ -145,12 +145,6 @@ where
 
     fn look_around(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
         self.now = self.alarm.now();
-        let stalls = self.alarm.stalls(self.now);
-        let stall = stalls.since(self.stalls);
-        if !stall.is_zero() {
-            self.stalls = stalls;
-            self.tell(Event::Stalled(stall))?;
-        }
         self.look_at_drain()?;
         let flushed = self.flush(cx)?.is_ready();
         if flushed || self.socket.is_failing() {
@@ -214,6 +208,7 @@ where
     }
 
     fn receive(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
+        self.look_at_pulse()?;
         for _ in 0..ROUNDS {
             if self.socket.is_finishing() {
                 return ControlFlow::Continue(());
@@ -234,6 +229,17 @@ where
         }
         cx.waker().wake_by_ref();
         ControlFlow::Continue(())
+    }
+
+    /// What is read now may have gathered in a stall.
+    fn look_at_pulse(&mut self) -> ControlFlow<Closure> {
+        let stalls = self.alarm.stalls(self.now);
+        let stall = stalls.since(self.stalls);
+        if stall.is_zero() {
+            return ControlFlow::Continue(());
+        }
+        self.stalls = stalls;
+        self.tell(Event::Stalled(stall))
     }
 
     fn take_in(&mut self, incoming: Incoming, cx: &mut Context<'_>) -> ControlFlow<Closure> {

@@ -23,7 +23,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
@@ -36,6 +36,8 @@ use transport::ws_core::{Cause, CloseCode, Closure, Limits, Rate, Rules, Timing}
 use transport::{Drain, Farewell, Publisher, Sizes, Socket, run};
 
 const SEEDS: u64 = 300;
+/// Seeds that once showed a defect, which are rare.
+const REMEMBERED: [u64; 4] = [2341, 11_130, 12_844, 14_141];
 
 pub(crate) const PING: Duration = Duration::from_secs(25);
 pub(crate) const PONG: Duration = Duration::from_secs(10);
@@ -70,12 +72,14 @@ fn every_seed_ends_as_it_should() {
         return;
     }
     let seeds = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(0);
+    let remembered = REMEMBERED.into_iter().filter(|seed| *seed >= seeds);
+    let seeds: Vec<u64> = (0..seeds).chain(remembered).collect();
+    let next = AtomicUsize::new(0);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let play = || {
         let mine = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-        let mine = mine.take_while(|seed| *seed < seeds);
-        mine.flat_map(|seed| simulate(seed, false)).collect::<Vec<_>>()
+        let mine = mine.map_while(|index| seeds.get(index));
+        mine.flat_map(|seed| simulate(*seed, false)).collect::<Vec<_>>()
     };
     let complaints: Vec<String> = thread::scope(|scope| {
         let players: Vec<_> = (0..threads).map(|_| scope.spawn(play)).collect();

@@ -10,7 +10,10 @@ mod support;
 
 use std::time::Duration;
 
-use support::{CLOSE, PING, PONG, Peer, SIZES, close_payload, frame, in_time, kept_drain, rules};
+use support::{
+    CLOSE, Chatter, PING, PONG, Peer, SIZES, close_payload, frame, in_time, kept_drain, open_with,
+    rules,
+};
 use tokio::io::duplex;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::advance;
@@ -45,6 +48,18 @@ async fn who_kept_to_the_rate_while_the_process_stood_still_is_not_cut() {
     }
     drop(peer);
     in_time(session).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_read_while_the_process_stood_still_is_not_cut_for_reading_nothing() {
+    let limits = Limits { write_timeout: Some(Duration::from_secs(7)), ..Limits::default() };
+    let mut story = open_with(limits, Chatter::default(), 64);
+    yield_now().await;
+    // The session waits for the peer now. It looks again at the very moment of its deadline, and the
+    // peer has read long before.
+    story.peer.bytes(64).await;
+    advance(Duration::from_secs(7)).await;
+    story.peer.bytes(1000).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -73,17 +73,19 @@ impl Default for Bucket {
 
 impl Bucket {
     /// Takes a token, or says that there is none.
+    ///
+    /// What a stall has earned goes first, or its end would find the bucket empty.
     pub(crate) fn take(&mut self, rate: Rate, now: Moment) -> bool {
-        let full_at = self.full_at.max(now).after(rate.interval);
-        if full_at <= now.after(rate.burst) {
-            self.full_at = full_at;
+        if let Some(rest) = self.forgiven.checked_sub(whole_nanos(rate.interval)) {
+            self.forgiven = rest;
             return true;
         }
-        match self.forgiven.checked_sub(whole_nanos(rate.interval)) {
-            Some(rest) => self.forgiven = rest,
-            None => return false,
+        let full_at = self.full_at.max(now).after(rate.interval);
+        let is_there = full_at <= now.after(rate.burst);
+        if is_there {
+            self.full_at = full_at;
         }
-        true
+        is_there
     }
 
     /// Whether it is full, and holds nothing beyond that.

@@ -138,6 +138,22 @@ fn a_stall_earns_no_more_than_its_time() {
 }
 
 #[test]
+fn what_came_in_a_stall_is_not_paid_for_with_the_burst() {
+    let mut session = limited(Limits { messages: Rate::new(10, 20), ..Limits::default() });
+    let message = Event::Message { bytes: 1 };
+    let payload = ping(session.handle(Event::Stalled(secs(3.0)), secs(25.0)));
+    for _ in 0..30 {
+        assert_eq!(session.handle(message.clone(), secs(25.0)), None);
+    }
+    // With this pong the forgiveness is over, and the peer goes on as before.
+    session.handle(Event::Pong(&payload), secs(25.0));
+    for number in 0..20 {
+        assert_eq!(session.handle(message.clone(), secs(25.0)), None, "message {number}");
+    }
+    assert_eq!(told(session.handle(message, secs(25.0))).0, 1008);
+}
+
+#[test]
 fn a_pong_that_cannot_have_overtaken_anything_ends_the_forgiveness() {
     let limits = Limits { messages: Rate::new(10, 20), ..Limits::default() };
     for (stalled_at, allowed) in [(10.0, 20), (25.0, 20), (25.5, 20 + 30)] {
