@@ -14,13 +14,13 @@ use tungstenite::protocol::{
 use ws_core::{CloseCode, CloseFrame, Reason, Violation};
 
 use crate::handler::Message;
-use crate::socket::Sizes;
+use crate::socket::size;
 
 /// A server's codec.
 #[derive(Debug)]
 pub(crate) struct Codec {
     context: WebSocketContext,
-    sizes: Sizes,
+    max_message_bytes: u32,
     /// Bytes that it took since it last gave something whole.
     unfinished: usize,
     /// Bytes that it took, less what the things that it gave need at least. At zero nothing is left
@@ -65,10 +65,10 @@ thread_local! {
 }
 
 impl Codec {
-    /// The thread's, or a new one if there is none for these sizes.
-    pub(crate) fn take(sizes: Sizes) -> Box<Self> {
+    /// The thread's, or a new one if there is none with this limit.
+    pub(crate) fn take(max_message_bytes: u32) -> Box<Self> {
         if let Some(codec) = CODEC.take()
-            && codec.sizes == sizes
+            && codec.max_message_bytes == max_message_bytes
         {
             return codec;
         }
@@ -77,17 +77,17 @@ impl Codec {
             .read_buffer_size(READ_BUFFER_BYTES)
             // Hand over each frame at once: the buffer behind is ours.
             .write_buffer_size(0)
-            .max_frame_size(Some(sizes.max_message_bytes))
-            .max_message_size(Some(sizes.max_message_bytes));
+            .max_frame_size(Some(size(max_message_bytes)))
+            .max_message_size(Some(size(max_message_bytes)));
         let context = WebSocketContext::new(Role::Server, Some(config));
-        Box::new(Self { context, sizes, unfinished: 0, unaccounted: 0 })
+        Box::new(Self { context, max_message_bytes, unfinished: 0, unaccounted: 0 })
     }
 
     /// The next thing in `input`, which is used up on the way.
     ///
     /// Pings and close frames are answered here by themselves (RFC 6455, sections 5.5.1, 5.5.2).
     pub(crate) fn read(&mut self, input: &mut &[u8], output: &mut Vec<u8>) -> Decoded {
-        let most = self.sizes.max_message_bytes.saturating_add(HEADS_BYTES);
+        let most = size(self.max_message_bytes).saturating_add(HEADS_BYTES);
         let budget = most.saturating_sub(self.unfinished);
         let mut wire = Wire { input, output, budget };
         let result = self.context.read(&mut wire);

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::{Progress, Rules, Tally};
 
 use crate::drain::{Phase, Watch};
-use crate::handler::Handler;
+use crate::handler::{Handler, Silent};
 use crate::http2::{self, Http2Stream};
 use crate::observer::{Event, Headers, Observer, Protocol};
 use crate::origin::Origins;
@@ -296,8 +296,9 @@ impl<H: Handler, O: Observer> Pending<H, O> {
 
 /// What a session's task does.
 ///
-/// tokio lays tasks out in steps of 128 bytes, and 24 bytes are what is left in the first; so most of it
-/// is in a box, of one size for all of its life, since what comes and goes leaves gaps in the heap.
+/// tokio lays tasks out in steps of 128 bytes, and heaps have fewer sizes than that for what has to lie at
+/// multiples of 128. So most of it is in a box, of one size for all of its life, since what comes and
+/// goes leaves gaps in the heap.
 struct SessionTask<H, O, S> {
     stage: Box<Stage<H, O, S>>,
     /// Behind the session, so that its place is free only when its stream is closed.
@@ -309,6 +310,9 @@ enum Stage<H, O, S> {
     Open(Observed<H, O, S>),
     Over,
 }
+
+/// 256 bytes for a handler without any of its own, over a stream of 48.
+const _: () = assert!(size_of::<Stage<Silent, (), [u64; 6]>>() == 256);
 
 /// Nothing in it is pinned.
 impl<H, O, S> Unpin for SessionTask<H, O, S> {}
@@ -346,11 +350,23 @@ struct Observed<H, O, S> {
     told: Told,
 }
 
+/// What the observer was told of last: the lower halves, since what has come on top is told of before
+/// the upper ones would make a difference.
 #[derive(Default)]
 struct Told {
-    received: Tally,
-    sent: Tally,
+    received: Low,
+    sent: Low,
 }
+
+/// The lower half of a [`Tally`].
+#[derive(Default)]
+struct Low {
+    messages: u32,
+    bytes: u32,
+}
+
+/// So many messages or bytes are told of without waiting for a ping.
+const MANY: u64 = 1 << 31;
 
 impl<H, O, S> Future for Observed<H, O, S>
 where
@@ -368,25 +384,35 @@ where
             self.observer.observe(&Event::Panicked { id });
         }
         let progress = self.session.progress();
+        let received = self.told.received.until(progress.received);
+        let sent = self.told.sent.until(progress.sent);
         let is_measured = progress.pongs != pongs;
-        if is_measured || progress.pings != pings || closure.is_ready() {
-            self.tally(progress, is_measured);
+        let counts = [received.messages, received.bytes, sent.messages, sent.bytes];
+        let is_due = is_measured || progress.pings != pings || closure.is_ready();
+        if is_due || counts.iter().any(|count| *count >= MANY) {
+            let round_trip = progress.round_trip.filter(|_| is_measured);
+            self.observer.observe(&Event::Tally { id, received, sent, round_trip });
+            self.told = Told { received: progress.received.into(), sent: progress.sent.into() };
         }
         closure.map(|closure| self.observer.observe(&Event::Closed { id, closure: &closure }))
     }
 }
 
-impl<H, O: Observer, S> Observed<H, O, S> {
-    /// Tells what has come on top since the last time.
-    fn tally(&mut self, progress: Progress, is_measured: bool) {
-        let Progress { received, sent, round_trip, .. } = progress;
-        self.observer.observe(&Event::Tally {
-            id: self.session.number(),
-            received: received.since(self.told.received),
-            sent: sent.since(self.told.sent),
-            round_trip: round_trip.filter(|_| is_measured),
-        });
-        self.told = Told { received, sent };
+impl From<Tally> for Low {
+    fn from(Tally { messages, bytes }: Tally) -> Self {
+        let low = |count: u64| u32::try_from(count & u64::from(u32::MAX)).unwrap_or_default();
+        Self { messages: low(messages), bytes: low(bytes) }
+    }
+}
+
+impl Low {
+    /// What has come on top of this.
+    fn until(&self, later: Tally) -> Tally {
+        let Self { messages, bytes } = later.into();
+        Tally {
+            messages: messages.wrapping_sub(self.messages).into(),
+            bytes: bytes.wrapping_sub(self.bytes).into(),
+        }
     }
 }
 

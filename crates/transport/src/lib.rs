@@ -232,6 +232,7 @@ mod rejection;
 mod roster;
 mod scratch;
 mod session;
+mod sleepers;
 mod socket;
 mod upgrade;
 

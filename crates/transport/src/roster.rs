@@ -1,6 +1,5 @@
 //! Every session that sleeps, and when it is to be woken.
 
-use std::collections::BTreeMap;
 use std::ops::Add;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,40 +12,34 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::drain::{Drain, Phase, Watch};
 use crate::pulse::{BEAT, Pulse, Stalls};
+use crate::sleepers::{Place, Sleepers};
 
 /// What the sessions of a drain share: the phase, the pulse, and an alarm clock.
 ///
 /// A timer and a channel of tokio's would wake a session as well, but take some 300 bytes for each,
-/// and this takes about 50.
+/// and this takes 25.
 #[derive(Debug)]
 pub(crate) struct Roster {
     pulse: Pulse,
     phase: AtomicU8,
     born: Instant,
     next_number: AtomicU64,
-    shards: [Mutex<Shard>; SHARDS],
+    sleepers: Sleepers,
     /// When the keeper looks again by itself, and what calls it before that.
     keeper_sleeps_until: AtomicU64,
     keeper: Notify,
 }
 
-/// How long the keeper lets deadlines gather when it has just woken somebody. Sessions that wake up
+/// How long the keeper lets deadlines gather when it has just looked for some. Sessions that wake up
 /// together cost less than one after the other, and none has a deadline for which this is late.
 const GATHERING: Duration = Duration::from_millis(50);
-
-/// Sessions touch a shard when their deadlines change, which is at a ping and at its pong; there are
-/// enough for sessions not to wait for each other.
-const SHARDS: usize = 16;
-
-/// By the moment and the session's number.
-type Shard = BTreeMap<(Moment, u64), Waker>;
 
 /// A moment as the roster's age in nanoseconds, which is half as long as an [`Instant`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
 
 impl Moment {
-    const NEVER: Self = Self(u64::MAX);
+    pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// Zero, if that is yet to come.
     pub(crate) fn since(self, earlier: Self) -> Duration {
@@ -71,7 +64,7 @@ impl Default for Roster {
             phase: AtomicU8::default(),
             born: Instant::now(),
             next_number: AtomicU64::new(1),
-            shards: Default::default(),
+            sleepers: Sleepers::default(),
             keeper_sleeps_until: AtomicU64::new(u64::MAX),
             keeper: Notify::new(),
         }
@@ -102,6 +95,10 @@ impl Roster {
         Moment(0) + self.born.elapsed()
     }
 
+    fn stalls(&self, now: Moment) -> Stalls {
+        self.pulse.stalls(now.since(Moment(0)))
+    }
+
     /// Wakes sessions at their deadlines and beats the pulse, until it is dropped.
     pub(crate) async fn keep(&self) {
         let mut phase = Phase::Serving;
@@ -114,8 +111,12 @@ impl Roster {
             self.pulse.beat(now.since(Moment(0)));
             // Whoever sets an alarm while we look calls us back, in case we have passed its shard.
             self.keeper_sleeps_until.store(u64::MAX, Ordering::SeqCst);
-            let earliest = if self.wake_due(now) { now + GATHERING } else { now };
-            let next = self.next().map_or(now + BEAT, |next| next.min(now + BEAT)).max(earliest);
+            let mut earliest = now;
+            if let Some(due) = self.sleepers.take_due(now) {
+                due.for_each(Waker::wake);
+                earliest = now + GATHERING;
+            }
+            let next = self.sleepers.earliest().min(now + BEAT).max(earliest);
             self.keeper_sleeps_until.store(next.0, Ordering::SeqCst);
             let next = self.born + next.since(Moment(0));
             let _ = timeout_at(next, self.keeper.notified()).await;
@@ -125,57 +126,15 @@ impl Roster {
     /// Wakes everyone, but not all at once: whoever hears from its peer meanwhile has not to wait
     /// for all the others.
     async fn wake_all(&self) {
-        let mut everyone = Vec::new();
-        for shard in &self.shards {
-            everyone.extend(held(shard).keys().copied());
-        }
-        everyone.sort_unstable_by_key(in_order);
         let mut woken = 0;
-        for line in everyone {
-            // Who has set another alarm since then has looked at the phase.
-            let sleeper = self.shard(line.1).get(&line).cloned();
-            sleeper.into_iter().for_each(Waker::wake);
+        for sleeper in self.sleepers.all() {
+            sleeper.wake();
             woken += 1;
             if woken % Drain::WOKEN_AT_ONCE == 0 {
                 yield_now().await;
             }
         }
     }
-
-    /// Wakes those whose moment has come, and says whether there were any.
-    fn wake_due(&self, now: Moment) -> bool {
-        let mut due = Vec::new();
-        for shard in &self.shards {
-            let mut shard = held(shard);
-            while let Some(first) = shard.first_entry().filter(|first| first.key().0 <= now) {
-                due.push(first.remove_entry());
-            }
-        }
-        due.sort_unstable_by_key(|(line, _)| in_order(line));
-        let is_any = !due.is_empty();
-        due.into_iter().for_each(|(_, sleeper)| sleeper.wake());
-        is_any
-    }
-
-    /// The next moment at which somebody is to be woken.
-    fn next(&self) -> Option<Moment> {
-        let firsts = self
-            .shards
-            .iter()
-            .filter_map(|shard| held(shard).first_key_value().map(|((at, _), _)| *at));
-        firsts.min()
-    }
-
-    fn shard(&self, number: u64) -> MutexGuard<'_, Shard> {
-        let place = usize::try_from(number).unwrap_or_default() % SHARDS;
-        held(self.shards.get(place).expect("the remainder is smaller than the divisor"))
-    }
-}
-
-/// Sessions are woken in the order in which they opened: what neighbours have in memory, here and in the
-/// system, lies together, and is used together then.
-fn in_order((_, number): &(Moment, u64)) -> u64 {
-    *number
 }
 
 /// A session's line in the roster, and its token in the drain.
@@ -183,7 +142,10 @@ fn in_order((_, number): &(Moment, u64)) -> u64 {
 pub(crate) struct Alarm {
     watch: Watch,
     number: u64,
-    /// When it rings.
+    place: Place,
+    /// As far as somebody has asked.
+    stalls: Stalls,
+    /// When it rings; never, as long as it has not been set.
     at: Moment,
     /// Whom it wakes: the address of a waker, which no other has while that one is in the roster.
     wakes: usize,
@@ -191,8 +153,11 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     pub(crate) fn new(watch: Watch) -> Self {
-        let number = watch.roster().next_number.fetch_add(1, Ordering::Relaxed);
-        Self { watch, number, at: Moment::NEVER, wakes: 0 }
+        let roster = watch.roster();
+        let number = roster.next_number.fetch_add(1, Ordering::Relaxed);
+        let place = roster.sleepers.enter(number - 1);
+        let stalls = roster.stalls(roster.now());
+        Self { watch, number, place, stalls, at: Moment::NEVER, wakes: 0 }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -207,8 +172,14 @@ impl Alarm {
         self.watch.roster().now()
     }
 
-    pub(crate) fn stalls(&self, now: Moment) -> Stalls {
-        self.watch.roster().pulse.stalls(now.since(Moment(0)))
+    /// How long the process has stood still since this was asked last, or the alarm was made.
+    pub(crate) fn stalled(&mut self, now: Moment) -> Duration {
+        let stalls = self.watch.roster().stalls(now);
+        let stalled = stalls.since(self.stalls);
+        if !stalled.is_zero() {
+            self.stalls = stalls;
+        }
+        stalled
     }
 
     /// Sets the alarm, unless it is set like that already.
@@ -221,15 +192,9 @@ impl Alarm {
         if (self.at, self.wakes) == (at, wakes) {
             return;
         }
-        let waker = cx.waker().clone();
-        let before = {
-            let mut shard = roster.shard(self.number);
-            let before = shard.remove(&(self.at, self.number));
-            shard.insert((at, self.number), waker);
-            before
-        };
-        // Only now, without the lock: with a waker goes what only it has kept.
-        drop(before);
+        let is_other = self.at == Moment::NEVER || self.wakes != wakes;
+        let waker = is_other.then(|| cx.waker().clone());
+        drop(roster.sleepers.set(self.place, at, waker));
         if at.0 < roster.keeper_sleeps_until.load(Ordering::SeqCst) {
             roster.keeper.notify_one();
         }
@@ -239,8 +204,7 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        let waker = self.watch.roster().shard(self.number).remove(&(self.at, self.number));
-        drop(waker);
+        drop(self.watch.roster().sleepers.leave(self.place));
     }
 }
 

@@ -14,7 +14,6 @@ use ws_core::{Action, CloseFrame, Closure, Event, Jitter, Lifecycle, Progress, R
 use crate::codec::Incoming;
 use crate::drain::{Farewell, Phase, Watch};
 use crate::handler::{Handler, Next};
-use crate::pulse::Stalls;
 use crate::roster::{Alarm, Moment};
 use crate::scratch::Scratch;
 use crate::socket::{Flushed, Socket};
@@ -43,12 +42,10 @@ where
     let jitter = Jitter { ping: place(before / NEIGHBOURS), end: place(before) };
     Session {
         socket,
-        lifecycle: Box::new(Lifecycle::new(rules, jitter)),
+        lifecycle: Lifecycle::new(rules, jitter),
         handler: Some(handler),
         phase: Phase::Serving,
-        stalls: alarm.stalls(opened),
         opened,
-        now: opened,
         alarm,
     }
 }
@@ -63,18 +60,19 @@ where
 #[must_use = "a session does nothing unless it is polled"]
 pub struct Session<S, H> {
     socket: Socket<S>,
-    /// In a box of its own: 192 bytes and 96 are sizes that heaps have, and one box for both would take
-    /// 320.
-    lifecycle: Box<Lifecycle>,
+    lifecycle: Lifecycle,
     /// `None` after a panic: what was interrupted in the middle is not used again.
     handler: Option<H>,
-    /// As far as the machine was told of the drain and of stalls.
+    /// As far as the machine was told of the drain.
     phase: Phase,
-    stalls: Stalls,
     opened: Moment,
-    /// The time of this wake-up.
-    now: Moment,
     alarm: Alarm,
+}
+
+/// What a session knows only while it is awake.
+struct WakeUp<'a, 'cx> {
+    cx: &'a mut Context<'cx>,
+    now: Moment,
 }
 
 /// Nothing in it is pinned: the stream says so itself, and the handler is never polled in place.
@@ -132,7 +130,8 @@ where
 {
     fn wake_up(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
         let mut scratch = Scratch::lend(&mut self.socket.output);
-        let outcome = self.look_around(cx, &mut scratch.input);
+        let now = self.alarm.now();
+        let outcome = self.look_around(&mut WakeUp { cx, now }, &mut scratch.input);
         if outcome.is_break() {
             // A stream that panics now must not take the closure record with it.
             let hang_up = || self.socket.hang_up(cx, &mut scratch.input);
@@ -143,25 +142,28 @@ where
         outcome
     }
 
-    fn look_around(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
-        self.now = self.alarm.now();
-        self.look_at_drain()?;
-        let flushed = self.flush(cx)?.is_ready();
+    fn look_around(
+        &mut self,
+        wake: &mut WakeUp<'_, '_>,
+        buffer: &mut [u8],
+    ) -> ControlFlow<Closure> {
+        self.look_at_drain(wake.now)?;
+        let flushed = self.flush(wake)?.is_ready();
         if flushed || self.socket.is_failing() {
-            self.receive(cx, buffer)?;
+            self.receive(wake, buffer)?;
         }
         if flushed {
-            self.ask_handler(cx)?;
+            self.ask_handler(wake)?;
         }
-        self.look_at_clock()?;
-        let _ = self.flush(cx)?;
-        self.set_alarm(cx);
+        self.look_at_clock(wake.now)?;
+        let _ = self.flush(wake)?;
+        self.set_alarm(wake);
         ControlFlow::Continue(())
     }
 
     /// Tells the machine what happened, and does what it says.
-    fn tell(&mut self, event: Event<'_>) -> ControlFlow<Closure> {
-        match self.lifecycle.handle(event, self.now.since(self.opened)) {
+    fn tell(&mut self, event: Event<'_>, now: Moment) -> ControlFlow<Closure> {
+        match self.lifecycle.handle(event, now.since(self.opened)) {
             None => {}
             Some(Action::Close(frame)) => self.socket.send_close(&frame),
             Some(Action::End(closure)) => return ControlFlow::Break(closure),
@@ -170,7 +172,7 @@ where
         ControlFlow::Continue(())
     }
 
-    fn look_at_drain(&mut self) -> ControlFlow<Closure> {
+    fn look_at_drain(&mut self, now: Moment) -> ControlFlow<Closure> {
         let phase = self.alarm.watch().phase();
         if phase == self.phase {
             return ControlFlow::Continue(());
@@ -179,136 +181,133 @@ where
         let Farewell { code, spread } = self.alarm.watch().farewell();
         match phase {
             Phase::Serving => ControlFlow::Continue(()),
-            Phase::Draining => self.tell(Event::Drain { code, after: self.turn(spread) }),
+            Phase::Draining => self.tell(Event::Drain { code, after: self.turn(spread) }, now),
             Phase::Aborting => {
-                self.tell(Event::Drain { code, after: Duration::ZERO })?;
-                self.tell(Event::Disconnected)
+                self.tell(Event::Drain { code, after: Duration::ZERO }, now)?;
+                self.tell(Event::Disconnected, now)
             }
         }
     }
 
     /// `Pending` is an output that is stuck: nothing more is read then, nor asked of the handler, or
     /// a peer that sends and does not read would make the output grow without bound.
-    fn flush(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure, Poll<()>> {
+    fn flush(&mut self, wake: &mut WakeUp<'_, '_>) -> ControlFlow<Closure, Poll<()>> {
         let waiting = self.socket.unsent();
-        let flushed = self.socket.poll_flush(cx);
+        let flushed = self.socket.poll_flush(wake.cx);
         if self.socket.unsent() < waiting {
-            self.tell(Event::Written)?;
+            self.tell(Event::Written, wake.now)?;
         }
         match flushed {
             Poll::Pending => {
-                self.tell(Event::Blocked)?;
+                self.tell(Event::Blocked, wake.now)?;
                 return ControlFlow::Continue(Poll::Pending);
             }
-            Poll::Ready(Ok(Flushed::Finished)) => self.tell(Event::Finished)?,
+            Poll::Ready(Ok(Flushed::Finished)) => self.tell(Event::Finished, wake.now)?,
             Poll::Ready(Ok(Flushed::Talking)) => {}
-            Poll::Ready(Err(_)) => self.tell(Event::Disconnected)?,
+            Poll::Ready(Err(_)) => self.tell(Event::Disconnected, wake.now)?,
         }
         ControlFlow::Continue(Poll::Ready(()))
     }
 
-    fn receive(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
-        self.look_at_pulse()?;
+    fn receive(&mut self, wake: &mut WakeUp<'_, '_>, buffer: &mut [u8]) -> ControlFlow<Closure> {
+        self.look_at_pulse(wake.now)?;
         for _ in 0..ROUNDS {
             if self.socket.is_finishing() {
                 return ControlFlow::Continue(());
             }
-            let mut input = match self.socket.poll_read(cx, buffer) {
+            let mut input = match self.socket.poll_read(wake.cx, buffer) {
                 Poll::Pending => return ControlFlow::Continue(()),
-                Poll::Ready(None) => return self.tell(Event::Disconnected),
+                Poll::Ready(None) => return self.tell(Event::Disconnected, wake.now),
                 Poll::Ready(Some(input)) => input,
             };
             while let Some(incoming) = self.socket.decode(&mut input) {
-                self.take_in(incoming, cx)?;
+                self.take_in(incoming, wake)?;
             }
             let rest = if self.socket.is_partial() { Event::Partial } else { Event::Complete };
-            self.tell(rest)?;
-            if self.socket.is_full() && self.flush(cx)?.is_pending() {
+            self.tell(rest, wake.now)?;
+            if self.socket.is_full() && self.flush(wake)?.is_pending() {
                 return ControlFlow::Continue(());
             }
         }
-        cx.waker().wake_by_ref();
+        wake.cx.waker().wake_by_ref();
         ControlFlow::Continue(())
     }
 
     /// What is read now may have gathered in a stall.
-    fn look_at_pulse(&mut self) -> ControlFlow<Closure> {
-        let stalls = self.alarm.stalls(self.now);
-        let stall = stalls.since(self.stalls);
-        if stall.is_zero() {
-            return ControlFlow::Continue(());
+    fn look_at_pulse(&mut self, now: Moment) -> ControlFlow<Closure> {
+        match self.alarm.stalled(now) {
+            Duration::ZERO => ControlFlow::Continue(()),
+            stall => self.tell(Event::Stalled(stall), now),
         }
-        self.stalls = stalls;
-        self.tell(Event::Stalled(stall))
     }
 
-    fn take_in(&mut self, incoming: Incoming, cx: &mut Context<'_>) -> ControlFlow<Closure> {
+    fn take_in(&mut self, incoming: Incoming, wake: &mut WakeUp<'_, '_>) -> ControlFlow<Closure> {
         match incoming {
-            Incoming::Close(frame) => self.tell(Event::PeerClose(frame)),
+            Incoming::Close(frame) => self.tell(Event::PeerClose(frame), wake.now),
             Incoming::Message(message) => {
-                self.tell(Event::Message { bytes: message.payload_len() })?;
+                self.tell(Event::Message { bytes: message.payload_len() }, wake.now)?;
                 if let (true, Some(handler)) = (self.lifecycle.is_open(), &mut self.handler) {
                     handler.receive(message);
                 }
                 // Its answer goes out before that to whatever came behind, which may be the end.
-                self.ask_handler(cx)
+                self.ask_handler(wake)
             }
-            Incoming::Ping(payload) => self.tell(Event::Ping { bytes: payload.len() }),
-            Incoming::Pong(payload) => self.tell(Event::Pong(&payload)),
+            Incoming::Ping(payload) => self.tell(Event::Ping { bytes: payload.len() }, wake.now),
+            Incoming::Pong(payload) => self.tell(Event::Pong(&payload), wake.now),
             Incoming::Violation(violation) => {
-                self.tell(Event::Violation(violation))?;
+                self.tell(Event::Violation(violation), wake.now)?;
                 self.socket.fail();
                 ControlFlow::Continue(())
             }
         }
     }
 
-    fn ask_handler(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
+    fn ask_handler(&mut self, wake: &mut WakeUp<'_, '_>) -> ControlFlow<Closure> {
         for _ in 0..ROUNDS {
             while !self.socket.is_full() {
                 let (true, Some(handler)) = (self.lifecycle.is_open(), &mut self.handler) else {
                     return ControlFlow::Continue(());
                 };
-                match handler.poll_next(cx) {
+                match handler.poll_next(wake.cx) {
                     Poll::Pending => return ControlFlow::Continue(()),
                     Poll::Ready(Next::Close(code, reason)) => {
-                        self.tell(Event::handler_closed(CloseFrame { code, reason }))?;
+                        self.tell(Event::handler_closed(CloseFrame { code, reason }), wake.now)?;
                     }
                     Poll::Ready(Next::Send(message)) => {
                         let bytes = message.payload_len();
                         self.socket.send(message);
-                        self.tell(Event::Sent { bytes })?;
+                        self.tell(Event::Sent { bytes }, wake.now)?;
                     }
                     Poll::Ready(Next::Share(frame)) => {
                         let bytes = frame.payload_len();
                         self.socket.share(frame);
-                        self.tell(Event::Sent { bytes })?;
+                        self.tell(Event::Sent { bytes }, wake.now)?;
                     }
                 }
             }
-            if self.flush(cx)?.is_pending() {
+            if self.flush(wake)?.is_pending() {
                 return ControlFlow::Continue(());
             }
         }
-        cx.waker().wake_by_ref();
+        wake.cx.waker().wake_by_ref();
         ControlFlow::Continue(())
     }
 
-    fn look_at_clock(&mut self) -> ControlFlow<Closure> {
+    fn look_at_clock(&mut self, now: Moment) -> ControlFlow<Closure> {
         match self.deadline() {
-            Some(deadline) if deadline <= self.now => self.tell(Event::Tick),
+            Some(deadline) if deadline <= now => self.tell(Event::Tick, now),
             Some(_) | None => ControlFlow::Continue(()),
         }
     }
 
     /// The last thing before going to sleep, since whatever the machine is told may move its deadline.
-    fn set_alarm(&mut self, cx: &Context<'_>) {
+    fn set_alarm(&mut self, wake: &WakeUp<'_, '_>) {
         if let Some(deadline) = self.deadline() {
-            self.alarm.set(deadline, cx);
+            self.alarm.set(deadline, wake.cx);
         }
         // Whoever woke the sleepers to see it may have come before the alarm was set.
         if self.alarm.watch().phase() != self.phase {
-            cx.waker().wake_by_ref();
+            wake.cx.waker().wake_by_ref();
         }
     }
 
@@ -319,11 +318,11 @@ where
     /// A panic ends this session alone, and the peer is told, unless that panics too.
     fn end_after_panic(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
         let farewell = catch_unwind(AssertUnwindSafe(|| {
-            self.tell(Event::panicked())?;
+            self.tell(Event::panicked(), self.alarm.now())?;
             self.handler = None;
             self.wake_up(cx)
         }));
-        farewell.unwrap_or_else(|panic| match self.tell(Event::Disconnected) {
+        farewell.unwrap_or_else(|panic| match self.tell(Event::Disconnected, self.alarm.now()) {
             end @ ControlFlow::Break(_) => end,
             ControlFlow::Continue(()) => resume_unwind(panic),
         })

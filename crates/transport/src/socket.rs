@@ -23,13 +23,15 @@ use crate::output::Output;
 pub struct Socket<S> {
     stream: S,
     stage: Stage,
-    sizes: Sizes,
+    /// These are [`Sizes`] in half the memory.
+    max_message_bytes: u32,
+    max_queued_bytes: u32,
     /// What was said and is not yet taken by the stream. A session that sleeps with nothing unsent has
     /// none.
     pub(crate) output: Option<Box<Output>>,
 }
 
-/// How much may be held for one peer. The [front page](crate#a-handler) has an example.
+/// How much may be held for one peer. More than 4 GiB count as 4 GiB. The [front page](crate#a-handler) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// The payload of a frame and of a message. It also limits what the codec reserves for a frame
@@ -66,7 +68,14 @@ pub(crate) enum Flushed {
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket over a stream whose opening handshake is complete.
     pub fn new(stream: S, sizes: Sizes) -> Self {
-        Self { stream, stage: Stage::Talking(None), sizes, output: None }
+        let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self {
+            stream,
+            stage: Stage::Talking(None),
+            max_message_bytes: small(sizes.max_message_bytes),
+            max_queued_bytes: small(sizes.max_queued_bytes),
+            output: None,
+        }
     }
 
     /// Reads once. `None` is the end of the stream, by whatever way.
@@ -89,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if codec.is_none() && input.is_empty() {
             return None;
         }
-        let codec = codec.get_or_insert_with(|| Codec::take(self.sizes));
+        let codec = codec.get_or_insert_with(|| Codec::take(self.max_message_bytes));
         match codec.read(input, self.output.get_or_insert_default().own()) {
             Decoded::Finished => {
                 self.stage = Stage::Finishing;
@@ -142,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Whether no more output is to be asked for before some of it went out.
     pub(crate) fn is_full(&self) -> bool {
-        self.unsent() >= self.sizes.max_queued_bytes
+        self.unsent() >= size(self.max_queued_bytes)
             || self.output.as_ref().is_some_and(|output| output.is_sharing())
     }
 
@@ -219,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.may_write()
             && let Stage::Talking(codec) = &mut self.stage
         {
-            let codec = codec.get_or_insert_with(|| Codec::take(self.sizes));
+            let codec = codec.get_or_insert_with(|| Codec::take(self.max_message_bytes));
             codec.write(message, self.output.get_or_insert_default().own());
         }
     }
@@ -234,4 +243,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             Stage::Finishing | Stage::Finished | Stage::Failing { .. } => false,
         }
     }
+}
+
+pub(crate) fn size(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

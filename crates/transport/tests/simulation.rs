@@ -36,8 +36,8 @@ use transport::ws_core::{Cause, CloseCode, Closure, Limits, Rate, Rules, Timing}
 use transport::{Drain, Farewell, Publisher, Sizes, Socket, run};
 
 const SEEDS: u64 = 300;
-/// Seeds that once showed a defect, which are rare.
-const REMEMBERED: [u64; 4] = [2341, 11_130, 12_844, 14_141];
+/// Seeds that once showed a defect, of the sessions or of this test.
+const REMEMBERED: [u64; 7] = [2341, 11_130, 12_844, 14_141, 26_701, 158_208, 264_127];
 
 pub(crate) const PING: Duration = Duration::from_secs(25);
 pub(crate) const PONG: Duration = Duration::from_secs(10);
@@ -48,8 +48,9 @@ pub(crate) const SLOW: Duration = Duration::from_secs(10);
 /// Longer than any exchange of a few frames takes when nothing stands in its way.
 pub(crate) const EXCHANGE: Duration = Duration::from_millis(2000);
 
-/// A deadline may be kept 50 ms late together with others, and two of them lie in the longest path.
-const SLACK: Duration = Duration::from_millis(110);
+/// A deadline may be kept 50 ms late together with others. Two of them lie in the longest path, and the
+/// peer gets back how late the second one was, and that again may be kept so late.
+const SLACK: Duration = Duration::from_millis(210);
 
 fn rules() -> Rules {
     let timing =
@@ -289,9 +290,10 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
                 .push(format!("{kind:?}, opened at {opened:?}: {complaint}; {closure:?}, {saw:?}"));
         }
         if is_told {
-            let Record { kind, opened, ended, closure, .. } = record;
+            let Record { kind, opened, turn, ended, closure, .. } = record;
             let (opened, ended) = (*opened - start, *ended - start);
-            println!("{kind:?} {opened:?} to {ended:?}: {} {}", closure.cause, closure.clean);
+            let Closure { cause, clean, .. } = closure;
+            println!("{kind:?} {opened:?} to {ended:?}, turn {turn:?}: {cause} {clean}");
         }
     }
     complaints

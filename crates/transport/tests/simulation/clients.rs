@@ -211,8 +211,9 @@ impl Kind {
         match self {
             Self::Healthy { leaves } => expect(&[Cause::PeerClosed], true, leaves, leaves),
             Self::CutOff { leaves } => expect(&[Cause::PeerClosed], true, leaves, leaves + cut_off),
+            // It may be cut off in the middle of a message.
             Self::CutOffForEver { from, .. } => expect(
-                &[Cause::PongTimeout, Cause::WriteTimeout],
+                &[Cause::PongTimeout, Cause::WriteTimeout, Cause::MessageTimeout],
                 false,
                 from.saturating_sub(EXCHANGE),
                 from + PING + PONG + SLOW,

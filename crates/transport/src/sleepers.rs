@@ -1,0 +1,176 @@
+//! Who sleeps, and until when.
+
+use std::mem;
+use std::sync::{Mutex, MutexGuard};
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::roster::{Moment, held};
+
+/// Everyone who may sleep, each at a place of their own.
+///
+/// A search tree by the moment would take twice the memory for each sleeper, and two searches for each
+/// change. Here a change is made in place, and what is due is found by looking through the rows that may
+/// have any.
+#[derive(Debug, Default)]
+pub(crate) struct Sleepers([Mutex<Shard>; SHARDS]);
+
+/// Sleepers touch a shard when their moment changes, which is at a ping and at its pong; there are
+/// enough for them not to wait for each other.
+const SHARDS: usize = 16;
+
+#[derive(Debug, Default)]
+struct Shard {
+    rows: Vec<Row>,
+    /// No row before this one has a free place.
+    vacant: usize,
+}
+
+/// So many are looked through at once, which are 1,536 bytes in one piece.
+const ROW: usize = 64;
+
+#[derive(Debug)]
+struct Row {
+    /// Nobody here is to be woken before. It may be earlier than it has to be.
+    earliest: Moment,
+    sleepers: Slab<Sleeper>,
+}
+
+#[derive(Debug)]
+struct Sleeper {
+    at: Moment,
+    waker: Waker,
+}
+
+/// Where somebody sleeps. Those who come one after the other have places that follow one another, as
+/// far as none has become free in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    /// The shards take turns, or those who open together and are pinged together would share one.
+    fn new(row: usize, seat: usize, shard: usize) -> Self {
+        let place = (row * ROW + seat) * SHARDS + shard;
+        Self(u32::try_from(place).expect("there is no memory for four billion sessions"))
+    }
+
+    fn index(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
+    fn row(self) -> usize {
+        self.index() / SHARDS / ROW
+    }
+
+    fn seat(self) -> usize {
+        self.index() / SHARDS % ROW
+    }
+
+    fn shard(self) -> usize {
+        self.index() % SHARDS
+    }
+}
+
+impl Sleepers {
+    /// A place for the one who comes after so many, and is not to be woken yet.
+    pub(crate) fn enter(&self, before: u64) -> Place {
+        let shards = u64::try_from(SHARDS).unwrap_or(u64::MAX);
+        let shard = usize::try_from(before % shards).unwrap_or_default();
+        let (row, seat) = self.shard(shard).enter();
+        Place::new(row, seat, shard)
+    }
+
+    /// Sets when to wake the one at this place, and whom that wakes, if that has changed. Gives back
+    /// the waker that was there, which is to be dropped when nothing is locked: with a waker goes what
+    /// only it has kept.
+    #[must_use]
+    pub(crate) fn set(&self, place: Place, at: Moment, waker: Option<Waker>) -> Option<Waker> {
+        let mut shard = self.shard(place.shard());
+        let row = shard.rows.get_mut(place.row())?;
+        let sleeper = row.sleepers.get_mut(place.seat())?;
+        sleeper.at = at;
+        row.earliest = row.earliest.min(at);
+        waker.map(|waker| mem::replace(&mut sleeper.waker, waker))
+    }
+
+    /// Makes a place free. Gives back its waker, as [`set`](Self::set) does.
+    #[must_use]
+    pub(crate) fn leave(&self, place: Place) -> Option<Waker> {
+        let mut shard = self.shard(place.shard());
+        let row = shard.rows.get_mut(place.row())?;
+        let sleeper = row.sleepers.try_remove(place.seat())?;
+        if row.sleepers.is_empty() {
+            row.sleepers = Slab::new();
+        }
+        shard.vacant = shard.vacant.min(place.row());
+        Some(sleeper.waker)
+    }
+
+    /// Nobody is to be woken before.
+    pub(crate) fn earliest(&self) -> Moment {
+        let shards = self.0.iter().map(held);
+        let rows = shards.filter_map(|shard| shard.rows.iter().map(|row| row.earliest).min());
+        rows.min().unwrap_or(Moment::NEVER)
+    }
+
+    /// Takes out those whose moment has come, in the order of their places: what neighbours have in
+    /// memory, here and in the system, lies together, and is used together then.
+    ///
+    /// `None` if there was nothing to look for.
+    pub(crate) fn take_due(&self, now: Moment) -> Option<impl Iterator<Item = Waker>> {
+        let mut has_looked = false;
+        let mut due = Vec::new();
+        for (shard, mut rows) in self.0.iter().map(held).enumerate() {
+            let rows = rows.rows.iter_mut().enumerate();
+            for (number, row) in rows.filter(|(_, row)| row.earliest <= now) {
+                has_looked = true;
+                row.earliest = Moment::NEVER;
+                for (seat, sleeper) in &mut row.sleepers {
+                    if sleeper.at <= now {
+                        sleeper.at = Moment::NEVER;
+                        due.push((Place::new(number, seat, shard), sleeper.waker.clone()));
+                    }
+                    row.earliest = row.earliest.min(sleeper.at);
+                }
+            }
+        }
+        due.sort_unstable_by_key(|(place, _)| *place);
+        has_looked.then(|| due.into_iter().map(|(_, waker)| waker))
+    }
+
+    /// Everyone, in the same order. Nothing is locked between two of them, so who comes or leaves
+    /// meanwhile may be among them or not.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Waker> {
+        let rows = self.0.iter().map(held).map(|shard| shard.rows.len()).max().unwrap_or_default();
+        let seats = (0..rows).flat_map(|row| (0..ROW).map(move |seat| (row, seat)));
+        let places = seats.flat_map(|(row, seat)| (0..SHARDS).map(move |shard| (row, seat, shard)));
+        places.filter_map(|(row, seat, shard)| {
+            let shard = self.shard(shard);
+            let sleeper = shard.rows.get(row)?.sleepers.get(seat)?;
+            Some(sleeper.waker.clone())
+        })
+    }
+
+    fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
+        held(self.0.get(index).expect("the remainder is smaller than the divisor"))
+    }
+}
+
+impl Shard {
+    fn enter(&mut self) -> (usize, usize) {
+        let is_full = |row: &Row| row.sleepers.len() == ROW;
+        while self.rows.get(self.vacant).is_some_and(is_full) {
+            self.vacant += 1;
+        }
+        if self.rows.len() == self.vacant {
+            self.rows.push(Row { earliest: Moment::NEVER, sleepers: Slab::new() });
+        }
+        let row = self.rows.get_mut(self.vacant).expect("there is one now");
+        if row.sleepers.capacity() == 0 {
+            row.sleepers.reserve_exact(ROW);
+        }
+        let nobody = Sleeper { at: Moment::NEVER, waker: Waker::noop().clone() };
+        (self.vacant, row.sleepers.insert(nobody))
+    }
+}
