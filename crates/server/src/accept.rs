@@ -135,10 +135,10 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         watch: &Watch,
     ) {
         let Place { slot, refused } = place;
-        let client = Client { peer, is_encrypted, slot, watch: watch.clone() };
+        let client = Client { peer, is_encrypted, watch: watch.clone() };
         let acceptor = Arc::clone(self);
         tokio::spawn(async move {
-            acceptor.serve(stream, client).await;
+            acceptor.serve(stream, client, slot).await;
             drop(refused);
         });
     }
@@ -146,26 +146,26 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// Serves a connection to its end, or to that of HTTP on it. Until a session begins all of it has
     /// one deadline, because nothing else has one for a client that does not read, or for one that
     /// never says a word.
-    async fn serve(&self, stream: Stream, mut client: Client) {
+    async fn serve(&self, stream: Stream, mut client: Client, mut slot: Result<Slot, Rejection>) {
         let config = self.http.configs.borrow().clone();
         // Who is only to be refused has little time to ask, or silent clients would keep others from
         // being told.
-        let most = if client.slot.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
+        let most = if slot.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
         let deadline = Instant::now() + config.handshake_timeout.min(most);
         let over = out_of_time(client.watch.clone(), deadline, &config);
         tokio::pin!(over);
         let met = tokio::select! {
-            met = self.meet(stream, &mut client, &config) => met,
+            met = self.meet(stream, &mut client, &mut slot, &config) => met,
             () = &mut over => None,
         };
         match met {
             Some(Met::Http1(stream)) => tokio::select! {
-                () = Box::pin(self.http.serve_http1(stream, client, &config)) => {}
+                () = Box::pin(self.http.serve_http1(stream, client, slot, &config)) => {}
                 () = &mut over => {}
             },
             // It has many requests, and looks at the clock itself.
             Some(Met::Http2(stream)) => {
-                Box::pin(self.http.serve_http2(stream, client, deadline, &config)).await;
+                Box::pin(self.http.serve_http2(stream, client, slot, deadline, &config)).await;
             }
             None => {}
         }
@@ -173,7 +173,13 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
 
     /// Finds out whose a stream is and what it speaks: by the PROXY protocol, TLS and the first bytes.
     /// Nothing is a client that has gone, or was turned away.
-    async fn meet(&self, mut stream: Stream, client: &mut Client, config: &Config) -> Option<Met> {
+    async fn meet(
+        &self,
+        mut stream: Stream,
+        client: &mut Client,
+        slot: &mut Result<Slot, Rejection>,
+        config: &Config,
+    ) -> Option<Met> {
         let peer = client.peer;
         match config.trust.read_proxy_header(&mut stream, peer).await {
             Ok(named) => client.peer = named,
@@ -183,7 +189,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             }
         }
         if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
-            self.http.find_place(client, config);
+            *slot = self.http.slot_of(slot, client.peer, config);
         }
         // A client that says nothing costs a socket and not the state of a handshake or the buffers of
         // a request, so neither silence nor a storm of connections leaves the heap in pieces.

@@ -1,6 +1,8 @@
 //! HTTP on an accepted stream: who asks, whether there is a place for a session, and what the answer is.
 
 use std::convert::Infallible;
+use std::mem;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
@@ -11,13 +13,13 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use transport::{Answer, Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 
-use crate::Router;
 use crate::config::{Config, Configs};
 use crate::linger::{Returning, linger, reclaim};
 use crate::lodging::Lodging;
 use crate::records::Records;
 use crate::slots::Slots;
 use crate::stream::Stream;
+use crate::{Router, held};
 
 /// Requests of a connection that may be refused. Each leaves a line in the log.
 pub(crate) const MOST_ANSWERS: usize = 20;
@@ -32,16 +34,26 @@ pub(crate) struct Http<H> {
 
 impl<H: Handler + Clone + Sync> Http<H> {
     /// Serves HTTP/1.1 until the connection is upgraded or ends.
-    pub(crate) async fn serve_http1(&self, stream: Stream, client: Client, config: &Config) {
+    pub(crate) async fn serve_http1(
+        &self,
+        stream: Stream,
+        client: Client,
+        slot: Result<Slot, Rejection>,
+        config: &Config,
+    ) {
+        let has_place = slot.is_ok();
+        let slot = Mutex::new(slot);
         let answers = AtomicUsize::new(0);
         let service = service_fn(|mut request| {
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
-            let client = self.who_asks(request.headers(), client.clone(), &config);
-            let answer = self.router.answer(&request, &client, &config.policy);
+            let asking = self.who_asks(request.headers(), &client, &config);
+            let answer = self.router.answer(&request, &asking, &config.policy, || {
+                self.slot_of_request(&mut held(&slot), &client, &asking, &config)
+            });
             let mut response = answer.over_http1(&mut request, reclaim);
             // In a shutdown, or without a slot, a connection is for one answer.
-            let is_refused = client.slot.is_err() || client.watch.phase() != Phase::Serving;
+            let is_refused = !has_place || client.watch.phase() != Phase::Serving;
             let answers = answers.fetch_add(1, Ordering::Relaxed) + 1;
             if is_refused || answers >= MOST_ANSWERS {
                 close_after(&mut response);
@@ -84,25 +96,20 @@ impl<H: Handler + Clone + Sync> Http<H> {
             return self.router.refuse(Rejection::HeaderTooLarge, request, client);
         }
         let is_client = !config.trust.names_clients_in_requests(client.peer);
-        let slot = lodging.take(|| self.slot(client.peer, is_client, &config));
-        let client = self.who_asks(request.headers(), Client { slot, ..client.clone() }, &config);
-        self.router.answer(request, &client, &config.policy)
-    }
-
-    /// Finds a connection a place of its client's address, once it is known who that is.
-    pub(crate) fn find_place(&self, client: &mut Client, config: &Config) {
-        if let (Some(address), Ok(slot)) = (client.peer.ip(), client.slot.clone()) {
-            client.slot = self.slots.take_of(slot, address, config.max_connections_per_address);
-        }
+        let asking = self.who_asks(request.headers(), client, &config);
+        self.router.answer(request, &asking, &config.policy, || {
+            let mut own = lodging.take(|| self.slot(client.peer, is_client, &config));
+            self.slot_of_request(&mut own, client, &asking, &config)
+        })
     }
 
     /// Who a request is from, which every request on a proxy's connection may say anew.
-    fn who_asks(&self, headers: &HeaderMap, mut client: Client, config: &Config) -> Client {
+    fn who_asks(&self, headers: &HeaderMap, client: &Client, config: &Config) -> Client {
+        let mut asking = client.clone();
         if config.trust.names_clients_in_requests(client.peer) {
-            client.peer = config.trust.client(headers, client.peer);
-            self.find_place(&mut client, config);
+            asking.peer = config.trust.client(headers, client.peer);
         }
-        client
+        asking
     }
 
     /// A slot for a connection or for one more session of it; where it is known that `peer` is the
@@ -113,10 +120,32 @@ impl<H: Handler + Clone + Sync> Http<H> {
         is_client: bool,
         config: &Config,
     ) -> Result<Slot, Rejection> {
-        let slot = self.slots.take(config.max_connections)?;
-        match peer.ip().filter(|_| is_client) {
-            Some(address) => self.slots.take_of(slot, address, config.max_connections_per_address),
-            None => Ok(slot),
+        let mut slot = Ok(self.slots.take(config.max_connections)?);
+        if is_client { self.slot_of(&mut slot, peer, config) } else { slot }
+    }
+
+    /// Takes over a slot, and one of those that a client's address has, once it is known who that is.
+    pub(crate) fn slot_of(
+        &self,
+        slot: &mut Result<Slot, Rejection>,
+        client: Peer,
+        config: &Config,
+    ) -> Result<Slot, Rejection> {
+        self.slots.take_of(slot, client.ip(), config.max_connections_per_address)
+    }
+
+    /// The same for a session, if only its request has said who its client is.
+    fn slot_of_request(
+        &self,
+        slot: &mut Result<Slot, Rejection>,
+        client: &Client,
+        asking: &Client,
+        config: &Config,
+    ) -> Result<Slot, Rejection> {
+        if config.trust.names_clients_in_requests(client.peer) {
+            self.slot_of(slot, asking.peer, config)
+        } else {
+            mem::replace(slot, Err(Rejection::Full))
         }
     }
 }

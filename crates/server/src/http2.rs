@@ -11,7 +11,7 @@ use h2::server::{Builder, Connection};
 use hyper::Request;
 use hyper::body::Bytes;
 use tokio::time::{Instant, sleep_until, timeout};
-use transport::{Answer, Client, Handler, Phase, Rejection};
+use transport::{Answer, Client, Handler, Phase, Rejection, Slot};
 
 use crate::config::Config;
 use crate::http::{Http, MOST_ANSWERS, out_of_time};
@@ -59,14 +59,15 @@ impl<H: Handler + Clone + Sync> Http<H> {
     pub(crate) async fn serve_http2(
         &self,
         stream: Stream,
-        mut client: Client,
+        client: Client,
+        slot: Result<Slot, Rejection>,
         deadline: Instant,
         config: &Config,
     ) {
         let watch = client.watch.clone();
         let (stream, mut returned) = Returning::new(stream);
         tokio::select! {
-            ended = self.converse(stream, &mut client, deadline, config) => match ended {
+            ended = self.converse(stream, &client, slot, deadline, config) => match ended {
                 Ok(()) => {}
                 Err(Some(rejection)) => self.router.turned_away(rejection, &client),
                 Err(None) => return,
@@ -88,14 +89,15 @@ impl<H: Handler + Clone + Sync> Http<H> {
     async fn converse(
         &self,
         stream: Returning,
-        client: &mut Client,
+        client: &Client,
+        slot: Result<Slot, Rejection>,
         mut deadline: Instant,
         config: &Config,
     ) -> Result<(), Option<Rejection>> {
         // Without a place, a connection is for one answer.
-        let has_place = client.slot.is_ok();
+        let has_place = slot.is_ok();
         let most_refusals = if has_place { MOST_ANSWERS } else { 1 };
-        let lodging = Lodging::new(client);
+        let lodging = Lodging::new(slot);
         let meter = Arc::new(Meter::default());
         // A trusted proxy brings many clients by one connection, and none of them may end the sessions
         // of the others. Each of them can do no more to us than over HTTP/1.1.
@@ -120,7 +122,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
                     deadline = deadline.min(Instant::now() + close_timeout);
                 }
                 () = meter.spent() => break,
-                // Requests that are refused are guests, too, but give nobody more time.
+                // Requests whose client has had its share are guests, too, but give nobody more time.
                 () = lodging.emptied() => if lodging.is_empty() && mem::take(&mut had_session) {
                     let rest = if is_leaving { close_timeout } else { config.handshake_timeout };
                     deadline = Instant::now() + rest;

@@ -101,7 +101,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::{Method, Request};
 use tokio::task::JoinSet;
-use transport::{Answer, Client, Endpoint, Handler, Policy, Rejection};
+use transport::{Answer, Client, Endpoint, Handler, Policy, Rejection, Slot};
 
 use crate::accept::Acceptor;
 use crate::admin::Admin;
@@ -185,9 +185,10 @@ impl<H: Handler + Clone> Router<H> {
         request: &Request<B>,
         client: &Client,
         policy: &Policy,
+        slot: impl FnOnce() -> Result<Slot, Rejection>,
     ) -> Answer<H, Records> {
         match request.uri().path() {
-            PATH => self.endpoint.answer(request, client, policy),
+            PATH => self.endpoint.answer(request, client, policy, slot),
             // CONNECT names a host and no path, unless it is extended (RFC 8441, section 4).
             "" if request.method() == Method::CONNECT => {
                 self.refuse(Rejection::MethodNotAllowed, request, client)

@@ -1,10 +1,9 @@
 //! Where the sessions of one HTTP/2 connection have their places.
 
-use std::mem;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
-use transport::{Client, Rejection, Slot};
+use transport::{Rejection, Slot};
 
 use crate::held;
 
@@ -28,9 +27,8 @@ struct Guests {
 
 impl Lodging {
     /// Takes the place that the connection has had so far.
-    pub(crate) fn new(client: &mut Client) -> Self {
-        let spare = mem::replace(&mut client.slot, Err(Rejection::Full)).map(Some);
-        let guests = Mutex::new(Guests { count: 0, spare });
+    pub(crate) fn new(slot: Result<Slot, Rejection>) -> Self {
+        let guests = Mutex::new(Guests { count: 0, spare: slot.map(Some) });
         Self(Arc::new(House { guests, emptied: Notify::new() }))
     }
 

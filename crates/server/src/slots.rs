@@ -2,22 +2,23 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::mem;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
-use transport::{Rejection, Slot};
+use transport::{Places, Rejection, Slot};
 
 use crate::held;
 
 /// The places for connections. How many there may be is asked each time, so that it can change;
 /// whoever has one keeps it. Clones are of the same places.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Slots(Arc<Places>);
+pub(crate) struct Slots(Arc<All>);
 
 #[derive(Debug, Default)]
-struct Places {
+struct All {
     taken: AtomicUsize,
     freed: Notify,
     /// Who has how many. Who has none is not in it, so it does not grow with who has been.
@@ -34,27 +35,34 @@ impl Slots {
     pub(crate) fn take(&self, max: usize) -> Result<Slot, Rejection> {
         let one_more = |taken: usize| Some(taken + 1).filter(|taken| *taken <= max);
         let taken = self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.map(|_| Slot::new(Place(self.clone()))).map_err(|_| Rejection::Full)
+        taken.map(|_| Slot::of(self.0.clone())).map_err(|_| Rejection::Full)
     }
 
-    /// The same place, and one of those that this address may have. Zero is no limit.
+    /// Takes over a connection's own place, and with it one of those that this address may have. If it
+    /// has had its share, the place stays where it is. Zero is no limit.
     pub(crate) fn take_of(
         &self,
-        slot: Slot,
-        address: IpAddr,
+        own: &mut Result<Slot, Rejection>,
+        address: Option<IpAddr>,
         max: usize,
     ) -> Result<Slot, Rejection> {
-        if max == 0 {
-            return Ok(slot);
+        if let Err(rejection) = own {
+            return Err(*rejection);
         }
-        let address = network(address);
-        let mut addresses = held(&self.0.addresses);
-        let count = addresses.entry(address).or_default();
-        if *count >= max {
-            return Err(Rejection::AddressFull);
+        let address = address.filter(|_| max > 0).map(network);
+        if let Some(address) = address {
+            let mut addresses = held(&self.0.addresses);
+            let count = addresses.entry(address).or_default();
+            if *count >= max {
+                return Err(Rejection::AddressFull);
+            }
+            *count += 1;
         }
-        *count += 1;
-        Ok(Slot::new((slot, PlaceOf { slots: self.clone(), address })))
+        let slot = mem::replace(own, Err(Rejection::Full))?;
+        Ok(match address {
+            Some(address) => Slot::new((slot, PlaceOf { slots: self.clone(), address })),
+            None => slot,
+        })
     }
 
     /// Waits for a place if all are taken, without taking one.
@@ -66,15 +74,12 @@ impl Slots {
     }
 }
 
-struct Place(Slots);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.taken.fetch_sub(1, Ordering::Relaxed);
-        self.0.0.freed.notify_waiters();
+impl Places for All {
+    fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+        self.freed.notify_waiters();
     }
 }
-
 /// One of the places of an address.
 struct PlaceOf {
     slots: Slots,

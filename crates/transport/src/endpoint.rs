@@ -1,8 +1,6 @@
 //! The endpoint: a request in, an answer out, and where that is an opening, a session that runs by
 //! itself.
 
-use std::any::Any;
-use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -25,6 +23,7 @@ use crate::origin::Origins;
 use crate::peer::Peer;
 use crate::rejection::Rejection;
 use crate::session::{Session, run};
+use crate::slot::Slot;
 use crate::socket::{Sizes, Socket};
 use crate::upgrade::Upgrade;
 
@@ -55,42 +54,8 @@ pub struct Client {
     pub peer: Peer,
     /// Whether what it says is encrypted on the way to us. That, too, is only told on.
     pub is_encrypted: bool,
-    /// Its place among the sessions there may be, which a session keeps to its end; or why it has
-    /// none and was accepted only to be told so.
-    pub slot: Result<Slot, Rejection>,
     /// Its token in the drain. A session takes one of its own before the answer goes out.
     pub watch: Watch,
-}
-
-/// A place among the sessions there may be. It is given back when the last clone is dropped.
-///
-/// ```
-/// use std::sync::Arc;
-/// use tokio::sync::Semaphore;
-/// use transport::Slot;
-///
-/// let places = Arc::new(Semaphore::new(1));
-/// let slot = Slot::new(Arc::clone(&places).try_acquire_owned().unwrap());
-/// assert_eq!(places.available_permits(), 0);
-/// drop(slot);
-/// assert_eq!(places.available_permits(), 1);
-/// ```
-#[derive(Clone)]
-pub struct Slot(
-    #[expect(dead_code, reason = "it is held for its drop")] Arc<dyn Any + Send + Sync>,
-);
-
-impl Slot {
-    /// A place that is given back by the drop of `guard`.
-    pub fn new(guard: impl Any + Send + Sync) -> Self {
-        Self(Arc::new(guard))
-    }
-}
-
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slot")
-    }
 }
 
 /// What becomes of a request. The [front page](crate#an-endpoint) has one sent by HTTP/1.1.
@@ -205,15 +170,24 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
     /// Answers a request. A session that opens keeps to `policy` to its end, whatever the next
     /// request is answered by.
     ///
+    /// `slot` is asked last, if there is nothing to refuse, for a place that the session keeps to its
+    /// end; or why there is none.
+    ///
     /// There is no authentication here: whoever wants one asks for it before calling this.
     pub fn answer<B>(
         &self,
         request: &Request<B>,
         client: &Client,
         policy: &Policy,
+        slot: impl FnOnce() -> Result<Slot, Rejection>,
     ) -> Answer<H, O> {
         let checked = Upgrade::check(request, &policy.origins);
-        match checked.and_then(|upgrade| Ok((upgrade, admit(client)?))) {
+        // A request that is wrong is told so even if there is no room.
+        let slot = || match client.watch.phase() {
+            Phase::Serving => slot(),
+            Phase::Draining | Phase::Aborting => Err(Rejection::Draining),
+        };
+        match checked.and_then(|upgrade| Ok((upgrade, slot()?))) {
             Ok((upgrade, slot)) => {
                 let pending = Pending {
                     headers: Headers::of(request.headers()),
@@ -413,13 +387,5 @@ impl Low {
             messages: messages.wrapping_sub(self.messages).into(),
             bytes: bytes.wrapping_sub(self.bytes).into(),
         }
-    }
-}
-
-/// Whether there is room, which is asked last: a request that is wrong is told so even then.
-fn admit(client: &Client) -> Result<Slot, Rejection> {
-    match client.watch.phase() {
-        Phase::Serving => client.slot.clone(),
-        Phase::Draining | Phase::Aborting => Err(Rejection::Draining),
     }
 }

@@ -88,12 +88,13 @@
 //! let client = Client {
 //!     peer: Peer::Local,
 //!     is_encrypted: false,
-//!     slot: Ok(Slot::new(())),
 //!     watch: drain.watch(),
 //! };
 //! tokio::spawn(async move {
 //!     let service = service_fn(|mut request| {
-//!         let answer = endpoint.answer(&request, &client, &policy);
+//!         // There is room for any number of sessions.
+//!         let slot = || Ok(Slot::new(()));
+//!         let answer = endpoint.answer(&request, &client, &policy, slot);
 //!         let response = answer.over_http1(&mut request, TokioIo::new);
 //!         async { Ok::<_, Infallible>(response) }
 //!     });
@@ -233,11 +234,12 @@ mod roster;
 mod scratch;
 mod session;
 mod sleepers;
+mod slot;
 mod socket;
 mod upgrade;
 
 pub use drain::{Drain, Farewell, Phase, Watch};
-pub use endpoint::{Answer, Client, Endpoint, Opening, Policy, Slot};
+pub use endpoint::{Answer, Client, Endpoint, Opening, Policy};
 pub use frame::Frame;
 pub use handler::{Handler, Message, Next, Silent, Utf8Bytes};
 pub use http2::Http2Stream;
@@ -247,6 +249,7 @@ pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
 pub use peer::Peer;
 pub use rejection::Rejection;
 pub use session::{Session, run};
+pub use slot::{Places, Slot};
 pub use socket::{Sizes, Socket};
 pub use upgrade::Upgrade;
 

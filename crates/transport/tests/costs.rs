@@ -198,12 +198,12 @@ fn from_the_request_to_the_end_there_are_two_reads_two_writes_and_a_shutdown() {
         let allowed = vec![OriginPattern::Any];
         let origins = Origins { allowed, missing: Permission::Allow, null: Permission::Allow };
         let policy = Policy { origins, rules: rules(Limits::default()), sizes: SIZES };
-        let slot = Ok(Slot::new(()));
-        let client = Client { peer: Peer::Local, is_encrypted: false, slot, watch: drain.watch() };
+        let client = Client { peer: Peer::Local, is_encrypted: false, watch: drain.watch() };
         let near = TokioIo::new(stream.clone());
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
-                let answer = endpoint.answer(&request, &client, &policy);
+                let slot = || Ok(Slot::new(()));
+                let answer = endpoint.answer(&request, &client, &policy, slot);
                 let response = answer.over_http1(&mut request, TokioIo::new);
                 async { Ok::<_, Infallible>(response) }
             });

@@ -100,16 +100,16 @@ impl<H: Handler + Clone + Sync> World<H> {
         let client = Client {
             peer: transport::Peer::Address("192.0.2.7:4711".parse().unwrap()),
             is_encrypted: false,
-            slot: match Arc::clone(&self.slots).try_acquire_owned() {
-                Ok(permit) => Ok(Slot::new(permit)),
-                Err(_) => Err(Rejection::Full),
-            },
             watch: self.drain.watch(),
         };
         let (endpoint, policy) = (Arc::clone(&self.endpoint), Arc::clone(&self.policy));
+        let slots = Arc::clone(&self.slots);
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
-                let answer = endpoint.answer(&request, &client, &policy);
+                let answer = endpoint.answer(&request, &client, &policy, || {
+                    let permit = Arc::clone(&slots).try_acquire_owned();
+                    permit.map(Slot::new).map_err(|_| Rejection::Full)
+                });
                 let response = answer.over_http1(&mut request, TokioIo::new);
                 async { Ok::<_, Infallible>(response) }
             });

@@ -71,12 +71,8 @@ impl World {
             }),
             sizes: SIZES,
         };
-        let guest = Client {
-            peer: transport::Peer::Local,
-            is_encrypted: true,
-            slot: Ok(Slot::new(())),
-            watch: drain.watch(),
-        };
+        let guest =
+            Client { peer: transport::Peer::Local, is_encrypted: true, watch: drain.watch() };
         tokio::spawn(async move {
             let mut builder = h2::server::Builder::new();
             builder.enable_connect_protocol();
@@ -85,7 +81,7 @@ impl World {
                 let (head, receiver) = request.into_parts();
                 let request = Request::from_parts(head, ());
                 let answer = match request.uri().path() {
-                    "/" => endpoint.answer(&request, &guest, &policy),
+                    "/" => endpoint.answer(&request, &guest, &policy, || Ok(Slot::new(()))),
                     _ => endpoint.refuse(Rejection::NotFound, &request, &guest),
                 };
                 answer.over_http2(request.method(), receiver, respond, |stream| stream);
