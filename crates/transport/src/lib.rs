@@ -224,6 +224,7 @@ mod frame;
 mod handler;
 mod http2;
 mod latest;
+mod observed;
 mod observer;
 mod origin;
 mod output;

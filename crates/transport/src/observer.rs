@@ -63,7 +63,8 @@ pub enum Event<'a> {
         rejection: Rejection,
     },
     /// What has come on top since the session last told of it. It does so at each ping that it sends,
-    /// at the pong to it and at its end, so that nothing which sessions share is touched for a frame.
+    /// at the pong to it, at its end, and when it is a million messages or bytes, so that nothing which
+    /// sessions share is touched for a frame.
     #[non_exhaustive]
     Tally {
         /// The number it was opened with.

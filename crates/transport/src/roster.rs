@@ -39,6 +39,7 @@ const GATHERING: Duration = Duration::from_millis(50);
 pub(crate) struct Moment(u64);
 
 impl Moment {
+    pub(crate) const BIRTH: Self = Self(0);
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// Zero, if that is yet to come.
@@ -92,11 +93,11 @@ impl Roster {
     }
 
     pub(crate) fn now(&self) -> Moment {
-        Moment(0) + self.born.elapsed()
+        Moment::BIRTH + self.born.elapsed()
     }
 
     fn stalls(&self, now: Moment) -> Stalls {
-        self.pulse.stalls(now.since(Moment(0)))
+        self.pulse.stalls(now.since(Moment::BIRTH))
     }
 
     /// Wakes sessions at their deadlines and beats the pulse, until it is dropped.
@@ -108,7 +109,7 @@ impl Roster {
                 self.wake_all().await;
             }
             let now = self.now();
-            self.pulse.beat(now.since(Moment(0)));
+            self.pulse.beat(now.since(Moment::BIRTH));
             // Whoever sets an alarm while we look calls us back, in case we have passed its shard.
             self.keeper_sleeps_until.store(u64::MAX, Ordering::SeqCst);
             let mut earliest = now;
@@ -118,7 +119,7 @@ impl Roster {
             }
             let next = self.sleepers.earliest().min(now + BEAT).max(earliest);
             self.keeper_sleeps_until.store(next.0, Ordering::SeqCst);
-            let next = self.born + next.since(Moment(0));
+            let next = self.born + next.since(Moment::BIRTH);
             let _ = timeout_at(next, self.keeper.notified()).await;
         }
     }

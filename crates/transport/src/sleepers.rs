@@ -174,3 +174,100 @@ impl Shard {
         (self.vacant, row.sleepers.insert(nobody))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::task::Wake;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Somebody who notes when they are woken.
+    struct Guest(u32, Arc<Mutex<Vec<u32>>>);
+
+    impl Wake for Guest {
+        fn wake(self: Arc<Self>) {
+            held(&self.1).push(self.0);
+        }
+    }
+
+    /// What is kept here for comparison: who has which place, and is to be woken when.
+    type Guests = BTreeMap<Place, (u32, Moment)>;
+
+    #[test]
+    fn however_they_come_and_go_each_is_woken_once_at_the_moment_that_was_set_last() {
+        let (sleepers, woken) = (Sleepers::default(), Arc::new(Mutex::new(Vec::new())));
+        let (mut guests, mut now) = (Guests::new(), Moment::BIRTH);
+        let mut dice = 1_u64;
+        let mut throw = |sides: usize| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(dice >> 33).expect("31 bits") % sides
+        };
+        let mut wakings = 0;
+        for number in 0..30_000 {
+            let any = guests.keys().nth(throw(guests.len().max(1))).copied();
+            match (throw(10), any) {
+                (0..3, _) => {
+                    let place = sleepers.enter(number.into());
+                    let before = guests.insert(place, (number, Moment::NEVER));
+                    assert_eq!(before, None, "nobody gets a place that is taken");
+                    let waker = Arc::new(Guest(number, Arc::clone(&woken))).into();
+                    drop(sleepers.set(place, Moment::NEVER, Some(waker)));
+                }
+                (3..5, Some(place)) => {
+                    guests.remove(&place);
+                    drop(sleepers.leave(place));
+                }
+                (5..9, Some(place)) => {
+                    let at = now + Duration::from_millis(throw(1000).try_into().expect("small"));
+                    guests.entry(place).and_modify(|guest| guest.1 = at);
+                    assert!(sleepers.set(place, at, None).is_none());
+                }
+                _ => {
+                    now = now + Duration::from_millis(throw(20).try_into().expect("small"));
+                    let due = guests.values_mut().filter(|(_, at)| *at <= now);
+                    let due = due.map(|(number, at)| {
+                        *at = Moment::NEVER;
+                        *number
+                    });
+                    let due: Vec<u32> = due.collect();
+                    let is_due = sleepers.earliest() <= now;
+                    let taken = sleepers.take_due(now);
+                    assert_eq!(taken.is_some(), is_due);
+                    taken.into_iter().flatten().for_each(Waker::wake);
+                    assert_eq!(*held(&woken), due, "in the order of their places");
+                    wakings += held(&woken).drain(..).count();
+                }
+            }
+            let earliest = guests.values().map(|(_, at)| *at).min();
+            assert!(sleepers.earliest() <= earliest.unwrap_or(Moment::NEVER));
+        }
+        assert!(wakings > 1000, "{wakings}");
+        sleepers.all().for_each(Waker::wake);
+        assert!(held(&woken).iter().eq(guests.values().map(|(number, _)| number)));
+    }
+
+    #[test]
+    fn who_has_been_woken_is_not_looked_for_again() {
+        let sleepers = Sleepers::default();
+        let place = sleepers.enter(0);
+        let at = Moment::BIRTH + Duration::from_secs(1);
+        drop(sleepers.set(place, at, None));
+        assert!(sleepers.take_due(Moment::BIRTH).is_none());
+        assert_eq!(sleepers.take_due(at).into_iter().flatten().count(), 1);
+        assert_eq!(sleepers.earliest(), Moment::NEVER);
+        assert!(sleepers.take_due(at).is_none());
+    }
+
+    #[test]
+    fn free_places_are_taken_before_there_are_more() {
+        let sleepers = Sleepers::default();
+        let places: Vec<Place> = (0..10_000).map(|before| sleepers.enter(before)).collect();
+        assert!(places.is_sorted(), "those who come one after the other are neighbours");
+        places.iter().step_by(3).for_each(|place| drop(sleepers.leave(*place)));
+        let again = (0..3000).map(|before| sleepers.enter(before)).max();
+        assert!(again <= places.last().copied());
+    }
+}

@@ -16,7 +16,9 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use support::{CLOSE, PING, PONG, Peer, SIZES, TEXT, close, frame, in_time, kept_drain, rules};
+use support::{
+    BINARY, CLOSE, PING, PONG, Peer, SIZES, TEXT, close, frame, in_time, kept_drain, rules,
+};
 use tokio::io::{AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -187,6 +189,26 @@ async fn a_session_tells_at_each_ping_its_pong_and_the_end_what_has_come_on_top(
             "closed 1 peer_closed"
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_sent_a_million_bytes_tells_so_before_its_ping() {
+    let world = World::new();
+    let mut peer = world.connect();
+    peer.send(REQUEST.as_bytes()).await;
+    response_head(&mut peer).await;
+    let message = frame(BINARY, &vec![0; SIZES.max_message_bytes]);
+    for _ in 0..1023 {
+        peer.send(&message).await;
+    }
+    peer.send(&frame(PING, b"")).await;
+    peer.frame().await;
+    let notes = world.notes.take();
+    let told = notes.iter().filter_map(|note| note.strip_prefix("tally 1 ")?.split(' ').next());
+    let told: Vec<u32> = told.map(|count| count.parse().unwrap()).collect();
+    // Wake-ups bring some 16 messages, so they are told of a little later than at 256.
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told.iter().all(|count| (256..320).contains(count)), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
