@@ -150,12 +150,26 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let config = self.http.configs.borrow().clone();
         // Who is only to be refused has little time to ask, or silent clients would keep others from
         // being told.
-        let most = if slot.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
-        let deadline = Instant::now() + config.handshake_timeout.min(most);
+        let most = |slot: &Result<_, _>| if slot.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
+        let mut deadline = Instant::now() + config.handshake_timeout.min(most(&slot));
         let over = out_of_time(client.watch.clone(), deadline, &config);
         tokio::pin!(over);
+        let proxy = client.peer;
+        let named = tokio::select! {
+            named = self.name(stream, &mut client, &config) => named,
+            () = &mut over => None,
+        };
+        let Some(stream) = named else { return };
+        let mut own = None;
+        if config.trust.is_proxy(proxy) && !config.trust.names_clients_in_requests(client.peer) {
+            let taken = self.http.take_over(&mut slot, client.peer, &config);
+            // If the client's address has had its share, the connection still takes a place.
+            own = mem::replace(&mut slot, taken).ok();
+            deadline = deadline.min(Instant::now() + config.handshake_timeout.min(most(&slot)));
+            over.set(out_of_time(client.watch.clone(), deadline, &config));
+        }
         let met = tokio::select! {
-            met = self.meet(stream, &mut client, &mut slot, &config) => met,
+            met = self.meet(stream, &client, &config) => met,
             () = &mut over => None,
         };
         match met {
@@ -169,28 +183,31 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             }
             None => {}
         }
+        drop(own);
     }
 
-    /// Finds out whose a stream is and what it speaks: by the PROXY protocol, TLS and the first bytes.
-    /// Nothing is a client that has gone, or was turned away.
-    async fn meet(
+    /// Finds out whose a stream is, by the PROXY protocol. Nothing is a client that was turned away.
+    async fn name(
         &self,
         mut stream: Stream,
         client: &mut Client,
-        slot: &mut Result<Slot, Rejection>,
         config: &Config,
-    ) -> Option<Met> {
-        let peer = client.peer;
-        match config.trust.read_proxy_header(&mut stream, peer).await {
-            Ok(named) => client.peer = named,
+    ) -> Option<Stream> {
+        match config.trust.read_proxy_header(&mut stream, client.peer).await {
+            Ok(named) => {
+                client.peer = named;
+                Some(stream)
+            }
             Err(rejection) => {
                 self.http.router.turned_away(rejection, client);
-                return None;
+                None
             }
         }
-        if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
-            *slot = self.http.slot_of(slot, client.peer, config);
-        }
+    }
+
+    /// Finds out what a client speaks, by TLS and its first bytes. Nothing is one that has gone, or was
+    /// turned away.
+    async fn meet(&self, mut stream: Stream, client: &Client, config: &Config) -> Option<Met> {
         // A client that says nothing costs a socket and not the state of a handshake or the buffers of
         // a request, so neither silence nor a storm of connections leaves the heap in pieces.
         stream.see_any().await.ok()?;

@@ -41,15 +41,18 @@ impl<H: Handler + Clone + Sync> Http<H> {
         slot: Result<Slot, Rejection>,
         config: &Config,
     ) {
-        let has_place = slot.is_ok();
+        let had_place = slot.is_ok();
         let slot = Mutex::new(slot);
         let answers = AtomicUsize::new(0);
         let service = service_fn(|mut request| {
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
             let asking = self.who_asks(request.headers(), &client, &config);
+            let mut has_place = had_place;
             let answer = self.router.answer(&request, &asking, &config.policy, || {
-                self.slot_of_request(&mut held(&slot), &client, &asking, &config)
+                let slot = self.take_over_for(&asking, &mut held(&slot), &client, &config);
+                has_place &= slot.is_ok();
+                slot
             });
             let mut response = answer.over_http1(&mut request, reclaim);
             // In a shutdown, or without a slot, a connection is for one answer.
@@ -99,7 +102,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let asking = self.who_asks(request.headers(), client, &config);
         self.router.answer(request, &asking, &config.policy, || {
             let mut own = lodging.take(|| self.slot(client.peer, is_client, &config));
-            self.slot_of_request(&mut own, client, &asking, &config)
+            self.take_over_for(&asking, &mut own, client, &config)
         })
     }
 
@@ -121,29 +124,30 @@ impl<H: Handler + Clone + Sync> Http<H> {
         config: &Config,
     ) -> Result<Slot, Rejection> {
         let mut slot = Ok(self.slots.take(config.max_connections)?);
-        if is_client { self.slot_of(&mut slot, peer, config) } else { slot }
+        if is_client { self.take_over(&mut slot, peer, config) } else { slot }
     }
 
-    /// Takes over a slot, and one of those that a client's address has, once it is known who that is.
-    pub(crate) fn slot_of(
+    /// Takes over a slot, and takes one of its client's address, once it is known who that is. If that
+    /// has had its share, the slot stays where it is.
+    pub(crate) fn take_over(
         &self,
         slot: &mut Result<Slot, Rejection>,
         client: Peer,
         config: &Config,
     ) -> Result<Slot, Rejection> {
-        self.slots.take_of(slot, client.ip(), config.max_connections_per_address)
+        self.slots.take_over(slot, client.ip(), config.max_connections_per_address)
     }
 
-    /// The same for a session, if only its request has said who its client is.
-    fn slot_of_request(
+    /// The same for who asks on a connection, of whom only the request may have said who that is.
+    fn take_over_for(
         &self,
+        asking: &Client,
         slot: &mut Result<Slot, Rejection>,
         client: &Client,
-        asking: &Client,
         config: &Config,
     ) -> Result<Slot, Rejection> {
         if config.trust.names_clients_in_requests(client.peer) {
-            self.slot_of(slot, asking.peer, config)
+            self.take_over(slot, asking.peer, config)
         } else {
             mem::replace(slot, Err(Rejection::Full))
         }

@@ -15,10 +15,10 @@ use crate::held;
 /// The places for connections. How many there may be is asked each time, so that it can change;
 /// whoever has one keeps it. Clones are of the same places.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Slots(Arc<All>);
+pub(crate) struct Slots(Arc<Counts>);
 
 #[derive(Debug, Default)]
-struct All {
+struct Counts {
     taken: AtomicUsize,
     freed: Notify,
     /// Who has how many. Who has none is not in it, so it does not grow with who has been.
@@ -38,31 +38,33 @@ impl Slots {
         taken.map(|_| Slot::of(self.0.clone())).map_err(|_| Rejection::Full)
     }
 
-    /// Takes over a connection's own place, and with it one of those that this address may have. If it
-    /// has had its share, the place stays where it is. Zero is no limit.
-    pub(crate) fn take_of(
+    /// Takes over a place, and takes one of those that this address may have. If it has had its share,
+    /// the place stays where it is. Zero is no limit.
+    pub(crate) fn take_over(
         &self,
-        own: &mut Result<Slot, Rejection>,
+        place: &mut Result<Slot, Rejection>,
         address: Option<IpAddr>,
         max: usize,
     ) -> Result<Slot, Rejection> {
-        if let Err(rejection) = own {
-            return Err(*rejection);
-        }
-        let address = address.filter(|_| max > 0).map(network);
-        if let Some(address) = address {
-            let mut addresses = held(&self.0.addresses);
-            let count = addresses.entry(address).or_default();
-            if *count >= max {
-                return Err(Rejection::AddressFull);
-            }
-            *count += 1;
-        }
-        let slot = mem::replace(own, Err(Rejection::Full))?;
-        Ok(match address {
-            Some(address) => Slot::new((slot, PlaceOf { slots: self.clone(), address })),
-            None => slot,
+        let of_address = match (&place, address.filter(|_| max > 0)) {
+            (Ok(_), Some(address)) => Some(self.take_of(network(address), max)?),
+            _ => None,
+        };
+        let place = mem::replace(place, Err(Rejection::Full))?;
+        Ok(match of_address {
+            Some(of_address) => Slot::new((place, of_address)),
+            None => place,
         })
+    }
+
+    fn take_of(&self, address: IpAddr, max: usize) -> Result<PlaceOf, Rejection> {
+        let mut addresses = held(&self.0.addresses);
+        let count = addresses.entry(address).or_default();
+        if *count >= max {
+            return Err(Rejection::AddressFull);
+        }
+        *count += 1;
+        Ok(PlaceOf { slots: self.clone(), address })
     }
 
     /// Waits for a place if all are taken, without taking one.
@@ -74,12 +76,13 @@ impl Slots {
     }
 }
 
-impl Places for All {
+impl Places for Counts {
     fn give_back(&self) {
         self.taken.fetch_sub(1, Ordering::Relaxed);
         self.freed.notify_waiters();
     }
 }
+
 /// One of the places of an address.
 struct PlaceOf {
     slots: Slots,

@@ -324,7 +324,9 @@ fn each_request_on_a_proxys_connection_has_a_client_of_its_own_and_its_limit() {
         404
     );
     let mut proxy = Client::connect(server.address);
-    assert_eq!(proxy.request(&of("198.51.100.7")).0, 429);
+    let (status, head, _) = proxy.request(&of("198.51.100.7"));
+    assert_eq!((status, header(&head, "connection")), (429, Some("close")));
+    proxy.expect_end();
     let mut proxy = Client::connect(server.address);
     assert_eq!(
         proxy.request("GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=192.0.2.1\r\n\r\n").0,
@@ -332,9 +334,9 @@ fn each_request_on_a_proxys_connection_has_a_client_of_its_own_and_its_limit() {
     );
     assert_eq!(proxy.request(&of("198.51.100.8")).0, 101);
     drop(first);
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let until = Instant::now() + Duration::from_secs(5);
     while Client::connect(server.address).request(&of("198.51.100.7")).0 != 101 {
-        assert!(std::time::Instant::now() < until, "the place is not given back");
+        assert!(Instant::now() < until, "the place is not given back");
     }
 }
 
@@ -374,9 +376,9 @@ fn the_proxy_protocol_is_believed_from_nobody_else() {
 
     let required = server(&["--trusted-proxies=192.0.2.0/24", "--proxy-protocol=required"]);
     // At once, and not when they have said something.
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     Client::connect(required.address).expect_hang_up();
-    assert!(begin.elapsed() < std::time::Duration::from_secs(5));
+    assert!(begin.elapsed() < Duration::from_secs(5));
     let mut stranger = Client::connect(required.address);
     let _ = stranger.0.write_all(format!("{v1}{UPGRADE}").as_bytes());
     stranger.expect_hang_up();
@@ -408,6 +410,38 @@ fn the_limit_of_an_address_is_for_the_client_behind_the_proxy_protocol() {
     let (status, head, _) = second.request(UPGRADE);
     assert_eq!((status, header(&head, "retry-after")), (429, Some("5")));
     let _other = session(&server, &from(8), "");
+}
+
+#[test]
+fn a_silent_client_that_came_too_often_takes_a_place_and_has_a_second() {
+    let server = server(&[
+        "--trusted-proxies=127.0.0.1",
+        "--proxy-protocol=required",
+        "--max-connections-per-address=1",
+        "--max-connections=2",
+    ]);
+    let from = |host: u8| format!("PROXY TCP4 198.51.100.{host} 10.0.0.1 4711 8080\r\n");
+    let _first = session(&server, from(7).as_bytes(), "");
+    let asked = Instant::now();
+    let mut silent = Client::connect(server.address);
+    silent.send(from(7).as_bytes());
+    // By the time that this is answered the server has read that.
+    assert_eq!(server.refused("full"), 0.0);
+    let mut other = Client::connect(server.address);
+    other.send(from(8).as_bytes());
+    assert_eq!(other.request(UPGRADE).0, 503);
+
+    silent.expect_hang_up();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    let until = Instant::now() + Duration::from_secs(5);
+    let status = || {
+        let mut other = Client::connect(server.address);
+        other.send(from(8).as_bytes());
+        other.request(UPGRADE).0
+    };
+    while status() != 101 {
+        assert!(Instant::now() < until, "the place is not given back");
+    }
 }
 
 #[test]

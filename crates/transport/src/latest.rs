@@ -10,7 +10,7 @@ use slab::Slab;
 
 use crate::frame::Frame;
 use crate::handler::{Handler, Message, Next};
-use crate::roster::held;
+use crate::held;
 
 /// Tells sessions the newest state of something.
 ///

@@ -224,6 +224,7 @@ mod frame;
 mod handler;
 mod http2;
 mod latest;
+mod moment;
 mod observed;
 mod observer;
 mod origin;
@@ -238,6 +239,8 @@ mod sleepers;
 mod slot;
 mod socket;
 mod upgrade;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use drain::{Drain, Farewell, Phase, Watch};
 pub use endpoint::{Answer, Client, Endpoint, Opening, Policy};
@@ -256,3 +259,8 @@ pub use upgrade::Upgrade;
 
 /// The machine beneath, whose types are part of this crate's.
 pub use ws_core;
+
+/// Locks what is never left half changed: nothing panics while it is held.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use ws_core::{Progress, Tally};
+use ws_core::Tally;
 
 use crate::handler::Handler;
 use crate::observer::{Event, Observer};
@@ -19,8 +19,8 @@ pub(crate) struct Observed<H, O, S> {
     told: Told,
 }
 
-/// What the observer was told of last: the lower halves, since what has come on top is told of before
-/// the upper ones would make a difference.
+/// What the observer was told of last. The lower halves are enough, since between two wake-ups there is
+/// never much that is not told.
 #[derive(Default)]
 struct Told {
     received: Low,
@@ -53,21 +53,21 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let (id, had_panicked) = (self.session.number(), self.session.has_panicked());
-        let Progress { pings, pongs, .. } = self.session.progress();
+        let before = self.session.progress();
         let closure = Pin::new(&mut self.session).poll(cx);
         if self.session.has_panicked() && !had_panicked {
             self.observer.observe(&Event::Panicked { id });
         }
-        let progress = self.session.progress();
-        let received = self.told.received.until(progress.received);
-        let sent = self.told.sent.until(progress.sent);
-        let is_measured = progress.pongs != pongs;
+        let after = self.session.progress();
+        let received = self.told.received.until(before.received, after.received);
+        let sent = self.told.sent.until(before.sent, after.sent);
+        let is_measured = after.pongs != before.pongs;
         let counts = [received.messages, received.bytes, sent.messages, sent.bytes];
-        let is_due = is_measured || progress.pings != pings || closure.is_ready();
+        let is_due = is_measured || after.pings != before.pings || closure.is_ready();
         if is_due || counts.iter().any(|count| *count >= MANY) {
-            let round_trip = progress.round_trip.filter(|_| is_measured);
+            let round_trip = after.round_trip.filter(|_| is_measured);
             self.observer.observe(&Event::Tally { id, received, sent, round_trip });
-            self.told = Told { received: progress.received.into(), sent: progress.sent.into() };
+            self.told = Told { received: after.received.into(), sent: after.sent.into() };
         }
         closure.map(|closure| self.observer.observe(&Event::Closed { id, closure: &closure }))
     }
@@ -81,13 +81,16 @@ impl From<Tally> for Low {
 }
 
 impl Low {
-    /// What has come on top of this.
-    fn until(&self, later: Tally) -> Tally {
-        let Self { messages, bytes } = later.into();
-        Tally {
+    /// What has come on top of this: less than [`MANY`] before the latest wake-up, and whatever that
+    /// has brought.
+    fn until(&self, before: Tally, after: Tally) -> Tally {
+        let Self { messages, bytes } = before.into();
+        let mut top = after.since(before);
+        top += Tally {
             messages: messages.wrapping_sub(self.messages).into(),
             bytes: bytes.wrapping_sub(self.bytes).into(),
-        }
+        };
+        top
     }
 }
 
@@ -97,11 +100,12 @@ mod tests {
 
     #[test]
     fn lower_halves_tell_what_has_come_on_top_even_where_they_wrap_around() {
-        let earlier = Tally { messages: (1 << 32) - 1, bytes: (7 << 32) - 2 };
-        let top = Tally { messages: 3, bytes: 1 << 20 };
-        let mut later = earlier;
-        later += top;
-        assert_eq!(Low::from(earlier).until(later), top);
-        assert_eq!(Low::from(later).until(later), Tally::default());
+        let told = Tally { messages: (1 << 32) - 1, bytes: (7 << 32) - 2 };
+        let mut before = told;
+        before += Tally { messages: 3, bytes: MANY - 1 };
+        let mut after = before;
+        after += Tally { messages: 1, bytes: 9 << 32 };
+        assert_eq!(Low::from(told).until(before, after), after.since(told));
+        assert_eq!(Low::from(after).until(after, after), Tally::default());
     }
 }

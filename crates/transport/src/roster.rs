@@ -1,8 +1,6 @@
 //! Every session that sleeps, and when it is to be woken.
 
-use std::ops::Add;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -11,8 +9,9 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use crate::drain::{Drain, Phase, Watch};
+use crate::moment::Moment;
 use crate::pulse::{BEAT, Pulse, Stalls};
-use crate::sleepers::{Place, Sleepers};
+use crate::sleepers::{Seat, Sleepers};
 
 /// What the sessions of a drain share: the phase, the pulse, and an alarm clock.
 ///
@@ -33,30 +32,6 @@ pub(crate) struct Roster {
 /// How long the keeper lets deadlines gather when it has just looked for some. Sessions that wake up
 /// together cost less than one after the other, and none has a deadline for which this is late.
 const GATHERING: Duration = Duration::from_millis(50);
-
-/// A moment as the roster's age in nanoseconds, which is half as long as an [`Instant`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
-
-impl Moment {
-    pub(crate) const BIRTH: Self = Self(0);
-    pub(crate) const NEVER: Self = Self(u64::MAX);
-
-    /// Zero, if that is yet to come.
-    pub(crate) fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-}
-
-impl Add<Duration> for Moment {
-    type Output = Self;
-
-    /// A moment that is too far away is never.
-    fn add(self, time: Duration) -> Self {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(nanos))
-    }
-}
 
 impl Default for Roster {
     fn default() -> Self {
@@ -118,7 +93,7 @@ impl Roster {
                 earliest = now + GATHERING;
             }
             let next = self.sleepers.earliest().min(now + BEAT).max(earliest);
-            self.keeper_sleeps_until.store(next.0, Ordering::SeqCst);
+            self.keeper_sleeps_until.store(next.nanos(), Ordering::SeqCst);
             let next = self.born + next.since(Moment::BIRTH);
             let _ = timeout_at(next, self.keeper.notified()).await;
         }
@@ -138,12 +113,12 @@ impl Roster {
     }
 }
 
-/// A session's line in the roster, and its token in the drain.
+/// A session's seat in the roster, and its token in the drain.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     watch: Watch,
     number: u64,
-    place: Place,
+    seat: Seat,
     /// As far as somebody has asked.
     stalls: Stalls,
     /// When it rings; never, as long as it has not been set.
@@ -153,12 +128,12 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    pub(crate) fn new(watch: Watch) -> Self {
+    pub(crate) fn new(watch: Watch, now: Moment) -> Self {
         let roster = watch.roster();
         let number = roster.next_number.fetch_add(1, Ordering::Relaxed);
-        let place = roster.sleepers.enter(number - 1);
-        let stalls = roster.stalls(roster.now());
-        Self { watch, number, place, stalls, at: Moment::NEVER, wakes: 0 }
+        let seat = roster.sleepers.enter(number - 1);
+        let stalls = roster.stalls(now);
+        Self { watch, number, seat, stalls, at: Moment::NEVER, wakes: 0 }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -195,8 +170,8 @@ impl Alarm {
         }
         let is_other = self.at == Moment::NEVER || self.wakes != wakes;
         let waker = is_other.then(|| cx.waker().clone());
-        drop(roster.sleepers.set(self.place, at, waker));
-        if at.0 < roster.keeper_sleeps_until.load(Ordering::SeqCst) {
+        drop(roster.sleepers.set(self.seat, at, waker));
+        if at.nanos() < roster.keeper_sleeps_until.load(Ordering::SeqCst) {
             roster.keeper.notify_one();
         }
         (self.at, self.wakes) = (at, wakes);
@@ -205,11 +180,6 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        drop(self.watch.roster().sleepers.leave(self.place));
+        drop(self.watch.roster().sleepers.leave(self.seat));
     }
-}
-
-pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it is held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

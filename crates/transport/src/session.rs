@@ -14,7 +14,8 @@ use ws_core::{Action, CloseFrame, Closure, Event, Jitter, Lifecycle, Progress, R
 use crate::codec::Incoming;
 use crate::drain::{Farewell, Phase, Watch};
 use crate::handler::{Handler, Next};
-use crate::roster::{Alarm, Moment};
+use crate::moment::Moment;
+use crate::roster::Alarm;
 use crate::scratch::Scratch;
 use crate::socket::{Flushed, Socket};
 
@@ -36,8 +37,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    let alarm = Alarm::new(watch);
-    let opened = alarm.now();
+    let opened = watch.roster().now();
+    let alarm = Alarm::new(watch, opened);
     let before = alarm.number() - 1;
     let jitter = Jitter { ping: place(before / NEIGHBOURS), end: place(before) };
     Session {

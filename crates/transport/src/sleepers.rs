@@ -6,9 +6,10 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use crate::roster::{Moment, held};
+use crate::held;
+use crate::moment::Moment;
 
-/// Everyone who may sleep, each at a place of their own.
+/// Everyone who may sleep, each on a seat of their own.
 ///
 /// A search tree by the moment would take twice the memory for each sleeper, and two searches for each
 /// change. Here a change is made in place, and what is due is found by looking through the rows that may
@@ -23,7 +24,7 @@ const SHARDS: usize = 16;
 #[derive(Debug, Default)]
 struct Shard {
     rows: Vec<Row>,
-    /// No row before this one has a free place.
+    /// No row before this one has a free seat.
     vacant: usize,
 }
 
@@ -43,16 +44,16 @@ struct Sleeper {
     waker: Waker,
 }
 
-/// Where somebody sleeps. Those who come one after the other have places that follow one another, as
+/// Where somebody sleeps. Those who come one after the other have seats that follow one another, as
 /// far as none has become free in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place(u32);
+pub(crate) struct Seat(u32);
 
-impl Place {
+impl Seat {
     /// The shards take turns, or those who open together and are pinged together would share one.
-    fn new(row: usize, seat: usize, shard: usize) -> Self {
-        let place = (row * ROW + seat) * SHARDS + shard;
-        Self(u32::try_from(place).expect("there is no memory for four billion sessions"))
+    fn new(row: usize, column: usize, shard: usize) -> Self {
+        let seat = (row * ROW + column) * SHARDS + shard;
+        Self(u32::try_from(seat).expect("there is no memory for four billion sessions"))
     }
 
     fn index(self) -> usize {
@@ -63,7 +64,7 @@ impl Place {
         self.index() / SHARDS / ROW
     }
 
-    fn seat(self) -> usize {
+    fn column(self) -> usize {
         self.index() / SHARDS % ROW
     }
 
@@ -73,37 +74,37 @@ impl Place {
 }
 
 impl Sleepers {
-    /// A place for the one who comes after so many, and is not to be woken yet.
-    pub(crate) fn enter(&self, before: u64) -> Place {
+    /// A seat for the one who comes after so many, and is not to be woken yet.
+    pub(crate) fn enter(&self, before: u64) -> Seat {
         let shards = u64::try_from(SHARDS).unwrap_or(u64::MAX);
         let shard = usize::try_from(before % shards).unwrap_or_default();
-        let (row, seat) = self.shard(shard).enter();
-        Place::new(row, seat, shard)
+        let (row, column) = self.shard(shard).enter();
+        Seat::new(row, column, shard)
     }
 
-    /// Sets when to wake the one at this place, and whom that wakes, if that has changed. Gives back
+    /// Sets when to wake the one at this seat, and whom that wakes, if that has changed. Gives back
     /// the waker that was there, which is to be dropped when nothing is locked: with a waker goes what
     /// only it has kept.
     #[must_use]
-    pub(crate) fn set(&self, place: Place, at: Moment, waker: Option<Waker>) -> Option<Waker> {
-        let mut shard = self.shard(place.shard());
-        let row = shard.rows.get_mut(place.row())?;
-        let sleeper = row.sleepers.get_mut(place.seat())?;
+    pub(crate) fn set(&self, seat: Seat, at: Moment, waker: Option<Waker>) -> Option<Waker> {
+        let mut shard = self.shard(seat.shard());
+        let row = shard.rows.get_mut(seat.row())?;
+        let sleeper = row.sleepers.get_mut(seat.column())?;
         sleeper.at = at;
         row.earliest = row.earliest.min(at);
         waker.map(|waker| mem::replace(&mut sleeper.waker, waker))
     }
 
-    /// Makes a place free. Gives back its waker, as [`set`](Self::set) does.
+    /// Makes a seat free. Gives back its waker, as [`set`](Self::set) does.
     #[must_use]
-    pub(crate) fn leave(&self, place: Place) -> Option<Waker> {
-        let mut shard = self.shard(place.shard());
-        let row = shard.rows.get_mut(place.row())?;
-        let sleeper = row.sleepers.try_remove(place.seat())?;
+    pub(crate) fn leave(&self, seat: Seat) -> Option<Waker> {
+        let mut shard = self.shard(seat.shard());
+        let row = shard.rows.get_mut(seat.row())?;
+        let sleeper = row.sleepers.try_remove(seat.column())?;
         if row.sleepers.is_empty() {
             row.sleepers = Slab::new();
         }
-        shard.vacant = shard.vacant.min(place.row());
+        shard.vacant = shard.vacant.min(seat.row());
         Some(sleeper.waker)
     }
 
@@ -114,7 +115,7 @@ impl Sleepers {
         rows.min().unwrap_or(Moment::NEVER)
     }
 
-    /// Takes out those whose moment has come, in the order of their places: what neighbours have in
+    /// Takes out those whose moment has come, in the order of their seats: what neighbours have in
     /// memory, here and in the system, lies together, and is used together then.
     ///
     /// `None` if there was nothing to look for.
@@ -126,16 +127,16 @@ impl Sleepers {
             for (number, row) in rows.filter(|(_, row)| row.earliest <= now) {
                 has_looked = true;
                 row.earliest = Moment::NEVER;
-                for (seat, sleeper) in &mut row.sleepers {
+                for (column, sleeper) in &mut row.sleepers {
                     if sleeper.at <= now {
                         sleeper.at = Moment::NEVER;
-                        due.push((Place::new(number, seat, shard), sleeper.waker.clone()));
+                        due.push((Seat::new(number, column, shard), sleeper.waker.clone()));
                     }
                     row.earliest = row.earliest.min(sleeper.at);
                 }
             }
         }
-        due.sort_unstable_by_key(|(place, _)| *place);
+        due.sort_unstable_by_key(|(seat, _)| *seat);
         has_looked.then(|| due.into_iter().map(|(_, waker)| waker))
     }
 
@@ -143,11 +144,12 @@ impl Sleepers {
     /// meanwhile may be among them or not.
     pub(crate) fn all(&self) -> impl Iterator<Item = Waker> {
         let rows = self.0.iter().map(held).map(|shard| shard.rows.len()).max().unwrap_or_default();
-        let seats = (0..rows).flat_map(|row| (0..ROW).map(move |seat| (row, seat)));
-        let places = seats.flat_map(|(row, seat)| (0..SHARDS).map(move |shard| (row, seat, shard)));
-        places.filter_map(|(row, seat, shard)| {
+        let columns = (0..rows).flat_map(|row| (0..ROW).map(move |column| (row, column)));
+        let seats =
+            columns.flat_map(|(row, column)| (0..SHARDS).map(move |shard| (row, column, shard)));
+        seats.filter_map(|(row, column, shard)| {
             let shard = self.shard(shard);
-            let sleeper = shard.rows.get(row)?.sleepers.get(seat)?;
+            let sleeper = shard.rows.get(row)?.sleepers.get(column)?;
             Some(sleeper.waker.clone())
         })
     }
@@ -193,8 +195,8 @@ mod tests {
         }
     }
 
-    /// What is kept here for comparison: who has which place, and is to be woken when.
-    type Guests = BTreeMap<Place, (u32, Moment)>;
+    /// What is kept here for comparison: who has which seat, and is to be woken when.
+    type Guests = BTreeMap<Seat, (u32, Moment)>;
 
     #[test]
     fn however_they_come_and_go_each_is_woken_once_at_the_moment_that_was_set_last() {
@@ -210,20 +212,20 @@ mod tests {
             let any = guests.keys().nth(throw(guests.len().max(1))).copied();
             match (throw(10), any) {
                 (0..3, _) => {
-                    let place = sleepers.enter(number.into());
-                    let before = guests.insert(place, (number, Moment::NEVER));
-                    assert_eq!(before, None, "nobody gets a place that is taken");
+                    let seat = sleepers.enter(number.into());
+                    let before = guests.insert(seat, (number, Moment::NEVER));
+                    assert_eq!(before, None, "nobody gets a seat that is taken");
                     let waker = Arc::new(Guest(number, Arc::clone(&woken))).into();
-                    drop(sleepers.set(place, Moment::NEVER, Some(waker)));
+                    drop(sleepers.set(seat, Moment::NEVER, Some(waker)));
                 }
-                (3..5, Some(place)) => {
-                    guests.remove(&place);
-                    drop(sleepers.leave(place));
+                (3..5, Some(seat)) => {
+                    guests.remove(&seat);
+                    drop(sleepers.leave(seat));
                 }
-                (5..9, Some(place)) => {
+                (5..9, Some(seat)) => {
                     let at = now + Duration::from_millis(throw(1000).try_into().expect("small"));
-                    guests.entry(place).and_modify(|guest| guest.1 = at);
-                    assert!(sleepers.set(place, at, None).is_none());
+                    guests.entry(seat).and_modify(|guest| guest.1 = at);
+                    assert!(sleepers.set(seat, at, None).is_none());
                 }
                 _ => {
                     now = now + Duration::from_millis(throw(20).try_into().expect("small"));
@@ -237,7 +239,7 @@ mod tests {
                     let taken = sleepers.take_due(now);
                     assert_eq!(taken.is_some(), is_due);
                     taken.into_iter().flatten().for_each(Waker::wake);
-                    assert_eq!(*held(&woken), due, "in the order of their places");
+                    assert_eq!(*held(&woken), due, "in the order of their seats");
                     wakings += held(&woken).drain(..).count();
                 }
             }
@@ -252,9 +254,9 @@ mod tests {
     #[test]
     fn who_has_been_woken_is_not_looked_for_again() {
         let sleepers = Sleepers::default();
-        let place = sleepers.enter(0);
+        let seat = sleepers.enter(0);
         let at = Moment::BIRTH + Duration::from_secs(1);
-        drop(sleepers.set(place, at, None));
+        drop(sleepers.set(seat, at, None));
         assert!(sleepers.take_due(Moment::BIRTH).is_none());
         assert_eq!(sleepers.take_due(at).into_iter().flatten().count(), 1);
         assert_eq!(sleepers.earliest(), Moment::NEVER);
@@ -262,12 +264,12 @@ mod tests {
     }
 
     #[test]
-    fn free_places_are_taken_before_there_are_more() {
+    fn free_seats_are_taken_before_there_are_more() {
         let sleepers = Sleepers::default();
-        let places: Vec<Place> = (0..10_000).map(|before| sleepers.enter(before)).collect();
-        assert!(places.is_sorted(), "those who come one after the other are neighbours");
-        places.iter().step_by(3).for_each(|place| drop(sleepers.leave(*place)));
+        let seats: Vec<Seat> = (0..10_000).map(|before| sleepers.enter(before)).collect();
+        assert!(seats.is_sorted(), "those who come one after the other are neighbours");
+        seats.iter().step_by(3).for_each(|seat| drop(sleepers.leave(*seat)));
         let again = (0..3000).map(|before| sleepers.enter(before)).max();
-        assert!(again <= places.last().copied());
+        assert!(again <= seats.last().copied());
     }
 }

@@ -31,7 +31,8 @@ pub struct Socket<S> {
     pub(crate) output: Option<Box<Output>>,
 }
 
-/// How much may be held for one peer. More than 4 GiB count as 4 GiB. The [front page](crate#a-handler) has an example.
+/// How much may be held for one peer: 4 GiB at most, and whoever says more gets that. The
+/// [front page](crate#a-handler) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// The payload of a frame and of a message. It also limits what the codec reserves for a frame

@@ -25,8 +25,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use transport::ws_core::{CloseCode, Limits};
 use transport::{
-    Client, Drain, Endpoint, Event, Farewell, Handler, Message, Next, Observer, OriginPattern,
-    Origins, Permission, Policy, Rejection, Silent, Slot,
+    Answer, Client, Drain, Endpoint, Event, Farewell, Handler, Message, Next, Observer,
+    OriginPattern, Origins, Permission, Policy, Rejection, Silent, Slot,
 };
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -337,6 +337,26 @@ async fn a_draining_endpoint_and_a_full_one_say_so_but_only_to_requests_that_are
     other.send(wrong.as_bytes()).await;
     assert!(response_head(&mut other).await.starts_with("HTTP/1.1 426 "));
     assert_eq!(draining.notes.take().first().unwrap(), "refused 192.0.2.7:4711 draining");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_asked_for_only_if_there_is_nothing_to_refuse() {
+    let world = World::new();
+    let client =
+        Client { peer: transport::Peer::Local, is_encrypted: false, watch: world.drain.watch() };
+    let request = |version: &str| {
+        let request = hyper::Request::get("/").header("host", "a").header("upgrade", "websocket");
+        let request =
+            request.header("connection", "upgrade").header("sec-websocket-version", version);
+        request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").body(()).unwrap()
+    };
+    let answer = |version, slot: fn() -> Result<Slot, Rejection>| {
+        world.endpoint.answer(&request(version), &client, &world.policy, slot)
+    };
+    assert!(matches!(answer("13", || Ok(Slot::new(()))), Answer::Open(_)));
+    assert!(matches!(answer("7", || panic!("the request is wrong")), Answer::Refuse(_)));
+    world.drain.start(Farewell::default());
+    assert!(matches!(answer("13", || panic!("nobody gets one any more")), Answer::Refuse(_)));
 }
 
 #[tokio::test(start_paused = true)]
