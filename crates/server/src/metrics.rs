@@ -161,7 +161,7 @@ impl Metrics {
         metrics.register(ours);
         ours.register(
             "messages",
-            "Whole messages and control frames, told at each ping, at its pong and at the end",
+            "Whole messages and control frames, told at each ping, its pong and the end, or a million",
             messages,
         );
         ours.register_with_unit(

@@ -18,7 +18,7 @@ pub(crate) const MOST_OF_A_PAGE: usize = 1000;
 /// An origin is kept up to this length: it is the peer's own words.
 const MOST_OF_AN_ORIGIN: usize = 256;
 
-/// Every open session by its number. What is counted is as of its latest ping.
+/// Every open session by its number. What is counted is as of its latest ping or million.
 #[derive(Debug, Default)]
 pub(crate) struct Table(Mutex<BTreeMap<u64, Row>>);
 

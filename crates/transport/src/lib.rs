@@ -209,7 +209,8 @@
 //! | [`Client`] | Only whoever has accepted it knows what stands there; a default would be a guess. |
 //!
 //! All other types show no fields.
-//! [`Handler`] and [`Observer`] get new methods only with a default that leaves everything as it was.
+//! [`Handler`], [`Observer`] and [`Places`] get new methods only with a default that leaves everything as
+//! it was.
 //!
 //! Behaviour is part of the promise: which request is refused, with which word, status and headers, and
 //! which rule comes first; what an observer is told and in which order; what a session does, as

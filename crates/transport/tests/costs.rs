@@ -293,7 +293,7 @@ fn an_idle_session_takes_220_bytes_beside_its_stream() {
         }
     });
     let each = info.bytes_current / i64::try_from(COUNT).unwrap();
-    // The machine, the driver, and a line in the roster.
+    // The machine, the driver, and a seat in the roster.
     assert!((200..=220).contains(&each), "{each} bytes; if it is less, well done: change this");
 
     let rest = measure(|| sessions.clear());

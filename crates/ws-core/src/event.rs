@@ -61,8 +61,9 @@ pub enum Event<'a> {
         /// The length of its payload.
         bytes: usize,
     },
-    /// The process stood still for so long until now, so what the peer said meanwhile comes all at
-    /// once. Whoever cannot tell leaves it out: a burst then has to cover it.
+    /// The process has stood still for so long since this was last told, so what the peer said
+    /// meanwhile comes all at once, and is told next. Whoever cannot tell leaves it out: a burst then
+    /// has to cover it.
     Stalled(Duration),
     /// Time has passed. Harmless at any moment, and needed at [`deadline`](crate::Lifecycle::deadline).
     Tick,
