@@ -154,14 +154,14 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let mut deadline = Instant::now() + config.handshake_timeout.min(most(&slot));
         let over = out_of_time(client.watch.clone(), deadline, &config);
         tokio::pin!(over);
-        let proxy = client.peer;
+        let peer = client.peer;
         let named = tokio::select! {
             named = self.name(stream, &mut client, &config) => named,
             () = &mut over => None,
         };
         let Some(stream) = named else { return };
         let mut own = None;
-        if config.trust.is_proxy(proxy) && !config.trust.names_clients_in_requests(client.peer) {
+        if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
             let taken = self.http.take_over(&mut slot, client.peer, &config);
             // If the client's address has had its share, the connection still takes a place.
             own = mem::replace(&mut slot, taken).ok();

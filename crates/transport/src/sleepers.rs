@@ -122,15 +122,15 @@ impl Sleepers {
     pub(crate) fn take_due(&self, now: Moment) -> Option<impl Iterator<Item = Waker>> {
         let mut has_looked = false;
         let mut due = Vec::new();
-        for (shard, mut rows) in self.0.iter().map(held).enumerate() {
-            let rows = rows.rows.iter_mut().enumerate();
+        for (index, mut shard) in self.0.iter().map(held).enumerate() {
+            let rows = shard.rows.iter_mut().enumerate();
             for (number, row) in rows.filter(|(_, row)| row.earliest <= now) {
                 has_looked = true;
                 row.earliest = Moment::NEVER;
                 for (column, sleeper) in &mut row.sleepers {
                     if sleeper.at <= now {
                         sleeper.at = Moment::NEVER;
-                        due.push((Seat::new(number, column, shard), sleeper.waker.clone()));
+                        due.push((Seat::new(number, column, index), sleeper.waker.clone()));
                     }
                     row.earliest = row.earliest.min(sleeper.at);
                 }
