@@ -162,7 +162,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let Some(stream) = named else { return };
         let mut own = None;
         if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
-            let taken = self.http.take_over(&mut slot, client.peer, &config);
+            let taken = self.http.take_over(&mut slot, client.peer.ip(), &config);
             // If the client's address has had its share, the connection still takes a place.
             own = mem::replace(&mut slot, taken).ok();
             deadline = deadline.min(Instant::now() + config.handshake_timeout.min(most(&slot)));

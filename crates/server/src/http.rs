@@ -1,7 +1,7 @@
 //! HTTP on an accepted stream: who asks, whether there is a place for a session, and what the answer is.
 
 use std::convert::Infallible;
-use std::mem;
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -47,10 +47,10 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let service = service_fn(|mut request| {
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
-            let asking = self.who_asks(request.headers(), &client, &config);
+            let (asking, named) = self.who_asks(request.headers(), &client, &config);
             let mut has_place = had_place;
             let answer = self.router.answer(&request, &asking, &config.policy, || {
-                let slot = self.take_over_for(&asking, &mut held(&slot), &client, &config);
+                let slot = self.take_over(&mut held(&slot), named, &config);
                 has_place &= slot.is_ok();
                 slot
             });
@@ -99,20 +99,28 @@ impl<H: Handler + Clone + Sync> Http<H> {
             return self.router.refuse(Rejection::HeaderTooLarge, request, client);
         }
         let is_client = !config.trust.names_clients_in_requests(client.peer);
-        let asking = self.who_asks(request.headers(), client, &config);
+        let (asking, named) = self.who_asks(request.headers(), client, &config);
         self.router.answer(request, &asking, &config.policy, || {
             let mut own = lodging.take(|| self.slot(client.peer, is_client, &config));
-            self.take_over_for(&asking, &mut own, client, &config)
+            self.take_over(&mut own, named, &config)
         })
     }
 
-    /// Who a request is from, which every request on a proxy's connection may say anew.
-    fn who_asks(&self, headers: &HeaderMap, client: &Client, config: &Config) -> Client {
+    /// Who a request is from, which every request on a proxy's connection may say anew; and its address,
+    /// if that is so.
+    fn who_asks(
+        &self,
+        headers: &HeaderMap,
+        client: &Client,
+        config: &Config,
+    ) -> (Client, Option<IpAddr>) {
         let mut asking = client.clone();
-        if config.trust.names_clients_in_requests(client.peer) {
-            asking.peer = config.trust.client(headers, client.peer);
+        if !config.trust.names_clients_in_requests(client.peer) {
+            return (asking, None);
         }
-        asking
+        asking.peer = config.trust.client(headers, client.peer);
+        let address = asking.peer.ip();
+        (asking, address)
     }
 
     /// A slot for a connection or for one more session of it; where it is known that `peer` is the
@@ -124,33 +132,18 @@ impl<H: Handler + Clone + Sync> Http<H> {
         config: &Config,
     ) -> Result<Slot, Rejection> {
         let mut slot = Ok(self.slots.take(config.max_connections)?);
-        if is_client { self.take_over(&mut slot, peer, config) } else { slot }
+        self.take_over(&mut slot, peer.ip().filter(|_| is_client), config)
     }
 
-    /// Takes over a slot, and takes one of its client's address, once it is known who that is. If that
-    /// has had its share, the slot stays where it is.
+    /// Takes over a slot, and takes one of its client's address, once that is known. If that has had its
+    /// share, the slot stays where it is.
     pub(crate) fn take_over(
         &self,
         slot: &mut Result<Slot, Rejection>,
-        client: Peer,
+        address: Option<IpAddr>,
         config: &Config,
     ) -> Result<Slot, Rejection> {
-        self.slots.take_over(slot, client.ip(), config.max_connections_per_address)
-    }
-
-    /// The same for who asks on a connection, of whom only the request may have said who that is.
-    fn take_over_for(
-        &self,
-        asking: &Client,
-        slot: &mut Result<Slot, Rejection>,
-        client: &Client,
-        config: &Config,
-    ) -> Result<Slot, Rejection> {
-        if config.trust.names_clients_in_requests(client.peer) {
-            self.take_over(slot, asking.peer, config)
-        } else {
-            mem::replace(slot, Err(Rejection::Full))
-        }
+        self.slots.take_over(slot, address, config.max_connections_per_address)
     }
 }
 

@@ -39,17 +39,18 @@ impl Slots {
     }
 
     /// Takes over a place, and takes one of those that this address may have. If it has had its share,
-    /// the place stays where it is. Zero is no limit.
+    /// the place stays where it is, and so does the reason for which there is none. Zero is no limit.
     pub(crate) fn take_over(
         &self,
         place: &mut Result<Slot, Rejection>,
         address: Option<IpAddr>,
         max: usize,
     ) -> Result<Slot, Rejection> {
-        let of_address = match (&place, address.filter(|_| max > 0)) {
-            (Ok(_), Some(address)) => Some(self.take_of(network(address), max)?),
-            _ => None,
-        };
+        if let Err(rejection) = place {
+            return Err(*rejection);
+        }
+        let address = address.filter(|_| max > 0);
+        let of_address = address.map(|address| self.take_of(network(address), max)).transpose()?;
         let place = mem::replace(place, Err(Rejection::Full))?;
         Ok(match of_address {
             Some(of_address) => Slot::new((place, of_address)),
