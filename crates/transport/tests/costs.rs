@@ -22,10 +22,11 @@ use allocation_counter::measure;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use support::{BINARY, CLOSE, PING, SIZES, close, frame, kept_drain, rules};
+use support::{BINARY, CLOSE, PING, PONG, SIZES, close, frame, kept_drain, rules};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
+use tokio::time::advance;
 use transport::ws_core::{Action, Cause, Closure, Event, Lifecycle, Limits, Rate};
 use transport::{
     Client, Drain, Endpoint, Observer, OriginPattern, Origins, Peer, Permission, Policy, Publisher,
@@ -239,6 +240,29 @@ fn pings_and_dropped_messages_allocate_nothing() {
             assert_eq!(info.count_total, 0, "of {first:#x}, {at_once} at once");
         }
     }
+}
+
+#[test]
+fn a_ping_of_ours_allocates_its_payload_and_its_pong_nothing() {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut story = Story::new();
+        for round in 0..3 {
+            advance(rules(Limits::default()).timing.ping_interval).await;
+            let ping = measure(|| assert!(story.wake().is_pending()));
+            let sent = story.stream.0.lock().unwrap().output.clone();
+            assert_eq!(sent[0], PING);
+            let pong = frame(PONG, &sent[2..]);
+            let answer = measure(|| {
+                story.hear(&pong);
+            });
+            // In the first round there are the buffers of the stream.
+            assert!(
+                round == 0 || (ping.count_total, answer.count_total) == (1, 0),
+                "{ping:?} {answer:?}"
+            );
+        }
+    });
 }
 
 #[test]
