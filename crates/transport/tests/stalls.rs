@@ -11,14 +11,14 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    CLOSE, Chatter, PING, PONG, Peer, SIZES, close_payload, frame, in_time, kept_drain, open_with,
-    rules,
+    CLOSE, Chatter, PING, PONG, Peer, SIZES, close, close_payload, frame, in_time, kept_drain,
+    open_with, rules,
 };
 use tokio::io::duplex;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::advance;
-use transport::ws_core::{Closure, Limits, Rate};
-use transport::{Drain, Silent, Socket, run};
+use transport::ws_core::{Cause, Closure, Limits, Rate};
+use transport::{Drain, Farewell, Silent, Socket, run};
 
 /// A session that may be sent ten pings a second and twenty at once.
 fn open(drain: &Drain) -> (Peer, JoinHandle<Closure>) {
@@ -60,6 +60,21 @@ async fn who_read_while_the_process_stood_still_is_not_cut_for_reading_nothing()
     story.peer.bytes(64).await;
     advance(Duration::from_secs(7)).await;
     story.peer.bytes(1000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_pong_is_in_the_socket_when_a_drain_is_told_is_not_cut() {
+    let mut story = open_with(Limits::default(), Silent, 1024);
+    let (first, payload) = story.peer.frame().await;
+    assert_eq!(first, PING);
+    // The session looks again at the very moment of the pong's deadline: the drain is told first.
+    story.peer.send(&frame(PONG, &payload)).await;
+    story.drain.start(Farewell::default());
+    advance(Duration::from_secs(10)).await;
+    story.peer.expect_close(1001, "drained").await;
+    story.peer.send(&close(1001, "")).await;
+    let closure = story.end().await;
+    assert_eq!((closure.cause, closure.clean), (Cause::Drained, true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,6 +74,11 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
+    /// Whether a driver tells it before it reads, so that the peer's answer may still lie unread.
+    pub(crate) fn precedes_reading(&self) -> bool {
+        matches!(self, Self::Blocked | Self::Drain { .. } | Self::Stalled(_) | Self::Written)
+    }
+
     /// The application closes the session with a code and a reason of its own.
     ///
     /// ```

@@ -147,6 +147,11 @@ impl Lifecycle {
     ///
     /// Every event tells the time, and the deadlines are looked at on each, so neither a flood of
     /// frames nor a talkative application keeps a ping from being sent.
+    ///
+    /// The exceptions are [`Blocked`](Event::Blocked), [`Drain`](Event::Drain),
+    /// [`Stalled`](Event::Stalled) and [`Written`](Event::Written): a driver tells them before it reads,
+    /// and what the peer has sent in time may lie unread in the stream. They give up no peer. Read
+    /// then, and tell a [`Tick`](Event::Tick) if the deadline has passed.
     pub fn handle(&mut self, event: Event<'_>, now: Duration) -> Option<Action> {
         let now = Moment::from(now);
         match mem::replace(&mut self.state, State::Closed) {
@@ -157,7 +162,9 @@ impl Lifecycle {
     }
 
     /// When to call [`handle`](Self::handle) again at the latest, with [`Event::Tick`] if nothing
-    /// else happened. It always lies after the last `now`, and is `None` when the session is over.
+    /// else happened. It is `None` when the session is over.
+    ///
+    /// It lies after the last `now`, unless the last event was one that gives up no peer.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
@@ -182,6 +189,7 @@ impl Lifecycle {
     }
 
     fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Moment) -> Option<Action> {
+        let may_give_up = !event.precedes_reading();
         match event {
             Event::Close { cause, frame } => return Some(self.close(cause, frame, now)),
             Event::Violation(violation) => {
@@ -234,7 +242,7 @@ impl Lifecycle {
             Event::Tick => {}
         }
 
-        if let Some(cause) = open.lost_patience(&self.rules, now) {
+        if may_give_up && let Some(cause) = open.lost_patience(&self.rules, now) {
             // Who does not read, or shows no sign of life, would not read a Close frame.
             let is_reading = cause == Cause::MessageTimeout;
             return Some(if is_reading {
@@ -263,6 +271,7 @@ impl Lifecycle {
         event: Event<'_>,
         now: Moment,
     ) -> Option<Action> {
+        let may_give_up = !event.precedes_reading();
         match event {
             Event::Finished => {
                 let closure = self.unclean_closure(*closing, now);
@@ -287,7 +296,7 @@ impl Lifecycle {
             | Event::Written => {}
         }
 
-        if closing.patience.is_over(self.rules.timing.close_timeout, now) {
+        if may_give_up && closing.patience.is_over(self.rules.timing.close_timeout, now) {
             return Some(Action::End(self.unclean_closure(*closing, now)));
         }
         self.state = State::Closing(closing);

@@ -71,7 +71,8 @@ fn step(watched: &mut Watched, (when, step): (When, Step)) {
         OnTime => deadline,
         Soon => (now + Duration::from_millis(500)).min(deadline),
     };
-    watched.step(step, time);
+    // What precedes reading may leave a deadline that has passed.
+    watched.step(step, time.max(now));
 }
 
 const MAX_AGE: Option<Duration> = Some(Duration::from_secs(70));

@@ -145,6 +145,26 @@ fn what_the_peer_said_in_time_counts_after_a_stall() {
 }
 
 #[test]
+fn what_is_told_before_the_socket_is_read_gives_up_no_peer() {
+    let later = Event::Drain { code: CloseCode::GOING_AWAY, after: secs(60.0) };
+    for event in [Event::Blocked, later, Event::Stalled(secs(1.0)), Event::Written] {
+        let mut session = open();
+        let payload = ping(session.handle(Event::Tick, secs(25.0)));
+        // The driver looks at the very moment of the deadline, and the pong lies in the socket.
+        assert_eq!(session.handle(event.clone(), secs(35.0)), None, "{event:?}");
+        session.handle(Event::Pong(&payload), secs(35.0));
+        assert!(session.is_open(), "{event:?}");
+
+        let mut session = open();
+        ping(session.handle(Event::Tick, secs(25.0)));
+        session.handle(event.clone(), secs(35.0));
+        assert_eq!(session.deadline(), Some(secs(35.0)), "it is still due: {event:?}");
+        let closure = end(session.handle(Event::Tick, secs(35.0)));
+        assert_eq!(closure.cause, Cause::PongTimeout, "{event:?}");
+    }
+}
+
+#[test]
 fn a_stall_of_the_process_is_given_back_once() {
     let mut session = open();
     ping(session.handle(Event::Tick, secs(25.0)));
