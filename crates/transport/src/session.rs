@@ -1,6 +1,7 @@
 //! The driver: one session from its first byte to its closure record.
 
 use std::future::Future;
+use std::mem;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -46,6 +47,7 @@ where
         lifecycle: Lifecycle::new(rules, jitter),
         handler: Some(handler),
         phase: Phase::Serving,
+        is_stuck: false,
         opened,
         alarm,
     }
@@ -66,6 +68,8 @@ pub struct Session<S, H> {
     handler: Option<H>,
     /// As far as the machine was told of the drain.
     phase: Phase,
+    /// Whether the latest flush was refused.
+    is_stuck: bool,
     opened: Moment,
     alarm: Alarm,
 }
@@ -195,7 +199,9 @@ where
     fn flush(&mut self, wake: &mut WakeUp<'_, '_>) -> ControlFlow<Closure, Poll<()>> {
         let waiting = self.socket.unsent();
         let flushed = self.socket.poll_flush(wake.cx);
-        if self.socket.unsent() < waiting {
+        let was_stuck = mem::replace(&mut self.is_stuck, flushed.is_pending());
+        // A stream with a buffer of its own takes the last bytes before it gets rid of them.
+        if self.socket.unsent() < waiting || (was_stuck && flushed.is_ready()) {
             self.tell(Event::Written, wake.now)?;
         }
         match flushed {

@@ -68,6 +68,9 @@ pub(crate) enum Flushed {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket over a stream whose opening handshake is complete.
+    ///
+    /// The write timeout counts what the stream takes and a flush that completes as progress. A stream
+    /// with a buffer of its own should take no more at once than goes out within that time.
     pub fn new(stream: S, sizes: Sizes) -> Self {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {

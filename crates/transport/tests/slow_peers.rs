@@ -11,7 +11,9 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use support::{CLOSE, Chatter, PING, PONG, TEXT, close, frame, open, open_with};
+use support::{
+    Buffered, CLOSE, Chatter, PING, PONG, TEXT, close, frame, open, open_over, open_with,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 use transport::ws_core::{Cause, Limits, Rate};
@@ -117,6 +119,32 @@ async fn a_slow_and_steady_reader_is_not_let_go_although_its_pongs_are_late() {
     }
     story.drain.abort();
     assert_eq!(story.end().await.cause, Cause::Drained, "it lived until then");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_what_was_stuck_is_healthy_whatever_buffer_the_stream_has_of_its_own() {
+    // At some amount the last bytes lie in the stream's own buffer when the output is stuck.
+    for pings in 1..40 {
+        let over = |stream| Buffered::new(stream, 300);
+        let limits = Limits { control_frames: None, ..limits() };
+        let mut story = open_over(over, limits, Silent, 128);
+        let ping = frame(PING, &[7; 60]);
+        let is_stuck = |sent: Result<_, _>| sent.is_err();
+        let mut sent = 0;
+        while sent < pings {
+            let sending = story.peer.0.write_all(&ping);
+            if is_stuck(timeout(Duration::from_secs(1), sending).await) {
+                break;
+            }
+            sent += 1;
+        }
+        for _ in 0..sent {
+            assert_eq!(story.peer.frame().await, (PONG, vec![7; 60]));
+        }
+        // A part of one more may have been sent, and is of no use any more.
+        let quiet = timeout(Duration::from_secs(8), story.peer.0.read_u8()).await;
+        assert!(quiet.is_err(), "it is let be after {pings} pings: {quiet:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

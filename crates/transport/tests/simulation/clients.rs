@@ -107,6 +107,7 @@ impl Kind {
             latency: latency..latency + dice.within(1..150),
             piece: dice.size(64..1500),
             pipe: dice.size(1024..8192),
+            buffer: 0,
             partition: None,
             reset: None,
         };

@@ -15,6 +15,8 @@ use tokio::io::{
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::buffered::Buffered;
+
 /// Pieces that are under way in one direction.
 const WINDOW: usize = 64;
 
@@ -61,6 +63,8 @@ pub(crate) struct Weather {
     pub(crate) piece: usize,
     /// Bytes that each system holds.
     pub(crate) pipe: usize,
+    /// Bytes that the server's stream holds by itself before its system does; 0 is none.
+    pub(crate) buffer: usize,
     /// What would arrive from the first moment on comes at the second, or never.
     pub(crate) partition: Option<(Instant, Option<Instant>)>,
     pub(crate) reset: Option<Instant>,
@@ -110,11 +114,15 @@ impl AsyncWrite for End {
 }
 
 /// A connection: the server's end, the client's end, and what carries bytes between them.
-pub(crate) fn connect(weather: Weather, mut dice: Dice) -> (End, End, impl Future<Output = ()>) {
+pub(crate) fn connect(
+    weather: Weather,
+    mut dice: Dice,
+) -> (Buffered<End>, End, impl Future<Output = ()>) {
     let is_reset = Arc::new(AtomicBool::new(false));
     let (server, near) = duplex(weather.pipe);
     let (client, far) = duplex(weather.pipe);
     let server = End { pipe: server, is_reset: Arc::clone(&is_reset) };
+    let server = Buffered::new(server, weather.buffer);
     let client = End { pipe: client, is_reset: Arc::clone(&is_reset) };
     let carrying = async move {
         let ((from_server, to_server), (from_client, to_client)) = (split(near), split(far));

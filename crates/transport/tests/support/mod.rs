@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use transport::ws_core::{Closure, Limits, Rules, Timing};
 use transport::{Drain, Handler, Message, Next, Silent, Sizes, Socket, run};
 
+mod buffered;
 mod frames;
 
+pub(crate) use buffered::Buffered;
 pub(crate) use frames::*;
 
 pub(crate) const TIMING: Timing = Timing {
@@ -52,9 +54,22 @@ pub(crate) fn open(handler: impl Handler, pipe_bytes: usize) -> Story {
 
 /// The same with limits.
 pub(crate) fn open_with(limits: Limits, handler: impl Handler, pipe_bytes: usize) -> Story {
+    open_over(|stream| stream, limits, handler, pipe_bytes)
+}
+
+/// The same over a stream that `wrap` puts around the session's end of the pipe.
+pub(crate) fn open_over<S>(
+    wrap: impl FnOnce(DuplexStream) -> S,
+    limits: Limits,
+    handler: impl Handler,
+    pipe_bytes: usize,
+) -> Story
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (near, far) = duplex(pipe_bytes);
     let drain = kept_drain();
-    let socket = Socket::new(near, SIZES);
+    let socket = Socket::new(wrap(near), SIZES);
     let session = tokio::spawn(run(socket, rules(limits), handler, drain.watch()));
     Story { peer: Peer(far), drain, session }
 }
