@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use tokio::sync::oneshot;
 use tracing::warn;
-use transport::{Drain, Handler};
+use transport::Handler;
 
 use crate::command::{Command, VERSION, help};
 use crate::config::Config;
@@ -80,11 +80,7 @@ fn serve<H: Handler + Clone + Sync>(
         Ok(config) => config,
         Err(wrong) => return complain(MISUSED, wrong),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // In a drain the close frames go out before the answers to them are dealt with.
-        .event_interval(Drain::WOKEN_AT_ONCE)
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
             let serving = serve_on_runtime(config, settings, arguments, open_files, handler);

@@ -1,8 +1,8 @@
 //! A stream that HTTP or a session runs on: of whatever kind, and with what was read of it already.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -10,6 +10,7 @@ use hyper::body::Bytes;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::yield_now;
 use transport::Http2Stream;
 
 use crate::tls_stream::TlsStream;
@@ -17,10 +18,18 @@ use crate::tls_stream::TlsStream;
 /// As many as the head of a request mostly has.
 const FIRST_BYTES: usize = 1024;
 
+/// What is read of a client before everybody else gets a turn.
+///
+/// Whatever runs on the stream (TLS, HTTP/2, a session, the lingering at the end) reads until there is
+/// nothing more, and a client that sends fast enough always has more.
+const TURN_BYTES: u32 = 64 << 10;
+
 /// A stream to a client.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
+    /// Bytes that were read since the client last had nothing to say or others had their turn.
+    turn: u32,
     /// What was read and belongs to whoever reads next, which is rarely anything.
     unread: Option<Box<Bytes>>,
 }
@@ -52,7 +61,7 @@ macro_rules! each {
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self { socket, unread: None }
+        Self { socket, turn: 0, unread: None }
     }
 }
 
@@ -105,8 +114,7 @@ impl Stream {
             // On the stack, and no part of the future.
             let mut buffer = [0; FIRST_BYTES];
             let mut read = ReadBuf::new(&mut buffer);
-            let socket = &mut self.socket;
-            ready!(each!(socket, it => Pin::new(it).poll_read(cx, &mut read)))?;
+            ready!(self.poll_socket(cx, &mut read))?;
             let bytes = [self.seen(), read.filled()].concat();
             self.keep(bytes.into());
             Poll::Ready(Ok(read.filled().len()))
@@ -144,6 +152,24 @@ impl Stream {
         self.keep([bytes, self.seen()].concat().into());
     }
 
+    fn poll_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.turn >= TURN_BYTES {
+            self.turn = 0;
+            // Its first poll is never ready, and has the runtime wake this task after all others.
+            let _ = pin!(yield_now()).poll(cx);
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let result = each!(&mut self.socket, it => Pin::new(it).poll_read(cx, buffer));
+        let count = u32::try_from(buffer.filled().len() - before).unwrap_or(u32::MAX);
+        self.turn = if result.is_pending() { 0 } else { self.turn.saturating_add(count) };
+        result
+    }
+
     fn keep(&mut self, bytes: Bytes) {
         self.unread = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Box::new);
     }
@@ -176,7 +202,7 @@ impl AsyncRead for Stream {
             self.unread = Some(bytes).filter(|bytes| !bytes.is_empty());
             return Poll::Ready(Ok(()));
         }
-        each!(&mut self.socket, it => Pin::new(it).poll_read(cx, buffer))
+        self.poll_socket(cx, buffer)
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Codec {
     /// Bytes that it took, less what the things that it gave need at least. At zero nothing is left
     /// in it.
     unaccounted: usize,
+    /// Bytes that it took since a Close frame went out.
+    after_close: usize,
 }
 
 /// How much the codec reads at once. Control frames fit, and larger frames get more.
@@ -38,9 +40,15 @@ const SUBSTITUTE_REASON: &str = "Protocol violation";
 /// a message is unfinished nor in how many parts it comes, so all of its bytes are counted together.
 const HEADS_BYTES: usize = 1024;
 
+/// What may be on its way when our Close frame goes out, with room for both systems' buffers. A peer
+/// that sends more does not listen, and what it sends is not worth decoding.
+const AFTER_CLOSE_BYTES: usize = 256 * 1024;
+
 /// What a look at the input gave.
 #[derive(Debug)]
 pub(crate) enum Decoded {
+    /// The peer has gone on for long after our Close frame. Nothing more is to be read from the codec.
+    Deaf,
     /// The closing handshake is complete, and nothing more is to be read.
     Finished,
     Incoming(Incoming),
@@ -80,13 +88,17 @@ impl Codec {
             .max_frame_size(Some(size(max_message_bytes)))
             .max_message_size(Some(size(max_message_bytes)));
         let context = WebSocketContext::new(Role::Server, Some(config));
-        Box::new(Self { context, max_message_bytes, unfinished: 0, unaccounted: 0 })
+        Box::new(Self { context, max_message_bytes, unfinished: 0, unaccounted: 0, after_close: 0 })
     }
 
     /// The next thing in `input`, which is used up on the way.
     ///
     /// Pings and close frames are answered here by themselves (RFC 6455, sections 5.5.1, 5.5.2).
     pub(crate) fn read(&mut self, input: &mut &[u8], output: &mut Vec<u8>) -> Decoded {
+        if self.after_close > AFTER_CLOSE_BYTES {
+            return Decoded::Deaf;
+        }
+        let is_closing = !self.context.can_write();
         let most = size(self.max_message_bytes).saturating_add(HEADS_BYTES);
         let budget = most.saturating_sub(self.unfinished);
         let mut wire = Wire { input, output, budget };
@@ -94,6 +106,9 @@ impl Codec {
         let took = budget.saturating_sub(wire.budget);
         self.unfinished += took;
         self.unaccounted += took;
+        if is_closing {
+            self.after_close += took;
+        }
         let violation = match result {
             Ok(message) => {
                 self.account_for(&message);

@@ -85,13 +85,6 @@ struct Signal {
 }
 
 impl Drain {
-    /// How many sessions are woken for a new phase before others have their turn.
-    ///
-    /// A runtime that polls as many tasks before it looks for what the network brings
-    /// (`event_interval` of tokio's builder) lets all of their close frames out before it deals with the
-    /// answers to the first of them.
-    pub const WOKEN_AT_ONCE: u32 = 6144;
-
     /// A drain, and the keeper of the sessions that hold a [`Watch`] of it.
     ///
     /// Somebody has to run the keeper, in the runtime that the sessions run in and for as long as

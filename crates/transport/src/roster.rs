@@ -1,5 +1,7 @@
 //! Every session that sleeps, and when it is to be woken.
 
+use std::mem;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -8,7 +10,8 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
-use crate::drain::{Drain, Phase, Watch};
+use crate::drain::{Phase, Watch};
+use crate::held;
 use crate::moment::Moment;
 use crate::pulse::{BEAT, Pulse, Stalls};
 use crate::sleepers::{Seat, Sleepers};
@@ -21,6 +24,7 @@ use crate::sleepers::{Seat, Sleepers};
 pub(crate) struct Roster {
     pulse: Pulse,
     phase: AtomicU8,
+    telling: Mutex<Telling>,
     born: Instant,
     next_number: AtomicU64,
     sleepers: Sleepers,
@@ -28,6 +32,17 @@ pub(crate) struct Roster {
     keeper_sleeps_until: AtomicU64,
     keeper: Notify,
 }
+
+/// Whether sessions are being told of a new phase, and who waits until all of them were.
+#[derive(Debug, Default)]
+struct Telling {
+    is_under_way: bool,
+    waiting: Vec<Waker>,
+}
+
+/// How many sessions are told of a new phase before other tasks run and the network is polled, so that
+/// a pong never waits for all of them.
+const TOLD_AT_ONCE: usize = 256;
 
 /// How long the keeper lets deadlines gather when it has just looked for some. Sessions that wake up
 /// together cost less than one after the other, and none has a deadline for which this is late.
@@ -38,6 +53,7 @@ impl Default for Roster {
         Self {
             pulse: Pulse::default(),
             phase: AtomicU8::default(),
+            telling: Mutex::default(),
             born: Instant::now(),
             next_number: AtomicU64::new(1),
             sleepers: Sleepers::default(),
@@ -63,8 +79,21 @@ impl Roster {
             Phase::Draining => 1,
             Phase::Aborting => 2,
         };
+        held(&self.telling).is_under_way = true;
         self.phase.store(number, Ordering::SeqCst);
         self.keeper.notify_one();
+    }
+
+    /// Whether a session that knows the phase has to wait because others are still being told of it.
+    /// It is woken when all of them were.
+    ///
+    /// In a drain the last Close frame then goes out before the answers to the first are read.
+    pub(crate) fn has_to_wait(&self, cx: &Context<'_>) -> bool {
+        let mut telling = held(&self.telling);
+        if telling.is_under_way {
+            telling.waiting.push(cx.waker().clone());
+        }
+        telling.is_under_way
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -99,18 +128,27 @@ impl Roster {
         }
     }
 
-    /// Wakes everyone, but not all at once: whoever hears from its peer meanwhile has not to wait
-    /// for all the others.
+    /// Wakes everyone in portions, and then those that had to wait.
     async fn wake_all(&self) {
-        let mut woken = 0;
-        for sleeper in self.sleepers.all() {
-            sleeper.wake();
-            woken += 1;
-            if woken % Drain::WOKEN_AT_ONCE == 0 {
-                yield_now().await;
-            }
+        wake_in_portions(self.sleepers.all()).await;
+        let waiting = {
+            let mut telling = held(&self.telling);
+            telling.is_under_way = false;
+            mem::take(&mut telling.waiting)
+        };
+        wake_in_portions(waiting).await;
+    }
+}
+
+async fn wake_in_portions(wakers: impl IntoIterator<Item = Waker>) {
+    for (index, waker) in (1..).zip(wakers) {
+        waker.wake();
+        if index % TOLD_AT_ONCE == 0 {
+            yield_now().await;
         }
     }
+    // The last portion runs as well before anything else is done.
+    yield_now().await;
 }
 
 /// A session's seat in the roster, and its token in the drain.

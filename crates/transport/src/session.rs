@@ -4,12 +4,13 @@ use std::future::Future;
 use std::mem;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use ws_core::{Action, CloseFrame, Closure, Event, Jitter, Lifecycle, Progress, Rules};
 
 use crate::codec::Incoming;
@@ -24,8 +25,8 @@ use crate::socket::{Flushed, Socket};
 /// and in the system, lies together, and is used together then. docs/performance.md has the figures.
 const NEIGHBOURS: u64 = 64;
 
-/// How often a wake-up reads or asks the handler before other sessions get their turn.
-const ROUNDS: usize = 8;
+/// How often a wake-up reads or asks the handler before everybody else gets a turn.
+const ROUNDS: usize = 2;
 
 /// Runs a session to its end.
 ///
@@ -134,6 +135,11 @@ where
     H: Handler,
 {
     fn wake_up(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
+        let watch = self.alarm.watch();
+        let is_told = watch.phase() == self.phase && !self.lifecycle.is_open();
+        if is_told && watch.roster().has_to_wait(cx) {
+            return ControlFlow::Continue(());
+        }
         let mut scratch = Scratch::lend(&mut self.socket.output);
         let now = self.alarm.now();
         let outcome = self.look_around(&mut WakeUp { cx, now }, &mut scratch.input);
@@ -236,7 +242,7 @@ where
                 return ControlFlow::Continue(());
             }
         }
-        wake.cx.waker().wake_by_ref();
+        give_way(wake.cx);
         ControlFlow::Continue(())
     }
 
@@ -296,7 +302,7 @@ where
                 return ControlFlow::Continue(());
             }
         }
-        wake.cx.waker().wake_by_ref();
+        give_way(wake.cx);
         ControlFlow::Continue(())
     }
 
@@ -334,6 +340,15 @@ where
             ControlFlow::Continue(()) => resume_unwind(panic),
         })
     }
+}
+
+/// Asks for another turn, after all other tasks that are ready and those that the network wakes.
+///
+/// A task that only wakes itself is polled again before the network is looked at, so a few peers that
+/// always have something to say would keep all others waiting.
+fn give_way(cx: &mut Context<'_>) {
+    // Its first poll is never ready, and leaves the waker with the runtime.
+    let _ = pin!(yield_now()).poll(cx);
 }
 
 /// Where the one that has `before` before it stands among all. The multiples of the golden ratio leave

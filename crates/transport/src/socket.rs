@@ -53,7 +53,7 @@ enum Stage {
     Finishing,
     /// That is done.
     Finished,
-    /// The peer broke a rule and was told so.
+    /// The peer broke a rule and was told so, or goes on after it was told to stop.
     Failing { half_closed: bool },
 }
 
@@ -104,6 +104,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
         let codec = codec.get_or_insert_with(|| Codec::take(self.max_message_bytes));
         match codec.read(input, self.output.get_or_insert_default().own()) {
+            Decoded::Deaf => {
+                self.fail();
+                None
+            }
             Decoded::Finished => {
                 self.stage = Stage::Finishing;
                 None

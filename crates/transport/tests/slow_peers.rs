@@ -208,6 +208,32 @@ async fn nothing_comes_after_the_close_that_ends_a_flood_of_pings() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_flood_sends_long_after_it_was_told_to_stop_is_not_decoded() {
+    let mut story = open_with(limits(), Silent, 64 * 1024);
+    let ping = frame(PING, b"");
+    story.peer.send(&ping.repeat(21)).await;
+    for _ in 0..21 {
+        assert_eq!(story.peer.frame().await, (PONG, vec![]));
+    }
+    story.peer.expect_close(1008, "rate_limited").await;
+    story.peer.send(&ping.repeat(500_000)).await;
+    let closure = story.end().await;
+    assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, false));
+    // What may have been on its way, and what was read with the last of it.
+    let most = (256 + 16) * 1024 / u64::try_from(ping.len()).unwrap();
+    assert!(closure.received.messages < most, "{}", closure.received.messages);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_answers_a_close_behind_what_was_on_its_way_ends_clean() {
+    let mut story = open_with(limits(), Silent, 64 * 1024);
+    story.peer.send(&frame(PING, b"").repeat(40_000)).await;
+    story.peer.send(&close(1008, "")).await;
+    let closure = story.end().await;
+    assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn control_frames_in_between_do_not_prolong_an_unfinished_message() {
     let mut story = open_with(limits(), Silent, 1024);
     let start = Instant::now();
