@@ -54,13 +54,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let left_to_others =
             async { if is_shared { shutdown.begun().await } else { pending().await } };
         tokio::pin!(draining, left_to_others);
-        let mut silence = self.http.configs.borrow().longest_silence();
         loop {
-            // The settings may have changed since the listener was bound.
-            let wanted = self.http.configs.borrow().longest_silence();
-            if mem::replace(&mut silence, wanted) != wanted {
-                listener.give_up_silent_peers(wanted);
-            }
             let accepted = tokio::select! {
                 biased;
                 _ = &mut draining => break,

@@ -9,7 +9,6 @@ use std::net::{self, SocketAddr};
 use std::os::unix;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use listenfd::ListenFd;
 use rustix::net::sockopt;
@@ -135,11 +134,8 @@ impl Listeners {
             let adopted = public.map(|(socket, is_tls)| adopt("listen", socket, is_tls));
             adopted.collect::<Result<_, _>>()?
         };
-        public.iter().for_each(|listener| listener.give_up_silent_peers(config.longest_silence()));
-        if let Some(bytes) = config.socket_buffer_bytes {
-            // Where that fails, the system goes by its own.
-            let _ = public.iter().try_for_each(|listener| listener.bound_buffers(bytes));
-        }
+        // Where that fails, the system goes by its own.
+        let _ = public.iter().try_for_each(|listener| listener.bound_buffers(config));
         let admin = match (passed.admin, &config.admin_listen) {
             (Some(socket), _) => Some(adopt("admin_listen", socket, false)?),
             (None, Some(address)) => Some(bind("admin_listen", address, ADMIN_MODE)?),
@@ -229,22 +225,6 @@ impl Listener {
         Self { socket, is_shared, is_encrypted, _file: file }
     }
 
-    /// Lets the system end connections whose peer acknowledges nothing for so long. It is behind the
-    /// pings, which notice sooner; but while output is stuck there are none. Connections have this
-    /// from their listener, too; where it fails, a dead peer is noticed later.
-    pub(crate) fn give_up_silent_peers(&self, timeout: Duration) {
-        if let ListeningSocket::Tcp(listener) = &self.socket {
-            #[cfg(target_os = "linux")]
-            let _ = sockopt::set_tcp_user_timeout(
-                listener,
-                u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
-            );
-            // As near as other systems come to it.
-            #[cfg(not(target_os = "linux"))]
-            let _ = (timeout, sockopt::set_socket_keepalive(listener, true));
-        }
-    }
-
     /// The next connection, and who it is with. Cancel safe.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         Ok(match &self.socket {
@@ -288,10 +268,14 @@ impl Listener {
 
     /// Sets what the system may keep for each client. Connections have this from their listener, and
     /// have to: the largest window is agreed on before a connection is accepted.
-    fn bound_buffers(&self, bytes: usize) -> io::Result<()> {
+    fn bound_buffers(&self, config: &Config) -> io::Result<()> {
         if let ListeningSocket::Tcp(listener) = &self.socket {
-            sockopt::set_socket_recv_buffer_size(listener, bytes)?;
-            sockopt::set_socket_send_buffer_size(listener, bytes)?;
+            if let Some(bytes) = config.socket_buffer_bytes {
+                sockopt::set_socket_recv_buffer_size(listener, bytes)?;
+            }
+            if let Some(bytes) = config.send_buffer_bytes.or(config.socket_buffer_bytes) {
+                sockopt::set_socket_send_buffer_size(listener, bytes)?;
+            }
         }
         Ok(())
     }
@@ -374,7 +358,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_accepted_connection_has_the_buffers_of_its_listener() {
-        let flags = ["--listen=127.0.0.1:0", "--socket-buffer-bytes=50000"].map(OsString::from);
+        let flags =
+            ["--listen=127.0.0.1:0", "--socket-buffer-bytes=50000", "--send-buffer-bytes=30000"];
+        let flags = flags.map(OsString::from);
         let command = Command::parse(flags, []).expect("the flags are right");
         let Command::Serve(mut settings) = command else { panic!("it is to serve") };
         let config = Config::check(&mut settings, 1024).expect("the settings are right");
@@ -389,6 +375,7 @@ mod tests {
             sockopt::socket_send_buffer_size(&stream).expect("it can be asked"),
         ];
         // Linux doubles it, for its own bookkeeping.
-        assert!(sizes.iter().all(|size| (50_000..=100_000).contains(size)), "{sizes:?}");
+        let [receive, send] = sizes;
+        assert!((50_000..=100_000).contains(&receive) && (30_000..=60_000).contains(&send));
     }
 }

@@ -5,8 +5,12 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use hyper::body::Bytes;
+#[cfg(target_os = "linux")]
+use rustix::net::sockopt;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -23,6 +27,15 @@ const FIRST_BYTES: usize = 1024;
 /// Whatever runs on the stream (TLS, HTTP/2, a session, the lingering at the end) reads until there is
 /// nothing more, and a client that sends fast enough always has more.
 const TURN_BYTES: u32 = 64 << 10;
+
+/// What is written to a client at once. Linux takes as much of a write into one segment as fits in half
+/// of the client's window, whatever the limit of its buffer is, and a slow reader's progress is seen only
+/// when much of that is gone.
+const WRITE_BYTES: usize = 8 << 10;
+
+/// How long the system goes on with what it still has for a client when we have let go of it.
+#[cfg(target_os = "linux")]
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// A stream to a client.
 #[derive(Debug)]
@@ -191,6 +204,19 @@ impl Stream {
     }
 }
 
+/// A client that reads nothing more must not keep a socket of the system's for minutes. Before that the
+/// timeouts of the session are better: the system's does not tell a slow reader from a dead one.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        if let Socket::Tcp(stream) = &self.socket {
+            let millis = u32::try_from(LAST_WORDS.as_millis()).unwrap_or(u32::MAX);
+            // Where that fails, the system goes by its own.
+            let _ = sockopt::set_tcp_user_timeout(stream, millis);
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -212,6 +238,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let bytes = bytes.get(..WRITE_BYTES).unwrap_or(bytes);
         each!(&mut self.socket, it => Pin::new(it).poll_write(cx, bytes))
     }
 
@@ -228,7 +255,17 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(&mut self.socket, it => Pin::new(it).poll_write_vectored(cx, slices))
+        let fit = |total: &mut usize, slice: &IoSlice<'_>| {
+            *total += slice.len();
+            Some(()).filter(|()| *total <= WRITE_BYTES)
+        };
+        match slices.iter().scan(0, fit).count() {
+            0 => self.poll_write(cx, slices.first().map_or(&[], |slice| slice)),
+            count => {
+                let slices = slices.get(..count).unwrap_or_default();
+                each!(&mut self.socket, it => Pin::new(it).poll_write_vectored(cx, slices))
+            }
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
