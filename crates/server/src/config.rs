@@ -61,8 +61,6 @@ pub struct Config {
     pub max_headers: usize,
     /// What the system may keep for a client in each direction; `None` leaves it to the system.
     pub socket_buffer_bytes: Option<usize>,
-    /// What it may keep of our output; `None` is as much as that.
-    pub send_buffer_bytes: Option<usize>,
     /// Where the admin listener is, if there is one.
     pub admin_listen: Option<ListenAddress>,
     /// A name by which it may be called, besides `localhost` and any IP address.
@@ -220,7 +218,6 @@ impl Config {
             max_header_bytes: one(settings, "max_header_bytes", header_bytes)?,
             max_headers: one(settings, "max_headers", headers)?,
             socket_buffer_bytes: one(settings, "socket_buffer_bytes", bytes_or_none)?,
-            send_buffer_bytes: one(settings, "send_buffer_bytes", bytes_or_none)?,
             admin_listen: one(settings, "admin_listen", admin_address)?,
             admin_host: one(settings, "admin_host", admin_host)?,
             connection_table: one(settings, "connection_table", switch)?,

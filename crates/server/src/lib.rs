@@ -90,6 +90,7 @@ mod slots;
 mod stream;
 mod systemd;
 mod table;
+mod tcp_write;
 mod thrifty;
 mod tls;
 mod tls_stream;

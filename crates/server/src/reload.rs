@@ -17,11 +17,10 @@ use crate::settings::{Setting, Settings, Wrong};
 use crate::tls::{BadFile, Files, Tls};
 
 /// What cannot change while the server serves.
-pub const NEEDS_RESTART: [&str; 7] = [
+pub const NEEDS_RESTART: [&str; 6] = [
     "listen",
     "listen_unix_mode",
     "socket_buffer_bytes",
-    "send_buffer_bytes",
     "admin_listen",
     "connection_table",
     "log_format",

@@ -17,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::yield_now;
 use transport::Http2Stream;
 
+use crate::tcp_write::Writer;
 use crate::tls_stream::TlsStream;
 
 /// As many as the head of a request mostly has.
@@ -26,12 +27,7 @@ const FIRST_BYTES: usize = 1024;
 ///
 /// Whatever runs on the stream (TLS, HTTP/2, a session, the lingering at the end) reads until there is
 /// nothing more, and a client that sends fast enough always has more.
-const TURN_BYTES: u32 = 64 << 10;
-
-/// What is written to a client at once. Linux takes as much of a write into one segment as fits in half
-/// of the client's window, whatever the limit of its buffer is, and a slow reader's progress is seen only
-/// when much of that is gone.
-const WRITE_BYTES: usize = 8 << 10;
+const TURN_BYTES: u16 = 32 << 10;
 
 /// How long the system goes on with what it still has for a client when we have let go of it.
 #[cfg(target_os = "linux")]
@@ -42,7 +38,9 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 pub(crate) struct Stream {
     socket: Socket,
     /// Bytes that were read since the client last had nothing to say or others had their turn.
-    turn: u32,
+    turn: u16,
+    /// Of use for TCP.
+    writer: Writer,
     /// What was read and belongs to whoever reads next, which is rarely anything.
     unread: Option<Box<Bytes>>,
 }
@@ -74,7 +72,7 @@ macro_rules! each {
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self { socket, turn: 0, unread: None }
+        Self { socket, turn: 0, writer: Writer::default(), unread: None }
     }
 }
 
@@ -178,7 +176,7 @@ impl Stream {
         }
         let before = buffer.filled().len();
         let result = each!(&mut self.socket, it => Pin::new(it).poll_read(cx, buffer));
-        let count = u32::try_from(buffer.filled().len() - before).unwrap_or(u32::MAX);
+        let count = u16::try_from(buffer.filled().len() - before).unwrap_or(u16::MAX);
         self.turn = if result.is_pending() { 0 } else { self.turn.saturating_add(count) };
         result
     }
@@ -238,8 +236,11 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let bytes = bytes.get(..WRITE_BYTES).unwrap_or(bytes);
-        each!(&mut self.socket, it => Pin::new(it).poll_write(cx, bytes))
+        let Self { socket, writer, .. } = &mut *self;
+        match socket {
+            Socket::Tcp(stream) => writer.poll_write(stream, cx, bytes),
+            socket => each!(socket, it => Pin::new(it).poll_write(cx, bytes)),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -255,16 +256,10 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let fit = |total: &mut usize, slice: &IoSlice<'_>| {
-            *total += slice.len();
-            Some(()).filter(|()| *total <= WRITE_BYTES)
-        };
-        match slices.iter().scan(0, fit).count() {
-            0 => self.poll_write(cx, slices.first().map_or(&[], |slice| slice)),
-            count => {
-                let slices = slices.get(..count).unwrap_or_default();
-                each!(&mut self.socket, it => Pin::new(it).poll_write_vectored(cx, slices))
-            }
+        let Self { socket, writer, .. } = &mut *self;
+        match socket {
+            Socket::Tcp(stream) => writer.poll_write_vectored(stream, cx, slices),
+            socket => each!(socket, it => Pin::new(it).poll_write_vectored(cx, slices)),
         }
     }
 
