@@ -136,7 +136,7 @@ impl<H: Handler, O: Observer> Answer<H, O> {
         method: &Method,
         receiver: RecvStream,
         mut respond: SendResponse<Bytes>,
-        wrap: fn(Http2Stream) -> S,
+        wrap: impl FnOnce(Http2Stream) -> S,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

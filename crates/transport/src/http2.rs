@@ -1,7 +1,8 @@
 //! WebSockets on the streams of an HTTP/2 connection (RFC 8441).
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
@@ -11,6 +12,10 @@ use h2::{Reason, RecvStream, SendStream};
 use hyper::Response;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, UPGRADE};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+
+/// The most that one DATA frame carries, and so the most that h2 holds of a stream.
+const FRAME_BYTES: usize = 4096;
 
 /// A response as HTTP/2 says it: without headers that are about a connection (RFC 9113, section
 /// 8.2.2), and with those that hyper adds to its answers over HTTP/1.1.
@@ -31,28 +36,65 @@ pub(crate) fn response(response: Response<String>) -> (Response<()>, String) {
 /// A stream of an HTTP/2 connection, as bytes. [`Answer::over_http2`](crate::Answer::over_http2) makes
 /// one of a request.
 ///
-/// What is written is on its way when it is taken: the connection writes it. Dropping it before both
-/// sides have ended it resets the stream.
+/// h2 queues what it is given, counts its bytes and not the frames that these become, and tells nobody
+/// how much it still has. So it has at most one DATA frame of a stream at a time, of 4 KiB at most, and
+/// a flush is complete when h2 has written that frame to the connection. Who waits for progress, as a
+/// write timeout does, sees it in steps of one frame.
+///
+/// Dropping it before both sides have ended it resets the stream.
 #[derive(Debug)]
 pub struct Http2Stream {
     sender: SendStream<Bytes>,
     receiver: RecvStream,
-    unread: Bytes,
+    /// What was received and did not fit into the reader's buffer, which is rarely anything.
+    unread: Option<Box<Bytes>>,
+    /// There while h2 has a frame of ours. Nothing is ever sent: it ends when h2 drops the frame.
+    queued: Option<oneshot::Receiver<Infallible>>,
+}
+
+/// The payload of a DATA frame. h2 drops it, with `_queued`, when the frame is written or the stream is
+/// reset. That is within h2's lock, so the drop only wakes a task, as h2 itself does there.
+struct Payload {
+    bytes: Vec<u8>,
+    _queued: oneshot::Sender<Infallible>,
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Http2Stream {
     pub(crate) fn new(sender: SendStream<Bytes>, receiver: RecvStream) -> Self {
-        Self { sender, receiver, unread: Bytes::new() }
+        Self { sender, receiver, unread: None, queued: None }
+    }
+
+    /// Waits until h2 has no frame of ours.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(queued) = &mut self.queued else { return Poll::Ready(Ok(())) };
+        if Pin::new(queued).poll(cx).is_pending() {
+            self.buffer_input(cx);
+            return Poll::Pending;
+        }
+        self.queued = None;
+        // A frame of a stream that was reset is dropped, too.
+        match self.sender.poll_reset(cx) {
+            Poll::Pending => Poll::Ready(Ok(())),
+            Poll::Ready(reset) => {
+                Poll::Ready(Err(io_error(reset.map_or_else(Into::into, Into::into))))
+            }
+        }
     }
 
     /// Takes what has come into a buffer of its own, because whoever cannot write does not read, and
     /// each frame that h2 holds keeps alive the 8 KiB that it was read with. The window stays as it is
     /// and bounds it; an error or the end is there again for the next to read.
-    fn hoard(&mut self, cx: &mut Context<'_>) {
+    fn buffer_input(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(Ok(data))) = self.receiver.poll_data(cx) {
-            let mut unread = Vec::from(mem::take(&mut self.unread));
+            let mut unread = self.unread.take().map(|bytes| Vec::from(*bytes)).unwrap_or_default();
             unread.extend_from_slice(&data);
-            self.unread = unread.into();
+            self.unread = Some(Box::new(unread.into()));
         }
     }
 }
@@ -63,19 +105,20 @@ impl AsyncRead for Http2Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.unread.is_empty() {
-            match ready!(self.receiver.poll_data(cx)) {
-                Some(data) => self.unread = data.map_err(io_error)?,
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        let count = buffer.remaining().min(self.unread.len());
-        buffer.put_slice(self.unread.get(..count).unwrap_or_default());
-        self.unread.advance(count);
+        let mut data = match self.unread.take() {
+            Some(unread) => *unread,
+            None => loop {
+                match ready!(self.receiver.poll_data(cx)) {
+                    Some(Ok(data)) if data.is_empty() => {}
+                    Some(data) => break data.map_err(io_error)?,
+                    None => return Poll::Ready(Ok(())),
+                }
+            },
+        };
+        let count = buffer.remaining().min(data.len());
+        buffer.put_slice(&data.split_to(count));
         // Even an empty one keeps all that the connection has read at once.
-        if self.unread.is_empty() {
-            self.unread = Bytes::new();
-        }
+        self.unread = Some(data).filter(Buf::has_remaining).map(Box::new);
         self.receiver.flow_control().release_capacity(count).map_err(io_error)?;
         Poll::Ready(Ok(()))
     }
@@ -87,6 +130,8 @@ impl AsyncWrite for Http2Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_written(cx))?;
+        let bytes = bytes.get(..FRAME_BYTES).unwrap_or(bytes);
         self.sender.reserve_capacity(bytes.len());
         let mut capacity = self.sender.capacity();
         if capacity == 0 {
@@ -94,21 +139,24 @@ impl AsyncWrite for Http2Stream {
                 Poll::Ready(Some(capacity)) => capacity.map_err(io_error)?,
                 Poll::Ready(None) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
                 Poll::Pending => {
-                    self.hoard(cx);
+                    self.buffer_input(cx);
                     return Poll::Pending;
                 }
             };
         }
-        let taken = bytes.get(..capacity.min(bytes.len())).unwrap_or_default();
-        self.sender.send_data(Bytes::copy_from_slice(taken), false).map_err(io_error)?;
+        let taken = bytes.get(..capacity).unwrap_or(bytes);
+        let (dropped, queued) = oneshot::channel();
+        let payload = Payload { bytes: taken.to_vec(), _queued: dropped };
+        self.sender.send_data(Bytes::from_owner(payload), false).map_err(io_error)?;
+        self.queued = Some(queued);
         Poll::Ready(Ok(taken.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_written(cx)
     }
 
-    /// Ends our side; the client's is still read (RFC 8441, section 5).
+    /// Ends our side, behind what h2 still has; the client's is still read (RFC 8441, section 5).
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.sender.send_data(Bytes::new(), true).map_err(io_error))
     }

@@ -225,7 +225,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if let Stage::Talking(_) = self.stage {
             self.stage = Stage::Finishing;
         }
-        let _ = self.poll_flush(cx);
+        let waiting = self.unsent();
+        if self.poll_flush(cx).is_pending() && self.unsent() == 0 && waiting > 0 {
+            // A stream that has taken all of it only now passes it on in front of its end, and drops it
+            // without one. What it could not pass on until now is not waited for.
+            let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
+        }
         // Not forever: a peer that sends faster than we read has lost its claim to a kind end.
         for _ in 0..8 {
             let Poll::Ready(Some(_)) = self.poll_read(cx, buffer) else { break };

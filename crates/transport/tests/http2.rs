@@ -250,6 +250,15 @@ async fn a_drain_closes_every_stream_with_its_code() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_last_word_of_a_session_that_nobody_waits_for_is_sent_all_the_same() {
+    let mut world = World::new(Silent).await;
+    let mut stream = world.open().await;
+    world.drain.abort();
+    stream.expect(CLOSE, &close_payload(1001, "drained")).await;
+    stream.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_is_the_one_of_http_1_1_without_headers_that_are_about_a_connection() {
     let mut world = World::new(Silent).await;
     let (response, _) = world.ask("GET", "/").await;
