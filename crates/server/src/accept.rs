@@ -22,7 +22,7 @@ use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 
 /// Connections above the limit that are accepted at once, to be told so.
-const REFUSED_AT_ONCE: usize = 128;
+pub(crate) const REFUSED_AT_ONCE: usize = 128;
 
 /// How long a client has to ask when it is only to be refused.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 use transport::Sizes;
 
+use crate::accept::REFUSED_AT_ONCE;
 use crate::command::VERSION;
 use crate::config::{Config, Plan, RESERVED_FILES};
 use crate::listen::Listeners;
@@ -16,9 +17,16 @@ use crate::trust::{ForwardedHeader, ProxyProtocol, Trust};
 /// What a session takes when nothing waits to be read or written, generously.
 const IDLE_BYTES: usize = 4096;
 
-/// What HTTP/2 and TLS may hold for it besides: windows and buffers of both, and a record or a handshake
-/// that has not come in full.
+/// What HTTP/2 may hold for a session besides: its window of 16 KiB in a buffer that has doubled, a DATA
+/// frame, and what h2 knows of a stream.
+const HTTP2_SESSION_BYTES: usize = 40 << 10;
+
+/// What HTTP or TLS may hold for a connection: a TLS handshake of the greatest length, or after it the
+/// buffers of TLS and h2, a record and a frame that have not come in full, and the tables of headers.
 const CHANNEL_BYTES: usize = 96 << 10;
+
+/// What h2 may hold for a stream that has no session, or none any more: an answer, or a last DATA frame.
+const HTTP2_STREAM_BYTES: usize = 6 << 10;
 
 /// What one wake-up may add to the output, above what may be queued: a pong for all that it read.
 const WAKE_UP_BYTES: usize = 16 << 10;
@@ -157,12 +165,19 @@ fn warn_of_listeners(config: &Config, listeners: &Listeners) {
 }
 
 /// What all connections together may take of this process' memory, if every one of them has sent and
-/// been sent as much as it may.
+/// been sent as much as it may. Each session may have a connection of its own.
 fn worst_case_bytes(config: &Config) -> usize {
     let Sizes { max_message_bytes, max_queued_bytes } = config.policy.sizes;
     // A message is held while its frame is read and while it is put together.
     let input = max_message_bytes.saturating_mul(2);
     let output = max_queued_bytes.saturating_add(WAKE_UP_BYTES);
-    let each = input.saturating_add(output).saturating_add(IDLE_BYTES + CHANNEL_BYTES);
-    config.max_connections.saturating_mul(each)
+    let session = input.saturating_add(output).saturating_add(IDLE_BYTES + HTTP2_SESSION_BYTES);
+    let streams = usize::try_from(config.http2_max_streams).unwrap_or(usize::MAX);
+    // A head is held while it is read and while it is understood.
+    let connection = CHANNEL_BYTES
+        .saturating_add(config.max_header_bytes.saturating_mul(2))
+        .saturating_add(streams.saturating_mul(HTTP2_STREAM_BYTES));
+    let connections = config.max_connections.saturating_add(REFUSED_AT_ONCE);
+    let sessions = config.max_connections.saturating_mul(session);
+    sessions.saturating_add(connections.saturating_mul(connection))
 }

@@ -18,6 +18,7 @@ use crate::http::{Http, MOST_ANSWERS, out_of_time};
 use crate::linger::{Returning, linger};
 use crate::lodging::Lodging;
 use crate::metered::{Meter, Metered};
+use crate::session_stream::SessionStream;
 use crate::stream::Stream;
 
 /// What an HTTP/2 connection over this begins with (RFC 9113, section 3.4).
@@ -29,8 +30,8 @@ const STREAM_WINDOW: u32 = 16 << 10;
 /// The least that RFC 9113, section 4.2, has a frame be allowed. Larger ones are for downloads.
 const FRAME_BYTES: u32 = 16 << 10;
 
-/// What is held for a client that does not read, for each stream and besides what the session holds.
-const SEND_BUFFER: usize = 16 << 10;
+/// What h2 takes of a session's output at once: one frame, as it is for [`transport::Http2Stream`].
+const SEND_BUFFER: usize = 4 << 10;
 
 /// What may be remembered of the names and values of headers (RFC 7541, section 4.2).
 const HEADER_TABLE: u32 = 4096;
@@ -98,12 +99,12 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let has_place = slot.is_ok();
         let most_refusals = if has_place { MOST_ANSWERS } else { 1 };
         let lodging = Lodging::new(slot);
-        let meter = Arc::new(Meter::default());
         // A trusted proxy brings many clients by one connection, and none of them may end the sessions
-        // of the others. Each of them can do no more to us than over HTTP/1.1.
+        // of the others. Each of them can do no more to us than over HTTP/1.1: settings, pings and the
+        // windows of the connection are the proxy's own, and whom we trust does not flood us.
         let is_shared = config.trust.names_clients_in_requests(client.peer);
-        let metered_streams = (!is_shared).then_some(config.http2_max_streams);
-        let stream = Metered::new(stream, Arc::clone(&meter), metered_streams);
+        let meter = Arc::new(Meter::new((!is_shared).then_some(config.http2_max_streams)));
+        let stream = Metered::new(stream, Arc::clone(&meter));
         let close_timeout = config.policy.rules.timing.close_timeout;
         let over = out_of_time(client.watch.clone(), deadline, config);
         let mut connection: Connection<_, Bytes> = tokio::select! {
@@ -137,7 +138,9 @@ impl<H: Handler + Clone + Sync> Http<H> {
                             Answer::Open(_) => had_session = true,
                             Answer::Refuse(_) => refusals += 1,
                         }
-                        answer.over_http2(request.method(), receiver, respond, Stream::from);
+                        let meter = Arc::clone(&meter);
+                        let wrap = |stream| Stream::from(SessionStream::new(stream, meter));
+                        answer.over_http2(request.method(), receiver, respond, wrap);
                     }
                     None => return Ok(()),
                 },

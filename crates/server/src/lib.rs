@@ -83,6 +83,7 @@ mod process;
 mod process_metrics;
 mod records;
 mod reload;
+mod session_stream;
 mod settings;
 mod shutdown;
 mod signals;

@@ -3,10 +3,25 @@
 //! h2 bounds what it keeps, not how often it is asked: pings, settings, windows, priorities and empty
 //! frames cost a client next to nothing and us time (RFC 9113, section 10.5). Messages have limits of
 //! their own.
+//!
+//! What answers frames of ours is free, or a client that obeys the protocol would be ended for what we
+//! say. By RFC 9113, these are answers:
+//!
+//! | ours | answered by | how often |
+//! |---|---|---|
+//! | `DATA` | `WINDOW_UPDATE` for its stream and for the connection (6.9) | with each; see [`Meter::earn`] |
+//! | `HEADERS` or `DATA` with `END_STREAM` | `DATA` with `END_STREAM`, or `RST_STREAM` (5.1) | once for each request, whose price is 256 |
+//! | `SETTINGS` | `SETTINGS` with `ACK` (6.5.3) | once for each connection |
+//! | `PING` | `PING` with `ACK` (6.7) | once, when the connection is taken leave of |
+//! | `GOAWAY` | `GOAWAY` (6.8) | once or twice, at the same time |
+//!
+//! `RST_STREAM` (5.4.2), `WINDOW_UPDATE` and what has `ACK` set itself have no answer, and nothing else
+//! is sent. So only windows are opened as often as we say something.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,24 +49,77 @@ const REQUEST: u32 = 256;
 const BYTES: u32 = 64;
 
 /// The least that holds a frame of WebSocket's from a client: a head of two bytes, and a mask.
-const LEAST_DATA: usize = 6;
+const LEAST_DATA: u32 = 6;
 
 /// The head of a frame (RFC 9113, section 4.1).
 const HEAD: usize = 9;
 
-/// The kinds of frames, and the flag, that matter here (RFC 9113, section 6).
+/// The kinds of frames, and the flags, that matter here (RFC 9113, section 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const ACK: u8 = 1;
 const PADDED: u8 = 8;
 
-/// Where it is heard of that a client has brought too much.
-#[derive(Debug, Default)]
-pub(crate) struct Meter(Notify);
+/// How many frames answer a DATA frame: one opens the window of its stream, and one the connection's.
+const ANSWERS: u32 = 2;
+
+/// What the sessions of a connection have earned it, and where it is heard of that its client has brought
+/// too much.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    spent: Notify,
+    /// Answers that the client may still send for free, and the most of them.
+    credit: AtomicU32,
+    most_credit: u32,
+    /// Streams that there may be, if frames are counted at all.
+    streams: Option<u32>,
+}
 
 impl Meter {
-    /// Waits until it has. Nothing more is read from then on. Cancel safe.
+    /// Without a limit of streams everything is free.
+    pub(crate) fn new(streams: Option<u32>) -> Self {
+        let streams = streams.map(|streams| streams.max(LEAST_STREAMS));
+        // What is answered late comes at once, and has as much room as what is no answer.
+        let most_credit = streams.map_or(0, |streams| {
+            let seconds = u32::try_from(BURST.as_secs()).unwrap_or(u32::MAX);
+            FRAMES_PER_SECOND.saturating_mul(streams).saturating_mul(seconds)
+        });
+        Self { spent: Notify::new(), credit: AtomicU32::new(0), most_credit, streams }
+    }
+
+    /// Waits until the client has brought too much. Nothing more is read from then on. Cancel safe.
     pub(crate) async fn spent(&self) {
-        self.0.notified().await;
+        self.spent.notified().await;
+    }
+
+    /// A session has sent a DATA frame, which the client may answer.
+    pub(crate) fn earn(&self) {
+        let more = |credit: u32| Some(credit.saturating_add(ANSWERS).min(self.most_credit));
+        let _ = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    /// Whether a `WINDOW_UPDATE` is an answer, of which there is one less then.
+    fn takes_answer(&self) -> bool {
+        let less = |credit: u32| credit.checked_sub(1);
+        self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    /// How many frames one with this head stands for.
+    fn price(&self, kind: u8, flags: u8, length: u32) -> u32 {
+        let size = 1 + length / BYTES;
+        match kind {
+            DATA if flags & PADDED == 0 && length >= LEAST_DATA => 0,
+            HEADERS => REQUEST,
+            WINDOW_UPDATE if self.takes_answer() => 0,
+            // h2 goes through all streams, and a larger window wakes those that wait for one. A window
+            // of the connection wakes no more streams than can send something.
+            SETTINGS if flags & ACK == 0 => size.saturating_add(self.streams.unwrap_or(0)),
+            GOAWAY => size.saturating_add(self.streams.unwrap_or(0)),
+            _ => size,
+        }
     }
 }
 
@@ -70,17 +138,17 @@ pub(crate) struct Metered<S> {
 }
 
 impl<S> Metered<S> {
-    /// Counts behind the preface, which h2 checks. Without a limit of streams everything is free.
-    pub(crate) fn new(stream: S, meter: Arc<Meter>, streams: Option<u32>) -> Self {
-        let pace = streams.map_or(Duration::ZERO, |streams| {
-            Duration::from_secs(1) / FRAMES_PER_SECOND.saturating_mul(streams.max(LEAST_STREAMS))
+    /// Counts behind the preface, which h2 checks.
+    pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Self {
+        let pace = meter.streams.map_or(Duration::ZERO, |streams| {
+            Duration::from_secs(1) / FRAMES_PER_SECOND.saturating_mul(streams)
         });
         let paid = Instant::now();
         let payload = PREFACE.len();
         Self { stream, meter, pace, paid, head: [0; HEAD], of_head: 0, payload }
     }
 
-    /// How many frames these bytes begin, as far as they count.
+    /// How many frames those that begin in these bytes stand for.
     fn count(&mut self, mut bytes: &[u8]) -> u32 {
         let mut count: u32 = 0;
         loop {
@@ -99,11 +167,7 @@ impl<S> Metered<S> {
                 let [a, b, c, kind, flags, ..] = self.head;
                 let length = u32::from_be_bytes([0, a, b, c]);
                 self.payload = usize::try_from(length).unwrap_or(usize::MAX);
-                count = count.saturating_add(match kind {
-                    DATA if flags & PADDED == 0 && self.payload >= LEAST_DATA => 0,
-                    HEADERS => REQUEST,
-                    _ => 1 + length / BYTES,
-                });
+                count = count.saturating_add(self.meter.price(kind, flags, length));
             }
         }
     }
@@ -117,7 +181,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     ) -> Poll<io::Result<()>> {
         let now = Instant::now();
         if self.paid > now + BURST {
-            self.meter.0.notify_one();
+            self.meter.spent.notify_one();
             return Poll::Pending;
         }
         let before = buffer.filled().len();

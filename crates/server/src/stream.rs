@@ -15,8 +15,8 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::yield_now;
-use transport::Http2Stream;
 
+use crate::session_stream::SessionStream;
 use crate::tcp_write::Writer;
 use crate::tls_stream::TlsStream;
 
@@ -49,7 +49,7 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 enum Socket {
     /// One of the streams of an HTTP/2 connection, which is over one of the others.
-    Http2(Box<Http2Stream>),
+    Http2(Box<SessionStream>),
     Tcp(TcpStream),
     /// TLS over TCP or a Unix socket.
     Tls(Box<TlsStream>),
@@ -76,8 +76,8 @@ impl From<Socket> for Stream {
     }
 }
 
-impl From<Http2Stream> for Stream {
-    fn from(stream: Http2Stream) -> Self {
+impl From<SessionStream> for Stream {
+    fn from(stream: SessionStream) -> Self {
         Socket::Http2(Box::new(stream)).into()
     }
 }

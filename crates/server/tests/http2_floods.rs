@@ -12,12 +12,14 @@ mod support;
 use std::io::Write;
 use std::thread;
 
+use support::chatter::Chatter;
 use support::process::Process;
 use support::raw_http2::{
-    ACK, CONNECT, DATA, ENHANCE_YOUR_CALM, Frame, GET, GOAWAY, HEADERS, Http2, PADDED, PING,
-    PRIORITY, PROTOCOL_ERROR, frame, headers, reset, settings, window_update,
+    ACK, CONNECT, DATA, ENHANCE_YOUR_CALM, Frame, GET, GOAWAY, HEADERS, Http2, INITIAL_WINDOW_SIZE,
+    PADDED, PING, PRIORITY, PROTOCOL_ERROR, frame, goaway, headers, reset, settings, window_update,
 };
 use support::server::Server;
+use transport::Publisher;
 
 /// Frames that a connection may bring at once, with so many streams; more come at its pace.
 const STREAMS: &str = "16";
@@ -132,6 +134,81 @@ fn a_flood_of_small_frames_is_ended_once_and_for_all() {
         assert_eq!(refused, f64::from(round), "{name}");
         other.exchange_pings(bystander);
     }
+}
+
+#[test]
+fn what_touches_every_stream_is_paid_for_as_often() {
+    let server = server(&[]);
+    let floods = [("SETTINGS", settings(&[(INITIAL_WINDOW_SIZE, 1000)])), ("GOAWAY", goaway())];
+    for (name, flood) in floods {
+        let mut client = Http2::connect(server.address);
+        client.open();
+        let rest = drown(&mut client, &[flood, frame(PING, 0, 0, &[0; 8])].concat());
+        assert_eq!(goodbye(&rest), ENHANCE_YOUR_CALM, "{name}");
+        let pongs = rest.iter().filter(|frame| frame.kind == PING).count();
+        assert!(pongs <= 2 * AT_ONCE / 18, "{name}: {pongs}");
+    }
+}
+
+#[test]
+fn a_client_that_answers_every_frame_of_ours_is_not_ended_for_what_we_say() {
+    let publisher = Publisher::new();
+    let flags = ["--http2-max-streams", STREAMS];
+    let server = Server::start_with(publisher.latest(), &flags);
+    let mut client = Http2::connect(server.address);
+    let sessions: Vec<u32> = (0..16).map(|_| client.open()).collect();
+    let update = |stream: &u32| [window_update(0, 7), window_update(*stream, 7)].concat();
+    let answers: Vec<u8> = sessions.iter().flat_map(update).collect();
+    // Four times what is allowed at once, in less than the time for as much again.
+    for state in 0..4 * AT_ONCE / (2 * sessions.len()) {
+        publisher.publish(format!("{state:05}"));
+        let frames = std::iter::from_fn(|| client.frame()).filter(|frame| frame.kind == DATA);
+        assert_eq!(frames.take(sessions.len()).count(), sessions.len(), "state {state}");
+        client.send(&answers);
+    }
+}
+
+#[test]
+fn answers_that_were_saved_up_come_at_once_only_as_often_as_anything_else() {
+    let publisher = Publisher::new();
+    let flags = ["--http2-max-streams", STREAMS];
+    let server = Server::start_with(publisher.latest(), &flags);
+    let mut client = Http2::connect(server.address);
+    let sessions: Vec<u32> = (0..16).map(|_| client.open()).collect();
+    client.send(&window_update(0, 1 << 20));
+    for state in 0..4 * AT_ONCE / (2 * sessions.len()) {
+        publisher.publish(format!("{state:05}"));
+        let frames = std::iter::from_fn(|| client.frame()).filter(|frame| frame.kind == DATA);
+        assert_eq!(frames.take(sessions.len()).count(), sessions.len(), "state {state}");
+    }
+    let unit = [window_update(0, 1).repeat(15), frame(PING, 0, 0, &[0; 8])].concat();
+    let rest = drown(&mut client, &unit);
+    assert_eq!(goodbye(&rest), ENHANCE_YOUR_CALM);
+    let pongs = rest.iter().filter(|frame| frame.kind == PING).count();
+    // As many answers, then what may come at once, and as much again for what time brings.
+    assert!(pongs <= 3 * AT_ONCE / 16, "{pongs}");
+}
+
+#[test]
+fn a_window_of_a_byte_is_not_paid_for_by_the_frame_that_it_asks_for() {
+    let flags = ["--http2-max-streams", STREAMS];
+    let server = Server::start_with(Chatter::default(), &flags);
+    let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
+    client.send(&window_update(0, 1 << 20));
+    let sessions: Vec<u32> = (0..16).map(|_| client.open()).collect();
+    let windows: Vec<u8> = sessions.iter().flat_map(|stream| window_update(*stream, 1)).collect();
+    let mut rounds = 0;
+    let end = loop {
+        rounds += 1;
+        assert!(rounds < 4 * AT_ONCE / sessions.len(), "it goes on");
+        client.send_anyway(&windows);
+        let answers = std::iter::from_fn(|| client.frame());
+        let mut answers = answers.filter(|frame| [DATA, GOAWAY].contains(&frame.kind));
+        if let Some(end) = answers.by_ref().take(sessions.len()).find(|it| it.kind == GOAWAY) {
+            break end;
+        }
+    };
+    assert_eq!(end.code(), ENHANCE_YOUR_CALM);
 }
 
 #[test]

@@ -1,6 +1,10 @@
-//! What an idle connection takes of the real process' memory, as Linux counts it.
+//! What connections take of the real process' memory, as Linux counts it: idle ones, and the worst.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 mod support;
 
@@ -8,6 +12,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use support::process::{Process, server};
+use support::raw_http2::{GET, Http2, INITIAL_WINDOW_SIZE, window_update};
 use support::{BINARY, Client, PING, PONG, frame};
 
 /// As many as the usual limit of 1,024 open files leaves this process.
@@ -43,6 +48,59 @@ fn an_idle_connection_takes_at_most_800_bytes_even_after_a_flood() {
     assert!(each.iter().all(|bytes| *bytes <= MOST_BYTES), "{each:?} bytes each");
 }
 
+/// On each connection a session and requests that are refused, and nobody reads the answers: the window
+/// of none is open, and the session's is opened by a byte at a time, each of which is a frame.
+#[test]
+fn connections_under_attack_take_no_more_than_the_server_says_at_its_start() {
+    const CONNECTIONS: usize = 8;
+    const REFUSED: usize = 60;
+    const ROUNDS: usize = 8000;
+
+    let (_, of_the_other) = start_for(1);
+    let (process, of_all) = start_for(1 + CONNECTIONS);
+    let mut other = Http2::connect(process.address);
+    let bystander = other.open();
+    other.exchange_pings(bystander);
+    let before = private_bytes(&process);
+
+    let pings = frame(PING, &[7; 125]).repeat(120);
+    let mut clients: Vec<(Http2, u32)> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut client = Http2::connect_narrowly(process.address, &[(INITIAL_WINDOW_SIZE, 0)]);
+            let session = client.open();
+            for _ in 0..REFUSED {
+                client.ask(GET);
+            }
+            client.say(session, &pings);
+            (client, session)
+        })
+        .collect();
+    for _ in 0..ROUNDS {
+        for (client, session) in &mut clients {
+            client.send(&window_update(*session, 1));
+        }
+        // With one worker, the sessions have had their turn by then.
+        other.exchange_pings(bystander);
+    }
+    let growth = private_bytes(&process) - before;
+    let most = of_all - of_the_other;
+    assert!(growth <= most, "{growth} bytes, and not {most}");
+}
+
+/// A server for so many connections with one worker, for which the system keeps as little as it can, and
+/// what it says that they may take.
+fn start_for(connections: usize) -> (Process, usize) {
+    let mut command = server();
+    command.env("TOKIO_WORKER_THREADS", "1").env("MIMALLOC_ALLOW_THP", "0");
+    let connections = connections.to_string();
+    let own = ["--max-connections", &connections, "--socket-buffer-bytes", "1"];
+    let json = ["--log-format", "json"];
+    let mut process = Process::spawn_as(command, &[&json[..], &own, &FLAGS].concat());
+    let worst_case = process.event("starting")["worst_case_bytes"].as_u64().unwrap();
+    process.address = process.event("listening")["address"].as_str().unwrap().parse().unwrap();
+    (process, worst_case.try_into().unwrap())
+}
+
 /// Sessions that have exchanged a ping.
 fn open(address: SocketAddr, count: usize) -> Vec<Client> {
     let mut clients: Vec<Client> = (0..count).map(|_| Client::open(address)).collect();
@@ -57,10 +115,11 @@ fn exchange_pings(clients: &mut [Client]) {
     }
 }
 
-/// The memory that only this process uses, and has written to.
+/// The memory that this process has written to and that no file backs: pages of a binary which was built
+/// just now count as written, too, and as private if no other test runs it.
 fn private_bytes(process: &Process) -> usize {
     let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.child.id())).unwrap();
-    let line = rollup.lines().find(|line| line.starts_with("Private_Dirty:")).unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
     let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kib * 1024
 }

@@ -304,7 +304,9 @@ fn the_start_says_what_was_decided_and_warns_of_what_cannot_work() {
     assert_eq!(fields(&line), documented("starting"));
     assert_eq!(line["allowed_origins"], "https://a.example,https://*.b.example");
     assert_eq!(line["max_connections"], 1500);
-    assert_eq!(line["worst_case_bytes"], 1500 * (2 * 1000 + 2000 + 16_384 + 4096 + 98_304));
+    let session = 2 * 1000 + 2000 + 16_384 + 4096 + 40_960;
+    let connection = 98_304 + 2 * 8192 + 64 * 6144;
+    assert_eq!(line["worst_case_bytes"], 1500 * session + (1500 + 128) * connection);
     assert!(line["admin"].as_str().unwrap().starts_with("127.0.0.1:"));
     assert_eq!(fields(&process.event("spread_recommended")), documented("spread_recommended"));
 

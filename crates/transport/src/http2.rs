@@ -38,8 +38,8 @@ pub(crate) fn response(response: Response<String>) -> (Response<()>, String) {
 ///
 /// h2 queues what it is given, counts its bytes and not the frames that these become, and tells nobody
 /// how much it still has. So it has at most one DATA frame of a stream at a time, of 4 KiB at most, and
-/// a flush is complete when h2 has written that frame to the connection. Who waits for progress, as a
-/// write timeout does, sees it in steps of one frame.
+/// a flush is complete when h2 has put that frame into what the connection writes. So a write timeout
+/// sees progress in steps of 4 KiB, of which all streams of a connection share what its client reads.
 ///
 /// Dropping it before both sides have ended it resets the stream.
 #[derive(Debug)]

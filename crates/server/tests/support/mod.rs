@@ -18,6 +18,7 @@ mod frames;
 
 pub(crate) use frames::*;
 
+pub(crate) mod chatter;
 mod http2;
 pub(crate) mod process;
 pub(crate) mod raw_http2;

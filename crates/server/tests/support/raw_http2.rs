@@ -112,6 +112,11 @@ pub(crate) fn reset(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
 }
 
+/// A client that takes leave, and keeps the streams that it has.
+pub(crate) fn goaway() -> Vec<u8> {
+    frame(GOAWAY, 0, 0, &[0_u32, NO_ERROR].map(u32::to_be_bytes).concat())
+}
+
 pub(crate) fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
     let one = |(id, value): &(u16, u32)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
     frame(SETTINGS, 0, 0, &settings.iter().flat_map(one).collect::<Vec<u8>>())
@@ -163,12 +168,24 @@ impl Http2 {
     }
 
     pub(crate) fn connect_with(address: SocketAddr, more: &[(u16, u32)]) -> Self {
-        let mut client = Self::connect_silently(address);
-        client.send(PREFACE);
-        client.send(&settings(&[&[(HEADER_TABLE_SIZE, 0)], more].concat()));
-        client.expect(SETTINGS, 0);
-        client.send(&frame(SETTINGS, ACK, 0, &[]));
-        client
+        Self::connect_silently(address).begin(more)
+    }
+
+    /// The same, and the system keeps as little as it can of what the server says.
+    pub(crate) fn connect_narrowly(address: SocketAddr, more: &[(u16, u32)]) -> Self {
+        use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_recv_buffer_size(&socket, 1).unwrap();
+        connect(&socket, &address).unwrap();
+        Self::over(socket.into()).begin(more)
+    }
+
+    fn begin(mut self, more: &[(u16, u32)]) -> Self {
+        self.send(PREFACE);
+        self.send(&settings(&[&[(HEADER_TABLE_SIZE, 0)], more].concat()));
+        self.expect(SETTINGS, 0);
+        self.send(&frame(SETTINGS, ACK, 0, &[]));
+        self
     }
 
     /// Another view of the same connection.
@@ -178,7 +195,10 @@ impl Http2 {
 
     /// A client that has said nothing yet.
     pub(crate) fn connect_silently(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
