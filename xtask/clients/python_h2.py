@@ -23,8 +23,8 @@ ALLOWED = "https://allowed.example"
 class Http2:
     """A client's connection, and what came on each of its streams."""
 
-    def __init__(self, address, cafile=None):
-        self.socket = socket.create_connection(address, PATIENCE)
+    def __init__(self, address, cafile=None, reach=socket.create_connection):
+        self.socket = reach(address, PATIENCE)
         self.authority = f"localhost:{address[1]}"
         if cafile:
             context = ssl.create_default_context(cafile=cafile)

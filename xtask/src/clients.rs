@@ -71,12 +71,22 @@ pub(crate) fn nats() -> Result<(), Failure> {
     against_an_example("nats-status", &["python3", "-B", "xtask/clients/nats.py"])
 }
 
+/// The network is one of its own, in which slow links are made.
+pub(crate) fn slow_links() -> Result<(), Failure> {
+    build_the_server()?;
+    let program = ["unshare", "--net", "python3", "-B", "xtask/clients/slow_links.py"];
+    against_an_example("publish", &program)
+}
+
 fn against_the_server(program: &[&str]) -> Result<(), Failure> {
-    let what = ["--package", "server", "--bin", "server", "--example", "certificate"];
-    let build = [&["build", "--locked", "--quiet"], &what[..]].concat();
-    cargo(&build, "mend the build")?;
-    // Some clients need a certificate, and find the example that makes one below the server.
+    build_the_server()?;
     against("server", program)
+}
+
+/// Some clients need a certificate, and find the example that makes one below the server.
+fn build_the_server() -> Result<(), Failure> {
+    let what = ["--package", "server", "--bin", "server", "--example", "certificate"];
+    cargo(&[&["build", "--locked", "--quiet"], &what[..]].concat(), "mend the build")
 }
 
 fn against(server: &str, program: &[&str]) -> Result<(), Failure> {

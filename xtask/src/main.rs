@@ -187,6 +187,15 @@ const CHECKS: &[Check] = &[
     },
 ];
 
+/// Checks of the same kind that are no part of `ci`: they take minutes, and judge times, for which the
+/// machine has to be quiet.
+const APART: &[Check] = &[Check {
+    name: "slow-links",
+    meaning: "who reads as fast as a slow link lets them is not cut, and is told what is new",
+    tools: &[tools::NAMESPACES, tools::PYTHON_H2],
+    run: clients::slow_links,
+}];
+
 /// A search that goes on for as long as it is told to, and is no part of `ci`.
 struct Search {
     name: &'static str,
@@ -223,7 +232,7 @@ fn main() -> ExitCode {
                 _ => return usage(),
             }
         }
-        [name] => match CHECKS.iter().find(|check| check.name == *name) {
+        [name] => match CHECKS.iter().chain(APART).find(|check| check.name == *name) {
             Some(check) => run(check, Missing::Fail).map(|_| ()),
             None => return usage(),
         },
@@ -293,6 +302,9 @@ fn usage() -> ExitCode {
     eprintln!("  {:16} {bench}", "bench");
     let semver = "what has changed in ws-core and transport since the latest tag, or a REVISION";
     eprintln!("  {:16} {semver}", "semver");
+    for Check { name, meaning, .. } in APART {
+        eprintln!("  {name:16} {meaning}");
+    }
     ExitCode::FAILURE
 }
 

@@ -112,6 +112,11 @@ pub(crate) const NATS_SERVER: Tool = Tool {
     install: "apt-get install nats-server",
     probe: &["nats-server", "--version"],
 };
+pub(crate) const NAMESPACES: Tool = Tool {
+    name: "network namespaces and TUN devices",
+    install: "apt-get install iproute2 util-linux, and run this as root where there is /dev/net/tun",
+    probe: &["unshare", "--net", "ip", "tuntap", "add", "dev", "probe", "mode", "tun"],
+};
 pub(crate) const SYSTEMD_ANALYZE: Tool = Tool {
     name: "systemd-analyze",
     install: "apt-get install systemd",
