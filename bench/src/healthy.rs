@@ -12,29 +12,36 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::client::{CLOSE, PING, PONG, connect, frame, next_frame, upgrade};
 
-const BEAT: Duration = Duration::from_millis(200);
-
 /// How one healthy client fared.
 pub struct Fared {
     /// From each ping to its pong.
     pub waits: Vec<Duration>,
+    /// How late each ping was sent, which is this machine's doing and not the server's.
+    pub own_lateness: Vec<Duration>,
     /// The code and the reason of the close frame, or what came instead.
     pub end: Result<(u16, String), String>,
 }
 
-/// Starts so many clients, in a thread of their own so that they measure the server and not the
-/// hostile ones beside them. `opened` hears of each session that is open.
-pub fn start(server: SocketAddr, count: usize, opened: Sender<()>) -> JoinHandle<Vec<Fared>> {
+/// Starts so many clients that ping at each beat, in a thread of their own so that they measure the
+/// server and not the hostile ones beside them. `opened` hears of each session that is open.
+pub fn start(
+    server: SocketAddr,
+    count: usize,
+    beat: Duration,
+    opened: Sender<()>,
+) -> JoinHandle<Vec<Fared>> {
     thread::spawn(move || {
+        // Where that is allowed, it does not wait for the hostile ones' turns on its core.
+        let _ = rustix::process::nice(-10);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("there are threads").block_on(async {
             let mut clients = JoinSet::new();
             for _ in 0..count {
                 let opened = opened.clone();
                 clients.spawn(async move {
-                    let mut waits = Vec::new();
-                    let end = live(server, &opened, &mut waits).await;
-                    Fared { waits, end: end.map_err(|error| error.to_string()) }
+                    let (mut waits, mut own_lateness) = (Vec::new(), Vec::new());
+                    let end = live(server, beat, &opened, &mut waits, &mut own_lateness).await;
+                    Fared { waits, own_lateness, end: end.map_err(|error| error.to_string()) }
                 });
             }
             drop(opened);
@@ -46,8 +53,10 @@ pub fn start(server: SocketAddr, count: usize, opened: Sender<()>) -> JoinHandle
 /// Pings until the server says goodbye.
 async fn live(
     server: SocketAddr,
+    beat: Duration,
     opened: &Sender<()>,
     waits: &mut Vec<Duration>,
+    own_lateness: &mut Vec<Duration>,
 ) -> io::Result<(u16, String)> {
     let mut stream = connect(server, Ipv4Addr::LOCALHOST, None).await?;
     let status = upgrade(&mut stream).await?;
@@ -58,14 +67,15 @@ async fn live(
 
     let began = Instant::now();
     let mut inbox = Vec::new();
-    let mut beats = interval(BEAT);
+    let mut beats = interval(beat);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             count = stream.read_buf(&mut inbox) => if count? == 0 {
                 return Err(io::Error::other("cut without a close frame"));
             },
-            _ = beats.tick() => {
+            due = beats.tick() => {
+                own_lateness.push(due.elapsed());
                 let now = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 stream.write_all(&frame(PING, &now.to_be_bytes())).await?;
             }

@@ -2,6 +2,7 @@
 //! process, and what the peers in Rust have in common.
 
 pub mod client;
+pub mod flood;
 pub mod healthy;
 pub mod hostile;
 pub mod load;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 /// A server on a port of its own. It is killed when this is dropped.
 pub struct Server {
     child: Child,
+    /// Where it listens in the clear.
     pub address: SocketAddr,
     pub log: Log,
 }
@@ -119,7 +120,10 @@ pub struct Log {
 /// What the lines of a log say.
 #[derive(Clone, Debug, Default)]
 pub struct Count {
+    /// Where it listens in the clear.
     pub address: Option<SocketAddr>,
+    /// Where it listens within TLS.
+    pub tls_address: Option<SocketAddr>,
     pub opened: usize,
     pub closed: usize,
     pub refused: usize,
@@ -164,7 +168,11 @@ impl Count {
             }
             Some("refused") => self.refused += 1,
             Some("listening") => {
-                self.address = field(line, "address").and_then(|address| address.parse().ok());
+                let address = field(line, "address").unwrap_or_default();
+                match address.strip_prefix("tls:") {
+                    Some(address) => self.tls_address = address.parse().ok(),
+                    None => self.address = address.parse().ok().or(self.address),
+                }
             }
             Some("starting" | "spread_recommended" | "stopping") => {}
             Some("stopped") => self.stopped = Some(line.to_owned()),

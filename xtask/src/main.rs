@@ -189,12 +189,20 @@ const CHECKS: &[Check] = &[
 
 /// Checks of the same kind that are no part of `ci`: they take minutes, and judge times, for which the
 /// machine has to be quiet.
-const APART: &[Check] = &[Check {
-    name: "slow-links",
-    meaning: "who reads as fast as a slow link lets them is not cut, and is told what is new",
-    tools: &[tools::NAMESPACES, tools::PYTHON_H2],
-    run: clients::slow_links,
-}];
+const APART: &[Check] = &[
+    Check {
+        name: "floods",
+        meaning: "nobody else waits while three clients send as fast as they can",
+        tools: &[],
+        run: chaos::floods,
+    },
+    Check {
+        name: "slow-links",
+        meaning: "who reads as fast as a slow link lets them is not cut, and is told what is new",
+        tools: &[tools::NAMESPACES, tools::PYTHON_H2],
+        run: clients::slow_links,
+    },
+];
 
 /// A search that goes on for as long as it is told to, and is no part of `ci`.
 struct Search {

@@ -15,6 +15,7 @@ use bench::hostile::{self, Deeds};
 use bench::process::{Server, field};
 
 const HEALTHY: usize = 50;
+const BEAT: Duration = Duration::from_millis(200);
 
 /// Short, so that all of it happens many times. The other limits are the defaults.
 const FLAGS: [&str; 12] = [
@@ -107,7 +108,7 @@ fn play(arguments: &Arguments) -> Result<Vec<String>, Box<dyn Error>> {
     let mut table = Table::default();
 
     let (opened, opening) = mpsc::channel();
-    let clients = healthy::start(server.address, HEALTHY, opened);
+    let clients = healthy::start(server.address, HEALTHY, BEAT, opened);
     for _ in 0..HEALTHY {
         opening.recv_timeout(Duration::from_secs(10)).map_err(|_| "the healthy cannot connect")?;
     }

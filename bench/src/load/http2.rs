@@ -34,7 +34,7 @@ const REQUEST: &[u8] =
 const OK: u8 = 0x88;
 
 /// What came on a stream.
-pub(super) enum News<'a> {
+pub(crate) enum News<'a> {
     Opened,
     Bytes(&'a [u8]),
     Ended,
@@ -42,11 +42,11 @@ pub(super) enum News<'a> {
 
 /// The client's side of a connection.
 #[derive(Default)]
-pub(super) struct Http2 {
+pub(crate) struct Http2 {
     /// Whether the server has said that it takes WebSockets.
-    pub(super) is_ready: bool,
+    pub(crate) is_ready: bool,
     /// What is not yet written.
-    pub(super) outbox: Vec<u8>,
+    pub(crate) outbox: Vec<u8>,
     first_window: i64,
     /// What may be sent in all, and on each stream.
     window: i64,
@@ -54,7 +54,7 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut http2 =
             Self { first_window: FIRST_WINDOW, window: FIRST_WINDOW, ..Self::default() };
         http2.outbox.extend(PREFACE);
@@ -65,31 +65,31 @@ impl Http2 {
     }
 
     /// Asks for a session on the next stream.
-    pub(super) fn ask(&mut self) {
+    pub(crate) fn ask(&mut self) {
         self.streams.push(self.first_window);
         self.put(HEADERS, END_HEADERS, id(self.streams.len() - 1), REQUEST);
     }
 
     /// How much can be said on a stream at once.
-    pub(super) fn room(&self, stream: usize) -> usize {
+    pub(crate) fn room(&self, stream: usize) -> usize {
         let window = self.streams.get(stream).copied().unwrap_or(0);
         usize::try_from(window.min(self.window).min(MOST_PAYLOAD)).unwrap_or(0)
     }
 
     /// Says what there has to be room for.
-    pub(super) fn say(&mut self, stream: usize, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, stream: usize, bytes: &[u8]) {
         self.window -= bytes.len() as i64;
         self.streams[stream] -= bytes.len() as i64;
         self.put(DATA, 0, id(stream), bytes);
     }
 
     /// Ends our side of a stream.
-    pub(super) fn end(&mut self, stream: usize) {
+    pub(crate) fn end(&mut self, stream: usize) {
         self.put(DATA, END_STREAM, id(stream), &[]);
     }
 
     /// Takes in a frame. Says on which stream what has come, if it is news.
-    pub(super) fn hear<'a>(&mut self, frame: Frame<'a>) -> io::Result<Option<(usize, News<'a>)>> {
+    pub(crate) fn hear<'a>(&mut self, frame: Frame<'a>) -> io::Result<Option<(usize, News<'a>)>> {
         let Frame { kind, flags, stream, payload } = frame;
         let place = (stream as usize).saturating_sub(1) / 2;
         let news = match kind {
@@ -152,7 +152,7 @@ impl Http2 {
 }
 
 /// A frame that has come in full.
-pub(super) struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     kind: u8,
     flags: u8,
     stream: u32,
@@ -160,7 +160,7 @@ pub(super) struct Frame<'a> {
 }
 
 /// The first frame, and what is behind it.
-pub(super) fn split(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
+pub(crate) fn split(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
     let (&[a, b, c, kind, flags, s, t, u, v], rest) = bytes.split_first_chunk()?;
     let (payload, rest) = rest.split_at_checked(number(&[0, a, b, c]) as usize)?;
     Some((Frame { kind, flags, stream: number(&[s, t, u, v]), payload }, rest))

@@ -3,7 +3,7 @@
 mod carrier;
 pub mod chart;
 pub mod fleet;
-mod http2;
+pub(crate) mod http2;
 pub mod link;
 pub mod modes;
 pub mod peer;

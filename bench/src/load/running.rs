@@ -15,8 +15,9 @@ use nix::unistd::Pid;
 use super::peer::{Peer, Ports};
 use super::way::Way;
 
-const PEER_CORE: usize = 0;
-const OUR_CORE: usize = 1;
+/// The core of a peer, and that of whoever measures it.
+pub const PEER_CORE: usize = 0;
+pub const OUR_CORE: usize = 1;
 
 /// How long a peer may take until it answers; Python and Node load a lot.
 const START: Duration = Duration::from_secs(10);
@@ -146,7 +147,11 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 /// Binds this thread, and whatever it starts, to one core.
-fn pin(core: usize) -> io::Result<()> {
+///
+/// # Errors
+///
+/// There is no such core.
+pub fn pin(core: usize) -> io::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core)?;
     Ok(sched_setaffinity(Pid::from_raw(0), &cores)?)
