@@ -36,16 +36,20 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "server",
         may_use: &[
-            "config",             // the layers of settings, and TOML
-            "h2",                 // HTTP/2; hyper's has no settings for some of its limits
-            "httpdate",           // when a certificate ends, for people
-            "hyper",              // HTTP/1.1
-            "hyper-util",         // tokio's sockets as hyper's
-            "ipnet",              // the networks of trusted proxies
-            "lexopt",             // the command line
-            "listenfd",           // sockets that systemd passes
-            "mimalloc",           // the heap: a sixth less for each connection than glibc's
-            "procfs",             // the process' own figures among the metrics
+            "config",     // the layers of settings, and TOML
+            "h2",         // HTTP/2; hyper's has no settings for some of its limits
+            "httpdate",   // when a certificate ends, for people
+            "hyper",      // HTTP/1.1
+            "hyper-util", // tokio's sockets as hyper's
+            "ipnet",      // the networks of trusted proxies
+            "lexopt",     // the command line
+            "listenfd",   // sockets that systemd passes
+            "mimalloc",   // the heap: a sixth less for each connection than glibc's
+            "procfs",     // the process' own figures among the metrics
+            // RFC 7541's Huffman code, by quiche's authors, fuzzed and without dependencies. The rest of HPACK
+            // is ours: httlib-hpack and hpack_codec panic on hostile blocks, hpack and its forks
+            // (hpack-patched, fluke-hpack, loona-hpack) make a hash map for each string.
+            "octets",
             "prometheus-client",  // the metrics, in both of Prometheus' formats
             "proxy-header",       // the PROXY protocol, both versions
             "rustix",             // the limit of open files, options of listening sockets

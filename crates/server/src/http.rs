@@ -86,20 +86,23 @@ impl<H: Handler + Clone + Sync> Http<H> {
         }
     }
 
-    /// Answers a request that came on a stream of an HTTP/2 connection.
+    /// Answers a request that came on a stream of an HTTP/2 connection, or refuses it for a fault that
+    /// was found in its head.
     pub(crate) fn answer_on_stream(
         &self,
         request: &Request<()>,
+        fault: Option<Rejection>,
         client: &Client,
         lodging: &Lodging,
     ) -> Answer<H, Records> {
         let config = self.configs.borrow().clone();
-        // h2 counts bytes and not lines.
-        if request.headers().len() > config.max_headers {
-            return self.router.refuse(Rejection::HeaderTooLarge, request, client);
+        let (asking, named) = self.who_asks(request.headers(), client, &config);
+        let has_too_many_lines = request.headers().len() > config.max_headers;
+        let fault = fault.or(has_too_many_lines.then_some(Rejection::HeaderTooLarge));
+        if let Some(rejection) = fault {
+            return self.router.refuse(rejection, request, &asking);
         }
         let is_client = !config.trust.names_clients_in_requests(client.peer);
-        let (asking, named) = self.who_asks(request.headers(), client, &config);
         self.router.answer(request, &asking, &config.policy, || {
             let mut own = lodging.take(|| self.slot(client.peer, is_client, &config));
             self.take_over(&mut own, named, &config)

@@ -15,6 +15,8 @@ use transport::{Answer, Client, Handler, Phase, Rejection, Slot};
 
 use crate::config::Config;
 use crate::http::{Http, MOST_ANSWERS, out_of_time};
+use crate::http2_faults::Faults;
+use crate::http2_heads::CheckedHeads;
 use crate::linger::{Returning, linger};
 use crate::lodging::Lodging;
 use crate::metered::{Meter, Metered};
@@ -28,7 +30,7 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const STREAM_WINDOW: u32 = 16 << 10;
 
 /// The least that RFC 9113, section 4.2, has a frame be allowed. Larger ones are for downloads.
-const FRAME_BYTES: u32 = 16 << 10;
+pub(crate) const FRAME_BYTES: u16 = 16 << 10;
 
 /// What h2 takes of a session's output at once: one frame, as it is for [`transport::Http2Stream`].
 const SEND_BUFFER: usize = 4 << 10;
@@ -105,6 +107,8 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let is_shared = config.trust.names_clients_in_requests(client.peer);
         let meter = Arc::new(Meter::new((!is_shared).then_some(config.http2_max_streams)));
         let stream = Metered::new(stream, Arc::clone(&meter));
+        let faults = Arc::new(Faults::default());
+        let stream = CheckedHeads::new(stream, Arc::clone(&faults), config.max_header_bytes);
         let close_timeout = config.policy.rules.timing.close_timeout;
         let over = out_of_time(client.watch.clone(), deadline, config);
         let mut connection: Connection<_, Bytes> = tokio::select! {
@@ -115,14 +119,15 @@ impl<H: Handler + Clone + Sync> Http<H> {
         };
         let (mut phase, mut is_leaving, mut refusals) = (Phase::Serving, false, 0);
         let mut had_session = false;
-        loop {
+        let reason = loop {
             tokio::select! {
                 biased;
                 later = client.watch.beyond(phase) => {
                     phase = later;
                     deadline = deadline.min(Instant::now() + close_timeout);
                 }
-                () = meter.spent() => break,
+                () = meter.spent() => break Reason::ENHANCE_YOUR_CALM,
+                reason = faults.of_connection() => break reason,
                 // Requests whose client has had its share are guests, too, but give nobody more time.
                 () = lodging.emptied() => if lodging.is_empty() && mem::take(&mut had_session) {
                     let rest = if is_leaving { close_timeout } else { config.handshake_timeout };
@@ -133,7 +138,8 @@ impl<H: Handler + Clone + Sync> Http<H> {
                         let (request, respond) = request.map_err(|error| refusal(&error))?;
                         let (head, receiver) = request.into_parts();
                         let request = Request::from_parts(head, ());
-                        let answer = self.answer_on_stream(&request, client, &lodging);
+                        let fault = faults.take(respond.stream_id());
+                        let answer = self.answer_on_stream(&request, fault, client, &lodging);
                         match answer {
                             Answer::Open(_) => had_session = true,
                             Answer::Refuse(_) => refusals += 1,
@@ -164,12 +170,12 @@ impl<H: Handler + Clone + Sync> Http<H> {
             let on_their_way = usize::try_from(config.http2_max_streams).unwrap_or(usize::MAX);
             let most_in_all = on_their_way.saturating_mul(2).saturating_add(MOST_ANSWERS);
             if !is_shared && refusals > most_in_all {
-                break;
+                break Reason::ENHANCE_YOUR_CALM;
             }
-        }
-        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        };
+        connection.abrupt_shutdown(reason);
         let _ = timeout(close_timeout, poll_fn(|cx| connection.poll_closed(cx))).await;
-        Err(Some(Rejection::TooManyFrames))
+        Err(Some(fault_of(reason)))
     }
 }
 
@@ -190,7 +196,7 @@ fn builder(config: &Config, is_shared: bool) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         // A session that does not read must not use up the window of the others.
         .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams.max(4)))
-        .max_frame_size(FRAME_BYTES)
+        .max_frame_size(FRAME_BYTES.into())
         .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
         .header_table_size(HEADER_TABLE)
         .max_send_buffer_size(SEND_BUFFER)
@@ -206,10 +212,13 @@ fn builder(config: &Config, is_shared: bool) -> Builder {
 
 /// What an error of h2 says about the client, if it is not that it has gone.
 fn refusal(error: &h2::Error) -> Option<Rejection> {
-    match error.reason() {
-        _ if !error.is_library() => None,
-        Some(Reason::ENHANCE_YOUR_CALM) => Some(Rejection::TooManyFrames),
-        Some(_) => Some(Rejection::Malformed),
-        None => None,
+    error.reason().filter(|_| error.is_library()).map(fault_of)
+}
+
+/// What it says about the client that its connection ends for this reason.
+fn fault_of(reason: Reason) -> Rejection {
+    match reason {
+        Reason::ENHANCE_YOUR_CALM => Rejection::TooManyFrames,
+        _ => Rejection::Malformed,
     }
 }

@@ -30,6 +30,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::http2::PREFACE;
+use crate::http2_frame::{
+    ACK, DATA, FRAME_HEADER, GOAWAY, HEADERS, PADDED, SETTINGS, WINDOW_UPDATE,
+};
 
 /// Frames besides messages, each second and for each stream that there may be.
 const FRAMES_PER_SECOND: u32 = 64;
@@ -50,18 +53,6 @@ const BYTES: u32 = 64;
 
 /// The least that holds a frame of WebSocket's from a client: a head of two bytes, and a mask.
 const LEAST_DATA: u32 = 6;
-
-/// The head of a frame (RFC 9113, section 4.1).
-const HEAD: usize = 9;
-
-/// The kinds of frames, and the flags, that matter here (RFC 9113, section 6).
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const ACK: u8 = 1;
-const PADDED: u8 = 8;
 
 /// How many frames answer a DATA frame: one opens the window of its stream, and one the connection's.
 const ANSWERS: u32 = 2;
@@ -131,7 +122,7 @@ pub(crate) struct Metered<S> {
     /// The time that a frame stands for, and until when all that have come are paid for.
     pace: Duration,
     paid: Instant,
-    head: [u8; HEAD],
+    head: [u8; FRAME_HEADER],
     of_head: usize,
     /// Bytes until the next head.
     payload: usize,
@@ -145,7 +136,7 @@ impl<S> Metered<S> {
         });
         let paid = Instant::now();
         let payload = PREFACE.len();
-        Self { stream, meter, pace, paid, head: [0; HEAD], of_head: 0, payload }
+        Self { stream, meter, pace, paid, head: [0; FRAME_HEADER], of_head: 0, payload }
     }
 
     /// How many frames those that begin in these bytes stand for.
@@ -162,7 +153,7 @@ impl<S> Metered<S> {
                 *byte = *first;
             }
             self.of_head += 1;
-            if self.of_head == HEAD {
+            if self.of_head == FRAME_HEADER {
                 self.of_head = 0;
                 let [a, b, c, kind, flags, ..] = self.head;
                 let length = u32::from_be_bytes([0, a, b, c]);

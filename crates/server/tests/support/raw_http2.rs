@@ -22,6 +22,7 @@ pub(crate) const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) const PADDED: u8 = 8;
+pub(crate) const HAS_PRIORITY: u8 = 0x20;
 
 /// Settings (RFC 9113, section 6.5.2).
 pub(crate) const HEADER_TABLE_SIZE: u16 = 1;
@@ -30,7 +31,9 @@ pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 /// Error codes (RFC 9113, section 7).
 pub(crate) const NO_ERROR: u32 = 0;
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
+pub(crate) const STREAM_CLOSED: u32 = 5;
 pub(crate) const REFUSED_STREAM: u32 = 7;
+pub(crate) const COMPRESSION_ERROR: u32 = 9;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// A request for the endpoint that is right in everything (RFC 8441, section 5).
@@ -128,13 +131,14 @@ pub(crate) fn window_update(stream: u32, by: u32) -> Vec<u8> {
 
 /// A block of header lines that stand for themselves: without indexing, with new names
 /// (RFC 7541, section 6.2.2).
-pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let line = |(name, value): &(&str, &str)| [&[0], &*text(name), &*text(value)].concat();
+pub(crate) fn block<T: AsRef<[u8]>>(fields: &[(T, T)]) -> Vec<u8> {
+    let line = |(name, value): &(T, T)| [&[0], &*text(name), &*text(value)].concat();
     fields.iter().flat_map(line).collect()
 }
 
 /// RFC 7541, sections 5.1 and 5.2.
-pub(crate) fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
     let mut bytes = Vec::new();
     match u8::try_from(text.len()) {
         Ok(short @ ..127) => bytes.push(short),
@@ -148,7 +152,7 @@ pub(crate) fn text(text: &str) -> Vec<u8> {
             bytes.push(u8::try_from(rest).unwrap());
         }
     }
-    bytes.extend(text.as_bytes());
+    bytes.extend(text);
     bytes
 }
 

@@ -1,0 +1,73 @@
+//! What is wrong with the requests of an HTTP/2 connection, between where it is found and where they are
+//! answered.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use h2::{Reason, StreamId};
+use tokio::sync::Notify;
+use transport::Rejection;
+
+use crate::held;
+
+/// Requests that may wait for their refusal. One that is forgotten gets 404 instead.
+const MOST_REQUESTS: usize = 1024;
+
+/// The faults of one connection that were found in front of h2.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    found: Mutex<Found>,
+    is_over: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    /// Requests that are to be refused, in the order of their streams.
+    requests: VecDeque<(u32, Rejection)>,
+    /// Why the connection is to end.
+    of_connection: Option<Reason>,
+}
+
+impl Faults {
+    pub(crate) fn add_of_request(&self, stream: u32, rejection: Rejection) {
+        let requests = &mut held(&self.found).requests;
+        if requests.len() >= MOST_REQUESTS {
+            requests.pop_front();
+        }
+        requests.push_back((stream, rejection));
+    }
+
+    pub(crate) fn add_of_connection(&self, reason: Reason) {
+        held(&self.found).of_connection = Some(reason);
+        self.is_over.notify_one();
+    }
+
+    /// Why the request on this stream is to be refused, if it is. It is asked for all requests, in the
+    /// order of their streams.
+    pub(crate) fn take(&self, stream: StreamId) -> Option<Rejection> {
+        let requests = &mut held(&self.found).requests;
+        // h2 has refused those before it by itself, because too many streams were open.
+        let until = requests.partition_point(|(id, _)| *id <= stream.as_u32());
+        let last = requests.drain(..until).next_back();
+        if requests.is_empty() {
+            *requests = VecDeque::new();
+        }
+        last.filter(|(id, _)| *id == stream.as_u32()).map(|(_, rejection)| rejection)
+    }
+
+    /// Waits for a fault that ends the connection. Nothing more is read from then on. Cancel safe.
+    pub(crate) async fn of_connection(&self) -> Reason {
+        loop {
+            self.is_over.notified().await;
+            if let Some(reason) = held(&self.found).of_connection {
+                return reason;
+            }
+        }
+    }
+
+    /// How many requests wait for their refusal.
+    #[cfg(test)]
+    pub(crate) fn requests(&self) -> usize {
+        held(&self.found).requests.len()
+    }
+}
