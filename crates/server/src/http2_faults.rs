@@ -24,17 +24,25 @@ pub(crate) struct Faults {
 struct Found {
     /// Requests that are to be refused, in the order of their streams.
     requests: VecDeque<(u32, Rejection)>,
+    /// The latest stream whose request was asked for.
+    answered: u32,
     /// Why the connection is to end.
     of_connection: Option<Reason>,
 }
 
 impl Faults {
-    pub(crate) fn add_of_request(&self, stream: u32, rejection: Rejection) {
-        let requests = &mut held(&self.found).requests;
-        if requests.len() >= MOST_REQUESTS {
-            requests.pop_front();
+    /// Has a request refused; false if it is too late, because it was answered already.
+    pub(crate) fn add_of_request(&self, stream: u32, rejection: Rejection) -> bool {
+        let found = &mut *held(&self.found);
+        if stream <= found.answered {
+            return false;
         }
-        requests.push_back((stream, rejection));
+        if found.requests.len() >= MOST_REQUESTS {
+            found.requests.pop_front();
+        }
+        let place = found.requests.partition_point(|(id, _)| *id < stream);
+        found.requests.insert(place, (stream, rejection));
+        true
     }
 
     pub(crate) fn add_of_connection(&self, reason: Reason) {
@@ -45,7 +53,8 @@ impl Faults {
     /// Why the request on this stream is to be refused, if it is. It is asked for all requests, in the
     /// order of their streams.
     pub(crate) fn take(&self, stream: StreamId) -> Option<Rejection> {
-        let requests = &mut held(&self.found).requests;
+        let Found { requests, answered, .. } = &mut *held(&self.found);
+        *answered = stream.as_u32();
         // h2 has refused those before it by itself, because too many streams were open.
         let until = requests.partition_point(|(id, _)| *id <= stream.as_u32());
         let last = requests.drain(..until).next_back();

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use h2::Reason;
 use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use transport::Rejection;
 
 use crate::hpack::{DecodeError, Decoder};
 use crate::http2::{FRAME_BYTES, PREFACE};
@@ -93,10 +94,6 @@ impl<S> CheckedHeads<S> {
         let most = if is_passing { self.passing } else { from.len() };
         let count = most.min(from.len()).min(buffer.remaining());
         buffer.put_slice(&from.split_to(count));
-        // Even an empty one keeps its memory.
-        if from.is_empty() {
-            *from = Bytes::new();
-        }
         if is_passing {
             self.passing -= count;
         }
@@ -194,7 +191,9 @@ impl<S> CheckedHeads<S> {
             let mut is_good = block.is_end_stream;
             let add = |name: &[u8], value: &[u8]| is_good &= is_regular_field(name, value);
             let decoded = self.decoder.decode(&block.bytes, most, add);
-            put_trailers(block.stream, is_good, &mut output);
+            let is_refused =
+                !is_good && self.faults.add_of_request(block.stream, Rejection::Malformed);
+            put_trailers(block.stream, is_good || is_refused, &mut output);
             decoded
         };
         match decoded {
@@ -289,10 +288,10 @@ fn put_head(head: &Block, fields: &[u8], output: &mut Vec<u8>) {
 /// What stands for trailers, whose fields nobody reads.
 ///
 /// They are DATA with an end, because h2 ends the connection for HEADERS on a stream that it has reset and
-/// forgotten, and for DATA it does not. Where they are malformed, it is a priority that h2 resets the stream
-/// for (RFC 7540, section 5.3.1), with `PROTOCOL_ERROR` as well.
-fn put_trailers(stream: u32, is_good: bool, output: &mut Vec<u8>) {
-    if is_good {
+/// forgotten, and for DATA it does not. Where they are malformed and it is too late for a refusal, it is a
+/// priority that h2 resets the stream for (RFC 7540, section 5.3.1), with `PROTOCOL_ERROR` as well.
+fn put_trailers(stream: u32, is_an_end: bool, output: &mut Vec<u8>) {
+    if is_an_end {
         put_frame(DATA, END_STREAM, stream, &[], output);
     } else {
         let [a, b, c, d] = stream.to_be_bytes();
