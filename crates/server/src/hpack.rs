@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 
 use octets::Octets;
 
-/// The size that a dynamic table has unless a setting says otherwise, and that ours never exceeds
+/// The size that a dynamic table begins with, and that our settings do not change
 /// (RFC 9113, section 6.5.2).
-pub(crate) const TABLE_SIZE: usize = 4096;
+pub(crate) const TABLE_SIZE: u16 = 4096;
 
 /// What each field counts besides its bytes, in a table and in a list (RFC 7541, section 4.1; RFC 9113,
 /// section 6.5.2).
@@ -39,7 +39,7 @@ pub(crate) enum DecodeError {
 
 impl Decoder {
     pub(crate) fn new() -> Self {
-        Self { table: VecDeque::new(), size: 0, max_size: TABLE_SIZE }
+        Self { table: VecDeque::new(), size: 0, max_size: TABLE_SIZE.into() }
     }
 
     /// Decodes a whole block, whose names and values may have `most` bytes together.
@@ -56,7 +56,7 @@ impl Decoder {
             if first & 0b1110_0000 == 0b0010_0000 {
                 let size = integer(&mut block, 5)?;
                 // Section 4.2: at the beginning of a block.
-                if !may_resize || size > TABLE_SIZE {
+                if !may_resize || size > TABLE_SIZE.into() {
                     return Err(DecodeError::Undecodable);
                 }
                 self.max_size = size;

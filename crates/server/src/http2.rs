@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use transport::{Answer, Client, Handler, Phase, Rejection, Slot};
 
 use crate::config::Config;
+use crate::hpack::TABLE_SIZE;
 use crate::http::{Http, MOST_ANSWERS, out_of_time};
 use crate::http2_faults::Faults;
 use crate::http2_heads::CheckedHeads;
@@ -35,15 +36,12 @@ pub(crate) const FRAME_BYTES: u16 = 16 << 10;
 /// What h2 takes of a session's output at once: one frame, as it is for [`transport::Http2Stream`].
 const SEND_BUFFER: usize = 4 << 10;
 
-/// What may be remembered of the names and values of headers (RFC 7541, section 4.2).
-const HEADER_TABLE: u32 = 4096;
-
 /// Streams that the client ended before we had a look at them, and streams that we ended for a fault
 /// of the client's, in all its life. More are an attack (RFC 9113, section 10.5).
 const RESET_STREAMS: usize = 64;
 
 /// The first of them behind a proxy, where clients may come and go while we are kept from looking. The
-/// second are not counted there: a proxy passes on what is no fault to it, such as `<` in a path.
+/// second are not counted there: a proxy passes on what is no fault to it, such as malformed trailers.
 const SHARED_RESET_STREAMS: usize = 4096;
 
 /// How long a stream that we have reset is remembered, because more may be on its way for it.
@@ -107,6 +105,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let is_shared = config.trust.names_clients_in_requests(client.peer);
         let meter = Arc::new(Meter::new((!is_shared).then_some(config.http2_max_streams)));
         let stream = Metered::new(stream, Arc::clone(&meter));
+        // Whatever is wrong with a request, h2 learns of nothing that it would end the connection for.
         let faults = Arc::new(Faults::default());
         let stream = CheckedHeads::new(stream, Arc::clone(&faults), config.max_header_bytes);
         let close_timeout = config.policy.rules.timing.close_timeout;
@@ -198,7 +197,7 @@ fn builder(config: &Config, is_shared: bool) -> Builder {
         .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams.max(4)))
         .max_frame_size(FRAME_BYTES.into())
         .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
-        .header_table_size(HEADER_TABLE)
+        .header_table_size(TABLE_SIZE.into())
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(unseen_resets)
         .max_local_error_reset_streams(faults)

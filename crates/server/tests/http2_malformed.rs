@@ -197,6 +197,22 @@ fn malformed_trailers_end_their_session_and_no_other() {
 }
 
 #[test]
+fn malformed_trailers_that_come_with_their_request_get_it_400() {
+    let server = server(SHARED);
+    let mut client = Http2::connect(server.address);
+    let session = client.open();
+    for fields in [CONNECT, GET] {
+        let stream = client.stream();
+        let trailers: Fields = vec![(b"x", b"a\x01b")];
+        let trailers = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&trailers));
+        client.send(&[headers(stream, fields), frame(DATA, 0, stream, b"a"), trailers].concat());
+        assert_eq!(client.expect(HEADERS, stream).status(), 400);
+    }
+    client.exchange_pings(session);
+    assert_eq!(server.metric("sessions_opened_total"), 1.0);
+}
+
+#[test]
 fn trailers_that_come_too_late_for_their_stream_end_nobody() {
     let server = server(SHARED);
     let mut client = Http2::connect(server.address);
