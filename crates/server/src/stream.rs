@@ -181,6 +181,11 @@ impl Stream {
         result
     }
 
+    /// How much of so many bytes is worth being taken at once.
+    pub(crate) fn chunk(&self, bytes: usize) -> usize {
+        self.writer.chunk(bytes)
+    }
+
     fn keep(&mut self, bytes: Bytes) {
         self.unread = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Box::new);
     }

@@ -26,8 +26,8 @@ const LATE: Duration = Duration::from_millis(500);
 /// The most that is written at once. Linux takes a write as a whole, whatever room is left.
 const MOST: usize = 8 << 10;
 
-/// The least that is written at once to a client that is slow: with its head a packet of usual size.
-const LEAST: usize = 1 << 10;
+/// The least that is written at once to a client that is slow.
+const LEAST: usize = 512;
 
 /// After so many writes in a row that were not refused, a client is not slow any more.
 const FAST: u8 = 8;
@@ -39,12 +39,14 @@ pub(crate) struct Writer {
     accepted: u8,
     /// How often the buffer has doubled.
     doublings: u8,
-    /// What has gone out since a moment of a backlog, in units of [`UNIT`] bytes and [`TICK`]s.
+    /// What has gone out since a moment of a backlog, in parts of the buffer and in [`TICK`]s.
     drained: u16,
     since: u16,
 }
 
-const UNIT: usize = 256;
+/// Parts that a buffer has, whatever its size.
+const PARTS: usize = 144;
+
 const TICK: Duration = Duration::from_millis(4);
 
 impl Default for Writer {
@@ -88,7 +90,7 @@ impl Writer {
 
     /// The next message is asked for when the last chunk of this one is taken, so towards its end the
     /// chunks get small where the client is slow.
-    fn chunk(self, rest: usize) -> usize {
+    pub(crate) fn chunk(self, rest: usize) -> usize {
         if self.accepted < FAST { (rest / 4).clamp(LEAST, MOST) } else { MOST }
     }
 
@@ -105,31 +107,33 @@ impl Writer {
             return;
         }
         self.accepted += 1;
-        let units = count.div_ceil(UNIT).try_into().unwrap_or(u16::MAX);
-        self.drained = self.drained.saturating_add(units);
-        let buffer = FIRST_BUFFER << self.doublings;
-        if usize::from(self.drained) * UNIT >= buffer {
+        let parts = count * PARTS / self.buffer();
+        self.drained = self.drained.saturating_add(parts.try_into().unwrap_or(u16::MAX));
+        if usize::from(self.drained) >= PARTS {
             let took = TICK * u32::from(ticks().wrapping_sub(self.since));
-            self.resize(stream, took / u32::from(self.drained));
+            let parts = u32::try_from(PARTS).unwrap_or(u32::MAX);
+            self.resize(stream, took * parts / u32::from(self.drained));
             (self.drained, self.since) = (0, ticks());
         }
     }
 
-    /// Resizes the buffer for a client that has taken so long for each unit.
-    fn resize(&mut self, stream: &TcpStream, unit: Duration) {
-        let buffer = FIRST_BUFFER << self.doublings;
-        let time = unit * u32::try_from(buffer / UNIT).unwrap_or(u32::MAX);
+    fn buffer(self) -> usize {
+        FIRST_BUFFER << self.doublings
+    }
+
+    /// Resizes the buffer, which goes out in this time.
+    fn resize(&mut self, stream: &TcpStream, time: Duration) {
         // What the settings allow in one direction they allow in the other; Linux tells the double.
         let most = || sockopt::socket_recv_buffer_size(stream).unwrap_or_default() / 2;
         let doublings = match self.doublings {
-            doublings if time <= SOON && 2 * buffer <= most() => doublings + 1,
+            doublings if time <= SOON && 2 * self.buffer() <= most() => doublings + 1,
             1.. if time >= LATE => 0,
             doublings => doublings,
         };
         if doublings != self.doublings {
             self.doublings = doublings;
             // Where that fails, it stays as it is.
-            let _ = sockopt::set_socket_send_buffer_size(stream, FIRST_BUFFER << doublings);
+            let _ = sockopt::set_socket_send_buffer_size(stream, self.buffer());
         }
     }
 }

@@ -312,7 +312,8 @@ impl AsyncWrite for TlsStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_send(cx))?;
-        let bytes = bytes.get(..RECORD_BYTES).unwrap_or(bytes);
+        let most = self.stream.chunk(bytes.len()).min(RECORD_BYTES);
+        let bytes = bytes.get(..most).unwrap_or(bytes);
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
