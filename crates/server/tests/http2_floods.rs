@@ -25,6 +25,9 @@ use transport::Publisher;
 const STREAMS: &str = "16";
 const AT_ONCE: usize = 8 * 64 * 16;
 
+/// A server that says nothing but what its handler has to say.
+const QUIET: [&str; 4] = ["--http2-max-streams", STREAMS, "--ping-interval-secs", "3600"];
+
 fn server(flags: &[&str]) -> Server {
     let own = ["--admin-listen", "127.0.0.1:0", "--http2-max-streams", STREAMS];
     Server::start(&[&own, flags].concat())
@@ -153,8 +156,7 @@ fn what_touches_every_stream_is_paid_for_as_often() {
 #[test]
 fn a_client_that_answers_every_frame_of_ours_is_not_ended_for_what_we_say() {
     let publisher = Publisher::new();
-    let flags = ["--http2-max-streams", STREAMS];
-    let server = Server::start_with(publisher.latest(), &flags);
+    let server = Server::start_with(publisher.latest(), &QUIET);
     let mut client = Http2::connect(server.address);
     let sessions: Vec<u32> = (0..16).map(|_| client.open()).collect();
     let update = |stream: &u32| [window_update(0, 7), window_update(*stream, 7)].concat();
@@ -171,8 +173,7 @@ fn a_client_that_answers_every_frame_of_ours_is_not_ended_for_what_we_say() {
 #[test]
 fn answers_that_were_saved_up_come_at_once_only_as_often_as_anything_else() {
     let publisher = Publisher::new();
-    let flags = ["--http2-max-streams", STREAMS];
-    let server = Server::start_with(publisher.latest(), &flags);
+    let server = Server::start_with(publisher.latest(), &QUIET);
     let mut client = Http2::connect(server.address);
     let sessions: Vec<u32> = (0..16).map(|_| client.open()).collect();
     client.send(&window_update(0, 1 << 20));
@@ -191,8 +192,7 @@ fn answers_that_were_saved_up_come_at_once_only_as_often_as_anything_else() {
 
 #[test]
 fn a_window_of_a_byte_is_not_paid_for_by_the_frame_that_it_asks_for() {
-    let flags = ["--http2-max-streams", STREAMS];
-    let server = Server::start_with(Chatter::default(), &flags);
+    let server = Server::start_with(Chatter::default(), &QUIET);
     let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
     client.send(&window_update(0, 1 << 20));
     let sessions: Vec<u32> = (0..16).map(|_| client.open()).collect();
