@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::info;
 use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 
 use crate::config::Config;
@@ -75,8 +75,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                     }
                 }
                 Err(error) => {
-                    warn!(event = "accept_failed", %error);
-                    self.records.metrics.count_accept_failure();
+                    self.records.accept_failed(&error);
                     sleep(BACK_OFF).await;
                 }
             }

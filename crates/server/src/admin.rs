@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::accept::BACK_OFF;
 use crate::config::Configs;
@@ -83,8 +83,7 @@ impl Admin {
                     });
                 }
                 Err(error) => {
-                    warn!(event = "accept_failed", %error);
-                    admin.records.metrics.count_accept_failure();
+                    admin.records.accept_failed(&error);
                     sleep(BACK_OFF).await;
                 }
             }

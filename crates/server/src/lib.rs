@@ -79,10 +79,12 @@ mod listen;
 mod listen_address;
 mod lodging;
 mod log;
+mod log_limits;
 mod log_writer;
 mod metered;
 mod metrics;
 mod open_files;
+mod peer_text;
 mod process;
 mod process_metrics;
 mod records;
@@ -167,6 +169,8 @@ pub async fn run<H: Handler + Clone + Sync>(
     companions.spawn(systemd::feed_the_watchdog());
     let reported = Arc::clone(&records);
     companions.spawn(async move { systemd::report(&reported.metrics).await });
+    let limited = Arc::clone(&records);
+    companions.spawn(async move { limited.log_limits.summarize_regularly().await });
 
     let router = Router { endpoint: Endpoint::new(handler, Arc::clone(&records)) };
     let acceptor = Arc::new(Acceptor::new(Http { router, slots, configs }, Arc::clone(&records)));
@@ -177,7 +181,7 @@ pub async fn run<H: Handler + Clone + Sync>(
         tokio::spawn(Arc::clone(&acceptor).accept(listener, Arc::clone(&end)));
     }
 
-    end.run(shutdown, &records.metrics).await
+    end.run(shutdown, &records).await
 }
 
 /// What answers a request: the one place where paths are registered.

@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal};
 use std::panic;
 use std::time::Duration;
 
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -15,16 +17,22 @@ use transport::{Event, Protocol};
 use crate::config::{Config, LogFormat};
 use crate::json_lines::JsonLines;
 use crate::log_writer::LogWriter;
+use crate::peer_text::truncated;
 
 /// Starts logging to stderr. The lines are written by a thread of their own, so a reader that stands
 /// still holds up nobody.
 ///
 /// The codec's own log is left alone: it holds what clients sent.
 ///
+/// Must be called within a tokio runtime.
+///
 /// # Errors
 ///
 /// The system has no thread for it.
 pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
+    // A log that has reached the greatest size of a file (`LimitFSIZE=`) fails like a full disk. By
+    // default this signal would end the process; once somebody has listened for it, it does nothing.
+    drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
     let (filter, handle) = reload::Layer::new(config.log.clone());
     let (writer, lines) = LogWriter::start(io::stderr(), handle)?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -43,7 +51,8 @@ pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        let message = text.unwrap_or_default();
+        // A handler that quotes a message puts a peer's text there.
+        let message = &*truncated(text.unwrap_or_default());
         error!(event = "panicked", place, message);
     }));
     Ok(writer)
@@ -58,14 +67,14 @@ pub(crate) fn write(event: &Event<'_>) {
             id,
             %peer,
             protocol = protocol.as_str(),
-            origin = request.origin().unwrap_or_default(),
-            user_agent = request.user_agent().unwrap_or_default(),
+            origin = &*truncated(request.origin().unwrap_or_default()),
+            user_agent = &*truncated(request.user_agent().unwrap_or_default()),
         ),
         Event::Refused { peer, protocol, request, rejection, .. } => info!(
             event = "refused",
             %peer,
             protocol = protocol.map_or("", Protocol::as_str),
-            origin = request.origin().unwrap_or_default(),
+            origin = &*truncated(request.origin().unwrap_or_default()),
             refusal = rejection.as_str(),
             status = rejection.status().as_u16(),
         ),
@@ -80,7 +89,7 @@ fn closed(id: u64, closure: &Closure) {
         id,
         cause = closure.cause.as_str(),
         code = u16::from(closure.code),
-        reason = closure.reason.as_str(),
+        reason = &*truncated(closure.reason.as_str()),
         clean = closure.clean,
         initiator = match closure.initiator {
             Initiator::Local => "server",

@@ -1,9 +1,13 @@
 //! What becomes of the facts that `transport` tells: lines of the log, counts, rows of the table.
 
+use std::io;
+
+use tracing::warn;
 use transport::{Event, Observer};
 
 use crate::config::{Config, Switch};
 use crate::log;
+use crate::log_limits::LogLimits;
 use crate::metrics::Metrics;
 use crate::table::Table;
 
@@ -12,6 +16,7 @@ use crate::table::Table;
 pub(crate) struct Records {
     pub(crate) metrics: Metrics,
     pub(crate) table: Option<Table>,
+    pub(crate) log_limits: LogLimits,
 }
 
 impl Records {
@@ -20,7 +25,15 @@ impl Records {
             Switch::Off => None,
             Switch::On => Some(Table::default()),
         };
-        Self { metrics: Metrics::new(), table }
+        Self { metrics: Metrics::new(), table, log_limits: LogLimits::new() }
+    }
+
+    /// Accepting a connection has failed.
+    pub(crate) fn accept_failed(&self, error: &io::Error) {
+        self.metrics.count_accept_failure();
+        if self.log_limits.admit_accept_failure() {
+            warn!(event = "accept_failed", %error);
+        }
     }
 }
 
@@ -29,6 +42,11 @@ impl Observer for Records {
         self.metrics.count(event);
         if let Some(table) = &self.table {
             table.note(event);
+        }
+        if let Event::Refused { peer, .. } = *event
+            && !self.log_limits.admit_refusal(peer)
+        {
+            return;
         }
         log::write(event);
     }

@@ -14,6 +14,7 @@ use transport::{Drain, Farewell, Watch};
 use crate::config::{Configs, Plan};
 use crate::log::milliseconds;
 use crate::metrics::{Count, Metrics};
+use crate::records::Records;
 use crate::systemd;
 
 /// How a server came to its end.
@@ -107,7 +108,9 @@ impl Shutdown {
     }
 
     /// Waits for `signal`, or until somebody else has asked, and then for the end of everything.
-    pub(crate) async fn run(&self, signal: impl Future<Output = ()>, metrics: &Metrics) -> Stopped {
+    pub(crate) async fn run(&self, signal: impl Future<Output = ()>, records: &Records) -> Stopped {
+        let Records { metrics, log_limits, .. } = records;
+        let last_summary = log_limits.summarize_on_drop();
         tokio::select! {
             () = signal => self.begin(None),
             _ = self.begun() => {}
@@ -143,6 +146,7 @@ impl Shutdown {
             aborted: after_grace.open(),
             duration: began.elapsed(),
         };
+        drop(last_summary);
         info!(
             event = "stopped",
             clean = stopped.clean,

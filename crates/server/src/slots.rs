@@ -102,7 +102,7 @@ impl Drop for PlaceOf {
 }
 
 /// An IPv6 host has at least a /64 to choose its addresses from, so that is what counts as one.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

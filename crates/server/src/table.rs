@@ -11,12 +11,10 @@ use transport::{Event, Peer, Protocol};
 
 use crate::held;
 use crate::log::milliseconds;
+use crate::peer_text::truncated;
 
 /// How many connections a page of the table holds at most.
 pub(crate) const MOST_OF_A_PAGE: usize = 1000;
-
-/// An origin is kept up to this length: it is the peer's own words.
-const MOST_OF_AN_ORIGIN: usize = 256;
 
 /// Every open session by its number. What is counted is as of its latest ping or million.
 #[derive(Debug, Default)]
@@ -45,7 +43,7 @@ impl Table {
                 let row = Row {
                     peer,
                     protocol,
-                    origin: origin.chars().take(MOST_OF_AN_ORIGIN).collect(),
+                    origin: truncated(origin).into(),
                     opened: Instant::now(),
                     round_trip: None,
                     received: Tally::default(),
