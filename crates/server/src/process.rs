@@ -164,7 +164,8 @@ async fn serve_on_runtime<H: Handler + Clone + Sync>(
 
 /// Prints what a person asked for.
 fn answer(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(FAILED, format_args!("cannot write: {error}")),
     }
@@ -178,6 +179,6 @@ fn complain(code: u8, problem: impl Display) -> ExitCode {
         |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
     let line: String = problem.chars().map(escape).collect();
     // Where even that fails there is nobody to tell; the exit code still says it.
-    let _ = writeln!(io::stderr(), "server: {line}");
+    let _ = io::stderr().write_all(format!("server: {line}\n").as_bytes());
     ExitCode::from(code)
 }

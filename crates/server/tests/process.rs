@@ -12,12 +12,12 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{ChildStderr, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde_json::Value;
 use support::process::{Process, documented, fields, server};
 use support::{Client, PING, PONG, TEXT, UPGRADE, close, frame};
@@ -211,7 +211,7 @@ fn a_server_without_files_backs_off_and_recovers_by_itself() {
 }
 
 /// A server whose log is not read any more once it listens, and the unread rest of the log.
-fn unheard(flags: &[&str]) -> (Child, SocketAddr, SocketAddr, BufReader<ChildStderr>) {
+fn unheard(flags: &[&str]) -> (Process, SocketAddr, BufReader<ChildStderr>) {
     let mut child = server()
         .args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"])
         .args(flags)
@@ -219,6 +219,8 @@ fn unheard(flags: &[&str]) -> (Child, SocketAddr, SocketAddr, BufReader<ChildStd
         .spawn()
         .unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
+    // It ends with the test, however that ends.
+    let mut process = Process { child, log: mpsc::channel().1, address: ([0; 4], 0).into() };
     let mut admin = None;
     loop {
         let mut line = String::new();
@@ -227,8 +229,8 @@ fn unheard(flags: &[&str]) -> (Child, SocketAddr, SocketAddr, BufReader<ChildStd
         match line["event"].as_str().unwrap() {
             "starting" => admin = Some(line["admin"].as_str().unwrap().parse().unwrap()),
             "listening" => {
-                let address = line["address"].as_str().unwrap().parse().unwrap();
-                return (child, address, admin.unwrap(), log);
+                process.address = line["address"].as_str().unwrap().parse().unwrap();
+                return (process, admin.unwrap(), log);
             }
             _ => {}
         }
@@ -238,9 +240,10 @@ fn unheard(flags: &[&str]) -> (Child, SocketAddr, SocketAddr, BufReader<ChildStd
 /// Makes the server say more than a pipe and its own queue hold, while it answers pings in time.
 fn drown_the_log(address: SocketAddr, admin: SocketAddr) {
     let mut healthy = Client::open(address);
-    let agent = format!("Host: a\r\nUser-Agent: {}", "x".repeat(7000));
+    // The longest lines that there are: a quote takes two bytes.
+    let agent = format!("Host: a\r\nUser-Agent: {}", "\"".repeat(256));
     let request = UPGRADE.replace("Host: a", &agent);
-    for _ in 0..800 {
+    for _ in 0..5500 {
         assert_eq!(Client::connect(address).request(&request).0, 101);
         let asked = Instant::now();
         healthy.send(&frame(PING, b""));
@@ -256,18 +259,18 @@ fn drown_the_log(address: SocketAddr, admin: SocketAddr) {
 
 #[test]
 fn a_log_that_nobody_reads_delays_neither_a_pong_nor_the_end() {
-    let (mut child, address, admin, _log) = unheard(&["--control-frames-per-second=0"]);
-    drown_the_log(address, admin);
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let (mut process, admin, _log) = unheard(&["--control-frames-per-second=0"]);
+    drown_the_log(process.address, admin);
+    process.signal(Signal::TERM);
     let begin = Instant::now();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(process.exit_code(), 0);
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }
 
 #[test]
 fn a_log_that_is_read_again_tells_what_it_left_out_and_goes_on() {
-    let (mut child, address, admin, log) = unheard(&["--control-frames-per-second=0"]);
-    drown_the_log(address, admin);
+    let (mut process, admin, log) = unheard(&["--control-frames-per-second=0"]);
+    drown_the_log(process.address, admin);
     let (lines, later) = mpsc::channel();
     let reader = thread::spawn(move || {
         let mut left_out = None;
@@ -285,8 +288,8 @@ fn a_log_that_is_read_again_tells_what_it_left_out_and_goes_on() {
         None
     });
     later.recv_timeout(Duration::from_secs(10)).unwrap();
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    process.signal(Signal::TERM);
+    assert_eq!(process.exit_code(), 0);
     assert!(reader.join().unwrap() > Some(0));
 }
 

@@ -1,0 +1,297 @@
+//! The log of the real binary: how much of it clients can have written, and what becomes of it while
+//! its output takes nothing.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::ioctl_fionbio;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::process::{Process, documented, fields, server};
+use support::{Client, PING, PONG, UPGRADE, close, frame};
+
+/// No line that a client fills is longer, in bytes and with its end.
+const LONGEST_LINE: usize = 2048;
+
+/// Texts that become much longer when they are escaped, each of them as long as a head has room for.
+fn hostile_texts() -> Vec<String> {
+    ["\"", "\\", "\t", "\u{80}", "\u{200b}", "\u{feff}", "\u{e0001}", "x", "🦀"]
+        .map(|c| format!("a{}a", c.repeat(7000 / c.len())))
+        .to_vec()
+}
+
+#[test]
+fn no_client_makes_a_line_long_in_either_format() {
+    for format in ["text", "json"] {
+        let mut process = Process::spawn(&["--log-format", format, "--allowed-origins=*"]);
+        let mut listening = process.line();
+        while !listening.contains("\"listening\"") {
+            listening = process.line();
+        }
+        let (_, address) = listening.split_once("address").unwrap();
+        let address = address.trim_matches(['"', '=', ':', '}']).parse().unwrap();
+
+        // Whose origin is as long as a good one can be, and whose reason is as long as a frame has room.
+        let host = ["a".repeat(63), "a".repeat(63), "a".repeat(63), "a".repeat(60)].join(".");
+        let reasons = ["\u{1}", "\u{7f}", "\"", "\u{9b}", "\u{e0001}"];
+        for (text, reason) in hostile_texts().iter().zip(reasons.iter().cycle()) {
+            let mut client = Client::connect(address);
+            let refused = format!("GET /ws/status HTTP/1.1\r\nHost: a\r\nOrigin: {text}\r\n\r\n");
+            assert_eq!(client.request(&refused).0, 426);
+            let headers = format!("Host: a\r\nOrigin: https://{host}:65535\r\nUser-Agent: {text}");
+            assert_eq!(client.request(&UPGRADE.replace("Host: a", &headers)).0, 101);
+            client.send(&close(4999, &reason.repeat(123 / reason.len())));
+            client.frame();
+        }
+        process.signal(Signal::TERM);
+        assert_eq!(process.exit_code(), 0);
+        let lines: Vec<String> = process.log.iter().collect();
+        for event in ["opened", "refused", "closed"] {
+            let of_event = lines.iter().filter(|line| line.contains(&format!("\"{event}\"")));
+            let of_event: Vec<&String> = of_event.collect();
+            assert_eq!(of_event.len(), hostile_texts().len(), "{event}");
+            // Where a text goes on, that is seen. A reason is never so long.
+            let is_cut = |line: &&String| line.contains('…');
+            assert!(of_event.into_iter().all(|line| is_cut(&line) || event == "closed"));
+        }
+        let longest = lines.iter().max_by_key(|line| line.len()).unwrap();
+        assert!(longest.len() < LONGEST_LINE, "{}: {longest}", longest.len());
+    }
+}
+
+/// Sends so many requests that are refused, twenty by each connection.
+fn refuse(address: SocketAddr, connections: usize) {
+    for _ in 0..connections {
+        let mut client = Client::connect(address);
+        for _ in 0..20 {
+            assert_eq!(client.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 404);
+        }
+    }
+}
+
+#[test]
+fn refusals_above_the_rate_are_summed_up_in_one_line_before_the_end() {
+    for (end, exit_code) in [("stopped", 0), ("cut_short", 143)] {
+        let flags = ["--close-timeout-secs=600", "--shutdown-grace-secs=600"];
+        let mut process = Process::start(&flags);
+        let mute = Client::open(process.address);
+        refuse(process.address, 30);
+        process.signal(Signal::TERM);
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &Value| line["event"] == "stopping") {
+            lines.push(serde_json::from_str(&process.line()).unwrap());
+        }
+        if end == "cut_short" {
+            process.signal(Signal::TERM);
+            assert_eq!(process.exit_code(), exit_code);
+        }
+        drop(mute);
+        assert_eq!(process.exit_code(), exit_code);
+        lines.extend(process.log.iter().map(|line| serde_json::from_str(&line).unwrap()));
+
+        assert_eq!(lines.last().unwrap()["event"], end);
+        let of = |event: &'static str| lines.iter().filter(move |line| line["event"] == event);
+        let summaries: Vec<&Value> = of("refused_suppressed").collect();
+        assert_eq!(fields(summaries[0]), documented("refused_suppressed"));
+        assert!(summaries[0]["window_ms"].as_f64().unwrap() > 0.0);
+        let suppressed: u64 = summaries.iter().map(|line| line["lines"].as_u64().unwrap()).sum();
+        let told = u64::try_from(of("refused").count()).unwrap();
+        assert_eq!(told + suppressed, 600);
+        // Those of one connection, and one for each second that this took.
+        assert!((20..300).contains(&told), "{told}");
+    }
+}
+
+#[test]
+fn suppressed_refusals_are_told_while_the_server_serves_and_counted_exactly() {
+    let process = Process::spawn(&["--admin-listen=127.0.0.1:0", "--log-format=json"]);
+    let admin: SocketAddr = process.event("starting")["admin"].as_str().unwrap().parse().unwrap();
+    let address = process.event("listening")["address"].as_str().unwrap().parse().unwrap();
+    refuse(address, 2);
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (_, _, metrics) = Client::connect(admin).request(request);
+    let sample = "ws_status_handshakes_refused_total{refusal=\"not_found\"} 40\n";
+    assert!(metrics.contains(sample), "{metrics}");
+    // Nothing more happens, and it is told all the same.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline {
+        if let Ok(line) = process.log.recv_timeout(Duration::from_secs(20))
+            && line.contains("refused_suppressed")
+        {
+            return;
+        }
+    }
+    panic!("it is not told");
+}
+
+/// A server with this standard error, and where to reach it.
+struct Service {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Service {
+    fn start(name: &str, mut command: Command, stderr: impl Into<Stdio>) -> Self {
+        let socket = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.sock"));
+        let _ = fs::remove_file(&socket);
+        command.arg(format!("--listen=unix:{}", socket.display()));
+        command.args(["--log-format=json", "--control-frames-per-second=0"]);
+        let child = command.stderr(stderr).spawn().unwrap();
+        Self { child, socket }
+    }
+
+    fn connect(&self) -> Client<UnixStream> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match UnixStream::connect(&self.socket) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                    return Client(stream);
+                }
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Opens sessions and closes them, while one that is open gets its pongs in time.
+    fn open_and_close(&self, sessions: usize) {
+        let mut healthy = self.connect();
+        assert_eq!(healthy.request(UPGRADE).0, 101);
+        for _ in 0..sessions {
+            let mut client = self.connect();
+            assert_eq!(client.request(UPGRADE).0, 101);
+            client.send(&close(1000, ""));
+            client.frame();
+            let asked = Instant::now();
+            healthy.send(&frame(PING, b""));
+            assert_eq!(healthy.frame(), (PONG, vec![]));
+            assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        }
+    }
+
+    fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// Asks it to end, and waits until it has.
+    fn stop(&mut self) -> i32 {
+        self.terminate();
+        self.child.wait().unwrap().code().expect("it ends by itself")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It has ended already, unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Checks that the log is whole, line by line, and that it tells of so many sessions.
+fn assert_complete(log: &str, sessions: usize) {
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let count = |event: &str| lines.iter().filter(|line| line["event"] == event).count();
+    assert_eq!((count("opened"), count("closed")), (sessions, sessions));
+    assert_eq!((count("lines_dropped"), count("stopped")), (0, 1));
+}
+
+#[test]
+fn a_pipe_that_never_blocks_and_is_read_late_gets_every_line() {
+    let (reader, writer) = io::pipe().unwrap();
+    ioctl_fionbio(&writer, true).unwrap();
+    let mut service = Service::start("late", server(), writer);
+    // Much more than a pipe holds.
+    service.open_and_close(1000);
+    let reader = thread::spawn(|| io::read_to_string(reader).unwrap());
+    assert_eq!(service.stop(), 0);
+    assert_complete(&reader.join().unwrap(), 1001);
+}
+
+#[test]
+fn a_file_that_is_full_gets_every_line_once_it_has_room_again() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    // The shells do not agree on what a block is.
+    let measured = folder.join("full.measured");
+    let script = "ulimit -f 16; exec head -c 100000 /dev/zero > \"$0\"";
+    let measure = Command::new("/bin/sh").arg("-c").arg(script).arg(&measured).status();
+    assert!(!measure.unwrap().success());
+    let full = fs::metadata(&measured).unwrap().len();
+
+    let path = folder.join("full.log");
+    let _ = fs::remove_file(&path);
+    let file = File::options().create(true).append(true).open(&path).unwrap();
+    let mut command = Command::new("/bin/sh");
+    command.env_clear().stdin(Stdio::null());
+    command.args(["-c", "ulimit -f 16; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_server")]);
+    let mut service = Service::start("full", command, file.try_clone().unwrap());
+    service.open_and_close(300);
+    assert_eq!(file.metadata().unwrap().len(), full);
+
+    // Room comes back whenever there is none; before, a line could come between reading and clearing.
+    let mut log = String::new();
+    let mut make_room = |is_last: bool| {
+        let is_full = file.metadata().unwrap().len() == full;
+        let written = fs::read_to_string(&path).unwrap();
+        if is_full || is_last {
+            file.set_len(0).unwrap();
+            log += &written;
+            return log.clone();
+        }
+        thread::sleep(Duration::from_millis(1));
+        format!("{log}{written}")
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while make_room(false).matches("\"closed\"").count() < 301 {
+        assert!(Instant::now() < deadline, "it goes on");
+    }
+    service.terminate();
+    let status = loop {
+        make_room(false);
+        if let Some(status) = service.child.try_wait().unwrap() {
+            break status;
+        }
+    };
+    assert_eq!(status.code(), Some(0));
+    assert_complete(&make_room(true), 301);
+}
+
+#[test]
+fn a_disk_that_stays_full_delays_neither_a_pong_nor_the_end() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut service = Service::start("stays-full", server(), full);
+    service.open_and_close(200);
+    let asked = Instant::now();
+    assert_eq!(service.stop(), 0);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn what_a_person_asked_for_and_did_not_get_is_exit_code_1_and_a_sentence() {
+    for flag in ["--help", "--version", "--check-config", "--print-config"] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = server().arg(flag).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{flag}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("server: cannot write: No space left on device"), "{said}");
+        assert_eq!(said.lines().count(), 1);
+    }
+}
