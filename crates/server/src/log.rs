@@ -28,7 +28,7 @@ use crate::peer_text::truncated;
 ///
 /// # Errors
 ///
-/// The system has no thread for it.
+/// The system has no thread for it, or does not let us have the signal.
 pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
     // A log that has reached the greatest size of a file (`LimitFSIZE=`) fails like a full disk. By
     // default this signal would end the process; once somebody has listened for it, it does nothing.

@@ -242,7 +242,7 @@ impl Metrics {
         );
         ours.register(
             "log_lines_dropped",
-            "Log lines that were dropped because nobody read them",
+            "Log lines that were dropped because too many waited to be written",
             now.dropped_lines.clone(),
         );
     }
