@@ -98,17 +98,17 @@ impl Meter {
         self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    /// How many frames one with this head stands for.
-    fn price(&self, kind: u8, flags: u8, length: u32) -> u32 {
+    /// How many frames one with this head stands for. If it is an answer, that is taken from the credit.
+    fn charge(&self, kind: u8, flags: u8, length: u32) -> u32 {
         let size = 1 + length / BYTES;
+        // h2 goes through all streams then, and a larger window wakes those that wait for one. A window of
+        // the connection wakes no more streams than can send something.
+        let touches_all_streams = kind == GOAWAY || (kind == SETTINGS && flags & ACK == 0);
         match kind {
             DATA if flags & PADDED == 0 && length >= LEAST_DATA => 0,
             HEADERS => REQUEST,
             WINDOW_UPDATE if self.takes_answer() => 0,
-            // h2 goes through all streams, and a larger window wakes those that wait for one. A window
-            // of the connection wakes no more streams than can send something.
-            SETTINGS if flags & ACK == 0 => size.saturating_add(self.streams.unwrap_or(0)),
-            GOAWAY => size.saturating_add(self.streams.unwrap_or(0)),
+            _ if touches_all_streams => size.saturating_add(self.streams.unwrap_or(0)),
             _ => size,
         }
     }
@@ -158,7 +158,7 @@ impl<S> Metered<S> {
                 let [a, b, c, kind, flags, ..] = self.head;
                 let length = u32::from_be_bytes([0, a, b, c]);
                 self.payload = usize::try_from(length).unwrap_or(usize::MAX);
-                count = count.saturating_add(self.meter.price(kind, flags, length));
+                count = count.saturating_add(self.meter.charge(kind, flags, length));
             }
         }
     }
