@@ -38,15 +38,15 @@ pub(crate) fn response(response: Response<String>) -> (Response<()>, String) {
 ///
 /// h2 queues what it is given, counts its bytes and not the frames that these become, and tells nobody
 /// how much it still has. So it has at most one DATA frame of a stream at a time, of 4 KiB at most, and
-/// a flush is complete when h2 has put that frame into what the connection writes. So a write timeout
-/// sees progress in steps of 4 KiB, of which all streams of a connection share what its client reads.
+/// a flush is complete when h2 has put that frame into what the connection writes. A write timeout sees
+/// progress in these steps of 4 KiB, and the streams of a connection share what its client reads.
 ///
 /// Dropping it before both sides have ended it resets the stream.
 #[derive(Debug)]
 pub struct Http2Stream {
     sender: SendStream<Bytes>,
     receiver: RecvStream,
-    /// What was received and did not fit into the reader's buffer, which is rarely anything.
+    /// What came while output was blocked, or did not fit into the reader's buffer; mostly nothing.
     unread: Option<Box<Bytes>>,
     /// There while h2 has a frame of ours. Nothing is ever sent: it ends when h2 drops the frame.
     queued: Option<oneshot::Receiver<Infallible>>,
