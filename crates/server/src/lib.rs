@@ -65,6 +65,7 @@
 mod accept;
 mod admin;
 mod advice;
+mod backlog;
 mod command;
 mod config;
 mod hpack;

@@ -29,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::backlog::Backlog;
 use crate::http2::PREFACE;
 use crate::http2_frame::{
     ACK, DATA, FRAME_HEADER, GOAWAY, HEADERS, PADDED, SETTINGS, WINDOW_UPDATE,
@@ -58,9 +59,10 @@ const LEAST_DATA: u32 = 6;
 const ANSWERS: u32 = 2;
 
 /// What the sessions of a connection have earned it, and where it is heard of that its client has brought
-/// too much.
+/// too much. What else a connection and its sessions share is here as well.
 #[derive(Debug)]
 pub(crate) struct Meter {
+    pub(crate) backlog: Backlog,
     spent: Notify,
     /// Answers that the client may still send for free, and the most of them.
     credit: AtomicU32,
@@ -78,7 +80,8 @@ impl Meter {
             let seconds = u32::try_from(BURST.as_secs()).unwrap_or(u32::MAX);
             FRAMES_PER_SECOND.saturating_mul(streams).saturating_mul(seconds)
         });
-        Self { spent: Notify::new(), credit: AtomicU32::new(0), most_credit, streams }
+        let (backlog, spent, credit) = (Backlog::default(), Notify::new(), AtomicU32::new(0));
+        Self { backlog, spent, credit, most_credit, streams }
     }
 
     /// Waits until the client has brought too much. Nothing more is read from then on. Cancel safe.
@@ -164,6 +167,12 @@ impl<S> Metered<S> {
     }
 }
 
+impl<S> Drop for Metered<S> {
+    fn drop(&mut self) {
+        self.meter.backlog.end();
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -189,11 +198,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_pending() {
+            self.meter.backlog.begin();
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        match flushed {
+            Poll::Pending => self.meter.backlog.begin(),
+            Poll::Ready(_) => self.meter.backlog.end(),
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -205,7 +223,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        if written.is_pending() {
+            self.meter.backlog.begin();
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

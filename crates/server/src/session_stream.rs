@@ -19,11 +19,14 @@ const LEAST_PART: usize = 256;
 pub(crate) struct SessionStream {
     stream: Http2Stream,
     meter: Arc<Meter>,
+    /// By which it waits in the connection's backlog.
+    key: u64,
 }
 
 impl SessionStream {
     pub(crate) fn new(stream: Http2Stream, meter: Arc<Meter>) -> Self {
-        Self { stream, meter }
+        let key = meter.backlog.key();
+        Self { stream, meter, key }
     }
 }
 
@@ -52,7 +55,8 @@ impl AsyncWrite for SessionStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.meter.backlog.poll_end(self.key, cx).map(Ok)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
