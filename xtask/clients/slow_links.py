@@ -45,6 +45,7 @@ PING_INTERVAL, PONG_TIMEOUT, WRITE_TIMEOUT, FILLING = 25, 10, 10, 7
 LATEST_IDLE = PING_INTERVAL + PONG_TIMEOUT + 1
 LATEST_TALKING = WRITE_TIMEOUT + FILLING + 1
 
+OPEN = "open"  # The end of a session that has none.
 HEADS = 40  # Bytes of IP and TCP in each packet.
 
 
@@ -77,7 +78,7 @@ class Client:
     link: links.Link = None
     opened: float = None
     ages: list = field(default_factory=list)
-    end: str = "open"
+    end: str = OPEN
     connection: object = None
 
     def live(self, clients, address, cafile):
@@ -115,6 +116,7 @@ class Client:
         packets = max(1, math.ceil(self.feed.bytes / (links.MTU - HEADS)))
         bytes = self.feed.bytes + HEADS * packets
         return bytes * 8 / self.bits_per_second
+
 
 class Http1:
     """A WebSocket on a connection of its own, in the shape of `Http2`."""
@@ -175,7 +177,7 @@ def texts(session):
         yield "".join(part.data for part in parts)
 
 
-def clients():
+def everyone():
     """Who is there, over each of the four ways."""
     them = []
     for protocol in ("http/1.1", "http/1.1+tls", "http/2", "http/2+tls"):
@@ -242,10 +244,11 @@ def comes_from(line, client):
 
 
 def play():
-    them = clients()
+    them = everyone()
     with contextlib.ExitStack() as stack:
         cert, key = stack.enter_context(certificate())
-        namespace = stack.enter_context(links.running([client.link for client in them if not client.is_local]))
+        remote = [client.link for client in them if not client.is_local]
+        namespace = stack.enter_context(links.running(remote))
         publishers = {}
         for feed in dict.fromkeys(client.feed for client in them):
             with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -291,12 +294,14 @@ def play():
 def judge(client, publisher, died):
     """A line of the table, and what is wrong."""
     closed = publisher.closed(client)
-    lived = closed["duration_ms"] / 1000 if closed else time.monotonic() - (client.opened or math.inf)
-    end = f"{closed['cause']} after {lived:.1f} s" if closed else "open"
+    lived = time.monotonic() - client.opened if client.opened else 0
+    end = client.end
+    if closed:
+        lived = closed["duration_ms"] / 1000
+        end = f"{closed['cause']} after {lived:.1f} s"
     wrong = []
     if client.opened is None:
-        end = f"no session: {client.end}"
-        wrong.append(end)
+        wrong.append(f"no session: {end}")
     elif client.dies:
         noticed = closed and datetime.datetime.fromisoformat(closed["timestamp"]).timestamp() - died
         latest = LATEST_TALKING if client.feed.per_second else LATEST_IDLE
@@ -306,13 +311,13 @@ def judge(client, publisher, died):
             wrong.append(f"not given up within {latest} s of its link's death")
         if closed and noticed >= 0:
             end = f"{closed['cause']} {noticed:.1f} s after its death"
-    elif closed:
+    elif end != OPEN:
         wrong.append(f"cut: {end}")
 
     ages, rate = client.ages, client.bits_per_second // 1000
     median, oldest = (statistics.median(ages), max(ages)) if ages else (math.nan, math.nan)
     could = int(lived * min(client.feed.per_second, 1 / client.state_seconds))
-    if client.opened is not None and not client.dies:
+    if client.opened and not client.dies:
         limit = STATES_OF_AGE * client.state_seconds + SLACK + client.reads_slowly * SLEEP
         if not oldest <= limit:
             wrong.append(f"told a state {oldest:.1f} s old, where {limit:.1f} s is the limit")

@@ -61,43 +61,42 @@ const fn http2(sessions: usize, frames: &'static [Http2Frame]) -> Flood {
     Flood::Http2 { sessions, frames }
 }
 
-const SMALL_BUFFERS: &[&str] = &[RATE, BURST];
-const SYSTEM_BUFFERS: &[&str] = &[RATE, BURST, "--socket-buffer-bytes=0"];
-const LARGE_BUFFERS: &[&str] = &[RATE, BURST, "--socket-buffer-bytes=4194304"];
+/// What the system may keep for a connection: by default, as much as it likes, and a lot.
+const BY_DEFAULT: &[&str] = &[RATE, BURST];
+const AUTOMATIC: &[&str] = &[RATE, BURST, "--socket-buffer-bytes=0"];
+const LARGE: &[&str] = &[RATE, BURST, "--socket-buffer-bytes=4194304"];
+/// Without a limit each ping is answered, and nobody is closed.
 const NO_LIMIT: &[&str] = &["--control-frames-per-second=0"];
-const MANY_STREAMS: &[&str] = &[RATE, BURST, "--http2-max-streams=1000"];
-
-const MANY_STREAMS_SYSTEM_BUFFERS: &[&str] =
-    &[RATE, BURST, "--http2-max-streams=1000", "--socket-buffer-bytes=0"];
-const MANY_STREAMS_LARGE_BUFFERS: &[&str] =
-    &[RATE, BURST, "--http2-max-streams=1000", "--socket-buffer-bytes=4194304"];
+const STREAMS: &str = "--http2-max-streams=1000";
+const STREAMS_BY_DEFAULT: &[&str] = &[RATE, BURST, STREAMS];
+const STREAMS_AUTOMATIC: &[&str] = &[RATE, BURST, STREAMS, "--socket-buffer-bytes=0"];
+const STREAMS_LARGE: &[&str] = &[RATE, BURST, STREAMS, "--socket-buffer-bytes=4194304"];
 
 const SCENES: &[Scene] = &[
-    scene("nobody", Reach::Nobody, Flood::Pings, SMALL_BUFFERS),
+    scene("nobody", Reach::Nobody, Flood::Pings, BY_DEFAULT),
     // These are closed for it at once, and go on for as long as they are read away, and come back.
-    scene("tcp-pings", Reach::Tcp, Flood::Pings, SMALL_BUFFERS),
-    scene("tcp-pings-0", Reach::Tcp, Flood::Pings, SYSTEM_BUFFERS),
-    scene("tcp-pings-4m", Reach::Tcp, Flood::Pings, LARGE_BUFFERS),
-    scene("unix-pings", Reach::Unix, Flood::Pings, SMALL_BUFFERS),
-    scene("unix-pings-0", Reach::Unix, Flood::Pings, SYSTEM_BUFFERS),
-    scene("unix-pings-4m", Reach::Unix, Flood::Pings, LARGE_BUFFERS),
-    scene("tls-pings", Reach::Tls, Flood::Pings, SMALL_BUFFERS),
-    scene("tls-pings-0", Reach::Tls, Flood::Pings, SYSTEM_BUFFERS),
-    scene("tls-pings-4m", Reach::Tls, Flood::Pings, LARGE_BUFFERS),
-    // Without a limit each ping is answered, and nobody is closed.
+    scene("tcp-pings", Reach::Tcp, Flood::Pings, BY_DEFAULT),
+    scene("tcp-pings-0", Reach::Tcp, Flood::Pings, AUTOMATIC),
+    scene("tcp-pings-4m", Reach::Tcp, Flood::Pings, LARGE),
+    scene("unix-pings", Reach::Unix, Flood::Pings, BY_DEFAULT),
+    scene("unix-pings-0", Reach::Unix, Flood::Pings, AUTOMATIC),
+    scene("unix-pings-4m", Reach::Unix, Flood::Pings, LARGE),
+    scene("tls-pings", Reach::Tls, Flood::Pings, BY_DEFAULT),
+    scene("tls-pings-0", Reach::Tls, Flood::Pings, AUTOMATIC),
+    scene("tls-pings-4m", Reach::Tls, Flood::Pings, LARGE),
     scene("tcp-pings-free", Reach::Tcp, Flood::Pings, NO_LIMIT),
     scene("unix-pings-free", Reach::Unix, Flood::Pings, NO_LIMIT),
-    scene("tls-empty", Reach::Tls, Flood::EmptyRecords, SMALL_BUFFERS),
-    scene("tls-empty-0", Reach::Tls, Flood::EmptyRecords, SYSTEM_BUFFERS),
-    scene("tls-empty-4m", Reach::Tls, Flood::EmptyRecords, LARGE_BUFFERS),
-    scene("h2-settings-64", Reach::Tcp, http2(64, WINDOWS), SMALL_BUFFERS),
-    scene("h2-settings-1000", Reach::Tcp, http2(1000, WINDOWS), MANY_STREAMS),
-    scene("h2-settings-1000-0", Reach::Tcp, http2(1000, WINDOWS), MANY_STREAMS_SYSTEM_BUFFERS),
-    scene("h2-settings-1000-4m", Reach::Tcp, http2(1000, WINDOWS), MANY_STREAMS_LARGE_BUFFERS),
-    scene("h2-pings-64", Reach::Tcp, http2(64, HTTP2_PINGS), SMALL_BUFFERS),
-    scene("h2-pings-1000", Reach::Tcp, http2(1000, HTTP2_PINGS), MANY_STREAMS),
-    scene("h2-empty-64", Reach::Tcp, http2(64, EMPTY_DATA), SMALL_BUFFERS),
-    scene("h2-empty-1000", Reach::Tcp, http2(1000, EMPTY_DATA), MANY_STREAMS),
+    scene("tls-empty", Reach::Tls, Flood::EmptyRecords, BY_DEFAULT),
+    scene("tls-empty-0", Reach::Tls, Flood::EmptyRecords, AUTOMATIC),
+    scene("tls-empty-4m", Reach::Tls, Flood::EmptyRecords, LARGE),
+    scene("h2-settings-64", Reach::Tcp, http2(64, WINDOWS), BY_DEFAULT),
+    scene("h2-settings-1000", Reach::Tcp, http2(1000, WINDOWS), STREAMS_BY_DEFAULT),
+    scene("h2-settings-1000-0", Reach::Tcp, http2(1000, WINDOWS), STREAMS_AUTOMATIC),
+    scene("h2-settings-1000-4m", Reach::Tcp, http2(1000, WINDOWS), STREAMS_LARGE),
+    scene("h2-pings-64", Reach::Tcp, http2(64, HTTP2_PINGS), BY_DEFAULT),
+    scene("h2-pings-1000", Reach::Tcp, http2(1000, HTTP2_PINGS), STREAMS_BY_DEFAULT),
+    scene("h2-empty-64", Reach::Tcp, http2(64, EMPTY_DATA), BY_DEFAULT),
+    scene("h2-empty-1000", Reach::Tcp, http2(1000, EMPTY_DATA), STREAMS_BY_DEFAULT),
 ];
 
 const fn scene(
@@ -183,8 +182,9 @@ fn play(scene: &Scene, arguments: &Arguments) -> Result<Option<String>, Box<dyn 
         .collect();
     sleep(Duration::from_secs(arguments.seconds));
     deeds.end();
+    let mut last_error = None;
     for attacker in attackers {
-        attacker.join().map_err(|_| "an attacker panicked")?;
+        last_error = attacker.join().map_err(|_| "an attacker panicked")?.or(last_error);
     }
     sleep(SETTLING);
     server.terminate()?;
@@ -203,7 +203,9 @@ fn play(scene: &Scene, arguments: &Arguments) -> Result<Option<String>, Box<dyn 
     let cut = fared.iter().find_map(|one| one.end.as_ref().err());
     Ok(match cut {
         Some(end) => Some(format!("a healthy client was cut: {end}")),
-        None if target.is_some() && lives == 0 => Some("no attacker came so far".to_owned()),
+        None if target.is_some() && lives == 0 => {
+            Some(format!("no attacker came so far as to attack: {last_error:?}"))
+        }
         None if p99 < P99_MS => None,
         None if own_p99 >= P99_MS => Some(format!(
             "the machine is too busy to tell: the pings went out up to {own_p99:.0} ms late"
