@@ -80,3 +80,17 @@ impl Faults {
         held(&self.found).requests.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_asks_for_is_bounded_and_the_latest_is_kept() {
+        let faults = Faults::default();
+        for stream in (1..).step_by(2).take(5 * MOST_REQUESTS) {
+            assert!(faults.add_of_request(stream, Rejection::Malformed));
+        }
+        assert_eq!(faults.requests(), MOST_REQUESTS);
+    }
+}

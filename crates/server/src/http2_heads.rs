@@ -35,6 +35,13 @@ const LEAST_DECODED_BYTES: usize = 128 << 10;
 #[derive(Debug)]
 pub(crate) struct CheckedHeads<S> {
     stream: S,
+    /// Apart, because h2 and the tasks around it grow by more than what is put into them.
+    heads: Box<Heads>,
+}
+
+/// What is between the stream and h2.
+#[derive(Debug)]
+struct Heads {
     faults: Arc<Faults>,
     decoder: Decoder,
     most_bytes: usize,
@@ -73,8 +80,7 @@ struct Block {
 impl<S> CheckedHeads<S> {
     /// Looks behind the preface, which h2 checks. A head may be of `most_bytes`.
     pub(crate) fn new(stream: S, faults: Arc<Faults>, most_bytes: usize) -> Self {
-        Self {
-            stream,
+        let heads = Heads {
             faults,
             decoder: Decoder::new(),
             most_bytes,
@@ -84,7 +90,25 @@ impl<S> CheckedHeads<S> {
             unread: Bytes::new(),
             output: Bytes::new(),
             reading: Reading::Open,
+        };
+        Self { stream, heads: Box::new(heads) }
+    }
+}
+
+impl Heads {
+    /// Takes what was read, but for so many bytes at its beginning that h2 gets as they are.
+    fn receive(&mut self, read: &[u8]) -> usize {
+        if read.is_empty() {
+            // h2 learns whether there was half a frame.
+            self.passing = self.unread.len();
+            self.reading = Reading::AtEnd;
         }
+        let is_between_blocks = self.unread.is_empty() && self.block.is_none();
+        let passed = if is_between_blocks { self.pass(read) } else { 0 };
+        if let Some(rest @ [_, ..]) = read.get(passed..) {
+            self.unread = [&self.unread, rest].concat().into();
+        }
+        passed
     }
 
     /// Gives h2 what there is for it, as far as there is room.
@@ -215,31 +239,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for CheckedHeads<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let Self { stream, heads } = &mut *self;
         loop {
-            if self.reading == Reading::Failed {
+            if heads.reading == Reading::Failed {
                 return Poll::Pending;
             }
-            if self.deliver(buffer) || self.reading == Reading::AtEnd {
+            if heads.deliver(buffer) || heads.reading == Reading::AtEnd {
                 return Poll::Ready(Ok(()));
             }
-            if self.take_frame() {
+            if heads.take_frame() {
                 continue;
             }
-            // Into h2's own buffer: most of it may stay there.
+            // Into h2's own buffer, because most of it may stay there.
             let before = buffer.filled().len();
-            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-            let read = buffer.filled().get(before..).unwrap_or_default();
-            if read.is_empty() {
-                // h2 learns that there was half a frame.
-                self.passing = self.unread.len();
-                self.reading = Reading::AtEnd;
-                continue;
-            }
-            let is_between = self.unread.is_empty() && self.block.is_none();
-            let passed = if is_between { self.pass(read) } else { 0 };
-            if let Some(rest @ [_, ..]) = read.get(passed..) {
-                self.unread = [&self.unread, rest].concat().into();
-            }
+            ready!(Pin::new(&mut *stream).poll_read(cx, buffer))?;
+            let passed = heads.receive(buffer.filled().get(before..).unwrap_or_default());
             buffer.set_filled(before + passed);
             if passed > 0 {
                 return Poll::Ready(Ok(()));

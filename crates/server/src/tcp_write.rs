@@ -27,7 +27,7 @@ const LATE: Duration = Duration::from_millis(500);
 const MOST: usize = 8 << 10;
 
 /// The least that is written at once to a client that is slow.
-const LEAST: usize = 512;
+const LEAST: usize = 1 << 10;
 
 /// After so many writes in a row that were not refused, a client is not slow any more.
 const FAST: u8 = 8;

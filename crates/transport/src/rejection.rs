@@ -40,13 +40,14 @@ pub enum Rejection {
     Full,
     /// The request has a body, or a header that frames one (RFC 9112, section 6).
     HasBody,
-    /// The head of the request is too large, or has too many header lines. hyper answers this by
-    /// itself (RFC 6585, section 5).
+    /// The head of the request is too large, or has too many header lines (RFC 6585, section 5). Over
+    /// HTTP/1.1 hyper answers this by itself.
     HeaderTooLarge,
     /// The HTTP version is below 1.1 (RFC 6455, section 4.2.1).
     HttpVersion,
-    /// The client broke a rule of HTTP/1.1 (RFC 9112, section 2.2) or HTTP/2 (RFC 9113, section 5.4.1).
-    /// Their libraries answer this by themselves.
+    /// The client broke a rule of HTTP/1.1 (RFC 9112, section 2.2) or HTTP/2 (RFC 9113, sections 5.4.1 and
+    /// 8.1.1). Over HTTP/1.1 hyper answers this by itself, and over HTTP/2 it is the end of the connection
+    /// unless it is the fault of one request.
     Malformed,
     /// The method is not GET (RFC 6455, section 4.2.1), or over HTTP/2 no extended CONNECT (RFC 8441,
     /// section 4).
