@@ -10,14 +10,15 @@ use transport::Rejection;
 
 use crate::held;
 
-/// Requests that may wait for their refusal. One that is forgotten gets 404 instead.
+/// Requests that may wait for their refusal. One with a bad head that is forgotten gets 404 instead, and one
+/// with bad trailers an end.
 const MOST_REQUESTS: usize = 1024;
 
 /// The faults of one connection that were found in front of h2.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     found: Mutex<Found>,
-    is_over: Notify,
+    found_of_connection: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +48,7 @@ impl Faults {
 
     pub(crate) fn add_of_connection(&self, reason: Reason) {
         held(&self.found).of_connection = Some(reason);
-        self.is_over.notify_one();
+        self.found_of_connection.notify_one();
     }
 
     /// Why the request on this stream is to be refused, if it is. It is asked for all requests, in the
@@ -67,7 +68,7 @@ impl Faults {
     /// Waits for a fault that ends the connection. Nothing more is read from then on. Cancel safe.
     pub(crate) async fn of_connection(&self) -> Reason {
         loop {
-            self.is_over.notified().await;
+            self.found_of_connection.notified().await;
             if let Some(reason) = held(&self.found).of_connection {
                 return reason;
             }

@@ -73,7 +73,7 @@ impl RequestHead {
     pub(crate) fn finish(self, is_end_stream: bool) -> (Vec<u8>, Option<Rejection>) {
         let is_good = self.is_request(is_end_stream);
         let fault = self.fault.or((!is_good).then_some(Rejection::Malformed));
-        let mut block = Vec::with_capacity(self.most_bytes.min(self.size));
+        let mut block = Vec::with_capacity(self.size);
         if fault.is_some() {
             let is_head = self.method.as_deref() == Some("HEAD");
             encode(b":method", if is_head { b"HEAD" } else { b"GET" }, &mut block);
