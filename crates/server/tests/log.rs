@@ -10,11 +10,12 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -221,9 +222,20 @@ fn a_pipe_that_never_blocks_and_is_read_late_gets_every_line() {
     let mut service = Service::start("late", server(), writer);
     // Much more than a pipe holds.
     service.open_and_close(1000);
-    let reader = thread::spawn(|| io::read_to_string(reader).unwrap());
+    let (lines, log) = mpsc::channel();
+    thread::spawn(move || {
+        let written = BufReader::new(reader).lines().map_while(Result::ok);
+        written.map(|line| line + "\n").try_for_each(|line| lines.send(line))
+    });
+    let (mut text, mut closed) = (String::new(), 0);
+    while closed < 1001 {
+        let line = log.recv_timeout(Duration::from_secs(10)).expect("the log goes on");
+        closed += usize::from(line.contains("\"closed\""));
+        text += &line;
+    }
     assert_eq!(service.stop(), 0);
-    assert_complete(&reader.join().unwrap(), 1001);
+    text.extend(log.iter());
+    assert_complete(&text, 1001);
 }
 
 #[test]
@@ -244,7 +256,11 @@ fn a_file_that_is_full_gets_every_line_once_it_has_room_again() {
     command.args(["-c", "ulimit -f 16; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_server")]);
     let mut service = Service::start("full", command, file.try_clone().unwrap());
     service.open_and_close(300);
-    assert_eq!(file.metadata().unwrap().len(), full);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while file.metadata().unwrap().len() < full {
+        assert!(Instant::now() < deadline, "much more is said");
+        thread::sleep(Duration::from_millis(1));
+    }
 
     // Room comes back whenever there is none; before, a line could come between reading and clearing.
     let mut log = String::new();
@@ -259,7 +275,6 @@ fn a_file_that_is_full_gets_every_line_once_it_has_room_again() {
         thread::sleep(Duration::from_millis(1));
         format!("{log}{written}")
     };
-    let deadline = Instant::now() + Duration::from_secs(30);
     while make_room(false).matches("\"closed\"").count() < 301 {
         assert!(Instant::now() < deadline, "it goes on");
     }
