@@ -52,7 +52,7 @@ const LAYERS: &[Layer] = &[
             "octets",
             "prometheus-client",  // the metrics, in both of Prometheus' formats
             "proxy-header",       // the PROXY protocol, both versions
-            "rustix",             // the limit of open files, options of listening sockets
+            "rustix",             // the limit of open files, listening sockets, a signal's number
             "rustls",             // TLS
             "sd-notify",          // what systemd is told
             "serde_json", // the admin listener's answers; tracing-subscriber brings it along
