@@ -167,6 +167,10 @@ impl Count {
                 }
             }
             Some("refused") => self.refused += 1,
+            Some("refused_suppressed") => {
+                let lines = field(line, "lines").and_then(|lines| lines.parse().ok());
+                self.refused += lines.unwrap_or(0);
+            }
             Some("listening") => {
                 let address = field(line, "address").unwrap_or_default();
                 match address.strip_prefix("tls:") {
