@@ -33,9 +33,11 @@ FAST = 10_000_000
 WINDOW, SLEEP = 4096, 1
 
 # How old a state may be when its last byte arrives: as long as so many states take by that link, and
-# some seconds for the delay, the time between two states, and whoever else uses this machine.
+# some seconds for the delay, a packet that TCP sends twice while it does not know the link, the few
+# packets that the system keeps at least (more than two of the small states), and whoever else uses this
+# machine.
 STATES_OF_AGE = 2
-SLACK = DELAY + 0.5
+SLACK = DELAY + 1
 # The part of what the link could have brought that has to have come.
 LEAST_USE = 0.5
 
