@@ -30,6 +30,17 @@ impl SessionStream {
     }
 }
 
+impl SessionStream {
+    /// Waits until the connection gets rid of what it was given: what h2 takes before is no progress.
+    fn poll_backlog(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_over = self.meter.backlog.poll_end(self.key, cx);
+        if is_over.is_pending() {
+            self.stream.buffer_input(cx);
+        }
+        is_over
+    }
+}
+
 impl AsyncRead for SessionStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -47,6 +58,7 @@ impl AsyncWrite for SessionStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_backlog(cx));
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         if count == bytes.len() || count >= LEAST_PART {
             self.meter.earn();
@@ -56,7 +68,7 @@ impl AsyncWrite for SessionStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.meter.backlog.poll_end(self.key, cx).map(Ok)
+        self.poll_backlog(cx).map(Ok)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -87,10 +87,13 @@ impl Http2Stream {
         }
     }
 
-    /// Takes what has come into a buffer of its own, because whoever cannot write does not read, and
-    /// each frame that h2 holds keeps alive the 8 KiB that it was read with. The window stays as it is
-    /// and bounds it; an error or the end is there again for the next to read.
-    fn buffer_input(&mut self, cx: &mut Context<'_>) {
+    /// Takes what has come into a buffer of its own, for the next to read. The window stays as it is and
+    /// bounds it; an error or the end is there again.
+    ///
+    /// A stream that refuses output does this by itself, and so has to do what refuses it around the
+    /// stream: a session that cannot write does not read, and each frame that h2 holds keeps alive the
+    /// 8 KiB that it was read with.
+    pub fn buffer_input(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(Ok(data))) = self.receiver.poll_data(cx) {
             let mut unread = self.unread.take().map(|bytes| Vec::from(*bytes)).unwrap_or_default();
             unread.extend_from_slice(&data);
