@@ -117,6 +117,15 @@ pub(crate) fn warn_of_settings(config: &Config, open_files: u64) {
     }
 }
 
+/// Warns of sockets that were passed and are not used.
+pub(crate) fn warn_of_sockets_for_another() {
+    warn!(
+        event = "sockets_for_another",
+        "LISTEN_PID is not this process, so the sockets of LISTEN_FDS are not used; whoever starts the \
+         server has to become it (exec), or to unset these variables"
+    );
+}
+
 /// Warns of a certificate that nobody has renewed in time.
 pub(crate) fn warn_of_certificate(config: &Config) {
     if let Some(tls) = config.tls.as_ref().filter(|tls| tls.is_expiring()) {

@@ -85,6 +85,7 @@ mod log_writer;
 mod metered;
 mod metrics;
 mod open_files;
+mod passed;
 mod peer_text;
 mod process;
 mod process_metrics;
@@ -104,6 +105,7 @@ mod thrifty;
 mod tls;
 mod tls_stream;
 mod trust;
+mod unix_socket;
 mod values;
 
 use std::future::Future;
@@ -124,8 +126,9 @@ pub use crate::command::Command;
 pub use crate::config::{
     Config, Configs, LogFormat, MAX_BYTES, MIN_HEADER_BYTES, Plan, RESERVED_FILES, Switch,
 };
-pub use crate::listen::{BindError, Listeners, Passed};
+pub use crate::listen::{BindError, Listeners};
 pub use crate::listen_address::{ListenAddress, NoListenAddress};
+pub use crate::passed::{BadPassed, Passed};
 pub use crate::process::main;
 pub use crate::reload::{NEEDS_RESTART, Reloader};
 pub use crate::settings::{Setting, Settings, Written, Wrong};

@@ -1,24 +1,22 @@
 //! Where the server is to be reached.
 
-use std::env;
 use std::fmt;
-use std::fs::{self, Permissions};
 use std::io;
 use std::iter;
-use std::net::{self, SocketAddr};
-use std::os::unix;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 
-use listenfd::ListenFd;
+use rustix::io::Errno;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use transport::Peer;
 
 use crate::config::Config;
 use crate::listen_address::ListenAddress;
+use crate::passed::{Passed, PassedSocket};
 use crate::stream::Stream;
 use crate::tcp_write::FIRST_BUFFER;
+use crate::unix_socket::{self, SocketFile};
 
 /// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
 const BACKLOG: u16 = 4096;
@@ -36,68 +34,20 @@ pub struct Listeners {
 /// A socket that listens.
 #[derive(Debug)]
 pub(crate) struct Listener {
+    /// Held for its drop, which comes before that of the socket.
+    _file: Option<SocketFile>,
     socket: ListeningSocket,
     /// Whether the socket was passed to us. Then somebody else has it as well, and goes on listening
     /// when we end.
     pub(crate) is_shared: bool,
     /// Whether everything on it is within TLS.
     pub(crate) is_encrypted: bool,
-    /// Held for its drop.
-    _file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
 enum ListeningSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
-}
-
-/// The file of a Unix socket. It goes away with whoever listened there.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-/// Listening sockets that were passed by whoever started us (systemd's socket activation): those
-/// named `admin`, those named `tls`, and all others.
-#[derive(Debug, Default)]
-pub struct Passed {
-    public: Vec<(PassedSocket, bool)>,
-    admin: Option<PassedSocket>,
-}
-
-#[derive(Debug)]
-enum PassedSocket {
-    Tcp(net::TcpListener),
-    Unix(unix::net::UnixListener),
-}
-
-impl Passed {
-    /// Takes what the environment says was passed, in `LISTEN_FDS` and `LISTEN_FDNAMES`.
-    ///
-    /// # Errors
-    ///
-    /// Something was passed that is no listening stream socket.
-    pub fn from_env() -> io::Result<Self> {
-        let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
-        let names = names.split(':').map(str::to_owned).chain(iter::repeat(String::new()));
-        let mut descriptors = ListenFd::from_env();
-        let mut passed = Self::default();
-        for (index, name) in (0..descriptors.len()).zip(names) {
-            let tcp = descriptors.take_tcp_listener(index);
-            let socket = match tcp {
-                Ok(Some(listener)) => PassedSocket::Tcp(listener),
-                Ok(None) | Err(_) => match descriptors.take_unix_listener(index)? {
-                    Some(listener) => PassedSocket::Unix(listener),
-                    None => continue,
-                },
-            };
-            if name == "admin" {
-                passed.admin = Some(socket);
-            } else {
-                passed.public.push((socket, name == "tls"));
-            }
-        }
-        Ok(passed)
-    }
 }
 
 impl Listeners {
@@ -192,8 +142,8 @@ impl Listener {
                 (ListeningSocket::Tcp(tcp(*address)?), None)
             }
             ListenAddress::Unix(path) => {
-                let (listener, file) = unix(path, mode)?;
-                (ListeningSocket::Unix(listener), Some(file))
+                let (listener, file) = unix_socket::listen(path, mode, BACKLOG)?;
+                (ListeningSocket::Unix(UnixListener::from_std(listener)?), Some(file))
             }
         };
         let is_encrypted = matches!(address, ListenAddress::Tls(_));
@@ -225,7 +175,7 @@ impl Listener {
             // their listener; where it fails, frames are late.
             let _ = sockopt::set_tcp_nodelay(listener, true);
         }
-        Self { socket, is_shared, is_encrypted, _file: file }
+        Self { _file: file, socket, is_shared, is_encrypted }
     }
 
     /// The next connection, and who it is with. Cancel safe.
@@ -247,7 +197,9 @@ impl Listener {
     ///
     /// The system is asked directly: tokio may not have heard of the latest ones yet.
     pub(crate) fn accepted_by_the_system(self) -> Vec<(Stream, Peer)> {
-        let accept: Box<dyn FnMut() -> Option<(Stream, Peer)>> = match self.socket {
+        // The file is removed before the socket is closed, as its drop has to be.
+        let Self { _file: file, socket, .. } = self;
+        let mut accept: Box<dyn FnMut() -> Option<(Stream, Peer)>> = match socket {
             ListeningSocket::Tcp(listener) => {
                 let Ok(listener) = listener.into_std() else { return Vec::new() };
                 Box::new(move || {
@@ -266,7 +218,9 @@ impl Listener {
             }
         };
         // Not for ever, or a storm of connections would keep the port open.
-        iter::from_fn(accept).take(BACKLOG.into()).collect()
+        let accepted = iter::from_fn(&mut accept).take(BACKLOG.into()).collect();
+        drop(file);
+        accepted
     }
 
     /// Sets what the system may keep for each client. Connections have this from their listener, and
@@ -322,14 +276,15 @@ impl fmt::Display for BindError {
     }
 }
 
-impl std::error::Error for BindError {}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Where that fails, the next to listen there takes it away.
-        let _ = fs::remove_file(&self.0);
+impl BindError {
+    /// Whether the system has run out of something, and the address may be good.
+    pub(crate) fn is_shortage(&self) -> bool {
+        let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        shortages.iter().any(|errno| self.error.raw_os_error() == Some(errno.raw_os_error()))
     }
 }
+
+impl std::error::Error for BindError {}
 
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -337,18 +292,6 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG.into())
-}
-
-fn unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
-    // A process that was killed leaves its file behind, and nobody answers there any more.
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if is_socket && unix::net::UnixStream::connect(path).is_err() {
-        fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    let file = SocketFile(path.to_owned());
-    fs::set_permissions(path, Permissions::from_mode(mode))?;
-    Ok((listener, file))
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use transport::Handler;
 
 use crate::command::{Command, VERSION, help};
 use crate::config::Config;
-use crate::listen::{Listeners, Passed};
+use crate::listen::Listeners;
+use crate::passed::Passed;
 use crate::reload::Reloader;
 use crate::settings::Settings;
 use crate::shutdown::Stopped;
@@ -109,16 +110,15 @@ async fn serve_on_runtime<H: Handler + Clone + Sync>(
     };
     let passed = match Passed::from_env() {
         Ok(passed) => passed,
-        Err(error) => {
-            let problem = format_args!("LISTEN_FDS passes what is no listening socket: {error}");
-            return complain(MISUSED, problem);
-        }
+        Err(error) => return complain(MISUSED, error),
     };
+    let are_for_another = passed.are_for_another;
     let listeners = match Listeners::bind(&config, passed) {
         Ok(listeners) => listeners,
         Err(error) => {
             let origin = &settings.get(error.key).origin;
-            return complain(MISUSED, format_args!("{} from {origin}: {error}", error.key));
+            let code = if error.is_shortage() { FAILED } else { MISUSED };
+            return complain(code, format_args!("{} from {origin}: {error}", error.key));
         }
     };
     let writer = match log::start(&config) {
@@ -126,6 +126,9 @@ async fn serve_on_runtime<H: Handler + Clone + Sync>(
         Err(error) => return complain(FAILED, format_args!("cannot start the log: {error}")),
     };
     advice::announce(&config, &settings, &listeners, open_files);
+    if are_for_another {
+        advice::warn_of_sockets_for_another();
+    }
 
     let (stop, stopping) = oneshot::channel();
     let second_signal = async {

@@ -12,17 +12,16 @@ mod support;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::process::{Process, documented, fields, server};
+use support::process::{Process, documented, fields, server, with_passed};
 use support::{CLOSE, Client, TEXT, UPGRADE, close, close_payload, document, frame};
 
 /// A file of settings that can be written again.
@@ -261,20 +260,6 @@ fn attempt(address: SocketAddr) -> Result<(), String> {
     }
 }
 
-/// The server with a listening socket that was passed to it, as systemd does it. A shell puts the
-/// descriptor and the variables in place, and becomes the server.
-fn with_passed(socket: impl Into<OwnedFd>, name: &str) -> Command {
-    let mut command = Command::new("/bin/sh");
-    let script = "exec 3<&0 </dev/null; \
-                  LISTEN_FDS=1 LISTEN_FDNAMES=$NAME LISTEN_PID=$$ exec \"$0\" \"$@\"";
-    command
-        .env_clear()
-        .env("NAME", name)
-        .args(["-c", script, env!("CARGO_BIN_EXE_server")])
-        .stdin(Stdio::from(socket.into()));
-    command
-}
-
 #[test]
 fn processes_hand_over_on_one_socket_and_no_attempt_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -309,32 +294,6 @@ fn a_passed_socket_without_a_delay_is_warned_about() {
     let process = Process::spawn_as(command, &["--log-format=json", "--max-connections=10"]);
     let line = process.event("no_delay_for_handover");
     assert_eq!(fields(&line), documented("no_delay_for_handover"));
-}
-
-#[test]
-fn a_passed_socket_named_admin_is_the_admin_listener() {
-    let folder = std::env::temp_dir().join(format!("ws-status-passed-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("admin.sock");
-    let listener = UnixListener::bind(&path).unwrap();
-    let process = Process::start_as(with_passed(listener, "admin"), &[]);
-    let mut stream = UnixStream::connect(&path).unwrap();
-    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    Client::open(process.address);
-    drop(process);
-    assert!(path.exists(), "it is not ours to take away");
-    fs::remove_dir_all(&folder).unwrap();
-}
-
-#[test]
-fn what_is_passed_and_is_no_listening_socket_stops_the_start() {
-    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let output = with_passed(datagrams, "").output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("LISTEN_FDS"));
 }
 
 #[test]

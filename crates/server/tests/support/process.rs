@@ -1,13 +1,16 @@
 //! The server as a process.
 
-use std::io::{BufRead, BufReader};
+use std::env;
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::Value;
 
 use super::{document, table, word};
@@ -16,6 +19,24 @@ use super::{document, table, word};
 pub(crate) fn server() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
     command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// The server with a socket, or whatever else, that was passed to it by this name, as systemd does it.
+pub(crate) fn with_passed(passed: impl Into<OwnedFd>, name: &str) -> Command {
+    let environment = format!("LISTEN_FDS=1 LISTEN_FDNAMES={name} LISTEN_PID=$$");
+    with_environment(passed, &environment)
+}
+
+/// The server with something as its descriptor 3 and variables that a shell sets, which then becomes the
+/// server.
+pub(crate) fn with_environment(passed: impl Into<OwnedFd>, environment: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("exec 3<&0 </dev/null; {environment} exec \"$0\" \"$@\"");
+    command
+        .env_clear()
+        .args(["-c", &script, env!("CARGO_BIN_EXE_server")])
+        .stdin(Stdio::from(passed.into()));
     command
 }
 
@@ -91,6 +112,36 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs the test of this name once more as a user for whom limits and permissions hold, if this is the
+/// superuser, for whom they do not. Says whether it has. Where that user cannot run it, a line says so.
+pub(crate) fn ran_as_ordinary_user(test: &str) -> bool {
+    if !geteuid().is_root() {
+        return false;
+    }
+    let program = env::current_exe().unwrap();
+    match Command::new(&program).args(["--exact", test]).uid(65_534).output() {
+        Ok(ran) => {
+            let said = String::from_utf8_lossy(&ran.stdout);
+            assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+        }
+        Err(error) => {
+            // Not `println`, which nobody sees when a test passes.
+            let _ = writeln!(io::stderr(), "{test} is skipped: {}: {error}", program.display());
+        }
+    }
+    true
+}
+
+/// Runs a server that refuses to start, and gives its exit code and its one sentence.
+pub(crate) fn refusal(command: Command) -> (i32, String) {
+    let mut process = Process::run(command);
+    let line = process.line();
+    let sentence = line.strip_prefix("server: ").unwrap_or_else(|| panic!("it started: {line}"));
+    let more = process.log.recv_timeout(Duration::from_secs(10));
+    assert_eq!(more, Err(RecvTimeoutError::Disconnected), "behind {line}");
+    (process.exit_code(), sentence.to_owned())
 }
 
 /// The fields that the manual promises for an event, sorted.
