@@ -92,12 +92,14 @@ mod process_metrics;
 mod records;
 mod reload;
 mod request_head;
+mod runtime;
 mod session_stream;
 mod settings;
 mod shutdown;
 mod signals;
 mod slots;
 mod stream;
+mod supervision;
 mod systemd;
 mod table;
 mod tcp_write;
@@ -112,7 +114,6 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::{Method, Request};
-use tokio::task::JoinSet;
 use transport::{Answer, Client, Endpoint, Handler, Policy, Rejection, Slot};
 
 use crate::accept::Acceptor;
@@ -121,6 +122,7 @@ use crate::http::Http;
 use crate::records::Records;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
+use crate::supervision::Supervisor;
 
 pub use crate::command::Command;
 pub use crate::config::{
@@ -151,30 +153,41 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Serves on `listeners` until `shutdown` completes, or the admin listener is asked to drain, and
 /// everything has come to its end.
 ///
-/// Each session gets a clone of `handler`.
+/// Each session gets a clone of `handler`. If a task of the server's own fails, that is a shutdown as
+/// well, and [`Stopped::failed`] names the task.
 pub async fn run<H: Handler + Clone + Sync>(
     configs: Configs,
     listeners: Listeners,
     handler: H,
     shutdown: impl Future<Output = ()>,
 ) -> Stopped {
+    run_supervised(configs, listeners, handler, shutdown, Supervisor::default()).await
+}
+
+/// The same beside tasks that the supervisor has already.
+async fn run_supervised<H: Handler + Clone + Sync>(
+    configs: Configs,
+    listeners: Listeners,
+    handler: H,
+    shutdown: impl Future<Output = ()>,
+    mut tasks: Supervisor<'_>,
+) -> Stopped {
     let records = Arc::new(Records::new(&configs.borrow()));
     let (end, keeper) = Shutdown::new(configs.clone());
     let end = Arc::new(end);
     let slots = Slots::default();
 
-    // What is there until the very end, and holds up no drain.
-    let mut companions = JoinSet::new();
     if let Some(listener) = listeners.admin {
         let (records, end, slots) = (Arc::clone(&records), Arc::clone(&end), slots.clone());
-        companions.spawn(Admin::new(configs.clone(), records, end, slots).serve(listener));
+        tasks.spawn("admin", Admin::new(configs.clone(), records, end, slots).serve(listener));
     }
-    companions.spawn(keeper);
-    companions.spawn(systemd::feed_the_watchdog());
+    tasks.spawn(supervision::KEEPER, keeper);
+    let healthy = Arc::clone(&end);
+    tasks.spawn("watchdog", systemd::feed_the_watchdog(move || !healthy.has_failed()));
     let reported = Arc::clone(&records);
-    companions.spawn(async move { systemd::report(&reported.metrics).await });
+    tasks.spawn("status", async move { systemd::report(&reported.metrics).await });
     let limited = Arc::clone(&records);
-    companions.spawn(async move { limited.log_limits.summarize_regularly().await });
+    tasks.spawn("log-limits", async move { limited.log_limits.summarize_regularly().await });
 
     let router = Router { endpoint: Endpoint::new(handler, Arc::clone(&records)) };
     let acceptor = Arc::new(Acceptor::new(Http { router, slots, configs }, Arc::clone(&records)));
@@ -182,10 +195,10 @@ pub async fn run<H: Handler + Clone + Sync>(
     end.ready();
     systemd::ready();
     for listener in listeners.public {
-        tokio::spawn(Arc::clone(&acceptor).accept(listener, Arc::clone(&end)));
+        tasks.spawn(supervision::ACCEPT, Arc::clone(&acceptor).accept(listener, Arc::clone(&end)));
     }
 
-    end.run(shutdown, &records).await
+    tasks.run(&end, shutdown, &records).await
 }
 
 /// What answers a request: the one place where paths are registered.

@@ -87,7 +87,7 @@ impl LogLimits {
         LastSummary(self)
     }
 
-    fn summarize(&self) {
+    pub(crate) fn summarize(&self) {
         let now = Instant::now();
         let (refusals, accept_failures) = {
             let mut state = held(&self.0);

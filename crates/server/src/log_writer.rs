@@ -8,12 +8,14 @@
 //! stdout is the same full pipe, the process would never end.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tracing::warn;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
@@ -65,6 +67,8 @@ pub(crate) fn dropped_lines() -> u64 {
 pub struct LogWriter {
     entries: Sender<Entry>,
     filter: Filter,
+    /// The thread has the sender.
+    lives: watch::Receiver<()>,
 }
 
 /// What is logged, which may change.
@@ -95,10 +99,19 @@ impl LogWriter {
         filter: Filter,
     ) -> io::Result<(Self, Lines)> {
         let (entries, queue) = mpsc::channel();
-        thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || write_lines(&queue, output, &COUNTS))?;
-        Ok((Self { entries: entries.clone(), filter }, Lines { entries, counts: &COUNTS }))
+        let (life, lives) = watch::channel(());
+        let write = move || {
+            let _life = life;
+            write_lines(&queue, output, &COUNTS);
+        };
+        thread::Builder::new().name("log".to_owned()).spawn(write)?;
+        Ok((Self { entries: entries.clone(), filter, lives }, Lines { entries, counts: &COUNTS }))
+    }
+
+    /// Waits until the thread has ended, which it does before this is dropped only by a panic.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut lives = self.lives.clone();
+        async move { while lives.changed().await.is_ok() {} }
     }
 
     /// Changes what is logged.
@@ -216,6 +229,28 @@ mod tests {
 
     use super::*;
     use crate::held;
+
+    /// An output that is broken in a way that nothing may be.
+    struct Panics;
+
+    impl Write for Panics {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("a bug");
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_noticed_and_keeps_nobody_waiting() {
+        let (_layer, filter) = reload::Layer::new(Targets::new());
+        let (writer, lines) = LogWriter::start(Panics, filter).expect("there is a thread");
+        (&lines).write_all(b"a line\n").expect("it is never refused");
+        writer.ended().await;
+        (&lines).write_all(b"another\n").expect("it is dropped");
+    }
 
     /// An output that does to each write what the script says, and then takes everything.
     struct Scripted {

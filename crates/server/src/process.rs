@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{error, warn};
 use transport::Handler;
 
 use crate::command::{Command, VERSION, help};
@@ -15,19 +15,24 @@ use crate::config::Config;
 use crate::listen::Listeners;
 use crate::passed::Passed;
 use crate::reload::Reloader;
-use crate::settings::Settings;
+use crate::runtime::{NoRuntime, on_a_thread};
+use crate::settings::{Settings, Wrong};
 use crate::shutdown::Stopped;
 use crate::signals::{Hangups, Signals};
-use crate::{advice, log, open_files, run, systemd};
+use crate::supervision::{Panicked, Supervisor, guarded};
+use crate::{advice, log, open_files, run_supervised, runtime, systemd};
 
 /// All sessions were closed, though some may have had to be timed out.
 const DRAINED: u8 = 0;
-/// Something failed while running.
+/// Something failed while starting or running.
 const FAILED: u8 = 1;
 /// The command line, a setting or an address is wrong; nothing was started.
 const MISUSED: u8 = 2;
 /// The grace of the shutdown was over, and sessions were cut.
 const ABORTED: u8 = 3;
+
+/// The thread that writes the log, among the tasks that are supervised. It cannot say itself that it failed.
+const LOG: &str = "log";
 
 /// Everything that the binary does: reads the command line, binds the ports, serves, reads its settings
 /// again when asked to, and says by the exit code how it ended.
@@ -50,64 +55,72 @@ pub fn main<H: Handler + Clone + Sync>(
     arguments: impl IntoIterator<Item = OsString>,
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let command = match Command::parse(arguments.clone(), env::vars_os()) {
-        Ok(command) => command,
-        Err(wrong) => return complain(MISUSED, wrong),
-    };
+    // Even the signals need some files.
     let open_files = open_files::raise_limit();
-    match command {
-        Command::Help => answer(&help()),
-        Command::Version => answer(&format!("{VERSION}\n")),
-        Command::CheckConfig(mut settings) => match Config::check(&mut settings, open_files) {
-            Ok(_) => answer("the configuration is good\n"),
-            Err(wrong) => complain(MISUSED, wrong),
-        },
-        Command::PrintConfig(mut settings) => match Config::check(&mut settings, open_files) {
-            Ok(_) => answer(&settings.to_string()),
-            Err(wrong) => complain(MISUSED, wrong),
-        },
-        Command::Serve(settings) => serve(settings, arguments, open_files, handler),
-    }
+    // Before anything that takes time: a SIGHUP that comes earlier ends the process. And before there are
+    // workers, which would deal with a signal whose stream is not made yet, and it would be lost.
+    let registered = runtime::briefly(|| Ok((Signals::register()?, Hangups::register()?)));
+    let started = registered.and_then(|signals| Ok((signals, runtime::start()?)));
+    let (signals, runtime) = match started {
+        Ok(started) => started,
+        Err(error @ NoRuntime::Refused(_)) => return complain(FAILED, error),
+        Err(error @ NoRuntime::WrongVariable(_)) => return complain(MISUSED, error),
+    };
+    let arguments = arguments.into_iter().collect();
+    let code = runtime.block_on(live(arguments, open_files, signals, handler));
+    runtime.shutdown_background(); // A handler that blocks its thread must not hold us up.
+    code
 }
 
-fn serve<H: Handler + Clone + Sync>(
-    mut settings: Settings,
+async fn live<H: Handler + Clone + Sync>(
     arguments: Vec<OsString>,
     open_files: u64,
+    (mut signals, hangups): (Signals, Hangups),
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
-    let config = match Config::check(&mut settings, open_files) {
-        Ok(config) => config,
-        Err(wrong) => return complain(MISUSED, wrong),
+    let again = arguments.clone();
+    // A file or a terminal that does not answer must not make it deaf.
+    let found = tokio::select! {
+        biased;
+        signal = signals.next() => return ExitCode::from(signal.exit_code()),
+        found = on_a_thread("settings", move || obey(arguments, open_files)) => found,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match runtime {
-        Ok(runtime) => {
-            let serving = serve_on_runtime(config, settings, arguments, open_files, handler);
-            let code = runtime.block_on(serving);
-            runtime.shutdown_background(); // A handler that blocks its thread must not hold us up.
-            code
+    match found {
+        Ok(Ok((config, settings))) => {
+            serve(config, settings, again, open_files, (signals, hangups), handler).await
         }
-        Err(error) => complain(FAILED, format_args!("cannot start its threads: {error}")),
+        Ok(Err(code)) => code,
+        Err(error) => complain(FAILED, format_args!("cannot read its settings: {error}")),
     }
 }
 
-async fn serve_on_runtime<H: Handler + Clone + Sync>(
+/// Does what the command line asks for. If that is to serve, there is no exit code yet.
+fn obey(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, Settings), ExitCode> {
+    let misused = |wrong: Wrong| complain(MISUSED, wrong);
+    let check = |mut settings: Settings| {
+        Config::check(&mut settings, open_files).map(|config| (config, settings)).map_err(misused)
+    };
+    match Command::parse(arguments, env::vars_os()).map_err(misused)? {
+        Command::Help => Err(answer(&help())),
+        Command::Version => Err(answer(&format!("{VERSION}\n"))),
+        Command::CheckConfig(settings) => {
+            check(settings).and_then(|_| Err(answer("the configuration is good\n")))
+        }
+        Command::PrintConfig(settings) => {
+            check(settings).and_then(|(_, settings)| Err(answer(&settings.to_string())))
+        }
+        Command::Serve(settings) => check(settings),
+    }
+}
+
+async fn serve<H: Handler + Clone + Sync>(
     config: Config,
     settings: Settings,
     arguments: Vec<OsString>,
     open_files: u64,
+    (mut signals, mut hangups): (Signals, Hangups),
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
-    // Before the port is bound: whoever can reach the server can also stop it gracefully.
-    let registered = Signals::register().and_then(|signals| Ok((signals, Hangups::register()?)));
-    let (mut signals, mut hangups) = match registered {
-        Ok(registered) => registered,
-        Err(error) => {
-            return complain(FAILED, format_args!("cannot register for signals: {error}"));
-        }
-    };
     let passed = match Passed::from_env() {
         Ok(passed) => passed,
         Err(error) => return complain(MISUSED, error),
@@ -140,7 +153,9 @@ async fn serve_on_runtime<H: Handler + Clone + Sync>(
     let shutdown = async { stopping.await.unwrap_or_default() };
     let mut reloader = Reloader::new(settings, config, open_files);
     let configs = reloader.configs();
-    let reloads = async {
+    let mut tasks = Supervisor::default();
+    tasks.run_in_place(LOG, writer.ended());
+    tasks.run_in_place("reload", async {
         loop {
             tokio::select! {
                 () = hangups.next() => {}
@@ -151,17 +166,24 @@ async fn serve_on_runtime<H: Handler + Clone + Sync>(
             reloader.reload(&writer, || Command::parse(arguments, env::vars_os())).await;
             systemd::ready();
         }
-    };
+    });
+    let serving =
+        guarded(async { run_supervised(configs, listeners, handler(), shutdown, tasks).await });
     tokio::select! {
-        stopped = run(configs, listeners, handler(), shutdown) => match stopped {
-            Stopped { aborted: 0, .. } => ExitCode::from(DRAINED),
-            Stopped { .. } => ExitCode::from(ABORTED),
+        stopped = serving => match stopped {
+            Ok(Stopped { failed: Some(LOG), .. }) => complain(FAILED, "the log's thread has failed"),
+            Ok(Stopped { failed: Some(_), .. }) => ExitCode::from(FAILED),
+            Ok(Stopped { aborted: 0, .. }) => ExitCode::from(DRAINED),
+            Ok(Stopped { .. }) => ExitCode::from(ABORTED),
+            Err(Panicked) => {
+                error!(event = "task_failed", task = "main");
+                ExitCode::from(FAILED)
+            }
         },
         signal = second_signal => {
             warn!(event = "cut_short", exit_code = signal.exit_code());
             ExitCode::from(signal.exit_code())
         }
-        code = reloads => code,
     }
 }
 

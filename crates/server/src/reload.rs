@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -13,6 +12,7 @@ use crate::advice::{warn_of_certificate, warn_of_settings};
 use crate::command::Command;
 use crate::config::{Config, Configs};
 use crate::log_writer::LogWriter;
+use crate::runtime::on_a_thread;
 use crate::settings::{Setting, Settings, Wrong};
 use crate::tls::{BadFile, Files, Tls};
 
@@ -69,9 +69,9 @@ impl Reloader {
         read: impl FnOnce() -> Result<Command, Wrong> + Send + 'static,
     ) {
         let open_files = self.open_files;
-        let found = spawn_blocking(move || check(read, open_files)).await;
+        let found = on_a_thread("settings", move || check(read, open_files)).await;
         match found
-            .unwrap_or_else(|error| Err(Wrong(error.to_string())))
+            .unwrap_or_else(|error| Err(Wrong(format!("no thread could read them: {error}"))))
             .and_then(|found| self.compare(found))
         {
             Ok((settings, config)) => {
@@ -87,22 +87,30 @@ impl Reloader {
         }
     }
 
-    /// Puts a new certificate in force when its files have changed, for as long as it is polled. Other
-    /// settings stay as they are. Cancel safe.
+    /// Looks at the files of the certificate again and again, for as long as it is polled. Cancel safe.
     pub async fn renew_certificates(&mut self) {
         loop {
             sleep(LOOK).await;
-            let config = self.configs.borrow().clone();
-            let Some(tls) = &config.tls else { continue };
-            let paths = tls.paths().clone();
-            // A disk that does not answer must not hold up a worker.
-            if let Ok(looked) = spawn_blocking(move || paths.read()).await {
-                self.look_at(looked, tls, &config);
-            }
-            if self.reminded.elapsed() >= REMINDER {
-                self.reminded = Instant::now();
-                warn_of_certificate(&config);
-            }
+            self.look_at_certificate().await;
+        }
+    }
+
+    /// Puts a new certificate in force if its files have changed since they were looked at before, and are
+    /// the same as then. Other settings stay as they are. Cancel safe.
+    pub async fn look_at_certificate(&mut self) {
+        let config = self.configs.borrow().clone();
+        let Some(tls) = &config.tls else { return };
+        let paths = tls.paths().clone();
+        // A disk that does not answer must not hold up a worker.
+        let looked = on_a_thread("certificate", move || paths.read()).await;
+        let looked = looked.unwrap_or_else(|error| {
+            let problem = format!("no thread could read it: {error}");
+            Err(BadFile { key: "tls_cert_file", problem })
+        });
+        self.look_at(looked, tls, &config);
+        if self.reminded.elapsed() >= REMINDER {
+            self.reminded = Instant::now();
+            warn_of_certificate(&config);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ pub struct Stopped {
     pub aborted: u64,
     /// From the signal to the end.
     pub duration: Duration,
+    /// The task that failed first, if one did: that was the reason for the end, or came in its course.
+    pub failed: Option<&'static str>,
 }
 
 /// How far the server has come in its life.
@@ -63,6 +66,7 @@ pub(crate) struct Shutdown {
     drain: Drain,
     /// What had happened before the first session was closed.
     before: OnceLock<Count>,
+    has_failed: AtomicBool,
 }
 
 impl Shutdown {
@@ -70,7 +74,8 @@ impl Shutdown {
     pub(crate) fn new(configs: Configs) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let stage = watch::Sender::new(Stage::Starting);
         let (drain, keeper) = Drain::new();
-        (Self { configs, stage, drain, before: OnceLock::new() }, keeper)
+        let before = OnceLock::new();
+        (Self { configs, stage, drain, before, has_failed: AtomicBool::new(false) }, keeper)
     }
 
     /// A token of the drain.
@@ -107,10 +112,25 @@ impl Shutdown {
         });
     }
 
+    /// A task that the server cannot do without has failed: it ends, and is not healthy until then.
+    pub(crate) fn fail(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
+        self.begin(None);
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        matches!(self.stage(), Stage::Draining { .. })
+    }
+
     /// Waits for `signal`, or until somebody else has asked, and then for the end of everything.
     pub(crate) async fn run(&self, signal: impl Future<Output = ()>, records: &Records) -> Stopped {
-        let Records { metrics, log_limits, .. } = records;
-        let last_summary = log_limits.summarize_on_drop();
+        let metrics = &records.metrics;
+        // If this is dropped, by a second signal, there is still what was not written.
+        let _last_summary = records.log_limits.summarize_on_drop();
         tokio::select! {
             () = signal => self.begin(None),
             _ = self.begun() => {}
@@ -128,7 +148,7 @@ impl Shutdown {
         );
 
         sleep(delay.min(grace)).await;
-        let before = *self.before.get_or_init(|| metrics.sessions());
+        self.before.get_or_init(|| metrics.sessions());
         self.drain.start(farewell);
         let in_time = timeout_at(began + grace, self.drain.closed()).await;
         let after_grace = metrics.sessions();
@@ -140,13 +160,30 @@ impl Shutdown {
             }
         }
 
-        let stopped = Stopped {
-            clean: after_grace.clean - before.clean,
-            timed_out: after_grace.unclean - before.unclean,
-            aborted: after_grace.open(),
-            duration: began.elapsed(),
+        self.summary(began, after_grace, records)
+    }
+
+    /// The summary of an end without a drain.
+    pub(crate) fn cut_off(&self, records: &Records) -> Stopped {
+        let now = records.metrics.sessions();
+        self.before.get_or_init(|| now);
+        let began = match self.stage() {
+            Stage::Draining { began, .. } => began,
+            Stage::Ready | Stage::Starting => Instant::now(),
         };
-        drop(last_summary);
+        self.summary(began, now, records)
+    }
+
+    fn summary(&self, began: Instant, now: Count, records: &Records) -> Stopped {
+        let before = self.before.get().copied().unwrap_or(now);
+        let stopped = Stopped {
+            clean: now.clean - before.clean,
+            timed_out: now.unclean - before.unclean,
+            aborted: now.open(),
+            duration: began.elapsed(),
+            failed: None,
+        };
+        records.log_limits.summarize();
         info!(
             event = "stopped",
             clean = stopped.clean,

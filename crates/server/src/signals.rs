@@ -59,7 +59,7 @@ pub(crate) struct Signals {
 impl Signals {
     /// Takes the signals over from the system, which would end the process at once.
     ///
-    /// Must be called within a tokio runtime, and early: what comes before it ends the process.
+    /// Must be called within a tokio runtime, and first of all: what comes before it ends the process.
     ///
     /// # Errors
     ///

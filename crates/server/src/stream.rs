@@ -244,7 +244,9 @@ impl AsyncWrite for Stream {
         let Self { socket, writer, .. } = &mut *self;
         match socket {
             Socket::Tcp(stream) => writer.poll_write(stream, cx, bytes),
-            socket => each!(socket, it => Pin::new(it).poll_write(cx, bytes)),
+            Socket::Http2(it) => Pin::new(it).poll_write(cx, bytes),
+            Socket::Tls(it) => Pin::new(it).poll_write(cx, bytes),
+            Socket::Unix(it) => Pin::new(it).poll_write(cx, bytes),
         }
     }
 
@@ -264,7 +266,9 @@ impl AsyncWrite for Stream {
         let Self { socket, writer, .. } = &mut *self;
         match socket {
             Socket::Tcp(stream) => writer.poll_write_vectored(stream, cx, slices),
-            socket => each!(socket, it => Pin::new(it).poll_write_vectored(cx, slices)),
+            Socket::Http2(it) => Pin::new(it).poll_write_vectored(cx, slices),
+            Socket::Tls(it) => Pin::new(it).poll_write_vectored(cx, slices),
+            Socket::Unix(it) => Pin::new(it).poll_write_vectored(cx, slices),
         }
     }
 

@@ -40,14 +40,16 @@ pub(crate) async fn report(metrics: &Metrics) {
     }
 }
 
-/// Feeds the watchdog, if there is one, twice as often as it wants. It is to run on the workers: if
-/// these are stuck, it is not fed, and systemd ends the process.
-pub(crate) async fn feed_the_watchdog() {
-    let Some(patience) = sd_notify::watchdog_enabled() else { return pending().await };
-    loop {
-        tell(&[NotifyState::Watchdog]);
-        sleep(patience / 2).await;
+/// Feeds the watchdog, if there is one, twice as often as it wants, for as long as the server is healthy.
+/// It is to run on the workers: if these are stuck, it is not fed, and systemd ends the process.
+pub(crate) async fn feed_the_watchdog(is_healthy: impl Fn() -> bool) {
+    if let Some(patience) = sd_notify::watchdog_enabled() {
+        while is_healthy() {
+            tell(&[NotifyState::Watchdog]);
+            sleep(patience / 2).await;
+        }
     }
+    pending::<()>().await;
 }
 
 fn tell(state: &[NotifyState<'_>]) {

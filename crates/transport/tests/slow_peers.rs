@@ -11,9 +11,8 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use support::{
-    Buffered, CLOSE, Chatter, PING, PONG, TEXT, close, frame, open, open_over, open_with,
-};
+use support::buffered::Buffered;
+use support::{CLOSE, Chatter, PING, PONG, TEXT, close, frame, open, open_over, open_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 use transport::ws_core::{Cause, Limits, Rate};

@@ -13,10 +13,9 @@ use tokio::time::timeout;
 use transport::ws_core::{Closure, Limits, Rules, Timing};
 use transport::{Drain, Handler, Message, Next, Silent, Sizes, Socket, run};
 
-mod buffered;
+pub(crate) mod buffered;
 mod frames;
 
-pub(crate) use buffered::Buffered;
 pub(crate) use frames::*;
 
 pub(crate) const TIMING: Timing = Timing {

@@ -1,0 +1,133 @@
+//! Threads: those that serve, and one for whatever may block. A thread that the system refuses is an
+//! error, and neither a panic nor a wait for ever.
+
+use std::any::Any;
+use std::env::{self, VarError};
+use std::fmt;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Mutex;
+use std::thread::{self, available_parallelism};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+use crate::held;
+
+/// What tokio reads by itself, where a wrong value is a panic.
+const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// Nobody means more.
+const MOST_WORKERS: usize = 1024;
+
+/// Besides the workers: the log, and what reads settings.
+const OTHER_THREADS: usize = 2;
+
+/// Why there is no runtime.
+#[derive(Debug)]
+pub(crate) enum NoRuntime {
+    /// The system does not have what it needs.
+    Refused(String),
+    /// The variable that says how many workers to start is wrong.
+    WrongVariable(String),
+}
+
+/// Starts the workers.
+///
+/// # Errors
+///
+/// The system does not have the threads or the files for it, or their number is set wrong.
+pub(crate) fn start() -> Result<Runtime, NoRuntime> {
+    let workers = workers()?;
+    // The runtime panics without the first worker, and goes on without the others.
+    probe(workers + OTHER_THREADS).map_err(|error| {
+        let count = workers + OTHER_THREADS;
+        NoRuntime::Refused(format!("cannot start {count} threads: {error}"))
+    })?;
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers);
+    build(builder)
+}
+
+/// Calls `register` within a runtime that is only this thread, and takes little time to start.
+///
+/// # Errors
+///
+/// The system does not have the files for it, or `register` fails.
+pub(crate) fn briefly<T>(register: impl FnOnce() -> io::Result<T>) -> Result<T, NoRuntime> {
+    let runtime = build(Builder::new_current_thread())?;
+    let _entered = runtime.enter();
+    register().map_err(|error| NoRuntime::Refused(format!("cannot register for signals: {error}")))
+}
+
+/// Does `work` on a thread of its own, which is left behind if this is dropped. tokio's own pool has such
+/// work wait, for as long as its threads live, when the system refuses one more.
+///
+/// # Errors
+///
+/// The system has no thread for it, or it panicked.
+pub(crate) async fn on_a_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (done, result) = oneshot::channel();
+    let work = move || {
+        // Nobody waits any more.
+        let _ = done.send(work());
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(work)?;
+    result.await.map_err(|_| io::Error::other("it panicked"))
+}
+
+impl fmt::Display for NoRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(sentence) | Self::WrongVariable(sentence) => f.write_str(sentence),
+        }
+    }
+}
+
+fn workers() -> Result<usize, NoRuntime> {
+    let wrong = |value: &dyn fmt::Debug| {
+        NoRuntime::WrongVariable(format!(
+            "the environment variable {WORKER_THREADS} is {value:?}: it must be a whole number from 1 \
+             to {MOST_WORKERS}"
+        ))
+    };
+    match env::var(WORKER_THREADS) {
+        Ok(text) => match text.parse() {
+            Ok(workers) if (1..=MOST_WORKERS).contains(&workers) => Ok(workers),
+            Ok(_) | Err(_) => Err(wrong(&text)),
+        },
+        Err(VarError::NotPresent) => Ok(available_parallelism().map_or(1, usize::from)),
+        Err(VarError::NotUnicode(text)) => Err(wrong(&text)),
+    }
+}
+
+/// Whether the system has so many threads for us at the same time.
+fn probe(count: usize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let _shut = held(&gate);
+        (0..count).try_for_each(|_| {
+            thread::Builder::new().spawn_scoped(scope, || drop(held(&gate))).map(drop)
+        })
+    })
+}
+
+/// tokio panics for some of what the system may refuse. That is in the error, and not printed.
+fn build(mut builder: Builder) -> Result<Runtime, NoRuntime> {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let built = panic::catch_unwind(AssertUnwindSafe(|| builder.enable_all().build()));
+    panic::set_hook(hook);
+    built
+        .unwrap_or_else(|panic| Err(io::Error::other(text(&*panic).to_owned())))
+        .map_err(|error| NoRuntime::Refused(format!("cannot start the runtime: {error}")))
+}
+
+/// What a panic says.
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
+}

@@ -1,0 +1,249 @@
+//! The tasks that live as long as the server: one that ends before its time ends the server, and never
+//! in silence.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use tokio::task::JoinSet;
+use tracing::error;
+
+use crate::records::Records;
+use crate::shutdown::{Shutdown, Stopped};
+
+/// The tasks that accept connections.
+pub(crate) const ACCEPT: &str = "accept";
+
+/// The task that wakes sessions. Without it no session sees a drain.
+pub(crate) const KEEPER: &str = "keeper";
+
+/// What goes from the signal to the end.
+const SHUTDOWN: &str = "shutdown";
+
+/// The tasks that have to live until the shutdown. Dropping it ends them.
+#[derive(Default)]
+pub(crate) struct Supervisor<'a> {
+    spawned: JoinSet<Ended>,
+    in_place: Vec<Pin<Box<dyn Future<Output = Ended> + 'a>>>,
+}
+
+/// How a task ended.
+#[derive(Debug)]
+struct Ended {
+    task: &'static str,
+    has_panicked: bool,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Runs a task on the workers.
+    pub(crate) fn spawn(
+        &mut self,
+        task: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.spawned.spawn(watched(task, future));
+    }
+
+    /// Runs a task wherever the supervisor is polled.
+    pub(crate) fn run_in_place(
+        &mut self,
+        task: &'static str,
+        future: impl Future<Output = ()> + 'a,
+    ) {
+        self.in_place.push(Box::pin(watched(task, future)));
+    }
+
+    /// Sees the shutdown through, which begins with `signal`, or by itself when a task has ended before
+    /// its time. The drain then goes on as usual; if it needs the task that failed, everything ends at once.
+    ///
+    /// No task is started again: what it held when it failed is not known to be whole, and a supervisor
+    /// that starts the process again begins with nothing broken.
+    pub(crate) async fn run(
+        mut self,
+        shutdown: &Shutdown,
+        signal: impl Future<Output = ()>,
+        records: &Records,
+    ) -> Stopped {
+        let mut ending = pin!(guarded(shutdown.run(signal, records)));
+        let mut failed = None;
+        loop {
+            let Ended { task, has_panicked } = tokio::select! {
+                biased;
+                ended = self.next() => ended,
+                stopped = &mut ending => match stopped {
+                    Ok(stopped) => return Stopped { failed, ..stopped },
+                    Err(Panicked) => Ended { task: SHUTDOWN, has_panicked: true },
+                },
+            };
+            // These end with the drain, and nothing else ends by itself.
+            if task == ACCEPT && !has_panicked && shutdown.has_begun() {
+                continue;
+            }
+            error!(event = "task_failed", task);
+            failed = failed.or(Some(task));
+            shutdown.fail();
+            if task == KEEPER || task == SHUTDOWN {
+                return Stopped { failed, ..shutdown.cut_off(records) };
+            }
+        }
+    }
+
+    /// The next task that ends. Cancel safe.
+    async fn next(&mut self) -> Ended {
+        poll_fn(|cx| {
+            match self.spawned.poll_join_next(cx) {
+                Poll::Ready(Some(Ok(ended))) => return Poll::Ready(ended),
+                // It panicked again when it was dropped, and took its name with it.
+                Poll::Ready(Some(Err(_))) => {
+                    return Poll::Ready(Ended { task: "unknown", has_panicked: true });
+                }
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+            self.poll_in_place(cx)
+        })
+        .await
+    }
+
+    fn poll_in_place(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let tasks = self.in_place.iter_mut().enumerate();
+        for (index, task) in tasks {
+            if let Poll::Ready(ended) = task.as_mut().poll(cx) {
+                drop(self.in_place.swap_remove(index));
+                return Poll::Ready(ended);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+async fn watched(task: &'static str, future: impl Future<Output = ()>) -> Ended {
+    let has_panicked = guarded(future).await.is_err();
+    Ended { task, has_panicked }
+}
+
+/// A future panicked. The panic itself has left a line.
+#[derive(Debug)]
+pub(crate) struct Panicked;
+
+/// What `future` gives, unless it panics.
+///
+/// # Errors
+///
+/// It panicked.
+pub(crate) async fn guarded<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(_) => Poll::Ready(Err(Panicked)),
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+    use transport::Phase;
+
+    use super::*;
+    use crate::command::Command;
+    use crate::config::Config;
+
+    fn shutdown() -> (Arc<Shutdown>, Records) {
+        let Ok(Command::Serve(mut settings)) = Command::parse([], []) else {
+            panic!("the defaults are right")
+        };
+        let config = Config::check(&mut settings, 1024).expect("the defaults are right");
+        let records = Records::new(&config);
+        let (shutdown, keeper) = Shutdown::new(config.fixed());
+        tokio::spawn(keeper);
+        shutdown.ready();
+        (Arc::new(shutdown), records)
+    }
+
+    async fn panics() {
+        tokio::task::yield_now().await;
+        panic!("a bug");
+    }
+
+    /// The task that failed, while something waits for the drain, and whether that has seen it.
+    async fn failed(
+        tasks: Supervisor<'_>,
+        signal: impl Future<Output = ()>,
+    ) -> (Option<&str>, bool) {
+        let (shutdown, records) = shutdown();
+        let watch = shutdown.watch();
+        let drained = tokio::spawn(async move {
+            watch.beyond(Phase::Serving).await;
+        });
+        let limit = Duration::from_secs(10);
+        let stopped = timeout(limit, tasks.run(&shutdown, signal, &records)).await;
+        let failed = stopped.expect("the server ends").failed;
+        assert_eq!(shutdown.has_failed(), failed.is_some());
+        assert_eq!(shutdown.stage().as_str(), "draining", "it is not ready any more");
+        (failed, drained.is_finished())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_or_returns_is_a_drain_and_is_named() {
+        let mut tasks = Supervisor::default();
+        tasks.spawn("admin", pending());
+        tasks.spawn("status", panics());
+        assert_eq!(failed(tasks, pending()).await, (Some("status"), true));
+
+        let mut tasks = Supervisor::default();
+        tasks.spawn(ACCEPT, ready(()));
+        assert_eq!(failed(tasks, pending()).await, (Some(ACCEPT), true));
+
+        let mut tasks = Supervisor::default();
+        tasks.run_in_place("reload", pending());
+        tasks.run_in_place("log", ready(()));
+        assert_eq!(failed(tasks, pending()).await, (Some("log"), true));
+
+        let mut tasks = Supervisor::default();
+        tasks.run_in_place("reload", panics());
+        assert_eq!(failed(tasks, pending()).await, (Some("reload"), true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_the_keeper_the_end_comes_at_once() {
+        let mut tasks = Supervisor::default();
+        tasks.spawn(KEEPER, panics());
+        assert_eq!(failed(tasks, pending()).await, (Some(KEEPER), false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_that_panics_is_an_end() {
+        assert_eq!(failed(Supervisor::default(), panics()).await, (Some(SHUTDOWN), false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_has_failed_when_accepting_ends_with_the_drain() {
+        let (begun, begins) = tokio::sync::oneshot::channel::<()>();
+        let mut tasks = Supervisor::default();
+        tasks.spawn(ACCEPT, async { begins.await.unwrap_or_default() });
+        let signal = async move { drop(begun) };
+        assert_eq!(failed(tasks, signal).await, (None, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_task_that_failed_is_the_one_that_is_named() {
+        let mut tasks = Supervisor::default();
+        tasks.spawn("admin", panics());
+        tasks.run_in_place("reload", async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            panic!("another");
+        });
+        let (shutdown, records) = shutdown();
+        let watch = shutdown.watch();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(watch);
+        });
+        assert_eq!(tasks.run(&shutdown, pending(), &records).await.failed, Some("admin"));
+    }
+}

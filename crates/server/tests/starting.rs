@@ -1,0 +1,152 @@
+//! The start of the process: what it needs and does not get, and signals that come in its course.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use support::Client;
+use support::process::{Process, ran_as_ordinary_user, refusal, server};
+
+/// The server under limits that a shell sets.
+fn limited(limits: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("{limits}; exec \"$0\" \"$@\"");
+    command.env_clear().args(["-c", &script, env!("CARGO_BIN_EXE_server")]);
+    command.args(["--listen=127.0.0.1:0", "--max-connections=10"]);
+    command
+}
+
+/// More than there are addresses for a thread's stack, whoever asks and whatever the limits are.
+const NO_THREADS: (&str, &str) = ("RUST_MIN_STACK", "140737488355328");
+
+#[test]
+fn a_start_without_threads_is_one_sentence_and_exit_code_1() {
+    for arguments in [&["--listen=127.0.0.1:0"][..], &["--version"], &["--check-config"]] {
+        let mut command = server();
+        command.env(NO_THREADS.0, NO_THREADS.1).env("TOKIO_WORKER_THREADS", "3").args(arguments);
+        let (code, sentence) = refusal(command);
+        assert_eq!(code, 1);
+        assert!(sentence.starts_with("cannot start 5 threads: "), "{sentence}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_start_with_fewer_threads_than_it_needs_is_one_sentence_and_exit_code_1() {
+    // One stack has room in the addresses that the process may use, and two have not.
+    let mut command = limited("ulimit -v 8388608");
+    command.env("RUST_MIN_STACK", (5_u64 << 30).to_string()).env("TOKIO_WORKER_THREADS", "2");
+    let (code, sentence) = refusal(command);
+    assert_eq!(code, 1);
+    assert!(sentence.starts_with("cannot start 4 threads: "), "{sentence}");
+}
+
+#[test]
+fn a_wrong_number_of_workers_is_one_sentence_and_exit_code_2() {
+    for value in ["", "0", "many", "-1", "1025"] {
+        let mut command = server();
+        command.env("TOKIO_WORKER_THREADS", value);
+        let expected = format!(
+            "the environment variable TOKIO_WORKER_THREADS is {value:?}: it must be a whole number \
+             from 1 to 1024"
+        );
+        assert_eq!(refusal(command), (2, expected));
+    }
+}
+
+#[test]
+fn a_start_without_files_is_one_sentence_and_exit_code_1() {
+    // With 4 the system can load the program at least.
+    for files in 4..32 {
+        let mut process = Process::run(limited(&format!("ulimit -n {files}")));
+        let line = process.line();
+        if !line.starts_with("server: ") {
+            assert!(files > 6, "{files}: {line}");
+            return;
+        }
+        assert!(line.contains("Too many open files"), "{files}: {line}");
+        assert_eq!(process.exit_code(), 1, "{files}: {line}");
+        assert_eq!(process.log.iter().next(), None, "{files}");
+    }
+    panic!("it does not start with 31 files");
+}
+
+/// A pipe with a name, in the place of a file of settings.
+struct Pipe(PathBuf);
+
+impl Pipe {
+    fn new(name: &str) -> Self {
+        let pipe = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+        let _ = fs::remove_file(&pipe.0);
+        assert!(Command::new("mkfifo").arg(&pipe.0).status().unwrap().success());
+        pipe
+    }
+
+    /// A server that is reading its settings, which do not come before the file is dropped.
+    fn start(&self) -> (Process, File) {
+        let mut command = server();
+        command.args(["--listen=127.0.0.1:0", "--log-format=json", "--max-connections=10"]);
+        let process = Process::run({
+            command.arg(format!("--config={}", self.0.display()));
+            command
+        });
+        // It opens when the server opens the other end.
+        let writer = File::options().write(true).open(&self.0).unwrap();
+        (process, writer)
+    }
+}
+
+#[test]
+fn a_hangup_in_the_start_is_a_reload_after_it() {
+    let pipe = Pipe::new("hangup.toml");
+    let (mut process, writer) = pipe.start();
+    process.signal(Signal::HUP);
+    // What the reload finds is a file.
+    fs::remove_file(&pipe.0).unwrap();
+    fs::write(&pipe.0, "ping_interval_secs = 20").unwrap();
+    drop(writer);
+    assert_eq!(process.event("reloaded")["changed"], "ping_interval_secs");
+    process.signal(Signal::TERM);
+    assert_eq!(process.exit_code(), 0);
+}
+
+#[test]
+fn a_start_that_waits_for_a_file_ends_at_a_signal() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let pipe = Pipe::new("waits.toml");
+        let (mut process, writer) = pipe.start();
+        process.signal(signal);
+        assert_eq!(process.exit_code(), code);
+        drop(writer);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_reload_without_a_thread_is_refused_and_the_server_goes_on() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    if ran_as_ordinary_user("a_reload_without_a_thread_is_refused_and_the_server_goes_on") {
+        return;
+    }
+    let mut process = Process::start(&["--max-connections=10"]);
+    // Its own threads are more already.
+    let limit = Rlimit { current: Some(1), maximum: Some(1) };
+    prlimit(Some(Pid::from_child(&process.child)), Resource::Nproc, limit).unwrap();
+    process.signal(Signal::HUP);
+    let line = process.event("reload_refused");
+    let problem = line["problem"].as_str().unwrap();
+    assert!(problem.starts_with("no thread could read them: "), "{problem}");
+    Client::open(process.address);
+    process.signal(Signal::TERM);
+    assert_eq!(process.exit_code(), 0);
+}

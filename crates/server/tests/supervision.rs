@@ -1,0 +1,139 @@
+//! A task of the server's own that panics, in a process of its own that systemd supervises.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use support::server::Server;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// A log that panics at the line of a listener on this path. That is the one place where a task of the
+/// server's own can be reached from outside.
+struct PanicAt(String);
+
+impl Subscriber for PanicAt {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut Finder(&self.0));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+struct Finder<'a>(&'a str);
+
+impl Visit for Finder<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "address" && value == self.0 {
+            panic!("the log is broken");
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+/// Where the process of the test below keeps its sockets.
+const FOLDER: &str = "WS_STATUS_TEST_FOLDER";
+
+#[test]
+#[ignore = "it is the process of the test below"]
+fn the_process_whose_second_listener_panics() {
+    let folder = PathBuf::from(env::var_os(FOLDER).unwrap());
+    let unix = |name: &str| format!("unix:{}", folder.join(name).display());
+    tracing::subscriber::set_global_default(PanicAt(unix("broken"))).unwrap();
+    let server = Server::start(&[
+        &format!("--listen={},{}", unix("whole"), unix("broken")),
+        &format!("--admin-listen={}", unix("admin")),
+        "--drain-delay-secs=2",
+    ]);
+    assert_eq!(server.stopped().failed, Some("accept"));
+}
+
+/// The process, which is killed when the test has failed.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn answer(path: &Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_task_that_panics_ends_readiness_and_the_watchdog_and_then_the_server() {
+    let folder = env::temp_dir().join(format!("ws-status-supervision-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let notify = folder.join("notify");
+    let systemd = UnixDatagram::bind(&notify).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let message = || {
+        let mut message = [0; 1000];
+        let length = systemd.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
+        .args(["--ignored", "--exact", "the_process_whose_second_listener_panics"])
+        .env(FOLDER, &folder)
+        .env("NOTIFY_SOCKET", &notify)
+        .env("WATCHDOG_USEC", "200000")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut process = Process(command.spawn().unwrap());
+    // The watchdog is fed ten times a second.
+    let stops = (0..100).any(|_| message().contains("STOPPING=1"));
+    assert!(stops, "a task has panicked, and the server goes on");
+
+    // It drains: whoever comes within the delay is served, and nobody is sent to it any more.
+    let ready = answer(&folder.join("admin"), "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.ends_with("draining\n"), "{ready}");
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let served = answer(&folder.join("whole"), request);
+    assert!(served.starts_with("HTTP/1.1 404"), "{served}");
+    assert!(process.0.wait().unwrap().success(), "it names the task");
+
+    systemd.set_nonblocking(true).unwrap();
+    let mut rest = [0; 1000];
+    let fed =
+        std::iter::from_fn(|| systemd.recv(&mut rest).ok().map(|length| rest[..length].to_vec()))
+            .filter(|message| message.starts_with(b"WATCHDOG=1"));
+    assert!(fed.count() <= 1, "the drain takes twenty times as long as a meal");
+    fs::remove_dir_all(&folder).unwrap();
+}
