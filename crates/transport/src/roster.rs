@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(crate) struct Roster {
     pulse: Pulse,
     phase: AtomicU8,
     telling: Mutex<Telling>,
+    /// How often a session has seen a new phase.
+    told: AtomicUsize,
     born: Instant,
     next_number: AtomicU64,
     sleepers: Sleepers,
@@ -40,9 +42,13 @@ struct Telling {
     waiting: Vec<Waker>,
 }
 
-/// How many sessions are told of a new phase before other tasks run and the network is polled, so that
-/// a pong never waits for all of them.
+/// How many sessions are woken for a new phase before others are, so that a pong never waits for all of
+/// them. As many as a worker's own queue holds: more would be moved behind what the network wakes.
 const TOLD_AT_ONCE: usize = 256;
+
+/// How often others have their turn until those that were woken have seen the phase. One that has ended
+/// meanwhile never does.
+const TURNS: usize = 16;
 
 /// How long the keeper lets deadlines gather when it has just looked for some. Sessions that wake up
 /// together cost less than one after the other, and none has a deadline for which this is late.
@@ -54,6 +60,7 @@ impl Default for Roster {
             pulse: Pulse::default(),
             phase: AtomicU8::default(),
             telling: Mutex::default(),
+            told: AtomicUsize::new(0),
             born: Instant::now(),
             next_number: AtomicU64::new(1),
             sleepers: Sleepers::default(),
@@ -128,27 +135,36 @@ impl Roster {
         }
     }
 
-    /// Wakes everyone in portions, and then those that had to wait.
+    /// A session has seen the new phase.
+    pub(crate) fn count_told(&self) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Wakes everyone in portions, each when the one before was told, and then those that had to wait.
     async fn wake_all(&self) {
-        wake_in_portions(self.sleepers.all()).await;
+        let mut sleepers = self.sleepers.all().peekable();
+        while sleepers.peek().is_some() {
+            let before = self.told.load(Ordering::Relaxed);
+            let portion = sleepers.by_ref().take(TOLD_AT_ONCE).map(Waker::wake).count();
+            for _ in 0..TURNS {
+                yield_now().await;
+                if self.told.load(Ordering::Relaxed).wrapping_sub(before) >= portion {
+                    break;
+                }
+            }
+        }
         let waiting = {
             let mut telling = held(&self.telling);
             telling.is_under_way = false;
             mem::take(&mut telling.waiting)
         };
-        wake_in_portions(waiting).await;
-    }
-}
-
-async fn wake_in_portions(wakers: impl IntoIterator<Item = Waker>) {
-    for (index, waker) in (1..).zip(wakers) {
-        waker.wake();
-        if index % TOLD_AT_ONCE == 0 {
-            yield_now().await;
+        for (index, waker) in (1..).zip(waiting) {
+            waker.wake();
+            if index % TOLD_AT_ONCE == 0 {
+                yield_now().await;
+            }
         }
     }
-    // The last portion runs as well before anything else is done.
-    yield_now().await;
 }
 
 /// A session's seat in the roster, and its token in the drain.

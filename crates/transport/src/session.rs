@@ -189,6 +189,7 @@ where
             return ControlFlow::Continue(());
         }
         self.phase = phase;
+        self.alarm.watch().roster().count_told();
         let Farewell { code, spread } = self.alarm.watch().farewell();
         match phase {
             Phase::Serving => ControlFlow::Continue(()),
