@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
@@ -23,6 +24,10 @@ use crate::stream::Stream;
 
 /// Connections above the limit that are accepted at once, to be told so.
 pub(crate) const REFUSED_AT_ONCE: usize = 128;
+
+/// Connections that are accepted before everybody else gets a turn. In a storm the others wait in the
+/// system's queue and not in front of a session that has a ping to answer.
+const ACCEPTED_AT_ONCE: usize = 16;
 
 /// How long a client has to ask when it is only to be refused.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -54,7 +59,10 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let left_to_others =
             async { if is_shared { shutdown.begun().await } else { pending().await } };
         tokio::pin!(draining, left_to_others);
-        loop {
+        for number in 1_usize.. {
+            if number.is_multiple_of(ACCEPTED_AT_ONCE) {
+                yield_now().await;
+            }
             let accepted = tokio::select! {
                 biased;
                 _ = &mut draining => break,

@@ -20,6 +20,10 @@ const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
 /// Nobody means more.
 const MOST_WORKERS: usize = 1024;
 
+/// How many sockets the network wakes at once. Each of them is in front of whoever is woken next, and in a
+/// storm there are always more.
+const EVENTS_AT_ONCE: usize = 128;
+
 /// Besides the workers: the log, and what reads settings.
 const OTHER_THREADS: usize = 2;
 
@@ -45,7 +49,7 @@ pub(crate) fn start() -> Result<Runtime, NoRuntime> {
         NoRuntime::Refused(format!("cannot start {count} threads: {error}"))
     })?;
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(workers);
+    builder.worker_threads(workers).max_io_events_per_tick(EVENTS_AT_ONCE);
     build(builder)
 }
 
