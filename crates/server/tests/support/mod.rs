@@ -49,6 +49,16 @@ impl Client {
         Self::over(socket.into())
     }
 
+    /// A client whose system keeps as little as it may of what the server sends.
+    pub(crate) fn connect_narrow(address: SocketAddr) -> Self {
+        use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        // The largest window is agreed on when it connects.
+        sockopt::set_socket_recv_buffer_size(&socket, 1).unwrap();
+        connect(&socket, &address).unwrap();
+        Self::over(socket.into())
+    }
+
     fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -96,8 +106,12 @@ impl<S: Read + Write> Client<S> {
     /// The next frame: its first byte, and its payload.
     pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
         let head = self.bytes(2);
-        assert!(head[1] < 126, "the server says nothing long");
-        (head[0], self.bytes(head[1].into()))
+        let length = match head[1] {
+            126 => u16::from_be_bytes(self.bytes(2).try_into().unwrap()).into(),
+            127 => panic!("the server says nothing that long"),
+            short => short.into(),
+        };
+        (head[0], self.bytes(length))
     }
 
     /// Expects the close frame of a shutdown, and answers it.

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,11 +64,25 @@ impl Way {
 
     /// The same, or nothing if there is no place for it.
     pub(crate) fn try_open(self, server: &Server) -> Option<Session> {
+        self.open_by(Client::connect, server)
+    }
+
+    /// The same by a client whose system keeps as little as it may.
+    pub(crate) fn open_narrow(self, server: &Server) -> Session {
+        self.open_by(Client::connect_narrow, server).expect("it is not refused")
+    }
+
+    fn open_by(self, connect: fn(SocketAddr) -> Client, server: &Server) -> Option<Session> {
+        let plain = || connect(server.address).0;
+        let encrypted = |protocol| {
+            let address = server.encrypted.expect("it was started with every way");
+            encrypted(connect(address).0, protocol)
+        };
         match self {
-            Self::Http1 => upgraded(plain(server)),
-            Self::Http1Tls => upgraded(encrypted(server, b"http/1.1")),
-            Self::Http2 => Http2::open(plain(server)).map(session),
-            Self::Http2Tls => Http2::open(encrypted(server, b"h2")).map(session),
+            Self::Http1 => upgraded(plain()),
+            Self::Http1Tls => upgraded(encrypted(b"http/1.1")),
+            Self::Http2 => Http2::open(plain()).map(session),
+            Self::Http2Tls => Http2::open(encrypted(b"h2")).map(session),
         }
     }
 }
@@ -115,16 +129,11 @@ static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
     Identity { pem: cert.pem() + &signing_key.serialize_pem(), believer }
 });
 
-fn plain(server: &Server) -> TcpStream {
-    Client::connect(server.address).0
-}
-
-fn encrypted(server: &Server, protocol: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
+fn encrypted(stream: TcpStream, protocol: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
     let mut config = IDENTITY.believer.clone();
     config.alpn_protocols = vec![protocol.to_vec()];
     let connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap());
-    let address = server.encrypted.expect("it was started with every way");
-    StreamOwned::new(connection.unwrap(), Client::connect(address).0)
+    StreamOwned::new(connection.unwrap(), stream)
 }
 
 fn upgraded(wire: impl Wire + 'static) -> Option<Session> {
