@@ -232,7 +232,7 @@ impl Metrics {
         );
         ours.register(
             "panics",
-            "Sessions whose handler panicked, each of them a bug",
+            "Sessions that panicked, or did not begin for a panic; each of them is a bug",
             self.panics.clone(),
         );
         ours.register(
@@ -270,7 +270,12 @@ impl Metrics {
             Event::Panicked { .. } => {
                 self.panics.inc();
             }
-            Event::Refused { rejection, .. } => self.count_refusal(rejection),
+            Event::Refused { rejection, .. } => {
+                if rejection == Rejection::InternalError {
+                    self.panics.inc();
+                }
+                self.count_refusal(rejection);
+            }
             Event::Tally { received, sent, round_trip, .. } => {
                 self.received.add(received);
                 self.sent.add(sent);

@@ -15,6 +15,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -353,6 +355,39 @@ fn what_a_handler_does_is_counted_too() {
         samples[&format!("ws_status_sessions_closed_total{{cause=\"{cause}\",code=\"{code}\"}}")]
     };
     assert_eq!((closed("panicked", 1011), closed("handler_closed", 1013)), (1.0, 1.0));
+}
+
+/// Cannot be cloned while that is so.
+#[derive(Default)]
+struct Unique(Arc<AtomicBool>);
+
+impl Clone for Unique {
+    fn clone(&self) -> Self {
+        assert!(!self.0.load(Ordering::SeqCst), "there is one of it");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Handler for Unique {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+        Poll::Pending
+    }
+
+    fn receive(&mut self, _: Message) {}
+}
+
+#[test]
+fn a_handler_that_cannot_be_cloned_is_a_500_and_its_connection_goes_on() {
+    let cannot = Arc::new(AtomicBool::new(true));
+    let server = Server::start_with(Unique(Arc::clone(&cannot)), ADMIN);
+    let mut client = Client::connect(server.address);
+    let (status, _, body) = client.request(UPGRADE);
+    assert_eq!((status, body.split(':').next()), (500, Some("internal_error")));
+    cannot.store(false, Ordering::SeqCst);
+    assert_eq!(client.request(UPGRADE).0, 101);
+    let samples = scrape(&server);
+    assert_eq!(samples["ws_status_panics_total"], 1.0);
+    assert_eq!(samples["ws_status_handshakes_refused_total{refusal=\"internal_error\"}"], 1.0);
 }
 
 #[test]

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use server::Setting;
-use support::{document, table, word};
+use support::server::Server;
+use support::{Client, document, header, table, word};
 use transport::Rejection;
 use transport::ws_core::{
     Action, Cause, CloseCode, Event, Lifecycle, Limits, Rules, Timing, Violation,
@@ -187,8 +188,25 @@ fn alerts_and_the_dashboard_name_metrics_that_there_are() {
 fn each_path_of_the_admin_listener_is_in_the_manual() {
     let rows = table(&document("operations.md"), "## Watch");
     let documented: Vec<String> = rows.iter().map(|row| word(&row[0])).collect();
-    let paths = ["/", "/livez", "/readyz", "/metrics", "/connections", "/drain"];
-    let mut expected: Vec<String> = paths.iter().map(|path| format!("GET {path}")).collect();
-    expected.push("POST /drain".to_owned());
-    assert_eq!(documented, expected);
+    let server = Server::start(&["--admin-listen=127.0.0.1:0"]);
+    let ask = |method: &str, path: &str| {
+        let mut client = Client::connect(server.admin.unwrap());
+        client.request(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    };
+    // The listener says itself which paths there are, and with which methods.
+    let (_, _, body) = ask("GET", "/nothing");
+    let words = body.split(|c: char| c.is_whitespace() || c == ',');
+    let paths: Vec<&str> = words.filter(|word| word.starts_with('/')).collect();
+    let allowed = |method: &str| -> Vec<String> {
+        let of = |path: &&&str| {
+            let (status, head, _) = ask("PUT", path);
+            assert_eq!(status, 405, "{path}");
+            header(&head, "allow")
+                .unwrap()
+                .split(", ")
+                .any(|allowed| allowed.eq_ignore_ascii_case(method))
+        };
+        paths.iter().filter(of).map(|path| format!("{method} {path}")).collect()
+    };
+    assert_eq!(documented, [allowed("GET"), allowed("POST")].concat());
 }

@@ -16,14 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::Rules;
 
 use crate::drain::{Phase, Watch};
+use crate::guarded::{Guarded, Panicked, guarded};
 use crate::handler::Handler;
 use crate::http2::{self, Http2Stream};
 use crate::observed::Observed;
-use crate::observer::{Event, Headers, Observer, Protocol};
+use crate::observer::{Event, Headers, Observer, Protocol, tell};
 use crate::origin::Origins;
 use crate::peer::Peer;
 use crate::rejection::Rejection;
-use crate::session::run;
+use crate::session::run_guarded;
 use crate::slot::Slot;
 use crate::socket::{Sizes, Socket};
 use crate::upgrade::Upgrade;
@@ -89,7 +90,7 @@ struct Pending<H, O> {
     protocol: Protocol,
     peer: Peer,
     watch: Watch,
-    handler: H,
+    handler: Guarded<H>,
     observer: Arc<O>,
     rules: Arc<Rules>,
     sizes: Sizes,
@@ -174,6 +175,8 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
     /// `slot` is asked last, if there is nothing to refuse, for a place that the session keeps to its
     /// end; or why there is none.
     ///
+    /// Where the clone of the handler or `slot` panics, the request is refused.
+    ///
     /// There is no authentication here: whoever wants one asks for it before calling this.
     pub fn answer<B>(
         &self,
@@ -183,19 +186,23 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         slot: impl FnOnce() -> Result<Slot, Rejection>,
     ) -> Answer<H, O> {
         let checked = Upgrade::check(request, &policy.origins);
+        let handler = || match guarded(|| self.handler.clone()) {
+            Ok(handler) => Ok(Guarded::new(handler)),
+            Err(Panicked) => Err(Rejection::InternalError),
+        };
         // A request that is wrong is told so even if there is no room.
         let slot = || match client.watch.phase() {
-            Phase::Serving => slot(),
+            Phase::Serving => guarded(slot).unwrap_or(Err(Rejection::InternalError)),
             Phase::Draining | Phase::Aborting => Err(Rejection::Draining),
         };
-        match checked.and_then(|upgrade| Ok((upgrade, slot()?))) {
-            Ok((upgrade, slot)) => {
+        match checked.and_then(|upgrade| Ok((upgrade, handler()?, slot()?))) {
+            Ok((upgrade, handler, slot)) => {
                 let pending = Pending {
                     headers: Headers::of(request.headers()),
                     protocol: Protocol::of(request.version(), client.is_encrypted),
                     peer: client.peer,
                     watch: client.watch.clone(),
-                    handler: self.handler.clone(),
+                    handler,
                     observer: Arc::clone(&self.observer),
                     rules: Arc::clone(&policy.rules),
                     sizes: policy.sizes,
@@ -233,7 +240,7 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         headers: &Headers,
     ) {
         let request = headers.text();
-        self.observer.observe(&Event::Refused { peer, protocol, request, rejection });
+        tell(&*self.observer, &Event::Refused { peer, protocol, request, rejection });
     }
 }
 
@@ -262,9 +269,9 @@ impl<H: Handler, O: Observer> Pending<H, O> {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { headers, protocol, peer, watch, handler, observer, rules, sizes } = self;
-        let session = run(Socket::new(stream, sizes), rules, handler, watch);
+        let session = run_guarded(Socket::new(stream, sizes), rules, handler, watch);
         let request = headers.text();
-        observer.observe(&Event::Opened { id: session.number(), peer, protocol, request });
+        tell(&*observer, &Event::Opened { id: session.number(), peer, protocol, request });
         Observed::new(session, observer)
     }
 }

@@ -85,6 +85,9 @@ pub enum Next {
 /// It polls instead of being `async` because the session asks it on every wake-up and also hands it
 /// what came: a future of `next` would borrow the handler while `receive` needs it, and dropping
 /// and making it anew would lose its place in line.
+///
+/// A panic in one of its methods ends its session with 1011, and one in its clone refuses the request;
+/// one in its drop is passed over. The panic hook is told of each.
 pub trait Handler: Send + 'static {
     /// What to send next. `Pending` is nothing for now; the waker in `cx` says when to ask again.
     ///

@@ -222,6 +222,7 @@ mod codec;
 mod drain;
 mod endpoint;
 mod frame;
+mod guarded;
 mod handler;
 mod http2;
 mod latest;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::Tally;
 
 use crate::handler::Handler;
-use crate::observer::{Event, Observer};
+use crate::observer::{Event, Observer, tell};
 use crate::session::Session;
 
 /// A session, with somebody who is told of it.
@@ -56,7 +56,7 @@ where
         let before = self.session.progress();
         let closure = Pin::new(&mut self.session).poll(cx);
         if self.session.has_panicked() && !had_panicked {
-            self.observer.observe(&Event::Panicked { id });
+            tell(&*self.observer, &Event::Panicked { id });
         }
         let after = self.session.progress();
         let received = self.told.received.until(before.received, after.received);
@@ -66,10 +66,10 @@ where
         let is_due = is_measured || after.pings != before.pings || closure.is_ready();
         if is_due || counts.iter().any(|count| *count >= MANY) {
             let round_trip = after.round_trip.filter(|_| is_measured);
-            self.observer.observe(&Event::Tally { id, received, sent, round_trip });
+            tell(&*self.observer, &Event::Tally { id, received, sent, round_trip });
             self.told = Told { received: after.received.into(), sent: after.sent.into() };
         }
-        closure.map(|closure| self.observer.observe(&Event::Closed { id, closure: &closure }))
+        closure.map(|closure| tell(&*self.observer, &Event::Closed { id, closure: &closure }))
     }
 }
 

@@ -7,13 +7,22 @@ use hyper::Version;
 use hyper::header::{HeaderMap, HeaderValue, ORIGIN, USER_AGENT};
 use ws_core::{Closure, Tally};
 
+use crate::guarded::guarded;
 use crate::peer::Peer;
 use crate::rejection::Rejection;
 
 /// Somebody who is told what happens to sessions. The [front page](crate#an-endpoint) has an example.
 pub trait Observer: Send + Sync + 'static {
     /// Takes in one fact. Is called on the way of a connection, so it must not block.
+    ///
+    /// If it panics, it has missed this fact, and is told the next.
     fn observe(&self, event: &Event<'_>);
+}
+
+/// Tells a fact. An observer that panics misses that one, and neither the session nor its other facts
+/// are lost.
+pub(crate) fn tell(observer: &impl Observer, event: &Event<'_>) {
+    let _ = guarded(|| observer.observe(event));
 }
 
 /// A fact about a connection. What is text here came from the peer: escape it.

@@ -5,8 +5,8 @@ use std::fmt;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-/// Why a request is not upgraded. Each is a fault of the request or a state of the server; none is
-/// an error of ours.
+/// Why a request is not upgraded. Each is a fault of the request or a state of the server; only
+/// [`InternalError`](Self::InternalError) is an error of ours.
 ///
 /// ```
 /// use transport::Rejection;
@@ -45,6 +45,8 @@ pub enum Rejection {
     HeaderTooLarge,
     /// The HTTP version is below 1.1 (RFC 6455, section 4.2.1).
     HttpVersion,
+    /// Code that was called for the session panicked before it could begin; there is a bug in it.
+    InternalError,
     /// The client broke a rule of HTTP/1.1 (RFC 9112, section 2.2) or HTTP/2 (RFC 9113, sections 5.4.1 and
     /// 8.1.1). Over HTTP/1.1 hyper answers this by itself, and over HTTP/2 it is the end of the connection
     /// unless it is the fault of one request.
@@ -84,6 +86,7 @@ impl Rejection {
         Self::HasBody,
         Self::HeaderTooLarge,
         Self::HttpVersion,
+        Self::InternalError,
         Self::Malformed,
         Self::MethodNotAllowed,
         Self::NotAnUpgrade,
@@ -191,6 +194,12 @@ impl Rejection {
                 headers: &[],
                 sentence: "a WebSocket is opened with HTTP/1.1 or HTTP/2; a proxy in front may need to be \
                            told so",
+            },
+            Self::InternalError => Answer {
+                word: "internal_error",
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                headers: &[],
+                sentence: "something in this server failed, and its log says what",
             },
             Self::Malformed => Answer {
                 word: "malformed",

@@ -15,6 +15,7 @@ use ws_core::{Action, CloseFrame, Closure, Event, Jitter, Lifecycle, Progress, R
 
 use crate::codec::Incoming;
 use crate::drain::{Farewell, Phase, Watch};
+use crate::guarded::Guarded;
 use crate::handler::{Handler, Next};
 use crate::moment::Moment;
 use crate::roster::Alarm;
@@ -39,6 +40,19 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
+    run_guarded(socket, rules, Guarded::new(handler), watch)
+}
+
+pub(crate) fn run_guarded<S, H>(
+    socket: Socket<S>,
+    rules: Arc<Rules>,
+    handler: Guarded<H>,
+    watch: Watch,
+) -> Session<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
     let opened = watch.roster().now();
     let alarm = Alarm::new(watch, opened);
     let before = alarm.number() - 1;
@@ -46,7 +60,7 @@ where
     Session {
         socket,
         lifecycle: Lifecycle::new(rules, jitter),
-        handler: Some(handler),
+        handler,
         phase: Phase::Serving,
         is_stuck: false,
         opened,
@@ -65,8 +79,8 @@ where
 pub struct Session<S, H> {
     socket: Socket<S>,
     lifecycle: Lifecycle,
-    /// `None` after a panic: what was interrupted in the middle is not used again.
-    handler: Option<H>,
+    /// Gone after a panic.
+    handler: Guarded<H>,
     /// As far as the machine was told of the drain.
     phase: Phase,
     /// Whether the latest flush was refused.
@@ -122,10 +136,10 @@ impl<S, H> Session<S, H> {
         self.lifecycle.progress()
     }
 
-    /// Whether the handler panicked.
+    /// Whether the handler panicked, or the session itself.
     #[must_use]
     pub fn has_panicked(&self) -> bool {
-        self.handler.is_none()
+        self.handler.is_gone()
     }
 }
 
@@ -260,8 +274,8 @@ where
             Incoming::Close(frame) => self.tell(Event::PeerClose(frame), wake.now),
             Incoming::Message(message) => {
                 self.tell(Event::Message { bytes: message.payload_len() }, wake.now)?;
-                if let (true, Some(handler)) = (self.lifecycle.is_open(), &mut self.handler) {
-                    handler.receive(message);
+                if self.lifecycle.is_open() {
+                    self.call_handler(|handler| handler.receive(message), wake.now)?;
                 }
                 // Its answer goes out before that to whatever came behind, which may be the end.
                 self.ask_handler(wake)
@@ -279,20 +293,20 @@ where
     fn ask_handler(&mut self, wake: &mut WakeUp<'_, '_>) -> ControlFlow<Closure> {
         for _ in 0..ROUNDS {
             while !self.socket.is_full() {
-                let (true, Some(handler)) = (self.lifecycle.is_open(), &mut self.handler) else {
+                if !self.lifecycle.is_open() {
                     return ControlFlow::Continue(());
-                };
-                match handler.poll_next(wake.cx) {
-                    Poll::Pending => return ControlFlow::Continue(()),
-                    Poll::Ready(Next::Close(code, reason)) => {
+                }
+                match self.call_handler(|handler| handler.poll_next(wake.cx), wake.now)? {
+                    None | Some(Poll::Pending) => return ControlFlow::Continue(()),
+                    Some(Poll::Ready(Next::Close(code, reason))) => {
                         self.tell(Event::handler_closed(CloseFrame { code, reason }), wake.now)?;
                     }
-                    Poll::Ready(Next::Send(message)) => {
+                    Some(Poll::Ready(Next::Send(message))) => {
                         let bytes = message.payload_len();
                         self.socket.send(message);
                         self.tell(Event::Sent { bytes }, wake.now)?;
                     }
-                    Poll::Ready(Next::Share(frame)) => {
+                    Some(Poll::Ready(Next::Share(frame))) => {
                         let bytes = frame.payload_len();
                         self.socket.share(frame);
                         self.tell(Event::Sent { bytes }, wake.now)?;
@@ -305,6 +319,20 @@ where
         }
         give_way(wake.cx);
         ControlFlow::Continue(())
+    }
+
+    /// What `call` makes of the handler. Its panic ends this session alone: the peer is told, and what
+    /// it has sent behind the message is still read, its answer to our Close frame included.
+    fn call_handler<T>(
+        &mut self,
+        call: impl FnOnce(&mut H) -> T,
+        now: Moment,
+    ) -> ControlFlow<Closure, Option<T>> {
+        let result = self.handler.call(call);
+        if result.is_err() {
+            self.tell(Event::panicked(), now)?;
+        }
+        ControlFlow::Continue(result.ok())
     }
 
     fn look_at_clock(&mut self, now: Moment) -> ControlFlow<Closure> {
@@ -329,11 +357,13 @@ where
         self.lifecycle.deadline().map(|deadline| self.opened + deadline)
     }
 
-    /// A panic ends this session alone, and the peer is told, unless that panics too.
+    /// A panic of the stream, the codec or the session itself ends this session alone, and the peer is
+    /// told, unless that panics too. What was read went with the stack, so nothing is decoded any more.
     fn end_after_panic(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
         let farewell = catch_unwind(AssertUnwindSafe(|| {
+            self.handler.forget();
             self.tell(Event::panicked(), self.alarm.now())?;
-            self.handler = None;
+            self.socket.fail();
             self.wake_up(cx)
         }));
         farewell.unwrap_or_else(|panic| match self.tell(Event::Disconnected, self.alarm.now()) {

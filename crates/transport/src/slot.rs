@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::guarded::guarded;
+
 /// A place among the sessions there may be. Its drop gives it back.
 ///
 /// ```
@@ -17,7 +19,7 @@ use std::sync::Arc;
 /// assert_eq!(places.available_permits(), 1);
 /// ```
 #[must_use = "a place that nobody holds is free"]
-pub struct Slot(Arc<dyn Places>);
+pub struct Slot(Option<Arc<dyn Places>>);
 
 /// Whoever has places to give, and gets them back.
 ///
@@ -47,18 +49,23 @@ pub trait Places: Send + Sync + 'static {
 impl Slot {
     /// A place that is given back by the drop of `guard`.
     pub fn new(guard: impl Send + Sync + 'static) -> Self {
-        Self(Arc::new(Guard(guard)))
+        Self::of(Arc::new(Guard(guard)))
     }
 
     /// One of these places, which has been taken. It has no memory of its own.
     pub fn of(places: Arc<dyn Places>) -> Self {
-        Self(places)
+        Self(Some(places))
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.give_back();
+        // What it gives back may be dropped here as well, so that is guarded, too.
+        let _ = guarded(|| {
+            if let Some(places) = self.0.take() {
+                places.give_back();
+            }
+        });
     }
 }
 

@@ -9,15 +9,16 @@
 mod support;
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use support::{BINARY, SIZES, TEXT, close, frame, open, rules};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use support::{BINARY, SIZES, TEXT, close, frame, open, open_over, rules};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::time::sleep;
 use transport::ws_core::{Cause, CloseCode, Initiator, Limits};
-use transport::{Drain, Handler, Message, Next, Silent, Socket, run};
+use transport::{Drain, Handler, Latest, Message, Next, Publisher, Silent, Socket, run};
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_may_answer_and_may_close() {
@@ -91,11 +92,118 @@ async fn a_panic_ends_its_session_with_1011_and_a_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_panic_does_not_take_the_record_away() {
+async fn a_second_panic_takes_neither_the_record_away_nor_the_handshake() {
     let mut story = open(Fragile { in_drop: true }, 1024);
     story.peer.send(&frame(TEXT, b"panic")).await;
+    story.peer.expect_close(1011, "panicked").await;
+    story.peer.send(&close(1011, "")).await;
+    let closure = story.end().await;
+    assert_eq!((closure.cause, closure.clean), (Cause::Panicked, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lies_behind_the_message_of_a_panic_is_still_read() {
+    let behind = frame(BINARY, &[0; 200]);
+    for cut in 0..=behind.len() {
+        let (begun, rest) = behind.split_at(cut);
+        let mut story = open(Fragile { in_drop: false }, 1024);
+        story.peer.send(&[&frame(TEXT, b"panic"), begun].concat()).await;
+        story.peer.expect_close(1011, "panicked").await;
+        story.peer.send(&[rest, &close(1011, "")].concat()).await;
+        story.peer.expect_end().await;
+        let closure = story.end().await;
+        assert_eq!((closure.cause, closure.clean), (Cause::Panicked, true), "cut at {cut}");
+    }
+}
+
+/// Panics when it is asked after its first message.
+#[derive(Default)]
+struct Speechless(bool);
+
+impl Handler for Speechless {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+        assert!(!self.0, "it has no answer");
+        Poll::Pending
+    }
+
+    fn receive(&mut self, _: Message) {
+        self.0 = true;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_panics_leaves_the_close_frame_behind_the_message_to_be_read() {
+    let mut story = open(Speechless::default(), 1024);
+    story.peer.send(&[frame(TEXT, b"?"), close(1000, "")].concat()).await;
+    story.peer.expect_close(1011, "panicked").await;
+    story.peer.expect_end().await;
+    let closure = story.end().await;
+    assert_eq!((closure.cause, closure.clean), (Cause::Panicked, true));
+    assert_eq!(closure.initiator, Initiator::Local);
+}
+
+/// A stream whose first write panics.
+struct FirstWriteFails(DuplexStream, bool);
+
+impl AsyncRead for FirstWriteFails {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for FirstWriteFails {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        assert!(mem::replace(&mut self.1, true), "the stream has a bug");
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_panic_of_the_stream_what_comes_is_read_away_and_not_decoded() {
+    let publisher = Publisher::new();
+    publisher.publish("a state is flushed before the next message is decoded");
+    let wrap = |stream| FirstWriteFails(stream, false);
+    let mut story = open_over(wrap, Limits::default(), Told(publisher.latest()), 1024);
+    let behind = frame(BINARY, &[0xff; 200]);
+    let (begun, rest) = behind.split_at(100);
+    story.peer.send(&[&frame(TEXT, b"?"), begun].concat()).await;
+    let state = story.peer.frame().await;
+    assert_eq!(state.0, TEXT);
+    story.peer.expect_close(1011, "panicked").await;
+    // The stream ends, and what still comes holds up nobody and is no violation.
+    story.peer.expect_end().await;
+    story.peer.send(rest).await;
+    sleep(Duration::from_secs(1)).await;
+    story.peer.send(&close(1011, "")).await;
     let closure = story.end().await;
     assert_eq!((closure.cause, closure.clean), (Cause::Panicked, false));
+}
+
+/// Tells the newest state after the first message.
+struct Told(Latest);
+
+impl Handler for Told {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        self.0.poll_next(cx)
+    }
+
+    fn receive(&mut self, _: Message) {}
 }
 
 /// A stream on which nothing comes, and that panics where it should end.
