@@ -46,4 +46,11 @@ impl Backlog {
         // It may have ended before this one was among those that are woken.
         if self.is_stuck.load(Ordering::SeqCst) { Poll::Pending } else { Poll::Ready(()) }
     }
+
+    /// The session with this key does not wait any more. Its waker keeps the memory of its task, and a
+    /// backlog may last for as long as the client likes.
+    pub(crate) fn leave(&self, key: u64) {
+        let waker = held(&self.waiting).remove(&key);
+        drop(waker); // Only now, without the lock.
+    }
 }

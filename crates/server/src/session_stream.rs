@@ -18,26 +18,45 @@ const LEAST_PART: usize = 256;
 #[derive(Debug)]
 pub(crate) struct SessionStream {
     stream: Http2Stream,
+    share: Share,
+}
+
+/// A session's share in what its connection counts, and its key in the backlog.
+#[derive(Debug)]
+struct Share {
     meter: Arc<Meter>,
-    /// By which it waits in the connection's backlog.
     key: u64,
 }
 
 impl SessionStream {
     pub(crate) fn new(stream: Http2Stream, meter: Arc<Meter>) -> Self {
-        let key = meter.backlog.key();
-        Self { stream, meter, key }
+        Self { stream, share: Share::new(meter) }
     }
-}
 
-impl SessionStream {
     /// Waits until the connection gets rid of what it was given: what h2 takes before is no progress.
     fn poll_backlog(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_over = self.meter.backlog.poll_end(self.key, cx);
+        let is_over = self.share.poll_backlog(cx);
         if is_over.is_pending() {
             self.stream.buffer_input(cx);
         }
         is_over
+    }
+}
+
+impl Share {
+    fn new(meter: Arc<Meter>) -> Self {
+        let key = meter.backlog.key();
+        Self { meter, key }
+    }
+
+    fn poll_backlog(&self, cx: &Context<'_>) -> Poll<()> {
+        self.meter.backlog.poll_end(self.key, cx)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.meter.backlog.leave(self.key);
     }
 }
 
@@ -61,7 +80,7 @@ impl AsyncWrite for SessionStream {
         ready!(self.poll_backlog(cx));
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         if count == bytes.len() || count >= LEAST_PART {
-            self.meter.earn();
+            self.share.meter.earn();
         }
         Poll::Ready(Ok(count))
     }
@@ -73,5 +92,31 @@ impl AsyncWrite for SessionStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_session_that_ends_while_its_connection_is_stuck_leaves_nothing_behind() {
+        let meter = Arc::new(Meter::new(None));
+        meter.backlog.begin();
+        let task = Arc::new(Task);
+        for _ in 0..100 {
+            let share = Share::new(Arc::clone(&meter));
+            let waker = Waker::from(Arc::clone(&task));
+            assert!(share.poll_backlog(&Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&task), 1, "nobody waits");
     }
 }

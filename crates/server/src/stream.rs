@@ -276,3 +276,45 @@ impl AsyncWrite for Stream {
         each!(&self.socket, it => it.is_write_vectored())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream as BlockingUnixStream;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// How much is read before the stream says that there is nothing, though there is.
+    async fn turn(stream: &mut Stream) -> usize {
+        poll_fn(|cx| {
+            let mut count = 0;
+            loop {
+                let mut buffer = [0; 1000];
+                let mut read = ReadBuf::new(&mut buffer);
+                match Pin::new(&mut *stream).poll_read(cx, &mut read) {
+                    Poll::Ready(result) => result.expect("the socket is whole"),
+                    Poll::Pending => return Poll::Ready(count),
+                }
+                count += read.filled().len();
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_client_that_always_has_more_gets_so_much_in_a_turn_and_the_rest_in_the_next() {
+        let (ours, mut theirs) = BlockingUnixStream::pair().expect("there are files");
+        ours.set_nonblocking(true).expect("it is a socket");
+        let all = 3 * usize::from(TURN_BYTES);
+        theirs.write_all(&vec![0; all]).expect("the system keeps so much");
+        let mut stream = Stream::from(UnixStream::from_std(ours).expect("there is a runtime"));
+        let (begin, mut turns) = (Instant::now(), Vec::new());
+        while turns.iter().sum::<usize>() < all {
+            assert!(begin.elapsed() < Duration::from_secs(10), "{turns:?}");
+            turns.extend(Some(turn(&mut stream).await).filter(|count| *count > 0));
+            yield_now().await;
+        }
+        assert_eq!(turns, [33_000, 33_000, all - 66_000]);
+    }
+}
