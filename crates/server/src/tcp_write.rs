@@ -147,6 +147,13 @@ fn ticks() -> u16 {
 
 /// Linux looks at the limit of its buffer when a segment begins, and adds to the last one whatever comes
 /// until that has 64 KiB. So each write ends its segment.
+#[cfg(target_os = "linux")]
+const FLAGS: SendFlags = SendFlags::EOR.union(SendFlags::NOSIGNAL);
+
+/// Other systems refuse the end of a record on a stream (`EINVAL`), and not all have the other one.
+#[cfg(not(target_os = "linux"))]
+const FLAGS: SendFlags = SendFlags::empty();
+
 fn poll_send(
     stream: &TcpStream,
     cx: &mut Context<'_>,
@@ -154,8 +161,7 @@ fn poll_send(
 ) -> Poll<io::Result<usize>> {
     loop {
         ready!(stream.poll_write_ready(cx))?;
-        let flags = SendFlags::EOR | SendFlags::NOSIGNAL;
-        match stream.try_io(Interest::WRITABLE, || Ok(send(flags)?)) {
+        match stream.try_io(Interest::WRITABLE, || Ok(send(FLAGS)?)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             written => return Poll::Ready(written),
         }
