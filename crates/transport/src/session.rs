@@ -150,8 +150,9 @@ where
 {
     fn wake_up(&mut self, cx: &mut Context<'_>) -> ControlFlow<Closure> {
         let watch = self.alarm.watch();
-        let is_told = watch.phase() == self.phase && !self.lifecycle.is_open();
-        if is_told && watch.roster().has_to_wait(cx) {
+        // Not while it serves: sessions share the lock that is taken then.
+        let is_told = self.phase != Phase::Serving && watch.phase() == self.phase;
+        if is_told && !self.lifecycle.is_open() && watch.roster().has_to_wait(cx) {
             return ControlFlow::Continue(());
         }
         let mut scratch = Scratch::lend(&mut self.socket.output);
