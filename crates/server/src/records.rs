@@ -48,6 +48,7 @@ impl Observer for Records {
         {
             return;
         }
+        // Last, because whoever calls `run` may have a subscriber that panics.
         log::write(event);
     }
 }
