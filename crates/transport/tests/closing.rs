@@ -8,15 +8,10 @@
 
 mod support;
 
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use support::{CLOSE, PING, PONG, SIZES, Story, TEXT, close, frame, head, in_time, silent};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
-use tokio::task::JoinSet;
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 use transport::ws_core::{Cause, CloseCode, ClosureCode, Initiator, Limits};
 use transport::{Drain, Farewell, Phase, Silent};
@@ -103,66 +98,6 @@ async fn a_session_that_opens_during_a_drain_is_closed_as_well() {
     peer.expect_close(1001, "drained").await;
     drop(peer);
     assert_eq!(session.await.unwrap().cause, Cause::Drained);
-}
-
-/// A stream that keeps a list, which others share, of what is done to it.
-struct Listed(DuplexStream, Arc<Mutex<Vec<&'static str>>>);
-
-impl AsyncRead for Listed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.0).poll_read(cx, buffer))?;
-        self.1.lock().unwrap().push("read");
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Listed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.1.lock().unwrap().push("written");
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn in_a_drain_everybody_is_told_before_the_first_answer_is_read() {
-    let (drain, done) = (support::kept_drain(), Arc::<Mutex<Vec<_>>>::default());
-    let mut sessions = JoinSet::new();
-    for _ in 0..1000 {
-        let (near, far) = tokio::io::duplex(1024);
-        let socket = transport::Socket::new(Listed(near, Arc::clone(&done)), SIZES);
-        let rules = support::rules(Limits::default());
-        sessions.spawn(transport::run(socket, rules, Silent, drain.watch()));
-        tokio::spawn(async move {
-            let mut peer = support::Peer(far);
-            peer.expect_close(1001, "drained").await;
-            peer.send(&close(1001, "")).await;
-            peer.expect_end().await;
-        });
-    }
-    sleep(Duration::from_secs(1)).await;
-    drain.start(Farewell::default());
-    let closures = in_time(sessions.join_all()).await;
-    assert!(closures.iter().all(|closure| closure.clean));
-    let done = done.lock().unwrap();
-    let (first, last) = done.split_at(1000);
-    let is_all = |list: &[&str], word| list.iter().all(|it| *it == word);
-    assert!(is_all(first, "written") && is_all(last, "read"), "{done:?}");
 }
 
 #[tokio::test(start_paused = true)]
