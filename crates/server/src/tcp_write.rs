@@ -4,6 +4,7 @@
 //! behind it. So the system keeps little of our output, and more only where that is acknowledged soon.
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -39,9 +40,11 @@ pub(crate) struct Writer {
     accepted: u8,
     /// How often the buffer has doubled.
     doublings: u8,
-    /// What has gone out since a moment of a backlog, in parts of the buffer and in [`TICK`]s.
+    /// What has gone out in a backlog, in parts of the buffer.
     drained: u16,
-    since: u16,
+    /// How long writes were refused meanwhile, in [`TICK`]s; while one is, the moment from which that
+    /// counts. What passes between two messages says nothing of the path.
+    refused: u16,
 }
 
 /// Parts that a buffer has, whatever its size.
@@ -51,7 +54,7 @@ const TICK: Duration = Duration::from_millis(4);
 
 impl Default for Writer {
     fn default() -> Self {
-        Self { accepted: FAST, doublings: 0, drained: 0, since: 0 }
+        Self { accepted: FAST, doublings: 0, drained: 0, refused: 0 }
     }
 }
 
@@ -94,47 +97,60 @@ impl Writer {
         if self.accepted < FAST { (rest / 4).clamp(LEAST, MOST) } else { MOST }
     }
 
-    /// In a backlog what is accepted is what has gone out.
     fn adapt(&mut self, stream: &TcpStream, written: &Poll<io::Result<usize>>) {
-        let Poll::Ready(Ok(count)) = written else {
+        let count = if let Poll::Ready(Ok(count)) = written { Some(*count) } else { None };
+        let Some(time) = self.measure(count, ticks()) else { return };
+        // What the settings allow in one direction they allow in the other; Linux tells the double.
+        let most = sockopt::socket_recv_buffer_size(stream).unwrap_or_default() / 2;
+        if self.resize(time, most) {
+            // Where that fails, it stays as it is.
+            let _ = sockopt::set_socket_send_buffer_size(stream, self.buffer());
+        }
+    }
+
+    /// Takes in that so much was accepted, or that nothing was; in a backlog the former is what has gone
+    /// out. Says in which time the buffer goes out, each time when so much has.
+    fn measure(&mut self, accepted: Option<usize>, now: u16) -> Option<Duration> {
+        let Some(count) = accepted else {
             if self.accepted == FAST {
-                (self.drained, self.since) = (0, ticks());
+                (self.drained, self.refused) = (0, 0);
+            }
+            if self.accepted > 0 {
+                self.refused = now.wrapping_sub(self.refused);
             }
             self.accepted = 0;
-            return;
+            return None;
         };
         if self.accepted == FAST {
-            return;
+            return None;
+        }
+        if self.accepted == 0 {
+            self.refused = now.wrapping_sub(self.refused);
         }
         self.accepted += 1;
         let parts = count * PARTS / self.buffer();
         self.drained = self.drained.saturating_add(parts.try_into().unwrap_or(u16::MAX));
-        if usize::from(self.drained) >= PARTS {
-            let took = TICK * u32::from(ticks().wrapping_sub(self.since));
-            let parts = u32::try_from(PARTS).unwrap_or(u32::MAX);
-            self.resize(stream, took * parts / u32::from(self.drained));
-            (self.drained, self.since) = (0, ticks());
+        if usize::from(self.drained) < PARTS {
+            return None;
         }
+        let parts = u32::try_from(PARTS).unwrap_or(u32::MAX);
+        let time = TICK * u32::from(self.refused) * parts / u32::from(self.drained);
+        (self.drained, self.refused) = (0, 0);
+        Some(time)
     }
 
     fn buffer(self) -> usize {
         FIRST_BUFFER << self.doublings
     }
 
-    /// Resizes the buffer, which goes out in this time.
-    fn resize(&mut self, stream: &TcpStream, time: Duration) {
-        // What the settings allow in one direction they allow in the other; Linux tells the double.
-        let most = || sockopt::socket_recv_buffer_size(stream).unwrap_or_default() / 2;
+    /// Whether a buffer that goes out in this time is to have another size, of so many bytes at most.
+    fn resize(&mut self, time: Duration, most: usize) -> bool {
         let doublings = match self.doublings {
-            doublings if time <= SOON && 2 * self.buffer() <= most() => doublings + 1,
+            doublings if time <= SOON && 2 * self.buffer() <= most => doublings + 1,
             1.. if time >= LATE => 0,
             doublings => doublings,
         };
-        if doublings != self.doublings {
-            self.doublings = doublings;
-            // Where that fails, it stays as it is.
-            let _ = sockopt::set_socket_send_buffer_size(stream, self.buffer());
-        }
+        mem::replace(&mut self.doublings, doublings) != doublings
     }
 }
 
@@ -165,5 +181,99 @@ fn poll_send(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             written => return Poll::Ready(written),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A path, and what the system keeps of a connection's output.
+    struct Path {
+        writer: Writer,
+        now: Duration,
+        round_trip: Duration,
+        bytes_per_second: f64,
+    }
+
+    impl Path {
+        fn new(round_trip_ms: u64, kilobits_per_second: u32) -> Self {
+            Self {
+                writer: Writer::default(),
+                now: Duration::from_secs(1),
+                round_trip: Duration::from_millis(round_trip_ms),
+                bytes_per_second: f64::from(kilobits_per_second) * 125.0,
+            }
+        }
+
+        fn tick(&self) -> u16 {
+            u16::try_from(self.now.as_millis() / TICK.as_millis() % (1 << 16)).expect("16 bits")
+        }
+
+        fn measure(&mut self, accepted: Option<usize>) {
+            let now = self.tick();
+            if let Some(time) = self.writer.measure(accepted, now) {
+                self.writer.resize(time, 1 << 16);
+            }
+        }
+
+        /// Writes so much, and waits for room each time when the buffer is full.
+        fn write(&mut self, mut bytes: usize) {
+            let mut room = self.writer.buffer();
+            while bytes > 0 {
+                if room == 0 {
+                    self.measure(None);
+                    let freed = self.writer.buffer();
+                    let out =
+                        f64::from(u32::try_from(freed).expect("small")) / self.bytes_per_second;
+                    self.now += self.round_trip + Duration::from_secs_f64(out);
+                    room = freed;
+                }
+                let count = self.writer.chunk(bytes).min(bytes).min(room);
+                self.measure(Some(count));
+                (bytes, room) = (bytes - count, room - count);
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_path_keeps_the_first_buffer_and_a_long_one_does_not() {
+        for (round_trip_ms, kilobits_per_second, grows) in [
+            (200, 16, false),
+            (200, 36, false),
+            (0, 64, false),
+            (100, 10_000, true),
+            (0, 10_000, true),
+        ] {
+            let mut path = Path::new(round_trip_ms, kilobits_per_second);
+            for _ in 0..20 {
+                path.write(16_384);
+            }
+            let doublings = path.writer.doublings;
+            assert_eq!(doublings > 0, grows, "{round_trip_ms} ms, {kilobits_per_second} kbit/s");
+        }
+    }
+
+    #[test]
+    fn a_pause_between_messages_is_not_taken_for_a_slow_path() {
+        let mut path = Path::new(20, 10_000);
+        path.write(1 << 20);
+        let grown = path.writer.doublings;
+        assert!(grown > 0);
+        for _ in 0..20 {
+            path.now += Duration::from_secs(5);
+            path.write(100_000);
+            assert!(path.writer.doublings >= grown);
+        }
+    }
+
+    #[test]
+    fn a_path_that_gets_slow_has_the_first_buffer_again() {
+        let mut path = Path::new(20, 10_000);
+        path.write(1 << 20);
+        assert!(path.writer.doublings > 0);
+        path.bytes_per_second = 2000.0;
+        path.write(1 << 17);
+        assert_eq!(path.writer.doublings, 0);
     }
 }

@@ -98,7 +98,11 @@ impl Roster {
     pub(crate) fn has_to_wait(&self, cx: &Context<'_>) -> bool {
         let mut telling = held(&self.telling);
         if telling.is_under_way {
-            telling.waiting.push(cx.waker().clone());
+            // One that is woken again and again waits once.
+            let waits = telling.waiting.last().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if !waits {
+                telling.waiting.push(cx.waker().clone());
+            }
         }
         telling.is_under_way
     }

@@ -232,8 +232,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
         }
         // Not forever: a peer that sends faster than we read has lost its claim to a kind end.
+        let mut waits = 0;
         for _ in 0..8 {
-            let Poll::Ready(Some(_)) = self.poll_read(cx, buffer) else { break };
+            match self.poll_read(cx, buffer) {
+                Poll::Ready(Some(_)) => {}
+                // It may only be others' turn.
+                Poll::Pending if waits == 0 => waits = 1,
+                Poll::Pending | Poll::Ready(None) => break,
+            }
         }
     }
 
