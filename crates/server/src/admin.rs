@@ -1,15 +1,13 @@
 //! The admin listener: health, metrics, who is there, the drain, and a page that shows it all.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap,
-    HeaderName, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -19,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::info;
+use transport::Authority;
 
 use crate::accept::BACK_OFF;
 use crate::config::Configs;
@@ -106,7 +105,12 @@ impl Admin {
     }
 
     fn respond<B>(&self, request: &Request<B>) -> Response<String> {
-        if !self.is_ours(request.headers()) {
+        // RFC 9112, section 3.2
+        let Ok(authority) = Authority::of(request) else {
+            let sentence = "the request must have one Host header, and it must name a host";
+            return refuse(StatusCode::BAD_REQUEST, sentence);
+        };
+        if !authority.is_some_and(|authority| self.is_ours(&authority)) {
             let sentence =
                 "call this listener by an IP address, localhost or the admin_host setting";
             return refuse(StatusCode::FORBIDDEN, sentence);
@@ -132,25 +136,13 @@ impl Admin {
         }
     }
 
-    /// Whether the request names us as we may be named. A page elsewhere whose name was pointed at
-    /// our address (DNS rebinding) names itself.
-    fn is_ours(&self, headers: &HeaderMap) -> bool {
-        let mut lines = headers.get_all(HOST).iter();
-        let (Some(host), None) = (lines.next(), lines.next()) else { return false };
-        let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
-        if authority.as_str().contains('@') {
-            return false;
-        }
-        let host = authority.host();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        address.parse::<IpAddr>().is_ok()
-            || host.eq_ignore_ascii_case("localhost")
-            || self
-                .configs
-                .borrow()
-                .admin_host
-                .as_ref()
-                .is_some_and(|name| host.eq_ignore_ascii_case(name))
+    /// Whether a request that names this authority names us as we may be named. A page elsewhere whose
+    /// name was pointed at our address (DNS rebinding) names itself.
+    fn is_ours(&self, authority: &Authority) -> bool {
+        let is_named = |name: &String| authority.host() == name;
+        authority.ip().is_some()
+            || authority.host() == "localhost"
+            || self.configs.borrow().admin_host.as_ref().is_some_and(is_named)
     }
 
     fn readiness(&self) -> Response<String> {

@@ -11,10 +11,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use transport::{Answer, Client, Handler, Peer, Phase, Rejection, Slot, Watch};
+use transport::{Answer, Client, Handler, Peer, Phase, Rejection, Slot, Watch, frames_body};
 
 use crate::config::{Config, Configs};
-use crate::linger::{Returning, linger, reclaim};
+use crate::http1_heads::CheckedHttp1;
+use crate::linger::{Returning, linger, reclaim, refuse_and_linger};
 use crate::lodging::Lodging;
 use crate::records::Records;
 use crate::slots::Slots;
@@ -44,6 +45,8 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let had_place = slot.is_ok();
         let slot = Mutex::new(slot);
         let answers = AtomicUsize::new(0);
+        let (stream, mut returned) = Returning::new(stream);
+        let (stream, faults) = CheckedHttp1::new(stream, config.max_header_bytes);
         let service = service_fn(|mut request| {
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
@@ -58,12 +61,16 @@ impl<H: Handler + Clone + Sync> Http<H> {
             // In a shutdown, or without a slot, a connection is for one answer.
             let is_refused = !has_place || client.watch.phase() != Phase::Serving;
             let answers = answers.fetch_add(1, Ordering::Relaxed) + 1;
-            if is_refused || answers >= MOST_ANSWERS {
+            // What one takes for a body may be a request to another, so none is looked for there.
+            let is_last = is_refused || answers >= MOST_ANSWERS || frames_body(request.headers());
+            if is_last {
                 close_after(&mut response);
+            }
+            if is_last || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                faults.end_checks();
             }
             async { Ok::<_, Infallible>(response) }
         });
-        let (stream, mut returned) = Returning::new(stream);
         let http = http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(config.max_header_bytes)
@@ -71,18 +78,27 @@ impl<H: Handler + Clone + Sync> Http<H> {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         // What goes wrong here is the client's fault, and no session has begun.
-        match http.await {
-            Err(error) if error.is_parse_too_large() => {
+        let ended = http.await;
+        let found = faults.found();
+        match (found, ended) {
+            (Some(rejection), _) => self.router.turned_away(rejection, &client),
+            (None, Err(error)) if error.is_parse_too_large() => {
                 self.router.turned_away(Rejection::HeaderTooLarge, &client);
             }
-            Err(error) if error.is_parse() => {
+            (None, Err(error)) if error.is_parse() => {
                 self.router.turned_away(Rejection::Malformed, &client);
             }
-            Ok(()) | Err(_) => {}
+            (None, Ok(()) | Err(_)) => {}
         }
         // It comes back unless it was upgraded.
         if let Ok(stream) = returned.try_recv() {
-            let _ = timeout(config.policy.rules.timing.close_timeout, linger(stream)).await;
+            let last = async {
+                match found {
+                    Some(rejection) => refuse_and_linger(stream, rejection.status()).await,
+                    None => linger(stream).await,
+                }
+            };
+            let _ = timeout(config.policy.rules.timing.close_timeout, last).await;
         }
     }
 
@@ -97,8 +113,6 @@ impl<H: Handler + Clone + Sync> Http<H> {
     ) -> Answer<H, Records> {
         let config = self.configs.borrow().clone();
         let (asking, named) = self.who_asks(request.headers(), client, &config);
-        let has_too_many_lines = request.headers().len() > config.max_headers;
-        let fault = fault.or(has_too_many_lines.then_some(Rejection::HeaderTooLarge));
         if let Some(rejection) = fault {
             return self.router.refuse(rejection, request, &asking);
         }

@@ -10,17 +10,18 @@ use h2::Reason;
 use h2::server::{Builder, Connection};
 use hyper::Request;
 use hyper::body::Bytes;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use transport::{Answer, Client, Handler, Phase, Rejection, Slot};
 
 use crate::config::Config;
 use crate::hpack::TABLE_SIZE;
 use crate::http::{Http, MOST_ANSWERS, out_of_time};
 use crate::http2_faults::Faults;
-use crate::http2_heads::CheckedHeads;
+use crate::http2_heads::{CheckedHeads, most_decoded};
 use crate::linger::{Returning, linger};
 use crate::lodging::Lodging;
 use crate::metered::{Meter, Metered};
+use crate::request_head::HeadLimits;
 use crate::session_stream::SessionStream;
 use crate::stream::Stream;
 
@@ -66,6 +67,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         config: &Config,
     ) {
         let watch = client.watch.clone();
+        let last_deadline = slot.is_err().then_some(deadline);
         let (stream, mut returned) = Returning::new(stream);
         tokio::select! {
             ended = self.converse(stream, &client, slot, deadline, config) => match ended {
@@ -76,7 +78,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
             _ = watch.beyond(Phase::Draining) => {}
         }
         if let Ok(stream) = returned.try_recv() {
-            let lingering = timeout(config.policy.rules.timing.close_timeout, linger(stream));
+            let lingering = timeout_at(last_moment(last_deadline, config), linger(stream));
             // It comes first, so that our side is ended even if nobody is waited for any more.
             tokio::select! {
                 biased;
@@ -107,8 +109,10 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let stream = Metered::new(stream, Arc::clone(&meter));
         // Whatever is wrong with a request, h2 learns of nothing that it would end the connection for.
         let faults = Arc::new(Faults::default());
-        let stream = CheckedHeads::new(stream, Arc::clone(&faults), config.max_header_bytes);
+        let limits = HeadLimits { bytes: config.max_header_bytes, lines: config.max_headers };
+        let stream = CheckedHeads::new(stream, Arc::clone(&faults), limits);
         let close_timeout = config.policy.rules.timing.close_timeout;
+        let last_deadline = (!has_place).then_some(deadline);
         let over = out_of_time(client.watch.clone(), deadline, config);
         let mut connection: Connection<_, Bytes> = tokio::select! {
             connection = builder(config, is_shared).handshake(stream) => {
@@ -173,9 +177,17 @@ impl<H: Handler + Clone + Sync> Http<H> {
             }
         };
         connection.abrupt_shutdown(reason);
-        let _ = timeout(close_timeout, poll_fn(|cx| connection.poll_closed(cx))).await;
+        let closed = poll_fn(|cx| connection.poll_closed(cx));
+        let _ = timeout_at(last_moment(last_deadline, config), closed).await;
         Err(Some(fault_of(reason)))
     }
+}
+
+/// How long a client is waited for at its end. Who was only to be refused has no more than its deadline, since
+/// others wait to be told the same.
+fn last_moment(deadline: Option<Instant>, config: &Config) -> Instant {
+    let usual = Instant::now() + config.policy.rules.timing.close_timeout;
+    deadline.map_or(usual, |deadline| usual.min(deadline))
 }
 
 /// Everything that a client can make grow has a limit of ours, whatever h2's own may be. Where many
@@ -196,7 +208,9 @@ fn builder(config: &Config, is_shared: bool) -> Builder {
         // A session that does not read must not use up the window of the others.
         .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams.max(4)))
         .max_frame_size(FRAME_BYTES.into())
-        .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(
+            u32::try_from(most_decoded(config.max_header_bytes)).unwrap_or(u32::MAX),
+        )
         .header_table_size(TABLE_SIZE.into())
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(unseen_resets)

@@ -22,14 +22,24 @@ use crate::http2_frame::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEADER, FrameHeader, HAS_PRIORITY, HEADERS,
     PADDED, PRIORITY, PRIORITY_BYTES, put_frame,
 };
-use crate::request_head::{RequestHead, is_regular_field};
+use crate::request_head::{HeadLimits, RequestHead, is_regular_field};
 
 /// Frames that a head may have between its first and its last, however small it has to be.
 const LEAST_CONTINUATIONS: usize = 5;
 
-/// What the names and values of a head may have together before the connection ends for it. The heads that
-/// proxies pass on are smaller, so that each of them has an answer.
+/// What the names and values of a head may have together before the connection ends for it, however small
+/// it has to be. The heads that proxies pass on are smaller, so that each of them has an answer.
 const LEAST_DECODED_BYTES: usize = 128 << 10;
+
+/// What the names and values of a head may have together before the connection ends for it, where a head may
+/// be of `most_bytes`.
+///
+/// That is what `SETTINGS_MAX_HEADER_LIST_SIZE` says: a client that keeps to it has an answer to each head.
+/// It counts each part of a `Cookie` as a field (RFC 9113, section 6.5.2), so a smaller one would have the
+/// client hold back heads that fit. What h2 gets has 32 bytes more for each of 2,006 fields at most.
+pub(crate) fn most_decoded(most_bytes: usize) -> usize {
+    most_bytes.saturating_mul(4).max(LEAST_DECODED_BYTES)
+}
 
 /// A stream whose header blocks are such as h2 takes.
 #[derive(Debug)]
@@ -44,7 +54,7 @@ pub(crate) struct CheckedHeads<S> {
 struct Heads {
     faults: Arc<Faults>,
     decoder: Decoder,
-    most_bytes: usize,
+    limits: HeadLimits,
     /// The latest stream that a request came on.
     latest: u32,
     /// A header block whose end has not come.
@@ -78,12 +88,12 @@ struct Block {
 }
 
 impl<S> CheckedHeads<S> {
-    /// Looks behind the preface, which h2 checks. A head may be of `most_bytes`.
-    pub(crate) fn new(stream: S, faults: Arc<Faults>, most_bytes: usize) -> Self {
+    /// Looks behind the preface, which h2 checks. A head may have so much.
+    pub(crate) fn new(stream: S, faults: Arc<Faults>, limits: HeadLimits) -> Self {
         let heads = Heads {
             faults,
             decoder: Decoder::new(),
-            most_bytes,
+            limits,
             latest: 0,
             block: None,
             passing: PREFACE.len(),
@@ -191,17 +201,17 @@ impl Heads {
 
     /// As many as h2 takes: what the largest head fills, and a quarter more.
     fn most_continuations(&self) -> usize {
-        let full = self.most_bytes / usize::from(FRAME_BYTES);
+        let full = self.limits.bytes / usize::from(FRAME_BYTES);
         (full + full / 4).max(LEAST_CONTINUATIONS)
     }
 
     /// Makes of a whole block what h2 gets for it.
     fn finish(&mut self, block: &Block) {
-        let most = self.most_bytes.saturating_mul(4).max(LEAST_DECODED_BYTES);
+        let most = most_decoded(self.limits.bytes);
         let mut output = Vec::new();
         let decoded = if block.stream > self.latest {
             self.latest = block.stream;
-            let mut head = RequestHead::new(self.most_bytes);
+            let mut head = RequestHead::new(self.limits);
             let add = |name: &[u8], value: &[u8]| head.add(name, value);
             let decoded = self.decoder.decode(&block.bytes, most, add);
             let (fields, fault) = head.finish(block.is_end_stream);
@@ -348,6 +358,7 @@ mod tests {
     use std::iter;
 
     use h2::ext::Protocol;
+    use hyper::header::{COOKIE, HeaderValue};
     use hyper::{HeaderMap, Method, Request, Uri};
     use tokio::io::{DuplexStream, duplex};
 
@@ -417,13 +428,26 @@ mod tests {
         b'a' + u8::try_from(round % 26).unwrap_or_default()
     }
 
+    const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, lines: 64 };
+
+    /// RFC 9113, section 8.2.3: they are one field for whoever is behind HTTP/2.
+    fn with_one_cookie((method, uri, mut headers, protocol): Seen) -> Seen {
+        let cookies: Vec<&[u8]> =
+            headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if !cookies.is_empty() {
+            let cookie = HeaderValue::from_bytes(&cookies.join(&b"; "[..]));
+            headers.insert(COOKIE, cookie.expect("its parts are good"));
+        }
+        (method, uri, headers, protocol)
+    }
+
     #[tokio::test]
     async fn good_heads_are_the_same_behind_this_stream() {
         let faults = Arc::new(Faults::default());
-        let checked = seen(|stream| CheckedHeads::new(stream, Arc::clone(&faults), 64 << 10)).await;
+        let checked = seen(|stream| CheckedHeads::new(stream, Arc::clone(&faults), LIMITS)).await;
         let unchecked = seen(|stream| stream).await;
         assert_eq!(checked.len(), 40);
-        assert_eq!(checked, unchecked);
+        assert_eq!(checked, unchecked.into_iter().map(with_one_cookie).collect::<Vec<Seen>>());
         assert_eq!(faults.requests(), 0);
     }
 }

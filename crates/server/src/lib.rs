@@ -70,6 +70,7 @@ mod command;
 mod config;
 mod hpack;
 mod http;
+mod http1_heads;
 mod http2;
 mod http2_faults;
 mod http2_frame;
@@ -114,7 +115,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::{Method, Request};
-use transport::{Answer, Client, Endpoint, Handler, Policy, Rejection, Slot};
+use transport::{Answer, Authority, Client, Endpoint, Handler, Policy, Rejection, Slot};
 
 use crate::accept::Acceptor;
 use crate::admin::Admin;
@@ -219,19 +220,28 @@ impl<H: Handler + Clone> Router<H> {
             PATH => self.endpoint.answer(request, client, policy, slot),
             // CONNECT names a host and no path, unless it is extended (RFC 8441, section 4).
             "" if request.method() == Method::CONNECT => {
-                self.refuse(Rejection::MethodNotAllowed, request, client)
+                self.refuse_elsewhere(Rejection::MethodNotAllowed, request, client)
             }
-            _ => self.not_found(request, client),
+            _ => self.refuse_elsewhere(Rejection::NotFound, request, client),
         }
     }
 
-    /// Says as well where the endpoint is, which nobody but the router knows.
-    fn not_found<B>(&self, request: &Request<B>, client: &Client) -> Answer<H, Records> {
-        match self.refuse(Rejection::NotFound, request, client) {
-            Answer::Refuse(response) => Answer::Refuse(
+    /// Refuses what is not for the endpoint, which says by itself that a request names no host: that comes
+    /// first (RFC 9112, section 3.2).
+    fn refuse_elsewhere<B>(
+        &self,
+        rejection: Rejection,
+        request: &Request<B>,
+        client: &Client,
+    ) -> Answer<H, Records> {
+        let rejection = Authority::of(request).err().unwrap_or(rejection);
+        let answer = self.refuse(rejection, request, client);
+        match answer {
+            // Nobody but the router knows where the endpoint is.
+            Answer::Refuse(response) if rejection == Rejection::NotFound => Answer::Refuse(
                 response.map(|body| format!("{body}the WebSocket endpoint is {PATH}\n")),
             ),
-            open @ Answer::Open(_) => open,
+            Answer::Refuse(_) | Answer::Open(_) => answer,
         }
     }
 

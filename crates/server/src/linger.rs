@@ -4,12 +4,15 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
+use hyper::StatusCode;
 use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use crate::http1_heads::CheckedHttp1;
 use crate::stream::Stream;
 
 /// A stream that comes home when whoever has it drops it. If nobody waits for it there, because it
@@ -25,6 +28,13 @@ impl Returning {
     pub(crate) fn new(stream: Stream) -> (Self, oneshot::Receiver<Stream>) {
         let (home, returned) = oneshot::channel();
         (Self(Some((stream, home))), returned)
+    }
+
+    /// Gives back what was read too much.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        if let Some((stream, _)) = &mut self.0 {
+            stream.unread(bytes);
+        }
     }
 
     fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
@@ -83,9 +93,10 @@ impl AsyncWrite for Returning {
 
 /// The stream that was lent, out of all that hyper has put around it.
 pub(crate) fn reclaim(upgraded: Upgraded) -> Stream {
-    let parts = upgraded.downcast::<TokioIo<Returning>>();
+    let parts = upgraded.downcast::<TokioIo<CheckedHttp1>>();
     let Parts { io, read_buf, .. } = parts.expect("only what was lent is upgraded");
-    let (mut stream, _) = io.into_inner().0.take().expect("only the drop takes it out");
+    let (mut stream, _) =
+        io.into_inner().into_inner().0.take().expect("only the drop takes it out");
     stream.unread(&read_buf);
     stream
 }
@@ -96,4 +107,19 @@ pub(crate) async fn linger(mut stream: Stream) {
     if poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await.is_ok() {
         while let Ok(1..) = stream.discard().await {}
     }
+}
+
+/// Answers in hyper's place, without a body as hyper does it where a request cannot be read, and lingers.
+pub(crate) async fn refuse_and_linger(mut stream: Stream, status: StatusCode) {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n"
+    );
+    let mut rest = head.as_bytes();
+    while !rest.is_empty()
+        && let Ok(count @ 1..) = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, rest)).await
+    {
+        rest = rest.get(count..).unwrap_or_default();
+    }
+    linger(stream).await;
 }

@@ -6,7 +6,23 @@ use hyper::http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use hyper::{Method, Uri};
 use transport::Rejection;
 
-use crate::hpack::{FIELD_OVERHEAD, encode};
+use crate::hpack::encode;
+
+/// The longest target that there can be: the `http` crate counts its bytes in 16 bits.
+pub(crate) const MOST_TARGET_BYTES: usize = 65_534;
+
+/// What is between the parts of a `Cookie` that came in several fields (RFC 9113, section 8.2.3).
+const COOKIE_SEPARATOR: &[u8] = b"; ";
+
+/// What a line of HTTP/1.1 has besides a name and a value: a colon, a space and its end.
+const LINE_OVERHEAD: usize = 4;
+
+/// How much a head may have, counted as HTTP/1.1 would show it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadLimits {
+    pub(crate) bytes: usize,
+    pub(crate) lines: usize,
+}
 
 /// The fields of a request's head so far, and what is wrong with them.
 ///
@@ -20,16 +36,18 @@ pub(crate) struct RequestHead {
     authority: Option<String>,
     path: Option<String>,
     content_length: Option<u64>,
+    /// All of them as one (RFC 9113, section 8.2.3).
+    cookie: Option<Vec<u8>>,
     /// The other fields, as a block.
     fields: Vec<u8>,
-    /// As `SETTINGS_MAX_HEADER_LIST_SIZE` counts it (RFC 9113, section 6.5.2).
-    size: usize,
-    most_bytes: usize,
+    bytes: usize,
+    lines: usize,
+    limits: HeadLimits,
     fault: Option<Rejection>,
 }
 
 impl RequestHead {
-    pub(crate) fn new(most_bytes: usize) -> Self {
+    pub(crate) fn new(limits: HeadLimits) -> Self {
         Self {
             method: None,
             protocol: None,
@@ -37,24 +55,41 @@ impl RequestHead {
             authority: None,
             path: None,
             content_length: None,
+            cookie: None,
             fields: Vec::new(),
-            size: 0,
-            most_bytes,
+            bytes: 0,
+            lines: 0,
+            limits,
             fault: None,
         }
     }
 
     /// Takes the next field. One that is wrong or does not fit is left out.
     pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) {
-        let size = self.size + name.len() + value.len() + FIELD_OVERHEAD;
-        if size >= self.most_bytes {
-            self.fault.get_or_insert(Rejection::HeaderTooLarge);
+        let is_pseudo = name.starts_with(b":");
+        let is_another_cookie = name == b"cookie" && self.cookie.is_some();
+        let overhead =
+            if is_another_cookie { COOKIE_SEPARATOR.len() } else { name.len() + LINE_OVERHEAD };
+        let bytes = self.bytes + overhead + value.len();
+        let lines = self.lines + usize::from(!is_pseudo && !is_another_cookie);
+        let is_target = name == b":path";
+        if bytes >= self.limits.bytes || is_target && value.len() > MOST_TARGET_BYTES {
+            let fault = if is_target { Rejection::UriTooLong } else { Rejection::HeaderTooLarge };
+            self.fault.get_or_insert(fault);
             return;
         }
-        self.size = size;
+        if lines > self.limits.lines {
+            self.fault.get_or_insert(Rejection::HeaderTooLarge);
+            // Some more are taken, since one of them may say who asks.
+            if lines > 2 * self.limits.lines {
+                return;
+            }
+        }
+        (self.bytes, self.lines) = (bytes, lines);
         let is_good = match name {
-            [b':', ..] => self.add_pseudo(name, value),
+            _ if is_pseudo => self.add_pseudo(name, value),
             b"content-length" => self.add_content_length(value),
+            b"cookie" => self.add_cookie(value),
             _ if is_regular_field(name, value) => {
                 encode(name, value, &mut self.fields);
                 true
@@ -73,14 +108,18 @@ impl RequestHead {
     pub(crate) fn finish(self, is_end_stream: bool) -> (Vec<u8>, Option<Rejection>) {
         let is_good = self.is_request(is_end_stream);
         let fault = self.fault.or((!is_good).then_some(Rejection::Malformed));
-        let mut block = Vec::with_capacity(self.size);
+        let mut block = Vec::with_capacity(self.bytes);
         if fault.is_some() {
             let is_head = self.method.as_deref() == Some("HEAD");
             encode(b":method", if is_head { b"HEAD" } else { b"GET" }, &mut block);
             encode(b":scheme", b"http", &mut block);
             encode(b":path", b"/", &mut block);
         } else {
-            let content_length = self.content_length.map(|length| length.to_string());
+            // What is behind a CONNECT is no content, so h2 must not hold it against this length (RFC 9110,
+            // section 9.3.6).
+            let is_connect = self.method.as_deref() == Some("CONNECT");
+            let length = self.content_length.filter(|length| !is_connect || *length > 0);
+            let content_length = length.map(|length| length.to_string());
             let fields = [
                 (":method", self.method),
                 (":protocol", self.protocol),
@@ -96,12 +135,15 @@ impl RequestHead {
             }
         }
         block.extend(self.fields);
+        if let Some(cookie) = self.cookie {
+            encode(b"cookie", &cookie, &mut block);
+        }
         (block, fault)
     }
 
     /// RFC 9113, section 8.3: pseudo-header fields come first, and each once.
     fn add_pseudo(&mut self, name: &[u8], value: &[u8]) -> bool {
-        let is_late = !self.fields.is_empty() || self.content_length.is_some();
+        let is_late = self.lines > 0;
         let field = match name {
             b":method" => &mut self.method,
             b":protocol" => &mut self.protocol,
@@ -114,11 +156,30 @@ impl RequestHead {
         !is_late && field.replace(value.to_owned()).is_none()
     }
 
-    /// RFC 9110, section 8.6: several are good if they are the same.
+    /// RFC 9110, section 8.6. A second one that is the same is refused as well, since somebody else might
+    /// go by the one or the other.
     fn add_content_length(&mut self, value: &[u8]) -> bool {
         let digits = str::from_utf8(value).ok().filter(|text| !text.starts_with('+'));
         let Some(length) = digits.and_then(|digits| digits.parse().ok()) else { return false };
-        self.content_length.replace(length).is_none_or(|other| other == length)
+        match self.content_length.replace(length) {
+            Some(other) if other == length => {
+                self.fault.get_or_insert(Rejection::HasBody);
+                true
+            }
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    fn add_cookie(&mut self, value: &[u8]) -> bool {
+        match &mut self.cookie {
+            Some(cookie) => {
+                cookie.extend_from_slice(COOKIE_SEPARATOR);
+                cookie.extend_from_slice(value);
+            }
+            None => self.cookie = Some(value.to_vec()),
+        }
+        is_regular_field(b"cookie", value)
     }
 
     /// Whether h2 makes a request of what has come.
@@ -131,7 +192,9 @@ impl RequestHead {
             // RFC 8441, section 4
             (false, Some(_)) => false,
             (false, None) | (true, Some(_)) => {
-                self.scheme.is_some() && self.path.as_deref().is_some_and(|path| !path.is_empty())
+                // RFC 9113, section 8.3.1: the path has no fragment, which the library would drop.
+                let is_path = |path: &str| !path.is_empty() && !path.contains('#');
+                self.scheme.is_some() && self.path.as_deref().is_some_and(is_path)
             }
         };
         // RFC 9113, section 8.1.1

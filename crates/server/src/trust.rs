@@ -130,11 +130,12 @@ impl Trust {
             ForwardedHeader::Off => return peer,
             ForwardedHeader::Forwarded => {
                 let elements = from_the_right(headers, FORWARDED.as_str()).flat_map(elements);
-                elements.map(forwarded_for).collect()
+                elements.filter(is_element).map(forwarded_for).collect()
             }
             ForwardedHeader::XForwardedFor => {
                 let lines = from_the_right(headers, X_FORWARDED_FOR);
-                lines.flat_map(|line| line.rsplit(|byte| *byte == b',')).map(node).collect()
+                let elements = lines.flat_map(|line| line.rsplit(|byte| *byte == b','));
+                elements.filter(is_element).map(node).collect()
             }
         };
         let mut client = peer;
@@ -196,6 +197,11 @@ pub fn proxied(bytes: &[u8]) -> Proxied {
 fn from_the_right<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     lines.into_iter().rev()
+}
+
+/// Whether an element of a list is one. Empty ones do not count (RFC 9110, section 5.6.1.2).
+fn is_element(element: &&[u8]) -> bool {
+    !element.trim_ascii().is_empty()
 }
 
 /// The elements of a line of `Forwarded` (RFC 7239, section 4), the last one first.

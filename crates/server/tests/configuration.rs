@@ -169,6 +169,8 @@ fn lists_are_separated_by_commas_or_are_arrays() {
             .allowed
             .is_empty()
     );
+    let apps = ["--allowed-origins", "self,file://,app://.,capacitor://localhost"];
+    assert_eq!(config(&apps, &[]).unwrap().policy.origins.allowed.len(), 4);
     assert!(config(&["--allowed-origins", "https://a.example,"], &[]).is_err());
     assert!(config(&["--listen", ""], &[]).is_err(), "somewhere it has to listen");
 }

@@ -17,7 +17,7 @@ use support::raw_http2::{
     text, window_update,
 };
 use support::server::Server;
-use support::{PING, PONG, frame as websocket_frame};
+use support::{Client, PING, PONG, UPGRADE, frame as websocket_frame};
 
 fn server(flags: &[&str]) -> Server {
     Server::start(&[&["--admin-listen", "127.0.0.1:0"], flags].concat())
@@ -42,6 +42,84 @@ fn a_head_that_is_too_large_gets_431_and_the_others_go_on() {
     assert_eq!(client.request(&[CONNECT, &[("x", fits.as_str())]].concat()), 200);
     client.exchange_pings(session);
     assert_eq!(server.refused("header_too_large"), 2.0);
+}
+
+#[test]
+fn a_head_has_the_limits_of_http_1_1_however_many_fields_a_cookie_comes_in() {
+    let server = server(&["--max-headers", "20"]);
+    let crumb = |index: usize| format!("name{index}=value{index}");
+    // Chromium keeps 180 for a site.
+    for (count, expected) in [(1, true), (80, true), (180, true), (600, false)] {
+        let crumbs: Vec<String> = (0..count).map(crumb).collect();
+        let lines: Vec<(&str, &str)> = crumbs.iter().map(|it| ("cookie", it.as_str())).collect();
+        let status = Http2::connect(server.address).request(&[CONNECT, &lines].concat());
+        assert_eq!(status, if expected { 200 } else { 431 }, "{count} over HTTP/2");
+        let line = format!("Host: a\r\nCookie: {}", crumbs.join("; "));
+        let mut client = Client::connect(server.address);
+        client.send(UPGRADE.replace("Host: a", &line).as_bytes());
+        assert_eq!(client.head().0, if expected { 101 } else { 431 }, "{count} over HTTP/1.1");
+    }
+    // The cookie is one of twenty, and its parts have a length together.
+    for (others, expected) in [(18, 200), (19, 431)] {
+        let lines = [&[("cookie", "a=b"); 50][..], &vec![("x", "x"); others]].concat();
+        let status = Http2::connect(server.address).request(&[CONNECT, &lines].concat());
+        assert_eq!(status, expected, "{others}");
+    }
+    // Each takes a byte, and its separator two.
+    let mut client = Http2::connect(server.address);
+    let session = client.open();
+    for (crumbs, expected) in [(3000, 200), (5000, 431)] {
+        const COOKIE: u8 = 0x80 | 32;
+        let stream = client.stream();
+        let lines = [block(CONNECT), vec![COOKIE; crumbs]].concat();
+        client.send(&frame(HEADERS, END_HEADERS, stream, &lines));
+        assert_eq!(client.expect(HEADERS, stream).status(), expected, "{crumbs}");
+        client.exchange_pings(session);
+    }
+}
+
+#[test]
+fn a_client_is_told_to_hold_back_no_head_that_fits() {
+    const MAX_HEADER_LIST_SIZE: u16 = 6;
+    let server = server(&[]);
+    let mut client = Http2::connect_silently(server.address);
+    client.send(&[PREFACE, &settings(&[])].concat());
+    let settings = client.expect(SETTINGS, 0);
+    let told = settings.payload.chunks(6).find(|it| it[..2] == MAX_HEADER_LIST_SIZE.to_be_bytes());
+    let told = u32::from_be_bytes(told.unwrap()[2..].try_into().unwrap());
+    // As many parts of a cookie as a head has room for, with what RFC 9113, section 6.5.2, adds to each.
+    let parts = 8192 / "a=b; ".len();
+    assert!(
+        usize::try_from(told).unwrap() >= parts * ("cookie".len() + "a=b".len() + 32),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_target_that_is_too_long_gets_414_and_the_others_go_on() {
+    let server = server(&["--max-header-bytes", "100000"]);
+    let mut client = Http2::connect(server.address);
+    let session = client.open();
+    for (length, expected) in [(60_000, 404), (66_000, 414), (110_000, 414)] {
+        let path = format!("/{}", "a".repeat(length));
+        let fields = block(&[
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", &path),
+            (":authority", "a"),
+        ]);
+        let stream = client.stream();
+        let mut parts = fields.chunks(16_384).peekable();
+        let mut kind = HEADERS;
+        while let Some(part) = parts.next() {
+            let flags = if parts.peek().is_none() { END_HEADERS } else { 0 };
+            client.send(&frame(kind, flags, stream, part));
+            kind = CONTINUATION;
+        }
+        assert_eq!(client.expect(HEADERS, stream).status(), expected, "{length}");
+        client.exchange_pings(session);
+    }
+    assert_eq!(server.refused("uri_too_long"), 2.0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use support::raw_http2::{
     ACK, CONNECT, DATA, END_STREAM, ENHANCE_YOUR_CALM, GET, GOAWAY, HEADERS, Http2, NO_ERROR, PING,
-    PREFACE, frame,
+    PREFACE, frame, settings,
 };
 use support::server::Server;
 use support::{Client, UPGRADE};
@@ -110,6 +110,29 @@ fn a_connection_without_a_place_is_told_so_once() {
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     drop(client);
     assert_eq!(server.metric("connections"), 1.0);
+}
+
+#[test]
+fn who_is_only_to_be_refused_and_breaks_a_rule_has_its_second_and_no_more() {
+    let server = server(&["--max-connections", "1", "--close-timeout-secs", "30"]);
+    let _session = Client::open(server.address);
+    // What ends the connection, in h2 and in front of it, and what ends it well.
+    let goodbye = frame(GOAWAY, 0, 0, &[0; 8]);
+    let bad: [Vec<u8>; 3] =
+        [frame(DATA, 0, 0, &[]), frame(HEADERS, 0, 1, &[0x80]).repeat(2), goodbye];
+    for bytes in bad {
+        let bad: Vec<Http2> = (0..200)
+            .map(|_| {
+                let mut bad = Http2::connect_silently(server.address);
+                bad.send_anyway(&[PREFACE, &settings(&[]), &bytes].concat());
+                bad
+            })
+            .collect();
+        let begin = Instant::now();
+        assert_eq!(Client::connect(server.address).request(UPGRADE).0, 503, "{bytes:x?}");
+        assert!(begin.elapsed() < Duration::from_secs(4), "{bytes:x?}: {:?}", begin.elapsed());
+        drop(bad);
+    }
 }
 
 #[test]

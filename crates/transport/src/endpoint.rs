@@ -54,7 +54,8 @@ pub struct Endpoint<H, O> {
 pub struct Client {
     /// Who it is. Whoever accepts decides that; here it is only told on.
     pub peer: Peer,
-    /// Whether what it says is encrypted on the way to us. That, too, is only told on.
+    /// Whether what it says is encrypted on the way to us. Then pages of the server's own origin are
+    /// `https`.
     pub is_encrypted: bool,
     /// Its token in the drain. A session takes one of its own before the answer goes out.
     pub watch: Watch,
@@ -185,7 +186,8 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         policy: &Policy,
         slot: impl FnOnce() -> Result<Slot, Rejection>,
     ) -> Answer<H, O> {
-        let checked = Upgrade::check(request, &policy.origins);
+        let protocol = Protocol::of(request.version(), client.is_encrypted);
+        let checked = Upgrade::check(request, protocol, &policy.origins);
         let handler = || match guarded(|| self.handler.clone()) {
             Ok(handler) => Ok(Guarded::new(handler)),
             Err(Panicked) => Err(Rejection::InternalError),
@@ -199,7 +201,7 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
             Ok((upgrade, handler, slot)) => {
                 let pending = Pending {
                     headers: Headers::of(request.headers()),
-                    protocol: Protocol::of(request.version(), client.is_encrypted),
+                    protocol,
                     peer: client.peer,
                     watch: client.watch.clone(),
                     handler,

@@ -218,6 +218,7 @@
 //! The sentences of refusals and errors are not, nor is what `Debug` prints, how much memory a session
 //! takes and when it looks around.
 
+mod authority;
 mod codec;
 mod drain;
 mod endpoint;
@@ -244,6 +245,7 @@ mod upgrade;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use authority::Authority;
 pub use drain::{Drain, Farewell, Phase, Watch};
 pub use endpoint::{Answer, Client, Endpoint, Opening, Policy};
 pub use frame::Frame;
@@ -257,7 +259,7 @@ pub use rejection::Rejection;
 pub use session::{Session, run};
 pub use slot::{Places, Slot};
 pub use socket::{Sizes, Socket};
-pub use upgrade::Upgrade;
+pub use upgrade::{Upgrade, frames_body};
 
 /// The machine beneath, whose types are part of this crate's.
 pub use ws_core;

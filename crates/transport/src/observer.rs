@@ -117,6 +117,13 @@ impl Protocol {
         }
     }
 
+    pub(crate) fn is_encrypted(self) -> bool {
+        match self {
+            Self::Http1 | Self::Http2 => false,
+            Self::Http1Tls | Self::Http2Tls => true,
+        }
+    }
+
     /// The words for it, the same in logs and documents.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -4,10 +4,12 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use crate::authority::default_port;
+
 /// The origins that may connect, and what becomes of requests without one.
 ///
-/// Only browsers are held back by this: they send `Origin` truthfully, and anything else can send
-/// what it likes.
+/// Only browsers are held back by this: they send `Origin` truthfully, and other programs can send what
+/// they like. Some of these send the server's own address, for which there is [`OriginPattern::Own`].
 ///
 /// ```
 /// use transport::{Origins, Permission};
@@ -17,8 +19,8 @@ use std::str::FromStr;
 ///     missing: Permission::Allow,
 ///     null: Permission::Refuse,
 /// };
-/// assert!(origins.allow(&"https://example.com".parse().unwrap()));
-/// assert!(!origins.allow(&"https://example.org".parse().unwrap()));
+/// assert!(origins.allow(&"https://example.com".parse().unwrap(), &[]));
+/// assert!(!origins.allow(&"https://example.org".parse().unwrap(), &[]));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Origins {
@@ -31,10 +33,11 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// Whether a page of this origin may connect.
+    /// Whether a page of this origin may connect to a server whose own origins these are, as the request
+    /// names them.
     #[must_use]
-    pub fn allow(&self, origin: &Origin) -> bool {
-        self.allowed.iter().any(|pattern| pattern.matches(origin))
+    pub fn allow(&self, origin: &Origin, own: &[Origin]) -> bool {
+        self.allowed.iter().any(|pattern| pattern.matches(origin, own))
     }
 }
 
@@ -52,6 +55,9 @@ pub enum Permission {
 /// Two origins are the same exactly where these are equal: case is folded, the scheme's default
 /// port is left out, and an IPv6 address is written in one way.
 ///
+/// A scheme that is not the web's has a host of its own kind: an extension's number, a word, or nothing, as
+/// in `file://`. It is compared as it is written (URL Standard, "opaque host").
+///
 /// ```
 /// use transport::Origin;
 ///
@@ -59,6 +65,8 @@ pub enum Permission {
 /// assert_eq!(origin, "https://example.com".parse().unwrap());
 /// assert_ne!(origin, "https://example.com:8443".parse().unwrap());
 /// assert!("https://example.com/".parse::<Origin>().is_err());
+/// assert!("file://".parse::<Origin>().is_ok());
+/// assert_ne!("app://A".parse::<Origin>(), "app://a".parse::<Origin>());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -73,7 +81,15 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, NotAnOrigin> {
         let (scheme, host, port) = split(text)?;
-        Ok(Self { host: canonical_host(host)?, port, scheme })
+        Ok(Self { host: canonical_host(&scheme, host)?, port, scheme })
+    }
+}
+
+impl Origin {
+    /// The origin of what is at this host and port, which are canonical but for the default port.
+    pub(crate) fn at(scheme: &str, host: &str, port: Option<u16>) -> Self {
+        let port = port.filter(|port| Some(*port) != default_port(scheme));
+        Self { scheme: scheme.to_owned(), host: host.to_owned(), port }
     }
 }
 
@@ -93,9 +109,9 @@ impl fmt::Display for Origin {
 /// use transport::OriginPattern;
 ///
 /// let pattern: OriginPattern = "https://*.example.com".parse().unwrap();
-/// assert!(pattern.matches(&"https://a.example.com".parse().unwrap()));
-/// assert!(!pattern.matches(&"https://a.b.example.com".parse().unwrap()));
-/// assert!(!pattern.matches(&"https://example.com".parse().unwrap()));
+/// assert!(pattern.matches(&"https://a.example.com".parse().unwrap(), &[]));
+/// assert!(!pattern.matches(&"https://a.b.example.com".parse().unwrap(), &[]));
+/// assert!(!pattern.matches(&"https://example.com".parse().unwrap(), &[]));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -106,20 +122,27 @@ pub enum OriginPattern {
     AnyLabelBefore(Origin),
     /// This origin.
     Exactly(Origin),
+    /// `self`: the server's own, by the host and the port that the request itself names. A page whose name
+    /// was pointed at the server's address (DNS rebinding) names itself, so over plain HTTP it is let in.
+    Own,
 }
 
 impl OriginPattern {
-    /// Whether `origin` is one of these.
+    /// Whether `origin` is one of these, where `own` are the server's own.
     #[must_use]
-    pub fn matches(&self, origin: &Origin) -> bool {
+    pub fn matches(&self, origin: &Origin, own: &[Origin]) -> bool {
         match self {
             Self::Any => true,
             Self::AnyLabelBefore(parent) => {
                 origin.scheme == parent.scheme
                     && origin.port == parent.port
-                    && origin.host.split_once('.').is_some_and(|(_, rest)| rest == parent.host)
+                    && origin
+                        .host
+                        .split_once('.')
+                        .is_some_and(|(label, rest)| !label.is_empty() && rest == parent.host)
             }
             Self::Exactly(allowed) => origin == allowed,
+            Self::Own => own.contains(origin),
         }
     }
 }
@@ -128,8 +151,10 @@ impl FromStr for OriginPattern {
     type Err = NotAnOrigin;
 
     fn from_str(text: &str) -> Result<Self, NotAnOrigin> {
-        if text == "*" {
-            return Ok(Self::Any);
+        match text {
+            "*" => return Ok(Self::Any),
+            "self" => return Ok(Self::Own),
+            _ => {}
         }
         let (scheme, host, port) = split(text)?;
         if matches!(scheme.as_str(), "ws" | "wss") {
@@ -138,10 +163,10 @@ impl FromStr for OriginPattern {
         let Some(parent) = host.strip_prefix("*.") else {
             return Ok(Self::Exactly(text.parse()?));
         };
-        let host = canonical_host(parent)?;
-        if host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok() {
+        if canonical_name(parent)?.parse::<Ipv4Addr>().is_ok() {
             return Err(NotAnOrigin::Host);
         }
+        let host = canonical_host(&scheme, parent)?;
         Ok(Self::AnyLabelBefore(Origin { scheme, host, port }))
     }
 }
@@ -160,7 +185,8 @@ impl FromStr for OriginPattern {
 pub enum NotAnOrigin {
     /// There is more than scheme, host and port.
     Excess,
-    /// The host is empty, or is neither a domain name nor an address.
+    /// The host is empty, or is neither a domain name nor an address. For a scheme that is not the web's, it
+    /// has characters that are not visible ASCII or not for a host.
     Host,
     /// The port is not a number from 0 to 65535.
     Port,
@@ -179,8 +205,8 @@ impl fmt::Display for NotAnOrigin {
                 "an origin ends after its host or port, with no slash, path or user name"
             }
             Self::Host => {
-                "the host must be a domain name (non-ASCII ones as xn--…), an IPv4 address \
-                 or an IPv6 address in brackets"
+                "the host must be a domain name (non-ASCII ones as xn--…), an IPv4 address or an IPv6 address \
+                 in brackets, or for a scheme that is not the web's visible ASCII characters, if any"
             }
             Self::Port => "the port must be a number from 0 to 65535",
             Self::Scheme => "an origin begins with its scheme, such as https://",
@@ -225,21 +251,30 @@ fn split(text: &str) -> Result<(String, &str, Option<u16>), NotAnOrigin> {
         Some(_) => return Err(NotAnOrigin::Port),
         None => None,
     };
-    let default_port = match scheme.as_str() {
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    };
+    let default_port = default_port(&scheme);
     Ok((scheme, host, port.filter(|port| Some(*port) != default_port)))
 }
 
-fn canonical_host(host: &str) -> Result<String, NotAnOrigin> {
+fn canonical_host(scheme: &str, host: &str) -> Result<String, NotAnOrigin> {
     if let Some(address) = host.strip_prefix('[') {
         let address = address.strip_suffix(']').ok_or(NotAnOrigin::Host)?;
         let address: Ipv6Addr = address.parse().map_err(|_| NotAnOrigin::Host)?;
         return Ok(format!("[{address}]"));
     }
+    if default_port(scheme).is_some() {
+        return canonical_name(host);
+    }
     if host.contains('*') {
+        return Err(NotAnOrigin::Wildcard);
+    }
+    // What a browser or an app shell writes there is its own affair: `file://`, `app://.`.
+    let is_opaque = |c: char| c.is_ascii_graphic() && !"#/:<>?@[\\]^|".contains(c);
+    if host.chars().all(is_opaque) { Ok(host.to_owned()) } else { Err(NotAnOrigin::Host) }
+}
+
+/// A domain name or an IPv4 address, in lower case.
+fn canonical_name(name: &str) -> Result<String, NotAnOrigin> {
+    if name.contains('*') {
         return Err(NotAnOrigin::Wildcard);
     }
     let is_label = |label: &str| {
@@ -247,14 +282,14 @@ fn canonical_host(host: &str) -> Result<String, NotAnOrigin> {
             && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
     };
     // A fully qualified name may end in a dot, and is then another origin than without it.
-    let name = host.strip_suffix('.').unwrap_or(host);
-    if host.len() > 253 || !name.split('.').all(is_label) {
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    if name.len() > 253 || !labels.split('.').all(is_label) {
         return Err(NotAnOrigin::Host);
     }
     // A name whose last label is a number is an address to a browser, so it has to be a good one.
     let is_number = |label: &str| label.chars().all(|c| c.is_ascii_digit());
-    if name.rsplit('.').next().is_some_and(is_number) && host.parse::<Ipv4Addr>().is_err() {
+    if labels.rsplit('.').next().is_some_and(is_number) && name.parse::<Ipv4Addr>().is_err() {
         return Err(NotAnOrigin::Host);
     }
-    Ok(host.to_ascii_lowercase())
+    Ok(name.to_ascii_lowercase())
 }

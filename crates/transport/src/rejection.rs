@@ -22,7 +22,7 @@ use hyper::{Response, StatusCode};
 pub enum Rejection {
     /// As many connections of this client's address are open as there may be.
     AddressFull,
-    /// `Host` is missing, doubled or no host (RFC 9112, section 3.2).
+    /// `Host` is missing, doubled or no host, or is not what the target names (RFC 9112, section 3.2).
     BadHost,
     /// `Sec-WebSocket-Key` is missing, doubled or not 16 bytes in base64 (RFC 6455, section 4.2.1).
     BadKey,
@@ -38,7 +38,8 @@ pub enum Rejection {
     Draining,
     /// As many connections are open as there may be.
     Full,
-    /// The request has a body, or a header that frames one (RFC 9112, section 6).
+    /// The request has a body, or a header that frames one or may do so to somebody else (RFC 9112,
+    /// section 6). Where there are two `Content-Length` over HTTP/1.1, whoever serves it says this.
     HasBody,
     /// The head of the request is too large, or has too many header lines (RFC 6585, section 5). Over
     /// HTTP/1.1 hyper answers this by itself.
@@ -68,6 +69,8 @@ pub enum Rejection {
     TooManyFrames,
     /// The extended CONNECT is for another protocol than WebSocket (RFC 9220, section 3).
     UnknownProtocol,
+    /// The target of the request is too long (RFC 9112, section 3), which whoever serves HTTP says.
+    UriTooLong,
     /// `Sec-WebSocket-Version` is not 13 (RFC 6455, section 4.4).
     WebsocketVersion,
 }
@@ -95,6 +98,7 @@ impl Rejection {
         Self::OriginRefused,
         Self::TooManyFrames,
         Self::UnknownProtocol,
+        Self::UriTooLong,
         Self::WebsocketVersion,
     ];
 
@@ -138,7 +142,7 @@ impl Rejection {
                 word: "bad_host",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
-                sentence: "the request must have one Host header, and it must name a host",
+                sentence: "the request must have one Host header, it must name a host, and the target no other",
             },
             Self::BadKey => Answer {
                 word: "bad_key",
@@ -180,7 +184,7 @@ impl Rejection {
                 word: "has_body",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
-                sentence: "the request must have no body, and no Content-Length or Transfer-Encoding",
+                sentence: "the request must have no body, no Transfer-Encoding, and no Content-Length but 0",
             },
             Self::HeaderTooLarge => Answer {
                 word: "header_too_large",
@@ -250,6 +254,12 @@ impl Rejection {
                 status: StatusCode::NOT_IMPLEMENTED,
                 headers: &[],
                 sentence: "the only protocol to connect with is websocket",
+            },
+            Self::UriTooLong => Answer {
+                word: "uri_too_long",
+                status: StatusCode::URI_TOO_LONG,
+                headers: &[],
+                sentence: "the target of the request is too long",
             },
             // RFC 6455, section 4.4, wants the version; RFC 9110, section 15.5.22, the upgrade.
             Self::WebsocketVersion => Answer {

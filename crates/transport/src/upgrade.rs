@@ -1,16 +1,15 @@
 //! The opening handshake (RFC 6455, section 4.2, and RFC 8441): what a request must say, and what it
 //! is told.
 
-use std::net::Ipv6Addr;
-
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, GetAll, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    CONNECTION, CONTENT_LENGTH, GetAll, HeaderMap, HeaderName, HeaderValue, ORIGIN,
     SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
+use crate::authority::Authority;
+use crate::observer::Protocol;
 use crate::origin::{Origin, Origins, Permission};
 use crate::rejection::Rejection;
 
@@ -18,12 +17,13 @@ use crate::rejection::Rejection;
 ///
 /// ```
 /// use hyper::Request;
-/// use transport::{Origins, Permission, Rejection, Upgrade};
+/// use transport::{Origins, Permission, Protocol, Rejection, Upgrade};
 ///
 /// let origins =
 ///     Origins { allowed: Vec::new(), missing: Permission::Allow, null: Permission::Refuse };
 /// let plain = Request::get("/").header("host", "localhost").body(()).unwrap();
-/// assert_eq!(Upgrade::check(&plain, &origins).unwrap_err(), Rejection::NotAnUpgrade);
+/// let refusal = Upgrade::check(&plain, Protocol::Http1, &origins).unwrap_err();
+/// assert_eq!(refusal, Rejection::NotAnUpgrade);
 ///
 /// let request = Request::get("/")
 ///     .header("host", "localhost")
@@ -33,7 +33,7 @@ use crate::rejection::Rejection;
 ///     .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
 ///     .body(())
 ///     .unwrap();
-/// let response = Upgrade::check(&request, &origins).unwrap().response();
+/// let response = Upgrade::check(&request, Protocol::Http1, &origins).unwrap().response();
 /// assert_eq!(response.status(), 101);
 /// assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 /// ```
@@ -55,7 +55,12 @@ impl Upgrade {
     /// # Errors
     ///
     /// The first rule that the request breaks, in the order of the API specification.
-    pub fn check<B>(request: &Request<B>, origins: &Origins) -> Result<Self, Rejection> {
+    pub fn check<B>(
+        request: &Request<B>,
+        protocol: Protocol,
+        origins: &Origins,
+    ) -> Result<Self, Rejection> {
+        let authority = Authority::of(request)?;
         let headers = request.headers();
         let is_http2 = request.version() == Version::HTTP_2;
         if is_http2 {
@@ -63,9 +68,7 @@ impl Upgrade {
         } else {
             check_get(request)?;
         }
-        // Even `Content-Length: 0` is refused: two readers of one stream that disagree about where
-        // a request ends are how requests are smuggled, and no client needs it.
-        if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
+        if frames_body(headers) {
             return Err(Rejection::HasBody);
         }
         let is_upgrade = || {
@@ -79,7 +82,8 @@ impl Upgrade {
         }
         // HTTP/2 has other means to tell that both sides know what they do.
         let accept = if is_http2 { None } else { Some(accept(headers)?) };
-        check_origin(headers, origins)?;
+        let own = || authority.map_or_else(Vec::new, |authority| authority.origins(protocol));
+        check_origin(headers, own, origins)?;
         Ok(Self { accept })
     }
 
@@ -111,27 +115,19 @@ fn check_get<B>(request: &Request<B>) -> Result<(), Rejection> {
     if request.version() < Version::HTTP_11 {
         return Err(Rejection::HttpVersion);
     }
-    check_host(only(request.headers().get_all(HOST)))
+    Ok(())
 }
 
 fn check_connect<B>(request: &Request<B>) -> Result<(), Rejection> {
     let protocol = request.extensions().get::<h2::ext::Protocol>();
     match (request.method(), protocol) {
-        (&Method::CONNECT, Some(protocol)) if protocol.as_str() == "websocket" => {}
+        // RFC 9110, section 7.8: a proxy puts there what a client of HTTP/1.1 has in `Upgrade`.
+        (&Method::CONNECT, Some(it)) if it.as_str().eq_ignore_ascii_case("websocket") => Ok(()),
         // RFC 9220, section 3, has an answer for HTTP/2 as well.
-        (&Method::CONNECT, Some(_)) => return Err(Rejection::UnknownProtocol),
-        (&Method::GET, _) => return Err(Rejection::NotAnUpgrade),
-        _ => return Err(Rejection::MethodNotAllowed),
+        (&Method::CONNECT, Some(_)) => Err(Rejection::UnknownProtocol),
+        (&Method::GET, _) => Err(Rejection::NotAnUpgrade),
+        _ => Err(Rejection::MethodNotAllowed),
     }
-    // RFC 9113, section 8.3.1: `Host` may stand in for the authority, and must not contradict it.
-    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let has_host = request.headers().contains_key(HOST);
-    let host = only(request.headers().get_all(HOST));
-    let is_same = |authority: &[u8]| host.is_some_and(|host| host.eq_ignore_ascii_case(authority));
-    if has_host && authority.is_some_and(|authority| !is_same(authority)) {
-        return Err(Rejection::BadHost);
-    }
-    check_host(authority.or(host))
 }
 
 fn accept(headers: &HeaderMap) -> Result<String, Rejection> {
@@ -139,29 +135,11 @@ fn accept(headers: &HeaderMap) -> Result<String, Rejection> {
     Ok(derive_accept_key(key.ok_or(Rejection::BadKey)?))
 }
 
-/// RFC 9112, section 3.2: a server answers 400 unless there is one `Host` and it is good.
-fn check_host(host: Option<&[u8]>) -> Result<(), Rejection> {
-    let host = host.ok_or(Rejection::BadHost)?;
-    let authority = Authority::try_from(host).map_err(|_| Rejection::BadHost)?;
-    // The library leaves a user name in front, an empty host and an impossible port to us.
-    let host = authority.host();
-    let port = authority.as_str().strip_prefix(host).ok_or(Rejection::BadHost)?;
-    let is_host = match host.strip_prefix('[') {
-        Some(address) => address.trim_end_matches(']').parse::<Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && !host.contains(['[', ']']),
-    };
-    let is_port = match port.strip_prefix(':') {
-        // `u16::from_str` takes a plus sign as well, and a port may be empty.
-        Some(digits) => {
-            digits.chars().all(|c| c.is_ascii_digit())
-                && (digits.is_empty() || digits.parse::<u16>().is_ok())
-        }
-        None => port.is_empty(),
-    };
-    if is_host && is_port { Ok(()) } else { Err(Rejection::BadHost) }
-}
-
-fn check_origin(headers: &HeaderMap, origins: &Origins) -> Result<(), Rejection> {
+fn check_origin(
+    headers: &HeaderMap,
+    own: impl FnOnce() -> Vec<Origin>,
+    origins: &Origins,
+) -> Result<(), Rejection> {
     let lines = headers.get_all(ORIGIN);
     if lines.iter().next().is_none() {
         return match origins.missing {
@@ -174,9 +152,22 @@ fn check_origin(headers: &HeaderMap, origins: &Origins) -> Result<(), Rejection>
         origins.null == Permission::Allow
     } else {
         let origin = str::from_utf8(origin).map_err(|_| Rejection::BadOrigin)?;
-        origins.allow(&origin.parse::<Origin>().map_err(|_| Rejection::BadOrigin)?)
+        origins.allow(&origin.parse::<Origin>().map_err(|_| Rejection::BadOrigin)?, &own())
     };
     if allowed { Ok(()) } else { Err(Rejection::OriginRefused) }
+}
+
+/// Whether the headers of a request frame a body, or may do so to another reader of the same bytes
+/// (RFC 9112, section 6.3).
+///
+/// One `Content-Length: 0` frames nothing and can be read in no other way (RFC 9110, section 8.6). All else is
+/// how requests are smuggled, and a connection that brought it should be closed.
+#[must_use]
+pub fn frames_body(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next().map_or(&b"0"[..], |line| line.as_bytes().trim_ascii());
+    let is_zero = !length.is_empty() && length.iter().all(|byte| *byte == b'0');
+    headers.contains_key(TRANSFER_ENCODING) || !is_zero || lengths.next().is_some()
 }
 
 /// The value of a header that may occur only once.

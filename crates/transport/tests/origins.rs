@@ -38,6 +38,10 @@ fn an_origin_has_one_canonical_form() {
         ("chrome-extension://abcdefghij", "chrome-extension://abcdefghij"),
         ("capacitor://localhost", "capacitor://localhost"),
         ("myapp+v1.0://host:80", "myapp+v1.0://host:80"),
+        ("file://", "file://"),
+        ("App://.", "app://."),
+        ("app://A.b:80", "app://A.b:80"),
+        ("app://[0::1]", "app://[::1]"),
     ] {
         assert_eq!(origin(written).to_string(), canonical, "{written}");
         assert_eq!(origin(canonical), origin(written));
@@ -90,6 +94,16 @@ fn what_is_no_origin_says_why() {
         ("https://example.com:65536", Port),
         ("https://example.com:80:80", Host),
         ("https://*.example.com", Wildcard),
+        ("http://.", Host),
+        ("https://a%2eb", Host),
+        ("ws://", Host),
+        ("app://*", Wildcard),
+        ("app://a|b", Host),
+        ("app://a\u{7f}", Host),
+        ("app://a]", Host),
+        ("app://a:b:80", Host),
+        ("app://:", Port),
+        ("app:///", Excess),
     ] {
         assert_eq!(text.parse::<Origin>(), Err(why), "{text}");
     }
@@ -102,8 +116,8 @@ fn what_is_no_origin_says_why() {
 #[test]
 fn a_wildcard_stands_for_just_one_whole_label() {
     let labels = pattern("https://*.example.com");
-    assert!(labels.matches(&origin("https://a.example.com")));
-    assert!(labels.matches(&origin("HTTPS://A.Example.com:443")));
+    assert!(labels.matches(&origin("https://a.example.com"), &[]));
+    assert!(labels.matches(&origin("HTTPS://A.Example.com:443"), &[]));
     for other in [
         "https://example.com",
         "https://a.b.example.com",
@@ -113,15 +127,26 @@ fn a_wildcard_stands_for_just_one_whole_label() {
         "http://a.example.com",
         "https://a.example.co",
     ] {
-        assert!(!labels.matches(&origin(other)), "{other}");
+        assert!(!labels.matches(&origin(other), &[]), "{other}");
     }
-    assert!(pattern("http://*.localhost:3000").matches(&origin("http://app.localhost:3000")));
+    assert!(pattern("http://*.localhost:3000").matches(&origin("http://app.localhost:3000"), &[]));
+}
+
+#[test]
+fn a_wildcard_before_a_host_of_another_kind_is_one_whole_label_as_well() {
+    let labels = pattern("app://*.example");
+    assert!(labels.matches(&origin("app://a.example"), &[]));
+    for other in ["app://.example", "app://a.b.example", "app://a.Example", "app://example"] {
+        assert!(!labels.matches(&origin(other), &[]), "{other}");
+    }
+    assert_eq!("app://*.".parse::<OriginPattern>(), Err(NotAnOrigin::Host));
+    assert_eq!("app://*".parse::<OriginPattern>(), Err(NotAnOrigin::Wildcard));
 }
 
 #[test]
 fn any_takes_in_every_origin() {
     for text in ["https://example.com", "http://[::1]:1", "chrome-extension://abc"] {
-        assert!(pattern("*").matches(&origin(text)));
+        assert!(pattern("*").matches(&origin(text), &[]));
     }
 }
 

@@ -8,7 +8,7 @@
 
 use hyper::http::request::Builder;
 use hyper::{Request, Version};
-use transport::{Origins, Permission, Rejection, Upgrade};
+use transport::{Authority, Origins, Permission, Protocol, Rejection, Upgrade};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -30,7 +30,7 @@ fn origins() -> Origins {
 }
 
 fn get() -> Builder {
-    Request::get("http://server.example/ws/status")
+    Request::get("/ws/status")
 }
 
 /// Checks the request with these header lines in place of the right ones of the same name.
@@ -52,7 +52,7 @@ fn check_with(
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         request = request.header(*name, *value);
     }
-    Upgrade::check(&request.body(()).unwrap(), origins)
+    Upgrade::check(&request.body(()).unwrap(), Protocol::Http1, origins)
 }
 
 fn refusal(lines: &[(&str, &str)]) -> Option<Rejection> {
@@ -96,6 +96,9 @@ fn what_may_be_written_in_several_ways_is_taken_in_all_of_them() {
         &[("host", "a:")],
         &[("host", "a:8080")],
         &[("host", "[::1]:8080")],
+        // RFC 9110, section 8.6: no content is zero bytes of it.
+        &[("content-length", "0")],
+        &[("content-length", " 00 ")],
     ];
     for lines in accepted {
         assert_eq!(refusal(lines), None, "{lines:?}");
@@ -125,9 +128,20 @@ fn each_mistake_has_its_refusal() {
         (&[("host", "[::1]:+80")], BadHost),
         (&[("host", "[zz]")], BadHost),
         (&[("host", "[::1]x")], BadHost),
+        (&[("host", "[::1]]")], BadHost),
+        (&[("host", "[::1]:80]")], BadHost),
+        (&[("host", "a@a")], BadHost),
         (&[("content-length", "5")], HasBody),
-        (&[("content-length", "0")], HasBody),
+        (&[("content-length", "+0")], HasBody),
+        (&[("content-length", "-0")], HasBody),
+        (&[("content-length", "0x0")], HasBody),
+        (&[("content-length", "0, 0")], HasBody),
+        (&[("content-length", " ")], HasBody),
+        (&[("content-length", "0"), ("content-length", "0")], HasBody),
+        (&[("content-length", "0"), ("content-length", "5")], HasBody),
+        (&[("content-length", "0"), ("transfer-encoding", "chunked")], HasBody),
         (&[("transfer-encoding", "chunked")], HasBody),
+        (&[("transfer-encoding", "identity")], HasBody),
         (&[("upgrade", "")], NotAnUpgrade),
         (&[("connection", "")], NotAnUpgrade),
         (&[("connection", "keep-alive")], NotAnUpgrade),
@@ -180,7 +194,10 @@ fn an_origin_that_is_not_text_is_refused() {
         request = request.header(*name, *value);
     }
     let request = request.header("origin", origin).body(()).unwrap();
-    assert_eq!(Upgrade::check(&request, &origins()).err(), Some(Rejection::BadOrigin));
+    assert_eq!(
+        Upgrade::check(&request, Protocol::Http1, &origins()).err(),
+        Some(Rejection::BadOrigin)
+    );
 }
 
 #[test]
@@ -220,7 +237,9 @@ fn connect(protocol: Option<&'static str>, lines: &[(&str, &str)]) -> Request<()
 
 #[test]
 fn over_http_2_an_extended_connect_gets_a_200_without_what_http_2_has_no_need_of() {
-    let response = Upgrade::check(&connect(Some("websocket"), &[]), &origins()).unwrap().response();
+    let response = Upgrade::check(&connect(Some("websocket"), &[]), Protocol::Http2, &origins())
+        .unwrap()
+        .response();
     assert_eq!(response.status(), 200);
     assert!(response.headers().is_empty(), "{:?}", response.headers());
 }
@@ -228,10 +247,14 @@ fn over_http_2_an_extended_connect_gets_a_200_without_what_http_2_has_no_need_of
 #[test]
 fn over_http_2_each_mistake_has_its_refusal() {
     use Rejection::*;
-    let refusal = |request: &Request<()>| Upgrade::check(request, &origins()).err();
+    let refusal =
+        |request: &Request<()>| Upgrade::check(request, Protocol::Http2, &origins()).err();
     for (protocol, expected) in [
         (Some("websocket"), None),
-        (Some("WebSocket"), Some(UnknownProtocol)),
+        // RFC 9110, section 7.8
+        (Some("WebSocket"), None),
+        (Some("WEBSOCKET"), None),
+        (Some("websockets"), Some(UnknownProtocol)),
         (Some("connect-udp"), Some(UnknownProtocol)),
         (None, Some(MethodNotAllowed)),
     ] {
@@ -249,7 +272,9 @@ fn over_http_2_each_mistake_has_its_refusal() {
         (&[("host", "other.example")], Some(BadHost)),
         (&[("host", "Server.Example")], None),
         (&[("host", "server.example"), ("host", "server.example")], Some(BadHost)),
-        (&[("content-length", "0")], Some(HasBody)),
+        (&[("content-length", "0")], None),
+        (&[("content-length", "1")], Some(HasBody)),
+        (&[("content-length", "0"), ("content-length", "0")], Some(HasBody)),
         (&[("sec-websocket-version", "")], Some(WebsocketVersion)),
         (&[("sec-websocket-version", "12")], Some(WebsocketVersion)),
         // There is no key over HTTP/2, so one that is there says nothing (RFC 8441, section 5).
@@ -268,6 +293,149 @@ fn over_http_2_each_mistake_has_its_refusal() {
     *request.uri_mut() = "https://user@server.example/ws/status".parse().unwrap();
     request.headers_mut().remove("host");
     assert_eq!(refusal(&request), Some(BadHost));
+}
+
+#[test]
+fn a_target_that_names_a_host_names_that_of_the_host_header() {
+    // RFC 9113, section 8.3.1, and RFC 9110, section 4.2.3.
+    for (target, host, is_same) in [
+        ("http://a", "a", true),
+        ("http://a:80", "a", true),
+        ("http://a", "A:80", true),
+        ("http://a:", "a:80", true),
+        ("http://a:080", "a", true),
+        ("https://a:443", "a", true),
+        ("wss://a:443", "a", true),
+        ("http://[::1]:80", "[0:0::1]", true),
+        ("http://a", "b", false),
+        ("http://a:443", "a", false),
+        ("https://a:80", "a", false),
+        ("http://a:8080", "a", false),
+        ("http://a:8080", "a:8081", false),
+        ("coap://a:80", "a", false),
+        ("http://a.", "a", false),
+        ("http://user@a", "a", false),
+    ] {
+        let uri = format!("{target}/ws/status");
+        let expected = (!is_same).then_some(Rejection::BadHost);
+        let over_http1 = check_with(Request::get(&uri), &[("host", host)], &origins()).err();
+        assert_eq!(over_http1, expected, "{target} and {host}");
+        let mut request = connect(Some("websocket"), &[("host", host)]);
+        *request.uri_mut() = uri.parse().unwrap();
+        let over_http2 = Upgrade::check(&request, Protocol::Http2, &origins()).err();
+        assert_eq!(over_http2, expected, "{target} and {host}");
+    }
+    // RFC 9112, section 3.2: that the target names it is not enough.
+    let target = "http://a/ws/status";
+    let refusal = check_with(Request::get(target), &[("host", "")], &origins()).err();
+    assert_eq!(refusal, Some(Rejection::BadHost));
+}
+
+#[test]
+fn only_http_1_0_knows_requests_without_a_host() {
+    let authority = |version, host: &str| {
+        let request = Request::get("/else").version(version);
+        let request = if host.is_empty() { request } else { request.header("host", host) };
+        Authority::of(&request.body(()).unwrap())
+    };
+    assert_eq!(authority(Version::HTTP_10, ""), Ok(None));
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        assert_eq!(authority(version, ""), Err(Rejection::BadHost), "{version:?}");
+    }
+    for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+        assert_eq!(authority(version, "a b"), Err(Rejection::BadHost), "{version:?}");
+        let authority = authority(version, "[::1]:80").unwrap().unwrap();
+        assert_eq!((authority.host(), authority.ip()), ("[::1]", "::1".parse().ok()));
+    }
+    let named = authority(Version::HTTP_11, "LocalHost:80").unwrap().unwrap();
+    assert_eq!((named.host(), named.ip()), ("localhost", None));
+}
+
+#[test]
+fn origins_without_a_domain_are_allowed_by_their_text_and_refused_without() {
+    let sent = [
+        "file://",
+        "app://.",
+        "qrc://",
+        "content://",
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "app://-",
+        "app://obsidian.md",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "moz-extension://0b5cb0a4-4c2c-4d4e-8f2e-0a5e5a5e5a5e",
+        "safari-web-extension://0B5CB0A4-4C2C-4D4E-8F2E-0A5E5A5E5A5E",
+        "vscode-webview://1a2b{3c}",
+        "ms-appx-web://microsoft.example_cw5n1h2txyewy",
+        "app://127.0.0.1:3000",
+        "app://[::1]:3000",
+    ];
+    for text in sent {
+        assert_eq!(refusal(&[("origin", text)]), Some(Rejection::OriginRefused), "{text}");
+        for allowed in [text, "*"] {
+            let origins = Origins { allowed: vec![allowed.parse().unwrap()], ..origins() };
+            assert_eq!(check_with(get(), &[("origin", text)], &origins).err(), None, "{text}");
+            for other in ["https://evil.example", "file://other", "App://Other"] {
+                let refusal = check_with(get(), &[("origin", other)], &origins).err();
+                assert_eq!(refusal.is_none(), allowed == "*", "{other}");
+            }
+        }
+    }
+    for text in ["file:", "file:///", "file:///a", "app://a/", "app://a b", "app://ä", "app://a:b"]
+    {
+        assert_eq!(refusal(&[("origin", text)]), Some(Rejection::BadOrigin), "{text}");
+    }
+}
+
+#[test]
+fn the_servers_own_origin_is_the_host_and_port_that_the_request_names() {
+    use Protocol::{Http1, Http1Tls, Http2, Http2Tls};
+    let own = Origins { allowed: vec!["self".parse().unwrap()], ..origins() };
+    let is_own = |protocol, host: &str, origin: &str| {
+        let request = if matches!(protocol, Http2 | Http2Tls) {
+            let mut request = connect(Some("websocket"), &[("origin", origin)]);
+            *request.uri_mut() = format!("https://{host}/ws/status").parse().unwrap();
+            request
+        } else {
+            let request = get().header("host", host).header("origin", origin);
+            let rest = RIGHT.iter().filter(|(name, _)| *name != "host");
+            rest.fold(request, |it, (name, value)| it.header(*name, *value)).body(()).unwrap()
+        };
+        match Upgrade::check(&request, protocol, &own).map(drop) {
+            Ok(()) => true,
+            Err(Rejection::OriginRefused) => false,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    // Without TLS a proxy may have ended it.
+    for (host, origin, without_tls, within_tls) in [
+        ("a", "https://a", true, true),
+        ("a", "http://a", true, false),
+        ("A", "https://a:443", true, true),
+        ("a:443", "https://a", true, true),
+        ("a:80", "http://a", true, false),
+        ("a:8080", "http://a:8080", true, false),
+        ("a:8443", "https://A:8443", true, true),
+        ("[::1]:8080", "http://[0::1]:8080", true, false),
+        ("127.0.0.1:8080", "http://127.0.0.1:8080", true, false),
+        ("a:8080", "http://a", false, false),
+        ("a", "http://a:8080", false, false),
+        ("a", "https://a:80", false, false),
+        ("a", "https://b", false, false),
+        ("a", "https://b.a", false, false),
+        ("a.", "https://a", false, false),
+        ("a", "app://a", false, false),
+        ("a", "wss://a", false, false),
+        ("a", "null", false, false),
+    ] {
+        for protocol in [Http1, Http2] {
+            assert_eq!(is_own(protocol, host, origin), without_tls, "{host} {origin} {protocol:?}");
+        }
+        for protocol in [Http1Tls, Http2Tls] {
+            assert_eq!(is_own(protocol, host, origin), within_tls, "{host} {origin} {protocol:?}");
+        }
+    }
 }
 
 #[test]
@@ -313,9 +481,12 @@ fn the_first_rule_that_is_broken_is_the_one_that_is_named() {
         Rejection::BadOrigin,
     ];
     let old = get().method("POST").version(Version::HTTP_10);
-    assert_eq!(check_with(old, &mistakes, &origins()).err(), Some(Rejection::MethodNotAllowed));
+    assert_eq!(check_with(old, &mistakes, &origins()).err(), Some(Rejection::BadHost));
+    let old = get().method("POST").version(Version::HTTP_10);
+    let left = &mistakes[1..];
+    assert_eq!(check_with(old, left, &origins()).err(), Some(Rejection::MethodNotAllowed));
     let old = get().version(Version::HTTP_10);
-    assert_eq!(check_with(old, &mistakes, &origins()).err(), Some(Rejection::HttpVersion));
+    assert_eq!(check_with(old, left, &origins()).err(), Some(Rejection::HttpVersion));
     for (position, expected) in named.into_iter().enumerate() {
         let left = mistakes.get(position..).unwrap();
         assert_eq!(refusal(left), Some(expected));

@@ -1,0 +1,129 @@
+//! Which host a request is for (RFC 9110, section 7.2).
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use hyper::header::HOST;
+use hyper::http::uri;
+use hyper::{Request, Version};
+
+use crate::observer::Protocol;
+use crate::origin::Origin;
+use crate::rejection::Rejection;
+
+/// The host and the port that a request is for, in canonical form: case is folded, and an IPv6 address is
+/// written in one way.
+///
+/// ```
+/// use hyper::Request;
+/// use transport::{Authority, Rejection};
+///
+/// let request = Request::get("/").header("host", "Server.example:8080").body(()).unwrap();
+/// let authority = Authority::of(&request).unwrap().unwrap();
+/// assert_eq!(authority.host(), "server.example");
+///
+/// let request = Request::get("/").header("host", "[::1]evil").body(()).unwrap();
+/// assert_eq!(Authority::of(&request), Err(Rejection::BadHost));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// An IPv6 address is in brackets.
+    host: String,
+    /// `None` is the default port of the scheme, whichever that is.
+    port: Option<u16>,
+}
+
+impl Authority {
+    /// Reads it from the request: from `:authority` or the absolute form of the target if there is one, and
+    /// otherwise from `Host`. Only a request of HTTP/1.0 may have none.
+    ///
+    /// Where both are there they have to be the same, but for case and the default port of the scheme
+    /// (RFC 9113, section 8.3.1; RFC 9110, section 4.2.3). RFC 9112, section 3.2.2, lets the absolute form
+    /// win; a request that contradicts itself is refused, because a proxy may have gone by the other.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::BadHost`], if it is missing, or there are several or different ones, or one that is no
+    /// host (RFC 9112, section 3.2).
+    pub fn of<B>(request: &Request<B>) -> Result<Option<Self>, Rejection> {
+        let mut lines = request.headers().get_all(HOST).iter();
+        let line = lines.next();
+        if lines.next().is_some() {
+            return Err(Rejection::BadHost);
+        }
+        let host = line.map(|line| Self::parse(line.as_bytes().trim_ascii())).transpose()?;
+        let target = request.uri().authority();
+        let target = target.map(|target| Self::parse(target.as_str().as_bytes())).transpose()?;
+        match (target, host) {
+            // A CONNECT that is not extended has no scheme, and says where its tunnel is to go.
+            (Some(target), Some(host)) if request.uri().scheme().is_some() => {
+                let default = request.uri().scheme_str().and_then(default_port);
+                let is_same =
+                    target.host == host.host && target.port.or(default) == host.port.or(default);
+                if is_same { Ok(Some(target)) } else { Err(Rejection::BadHost) }
+            }
+            // Over HTTP/1.1 not even the absolute form makes up for it.
+            (_, None) if request.version() == Version::HTTP_11 => Err(Rejection::BadHost),
+            (None, None) if request.version() > Version::HTTP_11 => Err(Rejection::BadHost),
+            (target, host) => Ok(target.or(host)),
+        }
+    }
+
+    /// The host, in lower case. An IPv6 address is in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The host, if it is an address.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        let bracketed = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        bracketed.unwrap_or(&self.host).parse().ok()
+    }
+
+    /// The origins of pages of this host and port, as far as a request that came so may say which they are.
+    ///
+    /// Within TLS that is `https`. Without it a proxy may have ended TLS, so that it is `http` or `https`.
+    pub(crate) fn origins(&self, protocol: Protocol) -> Vec<Origin> {
+        let schemes: &[&str] =
+            if protocol.is_encrypted() { &["https"] } else { &["http", "https"] };
+        schemes.iter().map(|scheme| Origin::at(scheme, &self.host, self.port)).collect()
+    }
+
+    /// The library takes an authority with a user name in front, an empty host, an impossible port, and
+    /// anything behind the brackets of an address.
+    fn parse(text: &[u8]) -> Result<Self, Rejection> {
+        let authority = uri::Authority::try_from(text).map_err(|_| Rejection::BadHost)?;
+        let host = authority.host();
+        let behind = authority.as_str().strip_prefix(host).ok_or(Rejection::BadHost)?;
+        let port = match behind.strip_prefix(':') {
+            // RFC 3986, section 3.2.3
+            Some("") => None,
+            // `u16::from_str` takes a plus sign as well.
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(digits.parse().map_err(|_| Rejection::BadHost)?)
+            }
+            None if behind.is_empty() => None,
+            Some(_) | None => return Err(Rejection::BadHost),
+        };
+        let host = match host.strip_prefix('[') {
+            Some(rest) => {
+                let address = rest.strip_suffix(']').ok_or(Rejection::BadHost)?;
+                let address: Ipv6Addr = address.parse().map_err(|_| Rejection::BadHost)?;
+                format!("[{address}]")
+            }
+            None if host.is_empty() || host.contains(['[', ']']) => return Err(Rejection::BadHost),
+            None => host.to_ascii_lowercase(),
+        };
+        Ok(Self { host, port })
+    }
+}
+
+/// The port of a scheme (RFC 9110, section 4.2; RFC 6455, section 3).
+pub(crate) fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        _ => None,
+    }
+}
