@@ -7,6 +7,7 @@ import os
 import queue
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -65,13 +66,19 @@ def running_chromium(url, *settings):
 
 
 class Site(http.server.ThreadingHTTPServer):
-    """An origin: it serves one page and takes in what that tells."""
+    """An origin: it serves one page and takes in what that tells. With a certificate it is within TLS, and
+    its cookies go to all ports of the host within TLS."""
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self, *certificate):
         super().__init__(("127.0.0.1", 0), Visit)
-        self.origin = f"http://localhost:{self.server_port}"
+        self.origin = f"http{'s' if certificate else ''}://localhost:{self.server_port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            # The handshake is the visit's thread's.
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.page = ""
         self.texts = queue.Queue()
 
@@ -106,8 +113,8 @@ class Visit(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def site():
-    with Site() as server:
+def site(*certificate):
+    with Site(*certificate) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()

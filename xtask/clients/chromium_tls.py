@@ -8,6 +8,10 @@ import time
 from browser import chromium_version, running_chromium, site
 from endpoint import PATIENCE, Surprise, certificate, expect, run, running_server
 
+# A browser sends each cookie as a field of its own over HTTP/2, so the head has more of them than lines of
+# HTTP/1.1 (RFC 9113, section 8.2.3).
+COOKIES = 80
+
 # One socket before anything is loaded, and three behind that. Only what is loaded with credentials
 # shares its connection with sockets, because those have them.
 PAGE = """<!doctype html>
@@ -31,6 +35,8 @@ PAGE = """<!doctype html>
     });
   }
   async function play() {
+    for (let index = 0; index < %(cookies)s; index++)
+      document.cookie = `name${index}=value${index}`;
     await open("alone");
     await fetch("https://%(address)s/elsewhere", { mode: "no-cors", credentials: "include" });
     for (const name of ["first", "second", "third"]) await open(name);
@@ -42,7 +48,7 @@ NAMES = ["alone", "first", "second", "third"]
 
 
 def play():
-    with certificate() as (cert, key), site() as allowed, site() as other:
+    with certificate() as (cert, key), site(cert, key) as allowed, site() as other:
         settings = [
             *("--listen", "tls:127.0.0.1:0"),
             *("--tls-cert-file", cert),
@@ -52,7 +58,7 @@ def play():
         ]
         with running_server(*settings) as server:
             [(_, port)] = server.addresses()
-            allowed.page = other.page = PAGE % {"address": f"localhost:{port}"}
+            allowed.page = other.page = PAGE % {"address": f"localhost:{port}", "cookies": COOKIES}
             check_other_origin(server, other)
             check_allowed_origin(server, allowed)
     return f'{chromium_version()}: four sockets by two connections, each told 1001 "drained"'
@@ -69,7 +75,12 @@ def check_other_origin(server, other):
 
 
 def check_allowed_origin(server, allowed):
-    settings = ["--ignore-certificate-errors", "--log-net-log={profile}/net-log"]
+    # Without the last one its log has no cookies.
+    settings = [
+        "--ignore-certificate-errors",
+        "--log-net-log={profile}/net-log",
+        "--net-log-capture-mode=IncludeSensitive",
+    ]
     with running_chromium(allowed.origin, *settings) as profile:
         told = [allowed.told() for _ in NAMES]
         expect("the first words of the page", [f"{name} open" for name in NAMES], told)
@@ -103,23 +114,28 @@ def check_browsers_log(path):
     """From the browser's side: what it sent in which HTTP/2 connection."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        sent = [(connection, stream) for connection, stream, headers in heads_sent(path)
-                if {":method: CONNECT", ":protocol: websocket"} <= headers]
+        sent = [(connection, headers) for connection, headers in heads_sent(path)
+                if {":method: CONNECT", ":protocol: websocket"} <= set(headers)]
         if len(sent) == 3:
             expect("connections in the browser's log", 1, len({connection for connection, _ in sent}))
+            for _, headers in sent:
+                # Its log has them as one, and its header compression sends each as a field.
+                [cookie] = [header for header in headers if header.startswith("cookie: ")]
+                expect("cookies on an extended CONNECT", COOKIES, cookie.count("=value"))
             return
         time.sleep(0.1)
     raise Surprise(f"the browser's log: expected an extended CONNECT on three streams, saw {sent}")
 
 
 def heads_sent(path):
-    """The connection, the stream and the head of each request over HTTP/2. The log has an event on
-    each line, and is being written."""
+    """The connection and the head of each request over HTTP/2. The log has an event on each line, and is
+    being written."""
     for line in path.read_text().splitlines():
         try:
             event = json.loads(line.rstrip(","))
             details = event["params"]
-            yield event["source"]["id"], details["stream_id"], set(details["headers"])
+            if "stream_id" in details:
+                yield event["source"]["id"], details["headers"]
         except (ValueError, KeyError, TypeError):
             pass  # Something else.
 

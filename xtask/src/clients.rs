@@ -13,6 +13,10 @@ pub(crate) fn python() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/python_websockets.py"])
 }
 
+pub(crate) fn websocket_client() -> Result<(), Failure> {
+    against_the_server(&["python3", "-B", "xtask/clients/websocket_client.py"])
+}
+
 pub(crate) fn python_h2() -> Result<(), Failure> {
     against_the_server(&["python3", "-B", "xtask/clients/python_h2.py"])
 }

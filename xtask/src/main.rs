@@ -92,6 +92,12 @@ const CHECKS: &[Check] = &[
         run: clients::python,
     },
     Check {
+        name: "client-websocket-client",
+        meaning: "Python's websocket-client sends the server's own origin, and \"self\" lets it in",
+        tools: &[tools::WEBSOCKET_CLIENT],
+        run: clients::websocket_client,
+    },
+    Check {
         name: "client-h2",
         meaning: "Python's h2 opens WebSockets on streams of HTTP/2, in the clear and within TLS",
         tools: &[tools::PYTHON_H2],

@@ -69,6 +69,11 @@ pub(crate) const PYTHON_WEBSOCKETS: Tool = Tool {
     install: "python3 -m pip install websockets",
     probe: &["python3", "-c", "import websockets.asyncio.client"],
 };
+pub(crate) const WEBSOCKET_CLIENT: Tool = Tool {
+    name: "Python's websocket-client",
+    install: "python3 -m pip install websocket-client",
+    probe: &["python3", "-c", "import websocket"],
+};
 pub(crate) const PYTHON_H2: Tool = Tool {
     name: "Python's h2 and wsproto",
     install: "python3 -m pip install h2 wsproto",
