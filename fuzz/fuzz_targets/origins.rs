@@ -17,7 +17,12 @@ fuzz_target!(|text: &str| {
         assert_eq!(written.parse().as_ref(), Ok(origin), "what is written can be read");
         assert_eq!(NaiveOrigin::of(&written), naive, "and is the same");
         if let Ok(pattern) = &pattern {
-            assert_eq!(pattern.matches(origin), naive.is_meant_by(pattern_text));
+            assert_eq!(pattern.matches(origin, &[]), naive.is_meant_by(pattern_text));
+            let is_own = pattern_text == "self";
+            assert_eq!(
+                pattern.matches(origin, &[origin.clone()]),
+                is_own || naive.is_meant_by(pattern_text)
+            );
         }
         for (other_text, other) in &origins {
             let other_naive = NaiveOrigin::of(other_text);

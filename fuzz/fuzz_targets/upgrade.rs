@@ -10,7 +10,7 @@ use h2::ext::Protocol;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Version};
 use libfuzzer_sys::fuzz_target;
-use transport::{OriginPattern, Origins, Permission, Upgrade};
+use transport::{OriginPattern, Origins, Permission, Protocol as Way, Upgrade};
 
 fuzz_target!(|data: &[u8]| {
     let mut lines = data.split(|byte| *byte == b'\n');
@@ -59,24 +59,32 @@ fuzz_target!(|data: &[u8]| {
     }
 
     let headers = request.headers().clone();
-    let Ok(upgrade) = Upgrade::check(&request, &origins) else { return };
     let is_http2 = request.version() == Version::HTTP_2;
+    let is_encrypted = setup.get(3) == Some(&b'+');
+    let way = match (is_http2, is_encrypted) {
+        (false, false) => Way::Http1,
+        (false, true) => Way::Http1Tls,
+        (true, false) => Way::Http2,
+        (true, true) => Way::Http2Tls,
+    };
+    let Ok(upgrade) = Upgrade::check(&request, way, &origins) else { return };
+    let host = headers.contains_key("host").then(|| only(&headers, "host"));
+    let authority = request.uri().authority().map(|authority| authority.to_string());
+    let named: Vec<&String> = authority.iter().chain(&host).collect();
+    for name in &named {
+        check_host(name);
+        // The target is of `https` here.
+        assert_eq!(origin_at("https", name), origin_at("https", named[0]));
+    }
     if is_http2 {
         assert_eq!(request.method(), "CONNECT");
-        assert_eq!(
-            request.extensions().get::<Protocol>().expect("it is extended").as_str(),
-            "websocket"
-        );
-        let authority = request.uri().authority().map(|authority| authority.to_string());
-        if headers.contains_key("host") {
-            let host = only(&headers, "host");
-            assert_eq!(authority.as_ref().unwrap_or(&host), &host);
-        }
-        check_host(&authority.unwrap_or_else(|| only(&headers, "host")));
+        let protocol = request.extensions().get::<Protocol>().expect("it is extended");
+        assert!(protocol.as_str().eq_ignore_ascii_case("websocket"));
+        assert!(!named.is_empty());
     } else {
         assert_eq!(request.method(), "GET");
         assert!(request.version() >= Version::HTTP_11);
-        check_host(&only(&headers, "host"));
+        assert!(host.is_some());
         assert!(elements(&headers, "upgrade").contains(&"websocket".to_owned()));
         assert!(elements(&headers, "connection").contains(&"upgrade".to_owned()));
         let key = only(&headers, "sec-websocket-key");
@@ -84,7 +92,10 @@ fuzz_target!(|data: &[u8]| {
         let is_base64 = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
         assert!(key[..22].chars().all(is_base64), "{key}");
     }
-    assert!(!headers.contains_key("content-length"));
+    if headers.contains_key("content-length") {
+        let length = only(&headers, "content-length");
+        assert!(!length.is_empty() && length.bytes().all(|digit| digit == b'0'), "{length}");
+    }
     assert!(!headers.contains_key("transfer-encoding"));
     assert_eq!(only(&headers, "sec-websocket-version"), "13");
     if headers.contains_key("origin") {
@@ -92,7 +103,10 @@ fuzz_target!(|data: &[u8]| {
             "null" => assert_eq!(origins.null, Permission::Allow),
             origin => {
                 let naive = NaiveOrigin::of(origin);
-                assert!(allowed.iter().any(|pattern| naive.is_meant_by(pattern)), "{origin}");
+                let is_own = naive == origin_at("https", named[0])
+                    || !is_encrypted && naive == origin_at("http", named[0]);
+                let is_allowed = allowed.iter().any(|pattern| naive.is_meant_by(pattern));
+                assert!(is_allowed || is_own && allowed.contains(&"self"), "{origin}");
             }
         }
     } else {
@@ -131,6 +145,11 @@ fn check_host(host: &str) {
             assert!(number.parse::<u16>().is_ok(), "{host}");
         }
     }
+}
+
+/// What is at a host that may have a port, or an empty one.
+fn origin_at(scheme: &str, host: &str) -> NaiveOrigin {
+    NaiveOrigin::of(&format!("{scheme}://{}", host.strip_suffix(':').unwrap_or(host)))
 }
 
 /// The one line of this name.

@@ -25,18 +25,22 @@ impl NaiveOrigin {
     /// If it is none, which is what a target wants to know.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        let text = text.to_ascii_lowercase();
         let colon = text.find("://").expect("an origin has a scheme");
-        let (scheme, rest) = (&text[..colon], &text[colon + 3..]);
+        let scheme = text[..colon].to_ascii_lowercase();
+        let default_port = match scheme.as_str() {
+            "http" | "ws" => Some(80),
+            "https" | "wss" => Some(443),
+            _ => None,
+        };
+        // The host of an app is what it says.
+        let rest = match default_port {
+            Some(_) => text[colon + 3..].to_ascii_lowercase(),
+            None => text[colon + 3..].to_owned(),
+        };
         let after_address = rest.find(']').map_or(0, |end| end + 1);
         let (host, port) = match rest[after_address..].find(':') {
             Some(at) => rest.split_at(after_address + at),
-            None => (rest, ""),
-        };
-        let default_port = match scheme {
-            "http" => Some(80),
-            "https" => Some(443),
-            _ => None,
+            None => (rest.as_str(), ""),
         };
         let port = port.strip_prefix(':').map(|port| port.parse().expect("a port is a number"));
         let host = if after_address > 0 {
@@ -45,14 +49,16 @@ impl NaiveOrigin {
         } else {
             NaiveHost::Labels(host.split('.').map(str::to_owned).collect())
         };
-        Self { scheme: scheme.to_owned(), host, port: port.or(default_port) }
+        Self { scheme, host, port: port.or(default_port) }
     }
 
-    /// Whether a pattern that `transport` has accepted means this origin.
+    /// Whether a pattern that `transport` has accepted means this origin, whatever the server's own is.
     #[must_use]
     pub fn is_meant_by(&self, pattern: &str) -> bool {
-        if pattern == "*" {
-            return true;
+        match pattern {
+            "*" => return true,
+            "self" => return false,
+            _ => {}
         }
         let Some((scheme, parent)) = pattern.split_once("://*.") else {
             return *self == Self::of(pattern);
@@ -65,6 +71,7 @@ impl NaiveOrigin {
         self.scheme == parent.scheme
             && self.port == parent.port
             && ours.len() == theirs.len() + 1
+            && !ours[0].is_empty()
             && ours[1..] == theirs[..]
     }
 }

@@ -65,6 +65,18 @@ fn a_head_has_the_limits_of_http_1_1_however_many_fields_a_cookie_comes_in() {
         let status = Http2::connect(server.address).request(&[CONNECT, &lines].concat());
         assert_eq!(status, expected, "{others}");
     }
+    // RFC 9113, section 6.5.2, has 32 bytes more for each, and HTTP/1.1 four.
+    let server = self::server(&["--max-headers", "300"]);
+    for (length, expected) in [(10, true), (23, true), (25, false)] {
+        let value = "x".repeat(length);
+        let lines = vec![("name", value.as_str()); 250];
+        let status = Http2::connect(server.address).request(&[CONNECT, &lines].concat());
+        assert_eq!(status, if expected { 200 } else { 431 }, "{length} over HTTP/2");
+        let lines = format!("Host: a\r\n{}X: y", format!("name: {value}\r\n").repeat(250));
+        let mut client = Client::connect(server.address);
+        client.send(UPGRADE.replace("Host: a", &lines).as_bytes());
+        assert_eq!(client.head().0 == 101, expected, "{length} over HTTP/1.1");
+    }
     // Each takes a byte, and its separator two.
     let mut client = Http2::connect(server.address);
     let session = client.open();
