@@ -187,7 +187,8 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         drop(own);
     }
 
-    /// Finds out whose a stream is, by the PROXY protocol. Nothing is a client that was turned away.
+    /// Finds out whose a stream is, by the PROXY protocol. Nothing is a client that has gone, or was
+    /// turned away.
     async fn name(
         &self,
         mut stream: Stream,
@@ -200,7 +201,9 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                 Some(stream)
             }
             Err(rejection) => {
-                self.http.router.turned_away(rejection, client);
+                if let Some(rejection) = rejection {
+                    self.http.router.turned_away(rejection, client);
+                }
                 None
             }
         }

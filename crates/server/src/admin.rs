@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderName, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::info;
-use transport::Authority;
+use transport::{Authority, Peer};
 
 use crate::accept::BACK_OFF;
 use crate::config::Configs;
@@ -75,9 +75,9 @@ impl Admin {
             let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
             let admin = Arc::clone(&admin);
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     connections.spawn(async move {
-                        admin.answer(stream).await;
+                        admin.answer(stream, peer).await;
                         drop(place);
                     });
                 }
@@ -91,29 +91,49 @@ impl Admin {
     }
 
     /// One request and its answer.
-    async fn answer(&self, stream: Stream) {
+    async fn answer(&self, stream: Stream, peer: Peer) {
         let service = service_fn(|request| {
             let response = self.respond(&request);
+            if response.status().is_client_error() {
+                let host = request.headers().get(HOST).map_or(&[][..], HeaderValue::as_bytes);
+                let host = str::from_utf8(host).unwrap_or_default();
+                let path = request.uri().path();
+                self.records.admin_refused(peer, path, host, response.status());
+            }
             async { Ok::<_, Infallible>(response) }
         });
         let http = http1::Builder::new()
             .keep_alive(false)
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service);
-        // What goes wrong here is the client's business.
-        let _ = timeout(TIMEOUT, http).await;
+        // What goes wrong otherwise is that the client has gone, or its time is over.
+        if let Ok(Err(error)) = timeout(TIMEOUT, http).await
+            && error.is_parse()
+        {
+            let status = if error.is_parse_too_large() {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            } else {
+                StatusCode::BAD_REQUEST
+            };
+            self.records.admin_refused(peer, "", "", status);
+        }
     }
 
     fn respond<B>(&self, request: &Request<B>) -> Response<String> {
-        // RFC 9112, section 3.2
-        let Ok(authority) = Authority::of(request) else {
-            let sentence = "the request must have one Host header, and it must name a host";
-            return refuse(StatusCode::BAD_REQUEST, sentence);
-        };
-        if !authority.is_some_and(|authority| self.is_ours(&authority)) {
-            let sentence =
-                "call this listener by an IP address, localhost or the admin_host setting";
-            return refuse(StatusCode::FORBIDDEN, sentence);
+        match Authority::of(request) {
+            Ok(Some(authority)) if self.is_ours(&authority) => {}
+            // A health check of HTTP/1.0, which needs no name. A browser always sends one.
+            Ok(None) if request.version() < Version::HTTP_11 => {}
+            // RFC 9112, section 3.2.
+            Ok(None) | Err(_) => {
+                let sentence = "the request must have one Host header, and it must name a host";
+                return refuse(StatusCode::BAD_REQUEST, sentence);
+            }
+            Ok(Some(_)) => {
+                let sentence =
+                    "call this listener by an IP address, localhost or the admin_host setting";
+                return refuse(StatusCode::FORBIDDEN, sentence);
+            }
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {

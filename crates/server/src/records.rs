@@ -2,13 +2,15 @@
 
 use std::io;
 
-use tracing::warn;
-use transport::{Event, Observer};
+use hyper::StatusCode;
+use tracing::{info, warn};
+use transport::{Event, Observer, Peer};
 
 use crate::config::{Config, Switch};
 use crate::log;
 use crate::log_limits::LogLimits;
 use crate::metrics::Metrics;
+use crate::peer_text::truncated;
 use crate::table::Table;
 
 /// Everything that is kept of what happens to sessions.
@@ -33,6 +35,19 @@ impl Records {
         self.metrics.count_accept_failure();
         if self.log_limits.admit_accept_failure() {
             warn!(event = "accept_failed", %error);
+        }
+    }
+
+    /// The admin listener has refused a request, or what was none and has neither path nor host.
+    pub(crate) fn admin_refused(&self, peer: Peer, path: &str, host: &str, status: StatusCode) {
+        if self.log_limits.admit_refusal(peer) {
+            info!(
+                event = "admin_refused",
+                %peer,
+                path = &*truncated(path),
+                host = &*truncated(host),
+                status = status.as_u16(),
+            );
         }
     }
 }

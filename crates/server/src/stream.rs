@@ -153,9 +153,19 @@ impl Stream {
         }
     }
 
-    /// Takes away as many of the bytes that were seen.
-    pub(crate) fn skip(&mut self, count: usize) {
-        self.keep(Bytes::copy_from_slice(self.seen().get(count..).unwrap_or_default()));
+    /// Reads away so many bytes, which begin with those that were seen. The end before that is an error.
+    pub(crate) async fn skip(&mut self, mut count: usize) -> io::Result<()> {
+        loop {
+            let seen = self.seen().len().min(count);
+            self.keep(Bytes::copy_from_slice(self.seen().get(seen..).unwrap_or_default()));
+            count -= seen;
+            if count == 0 {
+                return Ok(());
+            }
+            if self.see_more().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
     }
 
     /// Gives back what was read too much.

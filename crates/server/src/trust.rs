@@ -17,12 +17,20 @@ use crate::stream::Stream;
 /// Not one of those that hyper names.
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// A header of the PROXY protocol is not longer: its second version has room for more, but nobody
-/// uses it.
-const MOST_PROXY_BYTES: usize = 2048;
+/// A header of the PROXY protocol is not longer. Its second version has room for 64 KiB; a client's
+/// certificate among its TLVs takes 2 to 3 KiB, and one with post-quantum keys twice as much or more.
+const MOST_PROXY_BYTES: usize = 16 << 10;
 
-/// What both versions of the PROXY protocol begin with.
-const PROXY_SIGNATURES: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
+/// What the two versions of the PROXY protocol begin with.
+const V1_SIGNATURE: &[u8] = b"PROXY ";
+const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// What the second version has in front of its addresses: the signature, the command, the family, the
+/// length of what follows.
+const V2_HEAD_BYTES: usize = 16;
+
+/// The command of a proxy that connects on its own behalf.
+const V2_LOCAL: u8 = 0x20;
 
 /// Whose word about the client is believed, and how it is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,33 +92,38 @@ impl Trust {
     }
 
     /// Reads the PROXY header, if there is to be one, and says who is behind it.
+    ///
+    /// What goes wrong without a rejection is that the peer has gone before its first byte: a load
+    /// balancer that only looks whether the port is open does so, and that is nobody's fault.
     pub(crate) async fn read_proxy_header(
         &self,
         stream: &mut Stream,
         peer: Peer,
-    ) -> Result<Peer, Rejection> {
+    ) -> Result<Peer, Option<Rejection>> {
+        const BAD: Option<Rejection> = Some(Rejection::BadProxyHeader);
         let is_required = match self.proxy_protocol {
             ProxyProtocol::Off => return Ok(peer),
             ProxyProtocol::Optional => false,
             ProxyProtocol::Required => true,
         };
         if !self.is_proxy(peer) {
-            return if is_required { Err(Rejection::BadProxyHeader) } else { Ok(peer) };
+            return if is_required { Err(BAD) } else { Ok(peer) };
         }
         loop {
             match proxied(stream.seen()) {
-                Proxied::Absent if is_required => return Err(Rejection::BadProxyHeader),
-                Proxied::Bad => return Err(Rejection::BadProxyHeader),
+                Proxied::Absent if is_required => return Err(BAD),
+                Proxied::Bad => return Err(BAD),
                 Proxied::Absent => return Ok(peer),
                 Proxied::Header { client, length } => {
-                    stream.skip(length);
+                    stream.skip(length).await.map_err(|_| BAD)?;
                     // The proxy itself is asking, to see whether we are well.
                     return Ok(client.map_or(peer, Peer::Address));
                 }
                 Proxied::Unfinished => match stream.see_more().await {
                     Ok(1..) => {}
+                    Ok(0) | Err(_) if stream.seen().is_empty() => return Err(None),
                     // Not even HTTP can come any more.
-                    Ok(0) | Err(_) => return Err(Rejection::BadProxyHeader),
+                    Ok(0) | Err(_) => return Err(BAD),
                 },
             }
         }
@@ -159,7 +172,7 @@ pub enum Proxied {
     Absent,
     /// It begins like a header and is none.
     Bad,
-    /// It is a header of so many bytes.
+    /// It is a header of so many bytes, of which those at the end may not have come.
     Header {
         /// Who is behind the proxy; `None` is the proxy itself.
         client: Option<SocketAddr>,
@@ -170,21 +183,56 @@ pub enum Proxied {
     Unfinished,
 }
 
-/// Looks for a header of the PROXY protocol at the beginning of a stream.
+/// Looks for a header of the PROXY protocol at the beginning of a stream. 232 bytes are always enough
+/// to tell: what the second version has behind its addresses (TLVs) is not looked at.
 #[must_use]
 pub fn proxied(bytes: &[u8]) -> Proxied {
-    let is_begun = |signature: &&[u8]| signature.iter().zip(bytes).all(|(a, b)| a == b);
-    if !PROXY_SIGNATURES.iter().any(is_begun) {
-        return Proxied::Absent;
+    let is_begun = |signature: &[u8]| signature.iter().zip(bytes).all(|(a, b)| a == b);
+    if let Some([command, family, high, low, addresses @ ..]) = bytes.strip_prefix(V2_SIGNATURE) {
+        let length = u16::from_be_bytes([*high, *low]);
+        return proxied_v2(*command, *family, length, addresses);
     }
-    // The second version says its length behind the signature and two bytes.
-    if let Some([_, _, high, low, ..]) = bytes.strip_prefix(PROXY_SIGNATURES[1])
-        && 16 + usize::from(u16::from_be_bytes([*high, *low])) > MOST_PROXY_BYTES
-    {
+    if is_begun(V1_SIGNATURE) {
+        // It has 107 bytes at most, which the library sees to.
+        parsed(bytes)
+    } else if is_begun(V2_SIGNATURE) {
+        Proxied::Unfinished
+    } else {
+        Proxied::Absent
+    }
+}
+
+/// The second version, behind whose head come the addresses.
+fn proxied_v2(command: u8, family: u8, length: u16, addresses: &[u8]) -> Proxied {
+    let whole = V2_HEAD_BYTES + usize::from(length);
+    if whole > MOST_PROXY_BYTES {
         return Proxied::Bad;
     }
-    // The first version has 107 bytes at most, which the library sees to.
-    match ProxyHeader::parse(bytes, ParseConfig::default()) {
+    // Whatever else stands in it is to be ignored, the family included.
+    if command == V2_LOCAL {
+        return Proxied::Header { client: None, length: whole };
+    }
+    let address_bytes = match family >> 4 {
+        1 => 12,
+        2 => 36,
+        3 => 216,
+        // Unspecified; the library knows what is none.
+        _ => 0,
+    };
+    if length < address_bytes {
+        return Proxied::Bad;
+    }
+    // The library wants all TLVs before it says anything, so it is shown a header without.
+    let addresses = addresses.get(..address_bytes.into()).unwrap_or(addresses);
+    let head = [V2_SIGNATURE, &[command, family], &address_bytes.to_be_bytes(), addresses].concat();
+    match parsed(&head) {
+        Proxied::Header { client, .. } => Proxied::Header { client, length: whole },
+        other @ (Proxied::Absent | Proxied::Bad | Proxied::Unfinished) => other,
+    }
+}
+
+fn parsed(header: &[u8]) -> Proxied {
+    match ProxyHeader::parse(header, ParseConfig::default()) {
         Ok((header, length)) => {
             Proxied::Header { client: header.proxied_address().map(|it| it.source), length }
         }

@@ -228,6 +228,7 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         let whole = [bytes, b"GET /"].concat();
         let yes = Proxied::Header { client: expected, length: bytes.len() };
         assert_eq!(proxied(&whole), yes);
+        assert_eq!(proxied(bytes), yes);
         for length in 0..bytes.len() {
             assert_eq!(proxied(&bytes[..length]), Proxied::Unfinished, "{length}");
         }
@@ -243,19 +244,28 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         assert_eq!(proxied(bytes), Proxied::Absent, "{bytes:?}");
     }
     let too_long = [V2, b"\x21\x11\xff\xff", &[0; 3000]].concat();
-    // With as many extras as nobody uses: whole, and on its way to it.
+    // With TLVs behind the addresses, of which nothing is waited for to tell.
     let large = |extras: u16| {
         let length = (12 + extras).to_be_bytes();
         [V2, b"\x21\x11", &length, &[0; 12], &vec![0; extras.into()]].concat()
     };
-    let fits = large(2048 - 28);
-    assert_eq!(fits.len(), 2048);
-    let zero = ([0; 4], 0).into();
-    assert_eq!(proxied(&fits), Proxied::Header { client: Some(zero), length: 2048 });
-    assert_eq!(proxied(&large(2049 - 28)), Proxied::Bad);
-    assert_eq!(proxied(&large(3000)[..15]), Proxied::Unfinished);
-    assert_eq!(proxied(&large(3000)[..16]), Proxied::Bad, "from its head");
-    assert_eq!(proxied(&fits[..2047]), Proxied::Unfinished);
+    let zero = Some(([0; 4], 0).into());
+    for length in [2049, 4096, 16 << 10] {
+        let header = large(length - 28);
+        let yes = Proxied::Header { client: zero, length: header.len() };
+        assert_eq!(header.len(), usize::from(length));
+        assert_eq!(proxied(&header), yes);
+        assert_eq!(proxied(&header[..28]), yes);
+        assert_eq!(proxied(&header[..27]), Proxied::Unfinished);
+    }
+    assert_eq!(proxied(&large((16 << 10) - 27)[..15]), Proxied::Unfinished);
+    assert_eq!(proxied(&large((16 << 10) - 27)[..16]), Proxied::Bad, "from its head");
+    // A proxy's own question is one whatever else stands in it, and a Unix socket's has no address.
+    let own = [V2, b"\x20\x11\x01\0", &[7; 256]].concat();
+    let unix = [V2, b"\x21\x31\x01\0", &[7; 256]].concat();
+    for header in [own, unix] {
+        assert_eq!(proxied(&header), Proxied::Header { client: None, length: 16 + 256 });
+    }
     let endless = [&b"PROXY "[..], &[b'x'; 200]].concat();
     for bytes in [
         &b"PROXY TCP4 999.0.0.1 10.0.0.1 1 2\r\n"[..],
@@ -264,6 +274,8 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         &endless,
         &[V2, b"\x11\x11\0\x0c", &[0; 12]].concat(),
         &[V2, b"\x21\x11\0\x02", &[0; 40]].concat(),
+        &[V2, b"\x21\x11\0\x02"].concat(),
+        &[V2, b"\x21\x41\0\0"].concat(),
     ] {
         assert_eq!(proxied(bytes), Proxied::Bad, "{bytes:?}");
     }
@@ -374,6 +386,31 @@ fn a_trusted_proxy_names_the_client_by_the_proxy_protocol() {
         client.send(&[byte]);
     }
     assert_eq!(client.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 404);
+}
+
+#[test]
+fn a_proxy_header_may_bring_a_certificate_and_the_request_may_come_at_once_behind_it() {
+    let server = server(&["--trusted-proxies=127.0.0.1", "--proxy-protocol=required"]);
+    for extras in [0, 1, 2037_u16, 4096, (16 << 10) - 28] {
+        let length = (12 + extras).to_be_bytes();
+        let addresses = [198, 51, 100, 7, 10, 0, 0, 1, 0x12, 0x67, 0x1f, 0x90];
+        // Not zeros, so that nothing that is left over of it is an empty line.
+        let extras = vec![b'x'; extras.into()];
+        let header = [V2, b"\x21\x11", &length, &addresses, &extras].concat();
+        for pieces in [header.len(), 1000, 28, 7] {
+            let mut client = Client::connect(server.address);
+            let whole = [&header, UPGRADE.as_bytes()].concat();
+            for piece in whole.chunks(pieces) {
+                client.send(piece);
+            }
+            assert_eq!(client.response().0, 101, "{} in {pieces}", header.len());
+        }
+    }
+    // One that ends in the middle is no client.
+    let mut client = Client::connect(server.address);
+    client.send(&[V2, b"\x21\x11\x20\0", &[0; 5000]].concat());
+    client.0.shutdown(std::net::Shutdown::Write).unwrap();
+    client.expect_hang_up();
 }
 
 #[test]
