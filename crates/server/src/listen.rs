@@ -69,8 +69,8 @@ impl Listeners {
             };
             adopted.map_err(|error| BindError { key, address: "a passed socket".to_owned(), error })
         };
-        let bind = |key, address: &ListenAddress, mode| {
-            Listener::bind(address, mode).map_err(|error| BindError {
+        let bind = |key, address: &ListenAddress, mode, families| {
+            Listener::bind(address, mode, families).map_err(|error| BindError {
                 key,
                 address: address.to_string(),
                 error,
@@ -78,7 +78,9 @@ impl Listeners {
         };
         let public: Vec<Listener> = if passed.public.is_empty() {
             let mode = config.listen_unix_mode;
-            let bound = config.listen.iter().map(|address| bind("listen", address, mode));
+            let bound = config.listen.iter().map(|address| {
+                bind("listen", address, mode, Families::beside(address, &config.listen))
+            });
             bound.collect::<Result<_, _>>()?
         } else {
             let public = passed.public.into_iter();
@@ -87,7 +89,9 @@ impl Listeners {
         };
         let admin = match (passed.admin, &config.admin_listen) {
             (Some(socket), _) => Some(adopt("admin_listen", socket, false)?),
-            (None, Some(address)) => Some(bind("admin_listen", address, ADMIN_MODE)?),
+            (None, Some(address)) => {
+                Some(bind("admin_listen", address, ADMIN_MODE, Families::Both)?)
+            }
             (None, None) => None,
         };
         for listener in public.iter().chain(&admin) {
@@ -136,10 +140,10 @@ impl Listeners {
 }
 
 impl Listener {
-    fn bind(address: &ListenAddress, mode: u32) -> io::Result<Self> {
+    fn bind(address: &ListenAddress, mode: u32, families: Families) -> io::Result<Self> {
         let (socket, file) = match address {
             ListenAddress::Tcp(address) | ListenAddress::Tls(address) => {
-                (ListeningSocket::Tcp(tcp(*address)?), None)
+                (ListeningSocket::Tcp(tcp(*address, families)?), None)
             }
             ListenAddress::Unix(path) => {
                 let (listener, file) = unix_socket::listen(path, mode, BACKLOG)?;
@@ -286,10 +290,35 @@ impl BindError {
 
 impl std::error::Error for BindError {}
 
-fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+/// Whose connections `[::]` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Families {
+    /// Those of IPv4 as well.
+    Both,
+    /// Those of IPv6: another listener has the port of IPv4, and the system lets it be had once.
+    Ipv6,
+}
+
+impl Families {
+    fn beside(address: &ListenAddress, all: &[ListenAddress]) -> Self {
+        let Some(port) = address.tcp().map(|address| address.port()) else { return Self::Both };
+        // Port 0 is another one each time.
+        let is_ipv4 = |other: &SocketAddr| {
+            port != 0 && other.port() == port && other.ip().to_canonical().is_ipv4()
+        };
+        let mut others = all.iter().filter_map(ListenAddress::tcp);
+        if others.any(|other| is_ipv4(&other)) { Self::Ipv6 } else { Self::Both }
+    }
+}
+
+fn tcp(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Or a restart would have to wait for the connections of the process before it.
     socket.set_reuseaddr(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // Said either way: what the system does by itself is a setting of its own.
+        sockopt::set_ipv6_v6only(&socket, families == Families::Ipv6)?;
+    }
     socket.bind(address)?;
     socket.listen(BACKLOG.into())
 }
