@@ -40,7 +40,8 @@ use crate::rejection::Rejection;
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub struct Upgrade {
-    /// What `Sec-WebSocket-Accept` says; HTTP/2 has none.
+    is_http2: bool,
+    /// What `Sec-WebSocket-Accept` says.
     accept: Option<String>,
 }
 
@@ -80,15 +81,19 @@ impl Upgrade {
         if only(headers.get_all(SEC_WEBSOCKET_VERSION)) != Some(b"13") {
             return Err(Rejection::WebsocketVersion);
         }
-        // HTTP/2 has other means to tell that both sides know what they do.
-        let accept = if is_http2 { None } else { Some(accept(headers)?) };
+        // HTTP/2 has other means to tell that both sides know what they do (RFC 8441, section 5), so
+        // nothing is asked of a key there. Some clients send one and fail without its answer.
+        let accept = accept(headers);
+        if !is_http2 && accept.is_none() {
+            return Err(Rejection::BadKey);
+        }
         let own = || authority.map_or_else(Vec::new, |authority| authority.origins(protocol));
         check_origin(headers, own, origins)?;
-        Ok(Self { accept })
+        Ok(Self { is_http2, accept })
     }
 
     /// The 101 that opens the WebSocket (RFC 6455, section 4.2.2), or the 200 that does so over
-    /// HTTP/2 (RFC 8441, section 5).
+    /// HTTP/2 (RFC 8441, section 5). Both answer a good key.
     ///
     /// # Panics
     ///
@@ -96,13 +101,15 @@ impl Upgrade {
     #[must_use = "the client waits for the response"]
     pub fn response(&self) -> Response<String> {
         let mut response = Response::new(String::new());
-        if let Some(accept) = &self.accept {
+        if !self.is_http2 {
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            let accept = HeaderValue::from_str(accept).expect("base64 is a good header value");
             let headers = response.headers_mut();
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-            headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        if let Some(accept) = &self.accept {
+            let accept = HeaderValue::from_str(accept).expect("base64 is a good header value");
+            response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
         }
         response
     }
@@ -130,9 +137,9 @@ fn check_connect<B>(request: &Request<B>) -> Result<(), Rejection> {
     }
 }
 
-fn accept(headers: &HeaderMap) -> Result<String, Rejection> {
-    let key = only(headers.get_all(SEC_WEBSOCKET_KEY)).filter(|key| is_key(key));
-    Ok(derive_accept_key(key.ok_or(Rejection::BadKey)?))
+/// The answer to a key, if there is one and it is good.
+fn accept(headers: &HeaderMap) -> Option<String> {
+    only(headers.get_all(SEC_WEBSOCKET_KEY)).filter(|key| is_key(key)).map(derive_accept_key)
 }
 
 fn check_origin(

@@ -245,6 +245,30 @@ fn over_http_2_an_extended_connect_gets_a_200_without_what_http_2_has_no_need_of
 }
 
 #[test]
+fn over_http_2_a_good_key_is_answered_and_any_other_passed_over() {
+    let answer = |lines: &[(&str, &str)]| {
+        let headers = Upgrade::check(&connect(Some("websocket"), lines), &origins())
+            .unwrap()
+            .response()
+            .into_parts()
+            .0
+            .headers;
+        assert!(headers.len() < 2, "nothing else: {headers:?}");
+        headers.get("sec-websocket-accept").map(|accept| accept.to_str().unwrap().to_owned())
+    };
+    // Node.js 26 sends a key by every version of HTTP, and wants its answer.
+    let accept = answer(&[("sec-websocket-key", KEY)]);
+    assert_eq!(accept.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    for lines in [
+        &[][..],
+        &[("sec-websocket-key", "short")],
+        &[("sec-websocket-key", KEY), ("sec-websocket-key", KEY)],
+    ] {
+        assert_eq!(answer(lines), None, "{lines:?}");
+    }
+}
+
+#[test]
 fn over_http_2_each_mistake_has_its_refusal() {
     use Rejection::*;
     let refusal =
