@@ -11,7 +11,7 @@ fn main() {
         .filter(|output| output.status.success())
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     // Where there is no checkout, whoever builds may know.
-    let commit = env::var("WS_STATUS_COMMIT").ok().or(commit);
+    let commit = env::var("WS_STATUS_COMMIT").ok().filter(|commit| !commit.is_empty()).or(commit);
     let commit = commit.unwrap_or_else(|| "unknown commit".to_owned());
     println!("cargo::rerun-if-env-changed=WS_STATUS_COMMIT");
     println!("cargo::rustc-env=COMMIT={commit}");

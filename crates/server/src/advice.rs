@@ -10,6 +10,7 @@ use crate::accept::REFUSED_AT_ONCE;
 use crate::command::VERSION;
 use crate::config::{Config, Plan, RESERVED_FILES};
 use crate::listen::Listeners;
+use crate::listen_address::ListenAddress;
 use crate::log::milliseconds;
 use crate::settings::Settings;
 use crate::trust::{ForwardedHeader, ProxyProtocol, Trust};
@@ -58,7 +59,15 @@ pub(crate) fn announce(
         worst_case_bytes = worst_case_bytes(config),
     );
     warn_of_settings(config, open_files);
-    warn_of_listeners(config, listeners);
+    let (all, plain) = (listeners.ports(), listeners.plain_ports());
+    warn_of_addresses(config, &all, &plain, listeners.are_encrypted());
+    if listeners.are_shared() && config.shutdown.delay.is_zero() {
+        warn!(
+            event = "no_delay_for_handover",
+            "the listening socket is shared with whoever comes after; a drain_delay_secs of some \
+             seconds lets clients that are connected already finish their handshake in a restart"
+        );
+    }
 
     let Plan { farewell, .. } = config.shutdown;
     if config.max_connections > MANY && farewell.spread.is_zero() {
@@ -69,6 +78,19 @@ pub(crate) fn announce(
              drain_spread_secs spreads it"
         );
     }
+}
+
+/// Warns of what a start with this configuration would warn of, without passed sockets.
+pub(crate) fn warn_of(config: &Config, open_files: u64) {
+    warn_of_settings(config, open_files);
+    let (encrypted, others): (Vec<_>, Vec<_>) =
+        config.listen.iter().partition(|address| matches!(address, ListenAddress::Tls(_)));
+    let ports = |addresses: &[&ListenAddress]| -> Vec<SocketAddr> {
+        addresses.iter().filter_map(|address| address.tcp()).collect()
+    };
+    let plain = ports(&others);
+    let all = [plain.clone(), ports(&encrypted)].concat();
+    warn_of_addresses(config, &all, &plain, !encrypted.is_empty());
 }
 
 /// Warns of settings that are allowed and cannot work, or not well.
@@ -137,11 +159,17 @@ pub(crate) fn warn_of_certificate(config: &Config) {
     }
 }
 
-fn warn_of_listeners(config: &Config, listeners: &Listeners) {
+/// Of `all` the ports, nothing is encrypted on the `plain` ones; whether there is a listener on which
+/// everything is may be because of one without a port.
+fn warn_of_addresses(
+    config: &Config,
+    all: &[SocketAddr],
+    plain: &[SocketAddr],
+    is_encrypted: bool,
+) {
     let is_public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
-    let ports = listeners.ports();
     let is_guarded = config.max_connections_per_address > 0 || !config.trust.proxies.is_empty();
-    if let Some(address) = ports.iter().find(is_public).filter(|_| !is_guarded) {
+    if let Some(address) = all.iter().find(is_public).filter(|_| !is_guarded) {
         warn!(
             event = "no_limit_per_address",
             %address,
@@ -149,7 +177,6 @@ fn warn_of_listeners(config: &Config, listeners: &Listeners) {
              max_connections_per_address"
         );
     }
-    let plain = listeners.plain_ports();
     if let Some(address) = plain.iter().find(is_public).filter(|_| !config.plaintext_ok) {
         warn!(
             event = "plaintext",
@@ -158,17 +185,10 @@ fn warn_of_listeners(config: &Config, listeners: &Listeners) {
              on tls:, or behind a proxy that has TLS, say plaintext_ok"
         );
     }
-    if config.tls.is_some() && !listeners.are_encrypted() {
+    if config.tls.is_some() && !is_encrypted {
         warn!(
             event = "tls_unused",
             "there is a certificate, and no listener that begins with tls: or is named so"
-        );
-    }
-    if listeners.are_shared() && config.shutdown.delay.is_zero() {
-        warn!(
-            event = "no_delay_for_handover",
-            "the listening socket is shared with whoever comes after; a drain_delay_secs of some \
-             seconds lets clients that are connected already finish their handshake in a restart"
         );
     }
 }

@@ -110,6 +110,10 @@ fn our_variables(
         let Some(name) = name.to_str().filter(|name| name.starts_with("WS_STATUS_")) else {
             continue;
         };
+        // Compose files and units cannot leave a variable out, only empty.
+        if value.is_empty() {
+            continue;
+        }
         let value = value
             .into_string()
             .map_err(|_| Wrong(format!("the environment variable {name} is not UTF-8")))?;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
-use tracing_subscriber::fmt;
+use tracing::{error, info, subscriber};
+use tracing_subscriber::Registry;
+use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -35,16 +36,7 @@ pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
     drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
     let (filter, handle) = reload::Layer::new(config.log.clone());
     let (writer, lines) = LogWriter::start(io::stderr(), handle)?;
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let layer = fmt::layer()
-        .with_writer(lines)
-        .with_ansi(io::stderr().is_terminal() && !no_color)
-        .with_target(false);
-    let layer = match config.log_format {
-        LogFormat::Json => layer.event_format(JsonLines).boxed(),
-        LogFormat::Text => layer.boxed(),
-    };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+    tracing_subscriber::registry().with(layer(config, lines).with_filter(filter)).init();
 
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -56,6 +48,27 @@ pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
         error!(event = "panicked", place, message);
     }));
     Ok(writer)
+}
+
+/// Does something whose lines are written at once, as a log that was started would have them.
+pub(crate) fn without_a_thread(config: &Config, work: impl FnOnce()) {
+    let layer = layer(config, io::stderr).with_filter(config.log.clone());
+    subscriber::with_default(tracing_subscriber::registry().with(layer), work);
+}
+
+fn layer<W>(config: &Config, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let layer = fmt::layer()
+        .with_writer(writer)
+        .with_ansi(io::stderr().is_terminal() && !no_color)
+        .with_target(false);
+    match config.log_format {
+        LogFormat::Json => layer.event_format(JsonLines).boxed(),
+        LogFormat::Text => layer.boxed(),
+    }
 }
 
 /// Writes a line for each opening, closing and refusal.
@@ -97,8 +110,7 @@ fn closed(id: u64, closure: &Closure) {
             Initiator::Peer => "peer",
         },
         duration_ms = milliseconds(closure.duration),
-        // What was never measured is not a number, and JSON has `null` for that.
-        rtt_ms = closure.round_trip.map_or(f64::NAN, milliseconds),
+        rtt_ms = closure.round_trip.map(milliseconds),
         messages_in = closure.received.messages,
         messages_out = closure.sent.messages,
         bytes_in = closure.received.bytes,

@@ -39,7 +39,7 @@ impl Passed {
         let count: u16 = count.parse().map_err(|_| {
             BadPassed(format!("LISTEN_FDS is {count:?}, and must be the number of sockets passed"))
         })?;
-        if let Some(pid) = variable("LISTEN_PID")?.filter(|pid| !pid.is_empty()) {
+        if let Some(pid) = variable("LISTEN_PID")? {
             let pid: u32 = pid.parse().map_err(|_| {
                 BadPassed(format!("LISTEN_PID is {pid:?}, and must be the number of a process"))
             })?;
@@ -119,9 +119,10 @@ fn listens(_: impl AsFd) -> bool {
     true
 }
 
+/// An empty one is as good as none.
 fn variable(name: &str) -> Result<Option<String>, BadPassed> {
     match env::var(name) {
-        Ok(value) => Ok(Some(value)),
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(env::VarError::NotPresent) => Ok(None),
         Err(env::VarError::NotUnicode(_)) => Err(BadPassed(format!("{name} is not UTF-8"))),
     }

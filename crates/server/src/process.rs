@@ -18,7 +18,7 @@ use crate::reload::Reloader;
 use crate::runtime::{NoRuntime, on_a_thread};
 use crate::settings::{Settings, Wrong};
 use crate::shutdown::Stopped;
-use crate::signals::{Hangups, Signals};
+use crate::signals::{self, Hangups, Signals};
 use crate::supervision::{Panicked, Supervisor, guarded};
 use crate::{advice, log, open_files, run_supervised, runtime, systemd};
 
@@ -59,8 +59,11 @@ pub fn main<H: Handler + Clone + Sync>(
     let open_files = open_files::raise_limit();
     // Before anything that takes time: a SIGHUP that comes earlier ends the process. And before there are
     // workers, which would deal with a signal whose stream is not made yet, and it would be lost.
-    let registered = runtime::briefly(|| Ok((Signals::register()?, Hangups::register()?)));
-    let started = registered.and_then(|signals| Ok((signals, runtime::start()?)));
+    let registered = runtime::briefly(|| {
+        signals::ignore_others()?;
+        Ok((Signals::register()?, Hangups::register()?))
+    });
+    let started = registered.and_then(|registered| Ok((registered, runtime::start()?)));
     let (signals, runtime) = match started {
         Ok(started) => started,
         Err(error @ NoRuntime::Refused(_)) => return complain(FAILED, error),
@@ -104,7 +107,9 @@ fn obey(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, Settings),
         Command::Help => Err(answer(&help())),
         Command::Version => Err(answer(&format!("{VERSION}\n"))),
         Command::CheckConfig(settings) => {
-            check(settings).and_then(|_| Err(answer("the configuration is good\n")))
+            let (config, _) = check(settings)?;
+            log::without_a_thread(&config, || advice::warn_of(&config, open_files));
+            Err(answer("the configuration is good\n"))
         }
         Command::PrintConfig(settings) => {
             check(settings).and_then(|(_, settings)| Err(answer(&settings.to_string())))

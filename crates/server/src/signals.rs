@@ -1,7 +1,9 @@
-//! The signals that the process heeds.
+//! The signals that the process heeds, and those that it does not.
 
 use std::io;
+use std::ops::RangeInclusive;
 
+use rustix::process::Signal as SystemSignal;
 use tokio::signal::unix::{self, SignalKind};
 
 /// A signal that asks the process to end.
@@ -23,6 +25,43 @@ impl Signal {
             Self::Terminate => 143,
         }
     }
+}
+
+/// Signals that mean nothing here and would end the process without a word. Those of a debugger, a
+/// terminal or a fault are not among them: they keep their meaning.
+const IGNORED: &[SystemSignal] = &[
+    SystemSignal::ALARM,
+    SystemSignal::PROF,
+    SystemSignal::USR1,
+    SystemSignal::USR2,
+    SystemSignal::VTALARM,
+    #[cfg(target_os = "linux")]
+    SystemSignal::IO,
+    #[cfg(target_os = "linux")]
+    SystemSignal::POWER,
+    #[cfg(target_os = "linux")]
+    SystemSignal::STKFLT,
+];
+
+/// Those without a name (SIGRTMIN to SIGRTMAX), as far as no C library has them for itself.
+#[cfg(target_os = "linux")]
+const REAL_TIME: RangeInclusive<i32> = 35..=64;
+#[cfg(not(target_os = "linux"))]
+const REAL_TIME: RangeInclusive<i32> = 1..=0;
+
+/// Has the signals that mean nothing do nothing.
+///
+/// Must be called within a tokio runtime.
+///
+/// # Errors
+///
+/// The system refuses.
+pub(crate) fn ignore_others() -> io::Result<()> {
+    let named = IGNORED.iter().map(|signal| signal.as_raw());
+    // Once somebody has listened for it, a signal does nothing by itself any more.
+    named
+        .chain(REAL_TIME)
+        .try_for_each(|signal| unix::signal(SignalKind::from_raw(signal)).map(drop))
 }
 
 /// The signals that ask for the settings to be read again: SIGHUP.

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use server::{Command, Config, ListenAddress, LogFormat, RESERVED_FILES, Switch, Wrong};
+use server::{Command, Config, ListenAddress, LogFormat, RESERVED_FILES, Setting, Switch, Wrong};
 use transport::{OriginPattern, Permission};
 
 const OPEN_FILES: u64 = 20_000;
@@ -50,6 +50,29 @@ fn without_any_settings_the_defaults_hold() {
     assert_eq!(config.handshake_timeout, Duration::from_secs(10));
     assert_eq!(config.max_connections, usize::try_from(OPEN_FILES - RESERVED_FILES).unwrap());
     assert_eq!(config.log_format, LogFormat::Text);
+}
+
+#[test]
+fn an_empty_variable_is_an_unset_one() {
+    let variables: Vec<String> = Setting::all().iter().map(Setting::variable).collect();
+    let names = variables.iter().map(String::as_str).chain(["WS_STATUS_CONFIG"]);
+    let all: Vec<(&str, &str)> = names.map(|name| (name, "")).collect();
+    config(&[], &all).unwrap();
+    let text = "ping_interval_secs = 1\nallowed_origins = [\"https://a.example\"]\n";
+    let file = file("beside-empty.toml", text);
+    let variables = [
+        ("WS_STATUS_CONFIG", file.to_str().unwrap()),
+        ("WS_STATUS_PING_INTERVAL_SECS", ""),
+        ("WS_STATUS_ALLOWED_ORIGINS", ""),
+    ];
+    let layered = config(&[], &variables).unwrap();
+    assert_eq!(layered.policy.rules.timing.ping_interval, Duration::from_secs(1));
+    assert_eq!(layered.policy.origins.allowed.len(), 1);
+    // A flag says what it says.
+    let emptied = config(&["--allowed-origins="], &variables).unwrap();
+    assert_eq!(emptied.policy.origins.allowed, []);
+    assert!(config(&["--ping-interval-secs="], &variables).is_err());
+    assert!(config(&["--config="], &[]).is_err());
 }
 
 #[test]

@@ -125,3 +125,17 @@ fn sockets_for_another_process_are_left_alone_and_warned_about() {
     assert_eq!(line["level"], "WARN");
     assert_ne!(process.event("listening")["address"], address.to_string());
 }
+
+#[test]
+fn empty_variables_are_unset_ones() {
+    for environment in
+        ["LISTEN_FDS= LISTEN_PID= LISTEN_FDNAMES=", "LISTEN_FDS=1 LISTEN_PID= LISTEN_FDNAMES="]
+    {
+        let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = passed.local_addr().unwrap();
+        let process = Process::start_as(with_environment(passed, environment), &[]);
+        let is_used = environment.contains("LISTEN_FDS=1");
+        assert_eq!(process.address == address, is_used, "{environment}");
+        Client::open(process.address);
+    }
+}

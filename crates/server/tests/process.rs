@@ -101,6 +101,8 @@ fn each_line_of_the_log_has_its_fields() {
     drop(Client::open(process.address));
     let line = process.event("closed");
     assert_eq!((&line["cause"], &line["initiator"]), (&"disconnected".into(), &"none".into()));
+    // Nothing was measured.
+    assert!(!fields(&line).contains(&"rtt_ms"), "{line}");
 }
 
 #[test]
@@ -487,7 +489,12 @@ fn the_log_is_plain_text_without_colour_where_there_is_no_terminal() {
         text += &process.line();
     }
     let address = text.split(" address=\"").nth(1).unwrap().split('"').next().unwrap();
-    let mut client = Client::connect(address.parse().unwrap());
+    let address = address.parse().unwrap();
+    let mut client = Client::open(address);
+    client.send(&close(1000, ""));
+    let closed = process.log.iter().find(|line| line.contains("event=\"closed\"")).unwrap();
+    assert!(!closed.contains("NaN") && !closed.contains("rtt_ms"), "{closed}");
+    let mut client = Client::connect(address);
     let request = UPGRADE.replace("Host: a", "Host: a\r\nOrigin: https://a\u{9b}31m.example");
     assert_eq!(client.request(&request).0, 400);
     process.signal(Signal::TERM);

@@ -25,6 +25,63 @@ fn limited(limits: &str) -> Command {
     command
 }
 
+#[test]
+fn a_check_of_the_configuration_prints_what_a_start_would_warn_of() {
+    for (event, flags) in [
+        ("pings_too_rare", &["--ping-interval-secs=30"][..]),
+        ("grace_too_short", &["--drain-delay-secs=5", "--drain-spread-secs=8"]),
+        ("too_few_open_files", &["--max-connections=1000000000"]),
+        ("nobody_is_trusted", &["--forwarded-header=forwarded"]),
+        ("no_limit_per_address", &["--listen=0.0.0.0:8080"]),
+        ("plaintext", &["--listen=[::]:8080"]),
+    ] {
+        for (format, wanted) in
+            [("text", format!("event=\"{event}\"")), ("json", format!("\"event\":\"{event}\""))]
+        {
+            let mut command = server();
+            command.args(flags).args(["--check-config", "--log-format", format]);
+            let output = command.output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains(&wanted) && said.contains("WARN"), "{event}: {said}");
+            assert_eq!(output.status.code(), Some(0));
+            assert_eq!(output.stdout, b"the configuration is good\n");
+            let quiet = command.args(["--log=off"]).output().unwrap();
+            assert_eq!((quiet.status.code(), quiet.stderr), (Some(0), vec![]));
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn signals_that_mean_nothing_here_do_nothing() {
+    use rustix::process::{Pid, kill_process};
+    let mut process = Process::start(&[]);
+    let named = [
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::IO,
+        Signal::POWER,
+        Signal::STKFLT,
+    ];
+    let shell = |number: i32| {
+        let kill = format!("kill -{number} {}", process.child.id());
+        Command::new("/bin/sh").args(["-c", &kill]).status().unwrap()
+    };
+    for signal in named {
+        kill_process(Pid::from_child(&process.child), signal).unwrap();
+    }
+    for number in [35, 50, 64] {
+        assert!(shell(number).success());
+    }
+    Client::open(process.address);
+    assert_eq!(process.event("closed")["cause"], "disconnected");
+    process.signal(Signal::TERM);
+    assert_eq!(process.exit_code(), 0);
+}
+
 /// More than there are addresses for a thread's stack, whoever asks and whatever the limits are.
 const NO_THREADS: (&str, &str) = ("RUST_MIN_STACK", "140737488355328");
 
