@@ -13,7 +13,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 use transport::ws_core::{Closure, Initiator};
-use transport::{Event, Protocol};
+use transport::{Event, Protocol, StreamEnd};
 
 use crate::config::{Config, LogFormat};
 use crate::json_lines::JsonLines;
@@ -74,7 +74,7 @@ where
 /// Writes a line for each opening, closing and refusal.
 pub(crate) fn write(event: &Event<'_>) {
     match *event {
-        Event::Closed { id, closure, .. } => closed(id, closure),
+        Event::Closed { id, closure, stream_end, .. } => closed(id, closure, stream_end),
         Event::Opened { id, peer, protocol, request, .. } => info!(
             event = "opened",
             id,
@@ -96,7 +96,7 @@ pub(crate) fn write(event: &Event<'_>) {
     }
 }
 
-fn closed(id: u64, closure: &Closure) {
+fn closed(id: u64, closure: &Closure, stream_end: Option<StreamEnd>) {
     info!(
         event = "closed",
         id,
@@ -109,6 +109,7 @@ fn closed(id: u64, closure: &Closure) {
             Initiator::Nobody => "none",
             Initiator::Peer => "peer",
         },
+        error = stream_end.map_or("", StreamEnd::as_str),
         duration_ms = milliseconds(closure.duration),
         rtt_ms = closure.round_trip.map(milliseconds),
         messages_in = closure.received.messages,

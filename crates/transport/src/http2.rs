@@ -166,9 +166,10 @@ impl AsyncWrite for Http2Stream {
 }
 
 fn io_error(error: h2::Error) -> io::Error {
-    match error.reason() {
-        // A client that has lost interest is one that hangs up.
-        Some(Reason::CANCEL | Reason::NO_ERROR) => io::ErrorKind::ConnectionReset.into(),
-        _ => io::Error::other(error),
+    // A client that resets the stream, or ends the connection for a fault of ours.
+    if error.is_remote() || matches!(error.reason(), Some(Reason::CANCEL | Reason::NO_ERROR)) {
+        return io::ErrorKind::ConnectionReset.into();
     }
+    let kind = error.get_io().map_or(io::ErrorKind::Other, io::Error::kind);
+    io::Error::new(kind, error)
 }

@@ -194,6 +194,7 @@
 //! | [`Next`] | Handlers make them and the session takes them apart; a handler around another passes on what it does not know. |
 //! | [`Event`] and each of its facts | The endpoint tells them, and an observer passes over what it does not know. |
 //! | [`Rejection`] | There will be more reasons to refuse. Whoever counts or prints them has the word, the status and [`Rejection::ALL`]. |
+//! | [`StreamEnd`] | Systems have more ways to break a connection. Whoever counts or prints them has the word and [`StreamEnd::ALL`]. |
 //! | [`Protocol`], [`Peer`] | There are more ways to come than those of today. Both say themselves how they are written. |
 //! | [`OriginPattern`], [`NotAnOrigin`] | Both come from a text that somebody wrote, and there can be more to write, and more to get wrong. |
 //!
@@ -241,6 +242,7 @@ mod session;
 mod sleepers;
 mod slot;
 mod socket;
+mod stream_end;
 mod upgrade;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -259,6 +261,7 @@ pub use rejection::Rejection;
 pub use session::{Session, run};
 pub use slot::{Places, Slot};
 pub use socket::{Sizes, Socket};
+pub use stream_end::StreamEnd;
 pub use upgrade::{Upgrade, frames_body};
 
 /// The machine beneath, whose types are part of this crate's.

@@ -69,7 +69,10 @@ where
             tell(&*self.observer, &Event::Tally { id, received, sent, round_trip });
             self.told = Told { received: after.received.into(), sent: after.sent.into() };
         }
-        closure.map(|closure| tell(&*self.observer, &Event::Closed { id, closure: &closure }))
+        let stream_end = self.session.stream_end();
+        closure.map(|closure| {
+            tell(&*self.observer, &Event::Closed { id, closure: &closure, stream_end });
+        })
     }
 }
 

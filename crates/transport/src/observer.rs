@@ -10,6 +10,7 @@ use ws_core::{Closure, Tally};
 use crate::guarded::guarded;
 use crate::peer::Peer;
 use crate::rejection::Rejection;
+use crate::stream_end::StreamEnd;
 
 /// Somebody who is told what happens to sessions. The [front page](crate#an-endpoint) has an example.
 pub trait Observer: Send + Sync + 'static {
@@ -40,6 +41,8 @@ pub enum Event<'a> {
         id: u64,
         /// What is to be said of it.
         closure: &'a Closure,
+        /// How the stream ended, if it did before the session let go of it.
+        stream_end: Option<StreamEnd>,
     },
     /// A session has begun: the 101 is sent, or the 200 is on its way over HTTP/2.
     #[non_exhaustive]

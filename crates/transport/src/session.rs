@@ -21,6 +21,7 @@ use crate::moment::Moment;
 use crate::roster::Alarm;
 use crate::scratch::Scratch;
 use crate::socket::{Flushed, Socket};
+use crate::stream_end::StreamEnd;
 
 /// So many sessions that opened one after the other are pinged in step: what they have in memory, here
 /// and in the system, lies together, and is used together then. docs/performance.md has the figures.
@@ -63,6 +64,7 @@ where
         handler,
         phase: Phase::Serving,
         is_stuck: false,
+        stream_end: None,
         opened,
         alarm,
     }
@@ -85,6 +87,7 @@ pub struct Session<S, H> {
     phase: Phase,
     /// Whether the latest flush was refused.
     is_stuck: bool,
+    stream_end: Option<StreamEnd>,
     opened: Moment,
     alarm: Alarm,
 }
@@ -134,6 +137,12 @@ impl<S, H> Session<S, H> {
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.lifecycle.progress()
+    }
+
+    /// How the stream ended, if it did before this session let go of it.
+    #[must_use]
+    pub fn stream_end(&self) -> Option<StreamEnd> {
+        self.stream_end
     }
 
     /// Whether the handler panicked, or the session itself.
@@ -198,6 +207,11 @@ where
         ControlFlow::Continue(())
     }
 
+    fn disconnected(&mut self, end: StreamEnd, now: Moment) -> ControlFlow<Closure> {
+        self.stream_end = Some(end);
+        self.tell(Event::Disconnected, now)
+    }
+
     fn look_at_drain(&mut self, now: Moment) -> ControlFlow<Closure> {
         let phase = self.alarm.watch().phase();
         if phase == self.phase {
@@ -233,7 +247,9 @@ where
             }
             Poll::Ready(Ok(Flushed::Finished)) => self.tell(Event::Finished, wake.now)?,
             Poll::Ready(Ok(Flushed::Talking)) => {}
-            Poll::Ready(Err(_)) => self.tell(Event::Disconnected, wake.now)?,
+            Poll::Ready(Err(error)) => {
+                self.disconnected(StreamEnd::of_write(&error), wake.now)?;
+            }
         }
         ControlFlow::Continue(Poll::Ready(()))
     }
@@ -246,8 +262,8 @@ where
             }
             let mut input = match self.socket.poll_read(wake.cx, buffer) {
                 Poll::Pending => return ControlFlow::Continue(()),
-                Poll::Ready(None) => return self.tell(Event::Disconnected, wake.now),
-                Poll::Ready(Some(input)) => input,
+                Poll::Ready(Err(end)) => return self.disconnected(end, wake.now),
+                Poll::Ready(Ok(input)) => input,
             };
             while let Some(incoming) = self.socket.decode(&mut input) {
                 self.take_in(incoming, wake)?;

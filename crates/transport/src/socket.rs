@@ -17,6 +17,7 @@ use crate::codec::{Codec, Decoded, Incoming};
 use crate::frame::Frame;
 use crate::handler::Message;
 use crate::output::Output;
+use crate::stream_end::StreamEnd;
 
 /// A WebSocket's server side over a stream. The [front page](crate#a-handler) has an example.
 #[derive(Debug)]
@@ -82,17 +83,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Reads once. `None` is the end of the stream, by whatever way.
+    /// Reads once. An error is the end of the stream.
     pub(crate) fn poll_read<'a>(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &'a mut [u8],
-    ) -> Poll<Option<&'a [u8]>> {
+    ) -> Poll<Result<&'a [u8], StreamEnd>> {
         let mut read = ReadBuf::new(buffer);
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
         let count = read.filled().len();
-        let bytes = buffer.get(..count).filter(|bytes| result.is_ok() && !bytes.is_empty());
-        Poll::Ready(bytes)
+        let bytes = result.map(|()| buffer.get(..count).unwrap_or_default());
+        Poll::Ready(match bytes {
+            Ok([]) => Err(StreamEnd::Eof),
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(StreamEnd::of_read(&error)),
+        })
     }
 
     /// The next thing in `input`, which is used up on the way; `None` when more has to be read.
@@ -235,10 +240,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let mut waits = 0;
         for _ in 0..8 {
             match self.poll_read(cx, buffer) {
-                Poll::Ready(Some(_)) => {}
+                Poll::Ready(Ok(_)) => {}
                 // It may only be others' turn.
                 Poll::Pending if waits == 0 => waits = 1,
-                Poll::Pending | Poll::Ready(None) => break,
+                Poll::Pending | Poll::Ready(Err(_)) => break,
             }
         }
     }

@@ -19,7 +19,7 @@ mod frames;
 pub(crate) use frames::*;
 
 pub(crate) mod chatter;
-mod http2;
+pub(crate) mod http2;
 pub(crate) mod process;
 pub(crate) mod raw_http2;
 pub(crate) mod server;
