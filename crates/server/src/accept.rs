@@ -216,26 +216,32 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         // a request, so neither silence nor a storm of connections leaves the heap in pieces.
         stream.see_any().await.ok()?;
         if client.is_encrypted {
-            let tls = config.tls.as_ref()?.config();
-            stream = match Box::pin(stream.encrypted(tls)).await {
-                Ok(stream) => stream,
-                Err((error, stream)) => {
-                    // What is wrong otherwise is that the client has gone.
-                    if error.kind() == io::ErrorKind::InvalidData {
-                        self.http.router.turned_away(Rejection::BadTls, client);
-                        linger(stream).await;
-                    }
-                    return None;
-                }
-            };
-            stream.see_any().await.ok()?;
+            stream = stream.encrypted(config.tls.as_ref()?.config()).ok()?;
         }
-        let is_http2 = match stream.alpn() {
-            Some(protocol) => protocol == b"h2",
-            // Prior knowledge (RFC 9113, section 3.3).
-            None => stream.begins_with(http2::PREFACE).await.ok()?,
-        };
-        Some(if is_http2 { Met::Http2(stream) } else { Met::Http1(stream) })
+        match speaks_http2(&mut stream).await {
+            Ok(true) => Some(Met::Http2(stream)),
+            Ok(false) => Some(Met::Http1(stream)),
+            Err(_) => {
+                // What is wrong otherwise is that the client has gone.
+                if stream.has_broken_tls() {
+                    self.http.router.turned_away(Rejection::BadTls, client);
+                    linger(stream).await;
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Whether the client speaks HTTP/2, by what was agreed upon within TLS or by its first bytes.
+async fn speaks_http2(stream: &mut Stream) -> io::Result<bool> {
+    stream.handshake().await?;
+    // As without TLS: a client that says nothing more has no buffers of a request.
+    stream.see_any().await?;
+    match stream.alpn() {
+        Some(protocol) => Ok(protocol == b"h2"),
+        // Prior knowledge (RFC 9113, section 3.3).
+        None => stream.begins_with(http2::PREFACE).await,
     }
 }
 

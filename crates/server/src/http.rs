@@ -92,6 +92,9 @@ impl<H: Handler + Clone + Sync> Http<H> {
         }
         // It comes back unless it was upgraded.
         if let Ok(stream) = returned.try_recv() {
+            if stream.has_broken_tls() {
+                self.router.turned_away(Rejection::BadTls, &client);
+            }
             let last = async {
                 match found {
                     Some(rejection) => refuse_and_linger(stream, rejection.status()).await,

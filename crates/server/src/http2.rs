@@ -69,15 +69,21 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let watch = client.watch.clone();
         let last_deadline = slot.is_err().then_some(deadline);
         let (stream, mut returned) = Returning::new(stream);
-        tokio::select! {
-            ended = self.converse(stream, &client, slot, deadline, config) => match ended {
-                Ok(()) => {}
-                Err(Some(rejection)) => self.router.turned_away(rejection, &client),
-                Err(None) => return,
-            },
-            _ = watch.beyond(Phase::Draining) => {}
+        let ended = tokio::select! {
+            ended = self.converse(stream, &client, slot, deadline, config) => ended,
+            _ = watch.beyond(Phase::Draining) => Ok(()),
+        };
+        let stream = returned.try_recv().ok();
+        match ended {
+            Err(Some(rejection)) => self.router.turned_away(rejection, &client),
+            // h2 knows no more than that it could not read.
+            Ok(()) | Err(None) if stream.as_ref().is_some_and(Stream::has_broken_tls) => {
+                self.router.turned_away(Rejection::BadTls, &client);
+            }
+            Ok(()) => {}
+            Err(None) => return,
         }
-        if let Ok(stream) = returned.try_recv() {
+        if let Some(stream) = stream {
             let lingering = timeout_at(last_moment(last_deadline, config), linger(stream));
             // It comes first, so that our side is ended even if nobody is waited for any more.
             tokio::select! {

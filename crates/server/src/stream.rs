@@ -95,13 +95,22 @@ impl From<UnixStream> for Stream {
 }
 
 impl Stream {
-    /// The stream within TLS, after its handshake; or why there is none, and the stream without it.
-    pub(crate) async fn encrypted(
-        self,
-        config: Arc<ServerConfig>,
-    ) -> Result<Self, (io::Error, Self)> {
-        let stream = TlsStream::accept(self, config).await?;
-        Ok(Socket::Tls(Box::new(stream)).into())
+    /// The stream within TLS, of which the handshake comes first.
+    pub(crate) fn encrypted(self, config: Arc<ServerConfig>) -> io::Result<Self> {
+        Ok(Socket::Tls(Box::new(TlsStream::new(self, config)?)).into())
+    }
+
+    /// Waits for the handshake of TLS, if there is one.
+    pub(crate) async fn handshake(&mut self) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tls(stream) => stream.handshake().await,
+            Socket::Http2(_) | Socket::Tcp(_) | Socket::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Whether the client has broken a rule of TLS.
+    pub(crate) fn has_broken_tls(&self) -> bool {
+        matches!(&self.socket, Socket::Tls(stream) if stream.is_broken())
     }
 
     /// What both sides have agreed to speak, if they had means to.

@@ -11,7 +11,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, server::danger::ClientCertVerifier};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
@@ -143,10 +143,18 @@ impl Tls {
         // Or clients would pick what takes more of us.
         config.ignore_client_order = true;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Clients that come back need no signature of ours, and we keep nothing for them. Nobody opens
-        // a second connection with the same ticket, so one is enough.
-        config.ticketer = Ticketer::new().map_err(|error| bad(CERT, error.to_string()))?;
-        config.send_tls13_tickets = 1;
+        // We keep nothing for clients that come back.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        // rustls does not look at a certificate again that was good when its ticket was issued, and issues
+        // another ticket each time. So whoever needs a certificate has to show it each time (RFC 8446,
+        // section 4.6.1).
+        if files.client_ca.is_none() {
+            // Those that come back need no signature of ours. Nobody opens a second connection with the
+            // same ticket, so one is enough.
+            config.ticketer = Ticketer::new().map_err(|error| bad(CERT, error.to_string()))?;
+            config.send_tls13_tickets = 1;
+        }
         // Early data could be replayed, and an upgrade is more than a lookup.
         config.max_early_data_size = 0;
         Ok(Self { config: Arc::new(config), files: Arc::new(files), paths, not_after, lifetime })

@@ -6,13 +6,14 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::mem;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::Bytes;
 use rustls::ServerConfig;
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -45,9 +46,20 @@ pub(crate) struct TlsStream {
     outgoing: Vec<u8>,
     /// Whether the client has ended its side.
     is_ended: bool,
-    /// Whether we have said goodbye, or a rule of TLS was broken. rustls is asked for nothing after
-    /// that, since it panics when it is to send a second alert.
-    is_over: bool,
+    standing: Standing,
+}
+
+/// Whether rustls may be asked for anything. After our goodbye and after an error it may not: it panics when
+/// it is to send a second alert.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The client has broken a rule of TLS, and the error has been read.
+    Broken,
+    /// The client has broken a rule of TLS, and the error is to be read behind what was good.
+    Breaking,
+    Open,
+    /// We have said goodbye, or cannot encrypt any more.
+    Over,
 }
 
 /// Without what must not be seen.
@@ -66,29 +78,27 @@ enum Say<'a> {
 }
 
 impl TlsStream {
-    /// Waits for the handshake (RFC 8446, section 4). Where it fails, the client is sent an alert, and
-    /// the stream is given back.
-    pub(crate) async fn accept(
-        stream: Stream,
-        config: Arc<ServerConfig>,
-    ) -> Result<Self, (io::Error, Stream)> {
-        let tls = match UnbufferedServerConnection::new(config) {
-            Ok(tls) => tls,
-            Err(error) => return Err((io::Error::other(error), stream)),
-        };
-        let mut stream = Self {
+    /// Begins TLS, of which the [`handshake`](Self::handshake) comes first.
+    pub(crate) fn new(stream: Stream, config: Arc<ServerConfig>) -> io::Result<Self> {
+        Ok(Self {
             stream,
-            tls,
+            tls: UnbufferedServerConnection::new(config).map_err(io::Error::other)?,
             incoming: Vec::new(),
             plaintext: Bytes::new(),
             outgoing: Vec::new(),
             is_ended: false,
-            is_over: false,
-        };
-        match poll_fn(|cx| stream.poll_handshake(cx)).await {
-            Ok(()) => Ok(stream),
-            Err(error) => Err((error, stream.stream)),
-        }
+            standing: Standing::Open,
+        })
+    }
+
+    /// Waits for the handshake (RFC 8446, section 4). Where it fails, the client is sent an alert.
+    pub(crate) async fn handshake(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_handshake(cx)).await
+    }
+
+    /// Whether the client has broken a rule of TLS. The last that it is sent is an alert then.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.standing, Standing::Broken | Standing::Breaking)
     }
 
     /// What both sides agreed to speak within it (RFC 7301).
@@ -124,13 +134,14 @@ impl TlsStream {
             it.is_ended |= read.filled().is_empty();
             it.incoming.extend_from_slice(read.filled());
             if it.incoming.len() > MOST_INCOMING {
+                it.incoming = Vec::new();
+                it.standing = Standing::Breaking;
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
-            it.advance(Say::Nothing)?;
-            Poll::Ready(Ok(()))
+            Poll::Ready(it.advance(Say::Nothing))
         });
         if let Poll::Ready(Err(_)) = received {
-            // The alert, as far as the stream takes it at once.
+            // The alert, as far as the stream takes it at once. A shutdown sends the rest.
             let _ = self.poll_send(cx);
         }
         received
@@ -160,70 +171,44 @@ impl TlsStream {
 
     /// Lets rustls take in what has come and say what is due, and then what we have to say.
     fn advance(&mut self, say: Say<'_>) -> io::Result<()> {
-        if self.is_over {
+        if self.standing != Standing::Open {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let (mut taken, mut plaintext) = (0, Vec::new());
+        let mut received = Received::default();
         let result = loop {
-            let input = self.incoming.get_mut(taken..).unwrap_or_default();
+            let input = self.incoming.get_mut(received.taken..).unwrap_or_default();
             let UnbufferedStatus { discard, state, .. } = self.tls.process_tls_records(input);
-            let step = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(io::Error::other)?;
-                        plaintext.extend_from_slice(record.payload);
-                    }
-                    None
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(&mut self.outgoing, &mut data)?;
-                    None
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    None
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    self.is_ended = true;
-                    None
-                }
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => Some(Ok(())),
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let outgoing = &mut self.outgoing;
-                    let said = match say {
-                        Say::Nothing => Ok(()),
-                        Say::Data(bytes) => {
-                            let most = bytes.len() + RECORD_OVERHEAD;
-                            append(outgoing, most, |free| traffic.encrypt(bytes, free))
-                        }
-                        Say::Goodbye => append(outgoing, RECORD_OVERHEAD, |free| {
-                            traffic.queue_close_notify(free)
-                        }),
-                    };
-                    Some(said)
-                }
-                // Early data is not offered, and nothing else is known.
-                Ok(_) => Some(Err(io::ErrorKind::Unsupported.into())),
-                Err(error) => Some(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
-            };
-            taken += discard;
-            if let Some(result) = step {
-                break result;
+            let step = step(state, say, &mut received, &mut self.outgoing);
+            received.taken += discard;
+            match step {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break Ok(()),
+                Err(error) => break Err(error),
             }
         };
-        if result.is_err() {
-            self.is_over = true;
+        if let Err(error) = &result {
+            let is_clients = error.kind() == io::ErrorKind::InvalidData;
+            self.standing = if is_clients { Standing::Breaking } else { Standing::Over };
             // What is due by now, with an alert at the end, goes before anything else.
             while self.tls.wants_write() {
-                let input = self.incoming.get_mut(taken..).unwrap_or_default();
-                let status = self.tls.process_tls_records(input);
-                let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { break };
-                encode(&mut self.outgoing, &mut data)?;
+                let input = self.incoming.get_mut(received.taken..).unwrap_or_default();
+                let UnbufferedStatus { discard, state, .. } = self.tls.process_tls_records(input);
+                let step = match state {
+                    Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                        encode(&mut self.outgoing, &mut data)
+                    }
+                    Ok(_) | Err(_) => Err(io::ErrorKind::Unsupported.into()),
+                };
+                received.taken += discard;
+                if step.is_err() {
+                    break;
+                }
             }
         }
-        self.incoming.drain(..taken);
-        if !plaintext.is_empty() {
-            self.plaintext = [&self.plaintext, plaintext.as_slice()].concat().into();
+        self.incoming.drain(..received.taken.min(self.incoming.len()));
+        self.is_ended |= received.is_end;
+        if !received.plaintext.is_empty() {
+            self.plaintext = [&self.plaintext, received.plaintext.as_slice()].concat().into();
         }
         result
     }
@@ -259,6 +244,60 @@ thread_local! {
     static SPARE: Cell<Option<Spare>> = const { Cell::new(None) };
 }
 
+/// What rustls has made of what has come.
+#[derive(Default)]
+struct Received {
+    plaintext: Vec<u8>,
+    /// The client has said goodbye.
+    is_end: bool,
+    /// Bytes that are not needed any more.
+    taken: usize,
+}
+
+/// Does what one state of rustls asks for; a break is when there is nothing more to do. An error of the kind
+/// `InvalidData` is the client's fault.
+fn step(
+    state: Result<ConnectionState<'_, '_, ServerConnectionData>, rustls::Error>,
+    say: Say<'_>,
+    received: &mut Received,
+    outgoing: &mut Vec<u8>,
+) -> io::Result<ControlFlow<()>> {
+    let clients_fault = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    match state {
+        Err(error) => return Err(clients_fault(error)),
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+            while let Some(record) = traffic.next_record() {
+                let record = record.map_err(clients_fault)?;
+                received.plaintext.extend_from_slice(record.payload);
+                received.taken += record.discard;
+            }
+        }
+        Ok(ConnectionState::EncodeTlsData(mut data)) => encode(outgoing, &mut data)?,
+        Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+        Ok(ConnectionState::PeerClosed) => received.is_end = true,
+        Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => match say {
+            // Where nothing can be said, there is no goodbye either.
+            Say::Nothing | Say::Goodbye => return Ok(ControlFlow::Break(())),
+            Say::Data(_) => return Err(io::ErrorKind::NotConnected.into()),
+        },
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+            match say {
+                Say::Nothing => {}
+                Say::Data(bytes) => append(outgoing, bytes.len() + RECORD_OVERHEAD, |free| {
+                    traffic.encrypt(bytes, free)
+                })?,
+                Say::Goodbye => {
+                    append(outgoing, RECORD_OVERHEAD, |free| traffic.queue_close_notify(free))?;
+                }
+            }
+            return Ok(ControlFlow::Break(()));
+        }
+        // Early data is not offered, and nothing else is known.
+        Ok(_) => return Err(io::ErrorKind::Unsupported.into()),
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
 /// Puts what rustls has to say behind what is in `buffer`, in as much room as it takes: what is larger
 /// for a moment leaves holes in the heap.
 fn encode<D>(buffer: &mut Vec<u8>, data: &mut EncodeTlsData<'_, D>) -> io::Result<()> {
@@ -290,14 +329,26 @@ impl AsyncRead for TlsStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.plaintext.is_empty() && !self.is_ended {
-            if self.is_over {
+            match self.standing {
+                Standing::Breaking => {
+                    self.standing = Standing::Broken;
+                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                }
                 // Read away, and not understood any more.
-                self.is_ended = ready!(self.stream.poll_discard(cx))? == 0;
-                continue;
+                Standing::Broken | Standing::Over => {
+                    self.is_ended = ready!(self.stream.poll_discard(cx))? == 0;
+                }
+                Standing::Open => match ready!(self.poll_receive(cx)) {
+                    // It may have been asked for something, such as new keys. Where that cannot be
+                    // sent, what has come is good all the same.
+                    Ok(()) => {
+                        let _ = self.poll_send(cx);
+                    }
+                    // What came before the fault is read before the error.
+                    Err(_) if self.is_broken() => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                },
             }
-            ready!(self.poll_receive(cx))?;
-            // It may have been asked for something, such as new keys.
-            let _ = self.poll_send(cx)?;
         }
         let count = buffer.remaining().min(self.plaintext.len());
         buffer.put_slice(&self.plaintext.split_to(count));
@@ -332,11 +383,41 @@ impl AsyncWrite for TlsStream {
 
     /// Says goodbye (RFC 8446, section 6.1), and half-closes the stream behind it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.is_over {
-            self.lend_buffers(|it, _| it.advance(Say::Goodbye))?;
-            self.is_over = true;
+        if self.standing == Standing::Open {
+            // Without a goodbye, the half-close says it alone.
+            let said = self.lend_buffers(|it, _| it.advance(Say::Goodbye));
+            if said.is_ok() {
+                self.standing = Standing::Over;
+            }
         }
         ready!(self.poll_send(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_not_taken_in_a_state_in_which_it_cannot_be_sent() {
+        let states = || [ConnectionState::BlockedHandshake, ConnectionState::Closed];
+        for state in states() {
+            let mut outgoing = Vec::new();
+            let error = step(Ok(state), Say::Data(b"a"), &mut Received::default(), &mut outgoing);
+            assert_eq!(error.unwrap_err().kind(), io::ErrorKind::NotConnected);
+            assert!(outgoing.is_empty());
+        }
+        for (state, say) in states().into_iter().zip([Say::Nothing, Say::Goodbye]) {
+            let done = step(Ok(state), say, &mut Received::default(), &mut Vec::new());
+            assert_eq!(done.unwrap(), ControlFlow::Break(()));
+        }
+    }
+
+    #[test]
+    fn an_error_of_rustls_is_the_clients_fault() {
+        let state = Err(rustls::Error::DecryptError);
+        let error = step(state, Say::Nothing, &mut Received::default(), &mut Vec::new());
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -14,11 +14,13 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustix::process::Signal;
+use rustls::client::{Resumption, Tls12Resumption};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
+use support::process::Process;
 use support::tls::{
     Client, Files, bytes, certificate, connect, exchange_ping, open, trusting, upgrade,
 };
@@ -180,6 +182,58 @@ fn no_mangled_handshake_or_record_makes_the_server_panic() {
 }
 
 #[test]
+fn a_bad_record_behind_the_handshake_is_told_by_an_alert_and_leaves_a_line() {
+    let files = Files::new("bad-record");
+    let process = files.start(&[]);
+    let settings =
+        [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for (alpn, good, protocol) in [
+            // The first record, with and without ALPN; while it is not clear yet which HTTP it is; within HTTP/1.1
+            // and HTTP/2; between two requests.
+            ("", &b""[..], ""),
+            ("h2", b"", ""),
+            ("", b"PRI * HT", ""),
+            ("http/1.1", b"GET / HT", ""),
+            ("h2", &settings, ""),
+            ("http/1.1", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "http/1.1+tls"),
+        ] {
+            let mut config = trusting(&files.cert, &[version]);
+            config.alpn_protocols =
+                Some(alpn.into()).filter(|_| !alpn.is_empty()).into_iter().collect();
+            let mut client = connect(process.address, config);
+            client.conn.complete_io(&mut client.sock).unwrap();
+            client.write_all(good).unwrap();
+            if !protocol.is_empty() {
+                assert_eq!(bytes(&mut client, 12), b"HTTP/1.1 404");
+                assert_eq!(process.event("refused")["protocol"], protocol);
+            }
+            client.sock.write_all(&[&[23, 3, 3, 0, 32][..], &[7; 32]].concat()).unwrap();
+            // Who hangs up without reading this resets the connection, and the alert may be lost.
+            client.sock.write_all(&[0; 40_000]).unwrap();
+            let error = client.read_to_end(&mut Vec::new()).unwrap_err().to_string();
+            assert!(error.contains("BadRecordMac"), "{alpn} {good:?}: {error}");
+            assert_eq!(process.event("refused")["refusal"], "bad_tls", "{alpn} {good:?}");
+        }
+    }
+}
+
+#[test]
+fn what_came_before_a_bad_record_is_read_before_the_error() {
+    let files = Files::new("before-bad");
+    let process = files.start(&[]);
+    let mut client = connect(process.address, trusting(&files.cert, rustls::ALL_VERSIONS));
+    client.conn.complete_io(&mut client.sock).unwrap();
+    client.conn.writer().write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut both = Vec::new();
+    client.conn.write_tls(&mut both).unwrap();
+    both.extend([&[23, 3, 3, 0, 32][..], &[7; 32]].concat());
+    client.sock.write_all(&both).unwrap();
+    assert_eq!(process.event("refused")["refusal"], "not_found");
+    assert_eq!(process.event("refused")["refusal"], "bad_tls");
+}
+
+#[test]
 fn a_bad_record_behind_our_goodbye_is_read_away() {
     let files = Files::new("goodbye");
     let process = files.start(&[]);
@@ -198,45 +252,113 @@ fn a_bad_record_behind_our_goodbye_is_read_away() {
     assert!(line.contains("\"protocol_error\""), "{line}");
 }
 
-#[test]
-fn with_a_client_ca_only_who_is_vouched_for_gets_in() {
-    let files = Files::new("mutual");
+/// Those who vouch for clients, in the folder of `files`.
+fn client_ca(files: &Files) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     fs::write(files.path("ca.pem"), ca.pem()).unwrap();
-    let process = files.start(&[&format!("--tls-client-ca-file={}", files.path("ca.pem"))]);
+    ca
+}
 
-    let roots = {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(files.cert.as_bytes()).unwrap()).unwrap();
-        roots
-    };
-    let vouched_for = |cert: &str, key: &KeyPair| {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider);
-        let builder = builder.with_safe_default_protocol_versions().unwrap();
-        let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        builder
-            .with_root_certificates(roots.clone())
-            .with_client_auth_cert(vec![cert], key)
-            .unwrap()
-    };
+/// A client with this certificate.
+fn showing(
+    server: &str,
+    versions: &[&'static SupportedProtocolVersion],
+    cert: &str,
+    key: &KeyPair,
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(server.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots);
+    let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    builder.with_client_auth_cert(vec![cert], key).unwrap()
+}
+
+fn expect_refused(process: &Process, config: ClientConfig) {
+    let mut client = connect(process.address, config);
+    // TLS 1.3 lets a client talk before it is known whether it may.
+    let _ = client.write_all(UPGRADE.as_bytes());
+    assert!(client.read_exact(&mut [0]).is_err());
+    assert_eq!(process.event("refused")["refusal"], "bad_tls");
+}
+
+#[test]
+fn with_a_client_ca_only_who_is_vouched_for_gets_in() {
+    let files = Files::new("mutual");
+    let ca = client_ca(&files);
+    let process = files.start(&[&format!("--tls-client-ca-file={}", files.path("ca.pem"))]);
+    let config = |cert: &str, key: &KeyPair| showing(&files.cert, rustls::ALL_VERSIONS, cert, key);
     let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["a client".to_owned()]).unwrap();
+    let mut params = CertificateParams::new(vec!["a client".to_owned()]).unwrap();
     let cert = params.signed_by(&key, &ca).unwrap().pem();
-    let mut client = connect(process.address, vouched_for(&cert, &key));
+    let mut client = connect(process.address, config(&cert, &key));
     upgrade(&mut client);
     exchange_ping(&mut client);
 
     let (own, own_key) = certificate(|_| {});
-    let own_key = KeyPair::from_pem(&own_key).unwrap();
-    for config in [vouched_for(&own, &own_key), trusting(&files.cert, rustls::ALL_VERSIONS)] {
-        let mut client = connect(process.address, config);
-        // TLS 1.3 lets a client talk before it is known whether it may.
-        let _ = client.write_all(UPGRADE.as_bytes());
-        assert!(client.read_exact(&mut [0]).is_err());
-        assert_eq!(process.event("refused")["refusal"], "bad_tls");
+    expect_refused(&process, config(&own, &KeyPair::from_pem(&own_key).unwrap()));
+    expect_refused(&process, trusting(&files.cert, rustls::ALL_VERSIONS));
+    params.not_after = date_time_ymd(2020, 1, 1);
+    expect_refused(&process, config(&params.signed_by(&key, &ca).unwrap().pem(), &key));
+}
+
+/// A way in which a client may want to go on with what was agreed upon before.
+const RESUMPTIONS: [(&SupportedProtocolVersion, Tls12Resumption); 3] = [
+    (&rustls::version::TLS12, Tls12Resumption::SessionIdOnly),
+    (&rustls::version::TLS12, Tls12Resumption::SessionIdOrTickets),
+    (&rustls::version::TLS13, Tls12Resumption::Disabled),
+];
+
+/// Connects twice, and says how the second handshake went.
+fn second_handshake(process: &Process, config: &ClientConfig) -> HandshakeKind {
+    let handshake = || {
+        let mut client = connect(process.address, config.clone());
+        upgrade(&mut client);
+        // A ticket comes in front of this.
+        exchange_ping(&mut client);
+        client.conn.handshake_kind().unwrap()
+    };
+    assert_eq!(handshake(), HandshakeKind::Full);
+    handshake()
+}
+
+#[test]
+fn a_certificate_of_a_client_is_looked_at_each_time() {
+    let files = Files::new("resumed");
+    let ca = client_ca(&files);
+    let process = files.start(&[&format!("--tls-client-ca-file={}", files.path("ca.pem"))]);
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["a client".to_owned()]).unwrap();
+    let cert = params.signed_by(&key, &ca).unwrap().pem();
+    let configs = RESUMPTIONS.map(|(version, tls12)| {
+        let mut config = showing(&files.cert, &[version], &cert, &key);
+        config.resumption = Resumption::in_memory_sessions(8).tls12_resumption(tls12);
+        // In a handshake that goes on with an old one, nobody looks at a certificate.
+        assert_eq!(second_handshake(&process, &config), HandshakeKind::Full);
+        config
+    });
+
+    // Those who vouched for it do so no more.
+    client_ca(&files);
+    process.signal(Signal::HUP);
+    process.event("reloaded");
+    for config in configs {
+        expect_refused(&process, config);
+    }
+}
+
+#[test]
+fn without_certificates_of_clients_tickets_are_for_those_that_come_back_and_nothing_is_kept() {
+    let files = Files::new("tickets");
+    let process = files.start(&[]);
+    let expected = [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed];
+    for ((version, tls12), expected) in RESUMPTIONS.into_iter().zip(expected) {
+        let mut config = trusting(&files.cert, &[version]);
+        config.resumption = Resumption::in_memory_sessions(8).tls12_resumption(tls12);
+        assert_eq!(second_handshake(&process, &config), expected, "{version:?} {tls12:?}");
     }
 }
