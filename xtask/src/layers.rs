@@ -60,7 +60,7 @@ const LAYERS: &[Layer] = &[
             "tracing",    // the events of the log
             "tracing-subscriber", // the log's lines, as text or JSON
             "transport",  // the endpoint
-            "x509-cert",  // when a certificate ends, which rustls does not tell
+            "x509-cert", // when a certificate ends and of which kind a key is, which rustls does not tell
         ],
         tests_may_use: &[
             "rcgen", // certificates

@@ -29,6 +29,7 @@ use crate::shutdown::{Shutdown, Stage};
 use crate::slots::Slots;
 use crate::stream::Stream;
 use crate::table::MOST_OF_A_PAGE;
+use crate::tls::Tls;
 use crate::values::drain_code;
 
 /// The page for people: one file, which asks for `/metrics` and `/drain` and for nothing else.
@@ -182,8 +183,8 @@ impl Admin {
             max_connections: config.max_connections,
             is_ready: stage == Stage::Ready,
             is_draining: matches!(stage, Stage::Draining { .. }),
-            certificate_ends: config.tls.as_ref().map_or(0, |tls| {
-                let since_1970 = tls.not_after().duration_since(SystemTime::UNIX_EPOCH);
+            certificate_ends: config.tls.as_ref().and_then(Tls::not_after).map_or(0, |end| {
+                let since_1970 = end.duration_since(SystemTime::UNIX_EPOCH);
                 since_1970.unwrap_or_default().as_secs()
             }),
             dropped_lines: dropped_lines(),

@@ -1,7 +1,7 @@
 //! What the server says of itself when it starts: what was decided, and what cannot work.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
 use transport::Sizes;
@@ -150,13 +150,26 @@ pub(crate) fn warn_of_sockets_for_another() {
 
 /// Warns of a certificate that nobody has renewed in time.
 pub(crate) fn warn_of_certificate(config: &Config) {
-    if let Some(tls) = config.tls.as_ref().filter(|tls| tls.is_expiring()) {
+    let Some(tls) = &config.tls else { return };
+    if let Some(certificate) = tls.undated() {
+        warn!(
+            event = "certificate_undated",
+            certificate,
+            "when this certificate of tls_cert_file ends cannot be read, so nobody is warned of it"
+        );
+    }
+    if tls.is_expiring() {
         warn!(
             event = "certificate_expires",
-            not_after = httpdate::fmt_http_date(tls.not_after()),
+            not_after = date(tls.not_after()),
             "clients refuse it from then on; put a new one into its place, and it is used"
         );
     }
+}
+
+/// When a certificate ends, for people.
+pub(crate) fn date(not_after: Option<SystemTime>) -> String {
+    not_after.map_or_else(|| "unknown".to_owned(), httpdate::fmt_http_date)
 }
 
 /// Of `all` the ports, nothing is encrypted on the `plain` ones; whether there is a listener on which

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::PATH;
+use crate::operator_files::When;
 use crate::settings::{Setting, Settings, Wrong};
 
 /// What to do.
@@ -31,6 +32,15 @@ impl Command {
     ///
     /// An argument or a variable that makes no sense, or settings that cannot be loaded.
     pub fn parse(
+        arguments: impl IntoIterator<Item = OsString>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, Wrong> {
+        Self::parse_when(When::Starting, arguments, environment)
+    }
+
+    /// The same when the server may be serving already.
+    pub(crate) fn parse_when(
+        when: When,
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Wrong> {
@@ -64,7 +74,7 @@ impl Command {
                 }
             }
         }
-        Ok(make(Settings::load(file.as_deref(), &environment, &flags)?))
+        Ok(make(Settings::load_when(when, file.as_deref(), &environment, &flags)?))
     }
 }
 

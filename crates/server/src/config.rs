@@ -257,7 +257,7 @@ fn tls(settings: &Settings) -> Result<Option<Tls>, Wrong> {
             return Err(alone("tls_client_ca_file", &client_ca, "tls_cert_file"));
         }
     };
-    Tls::load(paths).map(Some).map_err(|BadFile { key, problem }| {
+    Tls::load(paths, settings.when()).map(Some).map_err(|BadFile { key, problem }| {
         let written = settings.get(key);
         let text = written.texts.first().map_or("", String::as_str);
         wrong(key, written, text, &problem)

@@ -13,6 +13,7 @@ use transport::Handler;
 use crate::command::{Command, VERSION, help};
 use crate::config::Config;
 use crate::listen::Listeners;
+use crate::operator_files::When;
 use crate::passed::Passed;
 use crate::reload::Reloader;
 use crate::runtime::{NoRuntime, on_a_thread};
@@ -168,7 +169,8 @@ async fn serve<H: Handler + Clone + Sync>(
             }
             systemd::reloading();
             let arguments = arguments.clone();
-            reloader.reload(&writer, || Command::parse(arguments, env::vars_os())).await;
+            let read = || Command::parse_when(When::Serving, arguments, env::vars_os());
+            reloader.reload(&writer, read).await;
             systemd::ready();
         }
     });

@@ -1,6 +1,5 @@
 //! Reading the settings again while the server serves: all of them, or none.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +7,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::advice::{warn_of_certificate, warn_of_settings};
+use crate::advice::{date, warn_of_certificate, warn_of_settings};
 use crate::command::Command;
 use crate::config::{Config, Configs};
 use crate::log_writer::LogWriter;
-use crate::runtime::on_a_thread;
+use crate::operator_files::When;
+use crate::runtime::DiskThread;
 use crate::settings::{Setting, Settings, Wrong};
-use crate::tls::{BadFile, Files, Tls};
+use crate::tls::{BadFile, Stamps, Tls};
 
 /// What cannot change while the server serves.
 pub const NEEDS_RESTART: [&str; 6] = [
@@ -40,7 +40,9 @@ pub struct Reloader {
     open_files: u64,
     /// The certificate's files as they were last seen, or why they could not be, if they are not those
     /// in force; and whether they were found to be no good.
-    seen: Option<(Result<Files, BadFile>, bool)>,
+    seen: Option<(Result<Stamps, BadFile>, bool)>,
+    settings_thread: DiskThread,
+    certificate_thread: DiskThread,
     reminded: Instant,
 }
 
@@ -49,7 +51,15 @@ impl Reloader {
     #[must_use]
     pub fn new(settings: Settings, config: Config, open_files: u64) -> Self {
         let configs = watch::Sender::new(Arc::new(config));
-        Self { settings, configs, open_files, seen: None, reminded: Instant::now() }
+        Self {
+            settings,
+            configs,
+            open_files,
+            seen: None,
+            settings_thread: DiskThread::new("settings"),
+            certificate_thread: DiskThread::new("certificate"),
+            reminded: Instant::now(),
+        }
     }
 
     /// The configuration in force, and its changes.
@@ -61,17 +71,17 @@ impl Reloader {
     /// Puts the settings that `read` finds now in force, if they are good and can be without a
     /// restart. Otherwise those that are in force stay. The log says which.
     ///
-    /// Reading happens on a thread of its own: a disk that does not answer must hold up neither a worker
-    /// nor the shutdown.
+    /// Reading happens on a thread of its own, and is waited for ten seconds: a disk that does not answer must
+    /// hold up neither a worker nor the shutdown, nor the certificates nor the next reload.
     pub async fn reload(
         &mut self,
         log: &LogWriter,
         read: impl FnOnce() -> Result<Command, Wrong> + Send + 'static,
     ) {
         let open_files = self.open_files;
-        let found = on_a_thread("settings", move || check(read, open_files)).await;
+        let found = self.settings_thread.run(move || check(read, open_files)).await;
         match found
-            .unwrap_or_else(|error| Err(Wrong(format!("no thread could read them: {error}"))))
+            .unwrap_or_else(|error| Err(Wrong(format!("they cannot be read: {error}"))))
             .and_then(|found| self.compare(found))
         {
             Ok((settings, config)) => {
@@ -97,53 +107,67 @@ impl Reloader {
 
     /// Puts a new certificate in force if its files have changed since they were looked at before, and are
     /// the same as then. Other settings stay as they are. Cancel safe.
+    ///
+    /// Files are read only then. Before that it is enough what the file system says of them.
     pub async fn look_at_certificate(&mut self) {
         let config = self.configs.borrow().clone();
         let Some(tls) = &config.tls else { return };
         let paths = tls.paths().clone();
-        // A disk that does not answer must not hold up a worker.
-        let looked = on_a_thread("certificate", move || paths.read()).await;
-        let looked = looked.unwrap_or_else(|error| {
-            let problem = format!("no thread could read it: {error}");
-            Err(BadFile { key: "tls_cert_file", problem })
-        });
-        self.look_at(looked, tls, &config);
+        let stamps = on_the_disk(&self.certificate_thread, move || paths.stamps()).await;
+        if self.have_settled(stamps, tls) {
+            let paths = tls.paths().clone();
+            let load = move || Tls::load(paths, When::Serving);
+            let loaded = on_the_disk(&self.certificate_thread, load).await;
+            self.take_up(loaded, tls, &config);
+        }
         if self.reminded.elapsed() >= REMINDER {
             self.reminded = Instant::now();
             warn_of_certificate(&config);
         }
     }
 
-    /// Files that are the same for the second time are complete: whoever renews a certificate writes
-    /// one file after the other.
-    fn look_at(&mut self, looked: Result<Files, BadFile>, tls: &Tls, config: &Config) {
-        if looked.as_ref().is_ok_and(|files| files == tls.files()) {
+    /// Whether the files are others than those in force, and complete: whoever renews a certificate writes
+    /// one file after the other, so they are when they are the same for the second time.
+    fn have_settled(&mut self, stamps: Result<Stamps, BadFile>, tls: &Tls) -> bool {
+        if stamps.as_ref().is_ok_and(|stamps| tls.is_of(stamps)) {
             self.seen = None;
-            return;
+            return false;
         }
-        match &mut self.seen {
-            Some((seen, is_bad)) if *seen == looked => {
-                if mem::replace(is_bad, true) {
-                    return;
-                }
-            }
+        match &self.seen {
+            Some((seen, is_bad)) if *seen == stamps => !is_bad,
             _ => {
-                self.seen = Some((looked, false));
-                return;
+                self.seen = Some((stamps, false));
+                false
             }
         }
-        match looked.and_then(|files| tls.renewed(files)) {
-            Ok(renewed) => {
-                let not_after = httpdate::fmt_http_date(renewed.not_after());
-                self.configs
-                    .send_replace(Arc::new(Config { tls: Some(renewed), ..config.clone() }));
+    }
+
+    fn take_up(&mut self, loaded: Result<Tls, BadFile>, tls: &Tls, config: &Config) {
+        let seen = self.seen.take().map(|(seen, _)| seen);
+        match loaded {
+            Ok(loaded) if seen.as_ref() != Some(&Ok(*loaded.stamps())) => {
+                // Somebody is still writing.
+                self.seen = Some((Ok(*loaded.stamps()), false));
+            }
+            // They were touched, or put into force while a change could not have been seen.
+            Ok(loaded) if loaded.is_same_as(tls) => {
+                self.put_in_force(tls.with_stamps_of(&loaded), config);
+            }
+            Ok(loaded) => {
+                let not_after = date(loaded.not_after());
+                self.put_in_force(loaded, config);
                 info!(event = "certificate_renewed", not_after);
                 warn_of_certificate(&self.configs.borrow());
             }
             Err(BadFile { key, problem }) => {
+                self.seen = seen.map(|seen| (seen, true));
                 warn!(event = "certificate_refused", setting = key, problem);
             }
         }
+    }
+
+    fn put_in_force(&self, tls: Tls, config: &Config) {
+        self.configs.send_replace(Arc::new(Config { tls: Some(tls), ..config.clone() }));
     }
 
     /// Whether what was found can be put in force without a restart.
@@ -163,6 +187,16 @@ impl Reloader {
         let differs = |key: &String| self.settings.get(key).texts != settings.get(key).texts;
         Setting::all().into_iter().map(|setting| setting.key).filter(differs).collect()
     }
+}
+
+/// Does what has to do with the certificate's files on a thread of its own.
+async fn on_the_disk<T: Send + 'static>(
+    thread: &DiskThread,
+    work: impl FnOnce() -> Result<T, BadFile> + Send + 'static,
+) -> Result<T, BadFile> {
+    thread.run(work).await.unwrap_or_else(|error| {
+        Err(BadFile { key: "tls_cert_file", problem: format!("it cannot be read: {error}") })
+    })
 }
 
 fn check(

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
+
+use crate::operator_files::{self, When};
 
 /// The lowest layer: every setting, its meaning and its default. There is no other list of them.
 const DEFAULTS: &str = include_str!("default.toml");
@@ -57,7 +58,10 @@ impl Setting {
 
 /// The settings in force, as they are written.
 #[derive(Clone, Debug)]
-pub struct Settings(BTreeMap<String, Written>);
+pub struct Settings {
+    written: BTreeMap<String, Written>,
+    when: When,
+}
 
 /// A value as it is written.
 #[derive(Clone, Debug)]
@@ -94,12 +98,24 @@ impl Settings {
         environment: &[(String, String)],
         flags: &[(String, String)],
     ) -> Result<Self, Wrong> {
+        Self::load_when(When::Starting, file, environment, flags)
+    }
+
+    /// The same when the server may be serving already.
+    pub(crate) fn load_when(
+        when: When,
+        file: Option<&Path>,
+        environment: &[(String, String)],
+        flags: &[(String, String)],
+    ) -> Result<Self, Wrong> {
         let defaults = Layer::parse(DEFAULTS, "the defaults")?;
         let mut layers = vec![defaults.clone()];
         if let Some(path) = file {
             let origin = format!("the file {}", path.display());
-            let text = fs::read_to_string(path)
-                .map_err(|error| Wrong(format!("{origin} cannot be read: {error}")))?;
+            let cannot = |error| Wrong(format!("{origin} cannot be read: {error}"));
+            let (bytes, _) = operator_files::read(path, when).map_err(cannot)?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| Wrong(format!("{origin} cannot be read: it is not UTF-8")))?;
             layers.push(Layer::parse(&text, &origin)?);
         }
         layers.push(Layer::of_environment(environment));
@@ -117,7 +133,7 @@ impl Settings {
             let written = Written::new(&key, value, is_list)?;
             Ok((key, written))
         });
-        Ok(Self(written.collect::<Result<_, Wrong>>()?))
+        Ok(Self { written: written.collect::<Result<_, Wrong>>()?, when })
     }
 
     /// The value of a key of `default.toml`.
@@ -127,12 +143,17 @@ impl Settings {
     /// If the key does not stand there.
     #[must_use]
     pub fn get(&self, key: &str) -> &Written {
-        self.0.get(key).expect("default.toml has every key")
+        self.written.get(key).expect("default.toml has every key")
     }
 
     /// Puts a value that was worked out in the place of the one that was written.
     pub fn work_out(&mut self, key: &str, text: String, origin: String) {
-        self.0.insert(key.to_owned(), Written { texts: vec![text], is_list: false, origin });
+        self.written.insert(key.to_owned(), Written { texts: vec![text], is_list: false, origin });
+    }
+
+    /// When they were read, which is when the files that they name are read as well.
+    pub(crate) fn when(&self) -> When {
+        self.when
     }
 }
 

@@ -1,32 +1,35 @@
 //! The certificate, and what else TLS is set up with.
 
-use std::error::Error;
-use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, server::danger::ClientCertVerifier};
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
 
+use crate::certificate::{Fault, certificates, certified, private_key, validity};
+use crate::operator_files::{self, Stamp, When};
 use crate::thrifty::cipher_suites;
 
 /// What TLS is set up with.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ServerConfig>,
-    files: Arc<Files>,
     paths: Paths,
-    not_after: SystemTime,
-    /// From the beginning of the same certificate to its end.
-    lifetime: Duration,
+    stamps: Stamps,
+    /// Whether they were old enough when the files were read, so that files with the same are the same.
+    is_settled: bool,
+    /// A hash of what is in the files. Nobody learns from it what that is.
+    hash: u64,
+    validity: Option<Validity>,
+    /// The first certificate in the file whose end cannot be read, counted from one.
+    undated: Option<usize>,
 }
 
 /// Where the files are.
@@ -40,19 +43,16 @@ pub(crate) struct Paths {
     pub(crate) client_ca: Option<PathBuf>,
 }
 
-/// What is in them.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Files {
-    cert: Vec<u8>,
-    key: Vec<u8>,
-    client_ca: Option<Vec<u8>>,
-}
+/// The stamps of the files, in the order of [`Paths`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamps([Option<Stamp>; 3]);
 
-/// Without what must not be seen.
-impl std::fmt::Debug for Files {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Files")
-    }
+/// The time of the certificate, or of the one of its chain that ends first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Validity {
+    not_after: SystemTime,
+    /// From its beginning to its end.
+    lifetime: Duration,
 }
 
 /// A setting whose file will not do, and why.
@@ -67,106 +67,138 @@ const KEY: &str = "tls_key_file";
 const CLIENT_CA: &str = "tls_client_ca_file";
 
 impl Paths {
-    pub(crate) fn read(&self) -> Result<Files, BadFile> {
-        let read = |key, path: &Path| {
-            fs::read(path).map_err(|error| bad(key, format!("it cannot be read: {error}")))
-        };
-        Ok(Files {
-            cert: read(CERT, &self.cert)?,
-            key: read(KEY, &self.key)?,
-            client_ca: self.client_ca.as_ref().map(|path| read(CLIENT_CA, path)).transpose()?,
-        })
+    /// What the file system says of the files, none of which is opened.
+    pub(crate) fn stamps(&self) -> Result<Stamps, BadFile> {
+        let stamp = |key, path: &Path| Stamp::of(path).map_err(|error| bad(key, cannot(&error)));
+        Ok(Stamps([
+            stamp(CERT, &self.cert)?,
+            stamp(KEY, &self.key)?,
+            self.client_ca
+                .as_deref()
+                .and_then(|path| stamp(CLIENT_CA, path).transpose())
+                .transpose()?,
+        ]))
     }
 }
 
 impl Tls {
-    /// When the certificate ends, or the first one of its chain that does.
+    /// When the certificate ends, or the first one of its chain that does; nothing, where that cannot be
+    /// read.
     #[must_use]
-    pub fn not_after(&self) -> SystemTime {
-        self.not_after
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.validity.map(|validity| validity.not_after)
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 
-    /// Reads the files, and sees whether they go together.
-    pub(crate) fn load(paths: Paths) -> Result<Self, BadFile> {
-        let files = paths.read()?;
-        Self::new(paths, files)
-    }
-
-    /// The same with other files.
-    pub(crate) fn renewed(&self, files: Files) -> Result<Self, BadFile> {
-        Self::new(self.paths.clone(), files)
-    }
-
     pub(crate) fn paths(&self) -> &Paths {
         &self.paths
     }
 
-    pub(crate) fn files(&self) -> &Files {
-        &self.files
+    /// The first certificate of the chain whose end cannot be read, counted from one.
+    pub(crate) fn undated(&self) -> Option<usize> {
+        self.undated
     }
 
     /// Whether less than a tenth of the certificate's time is left. Whoever renews it by a program has
     /// done so by then.
     pub(crate) fn is_expiring(&self) -> bool {
-        let left = self.not_after.duration_since(SystemTime::now()).unwrap_or_default();
-        left < self.lifetime / 10
+        self.validity.is_some_and(|Validity { not_after, lifetime }| {
+            not_after.duration_since(SystemTime::now()).unwrap_or_default() < lifetime / 10
+        })
     }
 
-    fn new(paths: Paths, files: Files) -> Result<Self, BadFile> {
-        let chain: Vec<CertificateDer<'static>> = certificates(CERT, &files.cert)?;
-        let ends = chain.iter().map(|certificate| validity(certificate));
-        let ends: Vec<(SystemTime, Duration)> = ends
-            .collect::<Result<_, _>>()
-            .map_err(|error| bad(CERT, format!("it holds what is no certificate: {error}")))?;
-        let (not_after, lifetime) =
-            ends.into_iter().min().unwrap_or((SystemTime::now(), Duration::ZERO));
-        let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|_| {
-            bad(KEY, "it must hold a private key in PEM, without a passphrase".to_owned())
-        })?;
+    /// Whether this was made of files with these stamps, and these of no others.
+    pub(crate) fn is_of(&self, stamps: &Stamps) -> bool {
+        self.is_settled && self.stamps == *stamps
+    }
+
+    /// Whether the files had the same in them.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+
+    /// The same for files that have other stamps by now.
+    pub(crate) fn with_stamps_of(&self, other: &Self) -> Self {
+        Self { stamps: other.stamps, is_settled: other.is_settled, ..self.clone() }
+    }
+
+    /// The stamps that the files had when they were read.
+    pub(crate) fn stamps(&self) -> &Stamps {
+        &self.stamps
+    }
+
+    /// Reads the files, and sees whether they go together.
+    pub(crate) fn load(paths: Paths, when: When) -> Result<Self, BadFile> {
+        let read = |key, path: &Path| {
+            operator_files::read(path, when).map_err(|error| bad(key, cannot(&error)))
+        };
+        let (cert, cert_stamp) = read(CERT, &paths.cert)?;
+        let (key, key_stamp) = read(KEY, &paths.key)?;
+        let ca = paths.client_ca.as_deref().map(|path| read(CLIENT_CA, path)).transpose()?;
+        let (ca, ca_stamp) = ca.map_or((None, None), |(ca, stamp)| (Some(ca), stamp));
+
+        let stamps = Stamps([cert_stamp, key_stamp, ca_stamp]);
+        let is_settled = stamps.0.iter().flatten().all(|stamp| stamp.is_settled());
+        static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let hash = HASHES.hash_one((&cert, &key, &ca));
+        let chain = certificates(&cert).map_err(|problem| bad(CERT, problem))?;
+        let private = private_key(&key).map_err(|problem| bad(KEY, problem))?;
+        drop(key);
+
+        let ends = chain.iter().map(|certificate| {
+            let (not_after, lifetime) = validity(certificate).ok()?;
+            Some(Validity { not_after, lifetime })
+        });
+        let ends: Vec<Option<Validity>> = ends.collect();
+        // That of a certificate behind it says nothing about its own.
+        let validity = ends.first().copied().flatten().and(ends.iter().flatten().min().copied());
+        let undated = ends.iter().position(Option::is_none).map(|place| place + 1);
 
         let provider =
             Arc::new(CryptoProvider { cipher_suites: cipher_suites(), ..default_provider() });
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| bad(CERT, error.to_string()))?;
-        let builder = match &files.client_ca {
-            None => builder.with_no_client_auth(),
-            Some(pem) => builder.with_client_cert_verifier(verifier(pem, &provider)?),
-        };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
-            bad(KEY, format!("it must belong to the certificate of {CERT}: {error}"))
+        let certified = certified(chain, private, &provider).map_err(|fault| match fault {
+            Fault::Certificate(problem) => bad(CERT, problem),
+            Fault::Key(problem) => bad(KEY, problem),
         })?;
-        // Or clients would pick what takes more of us.
-        config.ignore_client_order = true;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // We keep nothing for clients that come back.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        // rustls does not look at a certificate again that was good when its ticket was issued, and issues
-        // another ticket each time. So whoever needs a certificate has to show it each time (RFC 8446,
-        // section 4.6.1).
-        if files.client_ca.is_none() {
-            // Those that come back need no signature of ours. Nobody opens a second connection with the
-            // same ticket, so one is enough.
-            config.ticketer = Ticketer::new().map_err(|error| bad(CERT, error.to_string()))?;
-            config.send_tls13_tickets = 1;
-        }
-        // Early data could be replayed, and an upgrade is more than a lookup.
-        config.max_early_data_size = 0;
-        Ok(Self { config: Arc::new(config), files: Arc::new(files), paths, not_after, lifetime })
+        let config = configure(certified, ca.as_deref(), &provider)?;
+        Ok(Self { config: Arc::new(config), paths, stamps, is_settled, hash, validity, undated })
     }
 }
 
-fn certificates(key: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadFile> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    certificates
-        .ok()
-        .filter(|certificates| !certificates.is_empty())
-        .ok_or_else(|| bad(key, "it must hold certificates in PEM".to_owned()))
+fn configure(
+    certified: CertifiedKey,
+    client_ca: Option<&[u8]>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<ServerConfig, BadFile> {
+    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(CERT, error.to_string()))?;
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(pem) => builder.with_client_cert_verifier(verifier(pem, provider)?),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    // Or clients would pick what takes more of us.
+    config.ignore_client_order = true;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // We keep nothing for clients that come back.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    // rustls does not look at a certificate again that was good when its ticket was issued, and issues
+    // another ticket each time. So whoever needs a certificate has to show it each time (RFC 8446,
+    // section 4.6.1).
+    if client_ca.is_none() {
+        // Those that come back need no signature of ours. Nobody opens a second connection with the
+        // same ticket, so one is enough.
+        config.ticketer = Ticketer::new().map_err(|error| bad(CERT, error.to_string()))?;
+        config.send_tls13_tickets = 1;
+    }
+    // Early data could be replayed, and an upgrade is more than a lookup.
+    config.max_early_data_size = 0;
+    Ok(config)
 }
 
 /// Whom clients have to be vouched for by.
@@ -175,21 +207,22 @@ fn verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, BadFile> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(CLIENT_CA, pem)? {
-        roots.add(certificate).map_err(|error| bad(CLIENT_CA, error.to_string()))?;
+    let certificates = certificates(pem).map_err(|problem| bad(CLIENT_CA, problem))?;
+    for (place, certificate) in certificates.into_iter().enumerate() {
+        roots.add(certificate).map_err(|error| {
+            bad(
+                CLIENT_CA,
+                format!("certificate number {} in it cannot be used: {error}", place + 1),
+            )
+        })?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
         .map_err(|error| bad(CLIENT_CA, error.to_string()))
 }
 
-/// When a certificate ends, and how long it is good for in all.
-fn validity(certificate: &[u8]) -> Result<(SystemTime, Duration), Box<dyn Error>> {
-    let certificate = Certificate::from_der(certificate)?;
-    let validity = certificate.tbs_certificate().validity();
-    let not_after = validity.not_after.to_system_time();
-    let lifetime = not_after.duration_since(validity.not_before.to_system_time());
-    Ok((not_after, lifetime.unwrap_or_default()))
+fn cannot(error: &io::Error) -> String {
+    format!("it cannot be read: {error}")
 }
 
 fn bad(key: &'static str, problem: String) -> BadFile {

@@ -202,7 +202,7 @@ fn a_reload_without_a_thread_is_refused_and_the_server_goes_on() {
     process.signal(Signal::HUP);
     let line = process.event("reload_refused");
     let problem = line["problem"].as_str().unwrap();
-    assert!(problem.starts_with("no thread could read them: "), "{problem}");
+    assert!(problem.starts_with("they cannot be read: no thread has done it: "), "{problem}");
     Client::open(process.address);
     process.signal(Signal::TERM);
     assert_eq!(process.exit_code(), 0);

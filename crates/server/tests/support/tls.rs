@@ -32,6 +32,8 @@ impl Files {
 
     pub(crate) fn of(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tls-{name}"));
+        // A pipe that an earlier run has left there would never open.
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         let (cert, key) = certificate(change);
         let files = Self { folder, cert, key };
@@ -46,6 +48,15 @@ impl Files {
     pub(crate) fn write(&self) {
         fs::write(self.path("cert.pem"), &self.cert).unwrap();
         fs::write(self.path("key.pem"), &self.key).unwrap();
+    }
+
+    /// Puts another certificate into the place of this one, as whoever renews it does.
+    pub(crate) fn write_anew(&self, change: impl FnOnce(&mut CertificateParams)) {
+        let (cert, key) = certificate(change);
+        for (name, text) in [("cert.pem", cert), ("key.pem", key)] {
+            fs::write(self.path("new"), text).unwrap();
+            fs::rename(self.path("new"), self.path(name)).unwrap();
+        }
     }
 
     pub(crate) fn flags(&self) -> Vec<String> {

@@ -1,0 +1,189 @@
+//! Certificates and keys of all kinds: which will do, and what is said of those that will not.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use rcgen::KeyPair;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use server::{Command, Config, Wrong};
+use support::process::Process;
+use support::process::{documented, fields, server};
+use support::tls::{Files, certificate, connect, exchange_ping, trusting, upgrade};
+
+/// One that was made for this; see the README beside it.
+fn specimen(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificate_kinds");
+    fs::read(folder.join(format!("{name}.pem"))).unwrap()
+}
+
+/// What the server says of these files.
+fn check(files: &Files, cert: &[u8], key: &[u8], ca: Option<&[u8]>) -> Result<Config, String> {
+    fs::write(files.path("cert.pem"), cert).unwrap();
+    fs::write(files.path("key.pem"), key).unwrap();
+    let mut flags = files.flags();
+    if let Some(ca) = ca {
+        fs::write(files.path("ca.pem"), ca).unwrap();
+        flags.push(format!("--tls-client-ca-file={}", files.path("ca.pem")));
+    }
+    let Command::Serve(mut settings) =
+        Command::parse(flags.iter().map(OsString::from), []).unwrap()
+    else {
+        panic!()
+    };
+    Config::check(&mut settings, 20_000).map_err(|Wrong(sentence)| sentence)
+}
+
+#[test]
+fn what_is_wrong_is_said_of_the_file_that_is_wrong_and_what_would_be_right() {
+    let files = Files::new("kinds");
+    let [ec, ec_key] = ["ec.cert", "ec.key"].map(specimen);
+    let (other, _) = certificate(|_| {});
+    let chain = [other.as_bytes(), &ec].concat();
+    let der = CertificateDer::from_pem_slice(&ec).unwrap().to_vec();
+    let key_der = PrivateKeyDer::from_pem_slice(&ec_key).unwrap().secret_der().to_vec();
+    let csr = b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
+    let damaged = String::from_utf8(ec.clone()).unwrap().replace("MII", "M!!");
+    let damaged_key = String::from_utf8(ec_key.clone()).unwrap().replace("MH", "M!");
+    let expect = |cert: &[u8], key: &[u8], setting: &str, expected: &str| {
+        let sentence = check(&files, cert, key, None).unwrap_err();
+        let path = files.path(&format!("{setting}.pem"));
+        let setting = format!("tls_{setting}_file is {path:?} in the flag --tls-{setting}-file");
+        assert_eq!(sentence, format!("{setting}: {expected}"));
+    };
+    let of_cert = |cert: &[u8], expected: &str| expect(cert, &ec_key, "cert", expected);
+    let must = "it must hold certificates in PEM, and";
+    of_cert(b"", &format!("{must} is empty"));
+    of_cert(b"some text", &format!("{must} there is no PEM in it"));
+    of_cert(&der, &format!("{must} is binary: DER or PKCS#12"));
+    of_cert(csr, &format!("{must} holds CERTIFICATE REQUEST"));
+    of_cert(&ec_key, &format!("{must} holds EC PRIVATE KEY"));
+    of_cert(damaged.as_bytes(), &format!("{must} its PEM is damaged"));
+    of_cert(
+        &specimen("v1.cert"),
+        "its first certificate is X.509 version 1, and must be version 3",
+    );
+    of_cert(&chain, "the certificate of tls_key_file is number 2 in it, and must be the first");
+
+    let of_key = |key: &[u8], expected: &str| expect(&ec, key, "key", expected);
+    let must = "it must hold a private key in PEM, without a passphrase, and";
+    of_key(b"", &format!("{must} is empty"));
+    of_key(&key_der, &format!("{must} is binary: DER or PKCS#12"));
+    of_key(&ec, &format!("{must} holds CERTIFICATE"));
+    of_key(damaged_key.as_bytes(), &format!("{must} its PEM is damaged"));
+    of_key(&specimen("ec-encrypted.key"), &format!("{must} this one has a passphrase"));
+    of_key(&specimen("ec-encrypted-old.key"), &format!("{must} this one has a passphrase"));
+
+    let of_pair = |cert: &str, key: &str, kind: &str| {
+        let [cert, key] =
+            [format!("{cert}.cert"), format!("{key}.key")].map(|name| specimen(&name));
+        let must = "must be EC on P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits";
+        expect(&cert, &key, "key", &format!("its key is {kind}, and {must}"));
+    };
+    of_pair("ec", "ec-no-public", "EC without its public half");
+    of_pair("ed448", "ed448", "Ed448");
+    of_pair("p521", "p521", "EC on P-521");
+    of_pair("rsa1024", "rsa1024", "RSA of 1024 bits");
+    of_pair("rsa-pss", "rsa-pss", "RSA-PSS");
+
+    let must = "it must belong to the first certificate of tls_cert_file";
+    expect(other.as_bytes(), &ec_key, "key", must);
+    let difference = "whose key is EC on P-521; this one is EC on P-256";
+    expect(&specimen("p521.cert"), &ec_key, "key", &format!("{must}, {difference}"));
+
+    for (ca, expected) in [
+        (&b""[..], "it must hold certificates in PEM, and is empty"),
+        (&ec_key[..], "it must hold certificates in PEM, and holds EC PRIVATE KEY"),
+        (&[&ec[..], &specimen("ec-undated.cert")].concat()[..], ""),
+        (
+            &b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"[..],
+            "certificate number 1 in it cannot be used: ",
+        ),
+    ] {
+        match check(&files, &ec, &ec_key, Some(ca)) {
+            Ok(_) => assert_eq!(expected, ""),
+            Err(sentence) => assert!(
+                sentence.starts_with("tls_client_ca_file is ") && sentence.contains(expected),
+                "{sentence}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn what_tls_takes_is_taken_however_it_is_written() {
+    let files = Files::new("taken");
+    let [ec, ec_key] = ["ec.cert", "ec.key"].map(specimen);
+    let both = [&ec_key[..], &ec].concat();
+    let marked = [b"\xef\xbb\xbf", &ec[..]].concat();
+    let windows = String::from_utf8(ec.clone()).unwrap().replace('\n', "\r\n");
+    let parameters =
+        b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+    let marked_key = [b"\xef\xbb\xbf", &ec_key[..]].concat();
+    for cert in [&ec[..], &both, &marked, windows.as_bytes()] {
+        for key in [&ec_key[..], &both, &marked_key, &[parameters, &ec_key[..]].concat()] {
+            let config = check(&files, cert, key, None).unwrap();
+            assert!(config.tls.unwrap().not_after().is_some());
+        }
+    }
+    // Its serial number is longer than it may be, which matters to nobody here.
+    let config = check(&files, &specimen("ec-long-serial.cert"), &ec_key, None).unwrap();
+    assert!(config.tls.unwrap().not_after().is_some());
+    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let cert = params.self_signed(&key).unwrap().pem();
+    check(&files, cert.as_bytes(), key.serialize_pem().as_bytes(), None).unwrap();
+}
+
+#[test]
+fn a_certificate_whose_end_cannot_be_read_is_served_and_that_is_said() {
+    let files = Files::new("undated");
+    let [ec, ec_key, undated] = ["ec.cert", "ec.key", "ec-undated.cert"].map(specimen);
+    let not_after = |chain: &[&[u8]]| {
+        let config = check(&files, &chain.concat(), &ec_key, None).unwrap();
+        config.tls.unwrap().not_after()
+    };
+    assert_eq!(not_after(&[&undated]), None);
+    // What is behind it ends some time, but who knows what it does itself.
+    assert_eq!(not_after(&[&undated, &ec]), None);
+    assert_eq!(not_after(&[&ec, &undated]), not_after(&[&ec]));
+
+    // Also where what is behind it is no certificate at all: it is handed to clients as it is.
+    let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let (good, good_key) = certificate(|_| {});
+    let chain = format!("{good}{junk}");
+    for (cert, key, place) in
+        [(&undated[..], &ec_key[..], 1), (chain.as_bytes(), good_key.as_bytes(), 2)]
+    {
+        fs::write(files.path("cert.pem"), cert).unwrap();
+        fs::write(files.path("key.pem"), key).unwrap();
+        let mut command = server();
+        command.args(files.flags()).args(["--log-format=json", "--admin-listen=127.0.0.1:0"]);
+        let mut process = Process::run(command);
+        let line = process.event("starting");
+        let admin = line["admin"].as_str().unwrap().parse().unwrap();
+        let line = process.event("certificate_undated");
+        assert_eq!(fields(&line), documented("certificate_undated"));
+        assert_eq!((&line["level"], &line["certificate"]), (&"WARN".into(), &place.into()));
+        let address = process.event("listening")["address"].as_str().unwrap().to_owned();
+        process.address = address.trim_start_matches("tls:").parse().unwrap();
+
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let (_, _, metrics) = support::Client::connect(admin).request(request);
+        let name = "ws_status_tls_certificate_expiry_timestamp_seconds 0\n";
+        assert_eq!(metrics.contains(name), place == 1);
+        if place == 2 {
+            let mut client = connect(process.address, trusting(&good, rustls::ALL_VERSIONS));
+            upgrade(&mut client);
+            exchange_ping(&mut client);
+        }
+    }
+}
