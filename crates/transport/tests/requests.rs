@@ -247,12 +247,13 @@ fn over_http_2_an_extended_connect_gets_a_200_without_what_http_2_has_no_need_of
 #[test]
 fn over_http_2_a_good_key_is_answered_and_any_other_passed_over() {
     let answer = |lines: &[(&str, &str)]| {
-        let headers = Upgrade::check(&connect(Some("websocket"), lines), &origins())
-            .unwrap()
-            .response()
-            .into_parts()
-            .0
-            .headers;
+        let headers =
+            Upgrade::check(&connect(Some("websocket"), lines), Protocol::Http2, &origins())
+                .unwrap()
+                .response()
+                .into_parts()
+                .0
+                .headers;
         assert!(headers.len() < 2, "nothing else: {headers:?}");
         headers.get("sec-websocket-accept").map(|accept| accept.to_str().unwrap().to_owned())
     };
