@@ -1,6 +1,8 @@
 //! Any text as an origin and as a pattern. A line is a text; the first is the pattern.
 #![no_main]
 
+use std::slice;
+
 use fuzz::NaiveOrigin;
 use libfuzzer_sys::fuzz_target;
 use transport::{Origin, OriginPattern};
@@ -20,7 +22,7 @@ fuzz_target!(|text: &str| {
             assert_eq!(pattern.matches(origin, &[]), naive.is_meant_by(pattern_text));
             let is_own = pattern_text == "self";
             assert_eq!(
-                pattern.matches(origin, &[origin.clone()]),
+                pattern.matches(origin, slice::from_ref(origin)),
                 is_own || naive.is_meant_by(pattern_text)
             );
         }

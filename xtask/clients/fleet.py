@@ -84,7 +84,8 @@ class Client(asyncio.Protocol):
             f"GET {PATH} HTTP/1.1",
             "Host: localhost",
             "Connection: Upgrade",
-            "Upgrade: websocket",
+            # As autobahn-python writes it. HAProxy makes it `:protocol` as it is.
+            "Upgrade: WebSocket",
             "Sec-WebSocket-Version: 13",
             f"Sec-WebSocket-Key: {key}",
         ]

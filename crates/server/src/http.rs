@@ -46,7 +46,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let slot = Mutex::new(slot);
         let answers = AtomicUsize::new(0);
         let (stream, mut returned) = Returning::new(stream);
-        let (stream, faults) = CheckedHttp1::new(stream, config.max_header_bytes);
+        let (stream, checks) = CheckedHttp1::new(stream, config.max_header_bytes);
         let service = service_fn(|mut request| {
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
@@ -67,7 +67,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
                 close_after(&mut response);
             }
             if is_last || response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                faults.end_checks();
+                checks.end();
             }
             async { Ok::<_, Infallible>(response) }
         });
@@ -79,7 +79,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
             .with_upgrades();
         // What goes wrong here is the client's fault, and no session has begun.
         let ended = http.await;
-        let found = faults.found();
+        let found = checks.found();
         match (found, ended) {
             (Some(rejection), _) => self.router.turned_away(rejection, &client),
             (None, Err(error)) if error.is_parse_too_large() => {

@@ -6,9 +6,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,26 +27,22 @@ pub(crate) struct CheckedHttp1 {
     head: Head,
     /// What is wrong with the bytes that come next.
     found: Option<Rejection>,
-    shared: Arc<Shared>,
+    checks: Arc<Http1Checks>,
 }
 
-/// What the stream and who serves it tell each other.
-#[derive(Clone, Debug)]
-pub(crate) struct Http1Faults(Arc<Shared>);
-
+/// What the stream and the service tell each other.
 #[derive(Debug, Default)]
-struct Shared {
-    has_last_answer: AtomicBool,
-    fault: OnceLock<Rejection>,
+pub(crate) struct Http1Checks {
+    have_ended: AtomicBool,
+    found: OnceLock<Rejection>,
 }
 
 impl CheckedHttp1 {
     /// A request's first line may have fewer than so many bytes.
-    pub(crate) fn new(stream: Returning, most_bytes: usize) -> (Self, Http1Faults) {
-        let shared = Arc::new(Shared::default());
-        let faults = Http1Faults(Arc::clone(&shared));
+    pub(crate) fn new(stream: Returning, most_bytes: usize) -> (Self, Arc<Http1Checks>) {
+        let checks = Arc::new(Http1Checks::default());
         let head = Head::new(most_bytes.min(MOST_TARGET_BYTES));
-        (Self { stream, head, found: None, shared }, faults)
+        (Self { stream, head, found: None, checks: Arc::clone(&checks) }, checks)
     }
 
     /// The stream within, with all that was not given to hyper.
@@ -56,16 +51,16 @@ impl CheckedHttp1 {
     }
 }
 
-impl Http1Faults {
+impl Http1Checks {
     /// Has what follows pass as it is, because no request is read of it: the connection was upgraded, or has
     /// had its last answer, and a body may be there.
-    pub(crate) fn end_checks(&self) {
-        self.0.has_last_answer.store(true, Ordering::Relaxed);
+    pub(crate) fn end(&self) {
+        self.have_ended.store(true, Ordering::Relaxed);
     }
 
     /// Why hyper was told that the stream ends.
     pub(crate) fn found(&self) -> Option<Rejection> {
-        self.0.fault.get().copied()
+        self.found.get().copied()
     }
 }
 
@@ -75,12 +70,12 @@ impl AsyncRead for CheckedHttp1 {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, head, found, shared } = &mut *self;
-        let is_checked = !shared.has_last_answer.load(Ordering::Relaxed);
+        let Self { stream, head, found, checks } = &mut *self;
+        let is_checked = !checks.have_ended.load(Ordering::Relaxed);
         if let Some(fault) = *found
             && is_checked
         {
-            let _ = shared.fault.set(fault);
+            let _ = checks.found.set(fault);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
