@@ -84,8 +84,7 @@ class Client(asyncio.Protocol):
             f"GET {PATH} HTTP/1.1",
             "Host: localhost",
             "Connection: Upgrade",
-            # As autobahn-python writes it. HAProxy makes it `:protocol` as it is.
-            "Upgrade: WebSocket",
+            "Upgrade: websocket",
             "Sec-WebSocket-Version: 13",
             f"Sec-WebSocket-Key: {key}",
         ]

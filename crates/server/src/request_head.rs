@@ -172,6 +172,9 @@ impl RequestHead {
     }
 
     fn add_cookie(&mut self, value: &[u8]) -> bool {
+        if !is_regular_field(b"cookie", value) {
+            return false;
+        }
         match &mut self.cookie {
             Some(cookie) => {
                 cookie.extend_from_slice(COOKIE_SEPARATOR);
@@ -179,7 +182,7 @@ impl RequestHead {
             }
             None => self.cookie = Some(value.to_vec()),
         }
-        is_regular_field(b"cookie", value)
+        true
     }
 
     /// Whether h2 makes a request of what has come.

@@ -52,6 +52,8 @@ fn malformed() -> Vec<(&'static str, Fields)> {
     vec![
         ("a control character", with(b"x", b"a\x01b")),
         ("an escape", with(b"user-agent", b"a\x1b[31m")),
+        ("a control character in a cookie", with(b"cookie", b"a=\x01")),
+        ("one in a part of it", [with(b"cookie", b"a=b"), vec![(b"cookie", b"c=\x7f")]].concat()),
         ("a delete", with(b"x", b"a\x7f")),
         ("a zero", with(b"x", b"\0")),
         ("two lines in one", with(b"x", b"x\r\norigin: b")),

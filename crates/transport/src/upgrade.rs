@@ -128,7 +128,7 @@ fn check_get<B>(request: &Request<B>) -> Result<(), Rejection> {
 fn check_connect<B>(request: &Request<B>) -> Result<(), Rejection> {
     let protocol = request.extensions().get::<h2::ext::Protocol>();
     match (request.method(), protocol) {
-        // RFC 9110, section 7.8: a proxy puts there what a client of HTTP/1.1 has in `Upgrade`.
+        // RFC 9110, section 7.8: a proxy may put there what a client of HTTP/1.1 has in `Upgrade`.
         (&Method::CONNECT, Some(it)) if it.as_str().eq_ignore_ascii_case("websocket") => Ok(()),
         // RFC 9220, section 3, has an answer for HTTP/2 as well.
         (&Method::CONNECT, Some(_)) => Err(Rejection::UnknownProtocol),
