@@ -30,6 +30,7 @@ const LAYERS: &[Layer] = &[
         ],
         tests_may_use: &[
             "allocation-counter", // what a session allocates
+            "futures-task",       // a waker with the data of another
             "tokio",              // duplex streams, paused time; the echo example's listener
         ],
     },

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::info;
 use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 
+use crate::accept_errors::AcceptErrors;
 use crate::config::Config;
 use crate::http::{Http, out_of_time};
 use crate::http2;
@@ -31,9 +32,6 @@ const ACCEPTED_AT_ONCE: usize = 16;
 
 /// How long a client has to ask when it is only to be refused.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long to wait when accepting fails, which is mostly for lack of files.
-pub(crate) const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Accepts connections, and has HTTP served on them.
 #[derive(Debug)]
@@ -59,6 +57,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let left_to_others =
             async { if is_shared { shutdown.begun().await } else { pending().await } };
         tokio::pin!(draining, left_to_others);
+        let mut errors = AcceptErrors::default();
         for number in 1_usize.. {
             if number.is_multiple_of(ACCEPTED_AT_ONCE) {
                 yield_now().await;
@@ -71,6 +70,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    errors.reset();
                     let place = tokio::select! {
                         biased;
                         place = self.place(peer) => place,
@@ -84,7 +84,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                 }
                 Err(error) => {
                     self.records.accept_failed(&error);
-                    sleep(BACK_OFF).await;
+                    errors.pause(&error).await;
                 }
             }
         }

@@ -15,11 +15,11 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::info;
 use transport::{Authority, Peer};
 
-use crate::accept::BACK_OFF;
+use crate::accept_errors::AcceptErrors;
 use crate::config::Configs;
 use crate::listen::Listener;
 use crate::log_writer::dropped_lines;
@@ -72,11 +72,13 @@ impl Admin {
         let admin = Arc::new(self);
         let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let mut connections = JoinSet::new();
+        let mut errors = AcceptErrors::default();
         loop {
             let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
             let admin = Arc::clone(&admin);
             match listener.accept().await {
                 Ok((stream, peer)) => {
+                    errors.reset();
                     connections.spawn(async move {
                         admin.answer(stream, peer).await;
                         drop(place);
@@ -84,7 +86,7 @@ impl Admin {
                 }
                 Err(error) => {
                     admin.records.accept_failed(&error);
-                    sleep(BACK_OFF).await;
+                    errors.pause(&error).await;
                 }
             }
             while connections.try_join_next().is_some() {}

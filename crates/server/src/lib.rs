@@ -63,6 +63,7 @@
 //! `default-features = false`, which turns the feature `mimalloc` off.
 
 mod accept;
+mod accept_errors;
 mod admin;
 mod advice;
 mod backlog;
@@ -136,7 +137,7 @@ pub use crate::listen::{BindError, Listeners};
 pub use crate::listen_address::{ListenAddress, NoListenAddress};
 pub use crate::passed::{BadPassed, Passed};
 pub use crate::process::main;
-pub use crate::reload::{NEEDS_RESTART, Reloader};
+pub use crate::reload::{Reloader, needs_restart};
 pub use crate::settings::{Setting, Settings, Written, Wrong};
 pub use crate::shutdown::Stopped;
 pub use crate::trust::{

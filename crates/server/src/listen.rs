@@ -11,6 +11,7 @@ use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use transport::Peer;
 
+use crate::accept_errors::is_of_one_connection;
 use crate::config::Config;
 use crate::listen_address::ListenAddress;
 use crate::passed::{Passed, PassedSocket};
@@ -203,26 +204,30 @@ impl Listener {
     pub(crate) fn accepted_by_the_system(self) -> Vec<(Stream, Peer)> {
         // The file is removed before the socket is closed, as its drop has to be.
         let Self { _file: file, socket, .. } = self;
-        let mut accept: Box<dyn FnMut() -> Option<(Stream, Peer)>> = match socket {
+        let mut accept: Box<dyn FnMut() -> io::Result<(Stream, Peer)>> = match socket {
             ListeningSocket::Tcp(listener) => {
                 let Ok(listener) = listener.into_std() else { return Vec::new() };
                 Box::new(move || {
-                    let (stream, peer) = listener.accept().ok()?;
-                    stream.set_nonblocking(true).ok()?;
-                    Some((TcpStream::from_std(stream).ok()?.into(), peer.into()))
+                    let (stream, peer) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    Ok((TcpStream::from_std(stream)?.into(), peer.into()))
                 })
             }
             ListeningSocket::Unix(listener) => {
                 let Ok(listener) = listener.into_std() else { return Vec::new() };
                 Box::new(move || {
-                    let (stream, _) = listener.accept().ok()?;
-                    stream.set_nonblocking(true).ok()?;
-                    Some((UnixStream::from_std(stream).ok()?.into(), Peer::Local))
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    Ok((UnixStream::from_std(stream)?.into(), Peer::Local))
                 })
             }
         };
         // Not for ever, or a storm of connections would keep the port open.
-        let accepted = iter::from_fn(&mut accept).take(BACKLOG.into()).collect();
+        let accepted = iter::from_fn(|| Some(accept()))
+            .take(BACKLOG.into())
+            .take_while(|accepted| accepted.as_ref().err().is_none_or(is_of_one_connection))
+            .flatten()
+            .collect();
         drop(file);
         accepted
     }

@@ -16,15 +16,50 @@ use crate::runtime::DiskThread;
 use crate::settings::{Setting, Settings, Wrong};
 use crate::tls::{BadFile, Stamps, Tls};
 
-/// What cannot change while the server serves.
-pub const NEEDS_RESTART: [&str; 6] = [
-    "listen",
-    "listen_unix_mode",
-    "socket_buffer_bytes",
-    "admin_listen",
-    "connection_table",
-    "log_format",
+/// What can change while the server serves, in the order of the documentation. A setting that is not
+/// among these needs a restart, so a new one does until somebody has seen that it does not.
+const RELOADABLE: &[&str] = &[
+    "tls_cert_file",
+    "tls_key_file",
+    "tls_client_ca_file",
+    "plaintext_ok",
+    "http2_max_streams",
+    "trusted_proxies",
+    "forwarded_header",
+    "proxy_protocol",
+    "allowed_origins",
+    "missing_origin",
+    "null_origin",
+    "ping_interval_secs",
+    "pong_timeout_secs",
+    "close_timeout_secs",
+    "shutdown_grace_secs",
+    "drain_delay_secs",
+    "drain_spread_secs",
+    "drain_close_code",
+    "handshake_timeout_secs",
+    "max_connections",
+    "max_connection_age_secs",
+    "max_connections_per_address",
+    "max_header_bytes",
+    "max_headers",
+    "max_message_bytes",
+    "messages_per_second",
+    "message_burst",
+    "control_frames_per_second",
+    "control_frame_burst",
+    "message_timeout_secs",
+    "write_timeout_secs",
+    "max_queued_bytes",
+    "admin_host",
+    "log",
 ];
+
+/// Whether a setting cannot change while the server serves.
+#[must_use]
+pub fn needs_restart(key: &str) -> bool {
+    !RELOADABLE.contains(&key)
+}
 
 /// How often the files of the certificate are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -173,7 +208,7 @@ impl Reloader {
     /// Whether what was found can be put in force without a restart.
     fn compare(&self, (settings, config): (Settings, Config)) -> Result<(Settings, Config), Wrong> {
         let changed = self.changed(&settings);
-        match changed.iter().find(|key| NEEDS_RESTART.contains(&key.as_str())) {
+        match changed.iter().find(|key| needs_restart(key)) {
             Some(key) => {
                 let origin = &settings.get(key).origin;
                 Err(Wrong(format!("{key} from {origin} needs a restart to change")))
@@ -209,4 +244,21 @@ fn check(
     };
     let config = Config::check(&mut settings, open_files)?;
     Ok((settings, config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_of_those_that_can_change_is_a_setting_and_stands_once() {
+        let settings = Setting::all();
+        let known: Vec<&str> = settings
+            .iter()
+            .map(|setting| setting.key.as_str())
+            .filter(|key| !needs_restart(key))
+            .collect();
+        assert_eq!(known, RELOADABLE);
+        assert!(needs_restart("a_setting_that_nobody_has_thought_of"));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::mem;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -101,13 +101,65 @@ impl Drop for PlaceOf {
     }
 }
 
-/// An IPv6 host has at least a /64 to choose its addresses from, so that is what counts as one.
+/// Whose an address is, as far as limits can tell. An IPv6 host has at least a /64 to choose its addresses
+/// from, so that is what counts as one; an IPv4 host counts as itself, whichever way it came.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+    let ipv6 = match address.to_canonical() {
+        IpAddr::V6(ipv6) => ipv6,
+        ipv4 @ IpAddr::V4(_) => return ipv4,
+    };
+    let segments = ipv6.segments();
+    let ipv4 = |high: u16, low: u16| {
+        IpAddr::from(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+    };
+    match segments {
+        // Behind NAT64 (RFC 6052, section 2.1).
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => ipv4(high, low),
+        // The same with a prefix of the operator's (RFC 8215). Where in the rest the address of IPv4 is,
+        // the prefix decides; nobody can choose any of it.
+        [0x64, 0xff9b, 1, ..] => ipv6.into(),
+        // 6to4 (RFC 3056): the whole site is one address of IPv4.
+        [0x2002, high, low, ..] => ipv4(high, low),
+        [a, b, c, d, ..] => Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ipv4_counts_as_one_whichever_way_it_came() {
+        for (address, counts_as) in [
+            ("198.51.100.7", "198.51.100.7"),
+            ("::ffff:198.51.100.7", "198.51.100.7"),
+            ("64:ff9b::198.51.100.7", "198.51.100.7"),
+            ("2002:c633:6407:1::9", "198.51.100.7"),
+            ("2002:c633:6407:2::9", "198.51.100.7"),
+            ("64:ff9b:1::198.51.100.7", "64:ff9b:1::198.51.100.7"),
+            // What only looks like one.
+            ("64:ff9b:0:0:1::198.51.100.7", "64:ff9b::"),
+            ("2001:db8::198.51.100.7", "2001:db8::"),
+            ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::"),
+            ("::198.51.100.7", "::"),
+        ] {
+            let [address, counts_as]: [IpAddr; 2] =
+                [address, counts_as].map(|text| text.parse().expect("it is an address"));
+            assert_eq!(network(address), counts_as, "{address}");
         }
-        v4 @ IpAddr::V4(_) => v4,
+    }
+
+    #[test]
+    fn hosts_behind_nat64_have_a_limit_each_and_the_same_as_without_it() {
+        let slots = Slots::default();
+        let take = |address: &str| {
+            let mut place = slots.take(10);
+            slots.take_over(&mut place, address.parse().ok(), 1)
+        };
+        let _first = take("64:ff9b::198.51.100.7").expect("it is the first");
+        let _other = take("64:ff9b::198.51.100.8").expect("it is another host");
+        for again in ["198.51.100.7", "64:ff9b::198.51.100.7", "::ffff:198.51.100.8"] {
+            assert_eq!(take(again).err(), Some(Rejection::AddressFull), "{again}");
+        }
     }
 }

@@ -21,6 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use server::Setting;
 use support::process::{Process, documented, fields, server, with_passed};
 use support::{CLOSE, Client, TEXT, UPGRADE, close, close_payload, document, frame};
 
@@ -160,7 +161,9 @@ fn what_needs_a_restart_is_what_the_manual_says() {
     let (_, sentence) = manual.split_once("needs a restart: ").unwrap();
     let documented: Vec<&str> =
         sentence.lines().next().unwrap().split('`').skip(1).step_by(2).collect();
-    let variables = server::NEEDS_RESTART.map(|key| format!("WS_STATUS_{}", key.to_uppercase()));
+    let settings = Setting::all();
+    let unchangeable = settings.iter().filter(|setting| server::needs_restart(&setting.key));
+    let variables: Vec<String> = unchangeable.map(Setting::variable).collect();
     assert_eq!(documented, variables);
 
     let before = "listen = \"127.0.0.1:0\"\nlog_format = \"json\"\n";

@@ -11,6 +11,7 @@ use slab::Slab;
 use crate::frame::Frame;
 use crate::handler::{Handler, Message, Next};
 use crate::held;
+use crate::waker_id::WakerId;
 
 /// Tells sessions the newest state of something.
 ///
@@ -103,8 +104,8 @@ thread_local! {
 struct Place {
     shard: usize,
     key: usize,
-    /// Whom it wakes: the address of a waker, which no other has while that one is kept.
-    wakes: usize,
+    /// Whom it wakes.
+    wakes: WakerId,
 }
 
 impl Publisher {
@@ -159,7 +160,7 @@ impl Handler for Latest {
 impl Latest {
     /// Takes a place among those who are woken, once and for all, unless its waker changes.
     fn take_place(&mut self, cx: &Context<'_>) {
-        let wakes = cx.waker().data().addr();
+        let wakes = WakerId::of(cx.waker());
         match &mut self.place {
             Some(place) if place.wakes == wakes => {}
             Some(place) => {

@@ -244,6 +244,7 @@ mod slot;
 mod socket;
 mod stream_end;
 mod upgrade;
+mod waker_id;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -15,6 +15,7 @@ use crate::held;
 use crate::moment::Moment;
 use crate::pulse::{BEAT, Pulse, Stalls};
 use crate::sleepers::{Seat, Sleepers};
+use crate::waker_id::WakerId;
 
 /// What the sessions of a drain share: the phase, the pulse, and an alarm clock.
 ///
@@ -181,8 +182,8 @@ pub(crate) struct Alarm {
     stalls: Stalls,
     /// When it rings; never, as long as it has not been set.
     at: Moment,
-    /// Whom it wakes: the address of a waker, which no other has while that one is in the roster.
-    wakes: usize,
+    /// Whom it wakes.
+    wakes: WakerId,
 }
 
 impl Alarm {
@@ -191,7 +192,7 @@ impl Alarm {
         let number = roster.next_number.fetch_add(1, Ordering::Relaxed);
         let seat = roster.sleepers.enter(number - 1);
         let stalls = roster.stalls(now);
-        Self { watch, number, seat, stalls, at: Moment::NEVER, wakes: 0 }
+        Self { watch, number, seat, stalls, at: Moment::NEVER, wakes: WakerId::NONE }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -222,7 +223,7 @@ impl Alarm {
     /// so either it is seen then, or the keeper finds this one among the sleepers.
     pub(crate) fn set(&mut self, at: Moment, cx: &Context<'_>) {
         let roster = self.watch.roster();
-        let wakes = cx.waker().data().addr();
+        let wakes = WakerId::of(cx.waker());
         if (self.at, self.wakes) == (at, wakes) {
             return;
         }
