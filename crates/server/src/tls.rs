@@ -141,7 +141,10 @@ impl Tls {
         let (ca, ca_stamp) = ca.map_or((None, None), |(ca, stamp)| (Some(ca), stamp));
 
         let stamps = Stamps([cert_stamp, key_stamp, ca_stamp]);
-        let is_settled = stamps.0.iter().flatten().all(|stamp| stamp.is_settled());
+        // What holds a pipe cannot be read once more, so it stays as it is until a file is another.
+        let files = 2 + usize::from(paths.client_ca.is_some());
+        let has_pipe = stamps.0.iter().flatten().count() < files;
+        let is_settled = has_pipe || stamps.0.iter().flatten().all(|stamp| stamp.is_settled());
         static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let hash = HASHES.hash_one((&cert, &key, &ca));
         let chain = certificates(&cert).map_err(|problem| bad(CERT, problem))?;
