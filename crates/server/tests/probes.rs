@@ -46,7 +46,7 @@ fn a_health_check_of_http_1_0_needs_no_host_and_one_of_http_1_1_does() {
         // Whoever names somebody is held to it, whatever the version.
         ("GET /readyz HTTP/1.0\r\nHost: evil.example\r\n\r\n", 403),
         ("GET /readyz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
-        ("GET http://evil.example/readyz HTTP/1.0\r\n\r\n", 400),
+        ("GET http://evil.example/readyz HTTP/1.0\r\n\r\n", 403),
     ] {
         assert_eq!(ask(admin, request), status, "{request}");
     }
