@@ -54,7 +54,7 @@ const LAYERS: &[Layer] = &[
             "prometheus-client",  // the metrics, in both of Prometheus' formats
             "proxy-header",       // the PROXY protocol, both versions
             "rustix",             // the limit of open files, listening sockets, a signal's number
-            "rustls",             // TLS
+            "rustls",             // TLS; its provider is aws-lc-rs, because ring has no ML-KEM
             "sd-notify",          // what systemd is told
             "serde_json", // the admin listener's answers; tracing-subscriber brings it along
             "tokio",      // the runtime, sockets, signals

@@ -7,16 +7,15 @@ use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRe
 use x509_cert::der::{self, Decode, Tag, Tagged};
 use x509_cert::spki::AlgorithmIdentifierRef;
 
-/// What TLS takes here, which is what ring signs with.
-pub(crate) const TAKEN: &str = "EC on P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits";
+/// What TLS takes here, which is what aws-lc-rs signs with.
+pub(crate) const TAKEN: &str =
+    "EC on P-256, P-384 or P-521, Ed25519, ML-DSA, or RSA of 2048 to 8192 bits";
 
 /// The kind of a key, as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyKind {
     /// Elliptic curves; the name of the curve, if it is known.
     Ec(Option<&'static str>),
-    /// The same for a private key that lacks the public one (RFC 5915, section 3).
-    EcWithoutPublicKey,
     /// Another algorithm.
     Other(ObjectIdentifier),
     /// RSA, and the bits of its modulus.
@@ -29,7 +28,6 @@ impl fmt::Display for KeyKind {
         match self {
             Self::Ec(Some(curve)) => write!(f, "EC on {curve}"),
             Self::Ec(None) => f.write_str("EC on an unknown curve"),
-            Self::EcWithoutPublicKey => f.write_str("EC without its public half"),
             Self::Other(oid) => match ALGORITHMS.iter().find(|(known, _)| known == oid) {
                 Some((_, name)) => f.write_str(name),
                 None => write!(f, "of the unknown kind {oid}"),
@@ -43,12 +41,15 @@ impl fmt::Display for KeyKind {
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
-const ALGORITHMS: [(ObjectIdentifier, &str); 5] = [
+const ALGORITHMS: [(ObjectIdentifier, &str); 8] = [
     (ObjectIdentifier::new_unwrap("1.2.840.10040.4.1"), "DSA"),
     (ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10"), "RSA-PSS"),
     (ObjectIdentifier::new_unwrap("1.3.101.110"), "X25519, which cannot sign"),
     (ObjectIdentifier::new_unwrap("1.3.101.112"), "Ed25519"),
     (ObjectIdentifier::new_unwrap("1.3.101.113"), "Ed448"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"), "ML-DSA-44"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"), "ML-DSA-65"),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19"), "ML-DSA-87"),
 ];
 
 const CURVES: [(ObjectIdentifier, &str); 4] = [
@@ -100,19 +101,11 @@ fn pkcs8(der: &[u8]) -> der::Result<KeyKind> {
 /// SEC1 (RFC 5915, section 3), where the curve may stand outside.
 fn ec(der: &[u8], outside: Option<&'static str>) -> der::Result<KeyKind> {
     let parts = Vec::<AnyRef<'_>>::from_der(der)?;
-    let tagged = |number: u32| {
-        parts.iter().find(|part| {
-            matches!(part.tag(), Tag::ContextSpecific { number: it, .. } if it.value() == number)
-        })
-    };
-    let inside = tagged(0).and_then(|part| ObjectIdentifier::from_der(part.value()).ok());
-    let curve = outside.or(inside.and_then(named_curve));
-    let is_taken = matches!(curve, Some("P-256" | "P-384") | None);
-    Ok(if tagged(1).is_none() && is_taken {
-        KeyKind::EcWithoutPublicKey
-    } else {
-        KeyKind::Ec(curve)
-    })
+    let inside = parts.iter().find(
+        |part| matches!(part.tag(), Tag::ContextSpecific { number, .. } if number.value() == 0),
+    );
+    let inside = inside.and_then(|part| ObjectIdentifier::from_der(part.value()).ok());
+    Ok(KeyKind::Ec(outside.or(inside.and_then(named_curve))))
 }
 
 /// PKCS#1 (RFC 8017, appendix A.1), where the modulus is the part at `place`.

@@ -1,20 +1,20 @@
 //! Cipher suites whose keys take little while nothing is encrypted.
 //!
-//! rustls keeps what an algorithm has made of its key, which is 560 bytes for each direction. Here the
+//! rustls keeps what an algorithm has made of its key, which is 616 bytes for each direction. Here the
 //! algorithm is rustls' own as well, but has only the key kept for it, and makes the rest of it for
 //! each record anew. Sessions are idle nearly all the time.
 
 use std::sync::LazyLock;
 
 use rustls::crypto::CipherSuiteCommon;
+use rustls::crypto::aws_lc_rs::cipher_suite::{
+    TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+};
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::cipher::{
     AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, MessageDecrypter, MessageEncrypter,
     OutboundOpaqueMessage, OutboundPlainMessage, Tls13AeadAlgorithm, UnsupportedOperationError,
 };
-use rustls::crypto::ring::cipher_suite::{
-    TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
-};
-use rustls::crypto::ring::default_provider;
 use rustls::{ConnectionTrafficSecrets, Error, SupportedCipherSuite, Tls13CipherSuite};
 
 /// Every suite of rustls', those first that take the least.

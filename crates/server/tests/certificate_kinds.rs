@@ -11,7 +11,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use rcgen::KeyPair;
+use rcgen::{
+    CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use server::{Command, Config, Wrong};
@@ -85,12 +88,12 @@ fn what_is_wrong_is_said_of_the_file_that_is_wrong_and_what_would_be_right() {
     let of_pair = |cert: &str, key: &str, kind: &str| {
         let [cert, key] =
             [format!("{cert}.cert"), format!("{key}.key")].map(|name| specimen(&name));
-        let must = "must be EC on P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits";
+        let must =
+            "must be EC on P-256, P-384 or P-521, Ed25519, ML-DSA, or RSA of 2048 to 8192 bits";
         expect(&cert, &key, "key", &format!("its key is {kind}, and {must}"));
     };
-    of_pair("ec", "ec-no-public", "EC without its public half");
     of_pair("ed448", "ed448", "Ed448");
-    of_pair("p521", "p521", "EC on P-521");
+    of_pair("ec", "secp256k1", "EC on secp256k1");
     of_pair("rsa1024", "rsa1024", "RSA of 1024 bits");
     of_pair("rsa-pss", "rsa-pss", "RSA-PSS");
 
@@ -98,6 +101,8 @@ fn what_is_wrong_is_said_of_the_file_that_is_wrong_and_what_would_be_right() {
     expect(other.as_bytes(), &ec_key, "key", must);
     let difference = "whose key is EC on P-521; this one is EC on P-256";
     expect(&specimen("p521.cert"), &ec_key, "key", &format!("{must}, {difference}"));
+    let difference = "whose key is EC on P-256; this one is ML-DSA-65";
+    expect(&ec, &specimen("ml-dsa.key"), "key", &format!("{must}, {difference}"));
 
     for (ca, expected) in [
         (&b""[..], "it must hold certificates in PEM, and is empty"),
@@ -128,8 +133,11 @@ fn what_tls_takes_is_taken_however_it_is_written() {
     let parameters =
         b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
     let marked_key = [b"\xef\xbb\xbf", &ec_key[..]].concat();
+    // Also without the public half, which may be left out (RFC 5915, section 3).
+    let [halved, halved_pkcs8] = ["ec-no-public.key", "ec-no-public-pkcs8.key"].map(specimen);
+    let with_parameters = [parameters, &ec_key[..]].concat();
     for cert in [&ec[..], &both, &marked, windows.as_bytes()] {
-        for key in [&ec_key[..], &both, &marked_key, &[parameters, &ec_key[..]].concat()] {
+        for key in [&ec_key[..], &both, &marked_key, &with_parameters, &halved, &halved_pkcs8] {
             let config = check(&files, cert, key, None).unwrap();
             assert!(config.tls.unwrap().not_after().is_some());
         }
@@ -137,10 +145,28 @@ fn what_tls_takes_is_taken_however_it_is_written() {
     // Its serial number is longer than it may be, which matters to nobody here.
     let config = check(&files, &specimen("ec-long-serial.cert"), &ec_key, None).unwrap();
     assert!(config.tls.unwrap().not_after().is_some());
-    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let cert = params.self_signed(&key).unwrap().pem();
-    check(&files, cert.as_bytes(), key.serialize_pem().as_bytes(), None).unwrap();
+}
+
+#[test]
+fn a_session_runs_with_a_key_of_each_kind() {
+    let files = Files::new("each-kind");
+    let made = [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ECDSA_P521_SHA512];
+    let made = made.into_iter().chain([&PKCS_ED25519, &PKCS_RSA_SHA256]).map(|algorithm| {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    });
+    let text = |name: String| String::from_utf8(specimen(&name)).unwrap();
+    let specimens = ["ml-dsa", "rsa8192"];
+    let specimens = specimens.map(|it| (text(format!("{it}.cert")), text(format!("{it}.key"))));
+    for (cert, key) in made.chain(specimens) {
+        fs::write(files.path("cert.pem"), &cert).unwrap();
+        fs::write(files.path("key.pem"), key).unwrap();
+        let process = files.start(&[]);
+        let mut client = connect(process.address, trusting(&cert, &[&rustls::version::TLS13]));
+        upgrade(&mut client);
+        exchange_ping(&mut client);
+    }
 }
 
 #[test]

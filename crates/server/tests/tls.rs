@@ -17,12 +17,15 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustix::process::Signal;
 use rustls::client::{Resumption, Tls12Resumption};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, HandshakeKind, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use support::process::Process;
 use support::tls::{
-    Client, Files, bytes, certificate, connect, exchange_ping, open, trusting, upgrade,
+    Client, Files, bytes, certificate, connect, exchange_ping, open, trusting, trusting_by, upgrade,
 };
 use support::{CLOSE, UPGRADE, close};
 
@@ -40,6 +43,26 @@ fn a_session_runs_within_both_versions_of_tls_and_ends_with_a_goodbye() {
         // Without a goodbye of TLS (RFC 8446, section 6.1) this were an error.
         assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0);
         assert_eq!(process.event("closed")["clean"], true);
+    }
+}
+
+#[test]
+fn who_offers_a_key_exchange_that_resists_quantum_computers_gets_it_without_a_round_trip_more() {
+    let files = Files::new("groups");
+    let process = files.start(&[]);
+    let exchange = |groups: &[&'static dyn SupportedKxGroup]| {
+        let provider = CryptoProvider { kx_groups: groups.to_vec(), ..default_provider() };
+        let config = trusting_by(provider, &files.cert, &[&rustls::version::TLS13]);
+        let mut client = connect(process.address, config);
+        upgrade(&mut client);
+        assert_eq!(client.conn.handshake_kind(), Some(HandshakeKind::Full));
+        client.conn.negotiated_key_exchange_group().unwrap().name()
+    };
+    // What browsers offer, and in their order.
+    let groups = [X25519MLKEM768, X25519, SECP256R1, SECP384R1];
+    assert_eq!(exchange(&groups), NamedGroup::X25519MLKEM768);
+    for group in groups {
+        assert_eq!(exchange(&[group]), group.name());
     }
 }
 
@@ -270,7 +293,7 @@ fn showing(
 ) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots);
     let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{
@@ -93,10 +95,18 @@ pub(crate) type Client = StreamOwned<ClientConnection, TcpStream>;
 
 /// Who trusts this certificate.
 pub(crate) fn trusting(cert: &str, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    trusting_by(default_provider(), cert, versions)
+}
+
+/// The same with its own cryptography.
+pub(crate) fn trusting_by(
+    provider: CryptoProvider,
+    cert: &str,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
     let builder = builder.with_protocol_versions(versions).unwrap();
     builder.with_root_certificates(roots).with_no_client_auth()
 }
