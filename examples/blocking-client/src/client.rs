@@ -87,7 +87,9 @@ impl Client {
             Ok(()) => {}
             Err(error) if is_timeout(&error) => {
                 self.is_blocked = true;
-                return self.tell(Event::Blocked);
+                self.tell(Event::Blocked)?;
+                // Nothing is read while output is stuck, so there is nothing to hear first.
+                return self.tell(Event::Tick);
             }
             Err(_) => return self.tell(Event::Disconnected),
         }
