@@ -16,7 +16,7 @@ use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 use crate::accept_errors::AcceptErrors;
 use crate::config::Config;
 use crate::http::{Http, out_of_time};
-use crate::http2;
+use crate::http2_frame::PREFACE;
 use crate::linger::linger;
 use crate::listen::Listener;
 use crate::records::Records;
@@ -241,7 +241,7 @@ async fn speaks_http2(stream: &mut Stream) -> io::Result<bool> {
     match stream.alpn() {
         Some(protocol) => Ok(protocol == b"h2"),
         // Prior knowledge (RFC 9113, section 3.3).
-        None => stream.begins_with(http2::PREFACE).await,
+        None => stream.begins_with(PREFACE).await,
     }
 }
 

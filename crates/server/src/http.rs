@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use transport::{Answer, Client, Handler, Peer, Phase, Rejection, Slot, Watch, frames_body};
 
 use crate::config::{Config, Configs};
-use crate::http1_heads::CheckedHttp1;
-use crate::linger::{Returning, linger, reclaim, refuse_and_linger};
+use crate::http1_heads::{CheckedHttp1, reclaim};
+use crate::linger::{Returning, linger, refuse_and_linger};
 use crate::lodging::Lodging;
 use crate::records::Records;
 use crate::slots::Slots;

@@ -10,11 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+use hyper::upgrade::{Parts, Upgraded};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use transport::Rejection;
 
 use crate::linger::Returning;
 use crate::request_head::MOST_TARGET_BYTES;
+use crate::stream::Stream;
 
 /// How a line begins of which a head has one at most.
 const CONTENT_LENGTH: &[u8] = b"content-length:";
@@ -44,11 +47,15 @@ impl CheckedHttp1 {
         let head = Head::new(most_bytes.min(MOST_TARGET_BYTES));
         (Self { stream, head, found: None, checks: Arc::clone(&checks) }, checks)
     }
+}
 
-    /// The stream within, with all that was not given to hyper.
-    pub(crate) fn into_inner(self) -> Returning {
-        self.stream
-    }
+/// The stream that was lent, out of all that hyper has put around it.
+pub(crate) fn reclaim(upgraded: Upgraded) -> Stream {
+    let parts = upgraded.downcast::<TokioIo<CheckedHttp1>>();
+    let Parts { io, read_buf, .. } = parts.expect("only what was lent is upgraded");
+    let mut stream = io.into_inner().stream.into_inner();
+    stream.unread(&read_buf);
+    stream
 }
 
 impl Http1Checks {

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::hpack::TABLE_SIZE;
 use crate::http::{Http, MOST_ANSWERS, out_of_time};
 use crate::http2_faults::Faults;
+use crate::http2_frame::FRAME_BYTES;
 use crate::http2_heads::{CheckedHeads, most_decoded};
 use crate::linger::{Returning, linger};
 use crate::lodging::Lodging;
@@ -25,14 +26,8 @@ use crate::request_head::HeadLimits;
 use crate::session_stream::SessionStream;
 use crate::stream::Stream;
 
-/// What an HTTP/2 connection over this begins with (RFC 9113, section 3.4).
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// What a client may send on a stream before we have read it: as much as a session reads at once.
 const STREAM_WINDOW: u32 = 16 << 10;
-
-/// The least that RFC 9113, section 4.2, has a frame be allowed. Larger ones are for downloads.
-pub(crate) const FRAME_BYTES: u16 = 16 << 10;
 
 /// What h2 takes of a session's output at once: one frame, as it is for [`transport::Http2Stream`].
 const SEND_BUFFER: usize = 4 << 10;

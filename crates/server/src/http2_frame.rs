@@ -1,5 +1,11 @@
 //! The frames of HTTP/2, as far as they are looked at in front of h2 (RFC 9113, sections 4 and 6).
 
+/// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The least that RFC 9113, section 4.2, has a frame be allowed. Larger ones are for downloads.
+pub(crate) const FRAME_BYTES: u16 = 16 << 10;
+
 /// The bytes of a frame's header.
 pub(crate) const FRAME_HEADER: usize = 9;
 

@@ -16,11 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use transport::Rejection;
 
 use crate::hpack::{DecodeError, Decoder};
-use crate::http2::{FRAME_BYTES, PREFACE};
 use crate::http2_faults::Faults;
 use crate::http2_frame::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEADER, FrameHeader, HAS_PRIORITY, HEADERS,
-    PADDED, PRIORITY, PRIORITY_BYTES, put_frame,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_BYTES, FRAME_HEADER, FrameHeader,
+    HAS_PRIORITY, HEADERS, PADDED, PREFACE, PRIORITY, PRIORITY_BYTES, put_frame,
 };
 use crate::request_head::{HeadLimits, RequestHead, is_regular_field};
 

@@ -7,12 +7,9 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use hyper::StatusCode;
-use hyper::upgrade::{Parts, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use crate::http1_heads::CheckedHttp1;
 use crate::stream::Stream;
 
 /// A stream that comes home when whoever has it drops it. If nobody waits for it there, because it
@@ -37,8 +34,14 @@ impl Returning {
         }
     }
 
+    /// The stream, which does not come home then.
+    pub(crate) fn into_inner(mut self) -> Stream {
+        let (stream, _) = self.0.take().expect("only what ends this takes it out");
+        stream
+    }
+
     fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
-        let (stream, _) = self.get_mut().0.as_mut().expect("only the drop takes it out");
+        let (stream, _) = self.get_mut().0.as_mut().expect("only what ends this takes it out");
         Pin::new(stream)
     }
 }
@@ -89,16 +92,6 @@ impl AsyncWrite for Returning {
     fn is_write_vectored(&self) -> bool {
         self.0.as_ref().is_some_and(|(stream, _)| stream.is_write_vectored())
     }
-}
-
-/// The stream that was lent, out of all that hyper has put around it.
-pub(crate) fn reclaim(upgraded: Upgraded) -> Stream {
-    let parts = upgraded.downcast::<TokioIo<CheckedHttp1>>();
-    let Parts { io, read_buf, .. } = parts.expect("only what was lent is upgraded");
-    let (mut stream, _) =
-        io.into_inner().into_inner().0.take().expect("only the drop takes it out");
-    stream.unread(&read_buf);
-    stream
 }
 
 /// Half-closes the stream and reads away what the client still sends, until it hangs up. How long

@@ -30,9 +30,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::backlog::Backlog;
-use crate::http2::PREFACE;
 use crate::http2_frame::{
-    ACK, DATA, FRAME_HEADER, GOAWAY, HEADERS, PADDED, SETTINGS, WINDOW_UPDATE,
+    ACK, DATA, FRAME_HEADER, GOAWAY, HEADERS, PADDED, PREFACE, SETTINGS, WINDOW_UPDATE,
 };
 
 /// Frames besides messages, each second and for each stream that there may be.
