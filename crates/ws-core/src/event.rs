@@ -2,8 +2,7 @@
 
 use core::time::Duration;
 
-use crate::close::{CloseCode, CloseFrame};
-use crate::closure::{Cause, Closure};
+use crate::close::{Cause, CloseCode, CloseFrame, Closure};
 
 /// Something that happened to a session.
 ///

@@ -140,16 +140,17 @@
 extern crate alloc;
 
 mod close;
-mod closure;
+mod config;
 mod event;
 mod lifecycle;
-mod limits;
-mod moment;
-mod open;
-mod patience;
+mod rate;
+mod time;
 
-pub use close::{CloseCode, CloseFrame, Reason, UnsendableCode};
-pub use closure::{Cause, Closure, ClosureCode, Initiator, Progress, Tally};
+pub use close::{
+    Cause, CloseCode, CloseFrame, Closure, ClosureCode, Initiator, Progress, Reason, Tally,
+    UnsendableCode,
+};
+pub use config::{Limits, Rules, Timing};
 pub use event::{Action, Event, PingPayload, Violation};
-pub use lifecycle::{Jitter, Lifecycle, Rules, Timing};
-pub use limits::{Limits, Rate};
+pub use lifecycle::{Jitter, Lifecycle};
+pub use rate::Rate;

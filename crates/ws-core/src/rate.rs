@@ -2,34 +2,7 @@
 
 use core::time::Duration;
 
-use crate::moment::{Moment, whole_nanos};
-
-/// What a peer may make a session do, beyond what the codec limits. `None` is no limit.
-///
-/// ```
-/// use std::time::Duration;
-/// use ws_core::{Limits, Rate};
-///
-/// let limits = Limits {
-///     messages: Rate::new(10, 20),
-///     write_timeout: Some(Duration::from_secs(10)),
-///     ..Limits::default()
-/// };
-/// assert_eq!(limits.control_frames, None);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// How often a ping, or a pong that nobody asked for, may come.
-    pub control_frames: Option<Rate>,
-    /// From the first byte of a message to its end.
-    pub message_timeout: Option<Duration>,
-    /// How often a data message may come.
-    pub messages: Option<Rate>,
-    /// How long output may wait without any of it going out.
-    /// While it waits, neither the pong timeout nor the message timeout runs: what they wait for may
-    /// sit in what is not read then. Without it they run on, so that such a session ends at all.
-    pub write_timeout: Option<Duration>,
-}
+use crate::time::{Moment, whole_nanos};
 
 /// How often something may happen: so many times at once, and from then on so many times a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

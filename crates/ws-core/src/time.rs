@@ -55,3 +55,8 @@ impl From<Moment> for Duration {
 pub(crate) fn whole_nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// A time of nothing would make a driver spin.
+pub(crate) fn at_least_shortest(time: Duration) -> Duration {
+    time.max(Duration::from_millis(1))
+}

@@ -1,45 +1,25 @@
 //! The machine: what becomes of a session at each event.
+//!
+//! It decides and does nothing else: what comes in and goes out is in `event`, what a session ends with
+//! in `close`, and what was decided beforehand in `config`. Read this file first, which has the three
+//! states; `open` is what one of them waits for, and `timeout` how long the peer is waited for.
+
+mod open;
+mod timeout;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::mem;
 use core::time::Duration;
 
-use crate::close::{CloseCode, CloseFrame, Reason};
-use crate::closure::{Cause, Closure, ClosureCode, Initiator, Progress, Tally};
+use self::open::Open;
+use self::timeout::Patience;
+use crate::close::{
+    Cause, CloseCode, CloseFrame, Closure, ClosureCode, Initiator, Progress, Reason, Tally,
+};
+use crate::config::Rules;
 use crate::event::{Action, Event, PingPayload};
-use crate::limits::Limits;
-use crate::moment::Moment;
-use crate::open::Open;
-use crate::patience::{Patience, at_least_shortest};
-
-/// How long things take. A value below a millisecond counts as one. [`Lifecycle`] has an example.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// From one ping to the next.
-    pub ping_interval: Duration,
-    /// From a ping to the moment when a peer that has said nothing since is given up.
-    pub pong_timeout: Duration,
-    /// From a Close frame to the moment when an unfinished closing handshake is given up.
-    pub close_timeout: Duration,
-    /// How old a session gets before it is closed; `None` is as old as it likes.
-    pub max_age: Option<Duration>,
-}
-
-impl Timing {
-    pub(crate) fn ping_interval(&self) -> Duration {
-        at_least_shortest(self.ping_interval)
-    }
-}
-
-/// What holds for every session of an endpoint. The sessions share it. [`Lifecycle`] has an example.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// When to ping, and how long to wait for the peer.
-    pub timing: Timing,
-    /// What the peer may do beyond what the protocol forbids.
-    pub limits: Limits,
-}
+use crate::time::{Moment, at_least_shortest};
 
 /// A session's places among all that there are, each anywhere from 0 to `u32::MAX`, so that those which
 /// opened together do not all stay in step. One number is both.

@@ -3,12 +3,11 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use crate::close::CloseCode;
-use crate::closure::Cause;
-use crate::lifecycle::{Rules, Timing};
-use crate::limits::{Bucket, Limits};
-use crate::moment::Moment;
-use crate::patience::Patience;
+use super::timeout::Patience;
+use crate::close::{Cause, CloseCode};
+use crate::config::{Limits, Rules, Timing};
+use crate::rate::Bucket;
+use crate::time::Moment;
 
 /// A session in which messages flow.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use core::mem;
 use core::time::Duration;
 
-use crate::moment::Moment;
+use crate::time::{Moment, at_least_shortest};
 
 /// How long to wait for the peer.
 ///
@@ -34,9 +34,4 @@ impl Patience {
         self.until = now.after(late.min(at_least_shortest(timeout)));
         false
     }
-}
-
-/// A time of nothing would make a driver spin.
-pub(crate) fn at_least_shortest(time: Duration) -> Duration {
-    time.max(Duration::from_millis(1))
 }
