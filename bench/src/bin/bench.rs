@@ -88,8 +88,7 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     println!("{report}");
     fs::create_dir_all(out)?;
     fs::write(out.join("report.md"), &report)?;
-    let json = serde_json::to_string_pretty(&results.json(&about, &peers))?;
-    fs::write(out.join("results.json"), json)?;
+    fs::write(out.join("results.json"), results.json(&about, &peers))?;
     for (name, svg) in plots::all(&peers, &results) {
         fs::write(out.join(name), svg)?;
     }

@@ -47,15 +47,19 @@ impl Results {
         })
     }
 
-    /// Everything, for other programs.
+    /// Everything, for other programs: JSON with one reading per line, so that what two runs differ in
+    /// is lines of a diff, and a whole run is not thousands of them.
     #[must_use]
-    pub fn json(&self, about: &[(&'static str, String)], peers: &[Peer]) -> Value {
+    pub fn json(&self, about: &[(&'static str, String)], peers: &[Peer]) -> String {
         let about: serde_json::Map<_, _> =
             about.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let versions: serde_json::Map<_, _> =
             peers.iter().map(|peer| (peer.name.to_owned(), json!(peer.version))).collect();
-        let readings: Vec<Value> = self.0.iter().map(reading).collect();
-        json!({ "about": about, "peers": versions, "readings": readings })
+        let readings: Vec<String> = self.0.iter().map(|it| reading(it).to_string()).collect();
+        let (about, versions, readings) = (json!(about), json!(versions), readings.join(",\n"));
+        format!(
+            "{{\n\"about\":{about},\n\"peers\":{versions},\n\"readings\":[\n{readings}\n]\n}}\n"
+        )
     }
 }
 
