@@ -80,8 +80,8 @@ fn check_ranges(config: &Config) {
     assert!((MIN_HEADER_BYTES..=MAX_BYTES).contains(&config.max_header_bytes), "{config:?}");
     assert!((1..=1000).contains(&config.max_headers), "{config:?}");
     assert!(config.max_connections >= 1, "{config:?}");
-    assert!(!config.listen.is_empty(), "{config:?}");
-    assert!(config.listen_unix_mode <= 0o777, "{config:?}");
+    assert!(!config.listen.addresses.is_empty(), "{config:?}");
+    assert!(config.listen.unix_mode <= 0o777, "{config:?}");
     assert!(config.shutdown.delay <= day && config.shutdown.farewell.spread <= day, "{config:?}");
     assert!(matches!(config.shutdown.farewell.code.into(), 1001 | 1012), "{config:?}");
 }

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use transport::{Places, Rejection, Slot};
 
-use crate::held;
+/// Connections above the limit that are accepted at once, to be told so.
+pub(crate) const REFUSED_AT_ONCE: usize = 128;
 
 /// The places for connections. How many there may be is asked each time, so that it can change;
 /// whoever has one keeps it. Clones are of the same places.
@@ -59,7 +61,7 @@ impl Slots {
     }
 
     fn take_of(&self, address: IpAddr, max: usize) -> Result<PlaceOf, Rejection> {
-        let mut addresses = held(&self.0.addresses);
+        let mut addresses = self.0.addresses.lock();
         let count = addresses.entry(address).or_default();
         if *count >= max {
             return Err(Rejection::AddressFull);
@@ -92,7 +94,7 @@ struct PlaceOf {
 
 impl Drop for PlaceOf {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = held(&self.slots.0.addresses).entry(self.address) {
+        if let Entry::Occupied(mut count) = self.slots.0.addresses.lock().entry(self.address) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();

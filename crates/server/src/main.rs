@@ -5,6 +5,11 @@ use std::process::ExitCode;
 
 use server::transport::Silent;
 
+/// `docs/performance.md` has the figures for which it is here.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     server::main(env::args_os().skip(1), || Silent)
 }

@@ -13,10 +13,10 @@ use transport::ws_core::CloseCode;
 use transport::{Drain, Farewell, Watch};
 
 use crate::config::{Configs, Plan};
-use crate::log::milliseconds;
-use crate::metrics::{Count, Metrics};
-use crate::records::Records;
 use crate::systemd;
+use crate::telemetry::Records;
+use crate::telemetry::metrics::{Count, Metrics};
+use crate::time::milliseconds;
 
 /// How a server came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,6 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 
-use crate::metrics::Metrics;
-
 /// How often it is told how many sessions there are.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -30,12 +28,10 @@ pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Tells how many sessions there are, until it is dropped.
-pub(crate) async fn report(metrics: &Metrics) {
+/// Tells the line that `systemctl status` shows, until it is dropped.
+pub(crate) async fn report_status(status: impl Fn() -> String) {
     loop {
-        let count = metrics.sessions();
-        let status = format!("{} sessions open, {} so far", count.open(), count.opened);
-        tell(&[NotifyState::Status(&status)]);
+        tell(&[NotifyState::Status(&status())]);
         sleep(STATUS_INTERVAL).await;
     }
 }

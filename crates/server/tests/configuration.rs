@@ -38,7 +38,7 @@ fn file(name: &str, text: &str) -> PathBuf {
 #[test]
 fn without_any_settings_the_defaults_hold() {
     let config = config(&[], &[]).unwrap();
-    assert_eq!(config.listen, [ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())]);
+    assert_eq!(config.listen.addresses, [ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())]);
     assert_eq!(config.policy.origins.allowed, []);
     assert_eq!(config.policy.origins.missing, Permission::Allow);
     assert_eq!(config.policy.origins.null, Permission::Refuse);
@@ -152,7 +152,7 @@ fn a_shutdown_is_planned_in_seconds_with_one_of_two_codes() {
 #[test]
 fn the_admin_listener_is_an_address_or_a_path_or_none() {
     let admin = |text: &str| {
-        config(&[&format!("--admin-listen={text}")], &[]).map(|config| config.admin_listen)
+        config(&[&format!("--admin-listen={text}")], &[]).map(|config| config.listen.admin)
     };
     assert_eq!(admin("none"), Ok(None));
     assert_eq!(admin(""), Ok(None));

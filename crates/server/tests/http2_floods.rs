@@ -13,13 +13,13 @@ use std::io::Write;
 use std::thread;
 
 use support::chatter::Chatter;
+use support::newest::Newest;
 use support::process::Process;
 use support::raw_http2::{
     ACK, CONNECT, DATA, ENHANCE_YOUR_CALM, Frame, GET, GOAWAY, HEADERS, Http2, INITIAL_WINDOW_SIZE,
     PADDED, PING, PRIORITY, PROTOCOL_ERROR, frame, goaway, headers, reset, settings, window_update,
 };
 use support::server::Server;
-use transport::Publisher;
 
 /// Frames that a connection may bring at once, with so many streams; more come at its pace.
 const STREAMS: &str = "16";
@@ -155,15 +155,15 @@ fn what_touches_every_stream_is_paid_for_as_often() {
 
 #[test]
 fn a_client_that_answers_every_frame_of_ours_is_not_ended_for_what_we_say() {
-    let publisher = Publisher::new();
-    let server = Server::start_with(publisher.latest(), &QUIET);
+    let newest = Newest::default();
+    let server = Server::start_with(newest.handler(), &QUIET);
     let mut client = Http2::connect(server.address);
     let sessions: Vec<u32> = (0..16).map(|_| client.open()).collect();
     let update = |stream: &u32| [window_update(0, 7), window_update(*stream, 7)].concat();
     let answers: Vec<u8> = sessions.iter().flat_map(update).collect();
     // Four times what is allowed at once, in less than the time for as much again.
     for state in 0..4 * AT_ONCE / (2 * sessions.len()) {
-        publisher.publish(format!("{state:05}"));
+        newest.set(format!("{state:05}"));
         let frames = std::iter::from_fn(|| client.frame()).filter(|frame| frame.kind == DATA);
         assert_eq!(frames.take(sessions.len()).count(), sessions.len(), "state {state}");
         client.send(&answers);
@@ -172,13 +172,13 @@ fn a_client_that_answers_every_frame_of_ours_is_not_ended_for_what_we_say() {
 
 #[test]
 fn answers_that_were_saved_up_come_at_once_only_as_often_as_anything_else() {
-    let publisher = Publisher::new();
-    let server = Server::start_with(publisher.latest(), &QUIET);
+    let newest = Newest::default();
+    let server = Server::start_with(newest.handler(), &QUIET);
     let mut client = Http2::connect(server.address);
     let sessions: Vec<u32> = (0..16).map(|_| client.open()).collect();
     client.send(&window_update(0, 1 << 20));
     for state in 0..4 * AT_ONCE / (2 * sessions.len()) {
-        publisher.publish(format!("{state:05}"));
+        newest.set(format!("{state:05}"));
         let frames = std::iter::from_fn(|| client.frame()).filter(|frame| frame.kind == DATA);
         assert_eq!(frames.take(sessions.len()).count(), sessions.len(), "state {state}");
     }

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 
 use support::process::{Process, server};
 use support::raw_http2::{GET, Http2, INITIAL_WINDOW_SIZE, window_update};
+use support::tls;
 use support::{BINARY, Client, PING, PONG, frame};
 
 /// As many as the usual limit of 1,024 open files leaves this process.
@@ -53,6 +54,29 @@ fn an_idle_connection_takes_at_most_800_bytes_even_after_a_flood() {
     let flooded = private_bytes(&process) - before;
     let each = [idle, flooded].map(|bytes| bytes / COUNT);
     assert!(each.iter().all(|bytes| *bytes <= MOST_BYTES), "{each:?} bytes each");
+}
+
+/// rustls keeps the keys of both directions, its key schedule and room for a handshake; there are no buffers.
+#[test]
+fn an_idle_connection_within_tls_takes_at_most_5_000_bytes() {
+    const CONNECTIONS: usize = 400;
+    let files = tls::Files::new("memory");
+    let mut command = server();
+    command.env("TOKIO_WORKER_THREADS", "1").env("MIMALLOC_ALLOW_THP", "0");
+    let flags = files.flags();
+    let flags = flags.iter().map(String::as_str).chain(FLAGS).collect::<Vec<_>>();
+    let process = tls::start_as(command, &flags);
+    let open = |count| -> Vec<tls::Client> {
+        let mut clients: Vec<_> =
+            (0..count).map(|_| tls::open(process.address, &files.cert)).collect();
+        clients.iter_mut().for_each(tls::exchange_ping);
+        clients
+    };
+    drop(open(50));
+    let before = private_bytes(&process);
+    let clients = open(CONNECTIONS);
+    let each = (private_bytes(&process) - before) / clients.len();
+    assert!(each <= 5_000, "{each} bytes each");
 }
 
 /// On each connection some sessions, and requests that are refused, and nobody reads what they are told:

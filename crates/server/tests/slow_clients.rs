@@ -12,9 +12,9 @@ use std::io::{ErrorKind, Read};
 use std::thread;
 use std::time::Duration;
 
+use support::newest::Newest;
 use support::ways::{self, Way};
 use support::{BINARY, Client, PING, PONG, UPGRADE, frame};
-use transport::Publisher;
 
 /// A state of 4 KiB that says its number.
 fn state(number: u32) -> Vec<u8> {
@@ -31,13 +31,13 @@ fn next_number<S: Read + std::io::Write>(client: &mut Client<S>) -> u32 {
 #[test]
 fn a_client_that_reads_late_is_told_few_states_before_the_newest() {
     const NEWEST: u32 = 200;
-    let publisher = Publisher::new();
-    let server = ways::start_with(publisher.latest(), &["--write-timeout-secs=0"]);
+    let newest = Newest::default();
+    let server = ways::start_with(newest.handler(), &["--write-timeout-secs=0"]);
     let mut late = Client::connect_narrow(server.address);
     assert_eq!(late.request(UPGRADE).0, 101);
     let mut prompt = Way::Http1.open(&server);
     for number in 1..=NEWEST {
-        publisher.publish(state(number));
+        newest.set(state(number));
         // Whoever is told states as they come sets the pace.
         assert_eq!(next_number(&mut prompt), number);
     }

@@ -19,21 +19,21 @@ use tokio::time::timeout;
 use tracing::info;
 use transport::{Authority, Peer};
 
-use crate::accept_errors::AcceptErrors;
 use crate::config::Configs;
-use crate::listen::Listener;
-use crate::log_writer::dropped_lines;
-use crate::metrics::{Format, Moment};
-use crate::records::Records;
+use crate::config::values::drain_code;
+use crate::limits::Slots;
+use crate::net::accept_errors::AcceptErrors;
+use crate::net::listener::Listener;
+use crate::net::stream::Stream;
 use crate::shutdown::{Shutdown, Stage};
-use crate::slots::Slots;
-use crate::stream::Stream;
-use crate::table::MOST_OF_A_PAGE;
+use crate::telemetry::MOST_OF_A_PAGE;
+use crate::telemetry::Records;
+use crate::telemetry::metrics::{Format, Moment};
+use crate::telemetry::writer::dropped_lines;
 use crate::tls::Tls;
-use crate::values::drain_code;
 
 /// The page for people: one file, which asks for `/metrics` and `/drain` and for nothing else.
-const PAGE: &str = include_str!("admin.html");
+const PAGE: &str = include_str!("index.html");
 
 /// The page runs its own script and talks to us; nothing else is let in, and nobody may frame it.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use tokio::task::JoinSet;
 use tracing::error;
 
-use crate::records::Records;
 use crate::shutdown::{Shutdown, Stopped};
+use crate::telemetry::Records;
 
 /// The tasks that accept connections.
 pub(crate) const ACCEPT: &str = "accept";
@@ -150,8 +150,8 @@ mod tests {
     use transport::Phase;
 
     use super::*;
-    use crate::command::Command;
     use crate::config::Config;
+    use crate::config::cli::Command;
 
     fn shutdown() -> (Arc<Shutdown>, Records) {
         let Ok(Command::Serve(mut settings)) = Command::parse([], []) else {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::PATH;
-use crate::operator_files::When;
-use crate::settings::{Setting, Settings, Wrong};
+use crate::config::error::Wrong;
+use crate::config::settings::{Setting, Settings};
+use crate::files::When;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -78,11 +78,11 @@ impl Command {
     }
 }
 
-/// The text of `--help`, in which every setting is explained.
+/// The text of `--help` of an endpoint at `path`, in which every setting is explained.
 #[must_use]
-pub(crate) fn help() -> String {
+pub(crate) fn help(path: &str) -> String {
     let mut help = format!(
-        "A WebSocket endpoint for status updates, at {PATH}.\n\
+        "A WebSocket endpoint for status updates, at {path}.\n\
          \n\
          Usage: server [OPTION]...\n\
          \n\

@@ -1,4 +1,15 @@
 //! The configuration: settings that have been checked, so that what exists is good.
+//!
+//! A setting goes from `settings` (its key, default and meaning) and `sources` (file, environment,
+//! flags) through `values` (what a text has to be) to the [`Config`] here. `cli` reads the command line,
+//! and `startup_warnings` says what is allowed and cannot work well.
+
+pub(crate) mod cli;
+pub(crate) mod error;
+pub(crate) mod settings;
+mod sources;
+pub(crate) mod startup_warnings;
+pub(crate) mod values;
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -11,32 +22,26 @@ use tracing_subscriber::filter::Targets;
 use transport::ws_core::{Limits, Rate, Rules, Timing};
 use transport::{Farewell, OriginPattern, Origins, Policy, Sizes};
 
-use crate::listen_address::ListenAddress;
-use crate::settings::{Settings, Written, Wrong};
-use crate::tls::{BadFile, Paths, Tls};
-use crate::trust::{ProxyProtocol, Trust};
-use crate::values::{
-    admin_address, admin_host, boolean, bytes, bytes_or_none, count, count_or_none, drain_code,
-    forwarded_header, header_bytes, headers, log_format, mode, permission, proxy_protocol, seconds,
-    seconds_or_none, streams, switch, targets,
+use self::error::Wrong;
+use self::settings::{Settings, Written};
+use self::values::{
+    LogFormat, Switch, admin_address, admin_host, boolean, bytes, bytes_or_none, count,
+    count_or_none, drain_code, forwarded_header, header_bytes, headers, log_format, mode,
+    permission, proxy_protocol, seconds, seconds_or_none, streams, switch, targets,
 };
+use crate::net::address::ListenAddress;
+use crate::net::client_addr::{ProxyProtocol, Trust};
+use crate::net::listener::ListenOptions;
+use crate::tls::{BadFile, Paths, Tls};
 
 /// Files that are open besides the sockets of clients: listeners, the log, those being refused.
 pub const RESERVED_FILES: u64 = 256;
 
-/// What hyper's buffer holds at least.
-pub const MIN_HEADER_BYTES: usize = 8192;
-
-/// What a setting may let one peer have: 16 MiB.
-pub const MAX_BYTES: usize = 16 << 20;
-
 /// Everything the server wants to know before it starts.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen. At least one address.
-    pub listen: Vec<ListenAddress>,
-    /// The permissions of the files of Unix sockets.
-    pub listen_unix_mode: u32,
+    /// Where to listen, the admin listener included.
+    pub listen: ListenOptions,
     /// The certificate and what belongs to it, if there is one.
     pub tls: Option<Tls>,
     /// Whether it is known that what clients send can be read on the way to us.
@@ -59,11 +64,7 @@ pub struct Config {
     pub max_header_bytes: usize,
     /// Header lines of a request. At least one.
     pub max_headers: usize,
-    /// What the system may keep for a client in each direction; `None` leaves it to the system.
-    pub socket_buffer_bytes: Option<usize>,
-    /// Where the admin listener is, if there is one.
-    pub admin_listen: Option<ListenAddress>,
-    /// A name by which it may be called, besides `localhost` and any IP address.
+    /// A name by which the admin listener may be called, besides `localhost` and any IP address.
     pub admin_host: Option<String>,
     /// Whether the connections are kept in a table.
     pub connection_table: Switch,
@@ -82,24 +83,6 @@ pub struct Plan {
     pub delay: Duration,
     /// What sessions are told, and over how long a time.
     pub farewell: Farewell,
-}
-
-/// Something that is there or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Switch {
-    /// It is not.
-    Off,
-    /// It is.
-    On,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line, for machines.
-    Json,
-    /// For people.
-    Text,
 }
 
 /// The configuration in force, and its changes.
@@ -121,8 +104,8 @@ impl Config {
         }
         let settings = &*settings;
         let config = Self::read(settings)?;
-        if let Some(admin) = &config.admin_listen
-            && config.listen.contains(admin)
+        if let Some(admin) = &config.listen.admin
+            && config.listen.addresses.contains(admin)
             && !matches!(admin, ListenAddress::Tcp(address) if address.port() == 0)
         {
             let written = settings.get("admin_listen");
@@ -131,7 +114,7 @@ impl Config {
         }
         let is_tls = |address: &&ListenAddress| matches!(address, ListenAddress::Tls(_));
         if config.tls.is_none()
-            && let Some(address) = config.listen.iter().find(is_tls)
+            && let Some(address) = config.listen.addresses.iter().find(is_tls)
         {
             let written = settings.get("listen");
             let expected = "that needs tls_cert_file and tls_key_file";
@@ -154,12 +137,16 @@ impl Config {
 
     fn read(settings: &Settings) -> Result<Self, Wrong> {
         Ok(Self {
-            listen: list(
-                settings,
-                "listen",
-                Some("at least one address with a port, such as 127.0.0.1:8080"),
-            )?,
-            listen_unix_mode: one(settings, "listen_unix_mode", mode)?,
+            listen: ListenOptions {
+                addresses: list(
+                    settings,
+                    "listen",
+                    Some("at least one address with a port, such as 127.0.0.1:8080"),
+                )?,
+                unix_mode: one(settings, "listen_unix_mode", mode)?,
+                admin: one(settings, "admin_listen", admin_address)?,
+                socket_buffer_bytes: one(settings, "socket_buffer_bytes", bytes_or_none)?,
+            },
             tls: tls(settings)?,
             plaintext_ok: one(settings, "plaintext_ok", boolean)?,
             http2_max_streams: one(settings, "http2_max_streams", streams)?,
@@ -217,8 +204,6 @@ impl Config {
             )?,
             max_header_bytes: one(settings, "max_header_bytes", header_bytes)?,
             max_headers: one(settings, "max_headers", headers)?,
-            socket_buffer_bytes: one(settings, "socket_buffer_bytes", bytes_or_none)?,
-            admin_listen: one(settings, "admin_listen", admin_address)?,
             admin_host: one(settings, "admin_host", admin_host)?,
             connection_table: one(settings, "connection_table", switch)?,
             log: one(settings, "log", targets)?,

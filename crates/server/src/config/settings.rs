@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
+use config::{Source, Value, ValueKind};
 
-use crate::operator_files::{self, When};
+use crate::config::error::Wrong;
+use crate::config::sources::{Layer, PREFIX, in_one_line, is_list};
+use crate::files::{self, When};
 
 /// The lowest layer: every setting, its meaning and its default. There is no other list of them.
 const DEFAULTS: &str = include_str!("default.toml");
-
-/// What every environment variable of ours begins with.
-const PREFIX: &str = "WS_STATUS_";
 
 /// A setting as it is documented.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,18 +72,6 @@ pub struct Written {
     pub origin: String,
 }
 
-/// What is wrong with a setting, in one sentence: which one, where it is from, what would be right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong(pub String);
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Wrong {}
-
 impl Settings {
     /// Puts the layers on top of each other: the defaults, the file, the environment, the flags.
     ///
@@ -113,7 +100,7 @@ impl Settings {
         if let Some(path) = file {
             let origin = format!("the file {}", path.display());
             let cannot = |error| Wrong(format!("{origin} cannot be read: {error}"));
-            let (bytes, _) = operator_files::read(path, when).map_err(cannot)?;
+            let (bytes, _) = files::read(path, when).map_err(cannot)?;
             let text = String::from_utf8(bytes)
                 .map_err(|_| Wrong(format!("{origin} cannot be read: it is not UTF-8")))?;
             layers.push(Layer::parse(&text, &origin)?);
@@ -127,9 +114,9 @@ impl Settings {
             layer.check_shapes()?;
             builder = builder.add_source(layer);
         }
-        let merged = builder.build().and_then(|config| config.collect()).map_err(wrong)?;
+        let merged = builder.build().and_then(|config| config.collect()).map_err(in_one_line)?;
         let written = merged.into_iter().map(|(key, value)| {
-            let is_list = defaults.0.get(&key).is_some_and(is_list);
+            let is_list = defaults.get(&key).is_some_and(is_list);
             let written = Written::new(&key, value, is_list)?;
             Ok((key, written))
         });
@@ -221,100 +208,4 @@ fn basic_string(text: &str) -> String {
         }
     }
     quoted + "\""
-}
-
-/// A layer of settings: values by key, each knowing where it is from.
-#[derive(Clone, Debug)]
-struct Layer(Map<String, Value>);
-
-impl Layer {
-    fn parse(toml: &str, origin: &str) -> Result<Self, Wrong> {
-        let values = File::from_str(toml, FileFormat::Toml)
-            .collect()
-            .map_err(|error| Wrong(format!("{origin} is not TOML: {}", wrong(error))))?;
-        let origin = origin.to_owned();
-        let named = |(key, value): (String, Value)| (key, Value::new(Some(&origin), value.kind));
-        Ok(Self(values.into_iter().map(named).collect()))
-    }
-
-    fn of_environment(variables: &[(String, String)]) -> Self {
-        let value = |(name, text): &(String, String)| {
-            let key = name.strip_prefix(PREFIX)?;
-            if key == "CONFIG" || is_service_link(key) {
-                return None;
-            }
-            let origin = format!("the environment variable {name}");
-            Some((key.to_lowercase(), Value::new(Some(&origin), text.clone())))
-        };
-        Self(variables.iter().filter_map(value).collect())
-    }
-
-    fn of_flags(flags: &[(String, String)]) -> Self {
-        let value = |(key, text): &(String, String)| {
-            let origin = format!("the flag --{}", key.replace('_', "-"));
-            (key.clone(), Value::new(Some(&origin), text.clone()))
-        };
-        Self(flags.iter().map(value).collect())
-    }
-
-    fn check_keys(&self, defaults: &Self) -> Result<(), Wrong> {
-        match self.0.iter().find(|(key, _)| !defaults.0.contains_key(*key)) {
-            Some((key, value)) => {
-                let origin = value.origin().unwrap_or_default();
-                Err(Wrong(format!(
-                    "{origin} sets {key:?}, and there is no such setting; --help lists them"
-                )))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The library forgets where a table is from, so it is refused before it gets there.
-    fn check_shapes(&self) -> Result<(), Wrong> {
-        match self.0.iter().find(|(_, value)| matches!(value.kind, ValueKind::Table(_))) {
-            Some((key, value)) => {
-                let origin = value.origin().unwrap_or_default();
-                Err(Wrong(format!("{key} from {origin} is a table, and must be a value or a list")))
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        Ok(self.0.clone())
-    }
-}
-
-/// Kubernetes puts the address of each service into the environment of each pod, and a service of
-/// our name gets our prefix.
-fn is_service_link(key: &str) -> bool {
-    key.ends_with("_SERVICE_HOST")
-        || key == "SERVICE_HOST"
-        || key.starts_with("SERVICE_PORT")
-        || key.contains("_SERVICE_PORT")
-        || key == "PORT"
-        || key.ends_with("_PORT")
-        || key.starts_with("PORT_")
-        || key.contains("_PORT_")
-}
-
-fn is_list(value: &Value) -> bool {
-    matches!(value.kind, ValueKind::Array(_))
-}
-
-/// The library's errors show the place over several lines; the first and the last say it all.
-fn wrong(error: impl fmt::Display) -> Wrong {
-    let text = error.to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines.next().unwrap_or_default().to_owned();
-    Wrong(match lines.next_back() {
-        Some(last) => format!("{first}: {last}"),
-        None => first,
-    })
 }

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 use tracing::{info, warn};
 use transport::Sizes;
 
-use crate::accept::REFUSED_AT_ONCE;
-use crate::command::VERSION;
+use crate::config::cli::VERSION;
+use crate::config::settings::Settings;
 use crate::config::{Config, Plan, RESERVED_FILES};
-use crate::listen::Listeners;
-use crate::listen_address::ListenAddress;
-use crate::log::milliseconds;
-use crate::settings::Settings;
-use crate::trust::{ForwardedHeader, ProxyProtocol, Trust};
+use crate::limits::REFUSED_AT_ONCE;
+use crate::net::address::ListenAddress;
+use crate::net::client_addr::{ForwardedHeader, ProxyProtocol, Trust};
+use crate::net::listener::Listeners;
+use crate::time::milliseconds;
 
 /// What a session takes when nothing waits to be read or written, generously.
 const IDLE_BYTES: usize = 4096;
@@ -83,8 +83,11 @@ pub(crate) fn announce(
 /// Warns of what a start with this configuration would warn of, without passed sockets.
 pub(crate) fn warn_of(config: &Config, open_files: u64) {
     warn_of_settings(config, open_files);
-    let (encrypted, others): (Vec<_>, Vec<_>) =
-        config.listen.iter().partition(|address| matches!(address, ListenAddress::Tls(_)));
+    let (encrypted, others): (Vec<_>, Vec<_>) = config
+        .listen
+        .addresses
+        .iter()
+        .partition(|address| matches!(address, ListenAddress::Tls(_)));
     let ports = |addresses: &[&ListenAddress]| -> Vec<SocketAddr> {
         addresses.iter().filter_map(|address| address.tcp()).collect()
     };

@@ -8,9 +8,32 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use transport::Permission;
 use transport::ws_core::CloseCode;
 
-use crate::config::{LogFormat, MAX_BYTES, MIN_HEADER_BYTES, Switch};
-use crate::listen_address::ListenAddress;
-use crate::trust::{ForwardedHeader, ProxyProtocol};
+use crate::net::address::ListenAddress;
+use crate::net::client_addr::{ForwardedHeader, ProxyProtocol};
+
+/// What hyper's buffer holds at least.
+pub const MIN_HEADER_BYTES: usize = 8192;
+
+/// What a setting may let one peer have: 16 MiB.
+pub const MAX_BYTES: usize = 16 << 20;
+
+/// Something that is there or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// It is not.
+    Off,
+    /// It is.
+    On,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// For people.
+    Text,
+}
 
 /// hyper reserves this for each request.
 const MAX_HEADERS: usize = 1000;

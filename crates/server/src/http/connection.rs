@@ -13,18 +13,16 @@ use tokio::time::Instant;
 use tracing::info;
 use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 
-use crate::accept_errors::AcceptErrors;
 use crate::config::Config;
-use crate::http::{Http, out_of_time};
-use crate::http2_frame::PREFACE;
-use crate::linger::linger;
-use crate::listen::Listener;
-use crate::records::Records;
+use crate::http::http2::frame::PREFACE;
+use crate::http::service::{Http, out_of_time};
+use crate::limits::REFUSED_AT_ONCE;
+use crate::net::accept_errors::AcceptErrors;
+use crate::net::lingering_close::linger;
+use crate::net::listener::Listener;
+use crate::net::stream::Stream;
 use crate::shutdown::Shutdown;
-use crate::stream::Stream;
-
-/// Connections above the limit that are accepted at once, to be told so.
-pub(crate) const REFUSED_AT_ONCE: usize = 128;
+use crate::telemetry::Records;
 
 /// Connections that are accepted before everybody else gets a turn. In a storm the others wait in the
 /// system's queue and not in front of a session that has a ping to answer.

@@ -10,7 +10,7 @@ use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use crate::stream::Stream;
+use crate::net::stream::Stream;
 
 /// A stream that comes home when whoever has it drops it. If nobody waits for it there, because it
 /// was upgraded, it is dropped.

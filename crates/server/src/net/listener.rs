@@ -11,19 +11,31 @@ use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use transport::Peer;
 
-use crate::accept_errors::is_of_one_connection;
-use crate::config::Config;
-use crate::listen_address::ListenAddress;
-use crate::passed::{Passed, PassedSocket};
-use crate::stream::Stream;
-use crate::tcp_write::FIRST_BUFFER;
-use crate::unix_socket::{self, SocketFile};
+use crate::net::accept_errors::is_of_one_connection;
+use crate::net::address::ListenAddress;
+use crate::net::inherited::{Passed, PassedSocket};
+use crate::net::stream::Stream;
+use crate::net::tcp_write::FIRST_BUFFER;
+use crate::net::unix_socket::{self, SocketFile};
 
 /// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
 const BACKLOG: u16 = 4096;
 
 /// Who may connect to the admin listener's Unix socket: the user that the server runs as.
 const ADMIN_MODE: u32 = 0o600;
+
+/// Where to listen, and how.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    /// The addresses for clients. At least one.
+    pub addresses: Vec<ListenAddress>,
+    /// The permissions of the files of their Unix sockets.
+    pub unix_mode: u32,
+    /// Where the admin listener is, if there is one.
+    pub admin: Option<ListenAddress>,
+    /// What the system may keep for a client in each direction; `None` leaves it to the system.
+    pub socket_buffer_bytes: Option<usize>,
+}
 
 /// Every port and path that the server listens on.
 #[derive(Debug)]
@@ -53,15 +65,18 @@ enum ListeningSocket {
 
 impl Listeners {
     /// Binds everything, or nothing. Sockets that were passed take the place of the addresses in
-    /// the configuration.
+    /// the options. Whether there is a certificate decides whether one that is named `tls` can be served.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
     /// The first address that cannot be bound.
-    pub fn bind(config: &Config, passed: Passed) -> Result<Self, BindError> {
-        let has_certificate = config.tls.is_some();
+    pub fn bind(
+        options: &ListenOptions,
+        has_certificate: bool,
+        passed: Passed,
+    ) -> Result<Self, BindError> {
         let adopt = |key, socket, is_encrypted| {
             let adopted = if is_encrypted && !has_certificate {
                 Err(io::Error::other("it is named tls, and tls_cert_file is not set"))
@@ -78,17 +93,17 @@ impl Listeners {
             })
         };
         let public: Vec<Listener> = if passed.public.is_empty() {
-            let mode = config.listen_unix_mode;
-            let bound = config.listen.iter().map(|address| {
-                bind("listen", address, mode, Families::beside(address, &config.listen))
-            });
+            let (addresses, mode) = (&options.addresses, options.unix_mode);
+            let bound = addresses
+                .iter()
+                .map(|address| bind("listen", address, mode, Families::beside(address, addresses)));
             bound.collect::<Result<_, _>>()?
         } else {
             let public = passed.public.into_iter();
             let adopted = public.map(|(socket, is_tls)| adopt("listen", socket, is_tls));
             adopted.collect::<Result<_, _>>()?
         };
-        let admin = match (passed.admin, &config.admin_listen) {
+        let admin = match (passed.admin, &options.admin) {
             (Some(socket), _) => Some(adopt("admin_listen", socket, false)?),
             (None, Some(address)) => {
                 Some(bind("admin_listen", address, ADMIN_MODE, Families::Both)?)
@@ -97,7 +112,7 @@ impl Listeners {
         };
         for listener in public.iter().chain(&admin) {
             // Where that fails, the system goes by its own.
-            let _ = listener.bound_buffers(config.socket_buffer_bytes);
+            let _ = listener.bound_buffers(options.socket_buffer_bytes);
         }
         Ok(Self { public, admin })
     }
@@ -330,18 +345,18 @@ fn tcp(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
-
     use super::*;
-    use crate::command::Command;
 
     #[tokio::test]
     async fn an_accepted_connection_has_the_buffers_of_its_listener() {
-        let flags = ["--listen=127.0.0.1:0", "--socket-buffer-bytes=50000"].map(OsString::from);
-        let command = Command::parse(flags, []).expect("the flags are right");
-        let Command::Serve(mut settings) = command else { panic!("it is to serve") };
-        let config = Config::check(&mut settings, 1024).expect("the settings are right");
-        let listeners = Listeners::bind(&config, Passed::default()).expect("a port is free");
+        let options = ListenOptions {
+            addresses: vec![ListenAddress::Tcp(([127, 0, 0, 1], 0).into())],
+            unix_mode: 0o600,
+            admin: None,
+            socket_buffer_bytes: Some(50_000),
+        };
+        let listeners =
+            Listeners::bind(&options, false, Passed::default()).expect("a port is free");
         let listener = listeners.public.first().expect("there is one");
         let port = listener.port().expect("it is a port");
         let _client = TcpStream::connect(port).await.expect("it listens");

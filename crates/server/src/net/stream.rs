@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::yield_now;
 
-use crate::session_stream::SessionStream;
-use crate::tcp_write::Writer;
-use crate::tls_stream::TlsStream;
+use crate::net::http2_stream::SessionStream;
+use crate::net::tcp_write::Writer;
+use crate::tls::stream::{TlsStream, poll_discard};
 
 /// As many as the head of a request mostly has.
 const FIRST_BYTES: usize = 1024;
@@ -52,7 +52,7 @@ enum Socket {
     Http2(Box<SessionStream>),
     Tcp(TcpStream),
     /// TLS over TCP or a Unix socket.
-    Tls(Box<TlsStream>),
+    Tls(Box<TlsStream<Stream>>),
     Unix(Box<UnixStream>),
 }
 
@@ -200,11 +200,6 @@ impl Stream {
         result
     }
 
-    /// How much of so many bytes is worth being taken at once.
-    pub(crate) fn chunk(&self, bytes: usize) -> usize {
-        self.writer.chunk(bytes)
-    }
-
     fn keep(&mut self, bytes: Bytes) {
         self.unread = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Box::new);
     }
@@ -215,14 +210,11 @@ impl Stream {
         poll_fn(|cx| self.poll_discard(cx)).await
     }
 
-    /// The same, polled.
-    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if let Socket::Tls(stream) = &mut self.socket {
-            return stream.get_mut().poll_discard(cx);
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Tls(stream) => poll_discard(stream.get_mut(), cx),
+            Socket::Http2(_) | Socket::Tcp(_) | Socket::Unix(_) => poll_discard(self, cx),
         }
-        let mut buffer = [0; 4096];
-        let mut read = ReadBuf::new(&mut buffer);
-        Pin::new(self).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
     }
 }
 
@@ -264,7 +256,11 @@ impl AsyncWrite for Stream {
         match socket {
             Socket::Tcp(stream) => writer.poll_write(stream, cx, bytes),
             Socket::Http2(it) => Pin::new(it).poll_write(cx, bytes),
-            Socket::Tls(it) => Pin::new(it).poll_write(cx, bytes),
+            Socket::Tls(it) => {
+                // How much is worth being taken at once depends on the TCP connection beneath.
+                let most = it.get_ref().writer.chunk(bytes.len());
+                Pin::new(it).poll_write(cx, bytes.get(..most).unwrap_or(bytes))
+            }
             Socket::Unix(it) => Pin::new(it).poll_write(cx, bytes),
         }
     }

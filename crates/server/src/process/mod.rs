@@ -1,4 +1,13 @@
 //! The process: what happens from the command line to the exit code.
+//!
+//! [`main`] is the table of contents: signals, runtime, settings, listeners, log, serving, exit code.
+//! `reload` reads settings and certificates again while the server serves.
+
+mod disk_thread;
+pub(crate) mod reload;
+mod rlimit;
+mod runtime;
+mod signals;
 
 use std::env;
 use std::ffi::OsString;
@@ -10,18 +19,25 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 use transport::Handler;
 
-use crate::command::{Command, VERSION, help};
+use crate::app::run_supervised;
+use crate::app::supervision::{Panicked, Supervisor, guarded};
 use crate::config::Config;
-use crate::listen::Listeners;
-use crate::operator_files::When;
-use crate::passed::Passed;
-use crate::reload::Reloader;
-use crate::runtime::{NoRuntime, on_a_thread};
-use crate::settings::{Settings, Wrong};
+use crate::config::cli::{Command, VERSION, help};
+use crate::config::error::Wrong;
+use crate::config::settings::Settings;
+use crate::config::startup_warnings;
+use crate::files::When;
+use crate::net::inherited::Passed;
+use crate::net::listener::Listeners;
+use crate::routes::PATH;
 use crate::shutdown::Stopped;
-use crate::signals::{self, Hangups, Signals};
-use crate::supervision::{Panicked, Supervisor, guarded};
-use crate::{advice, log, open_files, run_supervised, runtime, systemd};
+use crate::systemd;
+use crate::telemetry::subscriber;
+
+use self::disk_thread::on_a_thread;
+use self::reload::Reloader;
+use self::runtime::NoRuntime;
+use self::signals::{Hangups, Signals};
 
 /// All sessions were closed, though some may have had to be timed out.
 const DRAINED: u8 = 0;
@@ -57,7 +73,7 @@ pub fn main<H: Handler + Clone + Sync>(
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
     // Even the signals need some files.
-    let open_files = open_files::raise_limit();
+    let open_files = rlimit::raise_limit();
     // Before anything that takes time: a SIGHUP that comes earlier ends the process. And before there are
     // workers, which would deal with a signal whose stream is not made yet, and it would be lost.
     let registered = runtime::briefly(|| {
@@ -105,11 +121,13 @@ fn obey(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, Settings),
         Config::check(&mut settings, open_files).map(|config| (config, settings)).map_err(misused)
     };
     match Command::parse(arguments, env::vars_os()).map_err(misused)? {
-        Command::Help => Err(answer(&help())),
+        Command::Help => Err(answer(&help(PATH))),
         Command::Version => Err(answer(&format!("{VERSION}\n"))),
         Command::CheckConfig(settings) => {
             let (config, _) = check(settings)?;
-            log::without_a_thread(&config, || advice::warn_of(&config, open_files));
+            subscriber::without_a_thread(&config, || {
+                startup_warnings::warn_of(&config, open_files);
+            });
             Err(answer("the configuration is good\n"))
         }
         Command::PrintConfig(settings) => {
@@ -132,7 +150,7 @@ async fn serve<H: Handler + Clone + Sync>(
         Err(error) => return complain(MISUSED, error),
     };
     let are_for_another = passed.are_for_another;
-    let listeners = match Listeners::bind(&config, passed) {
+    let listeners = match Listeners::bind(&config.listen, config.tls.is_some(), passed) {
         Ok(listeners) => listeners,
         Err(error) => {
             let origin = &settings.get(error.key).origin;
@@ -140,13 +158,13 @@ async fn serve<H: Handler + Clone + Sync>(
             return complain(code, format_args!("{} from {origin}: {error}", error.key));
         }
     };
-    let writer = match log::start(&config) {
+    let writer = match subscriber::start(&config) {
         Ok(writer) => writer,
         Err(error) => return complain(FAILED, format_args!("cannot start the log: {error}")),
     };
-    advice::announce(&config, &settings, &listeners, open_files);
+    startup_warnings::announce(&config, &settings, &listeners, open_files);
     if are_for_another {
-        advice::warn_of_sockets_for_another();
+        startup_warnings::warn_of_sockets_for_another();
     }
 
     let (stop, stopping) = oneshot::channel();

@@ -7,13 +7,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::advice::{date, warn_of_certificate, warn_of_settings};
-use crate::command::Command;
+use crate::config::cli::Command;
+use crate::config::error::Wrong;
+use crate::config::settings::{Setting, Settings};
+use crate::config::startup_warnings::{date, warn_of_certificate, warn_of_settings};
 use crate::config::{Config, Configs};
-use crate::log_writer::LogWriter;
-use crate::operator_files::When;
-use crate::runtime::DiskThread;
-use crate::settings::{Setting, Settings, Wrong};
+use crate::files::When;
+use crate::process::disk_thread::DiskThread;
+use crate::telemetry::writer::LogWriter;
 use crate::tls::{BadFile, Stamps, Tls};
 
 /// What can change while the server serves, in the order of the documentation. A setting that is not

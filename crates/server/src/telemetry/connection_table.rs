@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use transport::ws_core::Tally;
 use transport::{Event, Peer, Protocol};
 
-use crate::held;
-use crate::log::milliseconds;
-use crate::peer_text::truncated;
+use crate::telemetry::peer_text::truncated;
+use crate::time::milliseconds;
 
 /// How many connections a page of the table holds at most.
 pub(crate) const MOST_OF_A_PAGE: usize = 1000;
@@ -36,7 +35,7 @@ impl Table {
     pub(crate) fn note(&self, event: &Event<'_>) {
         match *event {
             Event::Closed { id, .. } => {
-                held(&self.0).remove(&id);
+                self.0.lock().remove(&id);
             }
             Event::Opened { id, peer, protocol, request, .. } => {
                 let origin = request.origin().unwrap_or_default();
@@ -49,10 +48,10 @@ impl Table {
                     received: Tally::default(),
                     sent: Tally::default(),
                 };
-                held(&self.0).insert(id, row);
+                self.0.lock().insert(id, row);
             }
             Event::Tally { id, received, sent, round_trip, .. } => {
-                if let Some(row) = held(&self.0).get_mut(&id) {
+                if let Some(row) = self.0.lock().get_mut(&id) {
                     row.received += received;
                     row.sent += sent;
                     row.round_trip = round_trip.or(row.round_trip);
@@ -66,7 +65,7 @@ impl Table {
     pub(crate) fn page(&self, after: u64, most: usize) -> Value {
         let (total, mut page) = {
             // Sessions wait for this lock, so nothing is written while it is held.
-            let rows = held(&self.0);
+            let rows = self.0.lock();
             let behind = rows.range((Bound::Excluded(after), Bound::Unbounded));
             let page: Vec<(u64, Row)> =
                 behind.take(most + 1).map(|(id, row)| (*id, row.clone())).collect();

@@ -5,16 +5,15 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use transport::Peer;
 
-use crate::held;
-use crate::log::milliseconds;
-use crate::slots::network;
+use crate::limits::network;
+use crate::time::milliseconds;
 
 /// Lines about refusals of one client address: those of one connection, and then some to show that it
 /// goes on.
@@ -56,7 +55,7 @@ impl LogLimits {
     /// Whether a refusal of this peer gets a line. If not, it is counted.
     pub(crate) fn admit_refusal(&self, peer: Peer) -> bool {
         let now = Instant::now();
-        let mut state = held(&self.0);
+        let mut state = self.0.lock();
         let State { refusals, addresses, .. } = &mut *state;
         let address = peer.ip().map(network);
         let is_wanted = if addresses.len() < MAX_ADDRESSES || addresses.contains_key(&address) {
@@ -71,7 +70,7 @@ impl LogLimits {
 
     /// Whether a failure to accept gets a line. If not, it is counted.
     pub(crate) fn admit_accept_failure(&self) -> bool {
-        held(&self.0).accept_failures.admit(true, Instant::now())
+        self.0.lock().accept_failures.admit(true, Instant::now())
     }
 
     /// Sums up what was suppressed, again and again until it is dropped.
@@ -90,7 +89,7 @@ impl LogLimits {
     pub(crate) fn summarize(&self) {
         let now = Instant::now();
         let (refusals, accept_failures) = {
-            let mut state = held(&self.0);
+            let mut state = self.0.lock();
             // A full bucket is as good as none.
             state.addresses.retain(|_, bucket| !bucket.is_full(now));
             (state.refusals.suppressed.take(), state.accept_failures.suppressed.take())
@@ -211,7 +210,7 @@ mod tests {
 
         /// The lines since the last time.
         fn lines(&self) -> Vec<String> {
-            let bytes = std::mem::take(&mut *held(&self.0));
+            let bytes = std::mem::take(&mut *self.0.lock());
             let text = String::from_utf8(bytes).expect("lines are text");
             text.lines().map(|line| line.trim().to_owned()).collect()
         }
@@ -219,7 +218,7 @@ mod tests {
 
     impl Write for Log {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            held(&self.0).write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -268,10 +267,10 @@ mod tests {
         assert_eq!(admitted(&limits, 100_000, host), 200);
         advance(Duration::from_secs(1)).await;
         assert_eq!(admitted(&limits, 100_000, |number| host(number + 1_000_000)), 10);
-        assert_eq!(held(&limits.0).addresses.len(), MAX_ADDRESSES);
+        assert_eq!(limits.0.lock().addresses.len(), MAX_ADDRESSES);
         // Those who came first are forgotten when they are as good as new.
         limits.summarize();
-        assert_eq!(held(&limits.0).addresses.len(), 0);
+        assert_eq!(limits.0.lock().addresses.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

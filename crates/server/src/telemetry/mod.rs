@@ -1,4 +1,16 @@
-//! What becomes of the facts that `transport` tells: lines of the log, counts, rows of the table.
+//! What is kept and told of connections and sessions: log lines, metrics, the table of connections.
+//!
+//! [`Records`] takes in the events of `transport` and hands each to the three. Where the log goes and
+//! how its lines look is in `subscriber`, `json` and `writer`; what is exposed over HTTP is `admin`'s.
+
+mod connection_table;
+mod json;
+mod log_limits;
+pub(crate) mod metrics;
+mod peer_text;
+mod session_log;
+pub(crate) mod subscriber;
+pub(crate) mod writer;
 
 use std::io;
 
@@ -6,12 +18,15 @@ use hyper::StatusCode;
 use tracing::{info, warn};
 use transport::{Event, Observer, Peer};
 
-use crate::config::{Config, Switch};
-use crate::log;
-use crate::log_limits::LogLimits;
-use crate::metrics::Metrics;
-use crate::peer_text::truncated;
-use crate::table::Table;
+use crate::config::Config;
+use crate::config::values::Switch;
+
+use self::connection_table::Table;
+use self::log_limits::LogLimits;
+use self::metrics::Metrics;
+use self::peer_text::truncated;
+
+pub(crate) use self::connection_table::MOST_OF_A_PAGE;
 
 /// Everything that is kept of what happens to sessions.
 #[derive(Debug)]
@@ -64,6 +79,6 @@ impl Observer for Records {
             return;
         }
         // Last, because whoever calls `run` may have a subscriber that panics.
-        log::write(event);
+        session_log::write(event);
     }
 }

@@ -1,24 +1,22 @@
-//! The log: where it goes, and the lines that sessions leave in it.
+//! Where the log goes, and how its lines look.
 
 use std::io::{self, IsTerminal};
 use std::panic;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, subscriber};
+use tracing::{error, subscriber};
 use tracing_subscriber::Registry;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
-use transport::ws_core::{Closure, Initiator};
-use transport::{Event, Protocol, StreamEnd};
 
-use crate::config::{Config, LogFormat};
-use crate::json_lines::JsonLines;
-use crate::log_writer::LogWriter;
-use crate::peer_text::truncated;
+use crate::config::Config;
+use crate::config::values::LogFormat;
+use crate::telemetry::json::JsonLines;
+use crate::telemetry::peer_text::truncated;
+use crate::telemetry::writer::LogWriter;
 
 /// Starts logging to stderr. The lines are written by a thread of their own, so a reader that stands
 /// still holds up nobody.
@@ -69,57 +67,4 @@ where
         LogFormat::Json => layer.event_format(JsonLines).boxed(),
         LogFormat::Text => layer.boxed(),
     }
-}
-
-/// Writes a line for each opening, closing and refusal.
-pub(crate) fn write(event: &Event<'_>) {
-    match *event {
-        Event::Closed { id, closure, stream_end, .. } => closed(id, closure, stream_end),
-        Event::Opened { id, peer, protocol, request, .. } => info!(
-            event = "opened",
-            id,
-            %peer,
-            protocol = protocol.as_str(),
-            origin = &*truncated(request.origin().unwrap_or_default()),
-            user_agent = &*truncated(request.user_agent().unwrap_or_default()),
-        ),
-        Event::Refused { peer, protocol, request, rejection, .. } => info!(
-            event = "refused",
-            %peer,
-            protocol = protocol.map_or("", Protocol::as_str),
-            origin = &*truncated(request.origin().unwrap_or_default()),
-            refusal = rejection.as_str(),
-            status = rejection.status().as_u16(),
-        ),
-        // The panic itself has left a line.
-        Event::Panicked { .. } | Event::Tally { .. } | _ => {}
-    }
-}
-
-fn closed(id: u64, closure: &Closure, stream_end: Option<StreamEnd>) {
-    info!(
-        event = "closed",
-        id,
-        cause = closure.cause.as_str(),
-        code = u16::from(closure.code),
-        reason = &*truncated(closure.reason.as_str()),
-        clean = closure.clean,
-        initiator = match closure.initiator {
-            Initiator::Local => "server",
-            Initiator::Nobody => "none",
-            Initiator::Peer => "peer",
-        },
-        error = stream_end.map_or("", StreamEnd::as_str),
-        duration_ms = milliseconds(closure.duration),
-        rtt_ms = closure.round_trip.map(milliseconds),
-        messages_in = closure.received.messages,
-        messages_out = closure.sent.messages,
-        bytes_in = closure.received.bytes,
-        bytes_out = closure.sent.bytes,
-    );
-}
-
-/// Milliseconds with three digits behind the point.
-pub(crate) fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1_000_000.0).round() / 1_000.0
 }

@@ -222,13 +222,13 @@ fn write_whole(output: &mut impl Write, mut bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
+    use parking_lot::Mutex;
     use tracing::subscriber::with_default;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::held;
 
     /// An output that is broken in a way that nothing may be.
     struct Panics;
@@ -275,7 +275,7 @@ mod tests {
                 None => usize::MAX,
             };
             let taken = bytes.get(..most).unwrap_or(bytes);
-            held(&self.taken).extend(taken);
+            self.taken.lock().extend(taken);
             Ok(taken.len())
         }
 
@@ -316,7 +316,7 @@ mod tests {
             });
             is_done.recv_timeout(Duration::from_secs(10)).expect("all of it is written");
             assert_eq!(counts.waiting.load(Ordering::Relaxed), 0);
-            let taken = held(&taken);
+            let taken = taken.lock();
             String::from_utf8(taken.clone()).expect("lines are text")
         }
     }

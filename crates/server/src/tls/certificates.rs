@@ -11,7 +11,7 @@ use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::{self, Decode, Tag, Tagged};
 use x509_cert::time::Validity;
 
-use crate::key_kind::{KeyKind, TAKEN};
+use crate::tls::key_kind::{KeyKind, TAKEN};
 
 /// What is wrong, and with which file.
 #[derive(Debug)]

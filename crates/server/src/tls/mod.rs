@@ -1,4 +1,11 @@
-//! The certificate, and what else TLS is set up with.
+//! TLS: the certificate, and what else it is set up with.
+//!
+//! `certificates` reads and judges what is in the files, with `key_kind` to say what a refused key is;
+//! `stream` is TLS over a stream of any kind. When files are read again is `process::reload`'s business.
+
+mod certificates;
+mod key_kind;
+pub(crate) mod stream;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -13,9 +20,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, server::danger::ClientCertVerifier};
 
-use crate::certificate::{Fault, certificates, certified, private_key, validity};
-use crate::operator_files::{self, Stamp, When};
-use crate::thrifty::cipher_suites;
+use crate::files::{self, Stamp, When};
+use crate::tls::certificates::{Fault, certificates, certified, private_key, validity};
 
 /// What TLS is set up with.
 #[derive(Clone, Debug)]
@@ -132,9 +138,8 @@ impl Tls {
 
     /// Reads the files, and sees whether they go together.
     pub(crate) fn load(paths: Paths, when: When) -> Result<Self, BadFile> {
-        let read = |key, path: &Path| {
-            operator_files::read(path, when).map_err(|error| bad(key, cannot(&error)))
-        };
+        let read =
+            |key, path: &Path| files::read(path, when).map_err(|error| bad(key, cannot(&error)));
         let (cert, cert_stamp) = read(CERT, &paths.cert)?;
         let (key, key_stamp) = read(KEY, &paths.key)?;
         let ca = paths.client_ca.as_deref().map(|path| read(CLIENT_CA, path)).transpose()?;
@@ -160,8 +165,7 @@ impl Tls {
         let validity = ends.first().copied().flatten().and(ends.iter().flatten().min().copied());
         let undated = ends.iter().position(Option::is_none).map(|place| place + 1);
 
-        let provider =
-            Arc::new(CryptoProvider { cipher_suites: cipher_suites(), ..default_provider() });
+        let provider = Arc::new(default_provider());
         let certified = certified(chain, private, &provider).map_err(|fault| match fault {
             Fault::Certificate(problem) => bad(CERT, problem),
             Fault::Key(problem) => bad(KEY, problem),
@@ -184,8 +188,6 @@ fn configure(
         Some(pem) => builder.with_client_cert_verifier(verifier(pem, provider)?),
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-    // Or clients would pick what takes more of us.
-    config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // We keep nothing for clients that come back.
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -17,8 +17,6 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::stream::Stream;
-
 /// The most that is encrypted at once. It is how coarse the progress of a slow reader is seen.
 const RECORD_BYTES: usize = 4096;
 
@@ -35,8 +33,8 @@ const MOST_INCOMING: usize = 96 * 1024;
 const KEPT_BYTES: usize = 32 * 1024;
 
 /// The server's side of TLS over a stream.
-pub(crate) struct TlsStream {
-    stream: Stream,
+pub(crate) struct TlsStream<S> {
+    stream: S,
     tls: UnbufferedServerConnection,
     /// The beginning of what has not come in full.
     incoming: Vec<u8>,
@@ -63,7 +61,7 @@ enum Standing {
 }
 
 /// Without what must not be seen.
-impl fmt::Debug for TlsStream {
+impl<S: fmt::Debug> fmt::Debug for TlsStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TlsStream").field(&self.stream).finish()
     }
@@ -77,9 +75,9 @@ enum Say<'a> {
     Goodbye,
 }
 
-impl TlsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Begins TLS, of which the [`handshake`](Self::handshake) comes first.
-    pub(crate) fn new(stream: Stream, config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub(crate) fn new(stream: S, config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self {
             stream,
             tls: UnbufferedServerConnection::new(config).map_err(io::Error::other)?,
@@ -107,7 +105,12 @@ impl TlsStream {
     }
 
     /// The stream beneath.
-    pub(crate) fn get_mut(&mut self) -> &mut Stream {
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// The same, to change it.
+    pub(crate) fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
@@ -322,7 +325,17 @@ fn append<E: Error + Send + Sync + 'static>(
     written.map(drop).map_err(io::Error::other)
 }
 
-impl AsyncRead for TlsStream {
+/// Reads what has come and throws it away, and says how many bytes that were; 0 is the end.
+pub(crate) fn poll_discard<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut buffer = [0; 4096];
+    let mut read = ReadBuf::new(&mut buffer);
+    Pin::new(stream).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -336,7 +349,7 @@ impl AsyncRead for TlsStream {
                 }
                 // Read away, and not understood any more.
                 Standing::Broken | Standing::Over => {
-                    self.is_ended = ready!(self.stream.poll_discard(cx))? == 0;
+                    self.is_ended = ready!(poll_discard(&mut self.stream, cx))? == 0;
                 }
                 Standing::Open => match ready!(self.poll_receive(cx)) {
                     // It may have been asked for something, such as new keys. Where that cannot be
@@ -356,15 +369,14 @@ impl AsyncRead for TlsStream {
     }
 }
 
-impl AsyncWrite for TlsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_send(cx))?;
-        let most = self.stream.chunk(bytes.len()).min(RECORD_BYTES);
-        let bytes = bytes.get(..most).unwrap_or(bytes);
+        let bytes = bytes.get(..RECORD_BYTES).unwrap_or(bytes);
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }

@@ -20,6 +20,7 @@ pub(crate) use frames::*;
 
 pub(crate) mod chatter;
 pub(crate) mod http2;
+pub(crate) mod newest;
 pub(crate) mod process;
 pub(crate) mod raw_http2;
 pub(crate) mod server;

@@ -49,8 +49,11 @@ impl Server {
         let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(&mut settings, 20_000).unwrap();
         let runtime = runtime.build().unwrap();
-        let listeners =
-            runtime.block_on(async { Listeners::bind(&config, Passed::default()) }).unwrap();
+        let listeners = runtime
+            .block_on(async {
+                Listeners::bind(&config.listen, config.tls.is_some(), Passed::default())
+            })
+            .unwrap();
         // A Unix socket has no port.
         let ports = listeners.ports();
         let address = ports.first().copied().unwrap_or(([0; 4], 0).into());

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +86,11 @@ pub(crate) fn certificate(change: impl FnOnce(&mut CertificateParams)) -> (Strin
 }
 
 pub(crate) fn start(flags: &[&str]) -> Process {
-    let mut process = Process::spawn_as(server(), &[&["--log-format=json"], flags].concat());
+    start_as(server(), flags)
+}
+
+pub(crate) fn start_as(command: Command, flags: &[&str]) -> Process {
+    let mut process = Process::spawn_as(command, &[&["--log-format=json"], flags].concat());
     let address = process.event("listening")["address"].clone();
     process.address = address.as_str().unwrap().trim_start_matches("tls:").parse().unwrap();
     process

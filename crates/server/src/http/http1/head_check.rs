@@ -4,7 +4,7 @@
 //! target that is too long only by the size of its buffer. A stream in front of it finds these and ends for
 //! hyper there, so that nothing behind it is read as a request, and the server gives the answer.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,12 +12,13 @@ use std::task::{Context, Poll, ready};
 
 use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use transport::Rejection;
 
-use crate::linger::Returning;
-use crate::request_head::MOST_TARGET_BYTES;
-use crate::stream::Stream;
+use crate::http::request_limits::MOST_TARGET_BYTES;
+use crate::net::forward::forward_write;
+use crate::net::lingering_close::Returning;
+use crate::net::stream::Stream;
 
 /// How a line begins of which a head has one at most.
 const CONTENT_LENGTH: &[u8] = b"content-length:";
@@ -155,32 +156,4 @@ impl Head {
     }
 }
 
-impl AsyncWrite for CheckedHttp1 {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
+forward_write!(CheckedHttp1);

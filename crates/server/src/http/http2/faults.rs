@@ -2,13 +2,11 @@
 //! answered.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 
 use h2::{Reason, StreamId};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use transport::Rejection;
-
-use crate::held;
 
 /// Requests that may wait for their refusal. One with a bad head that is forgotten gets 404 instead, and one
 /// with bad trailers an end.
@@ -34,7 +32,7 @@ struct Found {
 impl Faults {
     /// Has a request refused; false if it is too late, because it was answered already.
     pub(crate) fn add_of_request(&self, stream: u32, rejection: Rejection) -> bool {
-        let found = &mut *held(&self.found);
+        let found = &mut *self.found.lock();
         if stream <= found.answered {
             return false;
         }
@@ -47,14 +45,14 @@ impl Faults {
     }
 
     pub(crate) fn add_of_connection(&self, reason: Reason) {
-        held(&self.found).of_connection = Some(reason);
+        self.found.lock().of_connection = Some(reason);
         self.found_of_connection.notify_one();
     }
 
     /// Why the request on this stream is to be refused, if it is. It is asked for all requests, in the
     /// order of their streams.
     pub(crate) fn take(&self, stream: StreamId) -> Option<Rejection> {
-        let Found { requests, answered, .. } = &mut *held(&self.found);
+        let Found { requests, answered, .. } = &mut *self.found.lock();
         *answered = stream.as_u32();
         // h2 has refused those before it by itself, because too many streams were open.
         let until = requests.partition_point(|(id, _)| *id <= stream.as_u32());
@@ -69,7 +67,7 @@ impl Faults {
     pub(crate) async fn of_connection(&self) -> Reason {
         loop {
             self.found_of_connection.notified().await;
-            if let Some(reason) = held(&self.found).of_connection {
+            if let Some(reason) = self.found.lock().of_connection {
                 return reason;
             }
         }
@@ -78,7 +76,7 @@ impl Faults {
     /// How many requests wait for their refusal.
     #[cfg(test)]
     pub(crate) fn requests(&self) -> usize {
-        held(&self.found).requests.len()
+        self.found.lock().requests.len()
     }
 }
 

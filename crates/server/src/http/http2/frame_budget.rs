@@ -9,7 +9,7 @@
 //!
 //! | ours | answered by | how often |
 //! |---|---|---|
-//! | `DATA` | `WINDOW_UPDATE` for its stream and for the connection (6.9) | with each; see [`Meter::earn`] |
+//! | `DATA` | `WINDOW_UPDATE` for its stream and for the connection (6.9) | with each; see `AnswerCredit` |
 //! | `HEADERS` or `DATA` with `END_STREAM` | `DATA` with `END_STREAM`, or `RST_STREAM` (5.1) | once for each request, whose price is 256 |
 //! | `SETTINGS` | `SETTINGS` with `ACK` (6.5.3) | once for each connection |
 //! | `PING` | `PING` with `ACK` (6.7) | once, when the connection is taken leave of |
@@ -21,18 +21,18 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::backlog::Backlog;
-use crate::http2_frame::{
+use crate::http::http2::frame::{
     ACK, DATA, FRAME_HEADER, GOAWAY, HEADERS, PADDED, PREFACE, SETTINGS, WINDOW_UPDATE,
 };
+use crate::net::forward::forward_write;
+use crate::net::http2_stream::Http2Connection;
 
 /// Frames besides messages, each second and for each stream that there may be.
 const FRAMES_PER_SECOND: u32 = 64;
@@ -54,23 +54,16 @@ const BYTES: u32 = 64;
 /// The least that holds a frame of WebSocket's from a client: a head of two bytes, and a mask.
 const LEAST_DATA: u32 = 6;
 
-/// How many frames answer a DATA frame: one opens the window of its stream, and one the connection's.
-const ANSWERS: u32 = 2;
-
-/// What the sessions of a connection have earned it, and where it is heard of that its client has brought
-/// too much. What else a connection and its sessions share is here as well.
+/// The budget of a connection, and where it is heard of that its client has exhausted it.
 #[derive(Debug)]
-pub(crate) struct Meter {
-    pub(crate) backlog: Backlog,
-    spent: Notify,
-    /// Answers that the client may still send for free, and the most of them.
-    credit: AtomicU32,
-    most_credit: u32,
+pub(crate) struct FrameBudget {
+    connection: Arc<Http2Connection>,
+    exhausted: Notify,
     /// Streams that there may be, if frames are counted at all.
     streams: Option<u32>,
 }
 
-impl Meter {
+impl FrameBudget {
     /// Without a limit of streams everything is free.
     pub(crate) fn new(streams: Option<u32>) -> Self {
         let streams = streams.map(|streams| streams.max(LEAST_STREAMS));
@@ -79,25 +72,18 @@ impl Meter {
             let seconds = u32::try_from(BURST.as_secs()).unwrap_or(u32::MAX);
             FRAMES_PER_SECOND.saturating_mul(streams).saturating_mul(seconds)
         });
-        let (backlog, spent, credit) = (Backlog::default(), Notify::new(), AtomicU32::new(0));
-        Self { backlog, spent, credit, most_credit, streams }
+        let connection = Arc::new(Http2Connection::new(most_credit));
+        Self { connection, exhausted: Notify::new(), streams }
+    }
+
+    /// What the connection's sessions share, whose credit pays for answers.
+    pub(crate) fn connection(&self) -> &Arc<Http2Connection> {
+        &self.connection
     }
 
     /// Waits until the client has brought too much. Nothing more is read from then on. Cancel safe.
-    pub(crate) async fn spent(&self) {
-        self.spent.notified().await;
-    }
-
-    /// A session has sent a DATA frame, which the client may answer.
-    pub(crate) fn earn(&self) {
-        let more = |credit: u32| Some(credit.saturating_add(ANSWERS).min(self.most_credit));
-        let _ = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-    }
-
-    /// Whether a `WINDOW_UPDATE` is an answer, of which there is one less then.
-    fn takes_answer(&self) -> bool {
-        let less = |credit: u32| credit.checked_sub(1);
-        self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    pub(crate) async fn exhausted(&self) {
+        self.exhausted.notified().await;
     }
 
     /// How many frames one with this head stands for. If it is an answer, that is taken from the credit.
@@ -109,7 +95,7 @@ impl Meter {
         match kind {
             DATA if flags & PADDED == 0 && length >= LEAST_DATA => 0,
             HEADERS => REQUEST,
-            WINDOW_UPDATE if self.takes_answer() => 0,
+            WINDOW_UPDATE if self.connection.credit.take() => 0,
             _ if touches_all_streams => size.saturating_add(self.streams.unwrap_or(0)),
             _ => size,
         }
@@ -118,9 +104,9 @@ impl Meter {
 
 /// A stream whose frames are counted as they come.
 #[derive(Debug)]
-pub(crate) struct Metered<S> {
+pub(crate) struct BudgetedStream<S> {
     stream: S,
-    meter: Arc<Meter>,
+    budget: Arc<FrameBudget>,
     /// The time that a frame stands for, and until when all that have come are paid for.
     pace: Duration,
     paid: Instant,
@@ -130,15 +116,15 @@ pub(crate) struct Metered<S> {
     payload: usize,
 }
 
-impl<S> Metered<S> {
+impl<S> BudgetedStream<S> {
     /// Counts behind the preface, which h2 checks.
-    pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Self {
-        let pace = meter.streams.map_or(Duration::ZERO, |streams| {
+    pub(crate) fn new(stream: S, budget: Arc<FrameBudget>) -> Self {
+        let pace = budget.streams.map_or(Duration::ZERO, |streams| {
             Duration::from_secs(1) / FRAMES_PER_SECOND.saturating_mul(streams)
         });
         let paid = Instant::now();
         let payload = PREFACE.len();
-        Self { stream, meter, pace, paid, head: [0; FRAME_HEADER], of_head: 0, payload }
+        Self { stream, budget, pace, paid, head: [0; FRAME_HEADER], of_head: 0, payload }
     }
 
     /// How many frames those that begin in these bytes stand for.
@@ -160,19 +146,13 @@ impl<S> Metered<S> {
                 let [a, b, c, kind, flags, ..] = self.head;
                 let length = u32::from_be_bytes([0, a, b, c]);
                 self.payload = usize::try_from(length).unwrap_or(usize::MAX);
-                count = count.saturating_add(self.meter.charge(kind, flags, length));
+                count = count.saturating_add(self.budget.charge(kind, flags, length));
             }
         }
     }
 }
 
-impl<S> Drop for Metered<S> {
-    fn drop(&mut self) {
-        self.meter.backlog.end();
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for BudgetedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -180,7 +160,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     ) -> Poll<io::Result<()>> {
         let now = Instant::now();
         if self.paid > now + BURST {
-            self.meter.spent.notify_one();
+            self.budget.exhausted.notify_one();
             return Poll::Pending;
         }
         let before = buffer.filled().len();
@@ -191,45 +171,4 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if written.is_pending() {
-            self.meter.backlog.begin();
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        match flushed {
-            Poll::Pending => self.meter.backlog.begin(),
-            Poll::Ready(_) => self.meter.backlog.end(),
-        }
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        if written.is_pending() {
-            self.meter.backlog.begin();
-        }
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
+forward_write!(BudgetedStream<S>);

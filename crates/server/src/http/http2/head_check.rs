@@ -12,16 +12,17 @@ use std::task::{Context, Poll, ready};
 
 use h2::Reason;
 use hyper::body::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use transport::Rejection;
 
-use crate::hpack::{DecodeError, Decoder};
-use crate::http2_faults::Faults;
-use crate::http2_frame::{
+use crate::http::http2::faults::Faults;
+use crate::http::http2::frame::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_BYTES, FRAME_HEADER, FrameHeader,
     HAS_PRIORITY, HEADERS, PADDED, PREFACE, PRIORITY, PRIORITY_BYTES, put_frame,
 };
-use crate::request_head::{HeadLimits, RequestHead, is_regular_field};
+use crate::http::http2::hpack::{DecodeError, Decoder};
+use crate::http::http2::request_head::{HeadLimits, RequestHead, is_regular_field};
+use crate::net::forward::forward_write;
 
 /// Frames that a head may have between its first and its last, however small it has to be.
 const LEAST_CONTINUATIONS: usize = 5;
@@ -322,35 +323,7 @@ fn put_trailers(stream: u32, is_an_end: bool, output: &mut Vec<u8>) {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for CheckedHeads<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
+forward_write!(CheckedHeads<S>);
 
 #[cfg(test)]
 mod tests {
@@ -359,7 +332,7 @@ mod tests {
     use h2::ext::Protocol;
     use hyper::header::{COOKIE, HeaderValue};
     use hyper::{HeaderMap, Method, Request, Uri};
-    use tokio::io::{DuplexStream, duplex};
+    use tokio::io::{AsyncWrite, DuplexStream, duplex};
 
     use super::*;
 

@@ -1,5 +1,17 @@
 //! HTTP/2 on an accepted stream: many requests and many sessions at once, each on a stream of its own
 //! (RFC 9113; RFC 8441).
+//!
+//! A stream in front of h2 checks heads (`head_check`, with `hpack`, `request_head` and `faults`) and
+//! counts frames (`frame_budget`). `stream_permits` has the places of the connection's sessions.
+
+mod backlog_stream;
+mod faults;
+pub(crate) mod frame;
+mod frame_budget;
+mod head_check;
+mod hpack;
+mod request_head;
+mod stream_permits;
 
 use std::future::poll_fn;
 use std::mem;
@@ -14,17 +26,20 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use transport::{Answer, Client, Handler, Phase, Rejection, Slot};
 
 use crate::config::Config;
-use crate::hpack::TABLE_SIZE;
-use crate::http::{Http, MOST_ANSWERS, out_of_time};
-use crate::http2_faults::Faults;
-use crate::http2_frame::FRAME_BYTES;
-use crate::http2_heads::{CheckedHeads, most_decoded};
-use crate::linger::{Returning, linger};
-use crate::lodging::Lodging;
-use crate::metered::{Meter, Metered};
-use crate::request_head::HeadLimits;
-use crate::session_stream::SessionStream;
-use crate::stream::Stream;
+use crate::http::http2::backlog_stream::BacklogStream;
+use crate::http::http2::faults::Faults;
+use crate::http::http2::frame::FRAME_BYTES;
+use crate::http::http2::frame_budget::{BudgetedStream, FrameBudget};
+use crate::http::http2::head_check::{CheckedHeads, most_decoded};
+use crate::http::http2::hpack::TABLE_SIZE;
+use crate::http::http2::request_head::HeadLimits;
+use crate::http::http2::stream_permits::Lodging;
+use crate::http::request_limits::MOST_ANSWERS;
+use crate::http::service::{Http, out_of_time};
+use crate::net::http2_stream::SessionStream;
+use crate::net::lingering_close::{Returning, linger};
+use crate::net::stream::Stream;
+use crate::telemetry::Records;
 
 /// What a client may send on a stream before we have read it: as much as a session reads at once.
 const STREAM_WINDOW: u32 = 16 << 10;
@@ -89,6 +104,27 @@ impl<H: Handler + Clone + Sync> Http<H> {
         }
     }
 
+    /// Answers a request that came on a stream of an HTTP/2 connection, or refuses it for a fault that
+    /// was found in its head.
+    fn answer_on_stream(
+        &self,
+        request: &Request<()>,
+        fault: Option<Rejection>,
+        client: &Client,
+        lodging: &Lodging,
+    ) -> Answer<H, Records> {
+        let config = self.configs.borrow().clone();
+        let (asking, named) = self.who_asks(request.headers(), client, &config);
+        if let Some(rejection) = fault {
+            return self.router.refuse(rejection, request, &asking);
+        }
+        let is_client = !config.trust.names_clients_in_requests(client.peer);
+        self.router.answer(request, &asking, &config.policy, || {
+            let mut own = lodging.take(|| self.slot(client.peer, is_client, &config));
+            self.take_over(&mut own, named, &config)
+        })
+    }
+
     /// What goes wrong without a rejection is that the client has gone, or its time is over.
     async fn converse(
         &self,
@@ -106,8 +142,10 @@ impl<H: Handler + Clone + Sync> Http<H> {
         // of the others. Each of them can do no more to us than over HTTP/1.1: settings, pings and the
         // windows of the connection are the proxy's own, and whom we trust does not flood us.
         let is_shared = config.trust.names_clients_in_requests(client.peer);
-        let meter = Arc::new(Meter::new((!is_shared).then_some(config.http2_max_streams)));
-        let stream = Metered::new(stream, Arc::clone(&meter));
+        let streams = (!is_shared).then_some(config.http2_max_streams);
+        let budget = Arc::new(FrameBudget::new(streams));
+        let stream = BacklogStream::new(stream, Arc::clone(budget.connection()));
+        let stream = BudgetedStream::new(stream, Arc::clone(&budget));
         // Whatever is wrong with a request, h2 learns of nothing that it would end the connection for.
         let faults = Arc::new(Faults::default());
         let limits = HeadLimits { bytes: config.max_header_bytes, lines: config.max_headers };
@@ -130,7 +168,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
                     phase = later;
                     deadline = deadline.min(Instant::now() + close_timeout);
                 }
-                () = meter.spent() => break Reason::ENHANCE_YOUR_CALM,
+                () = budget.exhausted() => break Reason::ENHANCE_YOUR_CALM,
                 reason = faults.of_connection() => break reason,
                 // Requests whose client has had its share are guests, too, but give nobody more time.
                 () = lodging.emptied() => if lodging.is_empty() && mem::take(&mut had_session) {
@@ -148,8 +186,8 @@ impl<H: Handler + Clone + Sync> Http<H> {
                             Answer::Open(_) => had_session = true,
                             Answer::Refuse(_) => refusals += 1,
                         }
-                        let meter = Arc::clone(&meter);
-                        let wrap = |stream| Stream::from(SessionStream::new(stream, meter));
+                        let shared = Arc::clone(budget.connection());
+                        let wrap = |stream| Stream::from(SessionStream::new(stream, shared));
                         answer.over_http2(request.method(), receiver, respond, wrap);
                     }
                     None => return Ok(()),

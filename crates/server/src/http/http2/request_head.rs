@@ -6,10 +6,8 @@ use hyper::http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use hyper::{Method, Uri};
 use transport::Rejection;
 
-use crate::hpack::encode;
-
-/// The longest target that there can be: the `http` crate counts its bytes in 16 bits.
-pub(crate) const MOST_TARGET_BYTES: usize = 65_534;
+use crate::http::http2::hpack::encode;
+use crate::http::request_limits::MOST_TARGET_BYTES;
 
 /// What is between the parts of a `Cookie` that came in several fields (RFC 9113, section 8.2.3).
 const COOKIE_SEPARATOR: &[u8] = b"; ";

@@ -1,11 +1,10 @@
 //! Where the sessions of one HTTP/2 connection have their places.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use transport::{Rejection, Slot};
-
-use crate::held;
 
 /// The places of a connection and its sessions: one for each session, and one for a connection without
 /// any, since that is a socket, too.
@@ -37,7 +36,7 @@ impl Lodging {
         &self,
         another: impl FnOnce() -> Result<Slot, Rejection>,
     ) -> Result<Slot, Rejection> {
-        let mut guests = held(&self.0.guests);
+        let mut guests = self.0.guests.lock();
         let slot = match guests.spare.as_mut().map_err(|rejection| *rejection)?.take() {
             Some(slot) => slot,
             None => another()?,
@@ -48,7 +47,7 @@ impl Lodging {
 
     /// Whether the connection has no session.
     pub(crate) fn is_empty(&self) -> bool {
-        held(&self.0.guests).count == 0
+        self.0.guests.lock().count == 0
     }
 
     /// Waits until the last session has left. Cancel safe.
@@ -65,7 +64,7 @@ struct Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let mut guests = held(&self.lodging.0.guests);
+        let mut guests = self.lodging.0.guests.lock();
         guests.count -= 1;
         if guests.count == 0 {
             guests.spare = Ok(self.slot.take());

@@ -1,18 +1,22 @@
-//! Metrics for Prometheus. Their names and labels are a contract: `docs/metrics.md` lists them, and a
+//! Metrics for Prometheus, about sessions (here) and the process. Their names and labels are a contract: `docs/metrics.md` lists them, and a
 //! test holds the two against each other.
+
+mod labels;
+mod process;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
+use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use transport::ws_core::{Cause, Closure, ClosureCode, Tally};
+use transport::ws_core::{Cause, Closure, Tally};
 use transport::{Event, Rejection};
 
-use crate::process_metrics::ProcessMetrics;
+use self::labels::{Build, Closed, Direction, Refused, code_label, usual_codes};
+use self::process::ProcessMetrics;
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,28 +109,6 @@ struct Sampled {
     drain_remaining: Gauge,
     certificate_ends: Gauge,
     dropped_lines: Counter,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Refused {
-    refusal: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Closed {
-    cause: &'static str,
-    code: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Direction {
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Build {
-    version: &'static str,
-    commit: &'static str,
 }
 
 /// From a page that is left at once to one that is open for a week.
@@ -359,46 +341,5 @@ impl Traffic {
     fn add(&self, tally: Tally) {
         self.messages.inc_by(tally.messages);
         self.bytes.inc_by(tally.bytes);
-    }
-}
-
-/// The codes that go with a cause, as far as they are known before.
-fn usual_codes(cause: Cause) -> &'static [&'static str] {
-    match cause {
-        Cause::Disconnected | Cause::PongTimeout | Cause::WriteTimeout => &["1006"],
-        Cause::Drained => &["1001", "1012"],
-        Cause::HandlerClosed => &[],
-        Cause::InvalidUtf8 => &["1007"],
-        Cause::MaxAge => &["1001"],
-        Cause::MessageTimeout | Cause::RateLimited => &["1008"],
-        Cause::Panicked => &["1011"],
-        Cause::PeerClosed => &["1000", "1001", "1005"],
-        Cause::ProtocolError => &["1002"],
-        Cause::TooBig => &["1009"],
-        // A cause that ws-core will have one day. A test expects series for it.
-        _ => &[],
-    }
-}
-
-/// A close code as a label. Peers may send two thousand codes of their own choice, and each would be
-/// a time series, so those are told by their range (RFC 6455, section 7.4.2).
-fn code_label(code: ClosureCode) -> &'static str {
-    match u16::from(code) {
-        1000 => "1000",
-        1001 => "1001",
-        1002 => "1002",
-        1003 => "1003",
-        1005 => "1005",
-        1006 => "1006",
-        1007 => "1007",
-        1008 => "1008",
-        1009 => "1009",
-        1010 => "1010",
-        1011 => "1011",
-        1012 => "1012",
-        1013 => "1013",
-        1014 => "1014",
-        3000..=3999 => "3xxx",
-        _ => "4xxx",
     }
 }

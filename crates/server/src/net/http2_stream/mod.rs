@@ -1,20 +1,42 @@
-//! A session's stream of an HTTP/2 connection, whose DATA frames earn the connection its answers.
+//! A session's stream of an HTTP/2 connection, and what the connection's sessions share.
+//!
+//! How the connection itself is served is `http`'s.
+
+mod answer_credit;
+mod backlog;
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use transport::Http2Stream;
 
-use crate::metered::Meter;
+use crate::net::forward::forward_read;
+
+use self::answer_credit::AnswerCredit;
+use self::backlog::Backlog;
 
 /// The least that earns an answer where the client's window has cut a frame short: by windows of a byte
 /// a client would make us send as many frames as it likes, and be paid for each.
 const LEAST_PART: usize = 256;
 
-/// A stream whose frames the connection's [`Meter`] is told of.
+/// What an HTTP/2 connection and its sessions share.
+#[derive(Debug)]
+pub(crate) struct Http2Connection {
+    pub(crate) backlog: Backlog,
+    pub(crate) credit: AnswerCredit,
+}
+
+impl Http2Connection {
+    /// A connection whose client may have `most_credit` answers ahead.
+    pub(crate) fn new(most_credit: u32) -> Self {
+        Self { backlog: Backlog::default(), credit: AnswerCredit::new(most_credit) }
+    }
+}
+
+/// A stream whose DATA frames earn the connection its answers.
 #[derive(Debug)]
 pub(crate) struct SessionStream {
     stream: Http2Stream,
@@ -24,13 +46,13 @@ pub(crate) struct SessionStream {
 /// A session's share in what its connection counts, and its key in the backlog.
 #[derive(Debug)]
 struct Share {
-    meter: Arc<Meter>,
+    connection: Arc<Http2Connection>,
     key: u64,
 }
 
 impl SessionStream {
-    pub(crate) fn new(stream: Http2Stream, meter: Arc<Meter>) -> Self {
-        Self { stream, share: Share::new(meter) }
+    pub(crate) fn new(stream: Http2Stream, connection: Arc<Http2Connection>) -> Self {
+        Self { stream, share: Share::new(connection) }
     }
 
     /// Waits until the connection gets rid of what it was given: what h2 takes before is no progress.
@@ -44,31 +66,23 @@ impl SessionStream {
 }
 
 impl Share {
-    fn new(meter: Arc<Meter>) -> Self {
-        let key = meter.backlog.key();
-        Self { meter, key }
+    fn new(connection: Arc<Http2Connection>) -> Self {
+        let key = connection.backlog.key();
+        Self { connection, key }
     }
 
     fn poll_backlog(&self, cx: &Context<'_>) -> Poll<()> {
-        self.meter.backlog.poll_end(self.key, cx)
+        self.connection.backlog.poll_end(self.key, cx)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.meter.backlog.leave(self.key);
+        self.connection.backlog.leave(self.key);
     }
 }
 
-impl AsyncRead for SessionStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
+forward_read!(SessionStream);
 
 impl AsyncWrite for SessionStream {
     /// What is taken at once is one frame.
@@ -80,7 +94,7 @@ impl AsyncWrite for SessionStream {
         ready!(self.poll_backlog(cx));
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         if count == bytes.len() || count >= LEAST_PART {
-            self.share.meter.earn();
+            self.share.connection.credit.earn();
         }
         Poll::Ready(Ok(count))
     }
@@ -109,11 +123,11 @@ mod tests {
 
     #[test]
     fn a_session_that_ends_while_its_connection_is_stuck_leaves_nothing_behind() {
-        let meter = Arc::new(Meter::new(None));
-        meter.backlog.begin();
+        let connection = Arc::new(Http2Connection::new(0));
+        connection.backlog.begin();
         let task = Arc::new(Task);
         for _ in 0..100 {
-            let share = Share::new(Arc::clone(&meter));
+            let share = Share::new(Arc::clone(&connection));
             let waker = Waker::from(Arc::clone(&task));
             assert!(share.poll_backlog(&Context::from_waker(&waker)).is_pending());
         }

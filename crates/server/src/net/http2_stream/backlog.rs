@@ -4,11 +4,10 @@
 //! goes nowhere yet. A session that went on then would leave its next states there to get old.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use crate::held;
+use parking_lot::Mutex;
 
 /// What a connection and its sessions share of it.
 #[derive(Debug, Default)]
@@ -32,7 +31,7 @@ impl Backlog {
     /// All that the connection was given has gone out, or nothing will any more.
     pub(crate) fn end(&self) {
         if self.is_stuck.swap(false, Ordering::SeqCst) {
-            let waiting = std::mem::take(&mut *held(&self.waiting));
+            let waiting = std::mem::take(&mut *self.waiting.lock());
             waiting.into_values().for_each(Waker::wake);
         }
     }
@@ -42,7 +41,7 @@ impl Backlog {
         if !self.is_stuck.load(Ordering::SeqCst) {
             return Poll::Ready(());
         }
-        held(&self.waiting).insert(key, cx.waker().clone());
+        self.waiting.lock().insert(key, cx.waker().clone());
         // It may have ended before this one was among those that are woken.
         if self.is_stuck.load(Ordering::SeqCst) { Poll::Pending } else { Poll::Ready(()) }
     }
@@ -50,7 +49,7 @@ impl Backlog {
     /// The session with this key does not wait any more. Its waker keeps the memory of its task, and a
     /// backlog may last for as long as the client likes.
     pub(crate) fn leave(&self, key: u64) {
-        let waker = held(&self.waiting).remove(&key);
+        let waker = self.waiting.lock().remove(&key);
         drop(waker); // Only now, without the lock.
     }
 }

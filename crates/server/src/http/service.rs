@@ -1,0 +1,73 @@
+//! What serves HTTP/1.1 and HTTP/2 have in common: who asks, whether there is a place for a session, and
+//! how long requests are waited for.
+
+use std::net::IpAddr;
+
+use hyper::header::HeaderMap;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
+
+use crate::config::{Config, Configs};
+use crate::limits::Slots;
+use crate::routes::Router;
+
+/// What serves HTTP, whichever version of it.
+#[derive(Debug)]
+pub(crate) struct Http<H> {
+    pub(crate) router: Router<H>,
+    pub(crate) slots: Slots,
+    pub(crate) configs: Configs,
+}
+
+impl<H: Handler + Clone + Sync> Http<H> {
+    /// Who a request is from, which every request on a proxy's connection may say anew; and its address,
+    /// if that is so.
+    pub(crate) fn who_asks(
+        &self,
+        headers: &HeaderMap,
+        client: &Client,
+        config: &Config,
+    ) -> (Client, Option<IpAddr>) {
+        let mut asking = client.clone();
+        if !config.trust.names_clients_in_requests(client.peer) {
+            return (asking, None);
+        }
+        asking.peer = config.trust.client(headers, client.peer);
+        let address = asking.peer.ip();
+        (asking, address)
+    }
+
+    /// A slot for a connection or for one more session of it; where it is known that `peer` is the
+    /// client, also of those of its address.
+    pub(crate) fn slot(
+        &self,
+        peer: Peer,
+        is_client: bool,
+        config: &Config,
+    ) -> Result<Slot, Rejection> {
+        let mut slot = Ok(self.slots.take(config.max_connections)?);
+        self.take_over(&mut slot, peer.ip().filter(|_| is_client), config)
+    }
+
+    /// Takes over a slot, and takes one of its client's address, once that is known. If that has had its
+    /// share, the slot stays where it is.
+    pub(crate) fn take_over(
+        &self,
+        slot: &mut Result<Slot, Rejection>,
+        address: Option<IpAddr>,
+        config: &Config,
+    ) -> Result<Slot, Rejection> {
+        self.slots.take_over(slot, address, config.max_connections_per_address)
+    }
+}
+
+/// Completes at the deadline, or when a shutdown leaves no more time for requests.
+pub(crate) async fn out_of_time(watch: Watch, deadline: Instant, config: &Config) {
+    tokio::select! {
+        () = sleep_until(deadline) => return,
+        phase = watch.beyond(Phase::Serving) => if phase == Phase::Aborting { return },
+    }
+    // A request that is under way is still answered, as a session is still closed.
+    let last = Instant::now() + config.policy.rules.timing.close_timeout;
+    let _ = timeout_at(last.min(deadline), watch.beyond(Phase::Draining)).await;
+}
