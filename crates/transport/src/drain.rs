@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use ws_core::CloseCode;
 
-use crate::roster::Roster;
+use crate::timer::Roster;
 
 /// How far a shutdown has come. [`Drain`] has an example.
 ///
@@ -22,6 +22,25 @@ pub enum Phase {
     Draining,
     /// Whatever is left ends at once.
     Aborting,
+}
+
+impl Phase {
+    /// As which generation it is announced to those who sleep.
+    fn generation(self) -> u8 {
+        match self {
+            Self::Serving => 0,
+            Self::Draining => 1,
+            Self::Aborting => 2,
+        }
+    }
+
+    fn of(generation: u8) -> Self {
+        match generation {
+            0 => Self::Serving,
+            1 => Self::Draining,
+            _ => Self::Aborting,
+        }
+    }
 }
 
 /// How sessions are told to end. [`Drain`] has an example.
@@ -137,7 +156,7 @@ impl Drain {
             if is_later {
                 signal.phase = phase;
                 change(signal);
-                self.0.roster.enter(phase);
+                self.0.roster.announce(phase.generation());
             }
             is_later
         });
@@ -163,7 +182,7 @@ impl Watch {
     /// How far the shutdown has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.0.roster.phase()
+        Phase::of(self.0.roster.generation())
     }
 
     /// How a session is to end, once the shutdown has begun.
@@ -180,8 +199,11 @@ impl Watch {
         let announced = signal.wait_for(|signal| signal.phase > seen).await;
         announced.map_or(Phase::Aborting, |signal| signal.phase)
     }
+}
 
-    pub(crate) fn roster(&self) -> &Roster {
+/// An alarm has a watch, and reaches its roster by that.
+impl AsRef<Roster> for Watch {
+    fn as_ref(&self) -> &Roster {
         &self.0.roster
     }
 }

@@ -1,33 +1,25 @@
 //! The endpoint: a request in, an answer out, and where that is an opening, a session that runs by
 //! itself.
 
-use std::future::Future;
-use std::mem;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::Rules;
 
+use crate::catch_panic::{Guarded, Panicked, guarded};
 use crate::drain::{Phase, Watch};
-use crate::guarded::{Guarded, Panicked, guarded};
+use crate::events::{Event, Headers, Observer, tell};
+use crate::h2_stream::{self, Http2Stream};
 use crate::handler::Handler;
-use crate::http2::{self, Http2Stream};
-use crate::observed::Observed;
-use crate::observer::{Event, Headers, Observer, Protocol, tell};
-use crate::origin::Origins;
+use crate::handshake::{Origins, Protocol, Rejection, Upgrade};
 use crate::peer::Peer;
-use crate::rejection::Rejection;
-use crate::session::run_guarded;
-use crate::slot::Slot;
-use crate::socket::{Sizes, Socket};
-use crate::upgrade::Upgrade;
+use crate::permit::Slot;
+use crate::session::{Pending, SessionTask, Sizes};
 
 /// What holds for every session of an endpoint. The [front page](crate#an-endpoint) has an example.
 #[derive(Clone, Debug)]
@@ -84,19 +76,6 @@ pub struct Opening<H, O> {
     pending: Pending<H, O>,
 }
 
-/// What a session is made of.
-#[derive(Debug)]
-struct Pending<H, O> {
-    headers: Headers,
-    protocol: Protocol,
-    peer: Peer,
-    watch: Watch,
-    handler: Guarded<H>,
-    observer: Arc<O>,
-    rules: Arc<Rules>,
-    sizes: Sizes,
-}
-
 impl<H: Handler, O: Observer> Answer<H, O> {
     /// Gives the answer to an HTTP/1.1 request, for hyper to send. A session that opens begins once
     /// that is done; for this hyper has to serve the connection with upgrades.
@@ -120,8 +99,7 @@ impl<H: Handler, O: Observer> Answer<H, O> {
         let response = opening.response();
         let upgraded = hyper::upgrade::on(request);
         let Opening { slot, pending, .. } = opening;
-        let stage = Box::new(Stage::Upgrading { upgraded, reclaim, pending });
-        tokio::spawn(SessionTask { stage, _slot: slot });
+        tokio::spawn(SessionTask::upgrading(upgraded, reclaim, pending, slot));
         response
     }
 
@@ -144,14 +122,14 @@ impl<H: Handler, O: Observer> Answer<H, O> {
     {
         match self {
             Self::Open(opening) => {
-                let (head, _) = http2::response(opening.response());
+                let (head, _) = h2_stream::response(opening.response());
                 // A client that went away before the 200 has not been a session.
                 if let Ok(sender) = respond.send_response(head, false) {
                     opening.begin(wrap(Http2Stream::new(sender, receiver)));
                 }
             }
             Self::Refuse(response) => {
-                let (head, body) = http2::response(response);
+                let (head, body) = h2_stream::response(response);
                 let is_bodiless = method == Method::HEAD;
                 if let Ok(mut sender) = respond.send_response(head, is_bodiless)
                     && !is_bodiless
@@ -260,79 +238,6 @@ impl<H: Handler, O: Observer> Opening<H, O> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stage = Box::new(Stage::Open(self.pending.open(stream)));
-        tokio::spawn(SessionTask { stage, _slot: self.slot });
-    }
-}
-
-impl<H: Handler, O: Observer> Pending<H, O> {
-    fn open<S>(self, stream: S) -> Observed<H, O, S>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let Self { headers, protocol, peer, watch, handler, observer, rules, sizes } = self;
-        let session = run_guarded(Socket::new(stream, sizes), rules, handler, watch);
-        let request = headers.text();
-        tell(&*observer, &Event::Opened { id: session.number(), peer, protocol, request });
-        Observed::new(session, observer)
-    }
-}
-
-/// What a session's task does.
-///
-/// tokio lays tasks out at multiples of 128 bytes, where heaps have blocks of 128, 256 and 512, and 24
-/// bytes are left for us in the first. So most of it is in a box, of one size for all of its life, since
-/// what comes and goes leaves gaps in the heap.
-struct SessionTask<H, O, S> {
-    stage: Box<Stage<H, O, S>>,
-    /// Behind the session, so that its place is free only when its stream is closed.
-    _slot: Slot,
-}
-
-enum Stage<H, O, S> {
-    Upgrading { upgraded: OnUpgrade, reclaim: fn(Upgraded) -> S, pending: Pending<H, O> },
-    Open(Observed<H, O, S>),
-    Over,
-}
-
-/// Nothing in it is pinned.
-impl<H, O, S> Unpin for SessionTask<H, O, S> {}
-
-impl<H, O, S> Future for SessionTask<H, O, S>
-where
-    H: Handler,
-    O: Observer,
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let stage = &mut *self.get_mut().stage;
-        if let Stage::Upgrading { upgraded, .. } = stage {
-            let upgraded = ready!(Pin::new(upgraded).poll(cx));
-            // A client that went away before the 101 has not been a session.
-            if let (Ok(upgraded), Stage::Upgrading { reclaim, pending, .. }) =
-                (upgraded, mem::replace(stage, Stage::Over))
-            {
-                *stage = Stage::Open(pending.open(reclaim(upgraded)));
-            }
-        }
-        match stage {
-            Stage::Open(session) => Pin::new(session).poll(cx),
-            Stage::Upgrading { .. } | Stage::Over => Poll::Ready(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::handler::Silent;
-
-    #[test]
-    #[cfg(target_pointer_width = "64")]
-    fn a_session_without_a_handler_of_any_size_takes_256_bytes() {
-        // Over a stream of 48 bytes, as the server's is. The next size of a heap is 320.
-        assert_eq!(size_of::<Stage<Silent, (), [u64; 6]>>(), 256);
+        tokio::spawn(SessionTask::open(stream, self.pending, self.slot));
     }
 }

@@ -2,70 +2,13 @@
 
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use ws_core::{CloseCode, Reason};
 
-use crate::frame::Frame;
+use crate::message::{Frame, Message};
 
-/// A whole data message (RFC 6455, section 5.6).
+/// What a handler wants next. The [front page](crate#a-handler) has an example.
 ///
-/// This is less than the codec's own type on purpose: control frames are the session's business,
-/// and a handler cannot send one behind its back.
-///
-/// ```
-/// use transport::Message;
-///
-/// assert_eq!(Message::from("Zoë").payload_len(), 4);
-/// assert_eq!(Message::from(vec![1, 2, 3]).payload_len(), 3);
-/// let Message::Text(text) = Message::from("Zoë") else { panic!() };
-/// assert_eq!(text.as_str(), "Zoë");
-/// ```
-///
-/// RFC 6455 has no other kinds, and a handler has to do something with each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// Bytes.
-    Binary(Bytes),
-    /// UTF-8.
-    Text(Utf8Bytes),
-}
-
-/// The text of a [`Message`], which is tungstenite's own type: shared bytes that are UTF-8.
-pub use tungstenite::protocol::frame::Utf8Bytes;
-
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<Vec<u8>> for Message {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Binary(bytes.into())
-    }
-}
-
-impl Message {
-    /// The length of the payload in bytes.
-    #[must_use]
-    pub fn payload_len(&self) -> usize {
-        match self {
-            Self::Binary(bytes) => bytes.len(),
-            Self::Text(text) => text.len(),
-        }
-    }
-}
-
-/// What a handler wants next. The [front page](crate#a-handler) has an example, and [`Latest`] one of a
-/// handler around another: it passes on what it does not know.
-///
-/// [`Latest`]: crate::Latest
+/// A handler around another passes on what it does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Next {

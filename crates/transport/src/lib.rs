@@ -215,60 +215,39 @@
 //!
 //! Behaviour is part of the promise: which request is refused, with which word, status and headers, and
 //! which rule comes first; what an observer is told and in which order; what a session does, as
-//! [`ws_core`] has it; that a session tells the newest state of a [`Publisher`] or a newer one.
+//! [`ws_core`] has it.
 //! The sentences of refusals and errors are not, nor is what `Debug` prints, how much memory a session
 //! takes and when it looks around.
 
-mod authority;
-mod codec;
+mod catch_panic;
 mod drain;
 mod endpoint;
-mod frame;
-mod guarded;
+mod events;
+mod h2_stream;
 mod handler;
-mod http2;
-mod latest;
-mod moment;
-mod observed;
-mod observer;
-mod origin;
-mod output;
+mod handshake;
+mod message;
 mod peer;
-mod pulse;
-mod rejection;
-mod roster;
-mod scratch;
+mod permit;
 mod session;
-mod sleepers;
-mod slot;
-mod socket;
 mod stream_end;
-mod upgrade;
+mod timer;
 mod waker_id;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-pub use authority::Authority;
 pub use drain::{Drain, Farewell, Phase, Watch};
 pub use endpoint::{Answer, Client, Endpoint, Opening, Policy};
-pub use frame::Frame;
-pub use handler::{Handler, Message, Next, Silent, Utf8Bytes};
-pub use http2::Http2Stream;
-pub use latest::{Latest, Publisher};
-pub use observer::{Event, Observer, Protocol, RequestText};
-pub use origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
+pub use events::{Event, Observer, RequestText};
+pub use h2_stream::Http2Stream;
+pub use handler::{Handler, Next, Silent};
+pub use handshake::{
+    Authority, NotAnOrigin, Origin, OriginPattern, Origins, Permission, Protocol, Rejection,
+    Upgrade, frames_body,
+};
+pub use message::{Frame, Message, Utf8Bytes};
 pub use peer::Peer;
-pub use rejection::Rejection;
-pub use session::{Session, run};
-pub use slot::{Places, Slot};
-pub use socket::{Sizes, Socket};
+pub use permit::{Places, Slot};
+pub use session::{Session, Sizes, Socket, run};
 pub use stream_end::StreamEnd;
-pub use upgrade::{Upgrade, frames_body};
 
 /// The machine beneath, whose types are part of this crate's.
 pub use ws_core;
-
-/// Locks what is never left half changed: nothing panics while it is held.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::guarded::guarded;
+use crate::catch_panic::guarded;
 
 /// A place among the sessions there may be. Its drop gives it back.
 ///

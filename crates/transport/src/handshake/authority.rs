@@ -6,9 +6,9 @@ use hyper::header::HOST;
 use hyper::http::uri;
 use hyper::{Request, Version};
 
-use crate::observer::Protocol;
-use crate::origin::Origin;
-use crate::rejection::Rejection;
+use super::origin::{Origin, default_port};
+use super::protocol::Protocol;
+use super::rejection::Rejection;
 
 /// The host and the port that a request is for, in canonical form: case is folded, and an IPv6 address is
 /// written in one way.
@@ -116,14 +116,5 @@ impl Authority {
             None => host.to_ascii_lowercase(),
         };
         Ok(Self { host, port })
-    }
-}
-
-/// The port of a scheme (RFC 9110, section 4.2; RFC 6455, section 3).
-pub(crate) fn default_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "http" | "ws" => Some(80),
-        "https" | "wss" => Some(443),
-        _ => None,
     }
 }

@@ -1,5 +1,15 @@
 //! The opening handshake (RFC 6455, section 4.2, and RFC 8441): what a request must say, and what it
 //! is told.
+//!
+//! It reads the head of a request and decides. It knows of no session, asks for no place and sends
+//! nothing: the endpoint does. Read this file first, which checks one thing after the other; `authority`
+//! and `origin` are what two of the headers mean, `rejection` is every way to refuse, and `protocol` how
+//! a request came.
+
+mod authority;
+mod origin;
+mod protocol;
+mod rejection;
 
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, GetAll, HeaderMap, HeaderName, HeaderValue, ORIGIN,
@@ -8,10 +18,10 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
-use crate::authority::Authority;
-use crate::observer::Protocol;
-use crate::origin::{Origin, Origins, Permission};
-use crate::rejection::Rejection;
+pub use self::authority::Authority;
+pub use self::origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
+pub use self::protocol::Protocol;
+pub use self::rejection::Rejection;
 
 /// A request that may become a WebSocket.
 ///

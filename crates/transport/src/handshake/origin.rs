@@ -4,8 +4,6 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::authority::default_port;
-
 /// The origins that may connect, and what becomes of requests without one.
 ///
 /// Only browsers are held back by this: they send `Origin` truthfully, and other programs can send what
@@ -292,4 +290,13 @@ fn canonical_name(name: &str) -> Result<String, NotAnOrigin> {
         return Err(NotAnOrigin::Host);
     }
     Ok(name.to_ascii_lowercase())
+}
+
+/// The port of a scheme (RFC 9110, section 4.2; RFC 6455, section 3).
+pub(crate) fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        _ => None,
+    }
 }

@@ -13,8 +13,7 @@ use tungstenite::protocol::{
 };
 use ws_core::{CloseCode, CloseFrame, Reason, Violation};
 
-use crate::handler::Message;
-use crate::socket::size;
+use crate::message::Message;
 
 /// A server's codec.
 #[derive(Debug)]
@@ -236,4 +235,9 @@ fn incoming(message: tungstenite::Message) -> Option<Incoming> {
 fn close_frame(frame: &CodecCloseFrame) -> Option<CloseFrame> {
     let code = CloseCode::try_from(u16::from(frame.code)).ok()?;
     Some(CloseFrame { code, reason: Reason::from(frame.reason.to_string()) })
+}
+
+/// A limit as it is kept, in half the memory, as a length.
+pub(crate) fn size(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::output::Output;
+use super::write_buffer::Output;
 
 const INPUT_BYTES: usize = 16 * 1024;
 

@@ -13,10 +13,9 @@ use tungstenite::protocol::CloseFrame as CodecCloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode as CodecCloseCode;
 use ws_core::CloseFrame;
 
-use crate::codec::{Codec, Decoded, Incoming};
-use crate::frame::Frame;
-use crate::handler::Message;
-use crate::output::Output;
+use super::codec::{Codec, Decoded, Incoming, size};
+use super::write_buffer::Output;
+use crate::message::{Frame, Message};
 use crate::stream_end::StreamEnd;
 
 /// A WebSocket's server side over a stream. The [front page](crate#a-handler) has an example.
@@ -267,8 +266,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             Stage::Finishing | Stage::Finished | Stage::Failing { .. } => false,
         }
     }
-}
-
-pub(crate) fn size(bytes: u32) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -1,33 +1,37 @@
-//! Every session that sleeps, and when it is to be woken.
+//! The timer of sessions: every one that sleeps, when it is to be woken, and for what everyone is.
+//!
+//! A timer of tokio's and a channel would do the same, but take some 300 bytes for each session, and
+//! this takes 25. It knows no session and nothing of a drain: whoever owns it announces generations, each
+//! a number, and gives them their meaning. It is no clock either; `instant` only says how a moment is
+//! kept.
+//!
+//! Read this file first, which is the service and its handle. `slots` is who sleeps and until when,
+//! `announcement` how everyone is woken for a new generation without getting in the way of others, and
+//! `stall` whether the process itself stood still.
 
-use std::mem;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+mod announcement;
+mod instant;
+mod slots;
+mod stall;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
-use crate::drain::{Phase, Watch};
-use crate::held;
-use crate::moment::Moment;
-use crate::pulse::{BEAT, Pulse, Stalls};
-use crate::sleepers::{Seat, Sleepers};
+use self::announcement::Announcement;
+pub(crate) use self::instant::Moment;
+use self::slots::{Seat, Sleepers};
+use self::stall::{BEAT, Pulse, Stalls};
 use crate::waker_id::WakerId;
 
-/// What the sessions of a drain share: the phase, the pulse, and an alarm clock.
-///
-/// A timer and a channel of tokio's would wake a session as well, but take some 300 bytes for each,
-/// and this takes 25.
+/// What sessions share: what was announced to them, the pulse, and an alarm clock.
 #[derive(Debug)]
 pub(crate) struct Roster {
     pulse: Pulse,
-    phase: AtomicU8,
-    telling: Mutex<Telling>,
-    /// How often a session has seen a new phase.
-    told: AtomicUsize,
+    announcement: Announcement,
     born: Instant,
     next_number: AtomicU64,
     sleepers: Sleepers,
@@ -35,21 +39,6 @@ pub(crate) struct Roster {
     keeper_sleeps_until: AtomicU64,
     keeper: Notify,
 }
-
-/// Whether sessions are being told of a new phase, and who waits until all of them were.
-#[derive(Debug, Default)]
-struct Telling {
-    is_under_way: bool,
-    waiting: Vec<Waker>,
-}
-
-/// How many sessions are woken for a new phase before others are, so that a pong never waits for all of
-/// them. As many as a worker's own queue holds: more would be moved behind what the network wakes.
-const TOLD_AT_ONCE: usize = 256;
-
-/// How often others have their turn until those that were woken have seen the phase. One that has ended
-/// meanwhile never does.
-const TURNS: usize = 16;
 
 /// How long the keeper lets deadlines gather when it has just looked for some. Sessions that wake up
 /// together cost less than one after the other, and none has a deadline for which this is late.
@@ -59,9 +48,7 @@ impl Default for Roster {
     fn default() -> Self {
         Self {
             pulse: Pulse::default(),
-            phase: AtomicU8::default(),
-            telling: Mutex::default(),
-            told: AtomicUsize::new(0),
+            announcement: Announcement::default(),
             born: Instant::now(),
             next_number: AtomicU64::new(1),
             sleepers: Sleepers::default(),
@@ -72,43 +59,18 @@ impl Default for Roster {
 }
 
 impl Roster {
-    pub(crate) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::SeqCst) {
-            0 => Phase::Serving,
-            1 => Phase::Draining,
-            _ => Phase::Aborting,
-        }
+    /// What was announced last; zero, as long as nothing was.
+    pub(crate) fn generation(&self) -> u8 {
+        self.announcement.generation()
     }
 
-    /// Everyone who sleeps is woken for it.
-    pub(crate) fn enter(&self, phase: Phase) {
-        let number = match phase {
-            Phase::Serving => 0,
-            Phase::Draining => 1,
-            Phase::Aborting => 2,
-        };
-        held(&self.telling).is_under_way = true;
-        self.phase.store(number, Ordering::SeqCst);
+    /// Announces a generation, for which everyone who sleeps is woken.
+    pub(crate) fn announce(&self, generation: u8) {
+        self.announcement.enter(generation);
         self.keeper.notify_one();
     }
 
-    /// Whether a session that knows the phase has to wait because others are still being told of it.
-    /// It is woken when all of them were.
-    ///
-    /// In a drain the last Close frame then goes out before the answers to the first are read.
-    pub(crate) fn has_to_wait(&self, cx: &Context<'_>) -> bool {
-        let mut telling = held(&self.telling);
-        if telling.is_under_way {
-            // One that is woken again and again waits once.
-            let waits = telling.waiting.last().is_some_and(|waker| waker.will_wake(cx.waker()));
-            if !waits {
-                telling.waiting.push(cx.waker().clone());
-            }
-        }
-        telling.is_under_way
-    }
-
-    pub(crate) fn now(&self) -> Moment {
+    fn now(&self) -> Moment {
         Moment::BIRTH + self.born.elapsed()
     }
 
@@ -118,11 +80,11 @@ impl Roster {
 
     /// Wakes sessions at their deadlines and beats the pulse, until it is dropped.
     pub(crate) async fn keep(&self) {
-        let mut phase = Phase::Serving;
+        let mut generation = 0;
         loop {
-            if self.phase() != phase {
-                phase = self.phase();
-                self.wake_all().await;
+            if self.generation() != generation {
+                generation = self.generation();
+                self.announcement.wake_all(&self.sleepers).await;
             }
             let now = self.now();
             self.pulse.beat(now.since(Moment::BIRTH));
@@ -139,43 +101,13 @@ impl Roster {
             let _ = timeout_at(next, self.keeper.notified()).await;
         }
     }
-
-    /// A session has seen the new phase.
-    pub(crate) fn count_told(&self) {
-        self.told.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Wakes everyone in portions, each when the one before was told, and then those that had to wait.
-    async fn wake_all(&self) {
-        let mut sleepers = self.sleepers.all().peekable();
-        while sleepers.peek().is_some() {
-            let before = self.told.load(Ordering::Relaxed);
-            let portion = sleepers.by_ref().take(TOLD_AT_ONCE).map(Waker::wake).count();
-            for _ in 0..TURNS {
-                yield_now().await;
-                if self.told.load(Ordering::Relaxed).wrapping_sub(before) >= portion {
-                    break;
-                }
-            }
-        }
-        let waiting = {
-            let mut telling = held(&self.telling);
-            telling.is_under_way = false;
-            mem::take(&mut telling.waiting)
-        };
-        for (index, waker) in (1..).zip(waiting) {
-            waker.wake();
-            if index % TOLD_AT_ONCE == 0 {
-                yield_now().await;
-            }
-        }
-    }
 }
 
-/// A session's seat in the roster, and its token in the drain.
+/// A session's seat in the roster, which it reaches by `O`: so one pointer does for this and for what
+/// else of a session's stands beside the roster.
 #[derive(Debug)]
-pub(crate) struct Alarm {
-    watch: Watch,
+pub(crate) struct Alarm<O: AsRef<Roster>> {
+    owner: O,
     number: u64,
     seat: Seat,
     /// As far as somebody has asked.
@@ -186,30 +118,33 @@ pub(crate) struct Alarm {
     wakes: WakerId,
 }
 
-impl Alarm {
-    pub(crate) fn new(watch: Watch, now: Moment) -> Self {
-        let roster = watch.roster();
+impl<O: AsRef<Roster>> Alarm<O> {
+    /// An alarm that is not set, and the moment at which it was made.
+    pub(crate) fn new(owner: O) -> (Self, Moment) {
+        let roster = owner.as_ref();
+        let now = roster.now();
         let number = roster.next_number.fetch_add(1, Ordering::Relaxed);
         let seat = roster.sleepers.enter(number - 1);
         let stalls = roster.stalls(now);
-        Self { watch, number, seat, stalls, at: Moment::NEVER, wakes: WakerId::NONE }
+        (Self { owner, number, seat, stalls, at: Moment::NEVER, wakes: WakerId::NONE }, now)
     }
 
+    /// A number that no other alarm of its roster has. The first one's is 1.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    pub(crate) fn watch(&self) -> &Watch {
-        &self.watch
+    pub(crate) fn owner(&self) -> &O {
+        &self.owner
     }
 
     pub(crate) fn now(&self) -> Moment {
-        self.watch.roster().now()
+        self.roster().now()
     }
 
     /// How long the process has stood still since this was asked last, or the alarm was made.
     pub(crate) fn stalled(&mut self, now: Moment) -> Duration {
-        let stalls = self.watch.roster().stalls(now);
+        let stalls = self.roster().stalls(now);
         let stalled = stalls.since(self.stalls);
         if !stalled.is_zero() {
             self.stalls = stalls;
@@ -219,10 +154,10 @@ impl Alarm {
 
     /// Sets the alarm, unless it is set like that already.
     ///
-    /// After this the phase has to be looked at: the same lock is taken after a new one is entered,
+    /// After this the generation has to be looked at: the same lock is taken after a new one is entered,
     /// so either it is seen then, or the keeper finds this one among the sleepers.
     pub(crate) fn set(&mut self, at: Moment, cx: &Context<'_>) {
-        let roster = self.watch.roster();
+        let roster = self.owner.as_ref();
         let wakes = WakerId::of(cx.waker());
         if (self.at, self.wakes) == (at, wakes) {
             return;
@@ -235,10 +170,25 @@ impl Alarm {
         }
         (self.at, self.wakes) = (at, wakes);
     }
+
+    /// The session has seen the new generation.
+    pub(crate) fn count_told(&self) {
+        self.roster().announcement.count_told();
+    }
+
+    /// Whether the session, which knows the generation, has to wait because others are still being told
+    /// of it. It is woken when all of them were.
+    pub(crate) fn has_to_wait(&self, cx: &Context<'_>) -> bool {
+        self.roster().announcement.has_to_wait(cx)
+    }
+
+    fn roster(&self) -> &Roster {
+        self.owner.as_ref()
+    }
 }
 
-impl Drop for Alarm {
+impl<O: AsRef<Roster>> Drop for Alarm<O> {
     fn drop(&mut self) {
-        drop(self.watch.roster().sleepers.leave(self.seat));
+        drop(self.roster().sleepers.leave(self.seat));
     }
 }

@@ -1,13 +1,12 @@
 //! Who sleeps, and until when.
 
 use std::mem;
-use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
 
+use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 
-use crate::held;
-use crate::moment::Moment;
+use super::instant::Moment;
 
 /// Everyone who may sleep, each on a seat of their own.
 ///
@@ -110,7 +109,7 @@ impl Sleepers {
 
     /// Nobody is to be woken before.
     pub(crate) fn earliest(&self) -> Moment {
-        let shards = self.0.iter().map(held);
+        let shards = self.0.iter().map(Mutex::lock);
         let rows = shards.filter_map(|shard| shard.rows.iter().map(|row| row.earliest).min());
         rows.min().unwrap_or(Moment::NEVER)
     }
@@ -122,7 +121,7 @@ impl Sleepers {
     pub(crate) fn take_due(&self, now: Moment) -> Option<impl Iterator<Item = Waker>> {
         let mut has_looked = false;
         let mut due = Vec::new();
-        for (index, mut shard) in self.0.iter().map(held).enumerate() {
+        for (index, mut shard) in self.0.iter().map(Mutex::lock).enumerate() {
             let rows = shard.rows.iter_mut().enumerate();
             for (number, row) in rows.filter(|(_, row)| row.earliest <= now) {
                 has_looked = true;
@@ -143,7 +142,8 @@ impl Sleepers {
     /// Everyone, in the same order. Nothing is locked between two of them, so who comes or leaves
     /// meanwhile may be among them or not.
     pub(crate) fn all(&self) -> impl Iterator<Item = Waker> {
-        let rows = self.0.iter().map(held).map(|shard| shard.rows.len()).max().unwrap_or_default();
+        let rows =
+            self.0.iter().map(Mutex::lock).map(|shard| shard.rows.len()).max().unwrap_or_default();
         let columns = (0..rows).flat_map(|row| (0..ROW).map(move |column| (row, column)));
         let seats =
             columns.flat_map(|(row, column)| (0..SHARDS).map(move |shard| (row, column, shard)));
@@ -155,7 +155,7 @@ impl Sleepers {
     }
 
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
-        held(self.0.get(index).expect("the remainder is smaller than the divisor"))
+        self.0.get(index).expect("the remainder is smaller than the divisor").lock()
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
 
     impl Wake for Guest {
         fn wake(self: Arc<Self>) {
-            held(&self.1).push(self.0);
+            self.1.lock().push(self.0);
         }
     }
 
@@ -239,8 +239,8 @@ mod tests {
                     let taken = sleepers.take_due(now);
                     assert_eq!(taken.is_some(), is_due);
                     taken.into_iter().flatten().for_each(Waker::wake);
-                    assert_eq!(*held(&woken), due, "in the order of their seats");
-                    wakings += held(&woken).drain(..).count();
+                    assert_eq!(*woken.lock(), due, "in the order of their seats");
+                    wakings += woken.lock().drain(..).count();
                 }
             }
             let earliest = guests.values().map(|(_, at)| *at).min();
@@ -248,7 +248,7 @@ mod tests {
         }
         assert!(wakings > 1000, "{wakings}");
         sleepers.all().for_each(Waker::wake);
-        assert!(held(&woken).iter().eq(guests.values().map(|(number, _)| number)));
+        assert!(woken.lock().iter().eq(guests.values().map(|(number, _)| number)));
     }
 
     #[test]
