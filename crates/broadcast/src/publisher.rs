@@ -2,16 +2,13 @@
 
 use std::cell::RefCell;
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
-
-use crate::frame::Frame;
-use crate::handler::{Handler, Message, Next};
-use crate::held;
-use crate::waker_id::WakerId;
+use transport::{Frame, Handler, Message, Next};
 
 /// Tells sessions the newest state of something.
 ///
@@ -24,11 +21,11 @@ use crate::waker_id::WakerId;
 /// of it, as of everything).
 ///
 /// ```
-/// use transport::Publisher;
+/// use broadcast::Publisher;
 ///
 /// let weather = Publisher::new();
 /// weather.publish("sunny");
-/// let handler = weather.latest(); // for `Endpoint::new`, or `server::run`
+/// let handler = weather.latest(); // for `transport::Endpoint::new`
 /// weather.publish("rain");        // to every session that is open by now
 /// # drop(handler);
 /// ```
@@ -43,7 +40,8 @@ pub struct Publisher(Arc<Board>);
 ///
 /// ```
 /// # use std::task::{Context, Poll};
-/// use transport::{Handler, Latest, Message, Next};
+/// use broadcast::Latest;
+/// use transport::{Handler, Message, Next};
 ///
 /// #[derive(Clone)]
 /// struct Polite {
@@ -102,10 +100,10 @@ thread_local! {
 /// A place among those who are woken.
 #[derive(Debug)]
 struct Place {
-    shard: usize,
-    key: usize,
-    /// Whom it wakes.
-    wakes: WakerId,
+    shard: u32,
+    key: u32,
+    /// Whom it wakes: another clone of the waker that lies in the shard, behind its lock.
+    waker: Waker,
 }
 
 impl Publisher {
@@ -128,14 +126,15 @@ impl Publisher {
     pub fn publish(&self, state: impl Into<Message>) {
         let frame = Frame::from(state.into());
         {
-            let mut newest = held(&self.0.newest);
+            let mut newest = self.0.newest.lock();
             let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
             *newest = Some(frame);
             self.0.number.store(number, Ordering::Release);
         }
         for shard in &self.0.shards {
             // Woken without the lock: whom that runs is not ours to know.
-            let sleepers: Vec<Waker> = held(shard).iter().map(|(_, waker)| waker.clone()).collect();
+            let sleepers: Vec<Waker> =
+                shard.lock().iter().map(|(_, waker)| waker.clone()).collect();
             sleepers.into_iter().for_each(Waker::wake);
         }
     }
@@ -160,23 +159,23 @@ impl Handler for Latest {
 impl Latest {
     /// Takes a place among those who are woken, once and for all, unless its waker changes.
     fn take_place(&mut self, cx: &Context<'_>) {
-        let wakes = WakerId::of(cx.waker());
         match &mut self.place {
-            Some(place) if place.wakes == wakes => {}
+            Some(place) if place.waker.will_wake(cx.waker()) => {}
             Some(place) => {
-                let mut shard = self.board.shard(place.shard);
-                let before =
-                    shard.get_mut(place.key).map(|kept| mem::replace(kept, cx.waker().clone()));
+                let waker = cx.waker().clone();
+                let mut shard = self.board.shard(index(place.shard));
+                let before = shard.get_mut(index(place.key)).map(|kept| mem::replace(kept, waker));
                 // With a waker goes what only it has kept, which may come back here.
                 drop(shard);
                 drop(before);
-                place.wakes = wakes;
+                place.waker = cx.waker().clone();
             }
             None => {
                 let place = self.board.next_place.fetch_add(1, Ordering::Relaxed);
                 let shard = place / NEIGHBOURS % SHARDS;
                 let key = self.board.shard(shard).insert(cx.waker().clone());
-                self.place = Some(Place { shard, key, wakes });
+                let waker = cx.waker().clone();
+                self.place = Some(Place { shard: small(shard), key: small(key), waker });
             }
         }
     }
@@ -191,7 +190,7 @@ impl Clone for Latest {
 impl Drop for Latest {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            let waker = self.board.shard(place.shard).try_remove(place.key);
+            let waker = self.board.shard(index(place.shard)).try_remove(index(place.key));
             drop(waker); // Only now, without the lock.
         }
     }
@@ -206,15 +205,35 @@ impl Board {
             {
                 return (number, frame.clone());
             }
-            let newest = held(&self.newest);
+            let newest = self.newest.lock();
             let number = self.number.load(Ordering::Relaxed);
-            let frame = newest.as_ref().expect("a number stands for a state").counted_apart();
+            let frame = newest.as_ref().expect("a number stands for a state").with_own_refcount();
             *kept = Some((number, frame.clone()));
             (number, frame)
         })
     }
 
-    fn shard(&self, place: usize) -> MutexGuard<'_, Slab<Waker>> {
-        held(self.shards.get(place).expect("the remainder is smaller than the divisor"))
+    fn shard(&self, index: usize) -> MutexGuard<'_, Slab<Waker>> {
+        self.shards.get(index).expect("the remainder is smaller than the divisor").lock()
+    }
+}
+
+/// An index as it is kept, in half the memory.
+fn small(index: usize) -> u32 {
+    u32::try_from(index).expect("there is no memory for four billion wakers")
+}
+
+fn index(small: u32) -> usize {
+    usize::try_from(small).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_handler_takes_40_bytes() {
+        assert_eq!(size_of::<Latest>(), 40);
     }
 }
