@@ -125,8 +125,8 @@
 //!
 //! # A handler
 //!
-//! What a session says and hears is a [`Handler`]'s business. This one counts out loud, and then
-//! says goodbye:
+//! What a session says and hears is a [`Handler`]'s business; the crate `broadcast` has one that tells
+//! many sessions the same. This one counts out loud, and then says goodbye:
 //!
 //! ```
 //! use std::sync::Arc;

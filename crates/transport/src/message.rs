@@ -93,7 +93,7 @@ impl Frame {
     ///
     /// All clones of a frame are counted in one place, and cores that count in one place wait for each
     /// other. A handler that many sessions have takes one of these for each thread, and gives its
-    /// sessions clones of that. It costs two allocations and copies nothing.
+    /// sessions clones of that. The bytes are not copied.
     ///
     /// ```
     /// use transport::{Frame, Message};

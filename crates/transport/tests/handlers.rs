@@ -14,11 +14,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use support::newest::Newest;
 use support::{BINARY, SIZES, TEXT, close, frame, open, open_over, rules};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::time::sleep;
 use transport::ws_core::{Cause, CloseCode, Initiator, Limits};
-use transport::{Drain, Handler, Latest, Message, Next, Publisher, Silent, Socket, run};
+use transport::{Drain, Handler, Message, Next, Silent, Socket, run};
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_may_answer_and_may_close() {
@@ -176,15 +177,14 @@ impl AsyncWrite for FirstWriteFails {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_panic_of_the_stream_what_comes_is_read_away_and_not_decoded() {
-    let publisher = Publisher::new();
-    publisher.publish("a state is flushed before the next message is decoded");
+    let newest = Newest::default();
+    newest.publish("it is flushed before the next message is decoded");
     let wrap = |stream| FirstWriteFails(stream, false);
-    let mut story = open_over(wrap, Limits::default(), Told(publisher.latest()), 1024);
+    let mut story = open_over(wrap, Limits::default(), newest, 1024);
     let behind = frame(BINARY, &[0xff; 200]);
     let (begun, rest) = behind.split_at(100);
     story.peer.send(&[&frame(TEXT, b"?"), begun].concat()).await;
-    let state = story.peer.frame().await;
-    assert_eq!(state.0, TEXT);
+    assert_eq!(story.peer.frame().await.0, TEXT);
     story.peer.expect_close(1011, "panicked").await;
     // The stream ends, and what still comes holds up nobody and is no violation.
     story.peer.expect_end().await;
@@ -193,17 +193,6 @@ async fn after_a_panic_of_the_stream_what_comes_is_read_away_and_not_decoded() {
     story.peer.send(&close(1011, "")).await;
     let closure = story.end().await;
     assert_eq!((closure.cause, closure.clean), (Cause::Panicked, false));
-}
-
-/// Tells the newest state after the first message.
-struct Told(Latest);
-
-impl Handler for Told {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        self.0.poll_next(cx)
-    }
-
-    fn receive(&mut self, _: Message) {}
 }
 
 /// A stream on which nothing comes, and that panics where it should end.

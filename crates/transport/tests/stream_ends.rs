@@ -13,10 +13,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use support::newest::Newest;
 use support::{SIZES, close, in_time, kept_drain, rules};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 use transport::ws_core::{Cause, Closure, Limits};
-use transport::{Publisher, Socket, StreamEnd, run};
+use transport::{Socket, StreamEnd, run};
 
 /// What a broken stream says; the other direction waits for ever.
 #[derive(Clone, Copy)]
@@ -64,10 +65,10 @@ async fn ended(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> (Closure, Option<StreamEnd>) {
     let drain = kept_drain();
-    let publisher = Publisher::new();
-    publisher.publish("a state");
+    let newest = Newest::default();
+    newest.publish("a state");
     let socket = Socket::new(stream, SIZES);
-    let mut session = run(socket, rules(Limits::default()), publisher.latest(), drain.watch());
+    let mut session = run(socket, rules(Limits::default()), newest, drain.watch());
     let closure = in_time(poll_fn(|cx| Future::poll(Pin::new(&mut session), cx))).await;
     (closure, session.stream_end())
 }

@@ -19,7 +19,7 @@ use support::{SIZES, kept_drain, rules};
 use tokio::io::duplex;
 use tokio::time::sleep;
 use transport::ws_core::Limits;
-use transport::{Farewell, Handler, Publisher, Silent, Socket, run};
+use transport::{Farewell, Silent, Socket, run};
 
 /// Counts who is woken: two wakers with the same data and different vtables.
 #[derive(Default)]
@@ -47,18 +47,6 @@ fn wakers() -> (Arc<Both>, Waker, Waker) {
     assert_eq!(first.data(), second.data());
     assert!(!first.will_wake(&second));
     (both, first, second)
-}
-
-#[test]
-fn a_newer_state_wakes_the_latest_of_two_wakers_with_the_same_data() {
-    let (both, first, second) = wakers();
-    let publisher = Publisher::new();
-    let mut latest = publisher.latest();
-    assert!(latest.poll_next(&mut Context::from_waker(&first)).is_pending());
-    assert!(latest.poll_next(&mut Context::from_waker(&second)).is_pending());
-    publisher.publish("a state");
-    assert_eq!(both.second.load(Ordering::SeqCst), 1);
-    assert_eq!(both.first.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(start_paused = true)]

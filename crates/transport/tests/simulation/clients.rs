@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Interval, interval, sleep_until};
 use transport::ws_core::Cause;
-use transport::{Handler, Latest, Message, Next};
+use transport::{Handler, Message, Next};
 
-use crate::frames::{self, close, frame};
-use crate::network::{Dice, End, Weather};
-use crate::{CLOSE, EXCHANGE, PING, PONG, SLOW};
+use super::frames::{self, close, frame};
+use super::network::{Dice, End, Weather};
+use super::{CLOSE, EXCHANGE, PING, PONG, SLOW};
+use crate::Latest;
 
 /// Kinds of peers. A moment is the time since the session was opened.
 #[derive(Clone, Copy, Debug, PartialEq)]

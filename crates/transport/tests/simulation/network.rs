@@ -15,7 +15,7 @@ use tokio::io::{
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::buffered::Buffered;
+use super::buffered::Buffered;
 
 /// Pieces that are under way in one direction.
 const WINDOW: usize = 64;

@@ -15,6 +15,7 @@ use transport::{Drain, Handler, Message, Next, Silent, Sizes, Socket, run};
 
 pub(crate) mod buffered;
 mod frames;
+pub(crate) mod newest;
 
 pub(crate) use frames::*;
 

@@ -6,9 +6,9 @@
     reason = "a test says what it expects in the shortest way"
 )]
 
+#[path = "../../transport/tests/support/mod.rs"]
 mod support;
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,11 +16,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
+use broadcast::{Latest, Publisher};
 use support::{CLOSE, PING, PONG, TEXT, close, frame, open, open_with};
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 use transport::ws_core::{Cause, Limits};
-use transport::{Frame, Handler, Latest, Message, Next, Publisher};
+use transport::{Frame, Handler, Message, Next};
 
 /// A state that a pipe of 1 KB does not hold.
 fn large(name: &str) -> String {
@@ -92,23 +93,6 @@ async fn what_the_session_itself_has_to_say_comes_in_order_around_a_shared_frame
     assert_eq!(story.peer.frame().await, (PONG, b"before".to_vec()));
     assert_eq!(story.peer.frame().await, (TEXT, large("state ").into_bytes()));
     assert_eq!(story.peer.frame().await, (PONG, b"behind".to_vec()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn shared_frames_that_are_ready_together_are_all_sent() {
-    struct Several(VecDeque<Frame>);
-    impl Handler for Several {
-        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
-            self.0.pop_front().map_or(Poll::Pending, |frame| Poll::Ready(Next::Share(frame)))
-        }
-        fn receive(&mut self, _: Message) {}
-    }
-    let texts = [large("one "), "two".to_owned(), large("three ")];
-    let frames = texts.iter().map(|text| Frame::from(Message::from(text.as_str()))).collect();
-    let mut story = open(Several(frames), 1024);
-    for text in texts {
-        assert_eq!(story.peer.frame().await, (TEXT, text.into_bytes()));
-    }
 }
 
 #[tokio::test(start_paused = true)]
