@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use server::{ForwardedHeader, Proxied, Proxies, ProxyProtocol, Trust, proxied};
+use server::{ForwardedHeader, ProxyHeader, TrustedPeer, ProxyProtocol, ClientAddrPolicy, parse_proxy_header};
 use transport::Peer;
 
 fuzz_target!(|data: &[u8]| {
@@ -20,25 +20,25 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check_proxied(data: &[u8]) {
-    match proxied(data) {
-        Proxied::Header { client, length } => {
+    match parse_proxy_header(data) {
+        ProxyHeader::Complete { client, length } => {
             assert!(0 < length && length <= 16 << 10);
             // Of what comes behind the addresses nothing counts, and before their end nothing is known.
-            let header = Proxied::Header { client, length };
-            let enough = (0..=data.len()).find(|end| proxied(&data[..*end]) == header).unwrap();
+            let header = ProxyHeader::Complete { client, length };
+            let enough = (0..=data.len()).find(|end| parse_proxy_header(&data[..*end]) == header).unwrap();
             assert!(enough <= length.min(232));
             for prefix in [0, enough / 2, enough - 1] {
-                assert_eq!(proxied(&data[..prefix]), Proxied::Unfinished);
+                assert_eq!(parse_proxy_header(&data[..prefix]), ProxyHeader::Incomplete);
             }
         }
-        Proxied::Unfinished => assert!(data.len() < 232, "nobody waits for ever"),
-        Proxied::Absent => assert!(!data.starts_with(b"PROXY ")),
-        Proxied::Bad => {}
+        ProxyHeader::Incomplete => assert!(data.len() < 232, "nobody waits for ever"),
+        ProxyHeader::Absent => assert!(!data.starts_with(b"PROXY ")),
+        ProxyHeader::Invalid => {}
     }
 }
 
 /// Whatever a client says of itself, what a trusted proxy puts behind it counts.
-fn check_appended(trust: &Trust, name: &'static str, data: &[u8], proxy: Peer) {
+fn check_appended(trust: &ClientAddrPolicy, name: &'static str, data: &[u8], proxy: Peer) {
     let hop: &[u8] =
         if name == "forwarded" { b"for=203.0.113.7;by=\"a,b\"" } else { b"203.0.113.7" };
     let line = [data, b", ", hop].concat();
@@ -55,9 +55,9 @@ fn check_client(forwarded_header: ForwardedHeader, name: &'static str, data: &[u
         let Ok(value) = HeaderValue::from_bytes(line) else { return };
         headers.append(HeaderName::from_static(name), value);
     }
-    let proxies: Vec<Proxies> =
+    let proxies: Vec<TrustedPeer> =
         ["10.0.0.0/8", "2001:db8::/32"].iter().map(|text| text.parse().expect("good")).collect();
-    let trust = Trust { proxies, forwarded_header, proxy_protocol: ProxyProtocol::Off };
+    let trust = ClientAddrPolicy { proxies, forwarded_header, proxy_protocol: ProxyProtocol::Off };
 
     let stranger = Peer::Address("192.0.2.1:1".parse().expect("good"));
     assert_eq!(trust.client(&headers, stranger), stranger, "a stranger is not believed");

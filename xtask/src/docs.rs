@@ -1,11 +1,13 @@
-//! The documents: rustdoc builds, links lead somewhere, and tables agree with the code.
+//! The documents: rustdoc builds, links lead somewhere, and the code map and tables agree with the code.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::code_map;
+use crate::files::read;
 use crate::tools::{Failure, cargo, command, output, root, succeed};
 
 pub(crate) fn check() -> Result<(), Failure> {
+    code_map::check()?;
     succeed(
         command(&["cargo", "doc", "--workspace", "--no-deps", "--locked", "--quiet"])
             .env("RUSTDOCFLAGS", "-D warnings"),
@@ -112,11 +114,5 @@ fn has_heading(text: &str, anchor: &str) -> bool {
         let title = line.trim_start_matches('#').trim().to_lowercase();
         let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         kept.map(|c| if c == ' ' { '-' } else { c }).eq(anchor.chars())
-    })
-}
-
-fn read(file: &Path) -> Result<String, Failure> {
-    fs::read_to_string(file).map_err(|error| {
-        Failure::new(format!("{} cannot be read: {error}", file.display()), "see why")
     })
 }

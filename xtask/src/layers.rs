@@ -1,7 +1,9 @@
-//! The dependency budget of the workspace on one screen, and the check that it is kept.
+//! The dependency budget of the workspace on one screen, and the check that it is kept. The order
+//! within the crates stands in `floors.rs`.
 
 use std::collections::BTreeSet;
 
+use crate::modules;
 use crate::tools::{Failure, command, output};
 
 /// What a crate may depend on. A new dependency is a new line here, with its reason.
@@ -12,8 +14,17 @@ struct Layer {
     tests_may_use: &'static [&'static str],
 }
 
-/// server → transport → ws-core, and none skips a layer. xtask stands apart.
+/// server → transport → ws-core, broadcast → transport, and none skips a layer. xtask stands apart.
 const LAYERS: &[Layer] = &[
+    Layer {
+        name: "broadcast",
+        may_use: &[
+            "parking_lot", // as in transport
+            "slab",        // places among the subscribers
+            "transport",   // its handlers, and messages that are encoded once for everyone
+        ],
+        tests_may_use: &[],
+    },
     Layer { name: "ws-core", may_use: &[], tests_may_use: &[] },
     Layer {
         name: "transport",
@@ -23,6 +34,7 @@ const LAYERS: &[Layer] = &[
             "httpdate",    // `Date`, which hyper adds by itself to answers over HTTP/1.1
             "hyper",       // the request, the response and the upgrade
             "hyper-util",  // hyper's streams as tokio's
+            "parking_lot", // mutexes without poisoning; prometheus-client brings it along
             "slab",        // places among those who are woken; h2 brings it along
             "tokio",       // tasks, the clock, the drain's channel
             "tungstenite", // the codec: frames, masks, UTF-8
@@ -34,6 +46,7 @@ const LAYERS: &[Layer] = &[
             "tokio",              // duplex streams, paused time; the echo example's listener
         ],
     },
+    // It has no broadcast: the server carries no message logic.
     Layer {
         name: "server",
         may_use: &[
@@ -51,6 +64,7 @@ const LAYERS: &[Layer] = &[
             // is ours: httlib-hpack and hpack_codec panic on hostile blocks, hpack and its forks
             // (hpack-patched, fluke-hpack, loona-hpack) make a hash map for each string.
             "octets",
+            "parking_lot",        // as in transport
             "prometheus-client",  // the metrics, in both of Prometheus' formats
             "proxy-header",       // the PROXY protocol, both versions
             "rustix",             // the limit of open files, listening sockets, a signal's number
@@ -72,6 +86,7 @@ const LAYERS: &[Layer] = &[
 ];
 
 pub(crate) fn check() -> Result<(), Failure> {
+    modules::check()?;
     let members = output(
         &mut command(&[
             "cargo",

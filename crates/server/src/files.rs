@@ -7,14 +7,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// No settings and no certificates are larger, and a device may never end.
-const MOST_BYTES: u64 = 16 << 20;
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The coarsest clock of a file system: two changes within it may leave the same time.
-const CLOCK: Duration = Duration::from_secs(2);
+const TIMESTAMP_GRANULARITY: Duration = Duration::from_secs(2);
 
 /// When files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
+pub(crate) enum ReadPhase {
     /// Once the server serves. A pipe is not opened, since it may never open, and has been read already.
     Serving,
     /// Before that. A pipe is as good as a file, such as `/dev/stdin` or a shell's `<(command)`.
@@ -43,7 +43,7 @@ impl Stamp {
     pub(crate) fn is_settled(self) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or_default());
-        now.saturating_sub(changed) > CLOCK
+        now.saturating_sub(changed) > TIMESTAMP_GRANULARITY
     }
 
     fn from(metadata: &Metadata) -> Option<Self> {
@@ -62,8 +62,8 @@ impl Stamp {
 /// # Errors
 ///
 /// It cannot be read, has no end, or is a pipe or the like and it is too late for that.
-pub(crate) fn read(path: &Path, when: When) -> io::Result<(Vec<u8>, Option<Stamp>)> {
-    if when == When::Serving && Stamp::of(path)?.is_none() {
+pub(crate) fn read(path: &Path, when: ReadPhase) -> io::Result<(Vec<u8>, Option<Stamp>)> {
+    if when == ReadPhase::Serving && Stamp::of(path)?.is_none() {
         return Err(io::Error::other(
             "it is no regular file, and others are read only at the start",
         ));
@@ -71,9 +71,9 @@ pub(crate) fn read(path: &Path, when: When) -> io::Result<(Vec<u8>, Option<Stamp
     let file = File::open(path)?;
     let stamp = Stamp::from(&file.metadata()?);
     let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MOST_BYTES {
-        return Err(io::Error::other(format!("it is larger than {} MiB", MOST_BYTES >> 20)));
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20)));
     }
     Ok((bytes, stamp))
 }

@@ -47,17 +47,17 @@
 //!
 //! ```no_run
 //! use std::ffi::OsString;
-//! use server::{Command, Config, Listeners, Passed};
+//! use server::{Command, Config, Listeners, InheritedSockets};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let flags = ["--listen", "127.0.0.1:0"].map(OsString::from);
 //! let Command::Serve(mut settings) = Command::parse(flags, [])? else { return Ok(()) };
 //! let config = Config::check(&mut settings, 1024)?;
 //!
-//! let listeners = Listeners::bind(&config.listen, config.tls.is_some(), Passed::default())?;
+//! let listeners = Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())?;
 //! let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-//! let stopped = server::run(config.fixed(), listeners, transport::Silent, shutdown).await;
-//! println!("{} sessions were cut", stopped.aborted);
+//! let summary = server::run(config.fixed(), listeners, transport::Silent, shutdown).await;
+//! println!("{} sessions were cut", summary.aborted);
 //! # Ok(())
 //! # }
 //! ```
@@ -79,20 +79,21 @@ mod tls;
 
 pub use crate::app::run;
 pub use crate::config::cli::Command;
-pub use crate::config::error::Wrong;
-pub use crate::config::settings::{Setting, Settings, Written};
+pub use crate::config::error::ConfigError;
+pub use crate::config::settings::{RawValue, Setting, Settings};
 pub use crate::config::values::{LogFormat, MAX_BYTES, MIN_HEADER_BYTES, Switch};
-pub use crate::config::{Config, Configs, Plan, RESERVED_FILES};
-pub use crate::net::address::{ListenAddress, NoListenAddress};
+pub use crate::config::{Config, ConfigReceiver, RESERVED_FILES, ShutdownOptions};
+pub use crate::net::address::{ListenAddress, ParseListenAddressError};
 pub use crate::net::client_addr::{
-    ForwardedHeader, NoNetwork, Proxied, Proxies, ProxyProtocol, Trust, proxied,
+    ClientAddrPolicy, ForwardedHeader, ParseNetworkError, ProxyHeader, ProxyProtocol, TrustedPeer,
+    parse_proxy_header,
 };
-pub use crate::net::inherited::{BadPassed, Passed};
+pub use crate::net::inherited::{InheritError, InheritedSockets};
 pub use crate::net::listener::{BindError, ListenOptions, Listeners};
 pub use crate::process::main;
 pub use crate::process::reload::{Reloader, needs_restart};
 pub use crate::routes::PATH;
-pub use crate::shutdown::Stopped;
+pub use crate::shutdown::ShutdownSummary;
 
 /// The endpoint beneath, which has everything that a handler is made of.
 pub use transport;

@@ -12,29 +12,29 @@ use tokio::sync::Notify;
 use transport::{Places, Rejection, Slot};
 
 /// Connections above the limit that are accepted at once, to be told so.
-pub(crate) const REFUSED_AT_ONCE: usize = 128;
+pub(crate) const MAX_REFUSALS_AT_ONCE: usize = 128;
 
 /// The places for connections. How many there may be is asked each time, so that it can change;
 /// whoever has one keeps it. Clones are of the same places.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Slots(Arc<Counts>);
+pub(crate) struct ConnectionPermits(Arc<Pool>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct Pool {
     taken: AtomicUsize,
-    freed: Notify,
+    released: Notify,
     /// Who has how many. Who has none is not in it, so it does not grow with who has been.
     addresses: Mutex<HashMap<IpAddr, usize>>,
 }
 
-impl Slots {
+impl ConnectionPermits {
     /// How many are taken.
-    pub(crate) fn taken(&self) -> usize {
+    pub(crate) fn in_use(&self) -> usize {
         self.0.taken.load(Ordering::Relaxed)
     }
 
     /// A place for a connection whose client is not known yet, or has no address.
-    pub(crate) fn take(&self, max: usize) -> Result<Slot, Rejection> {
+    pub(crate) fn acquire(&self, max: usize) -> Result<Slot, Rejection> {
         let one_more = |taken: usize| Some(taken + 1).filter(|taken| *taken <= max);
         let taken = self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         taken.map(|_| Slot::of(self.0.clone())).map_err(|_| Rejection::Full)
@@ -42,7 +42,7 @@ impl Slots {
 
     /// Takes over a place, and takes one of those that this address may have. If it has had its share,
     /// the place stays where it is, and so does the reason for which there is none. Zero is no limit.
-    pub(crate) fn take_over(
+    pub(crate) fn assign_address(
         &self,
         place: &mut Result<Slot, Rejection>,
         address: Option<IpAddr>,
@@ -52,7 +52,9 @@ impl Slots {
             return Err(*rejection);
         }
         let address = address.filter(|_| max > 0);
-        let of_address = address.map(|address| self.take_of(network(address), max)).transpose()?;
+        let of_address = address
+            .map(|address| self.acquire_for_address(client_network(address), max))
+            .transpose()?;
         let place = mem::replace(place, Err(Rejection::Full))?;
         Ok(match of_address {
             Some(of_address) => Slot::new((place, of_address)),
@@ -60,39 +62,39 @@ impl Slots {
         })
     }
 
-    fn take_of(&self, address: IpAddr, max: usize) -> Result<PlaceOf, Rejection> {
+    fn acquire_for_address(&self, address: IpAddr, max: usize) -> Result<AddressPermit, Rejection> {
         let mut addresses = self.0.addresses.lock();
         let count = addresses.entry(address).or_default();
         if *count >= max {
             return Err(Rejection::AddressFull);
         }
         *count += 1;
-        Ok(PlaceOf { slots: self.clone(), address })
+        Ok(AddressPermit { slots: self.clone(), address })
     }
 
     /// Waits for a place if all are taken, without taking one.
-    pub(crate) async fn freed(&self, max: usize) {
-        let freed = self.0.freed.notified();
-        if self.taken() >= max {
-            freed.await;
+    pub(crate) async fn released(&self, max: usize) {
+        let released = self.0.released.notified();
+        if self.in_use() >= max {
+            released.await;
         }
     }
 }
 
-impl Places for Counts {
+impl Places for Pool {
     fn give_back(&self) {
         self.taken.fetch_sub(1, Ordering::Relaxed);
-        self.freed.notify_waiters();
+        self.released.notify_waiters();
     }
 }
 
 /// One of the places of an address.
-struct PlaceOf {
-    slots: Slots,
+struct AddressPermit {
+    slots: ConnectionPermits,
     address: IpAddr,
 }
 
-impl Drop for PlaceOf {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         if let Entry::Occupied(mut count) = self.slots.0.addresses.lock().entry(self.address) {
             *count.get_mut() -= 1;
@@ -105,7 +107,7 @@ impl Drop for PlaceOf {
 
 /// Whose an address is, as far as limits can tell. An IPv6 host has at least a /64 to choose its addresses
 /// from, so that is what counts as one; an IPv4 host counts as itself, whichever way it came.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn client_network(address: IpAddr) -> IpAddr {
     let ipv6 = match address.to_canonical() {
         IpAddr::V6(ipv6) => ipv6,
         ipv4 @ IpAddr::V4(_) => return ipv4,
@@ -147,16 +149,16 @@ mod tests {
         ] {
             let [address, counts_as]: [IpAddr; 2] =
                 [address, counts_as].map(|text| text.parse().expect("it is an address"));
-            assert_eq!(network(address), counts_as, "{address}");
+            assert_eq!(client_network(address), counts_as, "{address}");
         }
     }
 
     #[test]
     fn hosts_behind_nat64_have_a_limit_each_and_the_same_as_without_it() {
-        let slots = Slots::default();
+        let slots = ConnectionPermits::default();
         let take = |address: &str| {
-            let mut place = slots.take(10);
-            slots.take_over(&mut place, address.parse().ok(), 1)
+            let mut place = slots.acquire(10);
+            slots.assign_address(&mut place, address.parse().ok(), 1)
         };
         let _first = take("64:ff9b::198.51.100.7").expect("it is the first");
         let _other = take("64:ff9b::198.51.100.8").expect("it is another host");

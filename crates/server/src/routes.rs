@@ -3,7 +3,7 @@
 use hyper::{Method, Request};
 use transport::{Answer, Authority, Client, Endpoint, Handler, Policy, Rejection, Slot};
 
-use crate::telemetry::Records;
+use crate::telemetry::Telemetry;
 
 /// The path of the endpoint, with or without a query behind it.
 pub const PATH: &str = "/ws/status";
@@ -11,11 +11,11 @@ pub const PATH: &str = "/ws/status";
 /// What answers a request: the one place where paths are registered.
 #[derive(Debug)]
 pub(crate) struct Router<H> {
-    endpoint: Endpoint<H, Records>,
+    endpoint: Endpoint<H, Telemetry>,
 }
 
 impl<H: Handler + Clone> Router<H> {
-    pub(crate) fn new(endpoint: Endpoint<H, Records>) -> Self {
+    pub(crate) fn new(endpoint: Endpoint<H, Telemetry>) -> Self {
         Self { endpoint }
     }
 
@@ -25,7 +25,7 @@ impl<H: Handler + Clone> Router<H> {
         client: &Client,
         policy: &Policy,
         slot: impl FnOnce() -> Result<Slot, Rejection>,
-    ) -> Answer<H, Records> {
+    ) -> Answer<H, Telemetry> {
         match request.uri().path() {
             PATH => self.endpoint.answer(request, client, policy, slot),
             // CONNECT names a host and no path, unless it is extended (RFC 8441, section 4).
@@ -43,7 +43,7 @@ impl<H: Handler + Clone> Router<H> {
         rejection: Rejection,
         request: &Request<B>,
         client: &Client,
-    ) -> Answer<H, Records> {
+    ) -> Answer<H, Telemetry> {
         let rejection = Authority::of(request).err().unwrap_or(rejection);
         let answer = self.refuse(rejection, request, client);
         match answer {
@@ -60,7 +60,7 @@ impl<H: Handler + Clone> Router<H> {
         rejection: Rejection,
         request: &Request<B>,
         client: &Client,
-    ) -> Answer<H, Records> {
+    ) -> Answer<H, Telemetry> {
         self.endpoint.refuse(rejection, request, client)
     }
 

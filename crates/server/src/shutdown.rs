@@ -12,15 +12,15 @@ use tracing::{info, warn};
 use transport::ws_core::CloseCode;
 use transport::{Drain, Farewell, Watch};
 
-use crate::config::{Configs, Plan};
+use crate::config::{ConfigReceiver, ShutdownOptions};
 use crate::systemd;
-use crate::telemetry::Records;
-use crate::telemetry::metrics::{Count, Metrics};
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::{Metrics, SessionCounts};
 use crate::time::milliseconds;
 
 /// How a server came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped {
+pub struct ShutdownSummary {
     /// Sessions that completed the closing handshake.
     pub clean: u64,
     /// Sessions that did not within their close timeout, or hung up instead.
@@ -40,8 +40,8 @@ pub(crate) enum Stage {
     Starting,
     /// New sessions are welcome.
     Ready,
-    /// It was asked to end, and goes by this plan.
-    Draining { began: Instant, plan: Plan },
+    /// It was asked to end, and goes by this options.
+    Draining { began: Instant, options: ShutdownOptions },
 }
 
 impl Stage {
@@ -61,21 +61,23 @@ impl Stage {
 /// over the spread; and what is left when the grace is over is cut.
 #[derive(Debug)]
 pub(crate) struct Shutdown {
-    configs: Configs,
+    configs: ConfigReceiver,
     stage: watch::Sender<Stage>,
     drain: Drain,
     /// What had happened before the first session was closed.
-    before: OnceLock<Count>,
+    before: OnceLock<SessionCounts>,
     has_failed: AtomicBool,
 }
 
 impl Shutdown {
-    /// The end to come, and the keeper of the sessions that are to see it.
-    pub(crate) fn new(configs: Configs) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    /// The end to come, and the timer of the sessions that are to see it.
+    pub(crate) fn new(
+        configs: ConfigReceiver,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let stage = watch::Sender::new(Stage::Starting);
-        let (drain, keeper) = Drain::new();
+        let (drain, timer) = Drain::new();
         let before = OnceLock::new();
-        (Self { configs, stage, drain, before, has_failed: AtomicBool::new(false) }, keeper)
+        (Self { configs, stage, drain, before, has_failed: AtomicBool::new(false) }, timer)
     }
 
     /// A token of the drain.
@@ -104,9 +106,9 @@ impl Shutdown {
         self.stage.send_if_modified(|stage| {
             let is_first = !matches!(stage, Stage::Draining { .. });
             if is_first {
-                let mut plan = self.configs.borrow().shutdown;
-                plan.farewell.code = code.unwrap_or(plan.farewell.code);
-                *stage = Stage::Draining { began: Instant::now(), plan };
+                let mut options = self.configs.borrow().shutdown;
+                options.farewell.code = code.unwrap_or(options.farewell.code);
+                *stage = Stage::Draining { began: Instant::now(), options };
             }
             is_first
         });
@@ -127,15 +129,19 @@ impl Shutdown {
     }
 
     /// Waits for `signal`, or until somebody else has asked, and then for the end of everything.
-    pub(crate) async fn run(&self, signal: impl Future<Output = ()>, records: &Records) -> Stopped {
-        let metrics = &records.metrics;
+    pub(crate) async fn run(
+        &self,
+        signal: impl Future<Output = ()>,
+        telemetry: &Telemetry,
+    ) -> ShutdownSummary {
+        let metrics = &telemetry.metrics;
         // If this is dropped, by a second signal, there is still what was not written.
-        let _last_summary = records.log_limits.summarize_on_drop();
+        let _last_summary = telemetry.log_limits.summarize_on_drop();
         tokio::select! {
             () = signal => self.begin(None),
             _ = self.begun() => {}
         }
-        let (began, Plan { grace, delay, farewell }) = self.begun().await;
+        let (began, ShutdownOptions { grace, delay, farewell }) = self.begun().await;
         let Farewell { code, spread } = farewell;
         systemd::stopping();
         info!(
@@ -160,30 +166,35 @@ impl Shutdown {
             }
         }
 
-        self.summary(began, after_grace, records)
+        self.summary(began, after_grace, telemetry)
     }
 
     /// The summary of an end without a drain.
-    pub(crate) fn cut_off(&self, records: &Records) -> Stopped {
-        let now = records.metrics.sessions();
+    pub(crate) fn abort_without_drain(&self, telemetry: &Telemetry) -> ShutdownSummary {
+        let now = telemetry.metrics.sessions();
         self.before.get_or_init(|| now);
         let began = match self.stage() {
             Stage::Draining { began, .. } => began,
             Stage::Ready | Stage::Starting => Instant::now(),
         };
-        self.summary(began, now, records)
+        self.summary(began, now, telemetry)
     }
 
-    fn summary(&self, began: Instant, now: Count, records: &Records) -> Stopped {
+    fn summary(
+        &self,
+        began: Instant,
+        now: SessionCounts,
+        telemetry: &Telemetry,
+    ) -> ShutdownSummary {
         let before = self.before.get().copied().unwrap_or(now);
-        let stopped = Stopped {
+        let stopped = ShutdownSummary {
             clean: now.clean - before.clean,
             timed_out: now.unclean - before.unclean,
             aborted: now.open(),
             duration: began.elapsed(),
             failed: None,
         };
-        records.log_limits.summarize();
+        telemetry.log_limits.summarize();
         info!(
             event = "stopped",
             clean = stopped.clean,
@@ -200,7 +211,7 @@ impl Shutdown {
         let before = self.before.get().copied();
         let now = metrics.sessions();
         let stage = self.stage();
-        let Stage::Draining { began, plan } = stage else {
+        let Stage::Draining { began, options } = stage else {
             return json!({ "state": stage.as_str(), "open": now.open() });
         };
         let before = before.unwrap_or(now);
@@ -209,20 +220,20 @@ impl Shutdown {
             "open": now.open(),
             "clean": now.clean - before.clean,
             "timed_out": now.unclean - before.unclean,
-            "code": u16::from(plan.farewell.code),
+            "code": u16::from(options.farewell.code),
             "elapsed_ms": milliseconds(began.elapsed()),
-            "delay_ms": milliseconds(plan.delay),
-            "spread_ms": milliseconds(plan.farewell.spread),
-            "grace_ms": milliseconds(plan.grace),
+            "delay_ms": milliseconds(options.delay),
+            "spread_ms": milliseconds(options.farewell.spread),
+            "grace_ms": milliseconds(options.grace),
         })
     }
 
     /// Waits until somebody has asked for the end, and says when that was and how it goes.
-    pub(crate) async fn begun(&self) -> (Instant, Plan) {
+    pub(crate) async fn begun(&self) -> (Instant, ShutdownOptions) {
         let mut stages = self.stage.subscribe();
         loop {
-            if let Stage::Draining { began, plan } = *stages.borrow_and_update() {
-                return (began, plan);
+            if let Stage::Draining { began, options } = *stages.borrow_and_update() {
+                return (began, options);
             }
             stages.changed().await.expect("we hold the sender");
         }

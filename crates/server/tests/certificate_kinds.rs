@@ -17,7 +17,7 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use server::{Command, Config, Wrong};
+use server::{Command, Config, ConfigError};
 use support::process::Process;
 use support::process::{documented, fields, server};
 use support::tls::{Files, certificate, connect, exchange_ping, trusting, upgrade};
@@ -42,7 +42,7 @@ fn check(files: &Files, cert: &[u8], key: &[u8], ca: Option<&[u8]>) -> Result<Co
     else {
         panic!()
     };
-    Config::check(&mut settings, 20_000).map_err(|Wrong(sentence)| sentence)
+    Config::check(&mut settings, 20_000).map_err(|ConfigError(sentence)| sentence)
 }
 
 #[test]

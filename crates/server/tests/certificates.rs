@@ -17,12 +17,12 @@ use std::time::{Duration, Instant, SystemTime};
 use rcgen::date_time_ymd;
 use rustix::process::Signal;
 use serde_json::Value;
-use server::{Command, Config, Reloader, Settings, Wrong};
+use server::{Command, Config, ConfigError, Reloader, Settings};
 use support::process::{Process, documented, fields};
 use support::tls::{Files, certificate, connect, exchange_ping, open, trusting};
 use tokio::time::timeout;
 
-fn check(flags: &[String]) -> Result<(Settings, Config), Wrong> {
+fn check(flags: &[String]) -> Result<(Settings, Config), ConfigError> {
     let Command::Serve(mut settings) = Command::parse(flags.iter().map(OsString::from), [])? else {
         panic!()
     };
@@ -94,7 +94,7 @@ fn files_that_will_not_do_stop_the_start_with_one_sentence() {
         let flags =
             [format!("--tls-cert-file={cert}"), format!("--tls-key-file={key}"), more.to_owned()];
         let flags: Vec<String> = flags.into_iter().filter(|flag| !flag.is_empty()).collect();
-        let Wrong(sentence) = check(&flags).unwrap_err();
+        let ConfigError(sentence) = check(&flags).unwrap_err();
         assert!(sentence.contains(expected), "{flags:?}: {sentence}");
         assert!(!sentence.contains('\n') && !sentence.contains("-----"), "{sentence}");
     }
@@ -111,26 +111,26 @@ async fn files_that_changed_are_used_when_they_go_together_and_were_seen_twice()
     let configs = reloader.configs();
     let in_force = || ends(&configs.borrow());
     for _ in 0..4 {
-        reloader.look_at_certificate().await;
+        reloader.check_certificate().await;
     }
     assert_eq!(in_force(), first);
 
     let (cert, key) = certificate(|params| params.not_after = date_time_ymd(2900, 1, 1));
     fs::write(files.path("cert.pem"), &cert).unwrap();
     for _ in 0..4 {
-        reloader.look_at_certificate().await;
+        reloader.check_certificate().await;
     }
     assert_eq!(in_force(), first, "the key is another's");
     fs::write(files.path("key.pem"), &key).unwrap();
-    reloader.look_at_certificate().await;
+    reloader.check_certificate().await;
     assert_eq!(in_force(), first, "more may be written");
-    reloader.look_at_certificate().await;
+    reloader.check_certificate().await;
     let second = in_force();
     assert_ne!(second, first);
 
     fs::remove_file(files.path("cert.pem")).unwrap();
     for _ in 0..4 {
-        reloader.look_at_certificate().await;
+        reloader.check_certificate().await;
     }
     assert_eq!(in_force(), second, "a file that is missing changes nothing");
 }
@@ -152,14 +152,14 @@ async fn what_is_no_regular_file_any_more_is_refused_and_not_waited_for() {
     for name in ["cert.pem", "key.pem"] {
         pipe(&files.path(name));
         for _ in 0..4 {
-            timeout(Duration::from_secs(5), reloader.look_at_certificate()).await.unwrap();
+            timeout(Duration::from_secs(5), reloader.check_certificate()).await.unwrap();
         }
         assert_eq!(ends(&configs.borrow()), first);
         files.write_anew(|_| {});
     }
     files.write_anew(|params| params.not_after = date_time_ymd(2900, 1, 1));
-    reloader.look_at_certificate().await;
-    reloader.look_at_certificate().await;
+    reloader.check_certificate().await;
+    reloader.check_certificate().await;
     assert_ne!(ends(&configs.borrow()), first);
 }
 
@@ -176,7 +176,7 @@ async fn a_pipe_is_read_once_and_stays_in_force() {
     let mut reloader = Reloader::new(settings, config, 20_000);
     let configs = reloader.configs();
     for _ in 0..4 {
-        timeout(Duration::from_secs(5), reloader.look_at_certificate()).await.unwrap();
+        timeout(Duration::from_secs(5), reloader.check_certificate()).await.unwrap();
     }
     assert!(!configs.has_changed().unwrap());
 }
@@ -197,7 +197,7 @@ async fn a_key_that_has_not_changed_is_not_read() {
     loop {
         let (before, begin) = (accessed(), Instant::now());
         while begin.elapsed() < Duration::from_millis(100) {
-            reloader.look_at_certificate().await;
+            reloader.check_certificate().await;
         }
         if accessed() == before {
             break;
@@ -210,10 +210,10 @@ async fn a_key_that_has_not_changed_is_not_read() {
 fn a_file_without_end_is_refused() {
     let files = Files::new("endless");
     let key = format!("--tls-key-file={}", files.path("key.pem"));
-    let Wrong(sentence) = check(&["--tls-cert-file=/dev/zero".to_owned(), key]).unwrap_err();
+    let ConfigError(sentence) = check(&["--tls-cert-file=/dev/zero".to_owned(), key]).unwrap_err();
     assert!(sentence.ends_with("it cannot be read: it is larger than 16 MiB"), "{sentence}");
     let flags = ["--config=/dev/zero"].map(OsString::from);
-    let Wrong(sentence) = Command::parse(flags, []).unwrap_err();
+    let ConfigError(sentence) = Command::parse(flags, []).unwrap_err();
     assert_eq!(sentence, "the file /dev/zero cannot be read: it is larger than 16 MiB");
 }
 

@@ -11,12 +11,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use server::{Command, Config, ListenAddress, LogFormat, RESERVED_FILES, Setting, Switch, Wrong};
+use server::{
+    Command, Config, ConfigError, ListenAddress, LogFormat, RESERVED_FILES, Setting, Switch,
+};
 use transport::{OriginPattern, Permission};
 
 const OPEN_FILES: u64 = 20_000;
 
-fn config(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, Wrong> {
+fn config(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let flags = flags.iter().map(OsString::from);
     let environment =
         environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));

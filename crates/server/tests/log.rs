@@ -86,7 +86,7 @@ fn refuse(address: SocketAddr, connections: usize) {
 
 #[test]
 fn refusals_above_the_rate_are_summed_up_in_one_line_before_the_end() {
-    for (end, exit_code) in [("stopped", 0), ("cut_short", 143)] {
+    for (end, exit_code) in [("stopped", 0), ("forced_exit", 143)] {
         let flags = ["--close-timeout-secs=600", "--shutdown-grace-secs=600"];
         let mut process = Process::start(&flags);
         let mute = Client::open(process.address);
@@ -96,7 +96,7 @@ fn refusals_above_the_rate_are_summed_up_in_one_line_before_the_end() {
         while !lines.last().is_some_and(|line: &Value| line["event"] == "stopping") {
             lines.push(serde_json::from_str(&process.line()).unwrap());
         }
-        if end == "cut_short" {
+        if end == "forced_exit" {
             process.signal(Signal::TERM);
             assert_eq!(process.exit_code(), exit_code);
         }

@@ -320,7 +320,7 @@ fn the_start_says_what_was_decided_and_warns_of_what_cannot_work() {
         ("pings_too_rare", &["--ping-interval-secs=30"]),
         ("grace_too_short", &["--drain-delay-secs=5", "--drain-spread-secs=8"]),
         ("no_limit_per_address", &["--listen=0.0.0.0:0"]),
-        ("nobody_is_trusted", &["--forwarded-header=forwarded"]),
+        ("no_trusted_proxies", &["--forwarded-header=forwarded"]),
     ] {
         let flags = [&["--log-format=json", "--max-connections=100"], flags].concat();
         let process = Process::spawn(&flags);

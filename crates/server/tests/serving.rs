@@ -12,7 +12,7 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use server::Stopped;
+use server::ShutdownSummary;
 use support::server::Server;
 use support::ways::{self, Session, Way};
 use support::{CLOSE, Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, header};
@@ -141,7 +141,7 @@ fn a_shutdown_closes_open_sessions_gracefully() {
     for mut client in clients {
         client.answer_drain();
     }
-    let Stopped { clean, timed_out, aborted, duration, failed } = server.stopped();
+    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.stopped();
     assert_eq!(failed, None);
     assert_eq!((clean, timed_out, aborted), (48, 0, 0));
     assert!(duration < Duration::from_secs(3), "{duration:?}");
@@ -156,7 +156,7 @@ fn a_peer_that_does_not_answer_the_close_is_waited_for_as_long_as_its_timeout() 
     for (_, mut client) in polite {
         client.answer_drain();
     }
-    let Stopped { clean, timed_out, aborted, duration, failed } = server.stopped();
+    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.stopped();
     assert_eq!(failed, None);
     assert_eq!((clean, timed_out, aborted), (4, 4, 0));
     assert!((0.3..2.0).contains(&duration.as_secs_f64()), "{duration:?}");
@@ -167,7 +167,7 @@ fn what_is_left_when_the_grace_is_over_is_aborted() {
     let mut server = ways::start(&["--close-timeout-secs", "60", "--shutdown-grace-secs", "0.3"]);
     let mute = ways::open_all(&server);
     server.begin_stop();
-    let Stopped { clean, timed_out, aborted, duration, failed } = server.stopped();
+    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.stopped();
     assert_eq!(failed, None);
     assert_eq!((clean, timed_out, aborted), (0, 0, 4));
     assert!((0.3..2.0).contains(&duration.as_secs_f64()), "{duration:?}");
@@ -186,7 +186,7 @@ fn who_stays_on_a_connection_behind_its_last_session_is_not_waited_for_beyond_th
     for (_, client) in &mut clients {
         client.answer_drain();
     }
-    let Stopped { clean, timed_out, aborted, duration, failed } = server.stopped();
+    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.stopped();
     assert_eq!(failed, None);
     assert_eq!((clean, timed_out, aborted), (4, 0, 0));
     // What does not end by itself is left behind after a second more, with a warning.

@@ -31,7 +31,7 @@ fn a_check_of_the_configuration_prints_what_a_start_would_warn_of() {
         ("pings_too_rare", &["--ping-interval-secs=30"][..]),
         ("grace_too_short", &["--drain-delay-secs=5", "--drain-spread-secs=8"]),
         ("too_few_open_files", &["--max-connections=1000000000"]),
-        ("nobody_is_trusted", &["--forwarded-header=forwarded"]),
+        ("no_trusted_proxies", &["--forwarded-header=forwarded"]),
         ("no_limit_per_address", &["--listen=0.0.0.0:8080"]),
         ("plaintext", &["--listen=[::]:8080"]),
     ] {

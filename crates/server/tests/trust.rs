@@ -16,15 +16,17 @@ use std::time::{Duration, Instant};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::Value;
-use server::{ForwardedHeader, Proxied, Proxies, ProxyProtocol, Trust, proxied};
+use server::{
+    ClientAddrPolicy, ForwardedHeader, ProxyHeader, ProxyProtocol, TrustedPeer, parse_proxy_header,
+};
 use support::server::Server;
 use support::{Client, PING, PONG, UPGRADE, close, frame, header};
 use transport::Peer;
 
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-fn trust(proxies: &str, forwarded_header: ForwardedHeader) -> Trust {
-    Trust {
+fn trust(proxies: &str, forwarded_header: ForwardedHeader) -> ClientAddrPolicy {
+    ClientAddrPolicy {
         proxies: proxies.split(' ').map(|text| text.parse().unwrap()).collect(),
         forwarded_header,
         proxy_protocol: ProxyProtocol::Off,
@@ -90,7 +92,7 @@ fn the_client_is_the_first_from_the_right_who_is_no_proxy() {
         let headers = headers("x-forwarded-for", lines);
         assert_eq!(trust.client(&headers, peer(from)), peer(client), "{from} {lines:?}");
         // The other header is not looked at.
-        let other = Trust { forwarded_header: Forwarded, ..trust };
+        let other = ClientAddrPolicy { forwarded_header: Forwarded, ..trust };
         assert_eq!(other.client(&headers, peer(from)), peer(from));
     }
 }
@@ -189,7 +191,7 @@ fn nothing_that_a_client_writes_hides_what_a_proxy_wrote_behind_it() {
 #[test]
 fn networks_are_addresses_or_networks_without_a_host_part() {
     for text in ["10.0.0.0/8", "192.0.2.1", "::1", "2001:db8::/32", "0.0.0.0/0", "unix"] {
-        assert!(text.parse::<Proxies>().is_ok(), "{text}");
+        assert!(text.parse::<TrustedPeer>().is_ok(), "{text}");
     }
     for text in [
         "10.0.0.1/8",
@@ -201,7 +203,7 @@ fn networks_are_addresses_or_networks_without_a_host_part() {
         "unix:/run/a",
         "2001:db8::1/32",
     ] {
-        let error = text.parse::<Proxies>().unwrap_err();
+        let error = text.parse::<TrustedPeer>().unwrap_err();
         assert!(error.to_string().contains("10.0.0.0/8"), "{text}: {error}");
     }
 }
@@ -226,11 +228,11 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         (&local, None),
     ] {
         let whole = [bytes, b"GET /"].concat();
-        let yes = Proxied::Header { client: expected, length: bytes.len() };
-        assert_eq!(proxied(&whole), yes);
-        assert_eq!(proxied(bytes), yes);
+        let yes = ProxyHeader::Complete { client: expected, length: bytes.len() };
+        assert_eq!(parse_proxy_header(&whole), yes);
+        assert_eq!(parse_proxy_header(bytes), yes);
         for length in 0..bytes.len() {
-            assert_eq!(proxied(&bytes[..length]), Proxied::Unfinished, "{length}");
+            assert_eq!(parse_proxy_header(&bytes[..length]), ProxyHeader::Incomplete, "{length}");
         }
     }
     for bytes in [
@@ -241,7 +243,7 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         b"\r\n\r\nGET /",
         b"\x16\x03",
     ] {
-        assert_eq!(proxied(bytes), Proxied::Absent, "{bytes:?}");
+        assert_eq!(parse_proxy_header(bytes), ProxyHeader::Absent, "{bytes:?}");
     }
     let too_long = [V2, b"\x21\x11\xff\xff", &[0; 3000]].concat();
     // With TLVs behind the addresses, of which nothing is waited for to tell.
@@ -252,19 +254,26 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
     let zero = Some(([0; 4], 0).into());
     for length in [2049, 4096, 16 << 10] {
         let header = large(length - 28);
-        let yes = Proxied::Header { client: zero, length: header.len() };
+        let yes = ProxyHeader::Complete { client: zero, length: header.len() };
         assert_eq!(header.len(), usize::from(length));
-        assert_eq!(proxied(&header), yes);
-        assert_eq!(proxied(&header[..28]), yes);
-        assert_eq!(proxied(&header[..27]), Proxied::Unfinished);
+        assert_eq!(parse_proxy_header(&header), yes);
+        assert_eq!(parse_proxy_header(&header[..28]), yes);
+        assert_eq!(parse_proxy_header(&header[..27]), ProxyHeader::Incomplete);
     }
-    assert_eq!(proxied(&large((16 << 10) - 27)[..15]), Proxied::Unfinished);
-    assert_eq!(proxied(&large((16 << 10) - 27)[..16]), Proxied::Bad, "from its head");
+    assert_eq!(parse_proxy_header(&large((16 << 10) - 27)[..15]), ProxyHeader::Incomplete);
+    assert_eq!(
+        parse_proxy_header(&large((16 << 10) - 27)[..16]),
+        ProxyHeader::Invalid,
+        "from its head"
+    );
     // A proxy's own question is one whatever else stands in it, and a Unix socket's has no address.
     let own = [V2, b"\x20\x11\x01\0", &[7; 256]].concat();
     let unix = [V2, b"\x21\x31\x01\0", &[7; 256]].concat();
     for header in [own, unix] {
-        assert_eq!(proxied(&header), Proxied::Header { client: None, length: 16 + 256 });
+        assert_eq!(
+            parse_proxy_header(&header),
+            ProxyHeader::Complete { client: None, length: 16 + 256 }
+        );
     }
     let endless = [&b"PROXY "[..], &[b'x'; 200]].concat();
     for bytes in [
@@ -277,7 +286,7 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         &[V2, b"\x21\x11\0\x02"].concat(),
         &[V2, b"\x21\x41\0\0"].concat(),
     ] {
-        assert_eq!(proxied(bytes), Proxied::Bad, "{bytes:?}");
+        assert_eq!(parse_proxy_header(bytes), ProxyHeader::Invalid, "{bytes:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use async_nats::ServerAddr;
-use server::Wrong;
+use server::ConfigError;
 
 /// What `--help` says before the server's own.
 pub const USAGE: &str = "\
@@ -58,7 +58,7 @@ impl Arguments {
     pub fn parse(
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, Wrong> {
+    ) -> Result<Self, ConfigError> {
         let mut rest: Vec<OsString> = arguments.into_iter().collect();
         let is_put = rest.first().is_some_and(|first| first == "put");
         if is_put {
@@ -74,7 +74,7 @@ impl Arguments {
             patience_of(&text(take(&mut rest, "--patience-secs")?, "--patience-secs", "5")?)?;
         if is_put {
             return match rest.first() {
-                Some(argument) => Err(Wrong(format!(
+                Some(argument) => Err(ConfigError(format!(
                     "put does not know {argument:?}: states come by standard input"
                 ))),
                 None => Ok(Self::Put(place)),
@@ -96,7 +96,7 @@ impl Arguments {
 }
 
 /// Takes `flag VALUE` or `flag=VALUE` out of the arguments, wherever it is; the last one counts.
-fn take(arguments: &mut Vec<OsString>, flag: &str) -> Result<Option<OsString>, Wrong> {
+fn take(arguments: &mut Vec<OsString>, flag: &str) -> Result<Option<OsString>, ConfigError> {
     let mut taken = None;
     while let Some(place) = arguments.iter().position(|argument| is_flag(argument, flag)) {
         let argument = arguments.remove(place);
@@ -104,7 +104,7 @@ fn take(arguments: &mut Vec<OsString>, flag: &str) -> Result<Option<OsString>, W
         taken = Some(match joined {
             Some((_, value)) => value.into(),
             None if place < arguments.len() => arguments.remove(place),
-            None => return Err(Wrong(format!("{flag} needs a value"))),
+            None => return Err(ConfigError(format!("{flag} needs a value"))),
         });
     }
     Ok(taken)
@@ -115,27 +115,27 @@ fn is_flag(argument: &OsStr, flag: &str) -> bool {
     text.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
-fn text(value: Option<OsString>, flag: &str, default: &str) -> Result<String, Wrong> {
+fn text(value: Option<OsString>, flag: &str, default: &str) -> Result<String, ConfigError> {
     let value = value.unwrap_or_else(|| default.into());
-    value.into_string().map_err(|value| Wrong(format!("{flag}: {value:?} is not UTF-8")))
+    value.into_string().map_err(|value| ConfigError(format!("{flag}: {value:?} is not UTF-8")))
 }
 
-fn brokers_of(list: &str) -> Result<Vec<ServerAddr>, Wrong> {
+fn brokers_of(list: &str) -> Result<Vec<ServerAddr>, ConfigError> {
     let broker = |url: &str| {
         url.parse().map_err(|_| {
-            Wrong(String::from("--nats: a broker is a URL like nats://127.0.0.1:4222"))
+            ConfigError(String::from("--nats: a broker is a URL like nats://127.0.0.1:4222"))
         })
     };
     list.split(',').map(str::trim).map(broker).collect()
 }
 
 /// A name by NATS's rules: letters, digits and some other characters, and no dot at either end.
-fn name(value: Option<OsString>, flag: &str, default: &str, others: &str) -> Result<String, Wrong> {
+fn name(value: Option<OsString>, flag: &str, default: &str, others: &str) -> Result<String, ConfigError> {
     let name = text(value, flag, default)?;
     let is_good = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
     if name.is_empty() || name.starts_with('.') || name.ends_with('.') || !name.chars().all(is_good)
     {
-        return Err(Wrong(format!(
+        return Err(ConfigError(format!(
             "{flag}: {name:?} is no name: it has letters, digits and {others:?} in it, and no dot at \
              either end"
         )));
@@ -143,9 +143,9 @@ fn name(value: Option<OsString>, flag: &str, default: &str, others: &str) -> Res
     Ok(name)
 }
 
-fn patience_of(text: &str) -> Result<Duration, Wrong> {
+fn patience_of(text: &str) -> Result<Duration, ConfigError> {
     let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
     let seconds = seconds
-        .ok_or_else(|| Wrong(format!("--patience-secs: {text:?} is no number from 0 to 3600")))?;
+        .ok_or_else(|| ConfigError(format!("--patience-secs: {text:?} is no number from 0 to 3600")))?;
     Ok(Duration::from_secs_f64(seconds))
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nats_status::{Arguments, Broker, Node, Place, Problem, USAGE};
-use server::Wrong;
+use server::ConfigError;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let environment = |name: &str| env::var_os(name);
     let arguments = match Arguments::parse(env::args_os().skip(1), environment) {
         Ok(arguments) => arguments,
-        Err(Wrong(problem)) => {
+        Err(ConfigError(problem)) => {
             eprintln!("nats-status: {problem}");
             return ExitCode::from(2);
         }

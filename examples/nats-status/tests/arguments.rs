@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use nats_status::Arguments;
-use server::Wrong;
+use server::ConfigError;
 
 #[test]
 fn our_options_may_stand_anywhere_and_the_others_are_the_servers() {
@@ -77,6 +77,6 @@ fn left_to_the_server(words: &str, variables: &[&str]) -> String {
             server.join(" ")
         }
         Ok(Arguments::Put(_)) => panic!("it was asked to serve"),
-        Err(Wrong(problem)) => panic!("{problem}"),
+        Err(ConfigError(problem)) => panic!("{problem}"),
     }
 }

@@ -19,16 +19,16 @@ use tokio::time::timeout;
 use tracing::info;
 use transport::{Authority, Peer};
 
-use crate::config::Configs;
+use crate::config::ConfigReceiver;
 use crate::config::values::drain_code;
-use crate::limits::Slots;
+use crate::limits::ConnectionPermits;
 use crate::net::accept_errors::AcceptErrors;
 use crate::net::listener::Listener;
 use crate::net::stream::Stream;
 use crate::shutdown::{Shutdown, Stage};
-use crate::telemetry::MOST_OF_A_PAGE;
-use crate::telemetry::Records;
-use crate::telemetry::metrics::{Format, Moment};
+use crate::telemetry::MAX_PAGE_ROWS;
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::{Format, Snapshot};
 use crate::telemetry::writer::dropped_lines;
 use crate::tls::Tls;
 
@@ -40,37 +40,37 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Connections at a time. More wait to be accepted.
-const MOST_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 
 /// From accepting a connection to the end of its one answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many connections a page of the table holds if nobody says so.
-const USUAL_PAGE: usize = 100;
+const DEFAULT_PAGE_ROWS: usize = 100;
 
 /// Answers what an operator asks.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    configs: Configs,
-    records: Arc<Records>,
+    configs: ConfigReceiver,
+    telemetry: Arc<Telemetry>,
     shutdown: Arc<Shutdown>,
-    slots: Slots,
+    slots: ConnectionPermits,
 }
 
 impl Admin {
     pub(crate) fn new(
-        configs: Configs,
-        records: Arc<Records>,
+        configs: ConfigReceiver,
+        telemetry: Arc<Telemetry>,
         shutdown: Arc<Shutdown>,
-        slots: Slots,
+        slots: ConnectionPermits,
     ) -> Self {
-        Self { configs, records, shutdown, slots }
+        Self { configs, telemetry, shutdown, slots }
     }
 
     /// Serves until it is dropped, which is after the drain: until then somebody may want to watch.
     pub(crate) async fn serve(self, listener: Listener) {
         let admin = Arc::new(self);
-        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         let mut errors = AcceptErrors::default();
         loop {
@@ -85,7 +85,7 @@ impl Admin {
                     });
                 }
                 Err(error) => {
-                    admin.records.accept_failed(&error);
+                    admin.telemetry.record_accept_failure(&error);
                     errors.pause(&error).await;
                 }
             }
@@ -101,7 +101,7 @@ impl Admin {
                 let host = request.headers().get(HOST).map_or(&[][..], HeaderValue::as_bytes);
                 let host = str::from_utf8(host).unwrap_or_default();
                 let path = request.uri().path();
-                self.records.admin_refused(peer, path, host, response.status());
+                self.telemetry.record_admin_refusal(peer, path, host, response.status());
             }
             async { Ok::<_, Infallible>(response) }
         });
@@ -118,7 +118,7 @@ impl Admin {
             } else {
                 StatusCode::BAD_REQUEST
             };
-            self.records.admin_refused(peer, "", "", status);
+            self.telemetry.record_admin_refusal(peer, "", "", status);
         }
     }
 
@@ -147,7 +147,7 @@ impl Admin {
             }
             "/" => page(),
             "/connections" => self.connections(request.uri().query().unwrap_or_default()),
-            "/drain" => json(StatusCode::OK, &self.shutdown.progress(&self.records.metrics)),
+            "/drain" => json(StatusCode::OK, &self.shutdown.progress(&self.telemetry.metrics)),
             // That there is an answer is the answer.
             "/livez" => plain(StatusCode::OK, "live"),
             "/metrics" => self.metrics(request.headers()),
@@ -180,8 +180,8 @@ impl Admin {
     fn metrics(&self, headers: &HeaderMap) -> Response<String> {
         let stage = self.shutdown.stage();
         let config = self.configs.borrow().clone();
-        let moment = Moment {
-            connections: self.slots.taken(),
+        let snapshot = Snapshot {
+            connections: self.slots.in_use(),
             max_connections: config.max_connections,
             is_ready: stage == Stage::Ready,
             is_draining: matches!(stage, Stage::Draining { .. }),
@@ -192,23 +192,27 @@ impl Admin {
             dropped_lines: dropped_lines(),
         };
         let format = preferred(headers);
-        respond(StatusCode::OK, format.content_type(), self.records.metrics.encode(format, moment))
+        respond(
+            StatusCode::OK,
+            format.content_type(),
+            self.telemetry.metrics.encode(format, snapshot),
+        )
     }
 
     fn connections(&self, query: &str) -> Response<String> {
-        let Some(table) = &self.records.table else {
+        let Some(table) = &self.telemetry.table else {
             let sentence = "there is no table of connections; the setting connection_table = \"on\" \
                             keeps one";
             return refuse(StatusCode::NOT_FOUND, sentence);
         };
-        let (mut after, mut most) = (0, USUAL_PAGE);
+        let (mut after, mut most) = (0, DEFAULT_PAGE_ROWS);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let is_good = match pair.split_once('=') {
                 Some(("after", number)) => number.parse().map(|number| after = number).is_ok(),
                 Some(("limit", number)) => number.parse().map(|number| most = number).is_ok(),
                 _ => false,
             };
-            if !is_good || !(1..=MOST_OF_A_PAGE).contains(&most) {
+            if !is_good || !(1..=MAX_PAGE_ROWS).contains(&most) {
                 let sentence = "the query may be after=ID and limit=N, with N from 1 to 1000";
                 return refuse(StatusCode::BAD_REQUEST, sentence);
             }
@@ -235,7 +239,7 @@ impl Admin {
         };
         info!(event = "drain_requested", code = code.map(u16::from));
         self.shutdown.begin(code);
-        json(StatusCode::ACCEPTED, &self.shutdown.progress(&self.records.metrics))
+        json(StatusCode::ACCEPTED, &self.shutdown.progress(&self.telemetry.metrics))
     }
 }
 

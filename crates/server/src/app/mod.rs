@@ -12,15 +12,15 @@ use std::sync::Arc;
 use transport::{Endpoint, Handler};
 
 use crate::admin::Admin;
-use crate::config::Configs;
+use crate::config::ConfigReceiver;
 use crate::http::connection::Acceptor;
 use crate::http::service::Http;
-use crate::limits::Slots;
+use crate::limits::ConnectionPermits;
 use crate::net::listener::Listeners;
 use crate::routes::Router;
-use crate::shutdown::{Shutdown, Stopped};
+use crate::shutdown::{Shutdown, ShutdownSummary};
 use crate::systemd;
-use crate::telemetry::Records;
+use crate::telemetry::Telemetry;
 
 use self::supervision::Supervisor;
 
@@ -28,43 +28,43 @@ use self::supervision::Supervisor;
 /// everything has come to its end.
 ///
 /// Each session gets a clone of `handler`. If a task of the server's own fails, that is a shutdown as
-/// well, and [`Stopped::failed`] names the task.
+/// well, and [`ShutdownSummary::failed`] names the task.
 pub async fn run<H: Handler + Clone + Sync>(
-    configs: Configs,
+    configs: ConfigReceiver,
     listeners: Listeners,
     handler: H,
     shutdown: impl Future<Output = ()>,
-) -> Stopped {
+) -> ShutdownSummary {
     run_supervised(configs, listeners, handler, shutdown, Supervisor::default()).await
 }
 
 /// The same beside tasks that the supervisor has already.
 pub(crate) async fn run_supervised<H: Handler + Clone + Sync>(
-    configs: Configs,
+    configs: ConfigReceiver,
     listeners: Listeners,
     handler: H,
     shutdown: impl Future<Output = ()>,
     mut tasks: Supervisor<'_>,
-) -> Stopped {
-    let records = Arc::new(Records::new(&configs.borrow()));
-    let (end, keeper) = Shutdown::new(configs.clone());
+) -> ShutdownSummary {
+    let telemetry = Arc::new(Telemetry::new(&configs.borrow()));
+    let (end, timer) = Shutdown::new(configs.clone());
     let end = Arc::new(end);
-    let slots = Slots::default();
+    let slots = ConnectionPermits::default();
 
     if let Some(listener) = listeners.admin {
-        let (records, end, slots) = (Arc::clone(&records), Arc::clone(&end), slots.clone());
-        tasks.spawn("admin", Admin::new(configs.clone(), records, end, slots).serve(listener));
+        let (telemetry, end, slots) = (Arc::clone(&telemetry), Arc::clone(&end), slots.clone());
+        tasks.spawn("admin", Admin::new(configs.clone(), telemetry, end, slots).serve(listener));
     }
-    tasks.spawn(supervision::KEEPER, keeper);
+    tasks.spawn(supervision::TIMER, timer);
     let healthy = Arc::clone(&end);
-    tasks.spawn("watchdog", systemd::feed_the_watchdog(move || !healthy.has_failed()));
-    let reported = Arc::clone(&records);
+    tasks.spawn("watchdog", systemd::run_watchdog(move || !healthy.has_failed()));
+    let reported = Arc::clone(&telemetry);
     tasks.spawn("status", systemd::report_status(move || session_counts(&reported)));
-    let limited = Arc::clone(&records);
+    let limited = Arc::clone(&telemetry);
     tasks.spawn("log-limits", async move { limited.log_limits.summarize_regularly().await });
 
-    let router = Router::new(Endpoint::new(handler, Arc::clone(&records)));
-    let acceptor = Arc::new(Acceptor::new(Http { router, slots, configs }, Arc::clone(&records)));
+    let router = Router::new(Endpoint::new(handler, Arc::clone(&telemetry)));
+    let acceptor = Arc::new(Acceptor::new(Http { router, slots, configs }, Arc::clone(&telemetry)));
     // The system accepts for us from here on.
     end.ready();
     systemd::ready();
@@ -72,11 +72,11 @@ pub(crate) async fn run_supervised<H: Handler + Clone + Sync>(
         tasks.spawn(supervision::ACCEPT, Arc::clone(&acceptor).accept(listener, Arc::clone(&end)));
     }
 
-    tasks.run(&end, shutdown, &records).await
+    tasks.run(&end, shutdown, &telemetry).await
 }
 
 /// The line of `systemctl status`.
-fn session_counts(records: &Records) -> String {
-    let count = records.metrics.sessions();
+fn session_counts(telemetry: &Telemetry) -> String {
+    let count = telemetry.metrics.sessions();
     format!("{} sessions open, {} so far", count.open(), count.opened)
 }

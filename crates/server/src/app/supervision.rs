@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 use tokio::task::JoinSet;
 use tracing::error;
 
-use crate::shutdown::{Shutdown, Stopped};
-use crate::telemetry::Records;
+use crate::shutdown::{Shutdown, ShutdownSummary};
+use crate::telemetry::Telemetry;
 
 /// The tasks that accept connections.
 pub(crate) const ACCEPT: &str = "accept";
 
 /// The task that wakes sessions. Without it no session sees a drain.
-pub(crate) const KEEPER: &str = "keeper";
+pub(crate) const TIMER: &str = "timer";
 
 /// What goes from the signal to the end.
 const SHUTDOWN: &str = "shutdown";
@@ -24,13 +24,13 @@ const SHUTDOWN: &str = "shutdown";
 /// The tasks that have to live until the shutdown. Dropping it ends them.
 #[derive(Default)]
 pub(crate) struct Supervisor<'a> {
-    spawned: JoinSet<Ended>,
-    in_place: Vec<Pin<Box<dyn Future<Output = Ended> + 'a>>>,
+    spawned: JoinSet<TaskEnd>,
+    local: Vec<Pin<Box<dyn Future<Output = TaskEnd> + 'a>>>,
 }
 
 /// How a task ended.
 #[derive(Debug)]
-struct Ended {
+struct TaskEnd {
     task: &'static str,
     has_panicked: bool,
 }
@@ -42,16 +42,12 @@ impl<'a> Supervisor<'a> {
         task: &'static str,
         future: impl Future<Output = ()> + Send + 'static,
     ) {
-        self.spawned.spawn(watched(task, future));
+        self.spawned.spawn(supervised(task, future));
     }
 
     /// Runs a task wherever the supervisor is polled.
-    pub(crate) fn run_in_place(
-        &mut self,
-        task: &'static str,
-        future: impl Future<Output = ()> + 'a,
-    ) {
-        self.in_place.push(Box::pin(watched(task, future)));
+    pub(crate) fn run_local(&mut self, task: &'static str, future: impl Future<Output = ()> + 'a) {
+        self.local.push(Box::pin(supervised(task, future)));
     }
 
     /// Sees the shutdown through, which begins with `signal`, or by itself when a task has ended before
@@ -63,17 +59,17 @@ impl<'a> Supervisor<'a> {
         mut self,
         shutdown: &Shutdown,
         signal: impl Future<Output = ()>,
-        records: &Records,
-    ) -> Stopped {
-        let mut ending = pin!(guarded(shutdown.run(signal, records)));
+        telemetry: &Telemetry,
+    ) -> ShutdownSummary {
+        let mut ending = pin!(catch_panic(shutdown.run(signal, telemetry)));
         let mut failed = None;
         loop {
-            let Ended { task, has_panicked } = tokio::select! {
+            let TaskEnd { task, has_panicked } = tokio::select! {
                 biased;
                 ended = self.next() => ended,
                 stopped = &mut ending => match stopped {
-                    Ok(stopped) => return Stopped { failed, ..stopped },
-                    Err(Panicked) => Ended { task: SHUTDOWN, has_panicked: true },
+                    Ok(stopped) => return ShutdownSummary { failed, ..stopped },
+                    Err(Panicked) => TaskEnd { task: SHUTDOWN, has_panicked: true },
                 },
             };
             // These end with the drain, and nothing else ends by itself.
@@ -83,33 +79,33 @@ impl<'a> Supervisor<'a> {
             error!(event = "task_failed", task);
             failed = failed.or(Some(task));
             shutdown.fail();
-            if task == KEEPER || task == SHUTDOWN {
-                return Stopped { failed, ..shutdown.cut_off(records) };
+            if task == TIMER || task == SHUTDOWN {
+                return ShutdownSummary { failed, ..shutdown.abort_without_drain(telemetry) };
             }
         }
     }
 
     /// The next task that ends. Cancel safe.
-    async fn next(&mut self) -> Ended {
+    async fn next(&mut self) -> TaskEnd {
         poll_fn(|cx| {
             match self.spawned.poll_join_next(cx) {
                 Poll::Ready(Some(Ok(ended))) => return Poll::Ready(ended),
                 // It panicked again when it was dropped, and took its name with it.
                 Poll::Ready(Some(Err(_))) => {
-                    return Poll::Ready(Ended { task: "unknown", has_panicked: true });
+                    return Poll::Ready(TaskEnd { task: "unknown", has_panicked: true });
                 }
                 Poll::Ready(None) | Poll::Pending => {}
             }
-            self.poll_in_place(cx)
+            self.poll_local(cx)
         })
         .await
     }
 
-    fn poll_in_place(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let tasks = self.in_place.iter_mut().enumerate();
+    fn poll_local(&mut self, cx: &mut Context<'_>) -> Poll<TaskEnd> {
+        let tasks = self.local.iter_mut().enumerate();
         for (index, task) in tasks {
             if let Poll::Ready(ended) = task.as_mut().poll(cx) {
-                drop(self.in_place.swap_remove(index));
+                drop(self.local.swap_remove(index));
                 return Poll::Ready(ended);
             }
         }
@@ -117,9 +113,9 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-async fn watched(task: &'static str, future: impl Future<Output = ()>) -> Ended {
-    let has_panicked = guarded(future).await.is_err();
-    Ended { task, has_panicked }
+async fn supervised(task: &'static str, future: impl Future<Output = ()>) -> TaskEnd {
+    let has_panicked = catch_panic(future).await.is_err();
+    TaskEnd { task, has_panicked }
 }
 
 /// A future panicked. The panic itself has left a line.
@@ -131,7 +127,7 @@ pub(crate) struct Panicked;
 /// # Errors
 ///
 /// It panicked.
-pub(crate) async fn guarded<F: Future>(future: F) -> Result<F::Output, Panicked> {
+pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
@@ -153,16 +149,16 @@ mod tests {
     use crate::config::Config;
     use crate::config::cli::Command;
 
-    fn shutdown() -> (Arc<Shutdown>, Records) {
+    fn shutdown() -> (Arc<Shutdown>, Telemetry) {
         let Ok(Command::Serve(mut settings)) = Command::parse([], []) else {
             panic!("the defaults are right")
         };
         let config = Config::check(&mut settings, 1024).expect("the defaults are right");
-        let records = Records::new(&config);
-        let (shutdown, keeper) = Shutdown::new(config.fixed());
-        tokio::spawn(keeper);
+        let telemetry = Telemetry::new(&config);
+        let (shutdown, timer) = Shutdown::new(config.fixed());
+        tokio::spawn(timer);
         shutdown.ready();
-        (Arc::new(shutdown), records)
+        (Arc::new(shutdown), telemetry)
     }
 
     async fn panics() {
@@ -175,13 +171,13 @@ mod tests {
         tasks: Supervisor<'_>,
         signal: impl Future<Output = ()>,
     ) -> (Option<&str>, bool) {
-        let (shutdown, records) = shutdown();
+        let (shutdown, telemetry) = shutdown();
         let watch = shutdown.watch();
         let drained = tokio::spawn(async move {
             watch.beyond(Phase::Serving).await;
         });
         let limit = Duration::from_secs(10);
-        let stopped = timeout(limit, tasks.run(&shutdown, signal, &records)).await;
+        let stopped = timeout(limit, tasks.run(&shutdown, signal, &telemetry)).await;
         let failed = stopped.expect("the server ends").failed;
         assert_eq!(shutdown.has_failed(), failed.is_some());
         assert_eq!(shutdown.stage().as_str(), "draining", "it is not ready any more");
@@ -200,20 +196,20 @@ mod tests {
         assert_eq!(failed(tasks, pending()).await, (Some(ACCEPT), true));
 
         let mut tasks = Supervisor::default();
-        tasks.run_in_place("reload", pending());
-        tasks.run_in_place("log", ready(()));
+        tasks.run_local("reload", pending());
+        tasks.run_local("log", ready(()));
         assert_eq!(failed(tasks, pending()).await, (Some("log"), true));
 
         let mut tasks = Supervisor::default();
-        tasks.run_in_place("reload", panics());
+        tasks.run_local("reload", panics());
         assert_eq!(failed(tasks, pending()).await, (Some("reload"), true));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_the_keeper_the_end_comes_at_once() {
+    async fn without_the_timer_the_end_comes_at_once() {
         let mut tasks = Supervisor::default();
-        tasks.spawn(KEEPER, panics());
-        assert_eq!(failed(tasks, pending()).await, (Some(KEEPER), false));
+        tasks.spawn(TIMER, panics());
+        assert_eq!(failed(tasks, pending()).await, (Some(TIMER), false));
     }
 
     #[tokio::test(start_paused = true)]
@@ -234,16 +230,16 @@ mod tests {
     async fn the_first_task_that_failed_is_the_one_that_is_named() {
         let mut tasks = Supervisor::default();
         tasks.spawn("admin", panics());
-        tasks.run_in_place("reload", async {
+        tasks.run_local("reload", async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             panic!("another");
         });
-        let (shutdown, records) = shutdown();
+        let (shutdown, telemetry) = shutdown();
         let watch = shutdown.watch();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
             drop(watch);
         });
-        assert_eq!(tasks.run(&shutdown, pending(), &records).await.failed, Some("admin"));
+        assert_eq!(tasks.run(&shutdown, pending(), &telemetry).await.failed, Some("admin"));
     }
 }

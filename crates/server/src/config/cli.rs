@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::config::error::Wrong;
+use crate::config::error::ConfigError;
 use crate::config::settings::{Setting, Settings};
-use crate::files::When;
+use crate::files::ReadPhase;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -34,16 +34,16 @@ impl Command {
     pub fn parse(
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, Wrong> {
-        Self::parse_when(When::Starting, arguments, environment)
+    ) -> Result<Self, ConfigError> {
+        Self::parse_when(ReadPhase::Starting, arguments, environment)
     }
 
     /// The same when the server may be serving already.
     pub(crate) fn parse_when(
-        when: When,
+        when: ReadPhase,
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, Wrong> {
+    ) -> Result<Self, ConfigError> {
         let environment = our_variables(environment)?;
         let file_variable = environment.iter().find(|(name, _)| name == "WS_STATUS_CONFIG");
         let mut file = file_variable.map(|(_, path)| PathBuf::from(path));
@@ -114,7 +114,7 @@ pub(crate) const VERSION: &str =
 
 fn our_variables(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Vec<(String, String)>, Wrong> {
+) -> Result<Vec<(String, String)>, ConfigError> {
     let mut variables = Vec::new();
     for (name, value) in environment {
         let Some(name) = name.to_str().filter(|name| name.starts_with("WS_STATUS_")) else {
@@ -126,15 +126,15 @@ fn our_variables(
         }
         let value = value
             .into_string()
-            .map_err(|_| Wrong(format!("the environment variable {name} is not UTF-8")))?;
+            .map_err(|_| ConfigError(format!("the environment variable {name} is not UTF-8")))?;
         variables.push((name.to_owned(), value));
     }
     Ok(variables)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-fn on_the_command_line(error: lexopt::Error) -> Wrong {
-    Wrong(format!("on the command line: {error}; --help lists what there is"))
+fn on_the_command_line(error: lexopt::Error) -> ConfigError {
+    ConfigError(format!("on the command line: {error}; --help lists what there is"))
 }
 
 fn wrap(text: &str, width: usize) -> Vec<String> {

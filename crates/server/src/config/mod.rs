@@ -22,17 +22,17 @@ use tracing_subscriber::filter::Targets;
 use transport::ws_core::{Limits, Rate, Rules, Timing};
 use transport::{Farewell, OriginPattern, Origins, Policy, Sizes};
 
-use self::error::Wrong;
-use self::settings::{Settings, Written};
+use self::error::ConfigError;
+use self::settings::{RawValue, Settings};
 use self::values::{
     LogFormat, Switch, admin_address, admin_host, boolean, bytes, bytes_or_none, count,
     count_or_none, drain_code, forwarded_header, header_bytes, headers, log_format, mode,
     permission, proxy_protocol, seconds, seconds_or_none, streams, switch, targets,
 };
 use crate::net::address::ListenAddress;
-use crate::net::client_addr::{ProxyProtocol, Trust};
+use crate::net::client_addr::{ClientAddrPolicy, ProxyProtocol};
 use crate::net::listener::ListenOptions;
-use crate::tls::{BadFile, Paths, Tls};
+use crate::tls::{FileError, Tls, TlsPaths};
 
 /// Files that are open besides the sockets of clients: listeners, the log, those being refused.
 pub const RESERVED_FILES: u64 = 256;
@@ -49,13 +49,13 @@ pub struct Config {
     /// Sessions that an HTTP/2 connection may have. At least one.
     pub http2_max_streams: u32,
     /// Whose word about the client is believed.
-    pub trust: Trust,
+    pub trust: ClientAddrPolicy,
     /// What holds for every session.
     pub policy: Policy,
     /// From accepting a connection to its upgrade.
     pub handshake_timeout: Duration,
     /// How a shutdown goes.
-    pub shutdown: Plan,
+    pub shutdown: ShutdownOptions,
     /// Sessions, and connections without one. At least one.
     pub max_connections: usize,
     /// The same for each client address; 0 is no limit.
@@ -76,7 +76,7 @@ pub struct Config {
 
 /// How a shutdown goes. All of its parts have to fit into the grace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct ShutdownOptions {
     /// How long it may take in all. What is left then is cut.
     pub grace: Duration,
     /// From its beginning to the first refusal.
@@ -86,7 +86,7 @@ pub struct Plan {
 }
 
 /// The configuration in force, and its changes.
-pub type Configs = watch::Receiver<Arc<Config>>;
+pub type ConfigReceiver = watch::Receiver<Arc<Config>>;
 
 impl Config {
     /// Checks the settings. `max_connections`, where it is left to us, is worked out in place.
@@ -96,7 +96,7 @@ impl Config {
     /// # Errors
     ///
     /// The first setting that is wrong.
-    pub fn check(settings: &mut Settings, open_files: u64) -> Result<Self, Wrong> {
+    pub fn check(settings: &mut Settings, open_files: u64) -> Result<Self, ConfigError> {
         if settings.get("max_connections").texts == ["auto"] {
             let count = open_files.saturating_sub(RESERVED_FILES).max(1).to_string();
             let origin = format!("the limit of {open_files} open files, minus {RESERVED_FILES}");
@@ -131,11 +131,11 @@ impl Config {
 
     /// This configuration, for ever.
     #[must_use]
-    pub fn fixed(self) -> Configs {
+    pub fn fixed(self) -> ConfigReceiver {
         watch::Sender::new(Arc::new(self)).subscribe()
     }
 
-    fn read(settings: &Settings) -> Result<Self, Wrong> {
+    fn read(settings: &Settings) -> Result<Self, ConfigError> {
         Ok(Self {
             listen: ListenOptions {
                 addresses: list(
@@ -150,7 +150,7 @@ impl Config {
             tls: tls(settings)?,
             plaintext_ok: one(settings, "plaintext_ok", boolean)?,
             http2_max_streams: one(settings, "http2_max_streams", streams)?,
-            trust: Trust {
+            trust: ClientAddrPolicy {
                 proxies: list(settings, "trusted_proxies", None)?,
                 forwarded_header: one(settings, "forwarded_header", forwarded_header)?,
                 proxy_protocol: one(settings, "proxy_protocol", proxy_protocol)?,
@@ -187,7 +187,7 @@ impl Config {
                 },
             },
             handshake_timeout: one(settings, "handshake_timeout_secs", seconds)?,
-            shutdown: Plan {
+            shutdown: ShutdownOptions {
                 grace: one(settings, "shutdown_grace_secs", seconds)?,
                 delay: one(settings, "drain_delay_secs", seconds_or_none)?.unwrap_or_default(),
                 farewell: Farewell {
@@ -217,14 +217,14 @@ fn one<T>(
     settings: &Settings,
     key: &str,
     parse: fn(&str) -> Result<T, String>,
-) -> Result<T, Wrong> {
+) -> Result<T, ConfigError> {
     let written = settings.get(key);
     let text = written.texts.first().map_or("", String::as_str);
     parse(text).map_err(|expected| wrong(key, written, text, &expected))
 }
 
 /// Reads what belongs to the certificate: files, all of which have to be good.
-fn tls(settings: &Settings) -> Result<Option<Tls>, Wrong> {
+fn tls(settings: &Settings) -> Result<Option<Tls>, ConfigError> {
     let [cert, key, client_ca] =
         ["tls_cert_file", "tls_key_file", "tls_client_ca_file"].map(|name| {
             let text = settings.get(name).texts.first().map_or("", String::as_str);
@@ -235,14 +235,14 @@ fn tls(settings: &Settings) -> Result<Option<Tls>, Wrong> {
     };
     let paths = match (cert, key, client_ca) {
         (None, None, None) => return Ok(None),
-        (Some(cert), Some(key), client_ca) => Paths { cert, key, client_ca },
+        (Some(cert), Some(key), client_ca) => TlsPaths { cert, key, client_ca },
         (Some(cert), None, _) => return Err(alone("tls_cert_file", &cert, "tls_key_file")),
         (None, Some(key), _) => return Err(alone("tls_key_file", &key, "tls_cert_file")),
         (None, None, Some(client_ca)) => {
             return Err(alone("tls_client_ca_file", &client_ca, "tls_cert_file"));
         }
     };
-    Tls::load(paths, settings.when()).map(Some).map_err(|BadFile { key, problem }| {
+    Tls::load(paths, settings.when()).map(Some).map_err(|FileError { key, problem }| {
         let written = settings.get(key);
         let text = written.texts.first().map_or("", String::as_str);
         wrong(key, written, text, &problem)
@@ -254,7 +254,7 @@ fn list<T: FromStr<Err: Display>>(
     settings: &Settings,
     key: &str,
     needed: Option<&str>,
-) -> Result<Vec<T>, Wrong> {
+) -> Result<Vec<T>, ConfigError> {
     let written = settings.get(key);
     if let (true, Some(needed)) = (written.texts.is_empty(), needed) {
         return Err(wrong(key, written, "", needed));
@@ -265,6 +265,6 @@ fn list<T: FromStr<Err: Display>>(
     written.texts.iter().map(element).collect()
 }
 
-fn wrong(key: &str, written: &Written, text: &str, expected: &str) -> Wrong {
-    Wrong(format!("{key} is {text:?} in {}: {expected}", written.origin))
+fn wrong(key: &str, written: &RawValue, text: &str, expected: &str) -> ConfigError {
+    ConfigError(format!("{key} is {text:?} in {}: {expected}", written.origin))
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use config::{Source, Value, ValueKind};
 
-use crate::config::error::Wrong;
+use crate::config::error::ConfigError;
 use crate::config::sources::{Layer, PREFIX, in_one_line, is_list};
-use crate::files::{self, When};
+use crate::files::{self, ReadPhase};
 
 /// The lowest layer: every setting, its meaning and its default. There is no other list of them.
 const DEFAULTS: &str = include_str!("default.toml");
@@ -58,13 +58,13 @@ impl Setting {
 /// The settings in force, as they are written.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    written: BTreeMap<String, Written>,
-    when: When,
+    written: BTreeMap<String, RawValue>,
+    when: ReadPhase,
 }
 
 /// A value as it is written.
 #[derive(Clone, Debug)]
-pub struct Written {
+pub struct RawValue {
     /// One text, or those of a list.
     pub texts: Vec<String>,
     is_list: bool,
@@ -84,25 +84,25 @@ impl Settings {
         file: Option<&Path>,
         environment: &[(String, String)],
         flags: &[(String, String)],
-    ) -> Result<Self, Wrong> {
-        Self::load_when(When::Starting, file, environment, flags)
+    ) -> Result<Self, ConfigError> {
+        Self::load_when(ReadPhase::Starting, file, environment, flags)
     }
 
     /// The same when the server may be serving already.
     pub(crate) fn load_when(
-        when: When,
+        when: ReadPhase,
         file: Option<&Path>,
         environment: &[(String, String)],
         flags: &[(String, String)],
-    ) -> Result<Self, Wrong> {
+    ) -> Result<Self, ConfigError> {
         let defaults = Layer::parse(DEFAULTS, "the defaults")?;
         let mut layers = vec![defaults.clone()];
         if let Some(path) = file {
             let origin = format!("the file {}", path.display());
-            let cannot = |error| Wrong(format!("{origin} cannot be read: {error}"));
+            let cannot = |error| ConfigError(format!("{origin} cannot be read: {error}"));
             let (bytes, _) = files::read(path, when).map_err(cannot)?;
             let text = String::from_utf8(bytes)
-                .map_err(|_| Wrong(format!("{origin} cannot be read: it is not UTF-8")))?;
+                .map_err(|_| ConfigError(format!("{origin} cannot be read: it is not UTF-8")))?;
             layers.push(Layer::parse(&text, &origin)?);
         }
         layers.push(Layer::of_environment(environment));
@@ -117,10 +117,10 @@ impl Settings {
         let merged = builder.build().and_then(|config| config.collect()).map_err(in_one_line)?;
         let written = merged.into_iter().map(|(key, value)| {
             let is_list = defaults.get(&key).is_some_and(is_list);
-            let written = Written::new(&key, value, is_list)?;
+            let written = RawValue::new(&key, value, is_list)?;
             Ok((key, written))
         });
-        Ok(Self { written: written.collect::<Result<_, Wrong>>()?, when })
+        Ok(Self { written: written.collect::<Result<_, ConfigError>>()?, when })
     }
 
     /// The value of a key of `default.toml`.
@@ -129,17 +129,17 @@ impl Settings {
     ///
     /// If the key does not stand there.
     #[must_use]
-    pub fn get(&self, key: &str) -> &Written {
+    pub fn get(&self, key: &str) -> &RawValue {
         self.written.get(key).expect("default.toml has every key")
     }
 
     /// Puts a value that was worked out in the place of the one that was written.
     pub fn work_out(&mut self, key: &str, text: String, origin: String) {
-        self.written.insert(key.to_owned(), Written { texts: vec![text], is_list: false, origin });
+        self.written.insert(key.to_owned(), RawValue { texts: vec![text], is_list: false, origin });
     }
 
     /// When they were read, which is when the files that they name are read as well.
-    pub(crate) fn when(&self) -> When {
+    pub(crate) fn when(&self) -> ReadPhase {
         self.when
     }
 }
@@ -155,10 +155,10 @@ impl fmt::Display for Settings {
     }
 }
 
-impl Written {
-    fn new(key: &str, value: Value, is_list: bool) -> Result<Self, Wrong> {
+impl RawValue {
+    fn new(key: &str, value: Value, is_list: bool) -> Result<Self, ConfigError> {
         let origin = value.origin().unwrap_or_default().to_owned();
-        let wrong = |expected| Wrong(format!("{key} from {origin} is not {expected}"));
+        let wrong = |expected| ConfigError(format!("{key} from {origin} is not {expected}"));
         let texts = match value.kind {
             ValueKind::Array(elements) if is_list => elements
                 .into_iter()

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
+use config::{ConfigError as LibraryError, File, FileFormat, Map, Source, Value, ValueKind};
 
-use crate::config::error::Wrong;
+use crate::config::error::ConfigError;
 
 /// What every environment variable of ours begins with.
 pub(crate) const PREFIX: &str = "WS_STATUS_";
@@ -19,10 +19,10 @@ impl Layer {
         self.0.get(key)
     }
 
-    pub(crate) fn parse(toml: &str, origin: &str) -> Result<Self, Wrong> {
-        let values = File::from_str(toml, FileFormat::Toml)
-            .collect()
-            .map_err(|error| Wrong(format!("{origin} is not TOML: {}", in_one_line(error))))?;
+    pub(crate) fn parse(toml: &str, origin: &str) -> Result<Self, ConfigError> {
+        let values = File::from_str(toml, FileFormat::Toml).collect().map_err(|error| {
+            ConfigError(format!("{origin} is not TOML: {}", in_one_line(error)))
+        })?;
         let origin = origin.to_owned();
         let named = |(key, value): (String, Value)| (key, Value::new(Some(&origin), value.kind));
         Ok(Self(values.into_iter().map(named).collect()))
@@ -48,11 +48,11 @@ impl Layer {
         Self(flags.iter().map(value).collect())
     }
 
-    pub(crate) fn check_keys(&self, defaults: &Self) -> Result<(), Wrong> {
+    pub(crate) fn check_keys(&self, defaults: &Self) -> Result<(), ConfigError> {
         match self.0.iter().find(|(key, _)| !defaults.0.contains_key(*key)) {
             Some((key, value)) => {
                 let origin = value.origin().unwrap_or_default();
-                Err(Wrong(format!(
+                Err(ConfigError(format!(
                     "{origin} sets {key:?}, and there is no such setting; --help lists them"
                 )))
             }
@@ -61,11 +61,13 @@ impl Layer {
     }
 
     /// The library forgets where a table is from, so it is refused before it gets there.
-    pub(crate) fn check_shapes(&self) -> Result<(), Wrong> {
+    pub(crate) fn check_shapes(&self) -> Result<(), ConfigError> {
         match self.0.iter().find(|(_, value)| matches!(value.kind, ValueKind::Table(_))) {
             Some((key, value)) => {
                 let origin = value.origin().unwrap_or_default();
-                Err(Wrong(format!("{key} from {origin} is a table, and must be a value or a list")))
+                Err(ConfigError(format!(
+                    "{key} from {origin} is a table, and must be a value or a list"
+                )))
             }
             None => Ok(()),
         }
@@ -77,7 +79,7 @@ impl Source for Layer {
         Box::new(self.clone())
     }
 
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+    fn collect(&self) -> Result<Map<String, Value>, LibraryError> {
         Ok(self.0.clone())
     }
 }
@@ -100,11 +102,11 @@ pub(crate) fn is_list(value: &Value) -> bool {
 }
 
 /// The library's errors show the place over several lines; the first and the last say it all.
-pub(crate) fn in_one_line(error: impl fmt::Display) -> Wrong {
+pub(crate) fn in_one_line(error: impl fmt::Display) -> ConfigError {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default().to_owned();
-    Wrong(match lines.next_back() {
+    ConfigError(match lines.next_back() {
         Some(last) => format!("{first}: {last}"),
         None => first,
     })

@@ -8,10 +8,10 @@ use transport::Sizes;
 
 use crate::config::cli::VERSION;
 use crate::config::settings::Settings;
-use crate::config::{Config, Plan, RESERVED_FILES};
-use crate::limits::REFUSED_AT_ONCE;
+use crate::config::{Config, RESERVED_FILES, ShutdownOptions};
+use crate::limits::MAX_REFUSALS_AT_ONCE;
 use crate::net::address::ListenAddress;
-use crate::net::client_addr::{ForwardedHeader, ProxyProtocol, Trust};
+use crate::net::client_addr::{ClientAddrPolicy, ForwardedHeader, ProxyProtocol};
 use crate::net::listener::Listeners;
 use crate::time::milliseconds;
 
@@ -33,13 +33,13 @@ const HTTP2_STREAM_BYTES: usize = 6 << 10;
 const WAKE_UP_BYTES: usize = 16 << 10;
 
 /// Common limits on the way are 60 seconds, and one ping may be late or lost.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
+const MAX_PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// More than so many clients that come back at once are a storm.
-const MANY: usize = 1000;
+const SPREAD_RECOMMENDED_ABOVE: usize = 1000;
 
 /// Logs what was decided, and warns of settings that are allowed and cannot work, or not well.
-pub(crate) fn announce(
+pub(crate) fn log_startup(
     config: &Config,
     settings: &Settings,
     listeners: &Listeners,
@@ -69,8 +69,8 @@ pub(crate) fn announce(
         );
     }
 
-    let Plan { farewell, .. } = config.shutdown;
-    if config.max_connections > MANY && farewell.spread.is_zero() {
+    let ShutdownOptions { farewell, .. } = config.shutdown;
+    if config.max_connections > SPREAD_RECOMMENDED_ABOVE && farewell.spread.is_zero() {
         info!(
             event = "spread_recommended",
             max_connections = config.max_connections,
@@ -110,7 +110,7 @@ pub(crate) fn warn_of_settings(config: &Config, open_files: u64) {
         );
     }
     let interval = config.policy.rules.timing.ping_interval;
-    if interval >= LONGEST_INTERVAL {
+    if interval >= MAX_PING_INTERVAL {
         warn!(
             event = "pings_too_rare",
             ping_interval_ms = milliseconds(interval),
@@ -118,7 +118,7 @@ pub(crate) fn warn_of_settings(config: &Config, open_files: u64) {
              keep ping_interval_secs below 30"
         );
     }
-    let Plan { grace, delay, farewell } = config.shutdown;
+    let ShutdownOptions { grace, delay, farewell } = config.shutdown;
     let parts = delay + farewell.spread + config.policy.rules.timing.close_timeout;
     if parts > grace {
         warn!(
@@ -130,12 +130,12 @@ pub(crate) fn warn_of_settings(config: &Config, open_files: u64) {
         );
     }
     warn_of_certificate(config);
-    let Trust { proxies, forwarded_header, proxy_protocol } = &config.trust;
+    let ClientAddrPolicy { proxies, forwarded_header, proxy_protocol } = &config.trust;
     let names_clients =
         *forwarded_header != ForwardedHeader::Off || *proxy_protocol != ProxyProtocol::Off;
     if names_clients && proxies.is_empty() {
         warn!(
-            event = "nobody_is_trusted",
+            event = "no_trusted_proxies",
             "forwarded_header and proxy_protocol are believed from trusted_proxies only, and there \
              are none"
         );
@@ -143,7 +143,7 @@ pub(crate) fn warn_of_settings(config: &Config, open_files: u64) {
 }
 
 /// Warns of sockets that were passed and are not used.
-pub(crate) fn warn_of_sockets_for_another() {
+pub(crate) fn warn_of_sockets_of_another_process() {
     warn!(
         event = "sockets_for_another",
         "LISTEN_PID is not this process, so the sockets of LISTEN_FDS are not used; whoever starts the \
@@ -222,7 +222,7 @@ fn worst_case_bytes(config: &Config) -> usize {
     let connection = CHANNEL_BYTES
         .saturating_add(config.max_header_bytes.saturating_mul(2))
         .saturating_add(streams.saturating_mul(HTTP2_STREAM_BYTES));
-    let connections = config.max_connections.saturating_add(REFUSED_AT_ONCE);
+    let connections = config.max_connections.saturating_add(MAX_REFUSALS_AT_ONCE);
     let sessions = config.max_connections.saturating_mul(session);
     sessions.saturating_add(connections.saturating_mul(connection))
 }

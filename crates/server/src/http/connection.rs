@@ -16,17 +16,17 @@ use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 use crate::config::Config;
 use crate::http::http2::frame::PREFACE;
 use crate::http::service::{Http, out_of_time};
-use crate::limits::REFUSED_AT_ONCE;
+use crate::limits::MAX_REFUSALS_AT_ONCE;
 use crate::net::accept_errors::AcceptErrors;
-use crate::net::lingering_close::linger;
+use crate::net::lingering_close::lingering_close;
 use crate::net::listener::Listener;
 use crate::net::stream::Stream;
 use crate::shutdown::Shutdown;
-use crate::telemetry::Records;
+use crate::telemetry::Telemetry;
 
 /// Connections that are accepted before everybody else gets a turn. In a storm the others wait in the
 /// system's queue and not in front of a session that has a ping to answer.
-const ACCEPTED_AT_ONCE: usize = 16;
+const ACCEPT_BATCH: usize = 16;
 
 /// How long a client has to ask when it is only to be refused.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,12 +36,12 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Acceptor<H> {
     http: Http<H>,
     refused: Arc<Semaphore>,
-    records: Arc<Records>,
+    telemetry: Arc<Telemetry>,
 }
 
 impl<H: Handler + Clone + Sync> Acceptor<H> {
-    pub(crate) fn new(http: Http<H>, records: Arc<Records>) -> Self {
-        Self { http, refused: Arc::new(Semaphore::new(REFUSED_AT_ONCE)), records }
+    pub(crate) fn new(http: Http<H>, telemetry: Arc<Telemetry>) -> Self {
+        Self { http, refused: Arc::new(Semaphore::new(MAX_REFUSALS_AT_ONCE)), telemetry }
     }
 
     /// Accepts connections until a shutdown begins.
@@ -57,7 +57,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         tokio::pin!(draining, left_to_others);
         let mut errors = AcceptErrors::default();
         for number in 1_usize.. {
-            if number.is_multiple_of(ACCEPTED_AT_ONCE) {
+            if number.is_multiple_of(ACCEPT_BATCH) {
                 yield_now().await;
             }
             let accepted = tokio::select! {
@@ -69,19 +69,19 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             match accepted {
                 Ok((stream, peer)) => {
                     errors.reset();
-                    let place = tokio::select! {
+                    let permit = tokio::select! {
                         biased;
-                        place = self.place(peer) => place,
+                        permit = self.acquire(peer) => permit,
                         // Not `draining` itself, which the next round has to poll.
-                        _ = watch.beyond(Phase::Serving) => Some(Place::of_nobody()),
+                        _ = watch.beyond(Phase::Serving) => Some(ConnectionPermit::draining_now()),
                     };
-                    match place {
-                        Some(place) => self.spawn(stream, peer, is_encrypted, place, &watch),
-                        None => self.records.metrics.count_refusal(Rejection::AddressFull),
+                    match permit {
+                        Some(permit) => self.spawn(stream, peer, is_encrypted, permit, &watch),
+                        None => self.telemetry.metrics.count_refusal(Rejection::AddressFull),
                     }
                 }
                 Err(error) => {
-                    self.records.accept_failed(&error);
+                    self.telemetry.record_accept_failure(&error);
                     errors.pause(&error).await;
                 }
             }
@@ -89,8 +89,8 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         if is_shared {
             return;
         }
-        for (stream, peer) in listener.accepted_by_the_system() {
-            self.spawn(stream, peer, is_encrypted, Place::of_nobody(), &watch);
+        for (stream, peer) in listener.into_pending_connections() {
+            self.spawn(stream, peer, is_encrypted, ConnectionPermit::draining_now(), &watch);
         }
     }
 
@@ -98,14 +98,14 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     ///
     /// Nothing, if an address has had its share and more than can be told so at once: whoever comes
     /// behind it must not wait for that.
-    async fn place(&self, peer: Peer) -> Option<Place> {
+    async fn acquire(&self, peer: Peer) -> Option<ConnectionPermit> {
         loop {
             let rejection = match self.slot(peer) {
-                Ok(slot) => return Some(Place { slot: Ok(slot), refused: None }),
+                Ok(slot) => return Some(ConnectionPermit { slot: Ok(slot), refused: None }),
                 Err(rejection) => rejection,
             };
             if let Ok(refused) = Arc::clone(&self.refused).try_acquire_owned() {
-                return Some(Place { slot: Err(rejection), refused: Some(refused) });
+                return Some(ConnectionPermit { slot: Err(rejection), refused: Some(refused) });
             }
             if rejection == Rejection::AddressFull {
                 return None;
@@ -113,7 +113,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             let max = self.http.configs.borrow().max_connections;
             tokio::select! {
                 _ = self.refused.acquire() => {}
-                () = self.http.slots.freed(max) => {}
+                () = self.http.slots.released(max) => {}
             }
         }
     }
@@ -130,10 +130,10 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         stream: Stream,
         peer: Peer,
         is_encrypted: bool,
-        place: Place,
+        permit: ConnectionPermit,
         watch: &Watch,
     ) {
-        let Place { slot, refused } = place;
+        let ConnectionPermit { slot, refused } = permit;
         let client = Client { peer, is_encrypted, watch: watch.clone() };
         let acceptor = Arc::clone(self);
         tokio::spawn(async move {
@@ -154,30 +154,30 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let over = out_of_time(client.watch.clone(), deadline, &config);
         tokio::pin!(over);
         let peer = client.peer;
-        let named = tokio::select! {
-            named = self.name(stream, &mut client, &config) => named,
+        let client_ip = tokio::select! {
+            client_ip = self.read_proxy_header(stream, &mut client, &config) => client_ip,
             () = &mut over => None,
         };
-        let Some(stream) = named else { return };
+        let Some(stream) = client_ip else { return };
         let mut own = None;
         if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
-            let taken = self.http.take_over(&mut slot, client.peer.ip(), &config);
+            let taken = self.http.assign_address(&mut slot, client.peer.ip(), &config);
             // If the client's address has had its share, the connection still takes a place.
             own = mem::replace(&mut slot, taken).ok();
             deadline = deadline.min(Instant::now() + config.handshake_timeout.min(most(&slot)));
             over.set(out_of_time(client.watch.clone(), deadline, &config));
         }
-        let met = tokio::select! {
-            met = self.meet(stream, &client, &config) => met,
+        let negotiated = tokio::select! {
+            negotiated = self.negotiate(stream, &client, &config) => negotiated,
             () = &mut over => None,
         };
-        match met {
-            Some(Met::Http1(stream)) => tokio::select! {
+        match negotiated {
+            Some(Negotiated::Http1(stream)) => tokio::select! {
                 () = Box::pin(self.http.serve_http1(stream, client, slot, &config)) => {}
                 () = &mut over => {}
             },
             // It has many requests, and looks at the clock itself.
-            Some(Met::Http2(stream)) => {
+            Some(Negotiated::Http2(stream)) => {
                 Box::pin(self.http.serve_http2(stream, client, slot, deadline, &config)).await;
             }
             None => {}
@@ -187,15 +187,15 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
 
     /// Finds out whose a stream is, by the PROXY protocol. Nothing is a client that has gone, or was
     /// turned away.
-    async fn name(
+    async fn read_proxy_header(
         &self,
         mut stream: Stream,
         client: &mut Client,
         config: &Config,
     ) -> Option<Stream> {
         match config.trust.read_proxy_header(&mut stream, client.peer).await {
-            Ok(named) => {
-                client.peer = named;
+            Ok(client_ip) => {
+                client.peer = client_ip;
                 Some(stream)
             }
             Err(rejection) => {
@@ -209,21 +209,26 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
 
     /// Finds out what a client speaks, by TLS and its first bytes. Nothing is one that has gone, or was
     /// turned away.
-    async fn meet(&self, mut stream: Stream, client: &Client, config: &Config) -> Option<Met> {
+    async fn negotiate(
+        &self,
+        mut stream: Stream,
+        client: &Client,
+        config: &Config,
+    ) -> Option<Negotiated> {
         // A client that says nothing costs a socket and not the state of a handshake or the buffers of
         // a request, so neither silence nor a storm of connections leaves the heap in pieces.
-        stream.see_any().await.ok()?;
+        stream.peek_any().await.ok()?;
         if client.is_encrypted {
-            stream = stream.encrypted(config.tls.as_ref()?.config()).ok()?;
+            stream = stream.into_tls(config.tls.as_ref()?.config()).ok()?;
         }
         match speaks_http2(&mut stream).await {
-            Ok(true) => Some(Met::Http2(stream)),
-            Ok(false) => Some(Met::Http1(stream)),
+            Ok(true) => Some(Negotiated::Http2(stream)),
+            Ok(false) => Some(Negotiated::Http1(stream)),
             Err(_) => {
                 // What is wrong otherwise is that the client has gone.
                 if stream.has_broken_tls() {
                     self.http.router.turned_away(Rejection::BadTls, client);
-                    linger(stream).await;
+                    lingering_close(stream).await;
                 }
                 None
             }
@@ -235,7 +240,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
 async fn speaks_http2(stream: &mut Stream) -> io::Result<bool> {
     stream.handshake().await?;
     // As without TLS: a client that says nothing more has no buffers of a request.
-    stream.see_any().await?;
+    stream.peek_any().await?;
     match stream.alpn() {
         Some(protocol) => Ok(protocol == b"h2"),
         // Prior knowledge (RFC 9113, section 3.3).
@@ -244,21 +249,21 @@ async fn speaks_http2(stream: &mut Stream) -> io::Result<bool> {
 }
 
 /// A client that was met, by the HTTP that it speaks.
-enum Met {
+enum Negotiated {
     Http1(Stream),
     Http2(Stream),
 }
 
 /// Where a connection stands among the others.
-struct Place {
+struct ConnectionPermit {
     slot: Result<Slot, Rejection>,
     /// Held by those that are told that there is no slot.
     refused: Option<OwnedSemaphorePermit>,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// In a shutdown nobody gets a slot any more, and everybody is told so.
-    fn of_nobody() -> Self {
+    fn draining_now() -> Self {
         Self { slot: Err(Rejection::Draining), refused: None }
     }
 }

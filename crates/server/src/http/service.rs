@@ -7,34 +7,34 @@ use hyper::header::HeaderMap;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
 
-use crate::config::{Config, Configs};
-use crate::limits::Slots;
+use crate::config::{Config, ConfigReceiver};
+use crate::limits::ConnectionPermits;
 use crate::routes::Router;
 
 /// What serves HTTP, whichever version of it.
 #[derive(Debug)]
 pub(crate) struct Http<H> {
     pub(crate) router: Router<H>,
-    pub(crate) slots: Slots,
-    pub(crate) configs: Configs,
+    pub(crate) slots: ConnectionPermits,
+    pub(crate) configs: ConfigReceiver,
 }
 
 impl<H: Handler + Clone + Sync> Http<H> {
     /// Who a request is from, which every request on a proxy's connection may say anew; and its address,
     /// if that is so.
-    pub(crate) fn who_asks(
+    pub(crate) fn client_of(
         &self,
         headers: &HeaderMap,
         client: &Client,
         config: &Config,
     ) -> (Client, Option<IpAddr>) {
-        let mut asking = client.clone();
+        let mut requester = client.clone();
         if !config.trust.names_clients_in_requests(client.peer) {
-            return (asking, None);
+            return (requester, None);
         }
-        asking.peer = config.trust.client(headers, client.peer);
-        let address = asking.peer.ip();
-        (asking, address)
+        requester.peer = config.trust.client(headers, client.peer);
+        let address = requester.peer.ip();
+        (requester, address)
     }
 
     /// A slot for a connection or for one more session of it; where it is known that `peer` is the
@@ -45,19 +45,19 @@ impl<H: Handler + Clone + Sync> Http<H> {
         is_client: bool,
         config: &Config,
     ) -> Result<Slot, Rejection> {
-        let mut slot = Ok(self.slots.take(config.max_connections)?);
-        self.take_over(&mut slot, peer.ip().filter(|_| is_client), config)
+        let mut slot = Ok(self.slots.acquire(config.max_connections)?);
+        self.assign_address(&mut slot, peer.ip().filter(|_| is_client), config)
     }
 
     /// Takes over a slot, and takes one of its client's address, once that is known. If that has had its
     /// share, the slot stays where it is.
-    pub(crate) fn take_over(
+    pub(crate) fn assign_address(
         &self,
         slot: &mut Result<Slot, Rejection>,
         address: Option<IpAddr>,
         config: &Config,
     ) -> Result<Slot, Rejection> {
-        self.slots.take_over(slot, address, config.max_connections_per_address)
+        self.slots.assign_address(slot, address, config.max_connections_per_address)
     }
 }
 

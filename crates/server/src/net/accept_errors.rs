@@ -11,7 +11,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// So many failures of connections may follow on each other without a pause. A system that says so of
 /// every connection, as a sandbox may, must not keep a processor busy.
-const MOST_IN_A_ROW: u32 = 128;
+const MAX_IN_A_ROW: u32 = 128;
 
 /// What is wrong with one connection and not with the next: accept(2) tells of an error that is pending
 /// on it, and of a firewall that forbids it.
@@ -44,7 +44,7 @@ impl AcceptErrors {
 
     /// Waits for as long as has to be after this error.
     pub(crate) async fn pause(&mut self, error: &io::Error) {
-        if is_of_one_connection(error) && self.in_a_row < MOST_IN_A_ROW {
+        if is_of_one_connection(error) && self.in_a_row < MAX_IN_A_ROW {
             self.in_a_row += 1;
         } else {
             self.in_a_row = 0;
@@ -77,7 +77,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_wrong_with_one_connection_keeps_no_other_waiting() {
         for errno in OF_ONE_CONNECTION {
-            assert_eq!(paused(*errno, MOST_IN_A_ROW).await, Duration::ZERO, "{errno}");
+            assert_eq!(paused(*errno, MAX_IN_A_ROW).await, Duration::ZERO, "{errno}");
         }
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::INVAL] {
             assert!(paused(errno, 3).await >= BACK_OFF * 3, "{errno}");
@@ -86,12 +86,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_system_that_says_so_of_every_connection_is_asked_no_faster_than_that() {
-        let waited = paused(Errno::PERM, 10 * (MOST_IN_A_ROW + 1)).await;
+        let waited = paused(Errno::PERM, 10 * (MAX_IN_A_ROW + 1)).await;
         assert!(waited >= BACK_OFF * 10, "{waited:?}");
         // One that is accepted begins it anew.
         let mut errors = AcceptErrors::default();
         let begin = Instant::now();
-        for _ in 0..10 * MOST_IN_A_ROW {
+        for _ in 0..10 * MAX_IN_A_ROW {
             errors.pause(&io::Error::from(Errno::PERM)).await;
             errors.reset();
         }

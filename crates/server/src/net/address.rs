@@ -37,10 +37,10 @@ impl fmt::Display for ListenAddress {
 }
 
 impl FromStr for ListenAddress {
-    type Err = NoListenAddress;
+    type Err = ParseListenAddressError;
 
-    fn from_str(text: &str) -> Result<Self, NoListenAddress> {
-        let address = |text: &str| text.parse().map_err(|_| NoListenAddress);
+    fn from_str(text: &str) -> Result<Self, ParseListenAddressError> {
+        let address = |text: &str| text.parse().map_err(|_| ParseListenAddressError);
         match text.split_once(':') {
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             Some(("tls", text)) => address(text).map(Self::Tls),
@@ -51,12 +51,12 @@ impl FromStr for ListenAddress {
 
 /// A text that is no address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoListenAddress;
+pub struct ParseListenAddressError;
 
-impl fmt::Display for NoListenAddress {
+impl fmt::Display for ParseListenAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("it must be an address with a port such as 127.0.0.1:8080, the same behind tls:, or unix:/PATH")
     }
 }
 
-impl std::error::Error for NoListenAddress {}
+impl std::error::Error for ParseListenAddressError {}

@@ -14,34 +14,36 @@ use rustix::net::sockopt;
 /// Sockets that were passed, by what their names in `LISTEN_FDNAMES` say: the one named `admin`, those
 /// named `tls`, and those for clients without TLS.
 #[derive(Debug, Default)]
-pub struct Passed {
-    pub(crate) public: Vec<(PassedSocket, bool)>,
-    pub(crate) admin: Option<PassedSocket>,
+pub struct InheritedSockets {
+    pub(crate) public: Vec<(InheritedSocket, bool)>,
+    pub(crate) admin: Option<InheritedSocket>,
     /// Whether there are sockets for a process that is not this one.
     pub(crate) are_for_another: bool,
 }
 
 #[derive(Debug)]
-pub(crate) enum PassedSocket {
+pub(crate) enum InheritedSocket {
     Tcp(net::TcpListener),
     Unix(unix::net::UnixListener),
 }
 
-impl Passed {
+impl InheritedSockets {
     /// Takes what the environment says was passed, in `LISTEN_FDS` and `LISTEN_FDNAMES`. What is for
     /// another process, by `LISTEN_PID`, is left alone.
     ///
     /// # Errors
     ///
     /// Something was passed that cannot be served, or the variables contradict each other.
-    pub fn from_env() -> Result<Self, BadPassed> {
+    pub fn from_env() -> Result<Self, InheritError> {
         let Some(count) = variable("LISTEN_FDS")? else { return Ok(Self::default()) };
         let count: u16 = count.parse().map_err(|_| {
-            BadPassed(format!("LISTEN_FDS is {count:?}, and must be the number of sockets passed"))
+            InheritError(format!(
+                "LISTEN_FDS is {count:?}, and must be the number of sockets passed"
+            ))
         })?;
         if let Some(pid) = variable("LISTEN_PID")? {
             let pid: u32 = pid.parse().map_err(|_| {
-                BadPassed(format!("LISTEN_PID is {pid:?}, and must be the number of a process"))
+                InheritError(format!("LISTEN_PID is {pid:?}, and must be the number of a process"))
             })?;
             if pid != process::id() {
                 return Ok(Self { are_for_another: count > 0, ..Self::default() });
@@ -52,7 +54,7 @@ impl Passed {
             _ => vec![String::new(); count.into()],
         };
         if names.len() != usize::from(count) {
-            return Err(BadPassed(format!(
+            return Err(InheritError(format!(
                 "LISTEN_FDNAMES has {} names for the {count} sockets of LISTEN_FDS",
                 names.len()
             )));
@@ -61,11 +63,11 @@ impl Passed {
         let mut passed = Self::default();
         for (index, name) in names.into_iter().enumerate() {
             let refuse = |problem| {
-                BadPassed(format!(
+                InheritError(format!(
                     "LISTEN_FDS passes a socket {name:?} (number {index}) that {problem}"
                 ))
             };
-            let socket = PassedSocket::take(&mut descriptors, index).map_err(refuse)?;
+            let socket = InheritedSocket::take(&mut descriptors, index).map_err(refuse)?;
             match name.as_str() {
                 "admin" if passed.admin.is_some() => {
                     return Err(refuse("is a second admin listener, and there can be only one"));
@@ -86,7 +88,7 @@ impl Passed {
     }
 }
 
-impl PassedSocket {
+impl InheritedSocket {
     /// The error says what is wrong with it.
     fn take(descriptors: &mut ListenFd, index: usize) -> Result<Self, &'static str> {
         let socket = match descriptors.take_tcp_listener(index) {
@@ -120,22 +122,22 @@ fn listens(_: impl AsFd) -> bool {
 }
 
 /// An empty one is as good as none.
-fn variable(name: &str) -> Result<Option<String>, BadPassed> {
+fn variable(name: &str) -> Result<Option<String>, InheritError> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(_)) => Err(BadPassed(format!("{name} is not UTF-8"))),
+        Err(env::VarError::NotUnicode(_)) => Err(InheritError(format!("{name} is not UTF-8"))),
     }
 }
 
 /// What was passed and cannot be served, in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadPassed(String);
+pub struct InheritError(String);
 
-impl fmt::Display for BadPassed {
+impl fmt::Display for InheritError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for BadPassed {}
+impl std::error::Error for InheritError {}

@@ -18,9 +18,9 @@ use crate::net::stream::Stream;
 /// hyper keeps a stream to itself and hangs up where a client is still sending, which resets the
 /// connection, and then the client may never see the answer.
 #[derive(Debug)]
-pub(crate) struct Returning(Option<(Stream, oneshot::Sender<Stream>)>);
+pub(crate) struct ReclaimOnDrop(Option<(Stream, oneshot::Sender<Stream>)>);
 
-impl Returning {
+impl ReclaimOnDrop {
     /// The stream to lend, and where it will come home.
     pub(crate) fn new(stream: Stream) -> (Self, oneshot::Receiver<Stream>) {
         let (home, returned) = oneshot::channel();
@@ -46,7 +46,7 @@ impl Returning {
     }
 }
 
-impl Drop for Returning {
+impl Drop for ReclaimOnDrop {
     fn drop(&mut self) {
         if let Some((stream, home)) = self.0.take() {
             let _ = home.send(stream);
@@ -54,7 +54,7 @@ impl Drop for Returning {
     }
 }
 
-impl AsyncRead for Returning {
+impl AsyncRead for ReclaimOnDrop {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -64,7 +64,7 @@ impl AsyncRead for Returning {
     }
 }
 
-impl AsyncWrite for Returning {
+impl AsyncWrite for ReclaimOnDrop {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -96,14 +96,14 @@ impl AsyncWrite for Returning {
 
 /// Half-closes the stream and reads away what the client still sends, until it hangs up. How long
 /// that may take is the caller's business.
-pub(crate) async fn linger(mut stream: Stream) {
+pub(crate) async fn lingering_close(mut stream: Stream) {
     if poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await.is_ok() {
         while let Ok(1..) = stream.discard().await {}
     }
 }
 
 /// Answers in hyper's place, without a body as hyper does it where a request cannot be read, and lingers.
-pub(crate) async fn refuse_and_linger(mut stream: Stream, status: StatusCode) {
+pub(crate) async fn refuse_and_close(mut stream: Stream, status: StatusCode) {
     let date = httpdate::fmt_http_date(SystemTime::now());
     let head = format!(
         "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n"
@@ -114,5 +114,5 @@ pub(crate) async fn refuse_and_linger(mut stream: Stream, status: StatusCode) {
     {
         rest = rest.get(count..).unwrap_or_default();
     }
-    linger(stream).await;
+    lingering_close(stream).await;
 }

@@ -13,9 +13,9 @@ use transport::Peer;
 
 use crate::net::accept_errors::is_of_one_connection;
 use crate::net::address::ListenAddress;
-use crate::net::inherited::{Passed, PassedSocket};
+use crate::net::inherited::{InheritedSocket, InheritedSockets};
 use crate::net::stream::Stream;
-use crate::net::tcp_write::FIRST_BUFFER;
+use crate::net::tcp_write::INITIAL_SEND_BUFFER;
 use crate::net::unix_socket::{self, SocketFile};
 
 /// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
@@ -75,7 +75,7 @@ impl Listeners {
     pub fn bind(
         options: &ListenOptions,
         has_certificate: bool,
-        passed: Passed,
+        passed: InheritedSockets,
     ) -> Result<Self, BindError> {
         let adopt = |key, socket, is_encrypted| {
             let adopted = if is_encrypted && !has_certificate {
@@ -94,9 +94,9 @@ impl Listeners {
         };
         let public: Vec<Listener> = if passed.public.is_empty() {
             let (addresses, mode) = (&options.addresses, options.unix_mode);
-            let bound = addresses
-                .iter()
-                .map(|address| bind("listen", address, mode, Families::beside(address, addresses)));
+            let bound = addresses.iter().map(|address| {
+                bind("listen", address, mode, IpFamilies::beside(address, addresses))
+            });
             bound.collect::<Result<_, _>>()?
         } else {
             let public = passed.public.into_iter();
@@ -106,13 +106,13 @@ impl Listeners {
         let admin = match (passed.admin, &options.admin) {
             (Some(socket), _) => Some(adopt("admin_listen", socket, false)?),
             (None, Some(address)) => {
-                Some(bind("admin_listen", address, ADMIN_MODE, Families::Both)?)
+                Some(bind("admin_listen", address, ADMIN_MODE, IpFamilies::Both)?)
             }
             (None, None) => None,
         };
         for listener in public.iter().chain(&admin) {
             // Where that fails, the system goes by its own.
-            let _ = listener.bound_buffers(options.socket_buffer_bytes);
+            let _ = listener.limit_buffers(options.socket_buffer_bytes);
         }
         Ok(Self { public, admin })
     }
@@ -156,7 +156,7 @@ impl Listeners {
 }
 
 impl Listener {
-    fn bind(address: &ListenAddress, mode: u32, families: Families) -> io::Result<Self> {
+    fn bind(address: &ListenAddress, mode: u32, families: IpFamilies) -> io::Result<Self> {
         let (socket, file) = match address {
             ListenAddress::Tcp(address) | ListenAddress::Tls(address) => {
                 (ListeningSocket::Tcp(tcp(*address, families)?), None)
@@ -170,13 +170,13 @@ impl Listener {
         Ok(Self::new(socket, false, is_encrypted, file))
     }
 
-    fn adopt(socket: PassedSocket, is_encrypted: bool) -> io::Result<Self> {
+    fn adopt(socket: InheritedSocket, is_encrypted: bool) -> io::Result<Self> {
         let socket = match socket {
-            PassedSocket::Tcp(listener) => {
+            InheritedSocket::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
                 ListeningSocket::Tcp(TcpListener::from_std(listener)?)
             }
-            PassedSocket::Unix(listener) => {
+            InheritedSocket::Unix(listener) => {
                 listener.set_nonblocking(true)?;
                 ListeningSocket::Unix(UnixListener::from_std(listener)?)
             }
@@ -216,7 +216,7 @@ impl Listener {
     /// are connected, so they get an answer, too.
     ///
     /// The system is asked directly: tokio may not have heard of the latest ones yet.
-    pub(crate) fn accepted_by_the_system(self) -> Vec<(Stream, Peer)> {
+    pub(crate) fn into_pending_connections(self) -> Vec<(Stream, Peer)> {
         // The file is removed before the socket is closed, as its drop has to be.
         let Self { _file: file, socket, .. } = self;
         let mut accept: Box<dyn FnMut() -> io::Result<(Stream, Peer)>> = match socket {
@@ -249,9 +249,9 @@ impl Listener {
 
     /// Sets what the system may keep for each client. Connections have this from their listener, and
     /// have to: the largest window is agreed on before a connection is accepted.
-    fn bound_buffers(&self, bytes: Option<usize>) -> io::Result<()> {
+    fn limit_buffers(&self, bytes: Option<usize>) -> io::Result<()> {
         if let ListeningSocket::Tcp(listener) = &self.socket {
-            let first = bytes.map_or(FIRST_BUFFER, |bytes| bytes.min(FIRST_BUFFER));
+            let first = bytes.map_or(INITIAL_SEND_BUFFER, |bytes| bytes.min(INITIAL_SEND_BUFFER));
             sockopt::set_socket_send_buffer_size(listener, first)?;
             if let Some(bytes) = bytes {
                 sockopt::set_socket_recv_buffer_size(listener, bytes)?;
@@ -312,14 +312,14 @@ impl std::error::Error for BindError {}
 
 /// Whose connections `[::]` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Families {
+enum IpFamilies {
     /// Those of IPv4 as well.
     Both,
     /// Those of IPv6: another listener has the port of IPv4, and the system lets it be had once.
     Ipv6,
 }
 
-impl Families {
+impl IpFamilies {
     fn beside(address: &ListenAddress, all: &[ListenAddress]) -> Self {
         let Some(port) = address.tcp().map(|address| address.port()) else { return Self::Both };
         // Port 0 is another one each time.
@@ -331,13 +331,13 @@ impl Families {
     }
 }
 
-fn tcp(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
+fn tcp(address: SocketAddr, families: IpFamilies) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Or a restart would have to wait for the connections of the process before it.
     socket.set_reuseaddr(true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         // Said either way: what the system does by itself is a setting of its own.
-        sockopt::set_ipv6_v6only(&socket, families == Families::Ipv6)?;
+        sockopt::set_ipv6_v6only(&socket, families == IpFamilies::Ipv6)?;
     }
     socket.bind(address)?;
     socket.listen(BACKLOG.into())
@@ -356,7 +356,7 @@ mod tests {
             socket_buffer_bytes: Some(50_000),
         };
         let listeners =
-            Listeners::bind(&options, false, Passed::default()).expect("a port is free");
+            Listeners::bind(&options, false, InheritedSockets::default()).expect("a port is free");
         let listener = listeners.public.first().expect("there is one");
         let port = listener.port().expect("it is a port");
         let _client = TcpStream::connect(port).await.expect("it listens");
@@ -369,6 +369,6 @@ mod tests {
         // Linux doubles it, for its own bookkeeping.
         let [receive, send] = sizes;
         assert!((50_000..=100_000).contains(&receive), "{receive}");
-        assert!((FIRST_BUFFER..=3 * FIRST_BUFFER).contains(&send), "{send}");
+        assert!((INITIAL_SEND_BUFFER..=3 * INITIAL_SEND_BUFFER).contains(&send), "{send}");
     }
 }

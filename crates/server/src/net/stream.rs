@@ -17,30 +17,30 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::yield_now;
 
 use crate::net::http2_stream::SessionStream;
-use crate::net::tcp_write::Writer;
+use crate::net::tcp_write::TcpWriter;
 use crate::tls::stream::{TlsStream, poll_discard};
 
 /// As many as the head of a request mostly has.
-const FIRST_BYTES: usize = 1024;
+const PEEK_BYTES: usize = 1024;
 
 /// What is read of a client before everybody else gets a turn.
 ///
 /// Whatever runs on the stream (TLS, HTTP/2, a session, the lingering at the end) reads until there is
 /// nothing more, and a client that sends fast enough always has more.
-const TURN_BYTES: u16 = 32 << 10;
+const READ_BUDGET_BYTES: u16 = 32 << 10;
 
 /// How long the system goes on with what it still has for a client when we have let go of it.
 #[cfg(target_os = "linux")]
-const LAST_WORDS: Duration = Duration::from_secs(10);
+const CLOSE_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A stream to a client.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
     /// Bytes that were read since the client last had nothing to say or others had their turn.
-    turn: u16,
+    read_in_turn: u16,
     /// Of use for TCP.
-    writer: Writer,
+    writer: TcpWriter,
     /// What was read and belongs to whoever reads next, which is rarely anything.
     unread: Option<Box<Bytes>>,
 }
@@ -72,7 +72,7 @@ macro_rules! each {
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self { socket, turn: 0, writer: Writer::default(), unread: None }
+        Self { socket, read_in_turn: 0, writer: TcpWriter::default(), unread: None }
     }
 }
 
@@ -96,7 +96,7 @@ impl From<UnixStream> for Stream {
 
 impl Stream {
     /// The stream within TLS, of which the handshake comes first.
-    pub(crate) fn encrypted(self, config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub(crate) fn into_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Socket::Tls(Box::new(TlsStream::new(self, config)?)).into())
     }
 
@@ -122,20 +122,20 @@ impl Stream {
     }
 
     /// What has been looked at, and still belongs to whoever reads next.
-    pub(crate) fn seen(&self) -> &[u8] {
+    pub(crate) fn peeked(&self) -> &[u8] {
         self.unread.as_deref().map_or(&[], |bytes| bytes)
     }
 
     /// Waits for bytes, or the end, and has a look at them. Says how many; 0 is the end. Cancel safe.
     ///
     /// To wait until there are some is not enough: the system may say so when there are none.
-    pub(crate) async fn see_more(&mut self) -> io::Result<usize> {
+    pub(crate) async fn peek_more(&mut self) -> io::Result<usize> {
         poll_fn(|cx| {
             // On the stack, and no part of the future.
-            let mut buffer = [0; FIRST_BYTES];
+            let mut buffer = [0; PEEK_BYTES];
             let mut read = ReadBuf::new(&mut buffer);
             ready!(self.poll_socket(cx, &mut read))?;
-            let bytes = [self.seen(), read.filled()].concat();
+            let bytes = [self.peeked(), read.filled()].concat();
             self.keep(bytes.into());
             Poll::Ready(Ok(read.filled().len()))
         })
@@ -143,9 +143,9 @@ impl Stream {
     }
 
     /// Waits until something can be seen, or the end. Cancel safe.
-    pub(crate) async fn see_any(&mut self) -> io::Result<()> {
+    pub(crate) async fn peek_any(&mut self) -> io::Result<()> {
         if self.unread.is_none() {
-            self.see_more().await?;
+            self.peek_more().await?;
         }
         Ok(())
     }
@@ -153,10 +153,10 @@ impl Stream {
     /// Whether it begins with these bytes, as soon as that is certain. The end is a no.
     pub(crate) async fn begins_with(&mut self, wanted: &[u8]) -> io::Result<bool> {
         loop {
-            if self.seen().starts_with(wanted) {
+            if self.peeked().starts_with(wanted) {
                 return Ok(true);
             }
-            if !wanted.starts_with(self.seen()) || self.see_more().await? == 0 {
+            if !wanted.starts_with(self.peeked()) || self.peek_more().await? == 0 {
                 return Ok(false);
             }
         }
@@ -165,13 +165,13 @@ impl Stream {
     /// Reads away so many bytes, which begin with those that were seen. The end before that is an error.
     pub(crate) async fn skip(&mut self, mut count: usize) -> io::Result<()> {
         loop {
-            let seen = self.seen().len().min(count);
-            self.keep(Bytes::copy_from_slice(self.seen().get(seen..).unwrap_or_default()));
+            let seen = self.peeked().len().min(count);
+            self.keep(Bytes::copy_from_slice(self.peeked().get(seen..).unwrap_or_default()));
             count -= seen;
             if count == 0 {
                 return Ok(());
             }
-            if self.see_more().await? == 0 {
+            if self.peek_more().await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -179,7 +179,7 @@ impl Stream {
 
     /// Gives back what was read too much.
     pub(crate) fn unread(&mut self, bytes: &[u8]) {
-        self.keep([bytes, self.seen()].concat().into());
+        self.keep([bytes, self.peeked()].concat().into());
     }
 
     fn poll_socket(
@@ -187,8 +187,8 @@ impl Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.turn >= TURN_BYTES {
-            self.turn = 0;
+        if self.read_in_turn >= READ_BUDGET_BYTES {
+            self.read_in_turn = 0;
             // Its first poll is never ready, and has the runtime wake this task after all others.
             let _ = pin!(yield_now()).poll(cx);
             return Poll::Pending;
@@ -196,7 +196,8 @@ impl Stream {
         let before = buffer.filled().len();
         let result = each!(&mut self.socket, it => Pin::new(it).poll_read(cx, buffer));
         let count = u16::try_from(buffer.filled().len() - before).unwrap_or(u16::MAX);
-        self.turn = if result.is_pending() { 0 } else { self.turn.saturating_add(count) };
+        self.read_in_turn =
+            if result.is_pending() { 0 } else { self.read_in_turn.saturating_add(count) };
         result
     }
 
@@ -224,7 +225,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         #[cfg(target_os = "linux")]
         if let Socket::Tcp(stream) = &self.socket {
-            let millis = u32::try_from(LAST_WORDS.as_millis()).unwrap_or(u32::MAX);
+            let millis = u32::try_from(CLOSE_USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
             // Where that fails, the system goes by its own.
             let _ = sockopt::set_tcp_user_timeout(stream, millis);
         }
@@ -321,7 +322,7 @@ mod tests {
     async fn a_client_that_always_has_more_gets_so_much_in_a_turn_and_the_rest_in_the_next() {
         let (ours, mut theirs) = BlockingUnixStream::pair().expect("there are files");
         ours.set_nonblocking(true).expect("it is a socket");
-        let all = 3 * usize::from(TURN_BYTES);
+        let all = 3 * usize::from(READ_BUDGET_BYTES);
         theirs.write_all(&vec![0; all]).expect("the system keeps so much");
         let mut stream = Stream::from(UnixStream::from_std(ours).expect("there is a runtime"));
         let (begin, mut turns) = (Instant::now(), Vec::new());

@@ -15,28 +15,28 @@ use tokio::net::TcpStream;
 
 /// What the system keeps of our output at first: the least that Linux grants (`SO_SNDBUF`; it doubles
 /// it for its own bookkeeping).
-pub(crate) const FIRST_BUFFER: usize = 2304;
+pub(crate) const INITIAL_SEND_BUFFER: usize = 2304;
 
 /// Where so much as the first buffer holds goes out in this time, the buffer may double: the path is
 /// long rather than slow. A connection of 64 kbit/s takes longer for the first one.
-const SOON: Duration = Duration::from_millis(200);
+const FAST_DRAIN: Duration = Duration::from_millis(200);
 
 /// Where it takes this long, the path is slow, and the buffer is the first again.
-const LATE: Duration = Duration::from_millis(500);
+const SLOW_DRAIN: Duration = Duration::from_millis(500);
 
 /// The most that is written at once. Linux takes a write as a whole, whatever room is left.
-const MOST: usize = 8 << 10;
+const MAX_CHUNK: usize = 8 << 10;
 
 /// The least that is written at once to a client that is slow.
-const LEAST: usize = 1 << 10;
+const MIN_CHUNK: usize = 1 << 10;
 
 /// After so many writes in a row that were not refused, a client is not slow any more.
-const FAST: u8 = 8;
+const FAST_WRITES: u8 = 8;
 
 /// How much is written at once, and how much of it the system keeps.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Writer {
-    /// Writes since one was refused, up to [`FAST`].
+pub(crate) struct TcpWriter {
+    /// Writes since one was refused, up to [`FAST_WRITES`].
     accepted: u8,
     /// How often the buffer has doubled.
     doublings: u8,
@@ -52,13 +52,13 @@ const PARTS: usize = 144;
 
 const TICK: Duration = Duration::from_millis(4);
 
-impl Default for Writer {
+impl Default for TcpWriter {
     fn default() -> Self {
-        Self { accepted: FAST, doublings: 0, drained: 0, refused: 0 }
+        Self { accepted: FAST_WRITES, doublings: 0, drained: 0, refused: 0 }
     }
 }
 
-impl Writer {
+impl TcpWriter {
     /// Writes a part of `bytes`.
     pub(crate) fn poll_write(
         &mut self,
@@ -94,7 +94,7 @@ impl Writer {
     /// The next message is asked for when the last chunk of this one is taken, so towards its end the
     /// chunks get small where the client is slow.
     pub(crate) fn chunk(self, rest: usize) -> usize {
-        if self.accepted < FAST { (rest / 4).clamp(LEAST, MOST) } else { MOST }
+        if self.accepted < FAST_WRITES { (rest / 4).clamp(MIN_CHUNK, MAX_CHUNK) } else { MAX_CHUNK }
     }
 
     fn adapt(&mut self, stream: &TcpStream, written: &Poll<io::Result<usize>>) {
@@ -112,7 +112,7 @@ impl Writer {
     /// out. Says in which time the buffer goes out, each time when so much has.
     fn measure(&mut self, accepted: Option<usize>, now: u16) -> Option<Duration> {
         let Some(count) = accepted else {
-            if self.accepted == FAST {
+            if self.accepted == FAST_WRITES {
                 (self.drained, self.refused) = (0, 0);
             }
             if self.accepted > 0 {
@@ -121,7 +121,7 @@ impl Writer {
             self.accepted = 0;
             return None;
         };
-        if self.accepted == FAST {
+        if self.accepted == FAST_WRITES {
             return None;
         }
         if self.accepted == 0 {
@@ -140,14 +140,14 @@ impl Writer {
     }
 
     fn buffer(self) -> usize {
-        FIRST_BUFFER << self.doublings
+        INITIAL_SEND_BUFFER << self.doublings
     }
 
     /// Whether a buffer that goes out in this time is to have another size, of so many bytes at most.
     fn resize(&mut self, time: Duration, most: usize) -> bool {
         let doublings = match self.doublings {
-            doublings if time <= SOON && 2 * self.buffer() <= most => doublings + 1,
-            1.. if time >= LATE => 0,
+            doublings if time <= FAST_DRAIN && 2 * self.buffer() <= most => doublings + 1,
+            1.. if time >= SLOW_DRAIN => 0,
             doublings => doublings,
         };
         mem::replace(&mut self.doublings, doublings) != doublings
@@ -190,7 +190,7 @@ mod tests {
 
     /// A path, and what the system keeps of a connection's output.
     struct Path {
-        writer: Writer,
+        writer: TcpWriter,
         now: Duration,
         round_trip: Duration,
         bytes_per_second: f64,
@@ -199,7 +199,7 @@ mod tests {
     impl Path {
         fn new(round_trip_ms: u64, kilobits_per_second: u32) -> Self {
             Self {
-                writer: Writer::default(),
+                writer: TcpWriter::default(),
                 now: Duration::from_secs(1),
                 round_trip: Duration::from_millis(round_trip_ms),
                 bytes_per_second: f64::from(kilobits_per_second) * 125.0,

@@ -20,33 +20,33 @@ use tracing::{error, warn};
 use transport::Handler;
 
 use crate::app::run_supervised;
-use crate::app::supervision::{Panicked, Supervisor, guarded};
+use crate::app::supervision::{Panicked, Supervisor, catch_panic};
 use crate::config::Config;
 use crate::config::cli::{Command, VERSION, help};
-use crate::config::error::Wrong;
+use crate::config::error::ConfigError;
 use crate::config::settings::Settings;
 use crate::config::startup_warnings;
-use crate::files::When;
-use crate::net::inherited::Passed;
+use crate::files::ReadPhase;
+use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listeners;
 use crate::routes::PATH;
-use crate::shutdown::Stopped;
+use crate::shutdown::ShutdownSummary;
 use crate::systemd;
 use crate::telemetry::subscriber;
 
 use self::disk_thread::on_a_thread;
 use self::reload::Reloader;
-use self::runtime::NoRuntime;
+use self::runtime::RuntimeError;
 use self::signals::{Hangups, Signals};
 
 /// All sessions were closed, though some may have had to be timed out.
-const DRAINED: u8 = 0;
+const EXIT_DRAINED: u8 = 0;
 /// Something failed while starting or running.
-const FAILED: u8 = 1;
+const EXIT_FAILURE: u8 = 1;
 /// The command line, a setting or an address is wrong; nothing was started.
-const MISUSED: u8 = 2;
+const EXIT_USAGE: u8 = 2;
 /// The grace of the shutdown was over, and sessions were cut.
-const ABORTED: u8 = 3;
+const EXIT_ABORTED: u8 = 3;
 
 /// The thread that writes the log, among the tasks that are supervised. It cannot say itself that it failed.
 const LOG: &str = "log";
@@ -76,23 +76,23 @@ pub fn main<H: Handler + Clone + Sync>(
     let open_files = rlimit::raise_limit();
     // Before anything that takes time: a SIGHUP that comes earlier ends the process. And before there are
     // workers, which would deal with a signal whose stream is not made yet, and it would be lost.
-    let registered = runtime::briefly(|| {
+    let registered = runtime::with_current_thread(|| {
         signals::ignore_others()?;
         Ok((Signals::register()?, Hangups::register()?))
     });
     let started = registered.and_then(|registered| Ok((registered, runtime::start()?)));
     let (signals, runtime) = match started {
         Ok(started) => started,
-        Err(error @ NoRuntime::Refused(_)) => return complain(FAILED, error),
-        Err(error @ NoRuntime::WrongVariable(_)) => return complain(MISUSED, error),
+        Err(error @ RuntimeError::Unavailable(_)) => return fail(EXIT_FAILURE, error),
+        Err(error @ RuntimeError::WrongVariable(_)) => return fail(EXIT_USAGE, error),
     };
     let arguments = arguments.into_iter().collect();
-    let code = runtime.block_on(live(arguments, open_files, signals, handler));
+    let code = runtime.block_on(start_up(arguments, open_files, signals, handler));
     runtime.shutdown_background(); // A handler that blocks its thread must not hold us up.
     code
 }
 
-async fn live<H: Handler + Clone + Sync>(
+async fn start_up<H: Handler + Clone + Sync>(
     arguments: Vec<OsString>,
     open_files: u64,
     (mut signals, hangups): (Signals, Hangups),
@@ -103,35 +103,35 @@ async fn live<H: Handler + Clone + Sync>(
     let found = tokio::select! {
         biased;
         signal = signals.next() => return ExitCode::from(signal.exit_code()),
-        found = on_a_thread("settings", move || obey(arguments, open_files)) => found,
+        found = on_a_thread("settings", move || execute(arguments, open_files)) => found,
     };
     match found {
         Ok(Ok((config, settings))) => {
             serve(config, settings, again, open_files, (signals, hangups), handler).await
         }
         Ok(Err(code)) => code,
-        Err(error) => complain(FAILED, format_args!("cannot read its settings: {error}")),
+        Err(error) => fail(EXIT_FAILURE, format_args!("cannot read its settings: {error}")),
     }
 }
 
 /// Does what the command line asks for. If that is to serve, there is no exit code yet.
-fn obey(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, Settings), ExitCode> {
-    let misused = |wrong: Wrong| complain(MISUSED, wrong);
+fn execute(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, Settings), ExitCode> {
+    let usage = |wrong: ConfigError| fail(EXIT_USAGE, wrong);
     let check = |mut settings: Settings| {
-        Config::check(&mut settings, open_files).map(|config| (config, settings)).map_err(misused)
+        Config::check(&mut settings, open_files).map(|config| (config, settings)).map_err(usage)
     };
-    match Command::parse(arguments, env::vars_os()).map_err(misused)? {
-        Command::Help => Err(answer(&help(PATH))),
-        Command::Version => Err(answer(&format!("{VERSION}\n"))),
+    match Command::parse(arguments, env::vars_os()).map_err(usage)? {
+        Command::Help => Err(print(&help(PATH))),
+        Command::Version => Err(print(&format!("{VERSION}\n"))),
         Command::CheckConfig(settings) => {
             let (config, _) = check(settings)?;
             subscriber::without_a_thread(&config, || {
                 startup_warnings::warn_of(&config, open_files);
             });
-            Err(answer("the configuration is good\n"))
+            Err(print("the configuration is good\n"))
         }
         Command::PrintConfig(settings) => {
-            check(settings).and_then(|(_, settings)| Err(answer(&settings.to_string())))
+            check(settings).and_then(|(_, settings)| Err(print(&settings.to_string())))
         }
         Command::Serve(settings) => check(settings),
     }
@@ -145,26 +145,26 @@ async fn serve<H: Handler + Clone + Sync>(
     (mut signals, mut hangups): (Signals, Hangups),
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
-    let passed = match Passed::from_env() {
+    let passed = match InheritedSockets::from_env() {
         Ok(passed) => passed,
-        Err(error) => return complain(MISUSED, error),
+        Err(error) => return fail(EXIT_USAGE, error),
     };
     let are_for_another = passed.are_for_another;
     let listeners = match Listeners::bind(&config.listen, config.tls.is_some(), passed) {
         Ok(listeners) => listeners,
         Err(error) => {
             let origin = &settings.get(error.key).origin;
-            let code = if error.is_shortage() { FAILED } else { MISUSED };
-            return complain(code, format_args!("{} from {origin}: {error}", error.key));
+            let code = if error.is_shortage() { EXIT_FAILURE } else { EXIT_USAGE };
+            return fail(code, format_args!("{} from {origin}: {error}", error.key));
         }
     };
     let writer = match subscriber::start(&config) {
         Ok(writer) => writer,
-        Err(error) => return complain(FAILED, format_args!("cannot start the log: {error}")),
+        Err(error) => return fail(EXIT_FAILURE, format_args!("cannot start the log: {error}")),
     };
-    startup_warnings::announce(&config, &settings, &listeners, open_files);
+    startup_warnings::log_startup(&config, &settings, &listeners, open_files);
     if are_for_another {
-        startup_warnings::warn_of_sockets_for_another();
+        startup_warnings::warn_of_sockets_of_another_process();
     }
 
     let (stop, stopping) = oneshot::channel();
@@ -178,8 +178,8 @@ async fn serve<H: Handler + Clone + Sync>(
     let mut reloader = Reloader::new(settings, config, open_files);
     let configs = reloader.configs();
     let mut tasks = Supervisor::default();
-    tasks.run_in_place(LOG, writer.ended());
-    tasks.run_in_place("reload", async {
+    tasks.run_local(LOG, writer.ended());
+    tasks.run_local("reload", async {
         loop {
             tokio::select! {
                 () = hangups.next() => {}
@@ -187,42 +187,42 @@ async fn serve<H: Handler + Clone + Sync>(
             }
             systemd::reloading();
             let arguments = arguments.clone();
-            let read = || Command::parse_when(When::Serving, arguments, env::vars_os());
+            let read = || Command::parse_when(ReadPhase::Serving, arguments, env::vars_os());
             reloader.reload(&writer, read).await;
             systemd::ready();
         }
     });
     let serving =
-        guarded(async { run_supervised(configs, listeners, handler(), shutdown, tasks).await });
+        catch_panic(async { run_supervised(configs, listeners, handler(), shutdown, tasks).await });
     tokio::select! {
         stopped = serving => match stopped {
-            Ok(Stopped { failed: Some(LOG), .. }) => complain(FAILED, "the log's thread has failed"),
-            Ok(Stopped { failed: Some(_), .. }) => ExitCode::from(FAILED),
-            Ok(Stopped { aborted: 0, .. }) => ExitCode::from(DRAINED),
-            Ok(Stopped { .. }) => ExitCode::from(ABORTED),
+            Ok(ShutdownSummary { failed: Some(LOG), .. }) => fail(EXIT_FAILURE, "the log's thread has failed"),
+            Ok(ShutdownSummary { failed: Some(_), .. }) => ExitCode::from(EXIT_FAILURE),
+            Ok(ShutdownSummary { aborted: 0, .. }) => ExitCode::from(EXIT_DRAINED),
+            Ok(ShutdownSummary { .. }) => ExitCode::from(EXIT_ABORTED),
             Err(Panicked) => {
                 error!(event = "task_failed", task = "main");
-                ExitCode::from(FAILED)
+                ExitCode::from(EXIT_FAILURE)
             }
         },
         signal = second_signal => {
-            warn!(event = "cut_short", exit_code = signal.exit_code());
+            warn!(event = "forced_exit", exit_code = signal.exit_code());
             ExitCode::from(signal.exit_code())
         }
     }
 }
 
 /// Prints what a person asked for.
-fn answer(text: &str) -> ExitCode {
+fn print(text: &str) -> ExitCode {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(FAILED, format_args!("cannot write: {error}")),
+        Err(error) => fail(EXIT_FAILURE, format_args!("cannot write: {error}")),
     }
 }
 
 /// Says in one sentence what is wrong.
-fn complain(code: u8, problem: impl Display) -> ExitCode {
+fn fail(code: u8, problem: impl Display) -> ExitCode {
     // One line, whatever is quoted in it.
     let problem = problem.to_string();
     let escape =

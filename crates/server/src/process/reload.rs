@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::config::cli::Command;
-use crate::config::error::Wrong;
+use crate::config::error::ConfigError;
 use crate::config::settings::{Setting, Settings};
 use crate::config::startup_warnings::{date, warn_of_certificate, warn_of_settings};
-use crate::config::{Config, Configs};
-use crate::files::When;
+use crate::config::{Config, ConfigReceiver};
+use crate::files::ReadPhase;
 use crate::process::disk_thread::DiskThread;
 use crate::telemetry::writer::LogWriter;
-use crate::tls::{BadFile, Stamps, Tls};
+use crate::tls::{FileError, Stamps, Tls};
 
 /// What can change while the server serves, in the order of the documentation. A setting that is not
 /// among these needs a restart, so a new one does until somebody has seen that it does not.
@@ -63,10 +63,10 @@ pub fn needs_restart(key: &str) -> bool {
 }
 
 /// How often the files of the certificate are looked at.
-const LOOK: Duration = Duration::from_secs(5);
+const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often a certificate that nobody renews is warned of.
-const REMINDER: Duration = Duration::from_secs(24 * 60 * 60);
+const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The settings in force, and how they are changed.
 #[derive(Debug)]
@@ -76,10 +76,10 @@ pub struct Reloader {
     open_files: u64,
     /// The certificate's files as they were last seen, or why they could not be, if they are not those
     /// in force; and whether they were found to be no good.
-    seen: Option<(Result<Stamps, BadFile>, bool)>,
+    seen: Option<(Result<Stamps, FileError>, bool)>,
     settings_thread: DiskThread,
     certificate_thread: DiskThread,
-    reminded: Instant,
+    last_warning: Instant,
 }
 
 impl Reloader {
@@ -94,13 +94,13 @@ impl Reloader {
             seen: None,
             settings_thread: DiskThread::new("settings"),
             certificate_thread: DiskThread::new("certificate"),
-            reminded: Instant::now(),
+            last_warning: Instant::now(),
         }
     }
 
     /// The configuration in force, and its changes.
     #[must_use]
-    pub fn configs(&self) -> Configs {
+    pub fn configs(&self) -> ConfigReceiver {
         self.configs.subscribe()
     }
 
@@ -112,12 +112,12 @@ impl Reloader {
     pub async fn reload(
         &mut self,
         log: &LogWriter,
-        read: impl FnOnce() -> Result<Command, Wrong> + Send + 'static,
+        read: impl FnOnce() -> Result<Command, ConfigError> + Send + 'static,
     ) {
         let open_files = self.open_files;
         let found = self.settings_thread.run(move || check(read, open_files)).await;
         match found
-            .unwrap_or_else(|error| Err(Wrong(format!("they cannot be read: {error}"))))
+            .unwrap_or_else(|error| Err(ConfigError(format!("they cannot be read: {error}"))))
             .and_then(|found| self.compare(found))
         {
             Ok((settings, config)) => {
@@ -129,15 +129,15 @@ impl Reloader {
                 info!(event = "reloaded", changed);
                 warn_of_settings(&config, self.open_files);
             }
-            Err(Wrong(problem)) => warn!(event = "reload_refused", problem),
+            Err(ConfigError(problem)) => warn!(event = "reload_refused", problem),
         }
     }
 
     /// Looks at the files of the certificate again and again, for as long as it is polled. Cancel safe.
     pub async fn renew_certificates(&mut self) {
         loop {
-            sleep(LOOK).await;
-            self.look_at_certificate().await;
+            sleep(CERTIFICATE_CHECK_INTERVAL).await;
+            self.check_certificate().await;
         }
     }
 
@@ -145,26 +145,26 @@ impl Reloader {
     /// the same as then. Other settings stay as they are. Cancel safe.
     ///
     /// Files are read only then. Before that it is enough what the file system says of them.
-    pub async fn look_at_certificate(&mut self) {
+    pub async fn check_certificate(&mut self) {
         let config = self.configs.borrow().clone();
         let Some(tls) = &config.tls else { return };
         let paths = tls.paths().clone();
-        let stamps = on_the_disk(&self.certificate_thread, move || paths.stamps()).await;
-        if self.have_settled(stamps, tls) {
+        let stamps = on_disk_thread(&self.certificate_thread, move || paths.stamps()).await;
+        if self.have_new_files_settled(stamps, tls) {
             let paths = tls.paths().clone();
-            let load = move || Tls::load(paths, When::Serving);
-            let loaded = on_the_disk(&self.certificate_thread, load).await;
-            self.take_up(loaded, tls, &config);
+            let load = move || Tls::load(paths, ReadPhase::Serving);
+            let loaded = on_disk_thread(&self.certificate_thread, load).await;
+            self.apply_certificate(loaded, tls, &config);
         }
-        if self.reminded.elapsed() >= REMINDER {
-            self.reminded = Instant::now();
+        if self.last_warning.elapsed() >= EXPIRY_WARNING_INTERVAL {
+            self.last_warning = Instant::now();
             warn_of_certificate(&config);
         }
     }
 
     /// Whether the files are others than those in force, and complete: whoever renews a certificate writes
     /// one file after the other, so they are when they are the same for the second time.
-    fn have_settled(&mut self, stamps: Result<Stamps, BadFile>, tls: &Tls) -> bool {
+    fn have_new_files_settled(&mut self, stamps: Result<Stamps, FileError>, tls: &Tls) -> bool {
         if stamps.as_ref().is_ok_and(|stamps| tls.is_of(stamps)) {
             self.seen = None;
             return false;
@@ -178,7 +178,7 @@ impl Reloader {
         }
     }
 
-    fn take_up(&mut self, loaded: Result<Tls, BadFile>, tls: &Tls, config: &Config) {
+    fn apply_certificate(&mut self, loaded: Result<Tls, FileError>, tls: &Tls, config: &Config) {
         let seen = self.seen.take().map(|(seen, _)| seen);
         match loaded {
             Ok(loaded) if seen.as_ref() != Some(&Ok(*loaded.stamps())) => {
@@ -187,32 +187,35 @@ impl Reloader {
             }
             // They were touched, or put into force while a change could not have been seen.
             Ok(loaded) if loaded.is_same_as(tls) => {
-                self.put_in_force(tls.with_stamps_of(&loaded), config);
+                self.apply(tls.with_stamps_of(&loaded), config);
             }
             Ok(loaded) => {
                 let not_after = date(loaded.not_after());
-                self.put_in_force(loaded, config);
+                self.apply(loaded, config);
                 info!(event = "certificate_renewed", not_after);
                 warn_of_certificate(&self.configs.borrow());
             }
-            Err(BadFile { key, problem }) => {
+            Err(FileError { key, problem }) => {
                 self.seen = seen.map(|seen| (seen, true));
                 warn!(event = "certificate_refused", setting = key, problem);
             }
         }
     }
 
-    fn put_in_force(&self, tls: Tls, config: &Config) {
+    fn apply(&self, tls: Tls, config: &Config) {
         self.configs.send_replace(Arc::new(Config { tls: Some(tls), ..config.clone() }));
     }
 
     /// Whether what was found can be put in force without a restart.
-    fn compare(&self, (settings, config): (Settings, Config)) -> Result<(Settings, Config), Wrong> {
+    fn compare(
+        &self,
+        (settings, config): (Settings, Config),
+    ) -> Result<(Settings, Config), ConfigError> {
         let changed = self.changed(&settings);
         match changed.iter().find(|key| needs_restart(key)) {
             Some(key) => {
                 let origin = &settings.get(key).origin;
-                Err(Wrong(format!("{key} from {origin} needs a restart to change")))
+                Err(ConfigError(format!("{key} from {origin} needs a restart to change")))
             }
             None => Ok((settings, config)),
         }
@@ -226,22 +229,22 @@ impl Reloader {
 }
 
 /// Does what has to do with the certificate's files on a thread of its own.
-async fn on_the_disk<T: Send + 'static>(
+async fn on_disk_thread<T: Send + 'static>(
     thread: &DiskThread,
-    work: impl FnOnce() -> Result<T, BadFile> + Send + 'static,
-) -> Result<T, BadFile> {
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, FileError> {
     thread.run(work).await.unwrap_or_else(|error| {
-        Err(BadFile { key: "tls_cert_file", problem: format!("it cannot be read: {error}") })
+        Err(FileError { key: "tls_cert_file", problem: format!("it cannot be read: {error}") })
     })
 }
 
 fn check(
-    read: impl FnOnce() -> Result<Command, Wrong>,
+    read: impl FnOnce() -> Result<Command, ConfigError>,
     open_files: u64,
-) -> Result<(Settings, Config), Wrong> {
+) -> Result<(Settings, Config), ConfigError> {
     // The command line is the one that has started us.
     let Command::Serve(mut settings) = read()? else {
-        return Err(Wrong("the command line does not say to serve any more".to_owned()));
+        return Err(ConfigError("the command line does not say to serve any more".to_owned()));
     };
     let config = Config::check(&mut settings, open_files)?;
     Ok((settings, config))

@@ -15,20 +15,20 @@ use tokio::runtime::{Builder, Runtime};
 const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
 
 /// Nobody means more.
-const MOST_WORKERS: usize = 1024;
+const MAX_WORKERS: usize = 1024;
 
 /// How many sockets the network wakes at once. Each of them is in front of whoever is woken next, and in a
 /// storm there are always more.
-const EVENTS_AT_ONCE: usize = 128;
+const MAX_IO_EVENTS: usize = 128;
 
 /// Besides the workers: the log, and what reads settings.
 const OTHER_THREADS: usize = 2;
 
 /// Why there is no runtime.
 #[derive(Debug)]
-pub(crate) enum NoRuntime {
+pub(crate) enum RuntimeError {
     /// The system does not have what it needs.
-    Refused(String),
+    Unavailable(String),
     /// The variable that says how many workers to start is wrong.
     WrongVariable(String),
 }
@@ -38,15 +38,15 @@ pub(crate) enum NoRuntime {
 /// # Errors
 ///
 /// The system does not have the threads or the files for it, or their number is set wrong.
-pub(crate) fn start() -> Result<Runtime, NoRuntime> {
+pub(crate) fn start() -> Result<Runtime, RuntimeError> {
     let workers = workers()?;
     // The runtime panics without the first worker, and goes on without the others.
     probe(workers + OTHER_THREADS).map_err(|error| {
         let count = workers + OTHER_THREADS;
-        NoRuntime::Refused(format!("cannot start {count} threads: {error}"))
+        RuntimeError::Unavailable(format!("cannot start {count} threads: {error}"))
     })?;
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(workers).max_io_events_per_tick(EVENTS_AT_ONCE);
+    builder.worker_threads(workers).max_io_events_per_tick(MAX_IO_EVENTS);
     build(builder)
 }
 
@@ -55,30 +55,33 @@ pub(crate) fn start() -> Result<Runtime, NoRuntime> {
 /// # Errors
 ///
 /// The system does not have the files for it, or `register` fails.
-pub(crate) fn briefly<T>(register: impl FnOnce() -> io::Result<T>) -> Result<T, NoRuntime> {
+pub(crate) fn with_current_thread<T>(
+    register: impl FnOnce() -> io::Result<T>,
+) -> Result<T, RuntimeError> {
     let runtime = build(Builder::new_current_thread())?;
     let _entered = runtime.enter();
-    register().map_err(|error| NoRuntime::Refused(format!("cannot register for signals: {error}")))
+    register()
+        .map_err(|error| RuntimeError::Unavailable(format!("cannot register for signals: {error}")))
 }
 
-impl fmt::Display for NoRuntime {
+impl fmt::Display for RuntimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(sentence) | Self::WrongVariable(sentence) => f.write_str(sentence),
+            Self::Unavailable(sentence) | Self::WrongVariable(sentence) => f.write_str(sentence),
         }
     }
 }
 
-fn workers() -> Result<usize, NoRuntime> {
+fn workers() -> Result<usize, RuntimeError> {
     let wrong = |value: &dyn fmt::Debug| {
-        NoRuntime::WrongVariable(format!(
+        RuntimeError::WrongVariable(format!(
             "the environment variable {WORKER_THREADS} is {value:?}: it must be a whole number from 1 \
-             to {MOST_WORKERS}"
+             to {MAX_WORKERS}"
         ))
     };
     match env::var(WORKER_THREADS) {
         Ok(text) => match text.parse() {
-            Ok(workers) if (1..=MOST_WORKERS).contains(&workers) => Ok(workers),
+            Ok(workers) if (1..=MAX_WORKERS).contains(&workers) => Ok(workers),
             Ok(_) | Err(_) => Err(wrong(&text)),
         },
         Err(VarError::NotPresent) => Ok(available_parallelism().map_or(1, usize::from)),
@@ -98,14 +101,14 @@ fn probe(count: usize) -> io::Result<()> {
 }
 
 /// tokio panics for some of what the system may refuse. That is in the error, and not printed.
-fn build(mut builder: Builder) -> Result<Runtime, NoRuntime> {
+fn build(mut builder: Builder) -> Result<Runtime, RuntimeError> {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let built = panic::catch_unwind(AssertUnwindSafe(|| builder.enable_all().build()));
     panic::set_hook(hook);
     built
         .unwrap_or_else(|panic| Err(io::Error::other(text(&*panic).to_owned())))
-        .map_err(|error| NoRuntime::Refused(format!("cannot start the runtime: {error}")))
+        .map_err(|error| RuntimeError::Unavailable(format!("cannot start the runtime: {error}")))
 }
 
 /// What a panic says.

@@ -13,11 +13,11 @@ use crate::telemetry::peer_text::truncated;
 use crate::time::milliseconds;
 
 /// How many connections a page of the table holds at most.
-pub(crate) const MOST_OF_A_PAGE: usize = 1000;
+pub(crate) const MAX_PAGE_ROWS: usize = 1000;
 
 /// Every open session by its number. What is counted is as of its latest ping or million.
 #[derive(Debug, Default)]
-pub(crate) struct Table(Mutex<BTreeMap<u64, Row>>);
+pub(crate) struct ConnectionTable(Mutex<BTreeMap<u64, Row>>);
 
 #[derive(Clone, Debug)]
 struct Row {
@@ -30,9 +30,9 @@ struct Row {
     sent: Tally,
 }
 
-impl Table {
+impl ConnectionTable {
     /// Takes in one fact.
-    pub(crate) fn note(&self, event: &Event<'_>) {
+    pub(crate) fn record(&self, event: &Event<'_>) {
         match *event {
             Event::Closed { id, .. } => {
                 self.0.lock().remove(&id);

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use transport::Peer;
 
-use crate::limits::network;
+use crate::limits::client_network;
 use crate::time::milliseconds;
 
 /// Lines about refusals of one client address: those of one connection, and then some to show that it
@@ -57,7 +57,7 @@ impl LogLimits {
         let now = Instant::now();
         let mut state = self.0.lock();
         let State { refusals, addresses, .. } = &mut *state;
-        let address = peer.ip().map(network);
+        let address = peer.ip().map(client_network);
         let is_wanted = if addresses.len() < MAX_ADDRESSES || addresses.contains_key(&address) {
             let bucket = addresses.entry(address).or_insert(Bucket::full(now));
             bucket.take(REFUSALS_OF_ADDRESS, now)

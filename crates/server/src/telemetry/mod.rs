@@ -1,6 +1,6 @@
 //! What is kept and told of connections and sessions: log lines, metrics, the table of connections.
 //!
-//! [`Records`] takes in the events of `transport` and hands each to the three. Where the log goes and
+//! [`Telemetry`] takes in the events of `transport` and hands each to the three. Where the log goes and
 //! how its lines look is in `subscriber`, `json` and `writer`; what is exposed over HTTP is `admin`'s.
 
 mod connection_table;
@@ -21,32 +21,32 @@ use transport::{Event, Observer, Peer};
 use crate::config::Config;
 use crate::config::values::Switch;
 
-use self::connection_table::Table;
+use self::connection_table::ConnectionTable;
 use self::log_limits::LogLimits;
 use self::metrics::Metrics;
 use self::peer_text::truncated;
 
-pub(crate) use self::connection_table::MOST_OF_A_PAGE;
+pub(crate) use self::connection_table::MAX_PAGE_ROWS;
 
 /// Everything that is kept of what happens to sessions.
 #[derive(Debug)]
-pub(crate) struct Records {
+pub(crate) struct Telemetry {
     pub(crate) metrics: Metrics,
-    pub(crate) table: Option<Table>,
+    pub(crate) table: Option<ConnectionTable>,
     pub(crate) log_limits: LogLimits,
 }
 
-impl Records {
+impl Telemetry {
     pub(crate) fn new(config: &Config) -> Self {
         let table = match config.connection_table {
             Switch::Off => None,
-            Switch::On => Some(Table::default()),
+            Switch::On => Some(ConnectionTable::default()),
         };
         Self { metrics: Metrics::new(), table, log_limits: LogLimits::new() }
     }
 
     /// Accepting a connection has failed.
-    pub(crate) fn accept_failed(&self, error: &io::Error) {
+    pub(crate) fn record_accept_failure(&self, error: &io::Error) {
         self.metrics.count_accept_failure();
         if self.log_limits.admit_accept_failure() {
             warn!(event = "accept_failed", %error);
@@ -54,7 +54,13 @@ impl Records {
     }
 
     /// The admin listener has refused a request, or what was none and has neither path nor host.
-    pub(crate) fn admin_refused(&self, peer: Peer, path: &str, host: &str, status: StatusCode) {
+    pub(crate) fn record_admin_refusal(
+        &self,
+        peer: Peer,
+        path: &str,
+        host: &str,
+        status: StatusCode,
+    ) {
         if self.log_limits.admit_refusal(peer) {
             info!(
                 event = "admin_refused",
@@ -67,11 +73,11 @@ impl Records {
     }
 }
 
-impl Observer for Records {
+impl Observer for Telemetry {
     fn observe(&self, event: &Event<'_>) {
         self.metrics.count(event);
         if let Some(table) = &self.table {
-            table.note(event);
+            table.record(event);
         }
         if let Event::Refused { peer, .. } = *event
             && !self.log_limits.admit_refusal(peer)
@@ -79,6 +85,6 @@ impl Observer for Records {
             return;
         }
         // Last, because whoever calls `run` may have a subscriber that panics.
-        session_log::write(event);
+        session_log::log_event(event);
     }
 }

@@ -8,9 +8,9 @@ use crate::telemetry::peer_text::truncated;
 use crate::time::milliseconds;
 
 /// Writes a line for each opening, closing and refusal.
-pub(crate) fn write(event: &Event<'_>) {
+pub(crate) fn log_event(event: &Event<'_>) {
     match *event {
-        Event::Closed { id, closure, stream_end, .. } => closed(id, closure, stream_end),
+        Event::Closed { id, closure, stream_end, .. } => log_closed(id, closure, stream_end),
         Event::Opened { id, peer, protocol, request, .. } => info!(
             event = "opened",
             id,
@@ -32,7 +32,7 @@ pub(crate) fn write(event: &Event<'_>) {
     }
 }
 
-fn closed(id: u64, closure: &Closure, stream_end: Option<StreamEnd>) {
+fn log_closed(id: u64, closure: &Closure, stream_end: Option<StreamEnd>) {
     info!(
         event = "closed",
         id,

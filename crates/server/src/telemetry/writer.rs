@@ -22,22 +22,22 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::{Registry, reload};
 
 /// How many bytes may wait to be written.
-const MOST_WAITING: usize = 4 << 20;
+const MAX_QUEUED_BYTES: usize = 4 << 20;
 
 /// How much is written at once, so that a storm of lines does not become a storm of system calls.
-const BATCH: usize = 64 << 10;
+const BATCH_BYTES: usize = 64 << 10;
 
 /// How long lines gather behind a line that was written at once. To wake this thread for each line
 /// would cost a storm of connections more than making the lines does.
-const GATHERING: Duration = Duration::from_millis(5);
+const COALESCE: Duration = Duration::from_millis(5);
 
 /// How long the end of the process waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// From one attempt to write to the next while the output takes nothing: at first, and at most. The
 /// end of the process has time for several.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(160);
+const MIN_RETRY_PAUSE: Duration = Duration::from_millis(5);
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(160);
 
 /// There is one log in a process.
 static COUNTS: Counts = Counts { dropped: AtomicU64::new(0), waiting: AtomicUsize::new(0) };
@@ -143,7 +143,8 @@ impl<'a> MakeWriter<'a> for Lines {
 impl Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let Counts { dropped, waiting } = self.counts;
-        let is_full = waiting.fetch_add(line.len(), Ordering::Relaxed) + line.len() > MOST_WAITING;
+        let is_full =
+            waiting.fetch_add(line.len(), Ordering::Relaxed) + line.len() > MAX_QUEUED_BYTES;
         // The writer's own line says how many were dropped, and there is one for each batch at most, so
         // there is always room for it.
         let is_dropped = is_full && !IS_WRITER.get();
@@ -161,7 +162,7 @@ impl Write for &Lines {
 
 fn write_lines(queue: &Receiver<Entry>, mut output: impl Write, counts: &Counts) {
     IS_WRITER.set(true);
-    let (mut batch, mut flushes, mut told) = (Vec::new(), Vec::new(), 0);
+    let (mut batch, mut flushes, mut reported) = (Vec::new(), Vec::new(), 0);
     while let Some(first) = next_entry(queue, &mut flushes) {
         let mut next = Some(first);
         while let Some(entry) = next {
@@ -169,19 +170,19 @@ fn write_lines(queue: &Receiver<Entry>, mut output: impl Write, counts: &Counts)
                 Entry::Line(line) => batch.extend(line),
                 Entry::Flush(done) => flushes.push(done),
             }
-            next = if batch.len() < BATCH { queue.try_recv().ok() } else { None };
+            next = if batch.len() < BATCH_BYTES { queue.try_recv().ok() } else { None };
         }
-        let is_all = batch.len() < BATCH;
-        write_whole(&mut output, &batch);
+        let is_all = batch.len() < BATCH_BYTES;
+        write_all(&mut output, &batch);
         counts.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
         batch.clear();
         let dropped = counts.dropped.load(Ordering::Relaxed);
-        if dropped > told {
-            warn!(event = "lines_dropped", lines = dropped - told);
-            told = dropped;
+        if dropped > reported {
+            warn!(event = "lines_dropped", lines = dropped - reported);
+            reported = dropped;
         }
         if is_all && flushes.is_empty() {
-            thread::sleep(GATHERING);
+            thread::sleep(COALESCE);
         }
     }
 }
@@ -202,18 +203,18 @@ fn next_entry(queue: &Receiver<Entry>, flushes: &mut Vec<SyncSender<()>>) -> Opt
 
 /// Writes all of it, however long that takes. What fails now may work later, when a pipe was read or a
 /// disk has room again; and if the rest of a line was left out, the next would be taken for it.
-fn write_whole(output: &mut impl Write, mut bytes: &[u8]) {
-    let mut pause = FIRST_PAUSE;
+fn write_all(output: &mut impl Write, mut bytes: &[u8]) {
+    let mut pause = MIN_RETRY_PAUSE;
     while !bytes.is_empty() {
         match output.write(bytes) {
             Ok(written) if written > 0 => {
                 bytes = bytes.get(written..).unwrap_or_default();
-                pause = FIRST_PAUSE;
+                pause = MIN_RETRY_PAUSE;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Ok(_) | Err(_) => {
                 thread::sleep(pause);
-                pause = LONGEST_PAUSE.min(pause * 2);
+                pause = MAX_RETRY_PAUSE.min(pause * 2);
             }
         }
     }
@@ -362,7 +363,7 @@ mod tests {
         let lines = log_of.lines.clone();
         // While the first is written, so much comes that there is no room for a line that tells it.
         let meanwhile = move || {
-            log(&lines, &format!("{}\n", "x".repeat(MOST_WAITING - 10)));
+            log(&lines, &format!("{}\n", "x".repeat(MAX_QUEUED_BYTES - 10)));
             (0..3).for_each(|_| log(&lines, "too much\n"));
         };
         let written = log_of.written([Step::Take(6, Box::new(meanwhile))]);
@@ -377,14 +378,14 @@ mod tests {
         log(&log_of.lines, "first\n");
         let lines = log_of.lines.clone();
         let line = format!("{}\n", "y".repeat(999));
-        let sent = 2 * MOST_WAITING / line.len();
+        let sent = 2 * MAX_QUEUED_BYTES / line.len();
         let whole = line.clone();
         let storm = move || (0..sent).for_each(|_| log(&lines, &line));
         let script = [Step::Take(2, Box::new(storm)), Step::Fail(ErrorKind::StorageFull)];
         let written = log_of.written(script);
         let arrived = written.split_inclusive('\n').filter(|line| **line == whole).count();
-        let (_, told) = written.rsplit_once(" lines=").expect("it is told");
-        assert_eq!(told.trim_end().parse(), Ok(sent - arrived));
+        let (_, reported) = written.rsplit_once(" lines=").expect("it is reported");
+        assert_eq!(reported.trim_end().parse(), Ok(sent - arrived));
         assert_eq!(written.lines().count(), 1 + arrived + 1);
     }
 }

@@ -11,7 +11,7 @@ use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::{self, Decode, Tag, Tagged};
 use x509_cert::time::Validity;
 
-use crate::tls::key_kind::{KeyKind, TAKEN};
+use crate::tls::key_kind::{KeyKind, SUPPORTED_KEYS};
 
 /// What is wrong, and with which file.
 #[derive(Debug)]
@@ -55,8 +55,8 @@ pub(crate) fn certified(
 ) -> Result<CertifiedKey, Fault> {
     let of_certificate = |place| {
         let certificate = chain.get(place)?;
-        let parsed = ParsedCertificate::try_from(certificate).ok()?;
-        Some(parsed.subject_public_key_info())
+        let parse = ParsedCertificate::try_from(certificate).ok()?;
+        Some(parse.subject_public_key_info())
     };
     let Some(first) = chain.first() else {
         return Err(Fault::Certificate("there is no certificate in it".to_owned()));
@@ -71,7 +71,8 @@ pub(crate) fn certified(
     }
     let kind = KeyKind::of(&key);
     let taken = provider.key_provider.load_private_key(key);
-    let key = taken.map_err(|_| Fault::Key(format!("its key is {kind}, and must be {TAKEN}")))?;
+    let key = taken
+        .map_err(|_| Fault::Key(format!("its key is {kind}, and must be {SUPPORTED_KEYS}")))?;
     let own = key.public_key();
     match (0..chain.len()).find(|place| of_certificate(*place) == own) {
         Some(0) => Ok(CertifiedKey::new(chain, key)),

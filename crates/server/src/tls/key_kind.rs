@@ -8,7 +8,7 @@ use x509_cert::der::{self, Decode, Tag, Tagged};
 use x509_cert::spki::AlgorithmIdentifierRef;
 
 /// What TLS takes here, which is what aws-lc-rs signs with.
-pub(crate) const TAKEN: &str =
+pub(crate) const SUPPORTED_KEYS: &str =
     "EC on P-256, P-384 or P-521, Ed25519, ML-DSA, or RSA of 2048 to 8192 bits";
 
 /// The kind of a key, as far as it can be read.

@@ -20,14 +20,14 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, server::danger::ClientCertVerifier};
 
-use crate::files::{self, Stamp, When};
+use crate::files::{self, ReadPhase, Stamp};
 use crate::tls::certificates::{Fault, certificates, certified, private_key, validity};
 
 /// What TLS is set up with.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ServerConfig>,
-    paths: Paths,
+    paths: TlsPaths,
     stamps: Stamps,
     /// Whether they were old enough when the files were read, so that files with the same are the same.
     is_settled: bool,
@@ -40,7 +40,7 @@ pub struct Tls {
 
 /// Where the files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Paths {
+pub(crate) struct TlsPaths {
     /// The server's certificate, and those between it and one that clients know, in PEM.
     pub(crate) cert: PathBuf,
     /// The certificate's private key, in PEM.
@@ -49,7 +49,7 @@ pub(crate) struct Paths {
     pub(crate) client_ca: Option<PathBuf>,
 }
 
-/// The stamps of the files, in the order of [`Paths`].
+/// The stamps of the files, in the order of [`TlsPaths`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamps([Option<Stamp>; 3]);
 
@@ -63,7 +63,7 @@ struct Validity {
 
 /// A setting whose file will not do, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BadFile {
+pub(crate) struct FileError {
     pub(crate) key: &'static str,
     pub(crate) problem: String,
 }
@@ -72,9 +72,9 @@ const CERT: &str = "tls_cert_file";
 const KEY: &str = "tls_key_file";
 const CLIENT_CA: &str = "tls_client_ca_file";
 
-impl Paths {
+impl TlsPaths {
     /// What the file system says of the files, none of which is opened.
-    pub(crate) fn stamps(&self) -> Result<Stamps, BadFile> {
+    pub(crate) fn stamps(&self) -> Result<Stamps, FileError> {
         let stamp = |key, path: &Path| Stamp::of(path).map_err(|error| bad(key, cannot(&error)));
         Ok(Stamps([
             stamp(CERT, &self.cert)?,
@@ -99,7 +99,7 @@ impl Tls {
         Arc::clone(&self.config)
     }
 
-    pub(crate) fn paths(&self) -> &Paths {
+    pub(crate) fn paths(&self) -> &TlsPaths {
         &self.paths
     }
 
@@ -137,7 +137,7 @@ impl Tls {
     }
 
     /// Reads the files, and sees whether they go together.
-    pub(crate) fn load(paths: Paths, when: When) -> Result<Self, BadFile> {
+    pub(crate) fn load(paths: TlsPaths, when: ReadPhase) -> Result<Self, FileError> {
         let read =
             |key, path: &Path| files::read(path, when).map_err(|error| bad(key, cannot(&error)));
         let (cert, cert_stamp) = read(CERT, &paths.cert)?;
@@ -179,7 +179,7 @@ fn configure(
     certified: CertifiedKey,
     client_ca: Option<&[u8]>,
     provider: &Arc<CryptoProvider>,
-) -> Result<ServerConfig, BadFile> {
+) -> Result<ServerConfig, FileError> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| bad(CERT, error.to_string()))?;
@@ -210,7 +210,7 @@ fn configure(
 fn verifier(
     pem: &[u8],
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, BadFile> {
+) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
     let mut roots = RootCertStore::empty();
     let certificates = certificates(pem).map_err(|problem| bad(CLIENT_CA, problem))?;
     for (place, certificate) in certificates.into_iter().enumerate() {
@@ -230,6 +230,6 @@ fn cannot(error: &io::Error) -> String {
     format!("it cannot be read: {error}")
 }
 
-fn bad(key: &'static str, problem: String) -> BadFile {
-    BadFile { key, problem }
+fn bad(key: &'static str, problem: String) -> FileError {
+    FileError { key, problem }
 }

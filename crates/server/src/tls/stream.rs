@@ -27,7 +27,7 @@ const RECORD_OVERHEAD: usize = 256;
 const READ_BYTES: usize = 16 * 1024;
 
 /// A record, or the longest handshake that rustls takes, while it is not there in full.
-const MOST_INCOMING: usize = 96 * 1024;
+const MAX_INCOMING: usize = 96 * 1024;
 
 /// A buffer that grew beyond this is not kept.
 const KEPT_BYTES: usize = 32 * 1024;
@@ -44,13 +44,13 @@ pub(crate) struct TlsStream<S> {
     outgoing: Vec<u8>,
     /// Whether the client has ended its side.
     is_ended: bool,
-    standing: Standing,
+    state: TlsState,
 }
 
 /// Whether rustls may be asked for anything. After our goodbye and after an error it may not: it panics when
 /// it is to send a second alert.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum TlsState {
     /// The client has broken a rule of TLS, and the error has been read.
     Broken,
     /// The client has broken a rule of TLS, and the error is to be read behind what was good.
@@ -69,10 +69,10 @@ impl<S: fmt::Debug> fmt::Debug for TlsStream<S> {
 
 /// What is to be said, once it may be.
 #[derive(Clone, Copy)]
-enum Say<'a> {
+enum Output<'a> {
     Nothing,
     Data(&'a [u8]),
-    Goodbye,
+    CloseNotify,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             plaintext: Bytes::new(),
             outgoing: Vec::new(),
             is_ended: false,
-            standing: Standing::Open,
+            state: TlsState::Open,
         })
     }
 
@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
 
     /// Whether the client has broken a rule of TLS. The last that it is sent is an alert then.
     pub(crate) fn is_broken(&self) -> bool {
-        matches!(self.standing, Standing::Broken | Standing::Breaking)
+        matches!(self.state, TlsState::Broken | TlsState::Breaking)
     }
 
     /// What both sides agreed to speak within it (RFC 7301).
@@ -130,18 +130,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
 
     /// Reads from the stream once, and decrypts all that is there in full.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let received = self.lend_buffers(|it, input| {
+        let received = self.with_thread_buffers(|it, input| {
             let mut read = ReadBuf::new(input);
             ready!(Pin::new(&mut it.stream).poll_read(cx, &mut read))?;
             // An end without a goodbye is one, too: WebSocket says by itself what is whole.
             it.is_ended |= read.filled().is_empty();
             it.incoming.extend_from_slice(read.filled());
-            if it.incoming.len() > MOST_INCOMING {
+            if it.incoming.len() > MAX_INCOMING {
                 it.incoming = Vec::new();
-                it.standing = Standing::Breaking;
+                it.state = TlsState::Breaking;
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
-            Poll::Ready(it.advance(Say::Nothing))
+            Poll::Ready(it.advance(Output::Nothing))
         });
         if let Poll::Ready(Err(_)) = received {
             // The alert, as far as the stream takes it at once. A shutdown sends the rest.
@@ -173,8 +173,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     }
 
     /// Lets rustls take in what has come and say what is due, and then what we have to say.
-    fn advance(&mut self, say: Say<'_>) -> io::Result<()> {
-        if self.standing != Standing::Open {
+    fn advance(&mut self, say: Output<'_>) -> io::Result<()> {
+        if self.state != TlsState::Open {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let mut received = Received::default();
@@ -191,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         };
         if let Err(error) = &result {
             let is_clients = error.kind() == io::ErrorKind::InvalidData;
-            self.standing = if is_clients { Standing::Breaking } else { Standing::Over };
+            self.state = if is_clients { TlsState::Breaking } else { TlsState::Over };
             // What is due by now, with an alert at the end, goes before anything else.
             while self.tls.wants_write() {
                 let input = self.incoming.get_mut(received.taken..).unwrap_or_default();
@@ -217,8 +217,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     }
 
     /// Lends the thread's buffers for a call; what is left in them stays with the connection.
-    fn lend_buffers<T>(&mut self, call: impl FnOnce(&mut Self, &mut [u8]) -> T) -> T {
-        let mut spare = SPARE.take().unwrap_or_else(|| Spare {
+    fn with_thread_buffers<T>(&mut self, call: impl FnOnce(&mut Self, &mut [u8]) -> T) -> T {
+        let mut spare = SPARE.take().unwrap_or_else(|| ThreadBuffers {
             input: vec![0; READ_BYTES].into_boxed_slice(),
             incoming: Vec::new(),
         });
@@ -238,13 +238,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
 }
 
 /// The buffers of a thread.
-struct Spare {
+struct ThreadBuffers {
     input: Box<[u8]>,
     incoming: Vec<u8>,
 }
 
 thread_local! {
-    static SPARE: Cell<Option<Spare>> = const { Cell::new(None) };
+    static SPARE: Cell<Option<ThreadBuffers>> = const { Cell::new(None) };
 }
 
 /// What rustls has made of what has come.
@@ -261,7 +261,7 @@ struct Received {
 /// `InvalidData` is the client's fault.
 fn step(
     state: Result<ConnectionState<'_, '_, ServerConnectionData>, rustls::Error>,
-    say: Say<'_>,
+    say: Output<'_>,
     received: &mut Received,
     outgoing: &mut Vec<u8>,
 ) -> io::Result<ControlFlow<()>> {
@@ -280,16 +280,16 @@ fn step(
         Ok(ConnectionState::PeerClosed) => received.is_end = true,
         Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => match say {
             // Where nothing can be said, there is no goodbye either.
-            Say::Nothing | Say::Goodbye => return Ok(ControlFlow::Break(())),
-            Say::Data(_) => return Err(io::ErrorKind::NotConnected.into()),
+            Output::Nothing | Output::CloseNotify => return Ok(ControlFlow::Break(())),
+            Output::Data(_) => return Err(io::ErrorKind::NotConnected.into()),
         },
         Ok(ConnectionState::WriteTraffic(mut traffic)) => {
             match say {
-                Say::Nothing => {}
-                Say::Data(bytes) => append(outgoing, bytes.len() + RECORD_OVERHEAD, |free| {
+                Output::Nothing => {}
+                Output::Data(bytes) => append(outgoing, bytes.len() + RECORD_OVERHEAD, |free| {
                     traffic.encrypt(bytes, free)
                 })?,
-                Say::Goodbye => {
+                Output::CloseNotify => {
                     append(outgoing, RECORD_OVERHEAD, |free| traffic.queue_close_notify(free))?;
                 }
             }
@@ -342,16 +342,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.plaintext.is_empty() && !self.is_ended {
-            match self.standing {
-                Standing::Breaking => {
-                    self.standing = Standing::Broken;
+            match self.state {
+                TlsState::Breaking => {
+                    self.state = TlsState::Broken;
                     return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
                 }
                 // Read away, and not understood any more.
-                Standing::Broken | Standing::Over => {
+                TlsState::Broken | TlsState::Over => {
                     self.is_ended = ready!(poll_discard(&mut self.stream, cx))? == 0;
                 }
-                Standing::Open => match ready!(self.poll_receive(cx)) {
+                TlsState::Open => match ready!(self.poll_receive(cx)) {
                     // It may have been asked for something, such as new keys. Where that cannot be
                     // sent, what has come is good all the same.
                     Ok(()) => {
@@ -380,7 +380,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.lend_buffers(|it, _| it.advance(Say::Data(bytes)))?;
+        self.with_thread_buffers(|it, _| it.advance(Output::Data(bytes)))?;
         // What the stream refuses is kept, and sent before anything else is taken.
         match self.poll_send(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -395,11 +395,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
 
     /// Says goodbye (RFC 8446, section 6.1), and half-closes the stream behind it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.standing == Standing::Open {
+        if self.state == TlsState::Open {
             // Without a goodbye, the half-close says it alone.
-            let said = self.lend_buffers(|it, _| it.advance(Say::Goodbye));
+            let said = self.with_thread_buffers(|it, _| it.advance(Output::CloseNotify));
             if said.is_ok() {
-                self.standing = Standing::Over;
+                self.state = TlsState::Over;
             }
         }
         ready!(self.poll_send(cx))?;
@@ -416,11 +416,12 @@ mod tests {
         let states = || [ConnectionState::BlockedHandshake, ConnectionState::Closed];
         for state in states() {
             let mut outgoing = Vec::new();
-            let error = step(Ok(state), Say::Data(b"a"), &mut Received::default(), &mut outgoing);
+            let error =
+                step(Ok(state), Output::Data(b"a"), &mut Received::default(), &mut outgoing);
             assert_eq!(error.unwrap_err().kind(), io::ErrorKind::NotConnected);
             assert!(outgoing.is_empty());
         }
-        for (state, say) in states().into_iter().zip([Say::Nothing, Say::Goodbye]) {
+        for (state, say) in states().into_iter().zip([Output::Nothing, Output::CloseNotify]) {
             let done = step(Ok(state), say, &mut Received::default(), &mut Vec::new());
             assert_eq!(done.unwrap(), ControlFlow::Break(()));
         }
@@ -429,7 +430,7 @@ mod tests {
     #[test]
     fn an_error_of_rustls_is_the_clients_fault() {
         let state = Err(rustls::Error::DecryptError);
-        let error = step(state, Say::Nothing, &mut Received::default(), &mut Vec::new());
+        let error = step(state, Output::Nothing, &mut Received::default(), &mut Vec::new());
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

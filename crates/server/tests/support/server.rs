@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use server::{Command, Config, Listeners, Passed, Stopped};
+use server::{Command, Config, InheritedSockets, Listeners, ShutdownSummary};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use transport::{Handler, Silent};
@@ -20,7 +20,7 @@ pub(crate) struct Server {
     /// Where the admin listener is, if it is a port.
     pub(crate) admin: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
-    thread: JoinHandle<Stopped>,
+    thread: JoinHandle<ShutdownSummary>,
 }
 
 impl Server {
@@ -51,7 +51,7 @@ impl Server {
         let runtime = runtime.build().unwrap();
         let listeners = runtime
             .block_on(async {
-                Listeners::bind(&config.listen, config.tls.is_some(), Passed::default())
+                Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())
             })
             .unwrap();
         // A Unix socket has no port.
@@ -99,7 +99,7 @@ impl Server {
     }
 
     /// Waits for the end.
-    pub(crate) fn stopped(self) -> Stopped {
+    pub(crate) fn stopped(self) -> ShutdownSummary {
         self.thread.join().unwrap()
     }
 }

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use server::transport::Publisher;
-use server::{Command, Config, Listeners, Passed, Stopped};
+use server::{Command, Config, Listeners, InheritedSockets, ShutdownSummary};
 use tokio::sync::oneshot;
 
 use super::PATIENCE;
@@ -18,7 +18,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     admin: SocketAddr,
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<Stopped>,
+    thread: JoinHandle<ShutdownSummary>,
 }
 
 impl Server {
@@ -29,7 +29,7 @@ impl Server {
         let config = Config::check(&mut settings, 20_000).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let listeners =
-            runtime.block_on(async { Listeners::bind(&config, Passed::default()) }).unwrap();
+            runtime.block_on(async { Listeners::bind(&config, InheritedSockets::default()) }).unwrap();
         let address = listeners.ports()[0];
         let admin = listeners.admin_address().unwrap().parse().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -56,7 +56,7 @@ impl Server {
     }
 
     /// Shuts it down.
-    pub(crate) fn stop(self) -> Stopped {
+    pub(crate) fn stop(self) -> ShutdownSummary {
         self.stop.send(()).unwrap();
         self.thread.join().unwrap()
     }

@@ -15,9 +15,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
 use transport::Rejection;
 
-use crate::http::request_limits::MOST_TARGET_BYTES;
+use crate::http::request_limits::MAX_TARGET_BYTES;
 use crate::net::forward::forward_write;
-use crate::net::lingering_close::Returning;
+use crate::net::lingering_close::ReclaimOnDrop;
 use crate::net::stream::Stream;
 
 /// How a line begins of which a head has one at most.
@@ -25,41 +25,41 @@ const CONTENT_LENGTH: &[u8] = b"content-length:";
 
 /// A stream that ends where a head breaks one of these rules.
 #[derive(Debug)]
-pub(crate) struct CheckedHttp1 {
-    stream: Returning,
+pub(crate) struct CheckedHttp1Stream {
+    stream: ReclaimOnDrop,
     /// Where the bytes are that were read.
     head: Head,
     /// What is wrong with the bytes that come next.
     found: Option<Rejection>,
-    checks: Arc<Http1Checks>,
+    checks: Arc<HeadFindings>,
 }
 
 /// What the stream and the service tell each other.
 #[derive(Debug, Default)]
-pub(crate) struct Http1Checks {
+pub(crate) struct HeadFindings {
     have_ended: AtomicBool,
     found: OnceLock<Rejection>,
 }
 
-impl CheckedHttp1 {
+impl CheckedHttp1Stream {
     /// A request's first line may have fewer than so many bytes.
-    pub(crate) fn new(stream: Returning, most_bytes: usize) -> (Self, Arc<Http1Checks>) {
-        let checks = Arc::new(Http1Checks::default());
-        let head = Head::new(most_bytes.min(MOST_TARGET_BYTES));
+    pub(crate) fn new(stream: ReclaimOnDrop, most_bytes: usize) -> (Self, Arc<HeadFindings>) {
+        let checks = Arc::new(HeadFindings::default());
+        let head = Head::new(most_bytes.min(MAX_TARGET_BYTES));
         (Self { stream, head, found: None, checks: Arc::clone(&checks) }, checks)
     }
 }
 
 /// The stream that was lent, out of all that hyper has put around it.
 pub(crate) fn reclaim(upgraded: Upgraded) -> Stream {
-    let parts = upgraded.downcast::<TokioIo<CheckedHttp1>>();
+    let parts = upgraded.downcast::<TokioIo<CheckedHttp1Stream>>();
     let Parts { io, read_buf, .. } = parts.expect("only what was lent is upgraded");
     let mut stream = io.into_inner().stream.into_inner();
     stream.unread(&read_buf);
     stream
 }
 
-impl Http1Checks {
+impl HeadFindings {
     /// Has what follows pass as it is, because no request is read of it: the connection was upgraded, or has
     /// had its last answer, and a body may be there.
     pub(crate) fn end(&self) {
@@ -72,7 +72,7 @@ impl Http1Checks {
     }
 }
 
-impl AsyncRead for CheckedHttp1 {
+impl AsyncRead for CheckedHttp1Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -156,4 +156,4 @@ impl Head {
     }
 }
 
-forward_write!(CheckedHttp1);
+forward_write!(CheckedHttp1Stream);

@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use transport::{Client, Handler, Phase, Rejection, Slot, frames_body};
 
 use crate::config::Config;
-use crate::http::http1::head_check::{CheckedHttp1, reclaim};
-use crate::http::request_limits::MOST_ANSWERS;
+use crate::http::http1::head_check::{CheckedHttp1Stream, reclaim};
+use crate::http::request_limits::MAX_REFUSALS;
 use crate::http::service::Http;
-use crate::net::lingering_close::{Returning, linger, refuse_and_linger};
+use crate::net::lingering_close::{ReclaimOnDrop, lingering_close, refuse_and_close};
 use crate::net::stream::Stream;
 
 impl<H: Handler + Clone + Sync> Http<H> {
@@ -35,15 +35,15 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let had_place = slot.is_ok();
         let slot = Mutex::new(slot);
         let answers = AtomicUsize::new(0);
-        let (stream, mut returned) = Returning::new(stream);
-        let (stream, checks) = CheckedHttp1::new(stream, config.max_header_bytes);
+        let (stream, mut returned) = ReclaimOnDrop::new(stream);
+        let (stream, checks) = CheckedHttp1Stream::new(stream, config.max_header_bytes);
         let service = service_fn(|mut request| {
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
-            let (asking, named) = self.who_asks(request.headers(), &client, &config);
+            let (requester, client_ip) = self.client_of(request.headers(), &client, &config);
             let mut has_place = had_place;
-            let answer = self.router.answer(&request, &asking, &config.policy, || {
-                let slot = self.take_over(&mut slot.lock(), named, &config);
+            let answer = self.router.answer(&request, &requester, &config.policy, || {
+                let slot = self.assign_address(&mut slot.lock(), client_ip, &config);
                 has_place &= slot.is_ok();
                 slot
             });
@@ -52,7 +52,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
             let is_refused = !has_place || client.watch.phase() != Phase::Serving;
             let answers = answers.fetch_add(1, Ordering::Relaxed) + 1;
             // What one takes for a body may be a request to another, so none is looked for there.
-            let is_last = is_refused || answers >= MOST_ANSWERS || frames_body(request.headers());
+            let is_last = is_refused || answers >= MAX_REFUSALS || frames_body(request.headers());
             if is_last {
                 close_after(&mut response);
             }
@@ -87,8 +87,8 @@ impl<H: Handler + Clone + Sync> Http<H> {
             }
             let last = async {
                 match found {
-                    Some(rejection) => refuse_and_linger(stream, rejection.status()).await,
-                    None => linger(stream).await,
+                    Some(rejection) => refuse_and_close(stream, rejection.status()).await,
+                    None => lingering_close(stream).await,
                 }
             };
             let _ = timeout(config.policy.rules.timing.close_timeout, last).await;

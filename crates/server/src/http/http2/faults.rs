@@ -10,7 +10,7 @@ use transport::Rejection;
 
 /// Requests that may wait for their refusal. One with a bad head that is forgotten gets 404 instead, and one
 /// with bad trailers an end.
-const MOST_REQUESTS: usize = 1024;
+const MAX_REQUESTS: usize = 1024;
 
 /// The faults of one connection that were found in front of h2.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl Faults {
         if stream <= found.answered {
             return false;
         }
-        if found.requests.len() >= MOST_REQUESTS {
+        if found.requests.len() >= MAX_REQUESTS {
             found.requests.pop_front();
         }
         let place = found.requests.partition_point(|(id, _)| *id < stream);
@@ -87,9 +87,9 @@ mod tests {
     #[test]
     fn what_nobody_asks_for_is_bounded_and_the_latest_is_kept() {
         let faults = Faults::default();
-        for stream in (1..).step_by(2).take(5 * MOST_REQUESTS) {
+        for stream in (1..).step_by(2).take(5 * MAX_REQUESTS) {
             assert!(faults.add_of_request(stream, Rejection::Malformed));
         }
-        assert_eq!(faults.requests(), MOST_REQUESTS);
+        assert_eq!(faults.requests(), MAX_REQUESTS);
     }
 }

@@ -38,21 +38,21 @@ use crate::net::http2_stream::Http2Connection;
 const FRAMES_PER_SECOND: u32 = 64;
 
 /// Where fewer streams may be open at once, no fewer may come one after the other.
-const LEAST_STREAMS: u32 = 16;
+const MIN_STREAMS: u32 = 16;
 
 /// For how many seconds' worth of them there is room at once.
 const BURST: Duration = Duration::from_secs(8);
 
 /// How many frames a request stands for: it is routed, answered and logged. So twice as many requests
 /// as streams may come at once.
-const REQUEST: u32 = 256;
+const REQUEST_COST: u32 = 256;
 
 /// Bytes that cost as much as another frame, where they are no message. They may be thrown away, and
 /// have filled a buffer by then that the next frame's bytes keep alive.
-const BYTES: u32 = 64;
+const BYTES_PER_FRAME_COST: u32 = 64;
 
 /// The least that holds a frame of WebSocket's from a client: a head of two bytes, and a mask.
-const LEAST_DATA: u32 = 6;
+const MIN_DATA_BYTES: u32 = 6;
 
 /// The budget of a connection, and where it is heard of that its client has exhausted it.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub(crate) struct FrameBudget {
 impl FrameBudget {
     /// Without a limit of streams everything is free.
     pub(crate) fn new(streams: Option<u32>) -> Self {
-        let streams = streams.map(|streams| streams.max(LEAST_STREAMS));
+        let streams = streams.map(|streams| streams.max(MIN_STREAMS));
         // What is answered late comes at once, and has as much room as what is no answer.
         let most_credit = streams.map_or(0, |streams| {
             let seconds = u32::try_from(BURST.as_secs()).unwrap_or(u32::MAX);
@@ -88,13 +88,13 @@ impl FrameBudget {
 
     /// How many frames one with this head stands for. If it is an answer, that is taken from the credit.
     fn charge(&self, kind: u8, flags: u8, length: u32) -> u32 {
-        let size = 1 + length / BYTES;
+        let size = 1 + length / BYTES_PER_FRAME_COST;
         // h2 goes through all streams then, and a larger window wakes those that wait for one. A window of
         // the connection wakes no more streams than can send something.
         let touches_all_streams = kind == GOAWAY || (kind == SETTINGS && flags & ACK == 0);
         match kind {
-            DATA if flags & PADDED == 0 && length >= LEAST_DATA => 0,
-            HEADERS => REQUEST,
+            DATA if flags & PADDED == 0 && length >= MIN_DATA_BYTES => 0,
+            HEADERS => REQUEST_COST,
             WINDOW_UPDATE if self.connection.credit.take() => 0,
             _ if touches_all_streams => size.saturating_add(self.streams.unwrap_or(0)),
             _ => size,

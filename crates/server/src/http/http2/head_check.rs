@@ -25,11 +25,11 @@ use crate::http::http2::request_head::{HeadLimits, RequestHead, is_regular_field
 use crate::net::forward::forward_write;
 
 /// Frames that a head may have between its first and its last, however small it has to be.
-const LEAST_CONTINUATIONS: usize = 5;
+const MIN_CONTINUATIONS: usize = 5;
 
 /// What the names and values of a head may have together before the connection ends for it, however small
 /// it has to be. The heads that proxies pass on are smaller, so that each of them has an answer.
-const LEAST_DECODED_BYTES: usize = 128 << 10;
+const MIN_DECODED_BYTES: usize = 128 << 10;
 
 /// What the names and values of a head may have together before the connection ends for it, where a head may
 /// be of `most_bytes`.
@@ -37,13 +37,13 @@ const LEAST_DECODED_BYTES: usize = 128 << 10;
 /// That is what `SETTINGS_MAX_HEADER_LIST_SIZE` says: a client that keeps to it has an answer to each head.
 /// It counts each part of a `Cookie` as a field (RFC 9113, section 6.5.2), so a smaller one would have the
 /// client hold back heads that fit. What h2 gets has 32 bytes more for each of 2,006 fields at most.
-pub(crate) fn most_decoded(most_bytes: usize) -> usize {
-    most_bytes.saturating_mul(4).max(LEAST_DECODED_BYTES)
+pub(crate) fn max_decoded_bytes(most_bytes: usize) -> usize {
+    most_bytes.saturating_mul(4).max(MIN_DECODED_BYTES)
 }
 
 /// A stream whose header blocks are such as h2 takes.
 #[derive(Debug)]
-pub(crate) struct CheckedHeads<S> {
+pub(crate) struct CheckedHttp2Stream<S> {
     stream: S,
     /// Apart, because h2 and the tasks around it grow by more than what is put into them.
     heads: Box<Heads>,
@@ -87,7 +87,7 @@ struct Block {
     continuations: usize,
 }
 
-impl<S> CheckedHeads<S> {
+impl<S> CheckedHttp2Stream<S> {
     /// Looks behind the preface, which h2 checks. A head may have so much.
     pub(crate) fn new(stream: S, faults: Arc<Faults>, limits: HeadLimits) -> Self {
         let heads = Heads {
@@ -191,7 +191,7 @@ impl Heads {
         };
         if flags & END_HEADERS != 0 {
             self.finish(&block);
-        } else if block.continuations > self.most_continuations() {
+        } else if block.continuations > self.max_continuations() {
             self.fail(Reason::ENHANCE_YOUR_CALM);
         } else {
             self.block = Some(block);
@@ -200,14 +200,14 @@ impl Heads {
     }
 
     /// As many as h2 takes: what the largest head fills, and a quarter more.
-    fn most_continuations(&self) -> usize {
+    fn max_continuations(&self) -> usize {
         let full = self.limits.bytes / usize::from(FRAME_BYTES);
-        (full + full / 4).max(LEAST_CONTINUATIONS)
+        (full + full / 4).max(MIN_CONTINUATIONS)
     }
 
     /// Makes of a whole block what h2 gets for it.
     fn finish(&mut self, block: &Block) {
-        let most = most_decoded(self.limits.bytes);
+        let most = max_decoded_bytes(self.limits.bytes);
         let mut output = Vec::new();
         let decoded = if block.stream > self.latest {
             self.latest = block.stream;
@@ -243,7 +243,7 @@ impl Heads {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for CheckedHeads<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CheckedHttp2Stream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -323,7 +323,7 @@ fn put_trailers(stream: u32, is_an_end: bool, output: &mut Vec<u8>) {
     }
 }
 
-forward_write!(CheckedHeads<S>);
+forward_write!(CheckedHttp2Stream<S>);
 
 #[cfg(test)]
 mod tests {
@@ -416,7 +416,8 @@ mod tests {
     #[tokio::test]
     async fn good_heads_are_the_same_behind_this_stream() {
         let faults = Arc::new(Faults::default());
-        let checked = seen(|stream| CheckedHeads::new(stream, Arc::clone(&faults), LIMITS)).await;
+        let checked =
+            seen(|stream| CheckedHttp2Stream::new(stream, Arc::clone(&faults), LIMITS)).await;
         let unchecked = seen(|stream| stream).await;
         assert_eq!(checked.len(), 40);
         assert_eq!(checked, unchecked.into_iter().map(with_one_cookie).collect::<Vec<Seen>>());

@@ -30,16 +30,16 @@ use crate::http::http2::backlog_stream::BacklogStream;
 use crate::http::http2::faults::Faults;
 use crate::http::http2::frame::FRAME_BYTES;
 use crate::http::http2::frame_budget::{BudgetedStream, FrameBudget};
-use crate::http::http2::head_check::{CheckedHeads, most_decoded};
+use crate::http::http2::head_check::{CheckedHttp2Stream, max_decoded_bytes};
 use crate::http::http2::hpack::TABLE_SIZE;
 use crate::http::http2::request_head::HeadLimits;
-use crate::http::http2::stream_permits::Lodging;
-use crate::http::request_limits::MOST_ANSWERS;
+use crate::http::http2::stream_permits::StreamPermits;
+use crate::http::request_limits::MAX_REFUSALS;
 use crate::http::service::{Http, out_of_time};
 use crate::net::http2_stream::SessionStream;
-use crate::net::lingering_close::{Returning, linger};
+use crate::net::lingering_close::{ReclaimOnDrop, lingering_close};
 use crate::net::stream::Stream;
-use crate::telemetry::Records;
+use crate::telemetry::Telemetry;
 
 /// What a client may send on a stream before we have read it: as much as a session reads at once.
 const STREAM_WINDOW: u32 = 16 << 10;
@@ -56,7 +56,7 @@ const RESET_STREAMS: usize = 64;
 const SHARED_RESET_STREAMS: usize = 4096;
 
 /// How long a stream that we have reset is remembered, because more may be on its way for it.
-const REMEMBERED: Duration = Duration::from_secs(1);
+const RESET_STREAM_DURATION: Duration = Duration::from_secs(1);
 
 /// Small frames that may wait to be read, for each stream. All streams of a proxy may bring some at
 /// once after a stall, and h2's own limit would be a hundred for all together.
@@ -78,9 +78,9 @@ impl<H: Handler + Clone + Sync> Http<H> {
     ) {
         let watch = client.watch.clone();
         let last_deadline = slot.is_err().then_some(deadline);
-        let (stream, mut returned) = Returning::new(stream);
+        let (stream, mut returned) = ReclaimOnDrop::new(stream);
         let ended = tokio::select! {
-            ended = self.converse(stream, &client, slot, deadline, config) => ended,
+            ended = self.serve_streams(stream, &client, slot, deadline, config) => ended,
             _ = watch.beyond(Phase::Draining) => Ok(()),
         };
         let stream = returned.try_recv().ok();
@@ -94,7 +94,8 @@ impl<H: Handler + Clone + Sync> Http<H> {
             Err(None) => return,
         }
         if let Some(stream) = stream {
-            let lingering = timeout_at(last_moment(last_deadline, config), linger(stream));
+            let lingering =
+                timeout_at(final_deadline(last_deadline, config), lingering_close(stream));
             // It comes first, so that our side is ended even if nobody is waited for any more.
             tokio::select! {
                 biased;
@@ -111,24 +112,24 @@ impl<H: Handler + Clone + Sync> Http<H> {
         request: &Request<()>,
         fault: Option<Rejection>,
         client: &Client,
-        lodging: &Lodging,
-    ) -> Answer<H, Records> {
+        permits: &StreamPermits,
+    ) -> Answer<H, Telemetry> {
         let config = self.configs.borrow().clone();
-        let (asking, named) = self.who_asks(request.headers(), client, &config);
+        let (requester, client_ip) = self.client_of(request.headers(), client, &config);
         if let Some(rejection) = fault {
-            return self.router.refuse(rejection, request, &asking);
+            return self.router.refuse(rejection, request, &requester);
         }
         let is_client = !config.trust.names_clients_in_requests(client.peer);
-        self.router.answer(request, &asking, &config.policy, || {
-            let mut own = lodging.take(|| self.slot(client.peer, is_client, &config));
-            self.take_over(&mut own, named, &config)
+        self.router.answer(request, &requester, &config.policy, || {
+            let mut own = permits.take(|| self.slot(client.peer, is_client, &config));
+            self.assign_address(&mut own, client_ip, &config)
         })
     }
 
     /// What goes wrong without a rejection is that the client has gone, or its time is over.
-    async fn converse(
+    async fn serve_streams(
         &self,
-        stream: Returning,
+        stream: ReclaimOnDrop,
         client: &Client,
         slot: Result<Slot, Rejection>,
         mut deadline: Instant,
@@ -136,8 +137,8 @@ impl<H: Handler + Clone + Sync> Http<H> {
     ) -> Result<(), Option<Rejection>> {
         // Without a place, a connection is for one answer.
         let has_place = slot.is_ok();
-        let most_refusals = if has_place { MOST_ANSWERS } else { 1 };
-        let lodging = Lodging::new(slot);
+        let most_refusals = if has_place { MAX_REFUSALS } else { 1 };
+        let permits = StreamPermits::new(slot);
         // A trusted proxy brings many clients by one connection, and none of them may end the sessions
         // of the others. Each of them can do no more to us than over HTTP/1.1: settings, pings and the
         // windows of the connection are the proxy's own, and whom we trust does not flood us.
@@ -149,7 +150,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         // Whatever is wrong with a request, h2 learns of nothing that it would end the connection for.
         let faults = Arc::new(Faults::default());
         let limits = HeadLimits { bytes: config.max_header_bytes, lines: config.max_headers };
-        let stream = CheckedHeads::new(stream, Arc::clone(&faults), limits);
+        let stream = CheckedHttp2Stream::new(stream, Arc::clone(&faults), limits);
         let close_timeout = config.policy.rules.timing.close_timeout;
         let last_deadline = (!has_place).then_some(deadline);
         let over = out_of_time(client.watch.clone(), deadline, config);
@@ -171,7 +172,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
                 () = budget.exhausted() => break Reason::ENHANCE_YOUR_CALM,
                 reason = faults.of_connection() => break reason,
                 // Requests whose client has had its share are guests, too, but give nobody more time.
-                () = lodging.emptied() => if lodging.is_empty() && mem::take(&mut had_session) {
+                () = permits.emptied() => if permits.is_empty() && mem::take(&mut had_session) {
                     let rest = if is_leaving { close_timeout } else { config.handshake_timeout };
                     deadline = Instant::now() + rest;
                 },
@@ -181,7 +182,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
                         let (head, receiver) = request.into_parts();
                         let request = Request::from_parts(head, ());
                         let fault = faults.take(respond.stream_id());
-                        let answer = self.answer_on_stream(&request, fault, client, &lodging);
+                        let answer = self.answer_on_stream(&request, fault, client, &permits);
                         match answer {
                             Answer::Open(_) => had_session = true,
                             Answer::Refuse(_) => refusals += 1,
@@ -192,7 +193,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
                     }
                     None => return Ok(()),
                 },
-                () = sleep_until(deadline), if lodging.is_empty() => {
+                () = sleep_until(deadline), if permits.is_empty() => {
                     if is_leaving || !has_place {
                         return Err(None);
                     }
@@ -210,21 +211,21 @@ impl<H: Handler + Clone + Sync> Http<H> {
             // What was on its way when it was told so is still answered, and all streams may have been
             // under way, twice. Who asks even more does not listen.
             let on_their_way = usize::try_from(config.http2_max_streams).unwrap_or(usize::MAX);
-            let most_in_all = on_their_way.saturating_mul(2).saturating_add(MOST_ANSWERS);
+            let most_in_all = on_their_way.saturating_mul(2).saturating_add(MAX_REFUSALS);
             if !is_shared && refusals > most_in_all {
                 break Reason::ENHANCE_YOUR_CALM;
             }
         };
         connection.abrupt_shutdown(reason);
         let closed = poll_fn(|cx| connection.poll_closed(cx));
-        let _ = timeout_at(last_moment(last_deadline, config), closed).await;
+        let _ = timeout_at(final_deadline(last_deadline, config), closed).await;
         Err(Some(fault_of(reason)))
     }
 }
 
 /// How long a client is waited for at its end. Who was only to be refused has no more than its deadline, since
 /// others wait to be told the same.
-fn last_moment(deadline: Option<Instant>, config: &Config) -> Instant {
+fn final_deadline(deadline: Option<Instant>, config: &Config) -> Instant {
     let usual = Instant::now() + config.policy.rules.timing.close_timeout;
     deadline.map_or(usual, |deadline| usual.min(deadline))
 }
@@ -248,14 +249,14 @@ fn builder(config: &Config, is_shared: bool) -> Builder {
         .initial_connection_window_size(STREAM_WINDOW.saturating_mul(streams.max(4)))
         .max_frame_size(FRAME_BYTES.into())
         .max_header_list_size(
-            u32::try_from(most_decoded(config.max_header_bytes)).unwrap_or(u32::MAX),
+            u32::try_from(max_decoded_bytes(config.max_header_bytes)).unwrap_or(u32::MAX),
         )
         .header_table_size(TABLE_SIZE.into())
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(unseen_resets)
         .max_local_error_reset_streams(faults)
         .max_concurrent_reset_streams(RESET_STREAMS)
-        .reset_stream_duration(REMEMBERED)
+        .reset_stream_duration(RESET_STREAM_DURATION)
         .data_frame_budget(
             usize::try_from(streams).unwrap_or(usize::MAX) * small_frames * SMALL_FRAME_COST,
         );

@@ -7,7 +7,7 @@ use hyper::{Method, Uri};
 use transport::Rejection;
 
 use crate::http::http2::hpack::encode;
-use crate::http::request_limits::MOST_TARGET_BYTES;
+use crate::http::request_limits::MAX_TARGET_BYTES;
 
 /// What is between the parts of a `Cookie` that came in several fields (RFC 9113, section 8.2.3).
 const COOKIE_SEPARATOR: &[u8] = b"; ";
@@ -71,7 +71,7 @@ impl RequestHead {
         let bytes = self.bytes + overhead + value.len();
         let lines = self.lines + usize::from(!is_pseudo && !is_another_cookie);
         let is_target = name == b":path";
-        if bytes >= self.limits.bytes || is_target && value.len() > MOST_TARGET_BYTES {
+        if bytes >= self.limits.bytes || is_target && value.len() > MAX_TARGET_BYTES {
             let fault = if is_target { Rejection::UriTooLong } else { Rejection::HeaderTooLarge };
             self.fault.get_or_insert(fault);
             return;

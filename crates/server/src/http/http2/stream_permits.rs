@@ -9,26 +9,26 @@ use transport::{Rejection, Slot};
 /// The places of a connection and its sessions: one for each session, and one for a connection without
 /// any, since that is a socket, too.
 #[derive(Clone, Debug)]
-pub(crate) struct Lodging(Arc<House>);
+pub(crate) struct StreamPermits(Arc<Shared>);
 
 #[derive(Debug)]
-struct House {
-    guests: Mutex<Guests>,
+struct Shared {
+    state: Mutex<State>,
     emptied: Notify,
 }
 
 #[derive(Debug)]
-struct Guests {
+struct State {
     count: usize,
     /// The place of the connection while there is no session; or why it has none.
     spare: Result<Option<Slot>, Rejection>,
 }
 
-impl Lodging {
+impl StreamPermits {
     /// Takes the place that the connection has had so far.
     pub(crate) fn new(slot: Result<Slot, Rejection>) -> Self {
-        let guests = Mutex::new(Guests { count: 0, spare: slot.map(Some) });
-        Self(Arc::new(House { guests, emptied: Notify::new() }))
+        let state = Mutex::new(State { count: 0, spare: slot.map(Some) });
+        Self(Arc::new(Shared { state, emptied: Notify::new() }))
     }
 
     /// A place for one more session: the connection's, or `another`.
@@ -36,18 +36,18 @@ impl Lodging {
         &self,
         another: impl FnOnce() -> Result<Slot, Rejection>,
     ) -> Result<Slot, Rejection> {
-        let mut guests = self.0.guests.lock();
-        let slot = match guests.spare.as_mut().map_err(|rejection| *rejection)?.take() {
+        let mut state = self.0.state.lock();
+        let slot = match state.spare.as_mut().map_err(|rejection| *rejection)?.take() {
             Some(slot) => slot,
             None => another()?,
         };
-        guests.count += 1;
-        Ok(Slot::new(Guest { lodging: self.clone(), slot: Some(slot) }))
+        state.count += 1;
+        Ok(Slot::new(StreamPermit { permits: self.clone(), slot: Some(slot) }))
     }
 
     /// Whether the connection has no session.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.guests.lock().count == 0
+        self.0.state.lock().count == 0
     }
 
     /// Waits until the last session has left. Cancel safe.
@@ -57,18 +57,18 @@ impl Lodging {
 }
 
 /// A session's place.
-struct Guest {
-    lodging: Lodging,
+struct StreamPermit {
+    permits: StreamPermits,
     slot: Option<Slot>,
 }
 
-impl Drop for Guest {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
-        let mut guests = self.lodging.0.guests.lock();
-        guests.count -= 1;
-        if guests.count == 0 {
-            guests.spare = Ok(self.slot.take());
-            self.lodging.0.emptied.notify_one();
+        let mut state = self.permits.0.state.lock();
+        state.count -= 1;
+        if state.count == 0 {
+            state.spare = Ok(self.slot.take());
+            self.permits.0.emptied.notify_one();
         }
     }
 }

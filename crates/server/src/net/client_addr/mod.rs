@@ -17,13 +17,13 @@ use transport::{Peer, Rejection};
 
 use crate::net::stream::Stream;
 
-pub use self::proxy_protocol::{Proxied, proxied};
+pub use self::proxy_protocol::{ProxyHeader, parse_proxy_header};
 
 /// Whose word about the client is believed, and how it is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trust {
+pub struct ClientAddrPolicy {
     /// Where the proxies are.
-    pub proxies: Vec<Proxies>,
+    pub proxies: Vec<TrustedPeer>,
     /// The header in which they name the client.
     pub forwarded_header: ForwardedHeader,
     /// Whether they name it in front of everything else.
@@ -32,11 +32,11 @@ pub struct Trust {
 
 /// Where proxies are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proxies {
+pub enum TrustedPeer {
     /// In a network, or at one address.
-    In(IpNet),
+    Network(IpNet),
     /// On this machine, by a Unix socket.
-    Local,
+    UnixSocket,
 }
 
 /// The header in which a proxy names the client.
@@ -63,13 +63,13 @@ pub enum ProxyProtocol {
     Required,
 }
 
-impl Trust {
+impl ClientAddrPolicy {
     /// Whether somebody else than the peer of the socket may be the client.
     pub(crate) fn is_proxy(&self, peer: Peer) -> bool {
         self.proxies.iter().any(|proxies| match (proxies, peer.ip()) {
-            (Proxies::In(network), Some(address)) => network.contains(&address),
-            (Proxies::Local, None) => true,
-            (Proxies::In(_), None) | (Proxies::Local, Some(_)) => false,
+            (TrustedPeer::Network(network), Some(address)) => network.contains(&address),
+            (TrustedPeer::UnixSocket, None) => true,
+            (TrustedPeer::Network(_), None) | (TrustedPeer::UnixSocket, Some(_)) => false,
         })
     }
 
@@ -97,18 +97,18 @@ impl Trust {
             return if is_required { Err(BAD) } else { Ok(peer) };
         }
         loop {
-            match proxied(stream.seen()) {
-                Proxied::Absent if is_required => return Err(BAD),
-                Proxied::Bad => return Err(BAD),
-                Proxied::Absent => return Ok(peer),
-                Proxied::Header { client, length } => {
+            match parse_proxy_header(stream.peeked()) {
+                ProxyHeader::Absent if is_required => return Err(BAD),
+                ProxyHeader::Invalid => return Err(BAD),
+                ProxyHeader::Absent => return Ok(peer),
+                ProxyHeader::Complete { client, length } => {
                     stream.skip(length).await.map_err(|_| BAD)?;
                     // The proxy itself is asking, to see whether we are well.
                     return Ok(client.map_or(peer, Peer::Address));
                 }
-                Proxied::Unfinished => match stream.see_more().await {
+                ProxyHeader::Incomplete => match stream.peek_more().await {
                     Ok(1..) => {}
-                    Ok(0) | Err(_) if stream.seen().is_empty() => return Err(None),
+                    Ok(0) | Err(_) if stream.peeked().is_empty() => return Err(None),
                     // Not even HTTP can come any more.
                     Ok(0) | Err(_) => return Err(BAD),
                 },
@@ -145,25 +145,29 @@ impl Trust {
     }
 }
 
-impl FromStr for Proxies {
-    type Err = NoNetwork;
+impl FromStr for TrustedPeer {
+    type Err = ParseNetworkError;
 
-    fn from_str(text: &str) -> Result<Self, NoNetwork> {
+    fn from_str(text: &str) -> Result<Self, ParseNetworkError> {
         if text == "unix" {
-            return Ok(Self::Local);
+            return Ok(Self::UnixSocket);
         }
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        let network = network.map_err(|_| NoNetwork)?;
+        let network = network.map_err(|_| ParseNetworkError)?;
         // A host part is a slip of the pen that would trust more than was meant.
-        if network.addr() == network.network() { Ok(Self::In(network)) } else { Err(NoNetwork) }
+        if network.addr() == network.network() {
+            Ok(Self::Network(network))
+        } else {
+            Err(ParseNetworkError)
+        }
     }
 }
 
 /// A text that is no network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoNetwork;
+pub struct ParseNetworkError;
 
-impl fmt::Display for NoNetwork {
+impl fmt::Display for ParseNetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "it must be addresses, networks without a host part such as 10.0.0.0/8, or unix for \
@@ -172,4 +176,4 @@ impl fmt::Display for NoNetwork {
     }
 }
 
-impl std::error::Error for NoNetwork {}
+impl std::error::Error for ParseNetworkError {}

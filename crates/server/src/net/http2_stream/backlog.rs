@@ -19,7 +19,7 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     /// A key by which one session waits.
-    pub(crate) fn key(&self) -> u64 {
+    pub(crate) fn next_key(&self) -> u64 {
         self.next_key.fetch_add(1, Ordering::Relaxed)
     }
 

@@ -20,7 +20,7 @@ use self::backlog::Backlog;
 
 /// The least that earns an answer where the client's window has cut a frame short: by windows of a byte
 /// a client would make us send as many frames as it likes, and be paid for each.
-const LEAST_PART: usize = 256;
+const MIN_PARTIAL_FRAME: usize = 256;
 
 /// What an HTTP/2 connection and its sessions share.
 #[derive(Debug)]
@@ -40,19 +40,19 @@ impl Http2Connection {
 #[derive(Debug)]
 pub(crate) struct SessionStream {
     stream: Http2Stream,
-    share: Share,
+    share: ConnectionShare,
 }
 
 /// A session's share in what its connection counts, and its key in the backlog.
 #[derive(Debug)]
-struct Share {
+struct ConnectionShare {
     connection: Arc<Http2Connection>,
     key: u64,
 }
 
 impl SessionStream {
     pub(crate) fn new(stream: Http2Stream, connection: Arc<Http2Connection>) -> Self {
-        Self { stream, share: Share::new(connection) }
+        Self { stream, share: ConnectionShare::new(connection) }
     }
 
     /// Waits until the connection gets rid of what it was given: what h2 takes before is no progress.
@@ -65,9 +65,9 @@ impl SessionStream {
     }
 }
 
-impl Share {
+impl ConnectionShare {
     fn new(connection: Arc<Http2Connection>) -> Self {
-        let key = connection.backlog.key();
+        let key = connection.backlog.next_key();
         Self { connection, key }
     }
 
@@ -76,7 +76,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for ConnectionShare {
     fn drop(&mut self) {
         self.connection.backlog.leave(self.key);
     }
@@ -93,7 +93,7 @@ impl AsyncWrite for SessionStream {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_backlog(cx));
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        if count == bytes.len() || count >= LEAST_PART {
+        if count == bytes.len() || count >= MIN_PARTIAL_FRAME {
             self.share.connection.credit.earn();
         }
         Poll::Ready(Ok(count))
@@ -127,7 +127,7 @@ mod tests {
         connection.backlog.begin();
         let task = Arc::new(Task);
         for _ in 0..100 {
-            let share = Share::new(Arc::clone(&connection));
+            let share = ConnectionShare::new(Arc::clone(&connection));
             let waker = Waker::from(Arc::clone(&task));
             assert!(share.poll_backlog(&Context::from_waker(&waker)).is_pending());
         }

@@ -40,7 +40,7 @@ impl Format {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    sessions: Sessions,
+    sessions: SessionCounters,
     opened: Counter,
     refused: Family<Refused, Counter>,
     closed: Family<Closed, Counter>,
@@ -49,21 +49,21 @@ pub(crate) struct Metrics {
     accept_failures: Counter,
     durations: Histogram,
     round_trips: Histogram,
-    received: Traffic,
-    sent: Traffic,
-    sampled: Sampled,
+    received: TrafficCounters,
+    sent: TrafficCounters,
+    sampled: SampledGauges,
 }
 
 /// What went in one direction.
 #[derive(Debug)]
-struct Traffic {
+struct TrafficCounters {
     messages: Counter,
     bytes: Counter,
 }
 
 /// How many sessions there have been, and how they ended.
 #[derive(Debug, Default)]
-struct Sessions {
+struct SessionCounters {
     opened: AtomicU64,
     clean: AtomicU64,
     unclean: AtomicU64,
@@ -71,7 +71,7 @@ struct Sessions {
 
 /// The same at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Count {
+pub(crate) struct SessionCounts {
     /// Sessions that have begun.
     pub(crate) opened: u64,
     /// Sessions whose closing handshake was completed.
@@ -80,7 +80,7 @@ pub(crate) struct Count {
     pub(crate) unclean: u64,
 }
 
-impl Count {
+impl SessionCounts {
     /// Sessions that have begun and not ended.
     pub(crate) fn open(self) -> u64 {
         self.opened.saturating_sub(self.clean).saturating_sub(self.unclean)
@@ -89,7 +89,7 @@ impl Count {
 
 /// What is looked up when somebody asks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
+pub(crate) struct Snapshot {
     /// Places that are taken, and how many there are.
     pub(crate) connections: usize,
     pub(crate) max_connections: usize,
@@ -101,7 +101,7 @@ pub(crate) struct Moment {
 }
 
 #[derive(Debug, Default)]
-struct Sampled {
+struct SampledGauges {
     sessions: Gauge,
     connections: Gauge,
     max_connections: Gauge,
@@ -124,7 +124,7 @@ impl Metrics {
         let (messages, bytes) = (Family::default(), Family::default());
         let mut metrics = Self {
             registry: Registry::default(),
-            sessions: Sessions::default(),
+            sessions: SessionCounters::default(),
             opened: Counter::default(),
             refused: Family::default(),
             closed: Family::default(),
@@ -133,9 +133,9 @@ impl Metrics {
             accept_failures: Counter::default(),
             durations: Histogram::new(DURATIONS),
             round_trips: Histogram::new(ROUND_TRIPS),
-            received: Traffic::new(&messages, &bytes, "received"),
-            sent: Traffic::new(&messages, &bytes, "sent"),
-            sampled: Sampled::default(),
+            received: TrafficCounters::new(&messages, &bytes, "received"),
+            sent: TrafficCounters::new(&messages, &bytes, "sent"),
+            sampled: SampledGauges::default(),
         };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessMetrics));
@@ -153,7 +153,7 @@ impl Metrics {
             bytes,
         );
         metrics.registry = registry;
-        metrics.begin_at_zero();
+        metrics.initialize_series();
         metrics
     }
 
@@ -172,11 +172,11 @@ impl Metrics {
             now.connections.clone(),
         );
         ours.register("connections_max", "How many places there are", now.max_connections.clone());
-        ours.register("sessions", "Sessions that are open", now.sessions.clone());
-        ours.register("sessions_opened", "Sessions that were opened", self.opened.clone());
+        ours.register("sessions", "SessionCounters that are open", now.sessions.clone());
+        ours.register("sessions_opened", "SessionCounters that were opened", self.opened.clone());
         ours.register(
             "sessions_closed",
-            "Sessions that ended, by why the end began and the close code",
+            "SessionCounters that ended, by why the end began and the close code",
             self.closed.clone(),
         );
         ours.register(
@@ -198,23 +198,23 @@ impl Metrics {
         );
         ours.register(
             "pong_timeouts",
-            "Sessions that were given up because nothing came after a ping",
+            "SessionCounters that were given up because nothing came after a ping",
             self.pong_timeouts.clone(),
         );
         ours.register(
             "drain_remaining",
-            "Sessions that a drain still waits for; 0 while there is none",
+            "SessionCounters that a drain still waits for; 0 while there is none",
             now.drain_remaining.clone(),
         );
         ours.register_with_unit(
             "tls_certificate_expiry_timestamp",
-            "When the certificate ends, since 1970; 0 without one",
+            "ReadPhase the certificate ends, since 1970; 0 without one",
             Unit::Seconds,
             now.certificate_ends.clone(),
         );
         ours.register(
             "panics",
-            "Sessions that panicked, or did not begin for a panic; each of them is a bug",
+            "SessionCounters that panicked, or did not begin for a panic; each of them is a bug",
             self.panics.clone(),
         );
         ours.register(
@@ -230,7 +230,7 @@ impl Metrics {
     }
 
     /// Whatever can be counted is there from the beginning, so that its first increase is seen.
-    fn begin_at_zero(&self) {
+    fn initialize_series(&self) {
         for &rejection in Rejection::ALL {
             let _ = self.refused.get_or_create(&Refused { refusal: rejection.as_str() });
         }
@@ -280,15 +280,15 @@ impl Metrics {
     }
 
     /// How many sessions there have been up to this moment.
-    pub(crate) fn sessions(&self) -> Count {
+    pub(crate) fn sessions(&self) -> SessionCounts {
         // In this order, so that no session is counted as ended and not as begun.
         let clean = self.sessions.clean.load(Ordering::SeqCst);
         let unclean = self.sessions.unclean.load(Ordering::SeqCst);
-        Count { opened: self.sessions.opened.load(Ordering::SeqCst), clean, unclean }
+        SessionCounts { opened: self.sessions.opened.load(Ordering::SeqCst), clean, unclean }
     }
 
     /// Everything, for a reader of this format.
-    pub(crate) fn encode(&self, format: Format, moment: Moment) -> String {
+    pub(crate) fn encode(&self, format: Format, snapshot: Snapshot) -> String {
         let gauge = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
@@ -296,12 +296,12 @@ impl Metrics {
         let open = self.sessions().open();
         let now = &self.sampled;
         gauge(&now.sessions, open);
-        gauge(&now.connections, count(moment.connections));
-        gauge(&now.max_connections, count(moment.max_connections));
-        gauge(&now.ready, moment.is_ready.into());
-        gauge(&now.drain_remaining, if moment.is_draining { open } else { 0 });
-        gauge(&now.certificate_ends, moment.certificate_ends);
-        now.dropped_lines.inner().store(moment.dropped_lines, Ordering::Relaxed);
+        gauge(&now.connections, count(snapshot.connections));
+        gauge(&now.max_connections, count(snapshot.max_connections));
+        gauge(&now.ready, snapshot.is_ready.into());
+        gauge(&now.drain_remaining, if snapshot.is_draining { open } else { 0 });
+        gauge(&now.certificate_ends, snapshot.certificate_ends);
+        now.dropped_lines.inner().store(snapshot.dropped_lines, Ordering::Relaxed);
 
         let mut text = String::new();
         let written = match format {
@@ -325,7 +325,7 @@ impl Metrics {
     }
 }
 
-impl Traffic {
+impl TrafficCounters {
     fn new(
         messages: &Family<Direction, Counter>,
         bytes: &Family<Direction, Counter>,

@@ -13,8 +13,8 @@ pub(crate) struct ProcessMetrics;
 
 impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(figures) = look_up() else { return Ok(()) };
-        let cpu = ConstCounter::new(figures.cpu_seconds);
+        let Some(stats) = read_stats() else { return Ok(()) };
+        let cpu = ConstCounter::new(stats.cpu_seconds);
         let help = "Processor time that was used, by the process and by the system for it";
         cpu.encode(encoder.encode_descriptor(
             "process_cpu_seconds",
@@ -23,22 +23,22 @@ impl Collector for ProcessMetrics {
             cpu.metric_type(),
         )?)?;
         for (name, help, value) in [
-            ("process_open_fds", "Open files, sockets included", figures.open_files),
-            ("process_max_fds", "How many of them there may be", figures.max_open_files),
+            ("process_open_fds", "Open files, sockets included", stats.open_files),
+            ("process_max_fds", "How many of them there may be", stats.max_open_files),
             (
                 "process_resident_memory_bytes",
                 "Memory that is held by the process",
-                figures.resident_bytes,
+                stats.resident_bytes,
             ),
-            ("process_virtual_memory_bytes", "Memory that is mapped", figures.virtual_bytes),
+            ("process_virtual_memory_bytes", "Memory that is mapped", stats.virtual_bytes),
         ] {
             let gauge = ConstGauge::new(value);
             let metric = gauge.metric_type();
             gauge.encode(encoder.encode_descriptor(name, help, None, metric)?)?;
         }
-        let Some(started_at) = figures.started_at else { return Ok(()) };
+        let Some(started_at) = stats.started_at else { return Ok(()) };
         let started = ConstGauge::new(started_at);
-        let help = "When the process was started, in seconds since 1970";
+        let help = "ReadPhase the process was started, in seconds since 1970";
         started.encode(encoder.encode_descriptor(
             "process_start_time_seconds",
             help,
@@ -48,7 +48,7 @@ impl Collector for ProcessMetrics {
     }
 }
 
-struct Figures {
+struct ProcessStats {
     cpu_seconds: f64,
     open_files: i64,
     max_open_files: i64,
@@ -59,7 +59,7 @@ struct Figures {
 }
 
 #[cfg(target_os = "linux")]
-fn look_up() -> Option<Figures> {
+fn read_stats() -> Option<ProcessStats> {
     use std::time::Duration;
 
     use procfs::process::{LimitValue, Process};
@@ -76,7 +76,7 @@ fn look_up() -> Option<Figures> {
         LimitValue::Value(files) => integer(files),
     };
     let booted_at = procfs::boot_time_secs().ok().map(Duration::from_secs);
-    Some(Figures {
+    Some(ProcessStats {
         cpu_seconds: seconds(stat.utime + stat.stime),
         open_files: i64::try_from(process.fd_count().ok()?).ok()?,
         max_open_files,
@@ -87,6 +87,6 @@ fn look_up() -> Option<Figures> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn look_up() -> Option<Figures> {
+fn read_stats() -> Option<ProcessStats> {
     None
 }
