@@ -1,9 +1,7 @@
-//! The dependency budget of the workspace on one screen, and the check that it is kept. The order
-//! within the crates stands in `floors.rs`.
+//! The dependency budget of the workspace on one screen, and the check that it is kept.
 
 use std::collections::BTreeSet;
 
-use crate::modules;
 use crate::tools::{Failure, command, output};
 
 /// What a crate may depend on. A new dependency is a new line here, with its reason.
@@ -23,7 +21,11 @@ const LAYERS: &[Layer] = &[
             "slab",        // places among the subscribers
             "transport",   // its handlers, and messages that are encoded once for everyone
         ],
-        tests_may_use: &[],
+        tests_may_use: &[
+            "allocation-counter", // what telling everyone allocates
+            "futures-task",       // a waker of one's own
+            "tokio",              // duplex streams, paused time
+        ],
     },
     Layer { name: "ws-core", may_use: &[], tests_may_use: &[] },
     Layer {
@@ -86,7 +88,6 @@ const LAYERS: &[Layer] = &[
 ];
 
 pub(crate) fn check() -> Result<(), Failure> {
-    modules::check()?;
     let members = output(
         &mut command(&[
             "cargo",
