@@ -73,7 +73,7 @@ fn entries(block: &str) -> impl Iterator<Item = Result<String, String>> {
             return Ok(around.concat());
         }
         let level = indentation / 2;
-        if indentation % 2 != 0 || level > around.len() || around.len() <= level - 1 {
+        if indentation % 2 != 0 || level > around.len() {
             return Err(format!("this line stands in no folder: {line}"));
         }
         let (name, meaning) = text.split_once("  ").unwrap_or((text, ""));

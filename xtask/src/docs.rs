@@ -1,4 +1,4 @@
-//! The documents: rustdoc builds, links lead somewhere, and the code map and tables agree with the code.
+//! The documents: rustdoc builds, links lead somewhere, and map and tables agree with the code.
 
 use std::path::{Path, PathBuf};
 
