@@ -1,7 +1,9 @@
-//! The dependency budget of the workspace on one screen, and the check that it is kept.
+//! The dependency budget of the workspace on one screen, and the check that it is kept. The order
+//! within the crates stands in `floors.rs`.
 
 use std::collections::BTreeSet;
 
+use crate::modules;
 use crate::tools::{Failure, command, output};
 
 /// What a crate may depend on. A new dependency is a new line here, with its reason.
@@ -88,6 +90,7 @@ const LAYERS: &[Layer] = &[
 ];
 
 pub(crate) fn check() -> Result<(), Failure> {
+    modules::check()?;
     let members = output(
         &mut command(&[
             "cargo",

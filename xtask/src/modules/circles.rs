@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::Arrow;
+use super::arrows::Arrow;
 
 /// All circles of the shortest length that there is: mostly pairs, which are mended one by one.
 pub(super) fn shortest(arrows: &[Arrow]) -> Vec<Vec<Arrow>> {
