@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use server::{ForwardedHeader, ProxyHeader, TrustedPeer, ProxyProtocol, ClientAddrPolicy, parse_proxy_header};
+use server::{
+    ClientAddrPolicy, ForwardedHeader, ProxyHeader, ProxyProtocol, TrustedPeer, parse_proxy_header,
+};
 use transport::Peer;
 
 fuzz_target!(|data: &[u8]| {
@@ -25,7 +27,8 @@ fn check_proxied(data: &[u8]) {
             assert!(0 < length && length <= 16 << 10);
             // Of what comes behind the addresses nothing counts, and before their end nothing is known.
             let header = ProxyHeader::Complete { client, length };
-            let enough = (0..=data.len()).find(|end| parse_proxy_header(&data[..*end]) == header).unwrap();
+            let enough =
+                (0..=data.len()).find(|end| parse_proxy_header(&data[..*end]) == header).unwrap();
             assert!(enough <= length.min(232));
             for prefix in [0, enough / 2, enough - 1] {
                 assert_eq!(parse_proxy_header(&data[..prefix]), ProxyHeader::Incomplete);

@@ -59,8 +59,8 @@ fuzz_target!(|data: &[u8]| {
 
 fn check_ranges(config: &Config) {
     let day = Duration::from_secs(86_400);
-    let timing = config.policy.rules.timing;
-    let limits = config.policy.rules.limits;
+    let timing = config.policy.session.timing;
+    let limits = config.policy.session.limits;
     let times = [
         Some(timing.ping_interval),
         Some(timing.pong_timeout),

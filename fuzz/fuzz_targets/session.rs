@@ -17,8 +17,10 @@ use tokio::io::{
 use tokio::runtime;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
-use transport::{Drain, Farewell, Handler, Message, Next, Sizes, Socket, run};
-use ws_core::{Cause, CloseCode, Closure, ClosureCode, Initiator, Limits, Rate, Rules, Timing};
+use transport::{Drain, DrainOptions, Handler, Message, Next, SizeLimits, WebSocket, run};
+use ws_core::{
+    Cause, CloseCode, CloseRecord, CloseStatus, Initiator, Limits, Rate, SessionConfig, Timing,
+};
 
 const MOST_STEPS: usize = 100;
 
@@ -26,16 +28,16 @@ fuzz_target!(|data: &[u8]| {
     let mut input = Unstructured::new(data);
     let Ok(setup) = Setup::arbitrary(&mut input) else { return };
     let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let (closure, output, is_read) = runtime.expect("a runtime").block_on(live(&setup, &mut input));
-    check(&setup, &closure, &output, is_read);
+    let (record, output, is_read) = runtime.expect("a runtime").block_on(live(&setup, &mut input));
+    check(&setup, &record, &output, is_read);
 });
 
 struct Setup {
-    rules: Rules,
-    sizes: Sizes,
+    config: SessionConfig,
+    sizes: SizeLimits,
     pipe_bytes: usize,
     talker: Talker,
-    farewell: Farewell,
+    farewell: DrainOptions,
     /// Whether the peer reads everything once it has nothing more to say.
     reads_on: bool,
 }
@@ -45,7 +47,7 @@ impl Setup {
         let flags = input.arbitrary::<u8>()?;
         let mut size = || Ok(1 + usize::from(input.arbitrary::<u8>()?).pow(2) / 16);
         let pipe_bytes = size()?;
-        let sizes = Sizes { max_message_bytes: size()?, max_queued_bytes: size()? };
+        let sizes = SizeLimits { max_message_bytes: size()?, max_queued_bytes: size()? };
         let mut time = || Ok(Duration::from_millis(u64::from(input.arbitrary::<u8>()?) * 16));
         let timing = Timing {
             ping_interval: time()?,
@@ -69,15 +71,15 @@ impl Setup {
             goodbye_after: if flags & 2 == 0 { None } else { Some(flags >> 4) },
             queue: VecDeque::new(),
         };
-        let rules = Rules { timing, limits };
-        let farewell = Farewell { code: CloseCode::GOING_AWAY, spread };
-        Ok(Self { rules, sizes, pipe_bytes, talker, farewell, reads_on: flags & 4 != 0 })
+        let config = SessionConfig { timing, limits };
+        let farewell = DrainOptions { code: CloseCode::GOING_AWAY, spread };
+        Ok(Self { config, sizes, pipe_bytes, talker, farewell, reads_on: flags & 4 != 0 })
     }
 
     /// How long a session may last once the peer is silent.
     fn bound(&self) -> Duration {
-        let Timing { ping_interval, pong_timeout, close_timeout, .. } = self.rules.timing;
-        let Limits { message_timeout, write_timeout, .. } = self.rules.limits;
+        let Timing { ping_interval, pong_timeout, close_timeout, .. } = self.config.timing;
+        let Limits { message_timeout, write_timeout, .. } = self.config.limits;
         let waits = message_timeout.unwrap_or_default() + write_timeout.unwrap_or_default();
         let slack = Duration::from_millis(100);
         ping_interval + 2 * pong_timeout + 2 * close_timeout + waits + slack
@@ -113,13 +115,13 @@ impl Handler for Talker {
 
 /// Plays the story; gives the record, what was read of what the session wrote, and whether that is
 /// all of it.
-async fn live(setup: &Setup, input: &mut Unstructured<'_>) -> (Closure, Vec<u8>, bool) {
+async fn live(setup: &Setup, input: &mut Unstructured<'_>) -> (CloseRecord, Vec<u8>, bool) {
     let (near, far) = duplex(setup.pipe_bytes);
     let (drain, keeper) = Drain::new();
     tokio::spawn(keeper);
-    let socket = Socket::new(near, setup.sizes);
-    let rules = Arc::new(setup.rules);
-    let session = tokio::spawn(run(socket, rules, setup.talker.clone(), drain.watch()));
+    let socket = WebSocket::new(near, setup.sizes);
+    let config = Arc::new(setup.config);
+    let session = tokio::spawn(run(socket, config, setup.talker.clone(), drain.token()));
     let mut peer = Peer { pipe: Some(far), unsent: VecDeque::new(), output: Vec::new() };
     for _ in 0..MOST_STEPS {
         // Behind its end, the input would be zeros for ever.
@@ -135,12 +137,12 @@ async fn live(setup: &Setup, input: &mut Unstructured<'_>) -> (Closure, Vec<u8>,
         }
         session.await.expect("a session never panics")
     };
-    let closure = timeout(setup.bound(), end).await.expect("a session ends");
+    let record = timeout(setup.bound(), end).await.expect("a session ends");
     if let Some(pipe) = &mut pipe {
         pipe.read_to_end(&mut output).await.expect("a pipe in memory can be read");
     }
     drop(drain);
-    (closure, output, pipe.is_some())
+    (record, output, pipe.is_some())
 }
 
 struct Peer {
@@ -156,7 +158,7 @@ impl Peer {
         &mut self,
         input: &mut Unstructured<'_>,
         drain: &Drain,
-        farewell: Farewell,
+        farewell: DrainOptions,
     ) -> Result<()> {
         match input.arbitrary::<u8>()? % 16 {
             0..=2 => {
@@ -305,32 +307,32 @@ fn last_ping(output: &[u8]) -> Option<Vec<u8>> {
     ping.map(|(_, payload)| payload.to_vec())
 }
 
-fn check(setup: &Setup, closure: &Closure, output: &[u8], is_read: bool) {
+fn check(setup: &Setup, record: &CloseRecord, output: &[u8], is_read: bool) {
     let (frames, rest) = parse(output);
-    let story = || format!("{closure:?}\n{frames:02x?}");
+    let story = || format!("{record:?}\n{frames:02x?}");
 
     match frames.iter().position(|(opcode, _)| *opcode == 8) {
         Some(place) => {
             assert_eq!(place + 1, frames.len(), "nothing comes after a close: {}", story());
             assert!(rest.is_empty(), "nothing comes after a close: {}", story());
-            check_close(closure, frames[place].1, story);
+            check_close(record, frames[place].1, story);
         }
-        None => assert!(!closure.clean || !is_read, "a clean end has a close: {}", story()),
+        None => assert!(!record.clean || !is_read, "a clean end has a close: {}", story()),
     }
 
     let count = frames.len() as u64;
     let bytes = frames.iter().map(|(_, payload)| payload.len() as u64).sum::<u64>();
     // A peer is found silent only while nothing waits for it, unless that is not heeded.
-    let is_idle = closure.cause == Cause::PongTimeout && setup.rules.limits.write_timeout.is_some();
-    if is_read && (closure.clean || is_idle) {
+    let is_idle = record.cause == Cause::PongTimeout && setup.config.limits.write_timeout.is_some();
+    if is_read && (record.clean || is_idle) {
         assert!(rest.is_empty(), "everything is flushed: {}", story());
-        assert_eq!((closure.sent.messages, closure.sent.bytes), (count, bytes), "{}", story());
+        assert_eq!((record.sent.messages, record.sent.bytes), (count, bytes), "{}", story());
     } else {
-        assert!(closure.sent.messages >= count, "{}", story());
+        assert!(record.sent.messages >= count, "{}", story());
     }
 }
 
-fn check_close(closure: &Closure, payload: &[u8], story: impl Fn() -> String) {
+fn check_close(record: &CloseRecord, payload: &[u8], story: impl Fn() -> String) {
     let code = payload.split_first_chunk().map(|(code, reason)| {
         assert!(str::from_utf8(reason).is_ok(), "a reason is UTF-8: {}", story());
         u16::from_be_bytes(*code)
@@ -339,11 +341,11 @@ fn check_close(closure: &Closure, payload: &[u8], story: impl Fn() -> String) {
     if let Some(code) = code {
         assert!(CloseCode::try_from(code).is_ok(), "{code} must not be sent: {}", story());
     }
-    match (closure.initiator, closure.code) {
-        (Initiator::Nobody, _) | (_, ClosureCode::Abnormal) => {
+    match (record.initiator, record.code) {
+        (Initiator::None, _) | (_, CloseStatus::Abnormal) => {
             panic!("a close that is not in the record: {}", story())
         }
-        (Initiator::Peer, ClosureCode::NoStatus) => assert_eq!(code, None, "{}", story()),
+        (Initiator::Peer, CloseStatus::NoStatus) => assert_eq!(code, None, "{}", story()),
         (_, recorded) => assert_eq!(code, Some(recorded.into()), "{}", story()),
     }
 }

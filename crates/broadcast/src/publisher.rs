@@ -8,11 +8,11 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
-use transport::{Frame, Handler, Message, Next};
+use transport::{Handler, Message, Next, PreparedMessage};
 
 /// Tells sessions the newest state of something.
 ///
-/// The sessions are those whose handler is its [`latest`](Self::latest), or holds one. Each is told
+/// The sessions are those whose handler is its [`subscribe`](Self::subscribe), or holds one. Each is told
 /// the newest state when it opens, if there is one, and each newer state after that. One that reads
 /// slowly is not asked for more while it has something unsent, so it skips what became old meanwhile,
 /// and nothing is queued for it.
@@ -25,12 +25,12 @@ use transport::{Frame, Handler, Message, Next};
 ///
 /// let weather = Publisher::new();
 /// weather.publish("sunny");
-/// let handler = weather.latest(); // for `transport::Endpoint::new`
+/// let handler = weather.subscribe(); // for `transport::Endpoint::new`
 /// weather.publish("rain");        // to every session that is open by now
 /// # drop(handler);
 /// ```
 #[derive(Debug, Default)]
-pub struct Publisher(Arc<Board>);
+pub struct Publisher(Arc<Channel>);
 
 /// The handler of a session that is told the newest state, and not heard.
 ///
@@ -40,12 +40,12 @@ pub struct Publisher(Arc<Board>);
 ///
 /// ```
 /// # use std::task::{Context, Poll};
-/// use broadcast::Latest;
+/// use broadcast::Subscription;
 /// use transport::{Handler, Message, Next};
 ///
 /// #[derive(Clone)]
 /// struct Polite {
-///     latest: Latest,
+///     latest: Subscription,
 ///     has_greeted: bool,
 /// }
 ///
@@ -62,11 +62,11 @@ pub struct Publisher(Arc<Board>);
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Latest {
-    board: Arc<Board>,
+pub struct Subscription {
+    channel: Arc<Channel>,
     /// The number of the state that was told last.
-    told: u64,
-    place: Option<Place>,
+    seen: u64,
+    registration: Option<Registration>,
 }
 
 /// Where the newest state stands, and who is to be woken when there is a newer one.
@@ -74,11 +74,11 @@ pub struct Latest {
 /// Sessions have nothing in common that they write to on the way of a state: they look at a number, and
 /// take the state from what their thread keeps.
 #[derive(Debug, Default)]
-struct Board {
+struct Channel {
     /// The number of the newest state; 0 is none.
-    number: AtomicU64,
-    newest: Mutex<Option<Frame>>,
-    next_place: AtomicUsize,
+    version: AtomicU64,
+    newest: Mutex<Option<PreparedMessage>>,
+    next_slot: AtomicUsize,
     /// Sessions touch one of these when they open and when they end.
     shards: [Mutex<Slab<Waker>>; SHARDS],
 }
@@ -87,19 +87,19 @@ const SHARDS: usize = 16;
 
 /// So many that open one after the other are woken one after the other: what is nearby in memory, the
 /// system's included, is then used together.
-const NEIGHBOURS: usize = 64;
+const WAKE_GROUP: usize = 64;
 
 /// The number of the next state, of whichever publisher.
-static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
     /// The state that a session of this thread was told last, and its number.
-    static KEPT: RefCell<Option<(u64, Frame)>> = const { RefCell::new(None) };
+    static CACHED: RefCell<Option<(u64, PreparedMessage)>> = const { RefCell::new(None) };
 }
 
 /// A place among those who are woken.
 #[derive(Debug)]
-struct Place {
+struct Registration {
     shard: u32,
     key: u32,
     /// Whom it wakes: another clone of the waker that lies in the shard, behind its lock.
@@ -115,8 +115,8 @@ impl Publisher {
 
     /// The handler of sessions that are to be told.
     #[must_use]
-    pub fn latest(&self) -> Latest {
-        Latest { board: Arc::clone(&self.0), told: 0, place: None }
+    pub fn subscribe(&self) -> Subscription {
+        Subscription { channel: Arc::clone(&self.0), seen: 0, registration: None }
     }
 
     /// Makes this the newest state, and wakes all sessions to tell it.
@@ -124,12 +124,12 @@ impl Publisher {
     /// It waits for none of them: when it returns, each will tell this state or a newer one, unless it
     /// ends before. Of two threads that publish at once, either may be the later.
     pub fn publish(&self, state: impl Into<Message>) {
-        let frame = Frame::from(state.into());
+        let frame = PreparedMessage::from(state.into());
         {
             let mut newest = self.0.newest.lock();
-            let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+            let version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
             *newest = Some(frame);
-            self.0.number.store(number, Ordering::Release);
+            self.0.version.store(version, Ordering::Release);
         }
         for shard in &self.0.shards {
             // Woken without the lock: whom that runs is not ours to know.
@@ -140,76 +140,80 @@ impl Publisher {
     }
 }
 
-impl Handler for Latest {
+impl Handler for Subscription {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         // Before the number is looked at: whoever publishes later sees the place.
-        self.take_place(cx);
-        let number = self.board.number.load(Ordering::Acquire);
-        if number == self.told {
+        self.register(cx);
+        let version = self.channel.version.load(Ordering::Acquire);
+        if version == self.seen {
             return Poll::Pending;
         }
-        let (number, frame) = self.board.newest(number);
-        self.told = number;
-        Poll::Ready(Next::Share(frame))
+        let (version, frame) = self.channel.newest(version);
+        self.seen = version;
+        Poll::Ready(Next::SendPrepared(frame))
     }
 
     fn receive(&mut self, _: Message) {}
 }
 
-impl Latest {
+impl Subscription {
     /// Takes a place among those who are woken, once and for all, unless its waker changes.
-    fn take_place(&mut self, cx: &Context<'_>) {
-        match &mut self.place {
-            Some(place) if place.waker.will_wake(cx.waker()) => {}
-            Some(place) => {
+    fn register(&mut self, cx: &Context<'_>) {
+        match &mut self.registration {
+            Some(registration) if registration.waker.will_wake(cx.waker()) => {}
+            Some(registration) => {
                 let waker = cx.waker().clone();
-                let mut shard = self.board.shard(index(place.shard));
-                let before = shard.get_mut(index(place.key)).map(|kept| mem::replace(kept, waker));
+                let mut shard = self.channel.shard(index(registration.shard));
+                let before = shard
+                    .get_mut(index(registration.key))
+                    .map(|cached| mem::replace(cached, waker));
                 // With a waker goes what only it has kept, which may come back here.
                 drop(shard);
                 drop(before);
-                place.waker = cx.waker().clone();
+                registration.waker = cx.waker().clone();
             }
             None => {
-                let place = self.board.next_place.fetch_add(1, Ordering::Relaxed);
-                let shard = place / NEIGHBOURS % SHARDS;
-                let key = self.board.shard(shard).insert(cx.waker().clone());
+                let registration = self.channel.next_slot.fetch_add(1, Ordering::Relaxed);
+                let shard = registration / WAKE_GROUP % SHARDS;
+                let key = self.channel.shard(shard).insert(cx.waker().clone());
                 let waker = cx.waker().clone();
-                self.place = Some(Place { shard: small(shard), key: small(key), waker });
+                self.registration =
+                    Some(Registration { shard: small(shard), key: small(key), waker });
             }
         }
     }
 }
 
-impl Clone for Latest {
+impl Clone for Subscription {
     fn clone(&self) -> Self {
-        Self { board: Arc::clone(&self.board), told: 0, place: None }
+        Self { channel: Arc::clone(&self.channel), seen: 0, registration: None }
     }
 }
 
-impl Drop for Latest {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            let waker = self.board.shard(index(place.shard)).try_remove(index(place.key));
+        if let Some(registration) = self.registration.take() {
+            let waker =
+                self.channel.shard(index(registration.shard)).try_remove(index(registration.key));
             drop(waker); // Only now, without the lock.
         }
     }
 }
 
-impl Board {
+impl Channel {
     /// The newest state and its number, which is this or a later one.
-    fn newest(&self, number: u64) -> (u64, Frame) {
-        KEPT.with_borrow_mut(|kept| {
-            if let Some((kept_number, frame)) = kept
-                && *kept_number == number
+    fn newest(&self, version: u64) -> (u64, PreparedMessage) {
+        CACHED.with_borrow_mut(|cached| {
+            if let Some((kept_number, frame)) = cached
+                && *kept_number == version
             {
-                return (number, frame.clone());
+                return (version, frame.clone());
             }
             let newest = self.newest.lock();
-            let number = self.number.load(Ordering::Relaxed);
-            let frame = newest.as_ref().expect("a number stands for a state").with_own_refcount();
-            *kept = Some((number, frame.clone()));
-            (number, frame)
+            let version = self.version.load(Ordering::Relaxed);
+            let frame = newest.as_ref().expect("a version stands for a state").with_own_refcount();
+            *cached = Some((version, frame.clone()));
+            (version, frame)
         })
     }
 
@@ -234,6 +238,6 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn a_handler_takes_40_bytes() {
-        assert_eq!(size_of::<Latest>(), 40);
+        assert_eq!(size_of::<Subscription>(), 40);
     }
 }

@@ -19,10 +19,10 @@ use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
 use broadcast::Publisher;
-use support::{SIZES, rules};
+use support::{SIZES, config};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use transport::ws_core::Limits;
-use transport::{Drain, Socket, run};
+use transport::{Drain, WebSocket, run};
 
 /// What was written to a stream.
 #[derive(Default)]
@@ -75,8 +75,8 @@ fn a_state_is_written_by_each_session_at_once_and_from_the_same_bytes() {
     let publisher = Publisher::new();
     let (drain, _keeper) = Drain::new();
     let open = |stream: &Stream| {
-        let socket = Socket::new(stream.clone(), SIZES);
-        run(socket, rules(Limits::default()), publisher.latest(), drain.watch())
+        let socket = WebSocket::new(stream.clone(), SIZES);
+        run(socket, config(Limits::default()), publisher.subscribe(), drain.token())
     };
     let streams: [Stream; COUNT] = std::array::from_fn(|_| Stream::default());
     let mut sessions = streams.each_ref().map(open);

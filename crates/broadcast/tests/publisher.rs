@@ -16,12 +16,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use broadcast::{Latest, Publisher};
+use broadcast::{Publisher, Subscription};
 use support::{CLOSE, PING, PONG, TEXT, close, frame, open, open_with};
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 use transport::ws_core::{Cause, Limits};
-use transport::{Frame, Handler, Message, Next};
+use transport::{Handler, Message, Next, PreparedMessage};
 
 /// A state that a pipe of 1 KB does not hold.
 fn large(name: &str) -> String {
@@ -33,7 +33,7 @@ async fn a_session_is_told_the_newest_state_when_it_opens_and_each_newer_one_aft
     let publisher = Publisher::new();
     publisher.publish("old");
     publisher.publish("new");
-    let mut story = open(publisher.latest(), 1024);
+    let mut story = open(publisher.subscribe(), 1024);
     assert_eq!(story.peer.frame().await, (TEXT, b"new".to_vec()));
     for state in ["newer", "newest"] {
         publisher.publish(state);
@@ -44,7 +44,7 @@ async fn a_session_is_told_the_newest_state_when_it_opens_and_each_newer_one_aft
 #[tokio::test(start_paused = true)]
 async fn a_session_without_a_state_waits_for_one() {
     let publisher = Publisher::new();
-    let mut story = open(publisher.latest(), 1024);
+    let mut story = open(publisher.subscribe(), 1024);
     sleep(Duration::from_secs(1)).await;
     publisher.publish(vec![1, 2, 3]);
     assert_eq!(story.peer.frame().await, (support::BINARY, vec![1, 2, 3]));
@@ -54,7 +54,7 @@ async fn a_session_without_a_state_waits_for_one() {
 async fn every_clone_is_told_everything_from_the_newest_state_on() {
     let publisher = Publisher::new();
     publisher.publish("first");
-    let handler = publisher.latest();
+    let handler = publisher.subscribe();
     let mut one = open(handler.clone(), 1024);
     assert_eq!(one.peer.frame().await, (TEXT, b"first".to_vec()));
     let mut other = open(handler, 1024);
@@ -67,7 +67,7 @@ async fn every_clone_is_told_everything_from_the_newest_state_on() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_skips_to_the_newest_state() {
     let publisher = Publisher::new();
-    let mut story = open(publisher.latest(), 1024);
+    let mut story = open(publisher.subscribe(), 1024);
     publisher.publish(large("begun "));
     sleep(Duration::from_millis(1)).await;
     for state in ["missed ", "missed as well ", "newest "] {
@@ -85,7 +85,7 @@ async fn a_slow_reader_skips_to_the_newest_state() {
 #[tokio::test(start_paused = true)]
 async fn what_the_session_itself_has_to_say_comes_in_order_around_a_shared_frame() {
     let publisher = Publisher::new();
-    let mut story = open(publisher.latest(), 1024);
+    let mut story = open(publisher.subscribe(), 1024);
     story.peer.send(&frame(PING, b"before")).await;
     publisher.publish(large("state "));
     sleep(Duration::from_millis(1)).await;
@@ -98,10 +98,10 @@ async fn what_the_session_itself_has_to_say_comes_in_order_around_a_shared_frame
 #[tokio::test(start_paused = true)]
 async fn a_close_comes_behind_the_state_that_has_begun_and_nothing_behind_the_close() {
     let publisher = Publisher::new();
-    let mut story = open(publisher.latest(), 1024);
+    let mut story = open(publisher.subscribe(), 1024);
     publisher.publish(large("begun "));
     sleep(Duration::from_millis(1)).await;
-    story.drain.start(transport::Farewell::default());
+    story.drain.start(transport::DrainOptions::default());
     sleep(Duration::from_millis(1)).await;
     publisher.publish("too late");
     assert_eq!(story.peer.frame().await, (TEXT, large("begun ").into_bytes()));
@@ -115,7 +115,7 @@ async fn a_close_comes_behind_the_state_that_has_begun_and_nothing_behind_the_cl
 async fn a_reader_that_stands_still_is_given_up_at_the_write_timeout_whatever_is_published() {
     let publisher = Publisher::new();
     let limits = Limits { write_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
-    let story = open_with(limits, publisher.latest(), 1024);
+    let story = open_with(limits, publisher.subscribe(), 1024);
     publisher.publish(large("begun "));
     let publish = async {
         loop {
@@ -123,12 +123,12 @@ async fn a_reader_that_stands_still_is_given_up_at_the_write_timeout_whatever_is
             publisher.publish(large("missed "));
         }
     };
-    let closure = tokio::select! {
-        closure = story.end() => closure,
+    let record = tokio::select! {
+        record = story.end() => record,
         () = publish => panic!("it publishes for ever"),
     };
-    assert_eq!((closure.cause, closure.sent.messages), (Cause::WriteTimeout, 1));
-    assert_eq!(closure.duration.as_secs(), 5);
+    assert_eq!((record.cause, record.sent.messages), (Cause::WriteTimeout, 1));
+    assert_eq!(record.duration.as_secs(), 5);
 }
 
 /// Counts how often it is woken.
@@ -141,7 +141,7 @@ impl Wake for Bell {
     }
 }
 
-fn poll(handler: &mut Latest, bell: &Arc<Bell>) -> Poll<Next> {
+fn poll(handler: &mut Subscription, bell: &Arc<Bell>) -> Poll<Next> {
     handler.poll_next(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
 }
 
@@ -151,7 +151,7 @@ fn every_state_wakes_who_waits_once_and_nobody_who_has_gone() {
     const COUNT: usize = 20_000;
     const LEFT: usize = 50;
     let bells: Vec<Arc<Bell>> = (0..COUNT).map(|_| Arc::default()).collect();
-    let mut handlers: Vec<Latest> = bells.iter().map(|_| publisher.latest()).collect();
+    let mut handlers: Vec<Subscription> = bells.iter().map(|_| publisher.subscribe()).collect();
     for (handler, bell) in handlers.iter_mut().zip(&bells) {
         assert_eq!(poll(handler, bell), Poll::Pending);
     }
@@ -169,7 +169,7 @@ fn every_state_wakes_who_waits_once_and_nobody_who_has_gone() {
 #[test]
 fn a_handler_that_moves_to_another_task_is_woken_there() {
     let publisher = Publisher::new();
-    let mut handler = publisher.latest();
+    let mut handler = publisher.subscribe();
     let [left, entered] = [Arc::new(Bell::default()), Arc::new(Bell::default())];
     assert_eq!(poll(&mut handler, &left), Poll::Pending);
     assert_eq!(poll(&mut handler, &entered), Poll::Pending);
@@ -182,15 +182,15 @@ fn a_handler_that_moves_to_another_task_is_woken_there() {
 #[test]
 fn a_state_of_one_publisher_is_never_taken_for_that_of_another() {
     let publishers = [Publisher::new(), Publisher::new()];
-    let mut handlers = publishers.each_ref().map(Publisher::latest);
+    let mut handlers = publishers.each_ref().map(Publisher::subscribe);
     let bell = Arc::new(Bell::default());
     for round in 0..3 {
         for (name, publisher) in ["this", "that"].into_iter().zip(&publishers) {
             publisher.publish(format!("{name} {round}"));
         }
         for (name, handler) in ["this", "that"].into_iter().zip(&mut handlers) {
-            let frame = Frame::from(Message::from(format!("{name} {round}")));
-            assert_eq!(poll(handler, &bell), Poll::Ready(Next::Share(frame)));
+            let frame = PreparedMessage::from(Message::from(format!("{name} {round}")));
+            assert_eq!(poll(handler, &bell), Poll::Ready(Next::SendPrepared(frame)));
             assert_eq!(poll(handler, &bell), Poll::Pending);
         }
     }
@@ -198,7 +198,7 @@ fn a_state_of_one_publisher_is_never_taken_for_that_of_another() {
 
 /// A handler that is polled as often as it is woken, and says so when it has seen the last state.
 struct Reader {
-    handler: Latest,
+    handler: Subscription,
     seen: usize,
 }
 
@@ -208,7 +208,7 @@ impl Future for Reader {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        while let Poll::Ready(Next::Share(state)) = self.handler.poll_next(cx) {
+        while let Poll::Ready(Next::SendPrepared(state)) = self.handler.poll_next(cx) {
             // A state is as long as its number.
             assert!(state.payload_len() > self.seen, "{} after {}", state.payload_len(), self.seen);
             self.seen = state.payload_len();
@@ -221,8 +221,9 @@ impl Future for Reader {
 fn among_threads_nobody_misses_the_last_state_or_is_told_an_older_one_after_a_newer() {
     let publisher = Publisher::new();
     let runtime = Builder::new_multi_thread().worker_threads(4).build().unwrap();
-    let readers: Vec<_> =
-        (0..64).map(|_| runtime.spawn(Reader { handler: publisher.latest(), seen: 0 })).collect();
+    let readers: Vec<_> = (0..64)
+        .map(|_| runtime.spawn(Reader { handler: publisher.subscribe(), seen: 0 }))
+        .collect();
     let states = "x".repeat(LAST);
     thread::spawn(move || (1..=LAST).for_each(|number| publisher.publish(&states[..number])))
         .join()

@@ -3,4 +3,4 @@
 #[path = "../../transport/tests/simulation/play.rs"]
 mod play;
 
-pub(crate) use broadcast::{Latest, Publisher};
+pub(crate) use broadcast::{Publisher, Subscription};

@@ -46,7 +46,7 @@ fn wakers() -> (Arc<Both>, Waker, Waker) {
 fn a_newer_state_wakes_the_latest_of_two_wakers_with_the_same_data() {
     let (both, first, second) = wakers();
     let publisher = Publisher::new();
-    let mut latest = publisher.latest();
+    let mut latest = publisher.subscribe();
     assert!(latest.poll_next(&mut Context::from_waker(&first)).is_pending());
     assert!(latest.poll_next(&mut Context::from_waker(&second)).is_pending());
     publisher.publish("a state");

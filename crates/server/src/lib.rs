@@ -39,7 +39,7 @@
 //!
 //! It knows no WebSocket: which requests are upgraded and what a session does is [`transport`]'s.
 //! It has no message logic either: the handler is an argument, and the binary passes
-//! [`Silent`](transport::Silent).
+//! [`Discard`](transport::Discard).
 //!
 //! # Without the process around it
 //!
@@ -56,7 +56,7 @@
 //!
 //! let listeners = Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())?;
 //! let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-//! let summary = server::run(config.fixed(), listeners, transport::Silent, shutdown).await;
+//! let summary = server::run(config.fixed(), listeners, transport::Discard, shutdown).await;
 //! println!("{} sessions were cut", summary.aborted);
 //! # Ok(())
 //! # }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use transport::{Places, Rejection, Slot};
+use transport::{Permit, PermitPool, Rejection};
 
 /// Connections above the limit that are accepted at once, to be told so.
 pub(crate) const MAX_REFUSALS_AT_ONCE: usize = 128;
@@ -34,20 +34,20 @@ impl ConnectionPermits {
     }
 
     /// A place for a connection whose client is not known yet, or has no address.
-    pub(crate) fn acquire(&self, max: usize) -> Result<Slot, Rejection> {
+    pub(crate) fn acquire(&self, max: usize) -> Result<Permit, Rejection> {
         let one_more = |taken: usize| Some(taken + 1).filter(|taken| *taken <= max);
         let taken = self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.map(|_| Slot::of(self.0.clone())).map_err(|_| Rejection::Full)
+        taken.map(|_| Permit::of(self.0.clone())).map_err(|_| Rejection::ConnectionLimit)
     }
 
     /// Takes over a place, and takes one of those that this address may have. If it has had its share,
     /// the place stays where it is, and so does the reason for which there is none. Zero is no limit.
     pub(crate) fn assign_address(
         &self,
-        place: &mut Result<Slot, Rejection>,
+        place: &mut Result<Permit, Rejection>,
         address: Option<IpAddr>,
         max: usize,
-    ) -> Result<Slot, Rejection> {
+    ) -> Result<Permit, Rejection> {
         if let Err(rejection) = place {
             return Err(*rejection);
         }
@@ -55,9 +55,9 @@ impl ConnectionPermits {
         let of_address = address
             .map(|address| self.acquire_for_address(client_network(address), max))
             .transpose()?;
-        let place = mem::replace(place, Err(Rejection::Full))?;
+        let place = mem::replace(place, Err(Rejection::ConnectionLimit))?;
         Ok(match of_address {
-            Some(of_address) => Slot::new((place, of_address)),
+            Some(of_address) => Permit::new((place, of_address)),
             None => place,
         })
     }
@@ -66,10 +66,10 @@ impl ConnectionPermits {
         let mut addresses = self.0.addresses.lock();
         let count = addresses.entry(address).or_default();
         if *count >= max {
-            return Err(Rejection::AddressFull);
+            return Err(Rejection::AddressLimit);
         }
         *count += 1;
-        Ok(AddressPermit { slots: self.clone(), address })
+        Ok(AddressPermit { permits: self.clone(), address })
     }
 
     /// Waits for a place if all are taken, without taking one.
@@ -81,8 +81,8 @@ impl ConnectionPermits {
     }
 }
 
-impl Places for Pool {
-    fn give_back(&self) {
+impl PermitPool for Pool {
+    fn release(&self) {
         self.taken.fetch_sub(1, Ordering::Relaxed);
         self.released.notify_waiters();
     }
@@ -90,13 +90,13 @@ impl Places for Pool {
 
 /// One of the places of an address.
 struct AddressPermit {
-    slots: ConnectionPermits,
+    permits: ConnectionPermits,
     address: IpAddr,
 }
 
 impl Drop for AddressPermit {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = self.slots.0.addresses.lock().entry(self.address) {
+        if let Entry::Occupied(mut count) = self.permits.0.addresses.lock().entry(self.address) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -155,15 +155,15 @@ mod tests {
 
     #[test]
     fn hosts_behind_nat64_have_a_limit_each_and_the_same_as_without_it() {
-        let slots = ConnectionPermits::default();
+        let permits = ConnectionPermits::default();
         let take = |address: &str| {
-            let mut place = slots.acquire(10);
-            slots.assign_address(&mut place, address.parse().ok(), 1)
+            let mut place = permits.acquire(10);
+            permits.assign_address(&mut place, address.parse().ok(), 1)
         };
         let _first = take("64:ff9b::198.51.100.7").expect("it is the first");
         let _other = take("64:ff9b::198.51.100.8").expect("it is another host");
         for again in ["198.51.100.7", "64:ff9b::198.51.100.7", "::ffff:198.51.100.8"] {
-            assert_eq!(take(again).err(), Some(Rejection::AddressFull), "{again}");
+            assert_eq!(take(again).err(), Some(Rejection::AddressLimit), "{again}");
         }
     }
 }

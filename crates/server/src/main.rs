@@ -3,7 +3,7 @@
 use std::env;
 use std::process::ExitCode;
 
-use server::transport::Silent;
+use server::transport::Discard;
 
 /// `docs/performance.md` has the figures for which it is here.
 #[cfg(feature = "mimalloc")]
@@ -11,5 +11,5 @@ use server::transport::Silent;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    server::main(env::args_os().skip(1), || Silent)
+    server::main(env::args_os().skip(1), || Discard)
 }

@@ -1,7 +1,7 @@
 //! The one place where paths are registered (R7).
 
 use hyper::{Method, Request};
-use transport::{Answer, Authority, Client, Endpoint, Handler, Policy, Rejection, Slot};
+use transport::{Answer, Authority, Client, Endpoint, Handler, Permit, Policy, Rejection};
 
 use crate::telemetry::Telemetry;
 
@@ -24,10 +24,10 @@ impl<H: Handler + Clone> Router<H> {
         request: &Request<B>,
         client: &Client,
         policy: &Policy,
-        slot: impl FnOnce() -> Result<Slot, Rejection>,
+        permit: impl FnOnce() -> Result<Permit, Rejection>,
     ) -> Answer<H, Telemetry> {
         match request.uri().path() {
-            PATH => self.endpoint.answer(request, client, policy, slot),
+            PATH => self.endpoint.answer(request, client, policy, permit),
             // CONNECT names a host and no path, unless it is extended (RFC 8441, section 4).
             "" if request.method() == Method::CONNECT => {
                 self.refuse_elsewhere(Rejection::MethodNotAllowed, request, client)
@@ -66,7 +66,7 @@ impl<H: Handler + Clone> Router<H> {
 
     /// Notes a client whose request did not get here: the HTTP library has answered by itself, or
     /// nobody has.
-    pub(crate) fn turned_away(&self, rejection: Rejection, client: &Client) {
-        self.endpoint.turned_away(rejection, client);
+    pub(crate) fn record_rejected(&self, rejection: Rejection, client: &Client) {
+        self.endpoint.record_rejected(rejection, client);
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 use transport::ws_core::CloseCode;
-use transport::{Drain, Farewell, Watch};
+use transport::{Drain, DrainOptions, DrainToken};
 
 use crate::config::{ConfigReceiver, ShutdownOptions};
 use crate::systemd;
@@ -81,8 +81,8 @@ impl Shutdown {
     }
 
     /// A token of the drain.
-    pub(crate) fn watch(&self) -> Watch {
-        self.drain.watch()
+    pub(crate) fn token(&self) -> DrainToken {
+        self.drain.token()
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -142,7 +142,7 @@ impl Shutdown {
             _ = self.begun() => {}
         }
         let (began, ShutdownOptions { grace, delay, farewell }) = self.begun().await;
-        let Farewell { code, spread } = farewell;
+        let DrainOptions { code, spread } = farewell;
         systemd::stopping();
         info!(
             event = "stopping",

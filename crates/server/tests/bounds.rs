@@ -161,7 +161,7 @@ fn an_address_has_so_many_connections_and_gets_them_back() {
     let (status, head, body) = Client::connect(server.address).request(UPGRADE);
     assert_eq!(status, 429);
     assert_eq!(header(&head, "retry-after"), Some("5"));
-    assert!(body.starts_with("address_full: "), "{body}");
+    assert!(body.starts_with("address_limit: "), "{body}");
 
     first.send(&close(1000, ""));
     first.frame();

@@ -44,9 +44,9 @@ fn without_any_settings_the_defaults_hold() {
     assert_eq!(config.policy.origins.allowed, []);
     assert_eq!(config.policy.origins.missing, Permission::Allow);
     assert_eq!(config.policy.origins.null, Permission::Refuse);
-    assert_eq!(config.policy.rules.timing.ping_interval, Duration::from_secs(25));
-    assert_eq!(config.policy.rules.timing.pong_timeout, Duration::from_secs(10));
-    assert_eq!(config.policy.rules.timing.close_timeout, Duration::from_secs(3));
+    assert_eq!(config.policy.session.timing.ping_interval, Duration::from_secs(25));
+    assert_eq!(config.policy.session.timing.pong_timeout, Duration::from_secs(10));
+    assert_eq!(config.policy.session.timing.close_timeout, Duration::from_secs(3));
     assert_eq!(config.policy.sizes.max_message_bytes, 4096);
     assert_eq!(config.shutdown.grace, Duration::from_secs(15));
     assert_eq!(config.handshake_timeout, Duration::from_secs(10));
@@ -68,7 +68,7 @@ fn an_empty_variable_is_an_unset_one() {
         ("WS_STATUS_ALLOWED_ORIGINS", ""),
     ];
     let layered = config(&[], &variables).unwrap();
-    assert_eq!(layered.policy.rules.timing.ping_interval, Duration::from_secs(1));
+    assert_eq!(layered.policy.session.timing.ping_interval, Duration::from_secs(1));
     assert_eq!(layered.policy.origins.allowed.len(), 1);
     // A flag says what it says.
     let emptied = config(&["--allowed-origins="], &variables).unwrap();
@@ -88,7 +88,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
         &["--config", file, "--ping-interval-secs=3"],
         &[("WS_STATUS_PING_INTERVAL_SECS", "2"), ("WS_STATUS_PONG_TIMEOUT_SECS", "2")],
     );
-    let timing = config.unwrap().policy.rules.timing;
+    let timing = config.unwrap().policy.session.timing;
     assert_eq!(timing.ping_interval, Duration::from_secs(3));
     assert_eq!(timing.pong_timeout, Duration::from_secs(2));
     assert_eq!(timing.close_timeout, Duration::from_secs(1));
@@ -109,7 +109,7 @@ fn seconds_are_above_0_and_at_most_a_day() {
     for (text, seconds) in [("0.001", 0.001), ("1", 1.0), ("86400", 86_400.0), ("1e3", 1000.0)] {
         let config = config(&["--close-timeout-secs", text], &[]).unwrap();
         assert_eq!(
-            config.policy.rules.timing.close_timeout,
+            config.policy.session.timing.close_timeout,
             Duration::from_secs_f64(seconds),
             "{text}"
         );

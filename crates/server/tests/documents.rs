@@ -18,7 +18,7 @@ use support::server::Server;
 use support::{Client, document, header, table, word};
 use transport::Rejection;
 use transport::ws_core::{
-    Action, Cause, CloseCode, Event, Lifecycle, Limits, Rules, Timing, Violation,
+    Action, Cause, CloseCode, Event, Lifecycle, Limits, SessionConfig, Timing, Violation,
 };
 
 /// The code and the reason that the machine tells a peer for each violation.
@@ -33,7 +33,7 @@ fn violations() -> Vec<(u16, String)> {
     [Violation::InvalidUtf8, Violation::ProtocolError, Violation::TooBig]
         .map(|violation| {
             let mut session =
-                Lifecycle::new(Arc::new(Rules { timing, limits: Limits::default() }), 0);
+                Lifecycle::new(Arc::new(SessionConfig { timing, limits: Limits::default() }), 0);
             match session.handle(Event::Violation(violation), Duration::ZERO) {
                 Some(Action::Close(frame)) => (frame.code.into(), frame.reason.to_string()),
                 other => panic!("the peer is told, not {other:?}"),
@@ -186,7 +186,7 @@ fn alerts_and_the_dashboard_name_metrics_that_there_are() {
 
 #[test]
 fn each_path_of_the_admin_listener_is_in_the_manual() {
-    let rows = table(&document("operations.md"), "## Watch");
+    let rows = table(&document("operations.md"), "## DrainToken");
     let documented: Vec<String> = rows.iter().map(|row| word(&row[0])).collect();
     let server = Server::start(&["--admin-listen=127.0.0.1:0"]);
     let ask = |method: &str, path: &str| {

@@ -50,7 +50,7 @@ fn each_session_has_a_place_and_a_connection_without_one_has_one() {
     // All of them come back when the connection is cut.
     drop(client);
     server.wait_for("connections", 0.0);
-    assert_eq!(server.refused("full"), 2.0);
+    assert_eq!(server.refused("connection_limit"), 2.0);
 }
 
 #[test]

@@ -483,7 +483,7 @@ fn a_silent_client_that_came_too_often_takes_a_place_and_has_a_second() {
     let mut silent = Client::connect(server.address);
     silent.send(from(7).as_bytes());
     // By the time that this is answered the server has read that.
-    assert_eq!(server.refused("full"), 0.0);
+    assert_eq!(server.refused("connection_limit"), 0.0);
     let mut other = Client::connect(server.address);
     other.send(from(8).as_bytes());
     assert_eq!(other.request(UPGRADE).0, 503);

@@ -16,10 +16,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use transport::ws_core::{Limits, Rules, Timing};
+use transport::ws_core::{Limits, SessionConfig, Timing};
 use transport::{
-    Client, Drain, Endpoint, Event, Handler, Message, Next, Observer, OriginPattern, Origins,
-    Permission, Policy, Sizes, Slot,
+    Client, Drain, Endpoint, EndpointEvent, Handler, Message, Next, Observer, OriginPattern,
+    Origins, Permission, Permit, Policy, SizeLimits,
 };
 
 /// Sends back what it gets.
@@ -40,7 +40,7 @@ impl Handler for Echo {
 struct Print;
 
 impl Observer for Print {
-    fn observe(&self, event: &Event<'_>) {
+    fn observe(&self, event: &EndpointEvent<'_>) {
         println!("{event:?}");
     }
 }
@@ -57,7 +57,7 @@ async fn main() -> std::io::Result<()> {
             missing: Permission::Allow,
             null: Permission::Allow,
         },
-        rules: Arc::new(Rules {
+        session: Arc::new(SessionConfig {
             timing: Timing {
                 ping_interval: Duration::from_secs(25),
                 pong_timeout: Duration::from_secs(10),
@@ -66,7 +66,7 @@ async fn main() -> std::io::Result<()> {
             },
             limits: Limits::default(),
         }),
-        sizes: Sizes { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
+        sizes: SizeLimits { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
     };
     let endpoint = Endpoint::new(Echo::default(), Arc::new(Print));
     let endpoint = Arc::new((endpoint, policy));
@@ -76,14 +76,14 @@ async fn main() -> std::io::Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let client = Client { peer: peer.into(), is_encrypted: false, watch: drain.watch() };
+        let client = Client { peer: peer.into(), is_encrypted: false, token: drain.token() };
         let endpoint = Arc::clone(&endpoint);
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
                 let (endpoint, policy) = &*endpoint;
                 // There is room for any number of sessions.
-                let slot = || Ok(Slot::new(()));
-                let answer = endpoint.answer(&request, &client, policy, slot);
+                let permit = || Ok(Permit::new(()));
+                let answer = endpoint.answer(&request, &client, policy, permit);
                 let response = answer.over_http1(&mut request, TokioIo::new);
                 async { Ok::<_, Infallible>(response) }
             });

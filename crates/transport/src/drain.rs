@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use ws_core::CloseCode;
 
-use crate::timer::Roster;
+use crate::timer::TimerService;
 
 /// How far a shutdown has come. [`Drain`] has an example.
 ///
@@ -45,7 +45,7 @@ impl Phase {
 
 /// How sessions are told to end. [`Drain`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Farewell {
+pub struct DrainOptions {
     /// What their peers are told.
     pub code: CloseCode,
     /// Over how long a time they are closed, evenly. Zero is all at once.
@@ -53,7 +53,7 @@ pub struct Farewell {
 }
 
 /// 1001, and all at once.
-impl Default for Farewell {
+impl Default for DrainOptions {
     fn default() -> Self {
         Self { code: CloseCode::GOING_AWAY, spread: Duration::ZERO }
     }
@@ -61,27 +61,27 @@ impl Default for Farewell {
 
 /// The end of everything: how it is announced, and how it is waited for.
 ///
-/// Whatever lives holds a [`Watch`]. Who waits for nothing else waits on a channel; sessions are woken
+/// Whatever lives holds a [`DrainToken`]. Who waits for nothing else waits on a channel; sessions are woken
 /// together with their deadlines, because a place in the channel would cost each of them a future.
 /// Dropping the drain is the same as [`abort`](Self::abort).
 ///
 /// ```
 /// use transport::ws_core::CloseCode;
-/// use transport::{Drain, Farewell, Phase};
+/// use transport::{Drain, DrainOptions, Phase};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let (drain, keeper) = Drain::new();
-/// tokio::spawn(keeper);
+/// let (drain, wake_up) = Drain::new();
+/// tokio::spawn(wake_up);
 ///
 /// // Something that lives, and is no session. `run` takes a watch as well.
-/// let watch = drain.watch();
+/// let watch = drain.token();
 /// let worker = tokio::spawn(async move {
-///     watch.beyond(Phase::Serving).await;
-///     watch.farewell().code
+///     watch.past(Phase::Serving).await;
+///     watch.options().code
 /// });
 ///
-/// drain.start(Farewell { code: CloseCode::SERVICE_RESTART, ..Farewell::default() });
+/// drain.start(DrainOptions { code: CloseCode::SERVICE_RESTART, ..DrainOptions::default() });
 /// drain.closed().await;
 /// assert_eq!(worker.await.unwrap(), CloseCode::SERVICE_RESTART);
 /// # }
@@ -92,44 +92,44 @@ pub struct Drain(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     signal: watch::Sender<Signal>,
-    roster: Roster,
-    watches: AtomicUsize,
-    all_gone: Notify,
+    timers: TimerService,
+    tokens: AtomicUsize,
+    all_dropped: Notify,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Signal {
     phase: Phase,
-    farewell: Farewell,
+    options: DrainOptions,
 }
 
 impl Drain {
-    /// A drain, and the keeper of the sessions that hold a [`Watch`] of it.
+    /// A drain, and the keeper of the sessions that hold a [`DrainToken`] of it.
     ///
     /// Somebody has to run the keeper, in the runtime that the sessions run in and for as long as
     /// there are any: it wakes them at their deadlines and when the drain goes on, and it notices when
     /// that runtime stands still.
-    #[must_use = "sessions see neither a deadline nor the drain unless their keeper is run"]
+    #[must_use = "sessions see neither a deadline nor the drain unless their wake_up is run"]
     pub fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let signal = Signal { phase: Phase::Serving, farewell: Farewell::default() };
+        let signal = Signal { phase: Phase::Serving, options: DrainOptions::default() };
         let shared = Arc::new(Shared {
             signal: watch::Sender::new(signal),
-            roster: Roster::default(),
-            watches: AtomicUsize::new(0),
-            all_gone: Notify::new(),
+            timers: TimerService::default(),
+            tokens: AtomicUsize::new(0),
+            all_dropped: Notify::new(),
         });
-        (Self(Arc::clone(&shared)), async move { shared.roster.keep().await })
+        (Self(Arc::clone(&shared)), async move { shared.timers.run().await })
     }
 
     /// A token for something that lives: its end is waited for until this is dropped.
     #[must_use]
-    pub fn watch(&self) -> Watch {
-        Watch::new(&self.0)
+    pub fn token(&self) -> DrainToken {
+        DrainToken::new(&self.0)
     }
 
     /// Asks everyone to close. Only the first call counts, and none after [`abort`](Self::abort).
-    pub fn start(&self, farewell: Farewell) {
-        self.announce(Phase::Draining, |signal| signal.farewell = farewell);
+    pub fn start(&self, options: DrainOptions) {
+        self.announce(Phase::Draining, |signal| signal.options = options);
     }
 
     /// Tells everyone to end without waiting for anything.
@@ -137,16 +137,16 @@ impl Drain {
         self.announce(Phase::Aborting, |_| {});
     }
 
-    /// Waits until nobody holds a [`Watch`].
+    /// Waits until nobody holds a [`DrainToken`].
     pub async fn closed(&self) {
         loop {
-            let mut all_gone = pin!(self.0.all_gone.notified());
+            let mut all_dropped = pin!(self.0.all_dropped.notified());
             // It is in line before it looks, so it cannot miss the last one.
-            all_gone.as_mut().enable();
-            if self.0.watches.load(Ordering::SeqCst) == 0 {
+            all_dropped.as_mut().enable();
+            if self.0.tokens.load(Ordering::SeqCst) == 0 {
                 return;
             }
-            all_gone.await;
+            all_dropped.await;
         }
     }
 
@@ -156,7 +156,7 @@ impl Drain {
             if is_later {
                 signal.phase = phase;
                 change(signal);
-                self.0.roster.announce(phase.generation());
+                self.0.timers.announce(phase.generation());
             }
             is_later
         });
@@ -171,30 +171,30 @@ impl Drop for Drain {
 
 /// The token of something that lives, and its view of the [`Drain`], which has an example.
 #[derive(Debug)]
-pub struct Watch(Arc<Shared>);
+pub struct DrainToken(Arc<Shared>);
 
-impl Watch {
+impl DrainToken {
     fn new(shared: &Arc<Shared>) -> Self {
-        shared.watches.fetch_add(1, Ordering::SeqCst);
+        shared.tokens.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(shared))
     }
 
     /// How far the shutdown has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        Phase::of(self.0.roster.generation())
+        Phase::of(self.0.timers.generation())
     }
 
     /// How a session is to end, once the shutdown has begun.
     #[must_use]
-    pub fn farewell(&self) -> Farewell {
-        self.0.signal.borrow().farewell
+    pub fn options(&self) -> DrainOptions {
+        self.0.signal.borrow().options
     }
 
     /// Waits until the shutdown has come further than `seen`, and says how far.
     ///
     /// Cancel safe.
-    pub async fn beyond(&self, seen: Phase) -> Phase {
+    pub async fn past(&self, seen: Phase) -> Phase {
         let mut signal = self.0.signal.subscribe();
         let announced = signal.wait_for(|signal| signal.phase > seen).await;
         announced.map_or(Phase::Aborting, |signal| signal.phase)
@@ -202,22 +202,22 @@ impl Watch {
 }
 
 /// An alarm has a watch, and reaches its roster by that.
-impl AsRef<Roster> for Watch {
-    fn as_ref(&self) -> &Roster {
-        &self.0.roster
+impl AsRef<TimerService> for DrainToken {
+    fn as_ref(&self) -> &TimerService {
+        &self.0.timers
     }
 }
 
-impl Clone for Watch {
+impl Clone for DrainToken {
     fn clone(&self) -> Self {
         Self::new(&self.0)
     }
 }
 
-impl Drop for Watch {
+impl Drop for DrainToken {
     fn drop(&mut self) {
-        if self.0.watches.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.all_gone.notify_waiters();
+        if self.0.tokens.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.all_dropped.notify_waiters();
         }
     }
 }

@@ -9,17 +9,17 @@ use h2::server::SendResponse;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
-use ws_core::Rules;
+use ws_core::SessionConfig;
 
 use crate::catch_panic::{Guarded, Panicked, guarded};
-use crate::drain::{Phase, Watch};
-use crate::events::{Event, Headers, Observer, tell};
+use crate::drain::{DrainToken, Phase};
+use crate::events::{EndpointEvent, Headers, Observer, observe};
 use crate::h2_stream::{self, Http2Stream};
 use crate::handler::Handler;
 use crate::handshake::{Origins, Protocol, Rejection, Upgrade};
 use crate::peer::Peer;
-use crate::permit::Slot;
-use crate::session::{Pending, SessionTask, Sizes};
+use crate::permit::Permit;
+use crate::session::{Pending, SessionTask, SizeLimits};
 
 /// What holds for every session of an endpoint. The [front page](crate#an-endpoint) has an example.
 #[derive(Clone, Debug)]
@@ -27,9 +27,9 @@ pub struct Policy {
     /// Which pages may connect.
     pub origins: Origins,
     /// When to ping, how long to wait, and how much a peer may do. The sessions share them.
-    pub rules: Arc<Rules>,
+    pub session: Arc<SessionConfig>,
     /// How much may be held for one peer.
-    pub sizes: Sizes,
+    pub sizes: SizeLimits,
 }
 
 /// A WebSocket endpoint. It knows no path: routing is the server's. The
@@ -50,7 +50,7 @@ pub struct Client {
     /// `https`.
     pub is_encrypted: bool,
     /// Its token in the drain. A session takes one of its own before the answer goes out.
-    pub watch: Watch,
+    pub token: DrainToken,
 }
 
 /// What becomes of a request. The [front page](crate#an-endpoint) has one sent by HTTP/1.1.
@@ -72,7 +72,7 @@ pub enum Answer<H, O> {
 #[must_use = "the client waits for the response"]
 pub struct Opening<H, O> {
     upgrade: Upgrade,
-    slot: Slot,
+    permit: Permit,
     pending: Pending<H, O>,
 }
 
@@ -98,8 +98,8 @@ impl<H: Handler, O: Observer> Answer<H, O> {
         };
         let response = opening.response();
         let upgraded = hyper::upgrade::on(request);
-        let Opening { slot, pending, .. } = opening;
-        tokio::spawn(SessionTask::upgrading(upgraded, reclaim, pending, slot));
+        let Opening { permit, pending, .. } = opening;
+        tokio::spawn(SessionTask::upgrading(upgraded, reclaim, pending, permit));
         response
     }
 
@@ -151,10 +151,10 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
     /// Answers a request. A session that opens keeps to `policy` to its end, whatever the next
     /// request is answered by.
     ///
-    /// `slot` is asked last, if there is nothing to refuse, for a place that the session keeps to its
+    /// `permit` is asked last, if there is nothing to refuse, for a place that the session keeps to its
     /// end; or why there is none.
     ///
-    /// Where the clone of the handler or `slot` panics, the request is refused.
+    /// Where the clone of the handler or `permit` panics, the request is refused.
     ///
     /// There is no authentication here: whoever wants one asks for it before calling this.
     pub fn answer<B>(
@@ -162,7 +162,7 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         request: &Request<B>,
         client: &Client,
         policy: &Policy,
-        slot: impl FnOnce() -> Result<Slot, Rejection>,
+        permit: impl FnOnce() -> Result<Permit, Rejection>,
     ) -> Answer<H, O> {
         let protocol = Protocol::of(request.version(), client.is_encrypted);
         let checked = Upgrade::check(request, protocol, &policy.origins);
@@ -171,23 +171,23 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
             Err(Panicked) => Err(Rejection::InternalError),
         };
         // A request that is wrong is told so even if there is no room.
-        let slot = || match client.watch.phase() {
-            Phase::Serving => guarded(slot).unwrap_or(Err(Rejection::InternalError)),
+        let permit = || match client.token.phase() {
+            Phase::Serving => guarded(permit).unwrap_or(Err(Rejection::InternalError)),
             Phase::Draining | Phase::Aborting => Err(Rejection::Draining),
         };
-        match checked.and_then(|upgrade| Ok((upgrade, handler()?, slot()?))) {
-            Ok((upgrade, handler, slot)) => {
+        match checked.and_then(|upgrade| Ok((upgrade, handler()?, permit()?))) {
+            Ok((upgrade, handler, permit)) => {
                 let pending = Pending {
                     headers: Headers::of(request.headers()),
                     protocol,
                     peer: client.peer,
-                    watch: client.watch.clone(),
+                    token: client.token.clone(),
                     handler,
                     observer: Arc::clone(&self.observer),
-                    rules: Arc::clone(&policy.rules),
+                    config: Arc::clone(&policy.session),
                     sizes: policy.sizes,
                 };
-                Answer::Open(Opening { upgrade, slot, pending })
+                Answer::Open(Opening { upgrade, permit, pending })
             }
             Err(rejection) => self.refuse(rejection, request, client),
         }
@@ -202,17 +202,17 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
     ) -> Answer<H, O> {
         let protocol = Protocol::of(request.version(), client.is_encrypted);
         let headers = Headers::of(request.headers());
-        self.tell_refused(rejection, client.peer, Some(protocol), &headers);
+        self.observe_refused(rejection, client.peer, Some(protocol), &headers);
         Answer::Refuse(rejection.response())
     }
 
     /// Tells the observer of a client that was turned away before it could ask for anything, or whom
     /// the HTTP library has answered by itself.
-    pub fn turned_away(&self, rejection: Rejection, client: &Client) {
-        self.tell_refused(rejection, client.peer, None, &Headers::default());
+    pub fn record_rejected(&self, rejection: Rejection, client: &Client) {
+        self.observe_refused(rejection, client.peer, None, &Headers::default());
     }
 
-    fn tell_refused(
+    fn observe_refused(
         &self,
         rejection: Rejection,
         peer: Peer,
@@ -220,7 +220,7 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         headers: &Headers,
     ) {
         let request = headers.text();
-        tell(&*self.observer, &Event::Refused { peer, protocol, request, rejection });
+        observe(&*self.observer, &EndpointEvent::Refused { peer, protocol, request, rejection });
     }
 }
 
@@ -238,6 +238,6 @@ impl<H: Handler, O: Observer> Opening<H, O> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        tokio::spawn(SessionTask::open(stream, self.pending, self.slot));
+        tokio::spawn(SessionTask::open(stream, self.pending, self.permit));
     }
 }

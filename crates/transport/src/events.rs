@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderValue, ORIGIN, USER_AGENT};
-use ws_core::{Closure, Tally};
+use ws_core::{CloseRecord, Counters};
 
 use crate::catch_panic::guarded;
 use crate::handshake::{Protocol, Rejection};
@@ -16,12 +16,12 @@ pub trait Observer: Send + Sync + 'static {
     /// Takes in one fact. Is called on the way of a connection, so it must not block.
     ///
     /// If it panics, it has missed this fact, and is told the next.
-    fn observe(&self, event: &Event<'_>);
+    fn observe(&self, event: &EndpointEvent<'_>);
 }
 
 /// Tells a fact. An observer that panics misses that one, and neither the session nor its other facts
 /// are lost.
-pub(crate) fn tell(observer: &impl Observer, event: &Event<'_>) {
+pub(crate) fn observe(observer: &impl Observer, event: &EndpointEvent<'_>) {
     let _ = guarded(|| observer.observe(event));
 }
 
@@ -32,14 +32,14 @@ pub(crate) fn tell(observer: &impl Observer, event: &Event<'_>) {
 /// know.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub enum Event<'a> {
+pub enum EndpointEvent<'a> {
     /// A session is over.
     #[non_exhaustive]
     Closed {
         /// The number it was opened with.
         id: u64,
         /// What is to be said of it.
-        closure: &'a Closure,
+        record: &'a CloseRecord,
         /// How the stream ended, if it did before the session let go of it.
         stream_end: Option<StreamEnd>,
     },
@@ -77,19 +77,19 @@ pub enum Event<'a> {
     /// at the pong to it, at its end, and when it is a million messages or bytes, so that nothing which
     /// sessions share is touched for a frame.
     #[non_exhaustive]
-    Tally {
+    Traffic {
         /// The number it was opened with.
         id: u64,
         /// What the peer sent.
-        received: Tally,
+        received: Counters,
         /// What the peer was sent.
-        sent: Tally,
+        sent: Counters,
         /// The round trip, if one was measured.
         round_trip: Option<Duration>,
     },
 }
 
-/// What a request said of itself, in the peer's own words. [`Event`]s bring it; only an endpoint makes
+/// What a request said of itself, in the peer's own words. [`EndpointEvent`]s bring it; only an endpoint makes
 /// one.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestText<'a>(&'a Headers);

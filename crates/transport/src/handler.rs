@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use ws_core::{CloseCode, Reason};
 
-use crate::message::{Frame, Message};
+use crate::message::{Message, PreparedMessage};
 
 /// What a handler wants next. The [front page](crate#a-handler) has an example.
 ///
@@ -19,7 +19,7 @@ pub enum Next {
     /// Send this message, which others are sent as well: its bytes are shared with them.
     ///
     /// Nothing more is asked for until the stream has taken it.
-    Share(Frame),
+    SendPrepared(PreparedMessage),
 }
 
 /// What a session is for. Each session gets a clone of the endpoint's handler. The
@@ -47,9 +47,9 @@ pub trait Handler: Send + 'static {
 /// The handler of a scaffold: it says nothing, and drops what it is told. The
 /// [front page](crate#an-endpoint) has an endpoint with it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Silent;
+pub struct Discard;
 
-impl Handler for Silent {
+impl Handler for Discard {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
         Poll::Pending
     }

@@ -6,10 +6,10 @@
 //!                    │              Answer::over_http2: 200  ├ or a refusal
 //!                    │ Upgrade::check: is it one?   │        ┘
 //!                    │ Rejection: why not           ▼
-//!                    │                        run(socket, rules, handler, watch)
+//!                    │                        run(socket, config, handler, watch)
 //!                    └── Observer ◀── facts ──      │        Session: drain, socket, handler, clock
 //!                                                   ▼
-//!                                                Closure: who ended it, and why
+//!                                                CloseRecord: who ended it, and why
 //! ```
 //!
 //! [`Endpoint`] is the whole of it in one piece, for HTTP/1.1 and for HTTP/2. Below it, [`Upgrade`] is
@@ -37,10 +37,10 @@
 //! use hyper::service::service_fn;
 //! use hyper_util::rt::TokioIo;
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
-//! use transport::ws_core::{Limits, Rules, Timing};
+//! use transport::ws_core::{Limits, SessionConfig, Timing};
 //! use transport::{
-//!     Client, Drain, Endpoint, Event, Farewell, Observer, Origins, Peer, Permission, Policy, Silent,
-//!     Sizes, Slot,
+//!     Client, Drain, Endpoint, EndpointEvent, DrainOptions, Observer, Origins, Peer, Permission, Policy, Discard,
+//!     SizeLimits, Permit,
 //! };
 //!
 //! /// Keeps a line for each opening, closing and refusal.
@@ -48,13 +48,13 @@
 //! struct Log(Mutex<Vec<String>>);
 //!
 //! impl Observer for Log {
-//!     fn observe(&self, event: &Event<'_>) {
+//!     fn observe(&self, event: &EndpointEvent<'_>) {
 //!         let line = match event {
-//!             Event::Closed { id, closure, .. } => format!("{id} closed: {}", closure.cause),
-//!             Event::Opened { id, peer, request, .. } => {
+//!             EndpointEvent::Closed { id, record, .. } => format!("{id} closed: {}", record.cause),
+//!             EndpointEvent::Opened { id, peer, request, .. } => {
 //!                 format!("{id} opened: {peer} {:?}", request.origin())
 //!             }
-//!             Event::Refused { peer, rejection, .. } => format!("refused: {peer} {rejection}"),
+//!             EndpointEvent::Refused { peer, rejection, .. } => format!("refused: {peer} {rejection}"),
 //!             _ => return,
 //!         };
 //!         self.0.lock().unwrap().push(line);
@@ -75,11 +75,11 @@
 //!         missing: Permission::Refuse,
 //!         null: Permission::Refuse,
 //!     },
-//!     rules: Arc::new(Rules { timing, limits: Limits::default() }),
-//!     sizes: Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 },
+//!     session: Arc::new(SessionConfig { timing, limits: Limits::default() }),
+//!     sizes: SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 },
 //! };
 //! let log = Arc::new(Log::default());
-//! let endpoint = Endpoint::new(Silent, Arc::clone(&log));
+//! let endpoint = Endpoint::new(Discard, Arc::clone(&log));
 //! let (drain, keeper) = Drain::new();
 //! tokio::spawn(keeper);
 //!
@@ -88,13 +88,13 @@
 //! let client = Client {
 //!     peer: Peer::Local,
 //!     is_encrypted: false,
-//!     watch: drain.watch(),
+//!     watch: drain.token(),
 //! };
 //! tokio::spawn(async move {
 //!     let service = service_fn(|mut request| {
 //!         // There is room for any number of sessions.
-//!         let slot = || Ok(Slot::new(()));
-//!         let answer = endpoint.answer(&request, &client, &policy, slot);
+//!         let permit = || Ok(Permit::new(()));
+//!         let answer = endpoint.answer(&request, &client, &policy, permit);
 //!         let response = answer.over_http1(&mut request, TokioIo::new);
 //!         async { Ok::<_, Infallible>(response) }
 //!     });
@@ -111,7 +111,7 @@
 //! far.read_exact(&mut head).await?;
 //! assert_eq!(head, *b"HTTP/1.1 101");
 //!
-//! drain.start(Farewell::default());
+//! drain.start(DrainOptions::default());
 //! drop(far);
 //! drain.closed().await;
 //! let lines = log.0.lock().unwrap();
@@ -133,8 +133,8 @@
 //! use std::task::{Context, Poll};
 //! use std::time::Duration;
 //!
-//! use transport::ws_core::{Cause, CloseCode, Limits, Rules, Timing};
-//! use transport::{Drain, Handler, Message, Next, Sizes, Socket, run};
+//! use transport::ws_core::{Cause, CloseCode, Limits, SessionConfig, Timing};
+//! use transport::{Drain, Handler, Message, Next, SizeLimits, WebSocket, run};
 //!
 //! #[derive(Clone, Default)]
 //! struct Countdown(u32);
@@ -162,11 +162,11 @@
 //!     close_timeout: Duration::from_secs(3),
 //!     max_age: None,
 //! };
-//! let socket = Socket::new(near, Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 });
-//! let rules = Arc::new(Rules { timing, limits: Limits::default() });
-//! let closure = run(socket, rules, Countdown(3), drain.watch()).await;
-//! assert_eq!(closure.cause, Cause::HandlerClosed);
-//! assert_eq!(closure.sent.messages, 3 + 1);
+//! let socket = WebSocket::new(near, SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 });
+//! let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
+//! let record = run(socket, config, Countdown(3), drain.token()).await;
+//! assert_eq!(record.cause, Cause::HandlerClosed);
+//! assert_eq!(record.sent.messages, 3 + 1);
 //! # }
 //! ```
 //!
@@ -192,11 +192,11 @@
 //! | type | because |
 //! |---|---|
 //! | [`Next`] | Handlers make them and the session takes them apart; a handler around another passes on what it does not know. |
-//! | [`Event`] and each of its facts | The endpoint tells them, and an observer passes over what it does not know. |
+//! | [`EndpointEvent`] and each of its facts | The endpoint tells them, and an observer passes over what it does not know. |
 //! | [`Rejection`] | There will be more reasons to refuse. Whoever counts or prints them has the word, the status and [`Rejection::ALL`]. |
 //! | [`StreamEnd`] | Systems have more ways to break a connection. Whoever counts or prints them has the word and [`StreamEnd::ALL`]. |
 //! | [`Protocol`], [`Peer`] | There are more ways to come than those of today. Both say themselves how they are written. |
-//! | [`OriginPattern`], [`NotAnOrigin`] | Both come from a text that somebody wrote, and there can be more to write, and more to get wrong. |
+//! | [`OriginPattern`], [`ParseOriginError`] | Both come from a text that somebody wrote, and there can be more to write, and more to get wrong. |
 //!
 //! These may not, because whoever uses them has to handle every case or to decide every field:
 //!
@@ -206,11 +206,11 @@
 //! | [`Phase`] | Whoever overlooked one would hold up a shutdown; the compiler has to tell. |
 //! | [`Answer`] | Whoever sends it in another way has to send whatever it is. |
 //! | [`Permission`] | There is nothing between yes and no. |
-//! | [`Policy`], [`Origins`], [`Sizes`], [`Farewell`] | They are written down field by field, and a new one is a decision of the user's. |
+//! | [`Policy`], [`Origins`], [`SizeLimits`], [`DrainOptions`] | They are written down field by field, and a new one is a decision of the user's. |
 //! | [`Client`] | Only whoever has accepted it knows what stands there; a default would be a guess. |
 //!
 //! All other types show no fields.
-//! [`Handler`], [`Observer`] and [`Places`] get new methods only with a default that leaves everything as
+//! [`Handler`], [`Observer`] and [`PermitPool`] get new methods only with a default that leaves everything as
 //! it was.
 //!
 //! Behaviour is part of the promise: which request is refused, with which word, status and headers, and
@@ -234,19 +234,19 @@ mod stream_end;
 mod timer;
 mod waker_id;
 
-pub use drain::{Drain, Farewell, Phase, Watch};
+pub use drain::{Drain, DrainOptions, DrainToken, Phase};
 pub use endpoint::{Answer, Client, Endpoint, Opening, Policy};
-pub use events::{Event, Observer, RequestText};
+pub use events::{EndpointEvent, Observer, RequestText};
 pub use h2_stream::Http2Stream;
-pub use handler::{Handler, Next, Silent};
+pub use handler::{Discard, Handler, Next};
 pub use handshake::{
-    Authority, NotAnOrigin, Origin, OriginPattern, Origins, Permission, Protocol, Rejection,
+    Authority, Origin, OriginPattern, Origins, ParseOriginError, Permission, Protocol, Rejection,
     Upgrade, frames_body,
 };
-pub use message::{Frame, Message, Utf8Bytes};
+pub use message::{Message, PreparedMessage, Utf8Bytes};
 pub use peer::Peer;
-pub use permit::{Places, Slot};
-pub use session::{Session, Sizes, Socket, run};
+pub use permit::{Permit, PermitPool};
+pub use session::{Session, SizeLimits, WebSocket, run};
 pub use stream_end::StreamEnd;
 
 /// The machine beneath, whose types are part of this crate's.

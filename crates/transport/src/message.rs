@@ -63,21 +63,21 @@ impl Message {
 ///
 /// A server's frames have no mask (RFC 6455, section 5.1), so they are the same for everyone: clones
 /// of a frame share its bytes, and a session writes them from where they are. See
-/// [`Next::Share`](crate::Next::Share).
+/// [`Next::SendPrepared`](crate::Next::SendPrepared).
 ///
 /// ```
-/// use transport::{Frame, Message};
+/// use transport::{PreparedMessage, Message};
 ///
-/// let frame = Frame::from(Message::from("all is well"));
+/// let frame = PreparedMessage::from(Message::from("all is well"));
 /// assert_eq!(frame.payload_len(), 11);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct PreparedMessage {
     bytes: Bytes,
     payload_len: usize,
 }
 
-impl Frame {
+impl PreparedMessage {
     /// The length of the message's payload in bytes.
     #[must_use]
     pub fn payload_len(&self) -> usize {
@@ -96,9 +96,9 @@ impl Frame {
     /// sessions clones of that. The bytes are not copied.
     ///
     /// ```
-    /// use transport::{Frame, Message};
+    /// use transport::{PreparedMessage, Message};
     ///
-    /// let frame = Frame::from(Message::from("all is well"));
+    /// let frame = PreparedMessage::from(Message::from("all is well"));
     /// assert_eq!(frame.with_own_refcount(), frame);
     /// ```
     #[must_use]
@@ -107,7 +107,7 @@ impl Frame {
     }
 }
 
-impl From<Message> for Frame {
+impl From<Message> for PreparedMessage {
     fn from(message: Message) -> Self {
         let payload_len = message.payload_len();
         let frame = match message {

@@ -10,74 +10,74 @@ use crate::catch_panic::guarded;
 /// ```
 /// use std::sync::Arc;
 /// use tokio::sync::Semaphore;
-/// use transport::Slot;
+/// use transport::Permit;
 ///
 /// let places = Arc::new(Semaphore::new(1));
-/// let slot = Slot::new(Arc::clone(&places).try_acquire_owned().unwrap());
+/// let permit = Permit::new(Arc::clone(&places).try_acquire_owned().unwrap());
 /// assert_eq!(places.available_permits(), 0);
-/// drop(slot);
+/// drop(permit);
 /// assert_eq!(places.available_permits(), 1);
 /// ```
 #[must_use = "a place that nobody holds is free"]
-pub struct Slot(Option<Arc<dyn Places>>);
+pub struct Permit(Option<Arc<dyn PermitPool>>);
 
 /// Whoever has places to give, and gets them back.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicUsize, Ordering};
-/// use transport::{Places, Slot};
+/// use transport::{PermitPool, Permit};
 ///
 /// struct Taken(AtomicUsize);
 ///
-/// impl Places for Taken {
-///     fn give_back(&self) {
+/// impl PermitPool for Taken {
+///     fn release(&self) {
 ///         self.0.fetch_sub(1, Ordering::Relaxed);
 ///     }
 /// }
 ///
 /// let taken = Arc::new(Taken(AtomicUsize::new(2)));
-/// let slots = [Slot::of(taken.clone()), Slot::of(taken.clone())];
+/// let slots = [Permit::of(taken.clone()), Permit::of(taken.clone())];
 /// drop(slots);
 /// assert_eq!(taken.0.load(Ordering::Relaxed), 0);
 /// ```
-pub trait Places: Send + Sync + 'static {
-    /// One of them is free again. Is called once for each [`Slot`], and must not block.
-    fn give_back(&self);
+pub trait PermitPool: Send + Sync + 'static {
+    /// One of them is free again. Is called once for each [`Permit`], and must not block.
+    fn release(&self);
 }
 
-impl Slot {
+impl Permit {
     /// A place that is given back by the drop of `guard`.
     pub fn new(guard: impl Send + Sync + 'static) -> Self {
         Self::of(Arc::new(Guard(guard)))
     }
 
     /// One of these places, which has been taken. It has no memory of its own.
-    pub fn of(places: Arc<dyn Places>) -> Self {
+    pub fn of(places: Arc<dyn PermitPool>) -> Self {
         Self(Some(places))
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
         // What it gives back may be dropped here as well, so that is guarded, too.
         let _ = guarded(|| {
             if let Some(places) = self.0.take() {
-                places.give_back();
+                places.release();
             }
         });
     }
 }
 
-impl fmt::Debug for Slot {
+impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slot")
+        f.write_str("Permit")
     }
 }
 
 /// A place by itself, which is given back when it goes.
 struct Guard<T>(T);
 
-impl<T: Send + Sync + 'static> Places for Guard<T> {
-    fn give_back(&self) {}
+impl<T: Send + Sync + 'static> PermitPool for Guard<T> {
+    fn release(&self) {}
 }

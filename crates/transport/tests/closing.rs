@@ -13,8 +13,8 @@ use std::time::Duration;
 use support::{CLOSE, PING, PONG, SIZES, Story, TEXT, close, frame, head, in_time, silent};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
-use transport::ws_core::{Cause, CloseCode, ClosureCode, Initiator, Limits};
-use transport::{Drain, Farewell, Phase, Silent};
+use transport::ws_core::{Cause, CloseCode, CloseStatus, Initiator, Limits};
+use transport::{Discard, Drain, DrainOptions, Phase};
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_closes_gets_its_close_back_and_the_end_of_the_stream() {
@@ -22,12 +22,12 @@ async fn a_peer_that_closes_gets_its_close_back_and_the_end_of_the_stream() {
     story.peer.send(&close(1000, "bye")).await;
     story.peer.expect_close(1000, "bye").await;
     story.peer.expect_end().await;
-    let closure = story.end().await;
-    assert_eq!(closure.cause, Cause::PeerClosed);
-    assert_eq!(closure.code, ClosureCode::Frame(CloseCode::NORMAL));
-    assert_eq!(closure.reason.as_str(), "bye");
-    assert_eq!(closure.initiator, Initiator::Peer);
-    assert!(closure.clean);
+    let record = story.end().await;
+    assert_eq!(record.cause, Cause::PeerClosed);
+    assert_eq!(record.code, CloseStatus::Frame(CloseCode::NORMAL));
+    assert_eq!(record.reason.as_str(), "bye");
+    assert_eq!(record.initiator, Initiator::Peer);
+    assert!(record.clean);
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,7 +36,7 @@ async fn a_close_without_a_body_gets_one_without_a_body() {
     story.peer.send(&frame(CLOSE, b"")).await;
     assert_eq!(story.peer.frame().await, (CLOSE, vec![]));
     story.peer.expect_end().await;
-    assert_eq!(story.end().await.code, ClosureCode::NoStatus);
+    assert_eq!(story.end().await.code, CloseStatus::NoStatus);
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,9 +47,9 @@ async fn a_peer_that_closes_and_hangs_up_in_one_breath_has_closed_clean() {
     assert_eq!(story.peer.frame().await, (PONG, b"x".to_vec()));
     story.peer.expect_close(1001, "").await;
     story.peer.expect_end().await;
-    let closure = story.end().await;
-    assert!(closure.clean);
-    assert_eq!(closure.received.messages, 2, "what comes after a close frame is not read");
+    let record = story.end().await;
+    assert!(record.clean);
+    assert_eq!(record.received.messages, 2, "what comes after a close frame is not read");
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,39 +61,35 @@ async fn a_close_code_that_must_not_be_sent_is_answered_with_1002() {
         assert_eq!((first, &payload[..2]), (CLOSE, &1002_u16.to_be_bytes()[..]), "{code}");
         story.peer.expect_end().await;
         story.peer.0.shutdown().await.unwrap();
-        let closure = story.end().await;
-        assert_eq!(
-            (closure.cause, u16::from(closure.code)),
-            (Cause::ProtocolError, 1002),
-            "{code}"
-        );
-        assert_eq!((closure.initiator, closure.clean), (Initiator::Local, false), "{code}");
+        let record = story.end().await;
+        assert_eq!((record.cause, u16::from(record.code)), (Cause::ProtocolError, 1002), "{code}");
+        assert_eq!((record.initiator, record.clean), (Initiator::Local, false), "{code}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_drained_session_says_1001_and_waits_for_the_answer() {
     let mut story = silent();
-    story.drain.start(Farewell::default());
+    story.drain.start(DrainOptions::default());
     story.peer.expect_close(1001, "drained").await;
     sleep(Duration::from_secs(2)).await;
     story.peer.send(&close(1001, "")).await;
     story.peer.expect_end().await;
     in_time(story.drain.closed()).await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Drained, true));
-    assert_eq!(closure.initiator, Initiator::Local);
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Drained, true));
+    assert_eq!(record.initiator, Initiator::Local);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_opens_during_a_drain_is_closed_as_well() {
     let (near, far) = tokio::io::duplex(1024);
     let drain = support::kept_drain();
-    let watch = drain.watch();
-    drain.start(Farewell::default());
-    let socket = transport::Socket::new(near, SIZES);
-    let rules = support::rules(Limits::default());
-    let session = tokio::spawn(transport::run(socket, rules, Silent, watch));
+    let token = drain.token();
+    drain.start(DrainOptions::default());
+    let socket = transport::WebSocket::new(near, SIZES);
+    let config = support::config(Limits::default());
+    let session = tokio::spawn(transport::run(socket, config, Discard, token));
     let mut peer = support::Peer(far);
     peer.expect_close(1001, "drained").await;
     drop(peer);
@@ -103,7 +99,7 @@ async fn a_session_that_opens_during_a_drain_is_closed_as_well() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_ignores_our_close_is_let_go_after_the_close_timeout() {
     let mut story = silent();
-    story.drain.start(Farewell::default());
+    story.drain.start(DrainOptions::default());
     story.peer.expect_close(1001, "drained").await;
     let told = Instant::now();
     // It goes on talking, which does not prolong its time, and gets no answer any more.
@@ -112,9 +108,9 @@ async fn a_peer_that_ignores_our_close_is_let_go_after_the_close_timeout() {
     }
     assert!((3.0..3.2).contains(&told.elapsed().as_secs_f64()), "{:?}", told.elapsed());
     story.peer.expect_end().await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Drained, false));
-    assert_eq!(u16::from(closure.code), 1001);
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Drained, false));
+    assert_eq!(u16::from(record.code), 1001);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,8 +120,8 @@ async fn an_aborted_session_ends_at_once_and_is_still_told() {
     story.drain.abort();
     story.peer.expect_close(1001, "drained").await;
     story.peer.expect_end().await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Drained, false));
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Drained, false));
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
@@ -144,11 +140,11 @@ async fn a_peer_that_vanishes_is_reported_as_disconnected() {
     story.peer.send(&head(TEXT, 100)).await;
     story.peer.0.shutdown().await.unwrap();
     story.peer.expect_end().await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Disconnected, false));
-    assert_eq!(u16::from(closure.code), 1006);
-    assert_eq!(closure.initiator, Initiator::Nobody);
-    assert_eq!(closure.received.messages, 1);
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Disconnected, false));
+    assert_eq!(u16::from(record.code), 1006);
+    assert_eq!(record.initiator, Initiator::None);
+    assert_eq!(record.received.messages, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,12 +165,12 @@ async fn a_mute_peer_is_pinged_and_let_go() {
 #[test]
 fn a_shutdown_does_not_go_back() {
     let (drain, _) = Drain::new();
-    let watch = drain.watch();
-    let first = Farewell { code: CloseCode::SERVICE_RESTART, ..Farewell::default() };
+    let token = drain.token();
+    let first = DrainOptions { code: CloseCode::SERVICE_RESTART, ..DrainOptions::default() };
     drain.start(first);
-    drain.start(Farewell::default());
-    assert_eq!((watch.phase(), watch.farewell()), (Phase::Draining, first));
+    drain.start(DrainOptions::default());
+    assert_eq!((token.phase(), token.options()), (Phase::Draining, first));
     drain.abort();
-    drain.start(Farewell::default());
-    assert_eq!((watch.phase(), watch.farewell()), (Phase::Aborting, first));
+    drain.start(DrainOptions::default());
+    assert_eq!((token.phase(), token.options()), (Phase::Aborting, first));
 }

@@ -18,7 +18,7 @@ use support::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::yield_now;
 use tokio::time::Instant;
-use transport::Farewell;
+use transport::DrainOptions;
 use transport::ws_core::Cause;
 
 /// What comes of a session with [`Echo`] behind it: all that it says, and how that leaves it.
@@ -327,18 +327,18 @@ async fn our_own_close_ends_with_the_peers_answer_or_without_one_in_time() {
     ];
     for (what, answer, clean) in table {
         let mut story = open(Echo::default(), 1024);
-        story.drain.start(Farewell::default());
+        story.drain.start(DrainOptions::default());
         story.peer.expect_close(1001, "drained").await;
         let told = Instant::now();
         story.peer.send(&answer).await;
         assert_eq!(rest(&mut story).await, b"", "RFC 6455 5.5.1, {what}");
-        let closure = story.end().await;
-        assert_eq!((closure.cause, closure.clean), (Cause::Drained, clean), "{what}");
+        let record = story.end().await;
+        assert_eq!((record.cause, record.clean), (Cause::Drained, clean), "{what}");
         assert_eq!(told.elapsed(), Duration::ZERO, "RFC 6455 7.1.1, {what}");
     }
     for (what, ignoring) in [("nothing", vec![]), ("a message", text), ("a ping", ping)] {
         let mut story = open(Echo::default(), 1024);
-        story.drain.start(Farewell::default());
+        story.drain.start(DrainOptions::default());
         story.peer.expect_close(1001, "drained").await;
         let told = Instant::now();
         story.peer.send(&ignoring).await;
@@ -355,7 +355,7 @@ async fn two_closes_that_cross_are_a_whole_closing_handshake() {
         let mut story = open(Echo::default(), 1024);
         yield_now().await;
         // The session sees both at its next wake-up, and must not answer a close with a second one.
-        story.drain.start(Farewell::default());
+        story.drain.start(DrainOptions::default());
         story.peer.send(&answer).await;
         let ours = said(CLOSE, &close_payload(1001, "drained"));
         assert_eq!(rest(&mut story).await, ours, "RFC 6455 5.5.1");
@@ -364,7 +364,7 @@ async fn two_closes_that_cross_are_a_whole_closing_handshake() {
     let mut story = open(Echo::default(), 1024);
     story.peer.send(&close(1000, "first")).await;
     yield_now().await;
-    story.drain.start(Farewell::default());
+    story.drain.start(DrainOptions::default());
     assert_eq!(rest(&mut story).await, said(CLOSE, &close_payload(1000, "first")));
     assert_eq!(story.end().await.cause, Cause::PeerClosed);
 }

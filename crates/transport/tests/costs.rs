@@ -23,15 +23,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use support::newest::Newest;
-use support::{BINARY, CLOSE, PING, PONG, SIZES, close, frame, kept_drain, rules};
+use support::{BINARY, CLOSE, PING, PONG, SIZES, close, config, frame, kept_drain};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tokio::time::advance;
-use transport::ws_core::{Action, Cause, Closure, Event, Lifecycle, Limits, Rate};
+use transport::ws_core::{Action, Cause, CloseRecord, Event, Lifecycle, Limits, Rate};
 use transport::{
-    Client, Drain, Endpoint, Observer, OriginPattern, Origins, Peer, Permission, Policy, Session,
-    Silent, Slot, Socket, run,
+    Client, Discard, Drain, Endpoint, Observer, OriginPattern, Origins, Peer, Permission, Permit,
+    Policy, Session, WebSocket, run,
 };
 
 const UPGRADE: &[u8] =
@@ -116,7 +116,7 @@ impl AsyncWrite for Stream {
 
 /// A session that is polled by hand.
 struct Story {
-    session: Session<Stream, Silent>,
+    session: Session<Stream, Discard>,
     stream: Stream,
     drain: Drain,
 }
@@ -125,8 +125,8 @@ impl Story {
     fn new() -> Self {
         let (drain, _) = Drain::new();
         let stream = Stream::default();
-        let socket = Socket::new(stream.clone(), SIZES);
-        let session = run(socket, rules(Limits::default()), Silent, drain.watch());
+        let socket = WebSocket::new(stream.clone(), SIZES);
+        let session = run(socket, config(Limits::default()), Discard, drain.token());
         let mut story = Self { session, stream, drain };
         assert!(story.wake().is_pending());
         // The thread's buffers are there from the first frame on.
@@ -134,7 +134,7 @@ impl Story {
         story
     }
 
-    fn wake(&mut self) -> Poll<Closure> {
+    fn wake(&mut self) -> Poll<CloseRecord> {
         Pin::new(&mut self.session).poll(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -165,8 +165,8 @@ fn whatever_comes_at_once_costs_one_read_and_its_answers_one_write() {
 fn a_closing_handshake_costs_a_read_a_write_and_a_shutdown() {
     let mut story = Story::new();
     story.stream.bring(&close(1000, ""));
-    let Poll::Ready(closure) = story.wake() else { panic!("it has answered") };
-    assert_eq!((closure.cause, closure.clean), (Cause::PeerClosed, true));
+    let Poll::Ready(record) = story.wake() else { panic!("it has answered") };
+    assert_eq!((record.cause, record.clean), (Cause::PeerClosed, true));
     let wire = story.stream.0.lock().unwrap();
     assert_eq!(wire.calls, Calls { reads: 1, writes: 1, shutdowns: 1 });
     assert_eq!(wire.output[0], CLOSE);
@@ -177,8 +177,8 @@ fn a_closing_handshake_costs_a_read_a_write_and_a_shutdown() {
 fn an_end_without_a_closing_handshake_has_its_shutdown_too() {
     let mut story = Story::new();
     story.drain.abort();
-    let Poll::Ready(closure) = story.wake() else { panic!("nobody is waited for") };
-    assert_eq!((closure.cause, closure.clean), (Cause::Drained, false));
+    let Poll::Ready(record) = story.wake() else { panic!("nobody is waited for") };
+    assert_eq!((record.cause, record.clean), (Cause::Drained, false));
     let wire = story.stream.0.lock().unwrap();
     assert_eq!(wire.calls, Calls { reads: 0, writes: 1, shutdowns: 1 });
     assert_eq!(wire.output[0], CLOSE);
@@ -189,22 +189,22 @@ fn from_the_request_to_the_end_there_are_two_reads_two_writes_and_a_shutdown() {
     struct Nobody;
 
     impl Observer for Nobody {
-        fn observe(&self, _: &transport::Event<'_>) {}
+        fn observe(&self, _: &transport::EndpointEvent<'_>) {}
     }
 
     let stream = Stream::default();
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let drain = kept_drain();
-        let endpoint = Endpoint::new(Silent, Arc::new(Nobody));
+        let endpoint = Endpoint::new(Discard, Arc::new(Nobody));
         let allowed = vec![OriginPattern::Any];
         let origins = Origins { allowed, missing: Permission::Allow, null: Permission::Allow };
-        let policy = Policy { origins, rules: rules(Limits::default()), sizes: SIZES };
-        let client = Client { peer: Peer::Local, is_encrypted: false, watch: drain.watch() };
+        let policy = Policy { origins, session: config(Limits::default()), sizes: SIZES };
+        let client = Client { peer: Peer::Local, is_encrypted: false, token: drain.token() };
         let near = TokioIo::new(stream.clone());
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
-                let slot = || Ok(Slot::new(()));
+                let slot = || Ok(Permit::new(()));
                 let answer = endpoint.answer(&request, &client, &policy, slot);
                 let response = answer.over_http1(&mut request, TokioIo::new);
                 async { Ok::<_, Infallible>(response) }
@@ -249,7 +249,7 @@ fn a_ping_of_ours_allocates_its_payload_and_its_pong_nothing() {
     runtime.block_on(async {
         let mut story = Story::new();
         for round in 0..3 {
-            advance(rules(Limits::default()).timing.ping_interval).await;
+            advance(config(Limits::default()).timing.ping_interval).await;
             let ping = measure(|| assert!(story.wake().is_pending()));
             let sent = story.stream.0.lock().unwrap().output.clone();
             assert_eq!(sent[0], PING);
@@ -272,8 +272,8 @@ fn a_shared_frame_is_written_by_each_session_at_once_and_from_the_same_bytes() {
     let newest = Newest::default();
     let (drain, _keeper) = Drain::new();
     let open = |stream: &Stream| {
-        let socket = Socket::new(stream.clone(), SIZES);
-        run(socket, rules(Limits::default()), newest.latest(), drain.watch())
+        let socket = WebSocket::new(stream.clone(), SIZES);
+        run(socket, config(Limits::default()), newest.subscribe(), drain.token())
     };
     let streams: [Stream; COUNT] = std::array::from_fn(|_| Stream::default());
     let mut sessions = streams.each_ref().map(open);
@@ -298,14 +298,14 @@ fn a_shared_frame_is_written_by_each_session_at_once_and_from_the_same_bytes() {
 fn an_idle_session_takes_220_bytes_beside_its_stream() {
     const COUNT: usize = 1000;
     let (drain, _keeper) = Drain::new();
-    let rules = rules(Limits::default());
+    let config = config(Limits::default());
     Story::new();
     let mut sessions = Vec::with_capacity(COUNT);
     let stream = Stream::default();
     let info = measure(|| {
         for _ in 0..COUNT {
-            let socket = Socket::new(stream.clone(), SIZES);
-            let mut session = Box::new(run(socket, Arc::clone(&rules), Silent, drain.watch()));
+            let socket = WebSocket::new(stream.clone(), SIZES);
+            let mut session = Box::new(run(socket, Arc::clone(&config), Discard, drain.token()));
             let mut cx = Context::from_waker(Waker::noop());
             assert!(Pin::new(&mut session).poll(&mut cx).is_pending());
             sessions.push(session);
@@ -330,17 +330,17 @@ fn a_machine_that_is_idle_again_holds_no_more_than_a_new_one() {
         message_timeout: patience,
         write_timeout: patience,
     };
-    let mut machine = Lifecycle::new(rules(limits), 0);
+    let mut machine = Lifecycle::new(config(limits), 0);
     let info = measure(|| {
         let now = Duration::from_secs(10);
         for event in [
             Event::Message { bytes: 1 },
             Event::Ping { bytes: 1 },
-            Event::Partial,
-            Event::Blocked,
+            Event::MessageBegan,
+            Event::WriteBlocked,
             Event::Stalled(Duration::from_secs(3)),
-            Event::Written,
-            Event::Complete,
+            Event::WriteProgressed,
+            Event::MessageEnded,
         ] {
             assert_eq!(machine.handle(event, now), None);
         }

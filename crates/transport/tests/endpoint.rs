@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use support::{
-    BINARY, CLOSE, PING, PONG, Peer, SIZES, TEXT, close, frame, in_time, kept_drain, rules,
+    BINARY, CLOSE, PING, PONG, Peer, SIZES, TEXT, close, config, frame, in_time, kept_drain,
 };
 use tokio::io::{AsyncWriteExt, duplex};
 use tokio::sync::Semaphore;
@@ -25,8 +25,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use transport::ws_core::{CloseCode, Limits};
 use transport::{
-    Answer, Client, Drain, Endpoint, Event, Farewell, Handler, Message, Next, Observer,
-    OriginPattern, Origins, Permission, Policy, Rejection, Silent, Slot,
+    Answer, Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Message, Next,
+    Observer, OriginPattern, Origins, Permission, Permit, Policy, Rejection,
 };
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -44,16 +44,16 @@ impl Notes {
 }
 
 impl Observer for Notes {
-    fn observe(&self, event: &Event<'_>) {
+    fn observe(&self, event: &EndpointEvent<'_>) {
         let note = match event {
-            Event::Closed { id, closure, .. } => format!("closed {id} {}", closure.cause),
-            Event::Opened { id, peer, request, .. } => {
+            EndpointEvent::Closed { id, record, .. } => format!("closed {id} {}", record.cause),
+            EndpointEvent::Opened { id, peer, request, .. } => {
                 let (origin, agent) = (request.origin().unwrap(), request.user_agent().unwrap());
                 format!("opened {id} {peer} {origin} {agent}")
             }
-            Event::Refused { peer, rejection, .. } => format!("refused {peer} {rejection}"),
-            Event::Panicked { id, .. } => format!("panicked {id}"),
-            Event::Tally { id, received, sent, round_trip, .. } => {
+            EndpointEvent::Refused { peer, rejection, .. } => format!("refused {peer} {rejection}"),
+            EndpointEvent::Panicked { id, .. } => format!("panicked {id}"),
+            EndpointEvent::Traffic { id, received, sent, round_trip, .. } => {
                 let (came, went) = (received.messages, sent.messages);
                 format!("tally {id} {came} {went} {round_trip:?}")
             }
@@ -65,7 +65,7 @@ impl Observer for Notes {
 
 const SLOTS: usize = 100;
 
-struct World<H = Silent> {
+struct World<H = Discard> {
     endpoint: Arc<Endpoint<H, Notes>>,
     policy: Arc<Policy>,
     notes: Arc<Notes>,
@@ -75,7 +75,7 @@ struct World<H = Silent> {
 
 impl World {
     fn new() -> Self {
-        Self::with(Silent)
+        Self::with(Discard)
     }
 }
 
@@ -87,7 +87,7 @@ impl<H: Handler + Clone + Sync> World<H> {
                 missing: Permission::Allow,
                 null: Permission::Refuse,
             },
-            rules: rules(Limits::default()),
+            session: config(Limits::default()),
             sizes: SIZES,
         };
         let notes = Arc::new(Notes::default());
@@ -102,7 +102,7 @@ impl<H: Handler + Clone + Sync> World<H> {
         let client = Client {
             peer: transport::Peer::Address("192.0.2.7:4711".parse().unwrap()),
             is_encrypted: false,
-            watch: self.drain.watch(),
+            token: self.drain.token(),
         };
         let (endpoint, policy) = (Arc::clone(&self.endpoint), Arc::clone(&self.policy));
         let slots = Arc::clone(&self.slots);
@@ -110,7 +110,7 @@ impl<H: Handler + Clone + Sync> World<H> {
             let service = service_fn(|mut request| {
                 let answer = endpoint.answer(&request, &client, &policy, || {
                     let permit = Arc::clone(&slots).try_acquire_owned();
-                    permit.map(Slot::new).map_err(|_| Rejection::Full)
+                    permit.map(Permit::new).map_err(|_| Rejection::ConnectionLimit)
                 });
                 let response = answer.over_http1(&mut request, TokioIo::new);
                 async { Ok::<_, Infallible>(response) }
@@ -258,7 +258,7 @@ async fn the_sessions_leave_a_spread_drain_evenly() {
     }
     let begin = Instant::now();
     let spread = Duration::from_secs(10);
-    world.drain.start(Farewell { code: CloseCode::SERVICE_RESTART, spread });
+    world.drain.start(DrainOptions { code: CloseCode::SERVICE_RESTART, spread });
     let mut ends: Vec<Duration> = peers.join_all().await.iter().map(|end| *end - begin).collect();
     ends.sort_unstable();
     let gaps = ends.windows(2).map(|pair| pair[1] - pair[0]);
@@ -300,7 +300,7 @@ async fn a_session_counts_for_the_drain_from_before_its_101() {
     let mut peer = world.connect();
     peer.send(REQUEST.as_bytes()).await;
     response_head(&mut peer).await;
-    world.drain.start(Farewell::default());
+    world.drain.start(DrainOptions::default());
     let waiting = async {
         in_time(world.drain.closed()).await;
         world.notes.take()
@@ -331,7 +331,7 @@ async fn a_draining_endpoint_and_a_full_one_say_so_but_only_to_requests_that_are
     let draining = World::new();
     let mut peer = draining.connect();
     let mut other = draining.connect();
-    draining.drain.start(Farewell::default());
+    draining.drain.start(DrainOptions::default());
     peer.send(REQUEST.as_bytes()).await;
     assert!(response_head(&mut peer).await.starts_with("HTTP/1.1 503 "));
     other.send(wrong.as_bytes()).await;
@@ -343,19 +343,19 @@ async fn a_draining_endpoint_and_a_full_one_say_so_but_only_to_requests_that_are
 async fn a_place_is_asked_for_only_if_there_is_nothing_to_refuse() {
     let world = World::new();
     let client =
-        Client { peer: transport::Peer::Local, is_encrypted: false, watch: world.drain.watch() };
+        Client { peer: transport::Peer::Local, is_encrypted: false, token: world.drain.token() };
     let request = |version: &str| {
         let request = hyper::Request::get("/").header("host", "a").header("upgrade", "websocket");
         let request =
             request.header("connection", "upgrade").header("sec-websocket-version", version);
         request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").body(()).unwrap()
     };
-    let answer = |version, slot: fn() -> Result<Slot, Rejection>| {
+    let answer = |version, slot: fn() -> Result<Permit, Rejection>| {
         world.endpoint.answer(&request(version), &client, &world.policy, slot)
     };
-    assert!(matches!(answer("13", || Ok(Slot::new(()))), Answer::Open(_)));
+    assert!(matches!(answer("13", || Ok(Permit::new(()))), Answer::Open(_)));
     assert!(matches!(answer("7", || panic!("the request is wrong")), Answer::Refuse(_)));
-    world.drain.start(Farewell::default());
+    world.drain.start(DrainOptions::default());
     assert!(matches!(answer("13", || panic!("nobody gets one any more")), Answer::Refuse(_)));
 }
 

@@ -15,11 +15,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use support::newest::Newest;
-use support::{BINARY, SIZES, TEXT, close, frame, open, open_over, rules};
+use support::{BINARY, SIZES, TEXT, close, config, frame, open, open_over};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::time::sleep;
 use transport::ws_core::{Cause, CloseCode, Initiator, Limits};
-use transport::{Drain, Handler, Message, Next, Silent, Socket, run};
+use transport::{Discard, Drain, Handler, Message, Next, WebSocket, run};
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_may_answer_and_may_close() {
@@ -34,10 +34,10 @@ async fn a_handler_may_answer_and_may_close() {
     let mut story = open(Once, 1024);
     story.peer.expect_close(4000, "that was all").await;
     story.peer.send(&close(4000, "")).await;
-    let closure = story.end().await;
-    assert_eq!(closure.cause, Cause::HandlerClosed);
-    assert_eq!(u16::from(closure.code), 4000);
-    assert!(closure.clean);
+    let record = story.end().await;
+    assert_eq!(record.cause, Cause::HandlerClosed);
+    assert_eq!(u16::from(record.code), 4000);
+    assert!(record.clean);
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,9 +87,9 @@ async fn a_panic_ends_its_session_with_1011_and_a_record() {
     story.peer.expect_close(1011, "panicked").await;
     story.peer.send(&close(1011, "")).await;
     story.peer.expect_end().await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Panicked, true));
-    assert_eq!(closure.initiator, Initiator::Local);
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Panicked, true));
+    assert_eq!(record.initiator, Initiator::Local);
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,8 +98,8 @@ async fn a_second_panic_takes_neither_the_record_away_nor_the_handshake() {
     story.peer.send(&frame(TEXT, b"panic")).await;
     story.peer.expect_close(1011, "panicked").await;
     story.peer.send(&close(1011, "")).await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Panicked, true));
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Panicked, true));
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,8 +112,8 @@ async fn what_lies_behind_the_message_of_a_panic_is_still_read() {
         story.peer.expect_close(1011, "panicked").await;
         story.peer.send(&[rest, &close(1011, "")].concat()).await;
         story.peer.expect_end().await;
-        let closure = story.end().await;
-        assert_eq!((closure.cause, closure.clean), (Cause::Panicked, true), "cut at {cut}");
+        let record = story.end().await;
+        assert_eq!((record.cause, record.clean), (Cause::Panicked, true), "cut at {cut}");
     }
 }
 
@@ -138,9 +138,9 @@ async fn an_answer_that_panics_leaves_the_close_frame_behind_the_message_to_be_r
     story.peer.send(&[frame(TEXT, b"?"), close(1000, "")].concat()).await;
     story.peer.expect_close(1011, "panicked").await;
     story.peer.expect_end().await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Panicked, true));
-    assert_eq!(closure.initiator, Initiator::Local);
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Panicked, true));
+    assert_eq!(record.initiator, Initiator::Local);
 }
 
 /// A stream whose first write panics.
@@ -191,8 +191,8 @@ async fn after_a_panic_of_the_stream_what_comes_is_read_away_and_not_decoded() {
     story.peer.send(rest).await;
     sleep(Duration::from_secs(1)).await;
     story.peer.send(&close(1011, "")).await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Panicked, false));
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Panicked, false));
 }
 
 /// A stream on which nothing comes, and that panics where it should end.
@@ -229,9 +229,9 @@ impl AsyncWrite for Endless {
 #[tokio::test]
 async fn a_panic_of_the_stream_at_the_end_does_not_take_the_record_away() {
     let (drain, _) = Drain::new();
-    let socket = Socket::new(Endless, SIZES);
-    let session = run(socket, rules(Limits::default()), Silent, drain.watch());
+    let socket = WebSocket::new(Endless, SIZES);
+    let session = run(socket, config(Limits::default()), Discard, drain.token());
     drain.abort();
-    let closure = session.await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Drained, false));
+    let record = session.await;
+    assert_eq!((record.cause, record.clean), (Cause::Drained, false));
 }

@@ -16,28 +16,28 @@ use h2::client::SendRequest;
 use h2::{Reason, RecvStream, SendStream};
 use hyper::{Request, Response};
 use support::{
-    BINARY, CLOSE, Chatter, PING, PONG, SIZES, close, close_payload, frame, in_time, kept_drain,
-    rules,
+    BINARY, CLOSE, Chatter, PING, PONG, SIZES, close, close_payload, config, frame, in_time,
+    kept_drain,
 };
 use tokio::io::duplex;
 use transport::ws_core::Limits;
 use transport::{
-    Client, Drain, Endpoint, Event, Farewell, Handler, Observer, OriginPattern, Origins,
-    Permission, Policy, Rejection, Silent, Slot,
+    Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Observer,
+    OriginPattern, Origins, Permission, Permit, Policy, Rejection,
 };
 
 #[derive(Debug, Default)]
 struct Notes(Mutex<Vec<String>>);
 
 impl Observer for Notes {
-    fn observe(&self, event: &Event<'_>) {
+    fn observe(&self, event: &EndpointEvent<'_>) {
         let note = match event {
-            Event::Closed { closure, .. } => format!("closed {}", closure.cause),
-            Event::Opened { protocol, .. } => format!("opened {}", protocol.as_str()),
-            Event::Refused { protocol, rejection, .. } => {
+            EndpointEvent::Closed { record, .. } => format!("closed {}", record.cause),
+            EndpointEvent::Opened { protocol, .. } => format!("opened {}", protocol.as_str()),
+            EndpointEvent::Refused { protocol, rejection, .. } => {
                 format!("refused {rejection} {}", protocol.unwrap().as_str())
             }
-            Event::Panicked { .. } | Event::Tally { .. } | _ => return,
+            EndpointEvent::Panicked { .. } | EndpointEvent::Traffic { .. } | _ => return,
         };
         self.0.lock().unwrap().push(note);
     }
@@ -65,14 +65,14 @@ impl World {
                 missing: Permission::Allow,
                 null: Permission::Refuse,
             },
-            rules: rules(Limits {
+            session: config(Limits {
                 write_timeout: Some(Duration::from_secs(10)),
                 ..Limits::default()
             }),
             sizes: SIZES,
         };
         let guest =
-            Client { peer: transport::Peer::Local, is_encrypted: true, watch: drain.watch() };
+            Client { peer: transport::Peer::Local, is_encrypted: true, token: drain.token() };
         tokio::spawn(async move {
             let mut builder = h2::server::Builder::new();
             builder.enable_connect_protocol();
@@ -81,7 +81,7 @@ impl World {
                 let (head, receiver) = request.into_parts();
                 let request = Request::from_parts(head, ());
                 let answer = match request.uri().path() {
-                    "/" => endpoint.answer(&request, &guest, &policy, || Ok(Slot::new(()))),
+                    "/" => endpoint.answer(&request, &guest, &policy, || Ok(Permit::new(()))),
                     _ => endpoint.refuse(Rejection::NotFound, &request, &guest),
                 };
                 answer.over_http2(request.method(), receiver, respond, |stream| stream);
@@ -161,7 +161,7 @@ impl Stream {
 
 #[tokio::test(start_paused = true)]
 async fn sessions_share_a_connection_and_each_has_its_own_end() {
-    let mut world = World::new(Silent).await;
+    let mut world = World::new(Discard).await;
     let (mut first, mut second) = (world.open().await, world.open().await);
     first.send(&frame(PING, b"first"));
     second.send(&frame(PING, b"second"));
@@ -178,7 +178,7 @@ async fn sessions_share_a_connection_and_each_has_its_own_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_ends_or_is_reset_is_a_client_that_hung_up() {
-    let mut world = World::new(Silent).await;
+    let mut world = World::new(Discard).await;
     let mut ended = world.open().await;
     ended.sender.send_data(Bytes::new(), true).unwrap();
     // As over TCP, an end in order is answered by one (RFC 8441, section 5).
@@ -224,7 +224,7 @@ async fn a_window_that_opens_slowly_is_used_as_it_opens() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_may_come_in_any_number_of_data_frames_empty_ones_as_well() {
-    let mut world = World::new(Silent).await;
+    let mut world = World::new(Discard).await;
     let mut stream = world.open().await;
     for byte in frame(BINARY, b"in parts") {
         stream.send(&[byte]);
@@ -236,9 +236,9 @@ async fn a_message_may_come_in_any_number_of_data_frames_empty_ones_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_closes_every_stream_with_its_code() {
-    let mut world = World::new(Silent).await;
+    let mut world = World::new(Discard).await;
     let mut streams = [world.open().await, world.open().await, world.open().await];
-    world.drain.start(Farewell::default());
+    world.drain.start(DrainOptions::default());
     for stream in &mut streams {
         stream.expect(CLOSE, &close_payload(1001, "drained")).await;
         stream.send(&close(1001, ""));
@@ -251,7 +251,7 @@ async fn a_drain_closes_every_stream_with_its_code() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_word_of_a_session_that_nobody_waits_for_is_sent_all_the_same() {
-    let mut world = World::new(Silent).await;
+    let mut world = World::new(Discard).await;
     let mut stream = world.open().await;
     world.drain.abort();
     stream.expect(CLOSE, &close_payload(1001, "drained")).await;
@@ -260,7 +260,7 @@ async fn the_last_word_of_a_session_that_nobody_waits_for_is_sent_all_the_same()
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_the_one_of_http_1_1_without_headers_that_are_about_a_connection() {
-    let mut world = World::new(Silent).await;
+    let mut world = World::new(Discard).await;
     let (response, _) = world.ask("GET", "/").await;
     let (head, mut body) = response.into_parts();
     assert_eq!(head.status, Rejection::NotAnUpgrade.status());

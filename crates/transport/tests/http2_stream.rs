@@ -17,21 +17,21 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream, client, server};
 use hyper::Request;
-use support::{SIZES, in_time, kept_drain, rules};
+use support::{SIZES, config, in_time, kept_drain};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
 use tokio::task::yield_now;
 use transport::ws_core::Limits;
 use transport::{
-    Client, Endpoint, Event, Http2Stream, Observer, OriginPattern, Origins, Permission, Policy,
-    Silent, Slot,
+    Client, Discard, Endpoint, EndpointEvent, Http2Stream, Observer, OriginPattern, Origins,
+    Permission, Permit, Policy,
 };
 
 struct Nobody;
 
 impl Observer for Nobody {
-    fn observe(&self, _: &Event<'_>) {}
+    fn observe(&self, _: &EndpointEvent<'_>) {}
 }
 
 /// A stream that a test has to itself, while its session waits for ever.
@@ -135,14 +135,14 @@ fn accept(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Http2St
         missing: Permission::Allow,
         null: Permission::Refuse,
     };
-    let policy = Policy { origins, rules: rules(Limits::default()), sizes: SIZES };
+    let policy = Policy { origins, session: config(Limits::default()), sizes: SIZES };
     let drain = kept_drain();
     let peer = transport::Peer::Local;
-    let client = Client { peer, is_encrypted: false, watch: drain.watch() };
+    let client = Client { peer, is_encrypted: false, token: drain.token() };
     let (head, receiver) = request.into_parts();
     let request = Request::from_parts(head, ());
-    let endpoint = Endpoint::new(Silent, Arc::new(Nobody));
-    let answer = endpoint.answer(&request, &client, &policy, || Ok(Slot::new(())));
+    let endpoint = Endpoint::new(Discard, Arc::new(Nobody));
+    let answer = endpoint.answer(&request, &client, &policy, || Ok(Permit::new(())));
     let mut kept = None;
     answer.over_http2(request.method(), receiver, respond, |stream| {
         kept = Some(stream);

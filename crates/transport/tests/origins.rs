@@ -6,7 +6,7 @@
     reason = "a test says what it expects in the shortest way"
 )]
 
-use transport::{NotAnOrigin, Origin, OriginPattern};
+use transport::{Origin, OriginPattern, ParseOriginError};
 
 fn origin(text: &str) -> Origin {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -51,7 +51,7 @@ fn an_origin_has_one_canonical_form() {
 
 #[test]
 fn what_is_no_origin_says_why() {
-    use NotAnOrigin::{Excess, Host, Port, Scheme, Wildcard};
+    use ParseOriginError::{Excess, Host, Port, Scheme, Wildcard};
     for (text, why) in [
         ("", Scheme),
         ("example.com", Scheme),
@@ -139,8 +139,8 @@ fn a_wildcard_before_a_host_of_another_kind_is_one_whole_label_as_well() {
     for other in ["app://.example", "app://a.b.example", "app://a.Example", "app://example"] {
         assert!(!labels.matches(&origin(other), &[]), "{other}");
     }
-    assert_eq!("app://*.".parse::<OriginPattern>(), Err(NotAnOrigin::Host));
-    assert_eq!("app://*".parse::<OriginPattern>(), Err(NotAnOrigin::Wildcard));
+    assert_eq!("app://*.".parse::<OriginPattern>(), Err(ParseOriginError::Host));
+    assert_eq!("app://*".parse::<OriginPattern>(), Err(ParseOriginError::Wildcard));
 }
 
 #[test]
@@ -153,21 +153,21 @@ fn any_takes_in_every_origin() {
 #[test]
 fn a_pattern_that_cannot_be_meant_says_why() {
     for (text, why) in [
-        ("https://*", NotAnOrigin::Wildcard),
-        ("https://*example.com", NotAnOrigin::Wildcard),
-        ("https://a.*.com", NotAnOrigin::Wildcard),
-        ("https://*.*.com", NotAnOrigin::Wildcard),
-        ("https://example.*", NotAnOrigin::Wildcard),
-        ("*.example.com", NotAnOrigin::Scheme),
-        ("*://example.com", NotAnOrigin::Scheme),
-        ("https://*.1.2.3", NotAnOrigin::Host),
-        ("https://*.1.2.3.4", NotAnOrigin::Host),
-        ("https://*.[::1]", NotAnOrigin::Host),
-        ("https://example.com:*", NotAnOrigin::Port),
-        ("https://example.com/", NotAnOrigin::Excess),
-        ("wss://example.com", NotAnOrigin::WebSocketScheme),
-        ("ws://*.example.com", NotAnOrigin::WebSocketScheme),
-        ("", NotAnOrigin::Scheme),
+        ("https://*", ParseOriginError::Wildcard),
+        ("https://*example.com", ParseOriginError::Wildcard),
+        ("https://a.*.com", ParseOriginError::Wildcard),
+        ("https://*.*.com", ParseOriginError::Wildcard),
+        ("https://example.*", ParseOriginError::Wildcard),
+        ("*.example.com", ParseOriginError::Scheme),
+        ("*://example.com", ParseOriginError::Scheme),
+        ("https://*.1.2.3", ParseOriginError::Host),
+        ("https://*.1.2.3.4", ParseOriginError::Host),
+        ("https://*.[::1]", ParseOriginError::Host),
+        ("https://example.com:*", ParseOriginError::Port),
+        ("https://example.com/", ParseOriginError::Excess),
+        ("wss://example.com", ParseOriginError::WebSocketScheme),
+        ("ws://*.example.com", ParseOriginError::WebSocketScheme),
+        ("", ParseOriginError::Scheme),
     ] {
         assert_eq!(text.parse::<OriginPattern>(), Err(why), "{text}");
     }

@@ -17,13 +17,13 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use hyper::{Request, StatusCode};
-use support::{CLOSE, PONG, SIZES, TEXT, close, close_payload, frame, in_time, kept_drain, rules};
+use support::{CLOSE, PONG, SIZES, TEXT, close, close_payload, config, frame, in_time, kept_drain};
 use tokio::io::duplex;
 use tokio::time::sleep;
 use transport::ws_core::Limits;
 use transport::{
-    Client, Drain, Endpoint, Event, Handler, Message, Next, Observer, OriginPattern, Origins,
-    Permission, Places, Policy, Rejection, Silent, Slot,
+    Client, Discard, Drain, Endpoint, EndpointEvent, Handler, Message, Next, Observer,
+    OriginPattern, Origins, Permission, Permit, PermitPool, Policy, Rejection,
 };
 
 /// Keeps each fact's word, and panics after that at each fact that it is to panic at.
@@ -34,13 +34,13 @@ struct Notes {
 }
 
 impl Observer for Notes {
-    fn observe(&self, event: &Event<'_>) {
+    fn observe(&self, event: &EndpointEvent<'_>) {
         let word = match event {
-            Event::Closed { closure, .. } => format!("closed {}", closure.cause),
-            Event::Opened { .. } => "opened".to_owned(),
-            Event::Panicked { .. } => "panicked".to_owned(),
-            Event::Refused { rejection, .. } => format!("refused {rejection}"),
-            Event::Tally { .. } => "tally".to_owned(),
+            EndpointEvent::Closed { record, .. } => format!("closed {}", record.cause),
+            EndpointEvent::Opened { .. } => "opened".to_owned(),
+            EndpointEvent::Panicked { .. } => "panicked".to_owned(),
+            EndpointEvent::Refused { rejection, .. } => format!("refused {rejection}"),
+            EndpointEvent::Traffic { .. } => "tally".to_owned(),
             other => panic!("{other:?} is new"),
         };
         self.words.lock().unwrap().push(word.clone());
@@ -49,10 +49,10 @@ impl Observer for Notes {
     }
 }
 
-type FindSlot = fn() -> Result<Slot, Rejection>;
+type FindSlot = fn() -> Result<Permit, Rejection>;
 
-fn free() -> Result<Slot, Rejection> {
-    Ok(Slot::new(()))
+fn free() -> Result<Permit, Rejection> {
+    Ok(Permit::new(()))
 }
 
 /// An endpoint behind one HTTP/2 connection, and its client.
@@ -74,7 +74,7 @@ impl World {
         let endpoint = Endpoint::new(handler, Arc::clone(&notes));
         let policy = policy();
         let guest =
-            Client { peer: transport::Peer::Local, is_encrypted: false, watch: drain.watch() };
+            Client { peer: transport::Peer::Local, is_encrypted: false, token: drain.token() };
         tokio::spawn(async move {
             let mut builder = h2::server::Builder::new();
             builder.enable_connect_protocol();
@@ -133,7 +133,7 @@ fn policy() -> Policy {
             missing: Permission::Allow,
             null: Permission::Refuse,
         },
-        rules: rules(Limits::default()),
+        session: config(Limits::default()),
         sizes: SIZES,
     }
 }
@@ -208,7 +208,7 @@ async fn no_place_is_asked_for_when_the_handler_cannot_be_cloned() {
     let handler = CannotBeCloned(Arc::new(AtomicUsize::new(1)));
     let endpoint = Endpoint::new(handler, Arc::new(Notes::default()));
     let drain = kept_drain();
-    let client = Client { peer: transport::Peer::Local, is_encrypted: false, watch: drain.watch() };
+    let client = Client { peer: transport::Peer::Local, is_encrypted: false, token: drain.token() };
     let request = Request::get("/")
         .header("host", "a")
         .header("upgrade", "websocket")
@@ -233,7 +233,7 @@ async fn no_place_is_asked_for_when_the_handler_cannot_be_cloned() {
 #[tokio::test(start_paused = true)]
 async fn a_slot_function_that_panics_is_a_refusal() {
     let slots: &[FindSlot] = &[free, || panic!("the function panics")];
-    let mut world = World::new(Silent, &[], slots).await;
+    let mut world = World::new(Discard, &[], slots).await;
     let mut first = world.open().await;
     assert_eq!(world.ask().await.0, StatusCode::INTERNAL_SERVER_ERROR);
     first.expect_life().await;
@@ -242,8 +242,8 @@ async fn a_slot_function_that_panics_is_a_refusal() {
 /// Places that cannot be given back.
 struct Lost;
 
-impl Places for Lost {
-    fn give_back(&self) {
+impl PermitPool for Lost {
+    fn release(&self) {
         panic!("the place is lost");
     }
 }
@@ -259,8 +259,8 @@ impl Drop for Bomb {
 
 #[test]
 fn a_place_that_cannot_be_given_back_holds_up_nobody() {
-    drop(Slot::of(Arc::new(Lost)));
-    drop(Slot::new(Bomb));
+    drop(Permit::of(Arc::new(Lost)));
+    drop(Permit::new(Bomb));
 }
 
 /// Panics when a clone of it is dropped.
@@ -289,7 +289,7 @@ impl Handler for Clinging {
 #[tokio::test(start_paused = true)]
 async fn a_drop_of_a_handler_that_panics_ends_no_other_session() {
     // The second client gets no place, so what was cloned for it is dropped on the connection's way.
-    let slots: &[FindSlot] = &[free, || Err(Rejection::Full)];
+    let slots: &[FindSlot] = &[free, || Err(Rejection::ConnectionLimit)];
     let mut world = World::new(Clinging(false), &[], slots).await;
     let mut first = world.open().await;
     assert_eq!(world.ask().await.0, StatusCode::SERVICE_UNAVAILABLE);
@@ -316,7 +316,7 @@ impl Handler for Fragile {
 #[tokio::test(start_paused = true)]
 async fn an_observer_that_panics_at_everything_is_told_everything_and_no_session_ends_by_it() {
     const ALL: &[&str] = &["opened", "refused", "panicked", "tally", "closed"];
-    let slots: &[FindSlot] = &[free, || Err(Rejection::Full), free];
+    let slots: &[FindSlot] = &[free, || Err(Rejection::ConnectionLimit), free];
     let mut world = World::new(Fragile, ALL, slots).await;
     let mut first = world.open().await;
     assert_eq!(world.ask().await.0, StatusCode::SERVICE_UNAVAILABLE);

@@ -534,7 +534,7 @@ fn each_refusal_is_one_sentence_with_its_word_in_front_and_its_headers() {
         rejection.response().headers().get(name).map(|value| value.to_str().unwrap().to_owned())
     };
     assert_eq!(header(Rejection::MethodNotAllowed, "allow").unwrap(), "GET");
-    assert_eq!(header(Rejection::Full, "retry-after").unwrap(), "5");
+    assert_eq!(header(Rejection::ConnectionLimit, "retry-after").unwrap(), "5");
     assert_eq!(header(Rejection::Draining, "retry-after").unwrap(), "1");
     assert_eq!(header(Rejection::WebsocketVersion, "sec-websocket-version").unwrap(), "13");
     for rejection in [Rejection::NotAnUpgrade, Rejection::WebsocketVersion] {

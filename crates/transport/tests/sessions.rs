@@ -16,14 +16,14 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use support::{
-    BINARY, CLOSE, Echo, PING, PONG, Peer, SIZES, TEXT, close, frame, kept_drain, open, rules,
+    BINARY, CLOSE, Echo, PING, PONG, Peer, SIZES, TEXT, close, config, frame, kept_drain, open,
     silent,
 };
 use tokio::io::{AsyncReadExt, duplex};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use transport::ws_core::{Limits, Rules};
-use transport::{Drain, Farewell, Silent, Socket, run};
+use transport::ws_core::{Limits, SessionConfig};
+use transport::{Discard, Drain, DrainOptions, WebSocket, run};
 
 #[tokio::test(start_paused = true)]
 async fn a_ping_gets_its_pong() {
@@ -54,11 +54,11 @@ async fn messages_are_read_dropped_and_counted() {
     story.peer.send(&frame(PING, b"?")).await;
     assert_eq!(story.peer.frame().await, (PONG, b"?".to_vec()), "nothing but the pong comes back");
     story.peer.send(&close(1000, "")).await;
-    let closure = story.end().await;
-    assert_eq!(closure.received.messages, 5);
-    assert_eq!(closure.received.bytes, 3 + 4096 + 12 + 1 + 2);
-    assert_eq!(closure.sent.messages, 2);
-    assert_eq!(closure.sent.bytes, 1 + 2);
+    let record = story.end().await;
+    assert_eq!(record.received.messages, 5);
+    assert_eq!(record.received.bytes, 3 + 4096 + 12 + 1 + 2);
+    assert_eq!(record.sent.messages, 2);
+    assert_eq!(record.sent.bytes, 1 + 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,10 +100,10 @@ async fn a_conversation_goes_the_same_way_one_byte_at_a_time() {
         let mut answers = Vec::new();
         story.peer.0.read_to_end(&mut answers).await.unwrap();
         heard.push(answers);
-        let closure = story.end().await;
-        assert!(closure.clean);
-        assert_eq!(u16::from(closure.code), 3000);
-        assert_eq!(closure.received.messages, 7);
+        let record = story.end().await;
+        assert!(record.clean);
+        assert_eq!(u16::from(record.code), 3000);
+        assert_eq!(record.received.messages, 7);
     }
     assert!(heard.iter().all(|answers| *answers == heard[0]), "{heard:?}");
     assert!(heard[0].ends_with(b"\x88\x06\x0b\xb8done"));
@@ -121,7 +121,7 @@ async fn a_session_that_moves_to_another_task_is_woken_there() {
     let (near, far) = duplex(1024);
     let drain = kept_drain();
     let mut session =
-        run(Socket::new(near, SIZES), rules(Limits::default()), Silent, drain.watch());
+        run(WebSocket::new(near, SIZES), config(Limits::default()), Discard, drain.token());
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut session).poll(&mut cx).is_pending());
     let session = tokio::spawn(session);
@@ -130,7 +130,7 @@ async fn a_session_that_moves_to_another_task_is_woken_there() {
     let opened = Instant::now();
     assert_eq!(peer.frame().await.0, PING);
     assert_eq!(opened.elapsed().as_secs(), 25);
-    drain.start(Farewell::default());
+    drain.start(DrainOptions::default());
     peer.expect_close(1001, "drained").await;
     drop(peer);
     session.await.unwrap();
@@ -141,9 +141,9 @@ async fn a_deadline_that_comes_before_the_keeper_would_look_again_is_kept() {
     let drain = kept_drain();
     sleep(Duration::from_millis(1)).await;
     let (near, far) = duplex(1024);
-    let mut rules = Rules::clone(&rules(Limits::default()));
-    rules.timing.ping_interval = Duration::from_millis(20);
-    tokio::spawn(run(Socket::new(near, SIZES), Arc::new(rules), Silent, drain.watch()));
+    let mut config = SessionConfig::clone(&config(Limits::default()));
+    config.timing.ping_interval = Duration::from_millis(20);
+    tokio::spawn(run(WebSocket::new(near, SIZES), Arc::new(config), Discard, drain.token()));
     let opened = Instant::now();
     assert_eq!(Peer(far).frame().await.0, PING);
     assert!(opened.elapsed() < Duration::from_millis(25), "{:?}", opened.elapsed());
@@ -157,8 +157,8 @@ async fn a_session_that_is_over_leaves_nothing_behind() {
     }
     let (near, far) = duplex(1024);
     let (drain, _keeper) = Drain::new();
-    let socket = Socket::new(near, SIZES);
-    let mut session = run(socket, rules(Limits::default()), Silent, drain.watch());
+    let socket = WebSocket::new(near, SIZES);
+    let mut session = run(socket, config(Limits::default()), Discard, drain.token());
     let sleeper = Arc::new(Sleeper);
     let waker = Waker::from(Arc::clone(&sleeper));
     assert!(Pin::new(&mut session).poll(&mut Context::from_waker(&waker)).is_pending());
@@ -176,8 +176,8 @@ async fn sessions_whose_deadlines_lie_close_together_see_them_a_little_late_and_
     let mut pinged = JoinSet::new();
     for _ in 0..NEIGHBOURS * 20 {
         let (near, far) = duplex(1024);
-        let socket = Socket::new(near, SIZES);
-        tokio::spawn(run(socket, rules(Limits::default()), Silent, drain.watch()));
+        let socket = WebSocket::new(near, SIZES);
+        tokio::spawn(run(socket, config(Limits::default()), Discard, drain.token()));
         pinged.spawn(async move {
             assert_eq!(Peer(far).frame().await.0, PING);
             opened.elapsed().as_millis()
@@ -202,8 +202,8 @@ async fn who_is_woken_together_is_woken_in_the_order_of_opening() {
     let mut peers = JoinSet::new();
     for number in 0..NEIGHBOURS {
         let (near, far) = duplex(1024);
-        let socket = Socket::new(near, SIZES);
-        tokio::spawn(run(socket, rules(Limits::default()), Silent, drain.watch()));
+        let socket = WebSocket::new(near, SIZES);
+        tokio::spawn(run(socket, config(Limits::default()), Discard, drain.token()));
         let (mut peer, heard) = (Peer(far), Arc::clone(&heard));
         peers.spawn(async move {
             for _ in 0..2 {
@@ -214,8 +214,8 @@ async fn who_is_woken_together_is_woken_in_the_order_of_opening() {
     }
     let all = |opcode| (0..NEIGHBOURS).map(move |number| (opcode, number));
     // Their pings are due after the whole interval, and their pongs are waited for longer than this.
-    sleep(rules(Limits::default()).timing.ping_interval + Duration::from_secs(1)).await;
-    drain.start(Farewell::default());
+    sleep(config(Limits::default()).timing.ping_interval + Duration::from_secs(1)).await;
+    drain.start(DrainOptions::default());
     peers.join_all().await;
     assert_eq!(*heard.lock().unwrap(), all(PING).chain(all(CLOSE)).collect::<Vec<_>>());
 }

@@ -6,4 +6,4 @@ mod newest;
 #[path = "simulation/play.rs"]
 mod play;
 
-pub(crate) use newest::{Newest as Latest, Newest as Publisher};
+pub(crate) use newest::{Newest as Subscription, Newest as Publisher};

@@ -16,15 +16,15 @@ use support::{CLOSE, Chatter, PING, PONG, TEXT, close, frame, open, open_over, o
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 use transport::ws_core::{Cause, Limits, Rate};
-use transport::{Farewell, Silent};
+use transport::{Discard, DrainOptions};
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_nothing_is_let_go_although_the_handler_never_stops() {
     let handler = Chatter::default();
     let story = open(handler.clone(), 1024);
     let start = Instant::now();
-    let closure = story.end().await;
-    assert_eq!(closure.cause, Cause::PongTimeout);
+    let record = story.end().await;
+    assert_eq!(record.cause, Cause::PongTimeout);
     assert!(start.elapsed() < Duration::from_secs(36), "{:?}", start.elapsed());
     let asked = handler.0.load(Ordering::Relaxed);
     assert!(asked < 10_000, "the handler is not asked while output is stuck: {asked}");
@@ -35,9 +35,9 @@ async fn a_drain_reaches_a_session_whose_output_is_stuck() {
     let story = open(Chatter::default(), 1024);
     sleep(Duration::from_secs(1)).await;
     let start = Instant::now();
-    story.drain.start(Farewell::default());
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Drained, false));
+    story.drain.start(DrainOptions::default());
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Drained, false));
     assert!((3.0..3.1).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 }
 
@@ -47,7 +47,7 @@ async fn a_slow_reader_gets_everything_in_order_and_then_the_close() {
     for _ in 0..1000 {
         assert_eq!(story.peer.frame().await, (TEXT, b"chatter".to_vec()));
     }
-    story.drain.start(Farewell::default());
+    story.drain.start(DrainOptions::default());
     loop {
         match story.peer.frame().await {
             (TEXT, payload) => assert_eq!(payload, b"chatter"),
@@ -60,7 +60,7 @@ async fn a_slow_reader_gets_everything_in_order_and_then_the_close() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_floods_with_pings_and_reads_nothing_is_not_read_either() {
-    let mut story = open(Silent, 1024);
+    let mut story = open(Discard, 1024);
     let ping = frame(PING, &[7; 125]);
     let mut taken = 0;
     while timeout(Duration::from_secs(1), story.peer.0.write_all(&ping)).await.is_ok() {
@@ -89,8 +89,8 @@ async fn a_peer_that_reads_nothing_is_let_go_after_the_write_timeout() {
     let handler = Chatter::default();
     let story = open_with(limits(), handler.clone(), 1024);
     let start = Instant::now();
-    let closure = story.end().await;
-    assert_eq!(closure.cause, Cause::WriteTimeout);
+    let record = story.end().await;
+    assert_eq!(record.cause, Cause::WriteTimeout);
     assert!((7.0..7.1).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 }
 
@@ -126,7 +126,7 @@ async fn who_reads_what_was_stuck_is_healthy_whatever_buffer_the_stream_has_of_i
     for pings in 1..40 {
         let over = |stream| Buffered::new(stream, 300);
         let limits = Limits { control_frames: None, ..limits() };
-        let mut story = open_over(over, limits, Silent, 128);
+        let mut story = open_over(over, limits, Discard, 128);
         let ping = frame(PING, &[7; 60]);
         let is_stuck = |sent: Result<_, _>| sent.is_err();
         let mut sent = 0;
@@ -148,7 +148,7 @@ async fn who_reads_what_was_stuck_is_healthy_whatever_buffer_the_stream_has_of_i
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_trickles_is_ended_in_time() {
-    let mut story = open_with(limits(), Silent, 1024);
+    let mut story = open_with(limits(), Discard, 1024);
     let start = Instant::now();
     let mut trickle = frame(TEXT, &[b'x'; 100]).into_iter();
     let closing = loop {
@@ -168,7 +168,7 @@ async fn a_message_that_trickles_is_ended_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_message_of_endless_parts_is_ended() {
     for part in [&b""[..], b"x"] {
-        let mut story = open_with(limits(), Silent, 1024);
+        let mut story = open_with(limits(), Discard, 1024);
         story.peer.send(&frame(0x01, part)).await;
         for _ in 0..5000 {
             // What comes after the close is read away, so this always goes on.
@@ -181,7 +181,7 @@ async fn a_message_of_endless_parts_is_ended() {
 #[tokio::test(start_paused = true)]
 async fn floods_are_ended_and_their_senders_told() {
     for flood in [frame(TEXT, b"x"), frame(PING, b""), frame(PONG, b"unasked")] {
-        let mut story = open_with(limits(), Silent, 64 * 1024);
+        let mut story = open_with(limits(), Discard, 64 * 1024);
         story.peer.send(&flood.repeat(21)).await;
         let (mut first, mut payload) = story.peer.frame().await;
         while first == PONG {
@@ -189,14 +189,14 @@ async fn floods_are_ended_and_their_senders_told() {
         }
         assert_eq!((first, payload), (CLOSE, b"\x03\xf0rate_limited".to_vec()));
         story.peer.send(&close(1008, "")).await;
-        let closure = story.end().await;
-        assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, true));
+        let record = story.end().await;
+        assert_eq!((record.cause, record.clean), (Cause::RateLimited, true));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_comes_after_the_close_that_ends_a_flood_of_pings() {
-    let mut story = open_with(limits(), Silent, 64 * 1024);
+    let mut story = open_with(limits(), Discard, 64 * 1024);
     story.peer.send(&frame(PING, b"").repeat(30)).await;
     for _ in 0..21 {
         assert_eq!(story.peer.frame().await, (PONG, vec![]));
@@ -208,7 +208,7 @@ async fn nothing_comes_after_the_close_that_ends_a_flood_of_pings() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_flood_sends_long_after_it_was_told_to_stop_is_not_decoded() {
-    let mut story = open_with(limits(), Silent, 64 * 1024);
+    let mut story = open_with(limits(), Discard, 64 * 1024);
     let ping = frame(PING, b"");
     story.peer.send(&ping.repeat(21)).await;
     for _ in 0..21 {
@@ -216,25 +216,25 @@ async fn what_a_flood_sends_long_after_it_was_told_to_stop_is_not_decoded() {
     }
     story.peer.expect_close(1008, "rate_limited").await;
     story.peer.send(&ping.repeat(500_000)).await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, false));
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::RateLimited, false));
     // What may have been on its way, and what was read with the last of it.
     let most = (256 + 16) * 1024 / u64::try_from(ping.len()).unwrap();
-    assert!(closure.received.messages < most, "{}", closure.received.messages);
+    assert!(record.received.messages < most, "{}", record.received.messages);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_answers_a_close_behind_what_was_on_its_way_ends_clean() {
-    let mut story = open_with(limits(), Silent, 64 * 1024);
+    let mut story = open_with(limits(), Discard, 64 * 1024);
     story.peer.send(&frame(PING, b"").repeat(40_000)).await;
     story.peer.send(&close(1008, "")).await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, true));
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::RateLimited, true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn control_frames_in_between_do_not_prolong_an_unfinished_message() {
-    let mut story = open_with(limits(), Silent, 1024);
+    let mut story = open_with(limits(), Discard, 1024);
     let start = Instant::now();
     story.peer.send(&[frame(PING, b""), frame(0x01, b"begun")].concat()).await;
     assert_eq!(story.peer.frame().await, (PONG, vec![]));
@@ -254,7 +254,7 @@ async fn control_frames_in_between_do_not_prolong_an_unfinished_message() {
 
 #[tokio::test(start_paused = true)]
 async fn control_frames_in_between_do_not_hide_endless_parts() {
-    let mut story = open(Silent, 64 * 1024);
+    let mut story = open(Discard, 64 * 1024);
     story.peer.send(&frame(0x01, b"")).await;
     for _ in 0..20 {
         story.peer.send(&frame(0x00, b"").repeat(100)).await;
@@ -266,7 +266,7 @@ async fn control_frames_in_between_do_not_hide_endless_parts() {
 #[tokio::test(start_paused = true)]
 async fn fragmented_messages_one_after_the_other_are_fine() {
     let limits = Limits { messages: None, control_frames: None, ..limits() };
-    let mut story = open_with(limits, Silent, 64 * 1024);
+    let mut story = open_with(limits, Discard, 64 * 1024);
     for _ in 0..1000 {
         let message = [frame(0x01, b"in"), frame(PING, b"!"), frame(0x80, b"parts")].concat();
         story.peer.send(&message).await;

@@ -11,20 +11,20 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    CLOSE, Chatter, PING, PONG, Peer, SIZES, close, close_payload, frame, in_time, kept_drain,
-    open_with, rules,
+    CLOSE, Chatter, PING, PONG, Peer, SIZES, close, close_payload, config, frame, in_time,
+    kept_drain, open_with,
 };
 use tokio::io::duplex;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::advance;
-use transport::ws_core::{Cause, Closure, Limits, Rate};
-use transport::{Drain, Farewell, Silent, Socket, run};
+use transport::ws_core::{Cause, CloseRecord, Limits, Rate};
+use transport::{Discard, Drain, DrainOptions, WebSocket, run};
 
 /// A session that may be sent ten pings a second and twenty at once.
-fn open(drain: &Drain) -> (Peer, JoinHandle<Closure>) {
+fn open(drain: &Drain) -> (Peer, JoinHandle<CloseRecord>) {
     let (near, far) = duplex(64 * 1024);
     let limits = Limits { control_frames: Rate::new(10, 20), ..Limits::default() };
-    let session = run(Socket::new(near, SIZES), rules(limits), Silent, drain.watch());
+    let session = run(WebSocket::new(near, SIZES), config(limits), Discard, drain.token());
     (Peer(far), tokio::spawn(session))
 }
 
@@ -64,17 +64,17 @@ async fn who_read_while_the_process_stood_still_is_not_cut_for_reading_nothing()
 
 #[tokio::test(start_paused = true)]
 async fn whose_pong_is_in_the_socket_when_a_drain_is_told_is_not_cut() {
-    let mut story = open_with(Limits::default(), Silent, 1024);
+    let mut story = open_with(Limits::default(), Discard, 1024);
     let (first, payload) = story.peer.frame().await;
     assert_eq!(first, PING);
     // The session looks again at the very moment of the pong's deadline: the drain is told first.
     story.peer.send(&frame(PONG, &payload)).await;
-    story.drain.start(Farewell::default());
+    story.drain.start(DrainOptions::default());
     advance(Duration::from_secs(10)).await;
     story.peer.expect_close(1001, "drained").await;
     story.peer.send(&close(1001, "")).await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Drained, true));
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Drained, true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,10 +14,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use support::newest::Newest;
-use support::{SIZES, close, in_time, kept_drain, rules};
+use support::{SIZES, close, config, in_time, kept_drain};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
-use transport::ws_core::{Cause, Closure, Limits};
-use transport::{Socket, StreamEnd, run};
+use transport::ws_core::{Cause, CloseRecord, Limits};
+use transport::{StreamEnd, WebSocket, run};
 
 /// What a broken stream says; the other direction waits for ever.
 #[derive(Clone, Copy)]
@@ -63,14 +63,14 @@ impl AsyncWrite for Broken {
 /// Runs a session that has something to say, to its end.
 async fn ended(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> (Closure, Option<StreamEnd>) {
+) -> (CloseRecord, Option<StreamEnd>) {
     let drain = kept_drain();
     let newest = Newest::default();
     newest.publish("a state");
-    let socket = Socket::new(stream, SIZES);
-    let mut session = run(socket, rules(Limits::default()), newest, drain.watch());
-    let closure = in_time(poll_fn(|cx| Future::poll(Pin::new(&mut session), cx))).await;
-    (closure, session.stream_end())
+    let socket = WebSocket::new(stream, SIZES);
+    let mut session = run(socket, config(Limits::default()), newest, drain.token());
+    let record = in_time(poll_fn(|cx| Future::poll(Pin::new(&mut session), cx))).await;
+    (record, session.stream_end())
 }
 
 fn broken<T>(kind: io::ErrorKind) -> io::Result<T> {
@@ -96,8 +96,8 @@ async fn each_way_in_which_a_stream_breaks_has_its_word_and_the_cause_is_the_sam
         (Writing(|| Ok(0)), WriteFailed),
         (Writing(|| broken(ErrorKind::Other)), WriteFailed),
     ] {
-        let (closure, told) = ended(stream).await;
-        assert_eq!((closure.cause, told), (Cause::Disconnected, Some(end)));
+        let (record, told) = ended(stream).await;
+        assert_eq!((record.cause, told), (Cause::Disconnected, Some(end)));
     }
     let words: Vec<&str> = StreamEnd::ALL.iter().map(|end| end.as_str()).collect();
     assert!(words.is_sorted_by(|a, b| a < b), "{words:?}");
@@ -108,10 +108,10 @@ async fn a_session_that_lets_go_of_its_stream_itself_tells_no_end_of_it() {
     // The closing handshake, and a peer that is silent.
     let (near, mut far) = duplex(4096);
     far.write_all(&close(1000, "")).await.unwrap();
-    let (closure, end) = ended(near).await;
-    assert_eq!((closure.cause, closure.clean, end), (Cause::PeerClosed, true, None));
+    let (record, end) = ended(near).await;
+    assert_eq!((record.cause, record.clean, end), (Cause::PeerClosed, true, None));
 
     let (near, _far) = duplex(4096);
-    let (closure, end) = ended(near).await;
-    assert_eq!((closure.cause, end), (Cause::PongTimeout, None));
+    let (record, end) = ended(near).await;
+    assert_eq!((record.cause, end), (Cause::PongTimeout, None));
 }

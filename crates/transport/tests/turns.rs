@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use support::{CLOSE, PING, SIZES, close, frame, in_time, kept_drain, rules};
+use support::{CLOSE, PING, SIZES, close, config, frame, in_time, kept_drain};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use transport::ws_core::Limits;
-use transport::{Farewell, Silent, Socket, run};
+use transport::{Discard, DrainOptions, WebSocket, run};
 
 /// A stream whose peer sends pings as fast as they are read, and takes everything.
 struct Endless {
@@ -64,8 +64,8 @@ async fn peers_that_always_have_something_to_say_leave_everybody_else_a_turn() {
     let reads = Arc::new(AtomicUsize::new(0));
     for _ in 0..3 {
         let pings = frame(PING, b"").repeat(4096);
-        let socket = Socket::new(Endless { pings, reads: Arc::clone(&reads) }, SIZES);
-        tokio::spawn(run(socket, rules(Limits::default()), Silent, drain.watch()));
+        let socket = WebSocket::new(Endless { pings, reads: Arc::clone(&reads) }, SIZES);
+        tokio::spawn(run(socket, config(Limits::default()), Discard, drain.token()));
     }
     let (mut near, mut far) = UnixStream::pair().unwrap();
     for _ in 0..100 {
@@ -95,7 +95,7 @@ struct Prompt {
 }
 
 enum Peer {
-    Silent,
+    Discard,
     Told,
     Answered,
 }
@@ -107,14 +107,14 @@ impl AsyncRead for Prompt {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.peer {
-            Peer::Silent => Poll::Pending,
+            Peer::Discard => Poll::Pending,
             Peer::Told => {
                 self.peer = Peer::Answered;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Peer::Answered => {
-                self.peer = Peer::Silent;
+                self.peer = Peer::Discard;
                 buffer.put_slice(&close(1001, ""));
                 self.order.0.lock().unwrap().push(Happened::AnswerRead);
                 Poll::Ready(Ok(()))
@@ -151,14 +151,14 @@ async fn the_last_close_frame_of_a_drain_goes_out_before_the_first_answer_is_rea
     let order = Arc::new(Order::default());
     let mut sessions = JoinSet::new();
     for _ in 0..SESSIONS {
-        let stream = Prompt { order: Arc::clone(&order), peer: Peer::Silent };
-        let socket = Socket::new(stream, SIZES);
-        sessions.spawn(run(socket, rules(Limits::default()), Silent, drain.watch()));
+        let stream = Prompt { order: Arc::clone(&order), peer: Peer::Discard };
+        let socket = WebSocket::new(stream, SIZES);
+        sessions.spawn(run(socket, config(Limits::default()), Discard, drain.token()));
     }
     tokio::task::yield_now().await;
-    drain.start(Farewell::default());
-    while let Some(closure) = in_time(sessions.join_next()).await {
-        assert!(closure.unwrap().clean);
+    drain.start(DrainOptions::default());
+    while let Some(record) = in_time(sessions.join_next()).await {
+        assert!(record.unwrap().clean);
     }
     let order = order.0.lock().unwrap();
     assert_eq!(order.len(), 2 * SESSIONS);

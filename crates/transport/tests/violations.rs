@@ -15,7 +15,7 @@ use support::{BINARY, CLOSE, PING, TEXT, frame, head, open, silent};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 use transport::ws_core::{Cause, Initiator};
-use transport::{Farewell, Handler, Message, Next, Silent};
+use transport::{Discard, DrainOptions, Handler, Message, Next};
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_too_big_is_refused_from_its_head_alone() {
@@ -82,24 +82,24 @@ async fn each_violation_is_told_with_its_code() {
         assert!(told.await.is_ok(), "{what}: nothing was said");
         story.peer.expect_end().await;
         story.peer.0.shutdown().await.unwrap();
-        let closure = story.end().await;
-        assert_eq!((closure.cause, u16::from(closure.code)), (cause, code), "{what}");
-        assert_eq!(closure.initiator, Initiator::Local, "{what}");
-        assert!(!closure.clean, "{what}");
+        let record = story.end().await;
+        assert_eq!((record.cause, u16::from(record.code)), (cause, code), "{what}");
+        assert_eq!(record.initiator, Initiator::Local, "{what}");
+        assert!(!record.clean, "{what}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_violation_what_still_comes_is_read_away_until_the_peer_hangs_up() {
-    let mut story = open(Silent, 1024);
+    let mut story = open(Discard, 1024);
     story.peer.send(&frame(0x83, b"")).await;
     story.peer.send(&vec![0; 1 << 20]).await;
     story.peer.expect_close(1002, "protocol_error").await;
     story.peer.expect_end().await;
     let start = Instant::now();
     story.peer.0.shutdown().await.unwrap();
-    let closure = story.end().await;
-    assert_eq!(closure.cause, Cause::ProtocolError);
+    let record = story.end().await;
+    assert_eq!(record.cause, Cause::ProtocolError);
     assert_eq!(start.elapsed(), Duration::ZERO, "the end of the stream is all it waits for");
 }
 
@@ -132,18 +132,18 @@ async fn a_violator_that_never_hangs_up_is_let_go_after_the_close_timeout() {
     let mut story = silent();
     let start = Instant::now();
     story.peer.send(&frame(0x83, b"")).await;
-    let closure = story.end().await;
-    assert_eq!(closure.cause, Cause::ProtocolError);
+    let record = story.end().await;
+    assert_eq!(record.cause, Cause::ProtocolError);
     assert!((3.0..3.1).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_violation_during_our_close_ends_the_session() {
     let mut story = silent();
-    story.drain.start(Farewell::default());
+    story.drain.start(DrainOptions::default());
     story.peer.expect_close(1001, "drained").await;
     story.peer.send(&frame(0x83, b"")).await;
     story.peer.expect_end().await;
-    let closure = story.end().await;
-    assert_eq!((closure.cause, closure.clean), (Cause::Drained, false));
+    let record = story.end().await;
+    assert_eq!((record.cause, record.clean), (Cause::Drained, false));
 }

@@ -15,11 +15,11 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use futures_task::ArcWake;
-use support::{SIZES, kept_drain, rules};
+use support::{SIZES, config, kept_drain};
 use tokio::io::duplex;
 use tokio::time::sleep;
 use transport::ws_core::Limits;
-use transport::{Farewell, Silent, Socket, run};
+use transport::{Discard, DrainOptions, WebSocket, run};
 
 /// Counts who is woken: two wakers with the same data and different vtables.
 #[derive(Default)]
@@ -55,13 +55,13 @@ async fn a_drain_wakes_the_latest_of_two_wakers_with_the_same_data() {
     let drain = kept_drain();
     let (near, _far) = duplex(4096);
     let mut session =
-        run(Socket::new(near, SIZES), rules(Limits::default()), Silent, drain.watch());
+        run(WebSocket::new(near, SIZES), config(Limits::default()), Discard, drain.token());
     for waker in [&first, &second] {
         let mut cx = Context::from_waker(waker);
         assert!(Future::poll(Pin::new(&mut session), &mut cx).is_pending());
     }
     let before = both.second.load(Ordering::SeqCst);
-    drain.start(Farewell::default());
+    drain.start(DrainOptions::default());
     // In paused time: until nobody has anything to do.
     sleep(Duration::from_millis(1)).await;
     assert!(both.second.load(Ordering::SeqCst) > before);

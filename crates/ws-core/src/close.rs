@@ -38,7 +38,7 @@ impl CloseFrame {
 /// A status code that may stand in a Close frame (RFC 6455, section 7.4).
 ///
 /// Those are 1000 to 1003, 1007 to 1014 and 3000 to 4999.
-/// 1005, 1006 and 1015 are only ever reported: see [`ClosureCode`](crate::ClosureCode).
+/// 1005, 1006 and 1015 are only ever reported: see [`CloseStatus`](crate::CloseStatus).
 /// 1012 to 1014 are not in the RFC but in the registry that its section 11.7 set up.
 ///
 /// ```
@@ -176,34 +176,34 @@ fn fitting(text: &str) -> &str {
 /// ```
 /// # use std::sync::Arc;
 /// use std::time::Duration;
-/// use ws_core::{Action, Cause, CloseCode, CloseFrame, ClosureCode, Event, Initiator};
-/// # use ws_core::{Lifecycle, Limits, Rules, Timing};
+/// use ws_core::{Action, Cause, CloseCode, CloseFrame, CloseStatus, Event, Initiator};
+/// # use ws_core::{Lifecycle, Limits, SessionConfig, Timing};
 /// # let time = Duration::from_secs(25);
 /// # let timing =
 /// #     Timing { ping_interval: time, pong_timeout: time, close_timeout: time, max_age: None };
-/// # let rules = Rules { timing, limits: Limits::default() };
-/// # let mut session = Lifecycle::new(Arc::new(rules), 0);
+/// # let config = SessionConfig { timing, limits: Limits::default() };
+/// # let mut session = Lifecycle::new(Arc::new(config), 0);
 ///
-/// // The peer says goodbye, and the codec's answer is flushed a moment later.
+/// // The peer says goodbye, and the codec's answer is flushed a timestamp later.
 /// let frame = CloseFrame { code: CloseCode::NORMAL, reason: "bye".into() };
 /// session.handle(Event::PeerClose(Some(frame)), Duration::from_secs(7));
 /// let end = session.handle(Event::Finished, Duration::from_secs(8));
 ///
-/// let Some(Action::End(closure)) = end else { panic!() };
-/// assert_eq!(closure.cause, Cause::PeerClosed);
-/// assert_eq!(closure.code, ClosureCode::Frame(CloseCode::NORMAL));
-/// assert_eq!(closure.reason.as_str(), "bye");
-/// assert_eq!(closure.initiator, Initiator::Peer);
-/// assert!(closure.clean);
-/// assert_eq!(closure.duration, Duration::from_secs(8));
+/// let Some(Action::End(record)) = end else { panic!() };
+/// assert_eq!(record.cause, Cause::PeerClosed);
+/// assert_eq!(record.code, CloseStatus::Frame(CloseCode::NORMAL));
+/// assert_eq!(record.reason.as_str(), "bye");
+/// assert_eq!(record.initiator, Initiator::Peer);
+/// assert!(record.clean);
+/// assert_eq!(record.duration, Duration::from_secs(8));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Closure {
+pub struct CloseRecord {
     /// Why the end began.
     pub cause: Cause,
     /// The code of the Close frame that began the closing handshake, or what stands for its lack.
-    pub code: ClosureCode,
+    pub code: CloseStatus,
     /// The reason in that frame; the peer's own words if the peer sent it, so escape it.
     pub reason: Reason,
     /// How the end went: whether the closing handshake was completed (RFC 6455, section 7.1.4).
@@ -215,12 +215,12 @@ pub struct Closure {
     /// The time from the latest answered ping to its pong; `None` if none was answered.
     pub round_trip: Option<Duration>,
     /// What the peer sent.
-    pub received: Tally,
+    pub received: Counters,
     /// What was handed to the codec for the peer, or sent by the codec itself.
-    pub sent: Tally,
+    pub sent: Counters,
 }
 
-/// Why a session ended. The cause says why the end began; [`Closure::clean`] says how it went.
+/// Why a session ended. The cause says why the end began; [`CloseRecord::clean`] says how it went.
 ///
 /// ```
 /// use ws_core::Cause;
@@ -309,14 +309,14 @@ impl fmt::Display for Cause {
 /// (RFC 6455, sections 7.1.5 and 7.4.1).
 ///
 /// ```
-/// use ws_core::{CloseCode, ClosureCode};
+/// use ws_core::{CloseCode, CloseStatus};
 ///
-/// assert_eq!(u16::from(ClosureCode::Frame(CloseCode::GOING_AWAY)), 1001);
-/// assert_eq!(u16::from(ClosureCode::NoStatus), 1005);
-/// assert_eq!(u16::from(ClosureCode::Abnormal), 1006);
+/// assert_eq!(u16::from(CloseStatus::Frame(CloseCode::GOING_AWAY)), 1001);
+/// assert_eq!(u16::from(CloseStatus::NoStatus), 1005);
+/// assert_eq!(u16::from(CloseStatus::Abnormal), 1006);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ClosureCode {
+pub enum CloseStatus {
     /// 1006: there was no Close frame.
     Abnormal,
     /// The code in the frame.
@@ -325,23 +325,23 @@ pub enum ClosureCode {
     NoStatus,
 }
 
-impl From<ClosureCode> for u16 {
-    fn from(code: ClosureCode) -> u16 {
+impl From<CloseStatus> for u16 {
+    fn from(code: CloseStatus) -> u16 {
         match code {
-            ClosureCode::Abnormal => 1006,
-            ClosureCode::Frame(code) => code.into(),
-            ClosureCode::NoStatus => 1005,
+            CloseStatus::Abnormal => 1006,
+            CloseStatus::Frame(code) => code.into(),
+            CloseStatus::NoStatus => 1005,
         }
     }
 }
 
-/// Who began a closing handshake. [`Closure`] has an example.
+/// Who began a closing handshake. [`CloseRecord`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Initiator {
     /// This side did.
     Local,
     /// There was none: no Close frame was sent or seen.
-    Nobody,
+    None,
     /// The peer did.
     Peer,
 }
@@ -350,7 +350,7 @@ pub enum Initiator {
 /// [`Lifecycle`](crate::Lifecycle) has an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Progress {
+pub struct Stats {
     /// Pings that were sent, modulo 2³².
     pub pings: u32,
     /// Pings whose own pong came, modulo 2³².
@@ -358,37 +358,37 @@ pub struct Progress {
     /// The time from the latest answered ping to its pong; `None` if none was answered.
     pub round_trip: Option<Duration>,
     /// What the peer sent.
-    pub received: Tally,
+    pub received: Counters,
     /// What was handed to the codec for the peer, or sent by the codec itself.
-    pub sent: Tally,
+    pub sent: Counters,
 }
 
 /// How much went in one direction: whole messages and control frames, and their payload.
 ///
 /// ```
-/// use ws_core::Tally;
+/// use ws_core::Counters;
 ///
-/// let before = Tally { messages: 2, bytes: 10 };
+/// let before = Counters { messages: 2, bytes: 10 };
 /// let mut sum = before;
-/// sum += Tally { messages: 1, bytes: 5 };
-/// assert_eq!(sum.since(before), Tally { messages: 1, bytes: 5 });
+/// sum += Counters { messages: 1, bytes: 5 };
+/// assert_eq!(sum.since(before), Counters { messages: 1, bytes: 5 });
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct Counters {
     /// Whole messages and control frames.
     pub messages: u64,
     /// Their payload in bytes, without frame headers.
     pub bytes: u64,
 }
 
-impl AddAssign for Tally {
+impl AddAssign for Counters {
     fn add_assign(&mut self, more: Self) {
         self.messages = self.messages.saturating_add(more.messages);
         self.bytes = self.bytes.saturating_add(more.bytes);
     }
 }
 
-impl Tally {
+impl Counters {
     /// What has come on top of `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::rate::Rate;
-use crate::time::at_least_shortest;
+use crate::time::at_least_1_ms;
 
 /// How long things take. A value below a millisecond counts as one.
 /// [`Lifecycle`](crate::Lifecycle) has an example.
@@ -21,7 +21,7 @@ pub struct Timing {
 
 impl Timing {
     pub(crate) fn ping_interval(&self) -> Duration {
-        at_least_shortest(self.ping_interval)
+        at_least_1_ms(self.ping_interval)
     }
 }
 
@@ -55,7 +55,7 @@ pub struct Limits {
 /// What holds for every session of an endpoint. The sessions share it. [`Lifecycle`](crate::Lifecycle)
 /// has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct SessionConfig {
     /// When to ping, and how long to wait for the peer.
     pub timing: Timing,
     /// What the peer may do beyond what the protocol forbids.

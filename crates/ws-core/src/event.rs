@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::close::{Cause, CloseCode, CloseFrame, Closure};
+use crate::close::{Cause, CloseCode, CloseFrame, CloseRecord};
 
 /// Something that happened to a session.
 ///
@@ -11,8 +11,8 @@ use crate::close::{Cause, CloseCode, CloseFrame, Closure};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The stream refuses output. Only the write timeout needs it, together with `Written`.
-    Blocked,
+    /// The stream refuses output. Only the write timeout needs it, together with `WriteProgressed`.
+    WriteBlocked,
     /// This side wants to end the session at once, for `cause` and with `frame`. There is a
     /// constructor for each such cause.
     Close {
@@ -22,8 +22,8 @@ pub enum Event<'a> {
         frame: CloseFrame,
     },
     /// Nothing is unfinished of what the peer sent. Only the message timeout needs it, together with
-    /// `Partial`.
-    Complete,
+    /// `MessageBegan`.
+    MessageEnded,
     /// The stream ended, failed or was given up.
     Disconnected,
     /// The process shuts down, or lets go of its sessions in another way. This takes the place of an
@@ -44,7 +44,7 @@ pub enum Event<'a> {
         bytes: usize,
     },
     /// There is a beginning of something whose end has not come.
-    Partial,
+    MessageBegan,
     /// A Close frame came, with or without a body.
     /// Whatever answer it needs is the codec's business.
     PeerClose(Option<CloseFrame>),
@@ -68,14 +68,17 @@ pub enum Event<'a> {
     Tick,
     /// The peer broke a rule, and the codec is not to be read again.
     Violation(Violation),
-    /// Some of the output that waited went out. If the rest is refused, it is `Blocked` anew.
-    Written,
+    /// Some of the output that waited went out. If the rest is refused, it is `WriteBlocked` anew.
+    WriteProgressed,
 }
 
 impl Event<'_> {
     /// Whether a driver tells it before it reads, so that the peer's answer may still lie unread.
     pub(crate) fn precedes_reading(&self) -> bool {
-        matches!(self, Self::Blocked | Self::Drain { .. } | Self::Stalled(_) | Self::Written)
+        matches!(
+            self,
+            Self::WriteBlocked | Self::Drain { .. } | Self::Stalled(_) | Self::WriteProgressed
+        )
     }
 
     /// The application closes the session with a code and a reason of its own.
@@ -123,7 +126,7 @@ pub enum Action {
     ///
     /// After a clean end a server closes the TCP connection, and a client gives it a moment to do so
     /// first (RFC 6455, section 7.1.1).
-    End(Closure),
+    End(CloseRecord),
     /// Send a ping with this payload.
     Ping(PingPayload),
 }
@@ -138,23 +141,23 @@ pub type PingPayload = [u8; 4];
 /// # use std::sync::Arc;
 /// use std::time::Duration;
 /// use ws_core::{Action, CloseCode, Event, Violation};
-/// # use ws_core::{Lifecycle, Limits, Rules, Timing};
+/// # use ws_core::{Lifecycle, Limits, SessionConfig, Timing};
 /// # let time = Duration::from_secs(25);
 /// # let timing =
 /// #     Timing { ping_interval: time, pong_timeout: time, close_timeout: time, max_age: None };
-/// # let rules = Rules { timing, limits: Limits::default() };
-/// # let mut session = Lifecycle::new(Arc::new(rules), 0);
+/// # let config = SessionConfig { timing, limits: Limits::default() };
+/// # let mut session = Lifecycle::new(Arc::new(config), 0);
 ///
 /// let event = Event::Violation(Violation::TooBig);
 /// let Some(Action::Close(frame)) = session.handle(event, Duration::from_secs(1)) else { panic!() };
 /// assert_eq!((frame.code, frame.reason.as_str()), (CloseCode::MESSAGE_TOO_BIG, "too_big"));
 ///
 /// // What still comes is thrown away until the peer hangs up.
-/// let Some(Action::End(closure)) = session.handle(Event::Disconnected, Duration::from_secs(2))
+/// let Some(Action::End(record)) = session.handle(Event::Disconnected, Duration::from_secs(2))
 /// else {
 ///     panic!()
 /// };
-/// assert!(!closure.clean);
+/// assert!(!record.clean);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -17,7 +17,7 @@
 //! A needless [`Event::Tick`] is always harmless.
 //!
 //! ```text
-//!             Close, time to leave / send close     ┐
+//!             Close, time to scheduled_close / send close     ┐
 //!             Violation / send close                │
 //!             too often, too slow / send close      │
 //!             PeerClose / – (the codec echoes)      ▼
@@ -55,7 +55,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use std::time::{Duration, Instant};
-//! use ws_core::{Action, Cause, CloseFrame, Closure, Event, Lifecycle, Limits, Rules, Timing};
+//! use ws_core::{Action, Cause, CloseFrame, CloseRecord, Event, Lifecycle, Limits, SessionConfig, Timing};
 //!
 //! /// What a driver asks of its codec and its stream.
 //! trait Wire {
@@ -65,9 +65,9 @@
 //!     fn send_close(&mut self, frame: CloseFrame);
 //! }
 //!
-//! fn drive(wire: &mut impl Wire, rules: Arc<Rules>, jitter: u32) -> Closure {
+//! fn drive(wire: &mut impl Wire, config: Arc<SessionConfig>, jitter: u32) -> CloseRecord {
 //!     let opened = Instant::now();
-//!     let mut lifecycle = Lifecycle::new(rules, jitter);
+//!     let mut lifecycle = Lifecycle::new(config, jitter);
 //!     loop {
 //!         let deadline = lifecycle.deadline().unwrap_or_default();
 //!         let event = wire.wait(deadline.saturating_sub(opened.elapsed()));
@@ -75,7 +75,7 @@
 //!             None => {}
 //!             Some(Action::Ping(payload)) => wire.send_ping(&payload),
 //!             Some(Action::Close(frame)) => wire.send_close(frame),
-//!             Some(Action::End(closure)) => return closure,
+//!             Some(Action::End(record)) => return record,
 //!         }
 //!     }
 //! }
@@ -98,10 +98,10 @@
 //!     close_timeout: Duration::from_millis(10),
 //!     max_age: None,
 //! };
-//! let rules = Rules { timing, limits: Limits::default() };
-//! let closure = drive(&mut Mute, Arc::new(rules), 0);
-//! assert_eq!(closure.cause, Cause::PongTimeout);
-//! assert_eq!(u16::from(closure.code), 1006);
+//! let config = SessionConfig { timing, limits: Limits::default() };
+//! let record = drive(&mut Mute, Arc::new(config), 0);
+//! assert_eq!(record.cause, Cause::PongTimeout);
+//! assert_eq!(u16::from(record.code), 1006);
 //! ```
 //!
 //! Nothing in the machine says "server": `examples/blocking-client` in the repository is a client on a
@@ -120,16 +120,16 @@
 //! |---|---|
 //! | [`Event`], [`Violation`] | Drivers make them and the machine takes them apart; a driver that does not know a new one does without what depends on it. |
 //! | [`Cause`] | There will be more reasons to end a session. Whoever counts or prints them has the word, and [`Cause::ALL`]. |
-//! | [`Closure`], [`Progress`] | The machine makes them, and more can be said. |
+//! | [`CloseRecord`], [`Stats`] | The machine makes them, and more can be said. |
 //!
 //! These may not, because whoever uses them has to handle every case or to decide every field:
 //!
 //! | type | because |
 //! |---|---|
 //! | [`Action`] | What a driver does not do does not happen; the compiler has to tell it of a new one. |
-//! | [`ClosureCode`], [`Initiator`], [`CloseFrame`] | RFC 6455 has no more of them. |
-//! | [`Timing`], [`Limits`], [`Rules`] | They are written down field by field, and a new one is a decision of the user's. With `..Limits::default()` a new limit is none. |
-//! | [`Tally`] | It is a pair of counts that is added and compared. |
+//! | [`CloseStatus`], [`Initiator`], [`CloseFrame`] | RFC 6455 has no more of them. |
+//! | [`Timing`], [`Limits`], [`SessionConfig`] | They are written down field by field, and a new one is a decision of the user's. With `..Limits::default()` a new limit is none. |
+//! | [`Counters`] | It is a pair of counts that is added and compared. |
 //!
 //! Behaviour is part of the promise: which history of events leads to which actions at which times,
 //! which code and word go with a cause, how events are counted.
@@ -147,10 +147,10 @@ mod rate;
 mod time;
 
 pub use close::{
-    Cause, CloseCode, CloseFrame, Closure, ClosureCode, Initiator, Progress, Reason, Tally,
+    Cause, CloseCode, CloseFrame, CloseRecord, CloseStatus, Counters, Initiator, Reason, Stats,
     UnsendableCode,
 };
-pub use config::{Limits, Rules, Timing};
+pub use config::{Limits, SessionConfig, Timing};
 pub use event::{Action, Event, PingPayload, Violation};
 pub use lifecycle::{Jitter, Lifecycle};
 pub use rate::Rate;

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::time::{Moment, whole_nanos};
+use crate::time::{Timestamp, whole_nanos};
 
 /// How often something may happen: so many times at once, and from then on so many times a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +33,14 @@ impl Rate {
 /// A token bucket, told by the moment when it will be full again.
 #[derive(Debug)]
 pub(crate) struct Bucket {
-    full_at: Moment,
+    full_at: Timestamp,
     /// What was earned beyond the brim while the process stood still, in nanoseconds.
-    forgiven: u64,
+    credit: u64,
 }
 
 impl Default for Bucket {
     fn default() -> Self {
-        Self { full_at: Moment::OPENING, forgiven: 0 }
+        Self { full_at: Timestamp::OPENING, credit: 0 }
     }
 }
 
@@ -48,9 +48,9 @@ impl Bucket {
     /// Takes a token, or says that there is none.
     ///
     /// What a stall has earned goes first, or its end would find the bucket empty.
-    pub(crate) fn take(&mut self, rate: Rate, now: Moment) -> bool {
-        if let Some(rest) = self.forgiven.checked_sub(whole_nanos(rate.interval)) {
-            self.forgiven = rest;
+    pub(crate) fn take(&mut self, rate: Rate, now: Timestamp) -> bool {
+        if let Some(rest) = self.credit.checked_sub(whole_nanos(rate.interval)) {
+            self.credit = rest;
             return true;
         }
         let full_at = self.full_at.max(now).after(rate.interval);
@@ -62,19 +62,19 @@ impl Bucket {
     }
 
     /// Whether it is full, and holds nothing beyond that.
-    pub(crate) fn is_as_new(&self, now: Moment) -> bool {
-        self.full_at <= now && self.forgiven == 0
+    pub(crate) fn is_full(&self, now: Timestamp) -> bool {
+        self.full_at <= now && self.credit == 0
     }
 
     /// Lets go of what it holds beyond the brim.
-    pub(crate) fn spill(&mut self) {
-        self.forgiven = 0;
+    pub(crate) fn clear_credit(&mut self) {
+        self.credit = 0;
     }
 
     /// Keeps what `stall`, which is over at `now`, has earned: what the peer sent in it is read all
     /// at once. The rate holds all the same, over the whole session.
-    pub(crate) fn forgive(&mut self, stall: Duration, now: Moment) {
+    pub(crate) fn credit_stall(&mut self, stall: Duration, now: Timestamp) {
         let missing = self.full_at.since(now.before(stall));
-        self.forgiven = self.forgiven.saturating_add(whole_nanos(stall.saturating_sub(missing)));
+        self.credit = self.credit.saturating_add(whole_nanos(stall.saturating_sub(missing)));
     }
 }

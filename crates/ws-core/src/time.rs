@@ -6,12 +6,12 @@ use core::time::Duration;
 /// The time since a session opened, in whole nanoseconds, up to 584 years. It takes half as much
 /// room as a [`Duration`], and its `Option` takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(
+pub(crate) struct Timestamp(
     /// One more than the nanoseconds, so that it is never zero.
     NonZeroU64,
 );
 
-impl Moment {
+impl Timestamp {
     /// When the session opened.
     pub(crate) const OPENING: Self = Self(NonZeroU64::MIN);
 
@@ -39,15 +39,15 @@ impl Moment {
     }
 }
 
-impl From<Duration> for Moment {
+impl From<Duration> for Timestamp {
     fn from(since_opening: Duration) -> Self {
         Self::OPENING.after(since_opening)
     }
 }
 
-impl From<Moment> for Duration {
-    fn from(moment: Moment) -> Self {
-        Self::from_nanos(moment.nanos())
+impl From<Timestamp> for Duration {
+    fn from(timestamp: Timestamp) -> Self {
+        Self::from_nanos(timestamp.nanos())
     }
 }
 
@@ -57,6 +57,6 @@ pub(crate) fn whole_nanos(time: Duration) -> u64 {
 }
 
 /// A time of nothing would make a driver spin.
-pub(crate) fn at_least_shortest(time: Duration) -> Duration {
+pub(crate) fn at_least_1_ms(time: Duration) -> Duration {
     time.max(Duration::from_millis(1))
 }

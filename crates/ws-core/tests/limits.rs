@@ -26,8 +26,8 @@ fn a_burst_is_allowed_and_then_so_many_a_second() {
     }
     let refused = session.handle(message, secs(6.05));
     assert_eq!(told(refused), (1008, "rate_limited".to_owned()));
-    let closure = end(session.handle(Event::Finished, secs(6.1)));
-    assert_eq!((closure.cause, closure.clean), (Cause::RateLimited, true));
+    let record = end(session.handle(Event::Finished, secs(6.1)));
+    assert_eq!((record.cause, record.clean), (Cause::RateLimited, true));
 }
 
 #[test]
@@ -66,11 +66,11 @@ fn pings_and_unasked_pongs_are_counted_together_and_answers_are_not() {
 fn a_message_that_is_begun_has_to_end_in_time() {
     let limits = Limits { message_timeout: Some(secs(10.0)), ..Limits::default() };
     let mut session = limited(limits);
-    session.handle(Event::Partial, secs(1.0));
-    session.handle(Event::Partial, secs(9.0));
+    session.handle(Event::MessageBegan, secs(1.0));
+    session.handle(Event::MessageBegan, secs(9.0));
     assert_eq!(session.deadline(), Some(secs(11.0)), "from its beginning");
     session.handle(Event::Message { bytes: 1 }, secs(10.0));
-    session.handle(Event::Partial, secs(12.0));
+    session.handle(Event::MessageBegan, secs(12.0));
     assert_eq!(session.deadline(), Some(secs(22.0)), "another one, another time");
     let refused = session.handle(Event::Tick, secs(22.0));
     assert_eq!(told(refused), (1008, "message_timeout".to_owned()));
@@ -80,12 +80,12 @@ fn a_message_that_is_begun_has_to_end_in_time() {
 fn output_that_does_not_go_out_ends_the_session() {
     let limits = Limits { write_timeout: Some(secs(10.0)), ..Limits::default() };
     let mut session = limited(limits);
-    session.handle(Event::Blocked, secs(1.0));
-    session.handle(Event::Blocked, secs(5.0));
+    session.handle(Event::WriteBlocked, secs(1.0));
+    session.handle(Event::WriteBlocked, secs(5.0));
     assert_eq!(session.deadline(), Some(secs(11.0)));
-    let closure = end(session.handle(Event::Tick, secs(11.0)));
-    assert_eq!((closure.cause, closure.clean), (Cause::WriteTimeout, false));
-    assert_eq!(u16::from(closure.code), 1006);
+    let record = end(session.handle(Event::Tick, secs(11.0)));
+    assert_eq!((record.cause, record.clean), (Cause::WriteTimeout, false));
+    assert_eq!(u16::from(record.code), 1006);
 }
 
 #[test]
@@ -96,12 +96,12 @@ fn a_slow_and_steady_reader_is_healthy() {
     // Its pongs sit in what we do not read while our output waits for it.
     for _ in 0..1000 {
         now += secs(9.0);
-        for event in [Event::Written, Event::Blocked] {
+        for event in [Event::WriteProgressed, Event::WriteBlocked] {
             assert!(!matches!(session.handle(event, now), Some(Action::End(_))), "{now:?}");
         }
     }
     // Once everything went out, it has the whole time for its pong.
-    session.handle(Event::Written, now);
+    session.handle(Event::WriteProgressed, now);
     assert_eq!(session.handle(Event::Tick, now + secs(9.9)), None);
     assert_eq!(end(session.handle(Event::Tick, now + secs(10.0))).cause, Cause::PongTimeout);
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use support::{TIMING, drain, end, open, ping, secs, told};
 use ws_core::{
-    Action, Cause, CloseCode, CloseFrame, ClosureCode, Event, Initiator, Jitter, Lifecycle, Limits,
-    Reason, Rules, Tally, Timing, Violation,
+    Action, Cause, CloseCode, CloseFrame, CloseStatus, Counters, Event, Initiator, Jitter,
+    Lifecycle, Limits, Reason, SessionConfig, Timing, Violation,
 };
 
 #[test]
@@ -25,12 +25,12 @@ fn a_silent_peer_is_pinged_and_then_dropped() {
     ping(session.handle(Event::Tick, secs(25.0)));
 
     assert_eq!(session.deadline(), Some(secs(35.0)));
-    let closure = end(session.handle(Event::Tick, secs(35.0)));
-    assert_eq!(closure.cause, Cause::PongTimeout);
-    assert_eq!(closure.code, ClosureCode::Abnormal);
-    assert_eq!(closure.initiator, Initiator::Nobody);
-    assert!(!closure.clean);
-    assert_eq!(closure.round_trip, None);
+    let record = end(session.handle(Event::Tick, secs(35.0)));
+    assert_eq!(record.cause, Cause::PongTimeout);
+    assert_eq!(record.code, CloseStatus::Abnormal);
+    assert_eq!(record.initiator, Initiator::None);
+    assert!(!record.clean);
+    assert_eq!(record.round_trip, None);
     assert_eq!(session.deadline(), None);
 }
 
@@ -42,25 +42,31 @@ fn an_answering_peer_is_pinged_at_a_fixed_interval_and_measured() {
         assert_eq!(session.deadline(), Some(due));
         let payload = ping(session.handle(Event::Tick, due));
         assert_eq!(session.handle(Event::Pong(&payload), due + secs(0.04)), None);
-        assert_eq!(session.progress().round_trip, Some(secs(0.04)));
+        assert_eq!(session.stats().round_trip, Some(secs(0.04)));
     }
 }
 
 #[test]
 fn the_first_ping_comes_between_nine_tenths_and_the_whole_of_the_interval() {
     assert_eq!(
-        Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), 0).deadline(),
+        Lifecycle::new(Arc::new(SessionConfig { timing: TIMING, limits: Limits::default() }), 0)
+            .deadline(),
         Some(secs(25.0))
     );
     assert_eq!(
-        Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), u32::MAX)
-            .deadline(),
+        Lifecycle::new(
+            Arc::new(SessionConfig { timing: TIMING, limits: Limits::default() }),
+            u32::MAX
+        )
+        .deadline(),
         Some(secs(22.5))
     );
-    let middle =
-        Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), u32::MAX / 2)
-            .deadline()
-            .unwrap();
+    let middle = Lifecycle::new(
+        Arc::new(SessionConfig { timing: TIMING, limits: Limits::default() }),
+        u32::MAX / 2,
+    )
+    .deadline()
+    .unwrap();
     assert!(middle > secs(23.7) && middle < secs(23.8), "{middle:?}");
 }
 
@@ -70,12 +76,12 @@ fn any_frame_proves_life_but_only_the_matching_pong_measures() {
         let mut session = open();
         let payload = ping(session.handle(Event::Tick, secs(25.0)));
         assert_eq!(session.handle(event, secs(30.0)), None);
-        assert_eq!(session.progress().round_trip, None);
+        assert_eq!(session.stats().round_trip, None);
         assert_eq!(session.deadline(), Some(secs(50.0)), "the deadline is lifted");
 
         // The pong comes late, and still measures.
         assert_eq!(session.handle(Event::Pong(&payload), secs(40.0)), None);
-        assert_eq!(session.progress().round_trip, Some(secs(15.0)));
+        assert_eq!(session.stats().round_trip, Some(secs(15.0)));
     }
 }
 
@@ -85,7 +91,7 @@ fn a_pong_counts_once() {
     let payload = ping(session.handle(Event::Tick, secs(25.0)));
     session.handle(Event::Pong(&payload), secs(26.0));
     session.handle(Event::Pong(&payload), secs(30.0));
-    assert_eq!(session.progress().round_trip, Some(secs(1.0)));
+    assert_eq!(session.stats().round_trip, Some(secs(1.0)));
 }
 
 #[test]
@@ -95,7 +101,7 @@ fn the_pong_to_an_older_ping_does_not_measure_the_newer_one() {
     session.handle(Event::Message { bytes: 1 }, secs(26.0));
     ping(session.handle(Event::Tick, secs(50.0)));
     session.handle(Event::Pong(&old), secs(51.0));
-    assert_eq!(session.progress().round_trip, None);
+    assert_eq!(session.stats().round_trip, None);
 }
 
 #[test]
@@ -113,20 +119,21 @@ fn a_flood_of_frames_does_not_keep_a_ping_from_being_sent() {
 fn a_talkative_handler_does_not_keep_a_mute_peer_alive() {
     let mut session = open();
     let mut now = Duration::ZERO;
-    let closure = loop {
+    let record = loop {
         now += secs(0.1);
-        if let Some(Action::End(closure)) = session.handle(Event::Sent { bytes: 1 }, now) {
-            break closure;
+        if let Some(Action::End(record)) = session.handle(Event::Sent { bytes: 1 }, now) {
+            break record;
         }
     };
-    assert_eq!(closure.cause, Cause::PongTimeout);
+    assert_eq!(record.cause, Cause::PongTimeout);
     assert!(now < secs(35.3), "{now:?}");
 }
 
 #[test]
 fn a_peer_that_owes_an_answer_is_not_pinged_again() {
     let timing = Timing { ping_interval: secs(1.0), ..TIMING };
-    let mut session = Lifecycle::new(Arc::new(Rules { timing, limits: Limits::default() }), 0);
+    let mut session =
+        Lifecycle::new(Arc::new(SessionConfig { timing, limits: Limits::default() }), 0);
     ping(session.handle(Event::Tick, secs(1.0)));
     for second in 2..11_u32 {
         assert_eq!(session.deadline(), Some(secs(1.0) * second));
@@ -147,7 +154,7 @@ fn what_the_peer_said_in_time_counts_after_a_stall() {
 #[test]
 fn what_is_told_before_the_socket_is_read_gives_up_no_peer() {
     let later = Event::Drain { code: CloseCode::GOING_AWAY, after: secs(60.0) };
-    for event in [Event::Blocked, later, Event::Stalled(secs(1.0)), Event::Written] {
+    for event in [Event::WriteBlocked, later, Event::Stalled(secs(1.0)), Event::WriteProgressed] {
         let mut session = open();
         let payload = ping(session.handle(Event::Tick, secs(25.0)));
         // The driver looks at the very moment of the deadline, and the pong lies in the socket.
@@ -159,8 +166,8 @@ fn what_is_told_before_the_socket_is_read_gives_up_no_peer() {
         ping(session.handle(Event::Tick, secs(25.0)));
         session.handle(event.clone(), secs(35.0));
         assert_eq!(session.deadline(), Some(secs(35.0)), "it is still due: {event:?}");
-        let closure = end(session.handle(Event::Tick, secs(35.0)));
-        assert_eq!(closure.cause, Cause::PongTimeout, "{event:?}");
+        let record = end(session.handle(Event::Tick, secs(35.0)));
+        assert_eq!(record.cause, Cause::PongTimeout, "{event:?}");
     }
 }
 
@@ -184,8 +191,10 @@ fn a_long_stall_gives_the_peer_no_more_than_a_whole_timeout() {
 
 #[test]
 fn after_a_stall_the_pings_keep_their_phase() {
-    let mut session =
-        Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), u32::MAX);
+    let mut session = Lifecycle::new(
+        Arc::new(SessionConfig { timing: TIMING, limits: Limits::default() }),
+        u32::MAX,
+    );
     ping(session.handle(Event::Tick, secs(90.0)));
     session.handle(Event::Message { bytes: 1 }, secs(90.0));
     assert_eq!(session.deadline(), Some(secs(97.5)), "22.5 + 3 × 25");
@@ -197,25 +206,25 @@ fn a_peer_that_closes_is_answered_by_the_codec_and_ends_clean() {
     let frame = CloseFrame { code: CloseCode::NORMAL, reason: "bye".into() };
     assert_eq!(session.handle(Event::PeerClose(Some(frame)), secs(1.0)), None);
     assert!(!session.is_open());
-    let closure = end(session.handle(Event::Finished, secs(1.1)));
-    assert_eq!(closure.cause, Cause::PeerClosed);
-    assert_eq!(closure.code, ClosureCode::Frame(CloseCode::NORMAL));
-    assert_eq!(closure.reason.as_str(), "bye");
-    assert!(closure.clean);
-    assert_eq!(closure.initiator, Initiator::Peer);
-    assert_eq!(closure.duration, secs(1.1));
-    assert_eq!(closure.round_trip, None);
-    assert_eq!(closure.received, Tally { messages: 1, bytes: 5 });
-    assert_eq!(closure.sent, Tally { messages: 1, bytes: 5 });
+    let record = end(session.handle(Event::Finished, secs(1.1)));
+    assert_eq!(record.cause, Cause::PeerClosed);
+    assert_eq!(record.code, CloseStatus::Frame(CloseCode::NORMAL));
+    assert_eq!(record.reason.as_str(), "bye");
+    assert!(record.clean);
+    assert_eq!(record.initiator, Initiator::Peer);
+    assert_eq!(record.duration, secs(1.1));
+    assert_eq!(record.round_trip, None);
+    assert_eq!(record.received, Counters { messages: 1, bytes: 5 });
+    assert_eq!(record.sent, Counters { messages: 1, bytes: 5 });
 }
 
 #[test]
 fn a_close_without_a_code_is_reported_as_1005() {
     let mut session = open();
     session.handle(Event::PeerClose(None), secs(1.0));
-    let closure = end(session.handle(Event::Finished, secs(1.0)));
-    assert_eq!(u16::from(closure.code), 1005);
-    assert_eq!(closure.received, Tally { messages: 1, bytes: 0 });
+    let record = end(session.handle(Event::Finished, secs(1.0)));
+    assert_eq!(u16::from(record.code), 1005);
+    assert_eq!(record.received, Counters { messages: 1, bytes: 0 });
 }
 
 #[test]
@@ -225,12 +234,12 @@ fn a_drained_session_ends_clean_when_the_peer_answers() {
     assert_eq!(frame.code, CloseCode::GOING_AWAY);
     let echo = CloseFrame { code: CloseCode::NORMAL, reason: "so long".into() };
     assert_eq!(session.handle(Event::PeerClose(Some(echo)), secs(1.5)), None);
-    let closure = end(session.handle(Event::Finished, secs(1.5)));
-    assert_eq!(closure.cause, Cause::Drained);
-    assert_eq!(closure.code, ClosureCode::Frame(CloseCode::GOING_AWAY), "ours came first");
-    assert_eq!(closure.reason.as_str(), "drained");
-    assert_eq!(closure.initiator, Initiator::Local);
-    assert!(closure.clean);
+    let record = end(session.handle(Event::Finished, secs(1.5)));
+    assert_eq!(record.cause, Cause::Drained);
+    assert_eq!(record.code, CloseStatus::Frame(CloseCode::GOING_AWAY), "ours came first");
+    assert_eq!(record.reason.as_str(), "drained");
+    assert_eq!(record.initiator, Initiator::Local);
+    assert!(record.clean);
 }
 
 #[test]
@@ -242,11 +251,11 @@ fn a_peer_that_ignores_our_close_is_given_up_after_the_close_timeout() {
         assert_eq!(session.handle(event, secs(2.0)), None);
         assert_eq!(session.deadline(), Some(secs(4.0)));
     }
-    let closure = end(session.handle(Event::Tick, secs(4.0)));
-    assert_eq!(closure.cause, Cause::Drained);
-    assert!(!closure.clean);
-    assert_eq!(closure.received.messages, 3);
-    assert_eq!(closure.sent.messages, 1, "no pong after our close frame");
+    let record = end(session.handle(Event::Tick, secs(4.0)));
+    assert_eq!(record.cause, Cause::Drained);
+    assert!(!record.clean);
+    assert_eq!(record.received.messages, 3);
+    assert_eq!(record.sent.messages, 1, "no pong after our close frame");
 }
 
 #[test]
@@ -263,18 +272,18 @@ fn each_violation_has_its_code_and_its_cause() {
         };
         assert_eq!(u16::from(frame.code), code);
         assert_eq!(frame.reason.as_str(), cause.as_str());
-        let closure = end(session.handle(Event::Disconnected, secs(1.2)));
-        assert_eq!((closure.cause, u16::from(closure.code)), (cause, code));
-        assert!(!closure.clean);
+        let record = end(session.handle(Event::Disconnected, secs(1.2)));
+        assert_eq!((record.cause, u16::from(record.code)), (cause, code));
+        assert!(!record.clean);
     }
 }
 
 #[test]
 fn a_vanished_peer_is_reported_as_1006() {
-    let closure = end(open().handle(Event::Disconnected, secs(7.0)));
-    assert_eq!(closure.cause, Cause::Disconnected);
-    assert_eq!(u16::from(closure.code), 1006);
-    assert_eq!(closure.duration, secs(7.0));
+    let record = end(open().handle(Event::Disconnected, secs(7.0)));
+    assert_eq!(record.cause, Cause::Disconnected);
+    assert_eq!(u16::from(record.code), 1006);
+    assert_eq!(record.duration, secs(7.0));
 }
 
 #[test]
@@ -287,7 +296,7 @@ fn timings_of_nothing_and_of_eternity_do_not_make_a_driver_spin() {
             max_age: Some(extreme),
         };
         let mut session =
-            Lifecycle::new(Arc::new(Rules { timing, limits: Limits::default() }), u32::MAX);
+            Lifecycle::new(Arc::new(SessionConfig { timing, limits: Limits::default() }), u32::MAX);
         let mut now = Duration::ZERO;
         for _ in 0..10 {
             let Some(deadline) = session.deadline() else { break };
@@ -372,14 +381,15 @@ fn the_latest_word_of_a_drain_counts() {
 fn a_session_gets_as_old_as_it_may_and_not_all_at_the_same_age() {
     let max_age = Some(secs(20.0));
     for (place, age) in [(0, 20.0), (u32::MAX, 18.0)] {
-        let rules = Rules { timing: Timing { max_age, ..TIMING }, limits: Limits::default() };
-        let mut session = Lifecycle::new(Arc::new(rules), Jitter { ping: 0, end: place });
+        let config =
+            SessionConfig { timing: Timing { max_age, ..TIMING }, limits: Limits::default() };
+        let mut session = Lifecycle::new(Arc::new(config), Jitter { ping: 0, end: place });
         assert_eq!(session.deadline(), Some(secs(age)));
         assert_eq!(session.handle(Event::Message { bytes: 1 }, secs(age - 0.1)), None);
         let action = session.handle(Event::Message { bytes: 1 }, secs(age));
         assert_eq!(told(action), (1001, "max_age".to_owned()));
-        let closure = end(session.handle(Event::Finished, secs(age)));
-        assert_eq!((closure.cause, closure.clean), (Cause::MaxAge, true));
+        let record = end(session.handle(Event::Finished, secs(age)));
+        assert_eq!((record.cause, record.clean), (Cause::MaxAge, true));
     }
 }
 
@@ -390,16 +400,16 @@ fn progress_counts_pings_and_their_own_pongs() {
     session.handle(Event::Pong(b"other"), secs(25.5));
     let second = ping(session.handle(Event::Tick, secs(50.0)));
     session.handle(Event::Pong(&first), secs(50.1));
-    assert_eq!((session.progress().pings, session.progress().pongs), (2, 0));
+    assert_eq!((session.stats().pings, session.stats().pongs), (2, 0));
     session.handle(Event::Pong(&second), secs(50.2));
     session.handle(Event::Pong(&second), secs(50.3));
-    let progress = session.progress();
-    assert_eq!((progress.pings, progress.pongs), (2, 1));
-    assert_eq!(progress.round_trip, Some(secs(0.2)));
-    assert_eq!(progress.received, Tally { messages: 4, bytes: 5 + 4 + 4 + 4 });
+    let stats = session.stats();
+    assert_eq!((stats.pings, stats.pongs), (2, 1));
+    assert_eq!(stats.round_trip, Some(secs(0.2)));
+    assert_eq!(stats.received, Counters { messages: 4, bytes: 5 + 4 + 4 + 4 });
     session.handle(Event::Ping { bytes: 3 }, secs(51.0));
-    let since = session.progress().received.since(progress.received);
-    assert_eq!(since, Tally { messages: 1, bytes: 3 });
+    let since = session.stats().received.since(stats.received);
+    assert_eq!(since, Counters { messages: 1, bytes: 3 });
 }
 
 #[test]

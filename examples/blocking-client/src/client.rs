@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{HandshakeError, Message, WebSocket, protocol};
-use ws_core::{Action, CloseCode, CloseFrame, Closure, Event, Lifecycle, Reason, Rules, Violation};
+use ws_core::{
+    Action, CloseCode, CloseFrame, CloseRecord, Event, Lifecycle, Reason, SessionConfig, Violation,
+};
 
 use crate::bounded::Bounded;
 
@@ -39,11 +41,11 @@ pub(crate) struct Client {
 
 impl Client {
     /// Opens a session over `stream`, which is connected, before that stream's time is over.
-    pub(crate) fn open(url: &str, stream: Bounded, rules: Rules) -> Result<Self, Error> {
-        let config = WebSocketConfig::default()
+    pub(crate) fn open(url: &str, stream: Bounded, config: SessionConfig) -> Result<Self, Error> {
+        let codec = WebSocketConfig::default()
             .max_frame_size(Some(MAX_MESSAGE_BYTES))
             .max_message_size(Some(MAX_MESSAGE_BYTES));
-        let (socket, _) = match tungstenite::client::client_with_config(url, stream, Some(config)) {
+        let (socket, _) = match tungstenite::client::client_with_config(url, stream, Some(codec)) {
             Ok(opened) => opened,
             Err(HandshakeError::Failure(error)) => return Err(error),
             Err(HandshakeError::Interrupted(_)) => {
@@ -54,8 +56,8 @@ impl Client {
         let jitter = u32::try_from(RandomState::new().build_hasher().finish() >> 32);
         Ok(Self {
             socket,
-            lifecycle: Lifecycle::new(Arc::new(rules), jitter.unwrap_or_default()),
-            close_timeout: rules.timing.close_timeout,
+            lifecycle: Lifecycle::new(Arc::new(config), jitter.unwrap_or_default()),
+            close_timeout: config.timing.close_timeout,
             opened: Instant::now(),
             is_blocked: false,
             is_failing: false,
@@ -63,18 +65,22 @@ impl Client {
     }
 
     /// Runs the session to its end, which begins at the latest when `leave` is set.
-    pub(crate) fn run(mut self, leave: &AtomicBool, mut hear: impl FnMut(&str)) -> Closure {
+    pub(crate) fn run(mut self, leave: &AtomicBool, mut hear: impl FnMut(&str)) -> CloseRecord {
         loop {
-            if let ControlFlow::Break(closure) = self.turn(leave, &mut hear) {
-                if closure.clean {
+            if let ControlFlow::Break(record) = self.turn(leave, &mut hear) {
+                if record.clean {
                     self.wait_for_hang_up();
                 }
-                return closure;
+                return record;
             }
         }
     }
 
-    fn turn(&mut self, leave: &AtomicBool, hear: &mut impl FnMut(&str)) -> ControlFlow<Closure> {
+    fn turn(
+        &mut self,
+        leave: &AtomicBool,
+        hear: &mut impl FnMut(&str),
+    ) -> ControlFlow<CloseRecord> {
         self.socket.get_mut().until = self.next_look();
         if leave.load(Ordering::Relaxed) {
             // Needless once the end has begun, and harmless.
@@ -87,14 +93,14 @@ impl Client {
             Ok(()) => {}
             Err(error) if is_timeout(&error) => {
                 self.is_blocked = true;
-                self.tell(Event::Blocked)?;
+                self.tell(Event::WriteBlocked)?;
                 // Nothing is read while output is stuck, so there is nothing to hear first.
                 return self.tell(Event::Tick);
             }
             Err(_) => return self.tell(Event::Disconnected),
         }
         if mem::take(&mut self.is_blocked) {
-            return self.tell(Event::Written);
+            return self.tell(Event::WriteProgressed);
         }
         if self.is_failing {
             return self.read_away();
@@ -109,7 +115,7 @@ impl Client {
     }
 
     /// Tells the machine what happened, and does what it says.
-    fn tell(&mut self, event: Event<'_>) -> ControlFlow<Closure> {
+    fn tell(&mut self, event: Event<'_>) -> ControlFlow<CloseRecord> {
         match self.lifecycle.handle(event, self.opened.elapsed()) {
             None => {}
             Some(Action::Close(frame)) => {
@@ -120,7 +126,7 @@ impl Client {
                 // What does not go out now is flushed in the next turn, which also sees the errors.
                 let _ = self.socket.close(Some(protocol::CloseFrame { code, reason }));
             }
-            Some(Action::End(closure)) => return ControlFlow::Break(closure),
+            Some(Action::End(record)) => return ControlFlow::Break(record),
             Some(Action::Ping(payload)) => {
                 let _ = self.socket.write(Message::Ping(payload.to_vec().into()));
             }
@@ -128,7 +134,11 @@ impl Client {
         ControlFlow::Continue(())
     }
 
-    fn take_in(&mut self, message: &Message, hear: &mut impl FnMut(&str)) -> ControlFlow<Closure> {
+    fn take_in(
+        &mut self,
+        message: &Message,
+        hear: &mut impl FnMut(&str),
+    ) -> ControlFlow<CloseRecord> {
         match message {
             Message::Text(text) => {
                 self.tell(Event::Message { bytes: text.len() })?;
@@ -150,7 +160,7 @@ impl Client {
         }
     }
 
-    fn take_error(&mut self, error: &Error) -> ControlFlow<Closure> {
+    fn take_error(&mut self, error: &Error) -> ControlFlow<CloseRecord> {
         let violation = match error {
             // What has come of a frame stays in the codec, and the next read goes on with it.
             Error::Io(_) if is_timeout(error) => return self.tell(Event::Tick),
@@ -169,7 +179,7 @@ impl Client {
 
     /// Closing a socket that holds unread input resets the connection, and the server may never see
     /// why; so it is read until the server hangs up.
-    fn read_away(&mut self) -> ControlFlow<Closure> {
+    fn read_away(&mut self) -> ControlFlow<CloseRecord> {
         match io::copy(self.socket.get_mut(), &mut io::sink()) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.tell(Event::Tick),
             Ok(_) | Err(_) => self.tell(Event::Disconnected),

@@ -28,7 +28,7 @@ use lexopt::ValueExt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tungstenite::Error;
 use tungstenite::http::Uri;
-use ws_core::{Closure, Limits, Rules, Timing};
+use ws_core::{CloseRecord, Limits, SessionConfig, Timing};
 
 use crate::bounded::Bounded;
 use crate::client::Client;
@@ -43,9 +43,9 @@ usage: blocking-client [OPTIONS] ws://HOST[:PORT]/PATH
 
 fn main() -> ExitCode {
     match session() {
-        Ok(closure) => {
-            report(&closure);
-            if closure.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Ok(record) => {
+            report(&record);
+            if record.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(problem) => {
             eprintln!("blocking-client: {problem}");
@@ -54,10 +54,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn session() -> Result<Closure, String> {
-    let (url, open_timeout, rules) = arguments().map_err(|error| format!("{error}\n{USAGE}"))?;
+fn session() -> Result<CloseRecord, String> {
+    let (url, open_timeout, config) = arguments().map_err(|error| format!("{error}\n{USAGE}"))?;
     let stream = connect(&url, open_timeout)?;
-    let client = Client::open(&url, stream, rules).map_err(refusal)?;
+    let client = Client::open(&url, stream, config).map_err(refusal)?;
     let leave = leaving().map_err(|error| format!("signals cannot be caught: {error}"))?;
     Ok(client.run(&leave, |text| {
         // Nobody reads it any more.
@@ -67,7 +67,7 @@ fn session() -> Result<Closure, String> {
     }))
 }
 
-fn arguments() -> Result<(String, Duration, Rules), lexopt::Error> {
+fn arguments() -> Result<(String, Duration, SessionConfig), lexopt::Error> {
     let mut open_timeout = Duration::from_secs(10);
     let mut timing = Timing {
         ping_interval: Duration::from_secs(25),
@@ -97,7 +97,7 @@ fn arguments() -> Result<(String, Duration, Rules), lexopt::Error> {
     // A server that reads nothing is as good as one that answers nothing.
     let limits = Limits { write_timeout: Some(timing.pong_timeout), ..Limits::default() };
     let url = url.ok_or("there is no address to connect to")?;
-    Ok((url, open_timeout, Rules { timing, limits }))
+    Ok((url, open_timeout, SessionConfig { timing, limits }))
 }
 
 fn connect(url: &str, timeout: Duration) -> Result<Bounded, String> {
@@ -145,10 +145,10 @@ fn leaving() -> io::Result<Arc<AtomicBool>> {
 
 /// The closure record, on stderr, so that stdout has nothing but messages. The reason is quoted,
 /// because it may be the server's.
-fn report(closure: &Closure) {
-    let Closure { cause, reason, clean, duration, .. } = closure;
-    let code = u16::from(closure.code);
-    let round_trip = closure.round_trip.map_or("none".to_owned(), |time| format!("{time:.1?}"));
+fn report(record: &CloseRecord) {
+    let CloseRecord { cause, reason, clean, duration, .. } = record;
+    let code = u16::from(record.code);
+    let round_trip = record.round_trip.map_or("none".to_owned(), |time| format!("{time:.1?}"));
     let reason = reason.as_str();
     eprintln!(
         "closed cause={cause} code={code} reason={reason:?} clean={clean} \

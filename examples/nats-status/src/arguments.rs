@@ -130,7 +130,12 @@ fn brokers_of(list: &str) -> Result<Vec<ServerAddr>, ConfigError> {
 }
 
 /// A name by NATS's rules: letters, digits and some other characters, and no dot at either end.
-fn name(value: Option<OsString>, flag: &str, default: &str, others: &str) -> Result<String, ConfigError> {
+fn name(
+    value: Option<OsString>,
+    flag: &str,
+    default: &str,
+    others: &str,
+) -> Result<String, ConfigError> {
     let name = text(value, flag, default)?;
     let is_good = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
     if name.is_empty() || name.starts_with('.') || name.ends_with('.') || !name.chars().all(is_good)
@@ -145,7 +150,8 @@ fn name(value: Option<OsString>, flag: &str, default: &str, others: &str) -> Res
 
 fn patience_of(text: &str) -> Result<Duration, ConfigError> {
     let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
-    let seconds = seconds
-        .ok_or_else(|| ConfigError(format!("--patience-secs: {text:?} is no number from 0 to 3600")))?;
+    let seconds = seconds.ok_or_else(|| {
+        ConfigError(format!("--patience-secs: {text:?} is no number from 0 to 3600"))
+    })?;
     Ok(Duration::from_secs_f64(seconds))
 }

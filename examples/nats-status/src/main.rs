@@ -14,6 +14,10 @@ use tokio::time::sleep;
 /// From one attempt to put a state to the next.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// docs/performance.md has the figures for which it is here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let environment = |name: &str| env::var_os(name);
     let arguments = match Arguments::parse(env::args_os().skip(1), environment) {

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use server::transport::{Handler, Latest, Message, Next};
+use broadcast::Subscription;
+use server::transport::{Handler, Message, Next};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Timeout, timeout};
 
@@ -17,7 +18,7 @@ use tokio::time::{Timeout, timeout};
 /// only so long.
 #[derive(Debug)]
 pub struct Newcomer {
-    latest: Latest,
+    latest: Subscription,
     door: mpsc::UnboundedSender<Waiting>,
     patience: Duration,
     stage: Stage,
@@ -37,7 +38,11 @@ enum Stage {
 impl Newcomer {
     /// Sessions that come by this door and then are told what `latest` knows.
     #[must_use]
-    pub fn new(latest: Latest, door: mpsc::UnboundedSender<Waiting>, patience: Duration) -> Self {
+    pub fn new(
+        latest: Subscription,
+        door: mpsc::UnboundedSender<Waiting>,
+        patience: Duration,
+    ) -> Self {
         Self { latest, door, patience, stage: Stage::Opened }
     }
 }

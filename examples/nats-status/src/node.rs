@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use server::transport::Publisher;
+use broadcast::Publisher;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
@@ -44,7 +44,7 @@ impl Node {
     pub fn new(patience: Duration) -> (Self, Newcomer) {
         let publisher = Publisher::new();
         let (door, newcomers) = mpsc::unbounded_channel();
-        let handler = Newcomer::new(publisher.latest(), door, patience);
+        let handler = Newcomer::new(publisher.subscribe(), door, patience);
         (Self { publisher, newcomers, waiting: Vec::new(), told: None, is_away: None }, handler)
     }
 

@@ -5,8 +5,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use broadcast::Publisher;
 use nats_status::{Newcomer, Waiting};
-use server::transport::{Handler, Next, Publisher};
+use server::transport::{Handler, Next};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
 
@@ -22,7 +23,7 @@ async fn a_newcomer_is_told_nothing_before_the_word_of_the_broker() {
     publisher.publish("new");
     assert!(poll(&mut session).is_pending());
     drop(waiting);
-    assert!(matches!(poll(&mut session), Poll::Ready(Next::Share(_))));
+    assert!(matches!(poll(&mut session), Poll::Ready(Next::SendPrepared(_))));
     assert!(poll(&mut session).is_pending(), "the old state was skipped");
 }
 
@@ -88,7 +89,7 @@ async fn each_session_waits_for_itself() {
 fn newcomer() -> (Publisher, Newcomer, UnboundedReceiver<Waiting>) {
     let publisher = Publisher::new();
     let (door, newcomers) = mpsc::unbounded_channel();
-    let session = Newcomer::new(publisher.latest(), door, PATIENCE);
+    let session = Newcomer::new(publisher.subscribe(), door, PATIENCE);
     (publisher, session, newcomers)
 }
 

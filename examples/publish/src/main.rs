@@ -16,7 +16,11 @@ use axum::http::header::ORIGIN;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Router, serve};
-use server::transport::Publisher;
+use broadcast::Publisher;
+
+/// docs/performance.md has the figures for which it is here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
@@ -29,7 +33,7 @@ fn main() -> ExitCode {
     };
     server::main(arguments, || {
         let publisher = Arc::new(Publisher::new());
-        let handler = publisher.latest();
+        let handler = publisher.subscribe();
         tokio::spawn(take_states(listener, publisher));
         handler
     })

@@ -6,14 +6,18 @@ use std::env;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use broadcast::Publisher;
 use serde_json::json;
-use server::transport::Publisher;
 use tokio::time::interval;
+
+/// docs/performance.md has the figures for which it is here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     server::main(env::args_os().skip(1), || {
         let publisher = Publisher::new();
-        let handler = publisher.latest();
+        let handler = publisher.subscribe();
         tokio::spawn(async move {
             let mut seconds = interval(Duration::from_secs(1));
             loop {

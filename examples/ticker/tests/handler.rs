@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use server::transport::ws_core::{Limits, Rules, Timing};
+use broadcast::{Publisher, Subscription};
+use server::transport::ws_core::{Limits, SessionConfig, Timing};
 use server::transport::{
-    Drain, Frame, Handler, Latest, Message, Next, Publisher, Sizes, Socket, run,
+    Drain, Handler, Message, Next, PreparedMessage, SizeLimits, WebSocket, run,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 /// Tells the newest state, and answers each "ping?" by "pong!".
 #[derive(Clone)]
 struct Answering {
-    latest: Latest,
+    latest: Subscription,
     owed: usize,
 }
 
@@ -38,11 +39,11 @@ impl Handler for Answering {
 fn it_tells_the_state_and_then_answers() {
     let publisher = Publisher::new();
     publisher.publish("all is well");
-    let mut handler = Answering { latest: publisher.latest(), owed: 0 };
+    let mut handler = Answering { latest: publisher.subscribe(), owed: 0 };
     let mut cx = Context::from_waker(Waker::noop());
 
-    let state = Frame::from(Message::from("all is well"));
-    assert_eq!(handler.poll_next(&mut cx), Poll::Ready(Next::Share(state)));
+    let state = PreparedMessage::from(Message::from("all is well"));
+    assert_eq!(handler.poll_next(&mut cx), Poll::Ready(Next::SendPrepared(state)));
     handler.receive("something else".into());
     handler.receive("ping?".into());
     assert_eq!(handler.poll_next(&mut cx), Poll::Ready(Next::Send("pong!".into())));
@@ -53,7 +54,7 @@ fn it_tells_the_state_and_then_answers() {
 async fn a_client_is_told_the_state_and_then_answered() {
     let publisher = Publisher::new();
     publisher.publish("all is well");
-    let (mut client, _drain) = open(Answering { latest: publisher.latest(), owed: 0 });
+    let (mut client, _drain) = open(Answering { latest: publisher.subscribe(), owed: 0 });
 
     let mut frame = [0; 13];
     client.read_exact(&mut frame).await.unwrap();
@@ -75,8 +76,9 @@ fn open(handler: impl Handler) -> (DuplexStream, Drain) {
         close_timeout: Duration::from_secs(3),
         max_age: None,
     };
-    let rules = Arc::new(Rules { timing, limits: Limits::default() });
-    let socket = Socket::new(near, Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 });
-    tokio::spawn(run(socket, rules, handler, drain.watch()));
+    let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
+    let socket =
+        WebSocket::new(near, SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 });
+    tokio::spawn(run(socket, config, handler, drain.token()));
     (client, drain)
 }

@@ -54,7 +54,7 @@ pub(crate) struct Admin {
     configs: ConfigReceiver,
     telemetry: Arc<Telemetry>,
     shutdown: Arc<Shutdown>,
-    slots: ConnectionPermits,
+    permits: ConnectionPermits,
 }
 
 impl Admin {
@@ -62,9 +62,9 @@ impl Admin {
         configs: ConfigReceiver,
         telemetry: Arc<Telemetry>,
         shutdown: Arc<Shutdown>,
-        slots: ConnectionPermits,
+        permits: ConnectionPermits,
     ) -> Self {
-        Self { configs, telemetry, shutdown, slots }
+        Self { configs, telemetry, shutdown, permits }
     }
 
     /// Serves until it is dropped, which is after the drain: until then somebody may want to watch.
@@ -181,7 +181,7 @@ impl Admin {
         let stage = self.shutdown.stage();
         let config = self.configs.borrow().clone();
         let snapshot = Snapshot {
-            connections: self.slots.in_use(),
+            connections: self.permits.in_use(),
             max_connections: config.max_connections,
             is_ready: stage == Stage::Ready,
             is_draining: matches!(stage, Stage::Draining { .. }),

@@ -49,11 +49,11 @@ pub(crate) async fn run_supervised<H: Handler + Clone + Sync>(
     let telemetry = Arc::new(Telemetry::new(&configs.borrow()));
     let (end, timer) = Shutdown::new(configs.clone());
     let end = Arc::new(end);
-    let slots = ConnectionPermits::default();
+    let permits = ConnectionPermits::default();
 
     if let Some(listener) = listeners.admin {
-        let (telemetry, end, slots) = (Arc::clone(&telemetry), Arc::clone(&end), slots.clone());
-        tasks.spawn("admin", Admin::new(configs.clone(), telemetry, end, slots).serve(listener));
+        let (telemetry, end, permits) = (Arc::clone(&telemetry), Arc::clone(&end), permits.clone());
+        tasks.spawn("admin", Admin::new(configs.clone(), telemetry, end, permits).serve(listener));
     }
     tasks.spawn(supervision::TIMER, timer);
     let healthy = Arc::clone(&end);
@@ -64,7 +64,8 @@ pub(crate) async fn run_supervised<H: Handler + Clone + Sync>(
     tasks.spawn("log-limits", async move { limited.log_limits.summarize_regularly().await });
 
     let router = Router::new(Endpoint::new(handler, Arc::clone(&telemetry)));
-    let acceptor = Arc::new(Acceptor::new(Http { router, slots, configs }, Arc::clone(&telemetry)));
+    let acceptor =
+        Arc::new(Acceptor::new(Http { router, permits, configs }, Arc::clone(&telemetry)));
     // The system accepts for us from here on.
     end.ready();
     systemd::ready();

@@ -172,9 +172,9 @@ mod tests {
         signal: impl Future<Output = ()>,
     ) -> (Option<&str>, bool) {
         let (shutdown, telemetry) = shutdown();
-        let watch = shutdown.watch();
+        let token = shutdown.token();
         let drained = tokio::spawn(async move {
-            watch.beyond(Phase::Serving).await;
+            token.past(Phase::Serving).await;
         });
         let limit = Duration::from_secs(10);
         let stopped = timeout(limit, tasks.run(&shutdown, signal, &telemetry)).await;
@@ -235,10 +235,10 @@ mod tests {
             panic!("another");
         });
         let (shutdown, telemetry) = shutdown();
-        let watch = shutdown.watch();
+        let token = shutdown.token();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            drop(watch);
+            drop(token);
         });
         assert_eq!(tasks.run(&shutdown, pending(), &telemetry).await.failed, Some("admin"));
     }

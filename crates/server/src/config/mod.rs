@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing_subscriber::filter::Targets;
-use transport::ws_core::{Limits, Rate, Rules, Timing};
-use transport::{Farewell, OriginPattern, Origins, Policy, Sizes};
+use transport::ws_core::{Limits, Rate, SessionConfig, Timing};
+use transport::{DrainOptions, OriginPattern, Origins, Policy, SizeLimits};
 
 use self::error::ConfigError;
 use self::settings::{RawValue, Settings};
@@ -82,7 +82,7 @@ pub struct ShutdownOptions {
     /// From its beginning to the first refusal.
     pub delay: Duration,
     /// What sessions are told, and over how long a time.
-    pub farewell: Farewell,
+    pub farewell: DrainOptions,
 }
 
 /// The configuration in force, and its changes.
@@ -161,7 +161,7 @@ impl Config {
                     missing: one(settings, "missing_origin", permission)?,
                     null: one(settings, "null_origin", permission)?,
                 },
-                rules: Arc::new(Rules {
+                session: Arc::new(SessionConfig {
                     timing: Timing {
                         ping_interval: one(settings, "ping_interval_secs", seconds)?,
                         pong_timeout: one(settings, "pong_timeout_secs", seconds)?,
@@ -181,7 +181,7 @@ impl Config {
                         write_timeout: one(settings, "write_timeout_secs", seconds_or_none)?,
                     },
                 }),
-                sizes: Sizes {
+                sizes: SizeLimits {
                     max_message_bytes: one(settings, "max_message_bytes", bytes)?,
                     max_queued_bytes: one(settings, "max_queued_bytes", bytes)?,
                 },
@@ -190,7 +190,7 @@ impl Config {
             shutdown: ShutdownOptions {
                 grace: one(settings, "shutdown_grace_secs", seconds)?,
                 delay: one(settings, "drain_delay_secs", seconds_or_none)?.unwrap_or_default(),
-                farewell: Farewell {
+                farewell: DrainOptions {
                     code: one(settings, "drain_close_code", drain_code)?,
                     spread: one(settings, "drain_spread_secs", seconds_or_none)?
                         .unwrap_or_default(),

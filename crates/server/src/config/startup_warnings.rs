@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
-use transport::Sizes;
+use transport::SizeLimits;
 
 use crate::config::cli::VERSION;
 use crate::config::settings::Settings;
@@ -109,7 +109,7 @@ pub(crate) fn warn_of_settings(config: &Config, open_files: u64) {
             "connections will be refused by the system before max_connections is reached"
         );
     }
-    let interval = config.policy.rules.timing.ping_interval;
+    let interval = config.policy.session.timing.ping_interval;
     if interval >= MAX_PING_INTERVAL {
         warn!(
             event = "pings_too_rare",
@@ -119,7 +119,7 @@ pub(crate) fn warn_of_settings(config: &Config, open_files: u64) {
         );
     }
     let ShutdownOptions { grace, delay, farewell } = config.shutdown;
-    let parts = delay + farewell.spread + config.policy.rules.timing.close_timeout;
+    let parts = delay + farewell.spread + config.policy.session.timing.close_timeout;
     if parts > grace {
         warn!(
             event = "grace_too_short",
@@ -212,7 +212,7 @@ fn warn_of_addresses(
 /// What all connections together may take of this process' memory, if every one of them has sent and
 /// been sent as much as it may. Each session may have a connection of its own.
 fn worst_case_bytes(config: &Config) -> usize {
-    let Sizes { max_message_bytes, max_queued_bytes } = config.policy.sizes;
+    let SizeLimits { max_message_bytes, max_queued_bytes } = config.policy.sizes;
     // A message is held while its frame is read and while it is put together.
     let input = max_message_bytes.saturating_mul(2);
     let output = max_queued_bytes.saturating_add(WAKE_UP_BYTES);

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 use tracing::info;
-use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
+use transport::{Client, DrainToken, Handler, Peer, Permit, Phase, Rejection};
 
 use crate::config::Config;
 use crate::http::http2::frame::PREFACE;
@@ -48,8 +48,8 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     pub(crate) async fn accept(self: Arc<Self>, listener: Listener, shutdown: Arc<Shutdown>) {
         info!(event = "listening", address = listener.address());
         let (is_shared, is_encrypted) = (listener.is_shared, listener.is_encrypted);
-        let watch = shutdown.watch();
-        let draining = watch.beyond(Phase::Serving);
+        let token = shutdown.token();
+        let draining = token.past(Phase::Serving);
         // Whoever has a shared socket besides us takes the next connection as soon as we leave it,
         // so we leave it at the first sign; those that we have taken are served until the drain.
         let left_to_others =
@@ -73,11 +73,11 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
                         biased;
                         permit = self.acquire(peer) => permit,
                         // Not `draining` itself, which the next round has to poll.
-                        _ = watch.beyond(Phase::Serving) => Some(ConnectionPermit::draining_now()),
+                        _ = token.past(Phase::Serving) => Some(ConnectionPermit::draining_now()),
                     };
                     match permit {
-                        Some(permit) => self.spawn(stream, peer, is_encrypted, permit, &watch),
-                        None => self.telemetry.metrics.count_refusal(Rejection::AddressFull),
+                        Some(permit) => self.spawn(stream, peer, is_encrypted, permit, &token),
+                        None => self.telemetry.metrics.count_refusal(Rejection::AddressLimit),
                     }
                 }
                 Err(error) => {
@@ -90,7 +90,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             return;
         }
         for (stream, peer) in listener.into_pending_connections() {
-            self.spawn(stream, peer, is_encrypted, ConnectionPermit::draining_now(), &watch);
+            self.spawn(stream, peer, is_encrypted, ConnectionPermit::draining_now(), &token);
         }
     }
 
@@ -100,29 +100,29 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// behind it must not wait for that.
     async fn acquire(&self, peer: Peer) -> Option<ConnectionPermit> {
         loop {
-            let rejection = match self.slot(peer) {
-                Ok(slot) => return Some(ConnectionPermit { slot: Ok(slot), refused: None }),
+            let rejection = match self.permit(peer) {
+                Ok(permit) => return Some(ConnectionPermit { permit: Ok(permit), refused: None }),
                 Err(rejection) => rejection,
             };
             if let Ok(refused) = Arc::clone(&self.refused).try_acquire_owned() {
-                return Some(ConnectionPermit { slot: Err(rejection), refused: Some(refused) });
+                return Some(ConnectionPermit { permit: Err(rejection), refused: Some(refused) });
             }
-            if rejection == Rejection::AddressFull {
+            if rejection == Rejection::AddressLimit {
                 return None;
             }
             let max = self.http.configs.borrow().max_connections;
             tokio::select! {
                 _ = self.refused.acquire() => {}
-                () = self.http.slots.released(max) => {}
+                () = self.http.permits.released(max) => {}
             }
         }
     }
 
     /// A slot for the peer of a socket. A proxy has many clients, and the limit of an address is for
     /// each of them, once it is known who they are.
-    fn slot(&self, peer: Peer) -> Result<Slot, Rejection> {
+    fn permit(&self, peer: Peer) -> Result<Permit, Rejection> {
         let config = self.http.configs.borrow();
-        self.http.slot(peer, !config.trust.is_proxy(peer), &config)
+        self.http.permit(peer, !config.trust.is_proxy(peer), &config)
     }
 
     fn spawn(
@@ -131,13 +131,13 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         peer: Peer,
         is_encrypted: bool,
         permit: ConnectionPermit,
-        watch: &Watch,
+        token: &DrainToken,
     ) {
-        let ConnectionPermit { slot, refused } = permit;
-        let client = Client { peer, is_encrypted, watch: watch.clone() };
+        let ConnectionPermit { permit, refused } = permit;
+        let client = Client { peer, is_encrypted, token: token.clone() };
         let acceptor = Arc::clone(self);
         tokio::spawn(async move {
-            acceptor.serve(stream, client, slot).await;
+            acceptor.serve(stream, client, permit).await;
             drop(refused);
         });
     }
@@ -145,13 +145,19 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// Serves a connection to its end, or to that of HTTP on it. Until a session begins all of it has
     /// one deadline, because nothing else has one for a client that does not read, or for one that
     /// never says a word.
-    async fn serve(&self, stream: Stream, mut client: Client, mut slot: Result<Slot, Rejection>) {
+    async fn serve(
+        &self,
+        stream: Stream,
+        mut client: Client,
+        mut permit: Result<Permit, Rejection>,
+    ) {
         let config = self.http.configs.borrow().clone();
         // Who is only to be refused has little time to ask, or silent clients would keep others from
         // being told.
-        let most = |slot: &Result<_, _>| if slot.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
-        let mut deadline = Instant::now() + config.handshake_timeout.min(most(&slot));
-        let over = out_of_time(client.watch.clone(), deadline, &config);
+        let most =
+            |permit: &Result<_, _>| if permit.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
+        let mut deadline = Instant::now() + config.handshake_timeout.min(most(&permit));
+        let over = out_of_time(client.token.clone(), deadline, &config);
         tokio::pin!(over);
         let peer = client.peer;
         let client_ip = tokio::select! {
@@ -161,11 +167,11 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let Some(stream) = client_ip else { return };
         let mut own = None;
         if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
-            let taken = self.http.assign_address(&mut slot, client.peer.ip(), &config);
+            let taken = self.http.assign_address(&mut permit, client.peer.ip(), &config);
             // If the client's address has had its share, the connection still takes a place.
-            own = mem::replace(&mut slot, taken).ok();
-            deadline = deadline.min(Instant::now() + config.handshake_timeout.min(most(&slot)));
-            over.set(out_of_time(client.watch.clone(), deadline, &config));
+            own = mem::replace(&mut permit, taken).ok();
+            deadline = deadline.min(Instant::now() + config.handshake_timeout.min(most(&permit)));
+            over.set(out_of_time(client.token.clone(), deadline, &config));
         }
         let negotiated = tokio::select! {
             negotiated = self.negotiate(stream, &client, &config) => negotiated,
@@ -173,12 +179,12 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         };
         match negotiated {
             Some(Negotiated::Http1(stream)) => tokio::select! {
-                () = Box::pin(self.http.serve_http1(stream, client, slot, &config)) => {}
+                () = Box::pin(self.http.serve_http1(stream, client, permit, &config)) => {}
                 () = &mut over => {}
             },
             // It has many requests, and looks at the clock itself.
             Some(Negotiated::Http2(stream)) => {
-                Box::pin(self.http.serve_http2(stream, client, slot, deadline, &config)).await;
+                Box::pin(self.http.serve_http2(stream, client, permit, deadline, &config)).await;
             }
             None => {}
         }
@@ -200,7 +206,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             }
             Err(rejection) => {
                 if let Some(rejection) = rejection {
-                    self.http.router.turned_away(rejection, client);
+                    self.http.router.record_rejected(rejection, client);
                 }
                 None
             }
@@ -227,7 +233,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             Err(_) => {
                 // What is wrong otherwise is that the client has gone.
                 if stream.has_broken_tls() {
-                    self.http.router.turned_away(Rejection::BadTls, client);
+                    self.http.router.record_rejected(Rejection::BadTls, client);
                     lingering_close(stream).await;
                 }
                 None
@@ -256,7 +262,7 @@ enum Negotiated {
 
 /// Where a connection stands among the others.
 struct ConnectionPermit {
-    slot: Result<Slot, Rejection>,
+    permit: Result<Permit, Rejection>,
     /// Held by those that are told that there is no slot.
     refused: Option<OwnedSemaphorePermit>,
 }
@@ -264,6 +270,6 @@ struct ConnectionPermit {
 impl ConnectionPermit {
     /// In a shutdown nobody gets a slot any more, and everybody is told so.
     fn draining_now() -> Self {
-        Self { slot: Err(Rejection::Draining), refused: None }
+        Self { permit: Err(Rejection::Draining), refused: None }
     }
 }

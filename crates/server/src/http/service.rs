@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use hyper::header::HeaderMap;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use transport::{Client, Handler, Peer, Phase, Rejection, Slot, Watch};
+use transport::{Client, DrainToken, Handler, Peer, Permit, Phase, Rejection};
 
 use crate::config::{Config, ConfigReceiver};
 use crate::limits::ConnectionPermits;
@@ -15,7 +15,7 @@ use crate::routes::Router;
 #[derive(Debug)]
 pub(crate) struct Http<H> {
     pub(crate) router: Router<H>,
-    pub(crate) slots: ConnectionPermits,
+    pub(crate) permits: ConnectionPermits,
     pub(crate) configs: ConfigReceiver,
 }
 
@@ -39,35 +39,35 @@ impl<H: Handler + Clone + Sync> Http<H> {
 
     /// A slot for a connection or for one more session of it; where it is known that `peer` is the
     /// client, also of those of its address.
-    pub(crate) fn slot(
+    pub(crate) fn permit(
         &self,
         peer: Peer,
         is_client: bool,
         config: &Config,
-    ) -> Result<Slot, Rejection> {
-        let mut slot = Ok(self.slots.acquire(config.max_connections)?);
-        self.assign_address(&mut slot, peer.ip().filter(|_| is_client), config)
+    ) -> Result<Permit, Rejection> {
+        let mut permit = Ok(self.permits.acquire(config.max_connections)?);
+        self.assign_address(&mut permit, peer.ip().filter(|_| is_client), config)
     }
 
     /// Takes over a slot, and takes one of its client's address, once that is known. If that has had its
     /// share, the slot stays where it is.
     pub(crate) fn assign_address(
         &self,
-        slot: &mut Result<Slot, Rejection>,
+        permit: &mut Result<Permit, Rejection>,
         address: Option<IpAddr>,
         config: &Config,
-    ) -> Result<Slot, Rejection> {
-        self.slots.assign_address(slot, address, config.max_connections_per_address)
+    ) -> Result<Permit, Rejection> {
+        self.permits.assign_address(permit, address, config.max_connections_per_address)
     }
 }
 
 /// Completes at the deadline, or when a shutdown leaves no more time for requests.
-pub(crate) async fn out_of_time(watch: Watch, deadline: Instant, config: &Config) {
+pub(crate) async fn out_of_time(token: DrainToken, deadline: Instant, config: &Config) {
     tokio::select! {
         () = sleep_until(deadline) => return,
-        phase = watch.beyond(Phase::Serving) => if phase == Phase::Aborting { return },
+        phase = token.past(Phase::Serving) => if phase == Phase::Aborting { return },
     }
     // A request that is under way is still answered, as a session is still closed.
-    let last = Instant::now() + config.policy.rules.timing.close_timeout;
-    let _ = timeout_at(last.min(deadline), watch.beyond(Phase::Draining)).await;
+    let last = Instant::now() + config.policy.session.timing.close_timeout;
+    let _ = timeout_at(last.min(deadline), token.past(Phase::Draining)).await;
 }

@@ -62,10 +62,10 @@ const LOG: &str = "log";
 /// use std::env;
 /// use std::process::ExitCode;
 ///
-/// use server::transport::Silent;
+/// use server::transport::Discard;
 ///
 /// fn main() -> ExitCode {
-///     server::main(env::args_os().skip(1), || Silent)
+///     server::main(env::args_os().skip(1), || Discard)
 /// }
 /// ```
 pub fn main<H: Handler + Clone + Sync>(

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use transport::ws_core::Tally;
-use transport::{Event, Peer, Protocol};
+use transport::ws_core::Counters;
+use transport::{EndpointEvent, Peer, Protocol};
 
 use crate::telemetry::peer_text::truncated;
 use crate::time::milliseconds;
@@ -26,18 +26,18 @@ struct Row {
     origin: Box<str>,
     opened: Instant,
     round_trip: Option<Duration>,
-    received: Tally,
-    sent: Tally,
+    received: Counters,
+    sent: Counters,
 }
 
 impl ConnectionTable {
     /// Takes in one fact.
-    pub(crate) fn record(&self, event: &Event<'_>) {
+    pub(crate) fn record(&self, event: &EndpointEvent<'_>) {
         match *event {
-            Event::Closed { id, .. } => {
+            EndpointEvent::Closed { id, .. } => {
                 self.0.lock().remove(&id);
             }
-            Event::Opened { id, peer, protocol, request, .. } => {
+            EndpointEvent::Opened { id, peer, protocol, request, .. } => {
                 let origin = request.origin().unwrap_or_default();
                 let row = Row {
                     peer,
@@ -45,19 +45,19 @@ impl ConnectionTable {
                     origin: truncated(origin).into(),
                     opened: Instant::now(),
                     round_trip: None,
-                    received: Tally::default(),
-                    sent: Tally::default(),
+                    received: Counters::default(),
+                    sent: Counters::default(),
                 };
                 self.0.lock().insert(id, row);
             }
-            Event::Tally { id, received, sent, round_trip, .. } => {
+            EndpointEvent::Traffic { id, received, sent, round_trip, .. } => {
                 if let Some(row) = self.0.lock().get_mut(&id) {
                     row.received += received;
                     row.sent += sent;
                     row.round_trip = round_trip.or(row.round_trip);
                 }
             }
-            Event::Panicked { .. } | Event::Refused { .. } | _ => {}
+            EndpointEvent::Panicked { .. } | EndpointEvent::Refused { .. } | _ => {}
         }
     }
 

@@ -16,7 +16,7 @@ use std::io;
 
 use hyper::StatusCode;
 use tracing::{info, warn};
-use transport::{Event, Observer, Peer};
+use transport::{EndpointEvent, Observer, Peer};
 
 use crate::config::Config;
 use crate::config::values::Switch;
@@ -74,12 +74,12 @@ impl Telemetry {
 }
 
 impl Observer for Telemetry {
-    fn observe(&self, event: &Event<'_>) {
+    fn observe(&self, event: &EndpointEvent<'_>) {
         self.metrics.count(event);
         if let Some(table) = &self.table {
             table.record(event);
         }
-        if let Event::Refused { peer, .. } = *event
+        if let EndpointEvent::Refused { peer, .. } = *event
             && !self.log_limits.admit_refusal(peer)
         {
             return;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use transport::{Frame, Handler, Message, Next};
+use transport::{Handler, Message, Next, PreparedMessage};
 
 /// Where the newest state is set. Clones are of the same.
 #[derive(Clone, Default)]
@@ -12,7 +12,7 @@ pub(crate) struct Newest(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     number: u32,
-    frame: Option<Frame>,
+    frame: Option<PreparedMessage>,
     waiting: Vec<Waker>,
 }
 
@@ -31,7 +31,7 @@ impl Newest {
     pub(crate) fn set(&self, state: impl Into<Message>) {
         let waiting = self.with(|it| {
             it.number += 1;
-            it.frame = Some(Frame::from(state.into()));
+            it.frame = Some(PreparedMessage::from(state.into()));
             std::mem::take(&mut it.waiting)
         });
         waiting.into_iter().for_each(Waker::wake);
@@ -54,7 +54,7 @@ impl Handler for Told {
         match newest {
             Some((number, frame)) => {
                 self.number = number;
-                Poll::Ready(Next::Share(frame))
+                Poll::Ready(Next::SendPrepared(frame))
             }
             None => Poll::Pending,
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use server::{Command, Config, InheritedSockets, Listeners, ShutdownSummary};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use transport::{Handler, Silent};
+use transport::{Discard, Handler};
 
 use super::Client;
 
@@ -26,7 +26,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server with these flags.
     pub(crate) fn start(flags: &[&str]) -> Self {
-        Self::start_with(Silent, flags)
+        Self::start_with(Discard, flags)
     }
 
     /// The same with something behind the sessions.
@@ -36,7 +36,7 @@ impl Server {
 
     /// The same on a single worker, so that whoever has something to do has done it a turn later.
     pub(crate) fn start_on_one_worker(flags: &[&str]) -> Self {
-        Self::start_on(Builder::new_multi_thread().worker_threads(1).enable_all(), Silent, flags)
+        Self::start_on(Builder::new_multi_thread().worker_threads(1).enable_all(), Discard, flags)
     }
 
     fn start_on(

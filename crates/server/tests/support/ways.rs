@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rcgen::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use transport::{Handler, Silent};
+use transport::{Discard, Handler};
 
 use super::http2::Http2;
 use super::server::Server;
@@ -94,7 +94,7 @@ pub(crate) fn open_all(server: &Server) -> [(Way, Session); 4] {
 
 /// Starts a server to which every way leads.
 pub(crate) fn start(flags: &[&str]) -> Server {
-    start_with(Silent, flags)
+    start_with(Discard, flags)
 }
 
 /// The same with something behind the sessions.

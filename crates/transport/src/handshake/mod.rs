@@ -19,7 +19,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
 pub use self::authority::Authority;
-pub use self::origin::{NotAnOrigin, Origin, OriginPattern, Origins, Permission};
+pub use self::origin::{Origin, OriginPattern, Origins, ParseOriginError, Permission};
 pub use self::protocol::Protocol;
 pub use self::rejection::Rejection;
 

@@ -75,9 +75,9 @@ pub struct Origin {
 }
 
 impl FromStr for Origin {
-    type Err = NotAnOrigin;
+    type Err = ParseOriginError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnOrigin> {
+    fn from_str(text: &str) -> Result<Self, ParseOriginError> {
         let (scheme, host, port) = split(text)?;
         Ok(Self { host: canonical_host(&scheme, host)?, port, scheme })
     }
@@ -146,9 +146,9 @@ impl OriginPattern {
 }
 
 impl FromStr for OriginPattern {
-    type Err = NotAnOrigin;
+    type Err = ParseOriginError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnOrigin> {
+    fn from_str(text: &str) -> Result<Self, ParseOriginError> {
         match text {
             "*" => return Ok(Self::Any),
             "self" => return Ok(Self::Own),
@@ -156,13 +156,13 @@ impl FromStr for OriginPattern {
         }
         let (scheme, host, port) = split(text)?;
         if matches!(scheme.as_str(), "ws" | "wss") {
-            return Err(NotAnOrigin::WebSocketScheme);
+            return Err(ParseOriginError::WebSocketScheme);
         }
         let Some(parent) = host.strip_prefix("*.") else {
             return Ok(Self::Exactly(text.parse()?));
         };
         if canonical_name(parent)?.parse::<Ipv4Addr>().is_ok() {
-            return Err(NotAnOrigin::Host);
+            return Err(ParseOriginError::Host);
         }
         let host = canonical_host(&scheme, parent)?;
         Ok(Self::AnyLabelBefore(Origin { scheme, host, port }))
@@ -172,15 +172,15 @@ impl FromStr for OriginPattern {
 /// Why a text is not an origin.
 ///
 /// ```
-/// use transport::{NotAnOrigin, Origin};
+/// use transport::{ParseOriginError, Origin};
 ///
 /// let error = "example.com".parse::<Origin>().unwrap_err();
-/// assert_eq!(error, NotAnOrigin::Scheme);
+/// assert_eq!(error, ParseOriginError::Scheme);
 /// assert_eq!(error.to_string(), "an origin begins with its scheme, such as https://");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum NotAnOrigin {
+pub enum ParseOriginError {
     /// There is more than scheme, host and port.
     Excess,
     /// The host is empty, or is neither a domain name nor an address. For a scheme that is not the web's, it
@@ -196,7 +196,7 @@ pub enum NotAnOrigin {
     Wildcard,
 }
 
-impl fmt::Display for NotAnOrigin {
+impl fmt::Display for ParseOriginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Excess => {
@@ -219,22 +219,22 @@ impl fmt::Display for NotAnOrigin {
     }
 }
 
-impl std::error::Error for NotAnOrigin {}
+impl std::error::Error for ParseOriginError {}
 
 /// The scheme in lower case, the host as written, and the port unless it is the scheme's default.
-fn split(text: &str) -> Result<(String, &str, Option<u16>), NotAnOrigin> {
-    let (scheme, rest) = text.split_once("://").ok_or(NotAnOrigin::Scheme)?;
+fn split(text: &str) -> Result<(String, &str, Option<u16>), ParseOriginError> {
+    let (scheme, rest) = text.split_once("://").ok_or(ParseOriginError::Scheme)?;
     // RFC 3986, section 3.1.
     let mut characters = scheme.chars();
     if !characters.next().is_some_and(|first| first.is_ascii_alphabetic())
         || !characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
     {
-        return Err(NotAnOrigin::Scheme);
+        return Err(ParseOriginError::Scheme);
     }
     let scheme = scheme.to_ascii_lowercase();
 
     if rest.contains(['/', '?', '#', '@', '\\']) {
-        return Err(NotAnOrigin::Excess);
+        return Err(ParseOriginError::Excess);
     }
     let (host, port) = match rest.rsplit_once(':') {
         // A colon inside the brackets of an IPv6 address is not the port's.
@@ -244,36 +244,36 @@ fn split(text: &str) -> Result<(String, &str, Option<u16>), NotAnOrigin> {
     let port = match port {
         // `u16::from_str` takes a plus sign as well.
         Some(digits) if digits.chars().all(|c| c.is_ascii_digit()) => {
-            Some(digits.parse::<u16>().map_err(|_| NotAnOrigin::Port)?)
+            Some(digits.parse::<u16>().map_err(|_| ParseOriginError::Port)?)
         }
-        Some(_) => return Err(NotAnOrigin::Port),
+        Some(_) => return Err(ParseOriginError::Port),
         None => None,
     };
     let default_port = default_port(&scheme);
     Ok((scheme, host, port.filter(|port| Some(*port) != default_port)))
 }
 
-fn canonical_host(scheme: &str, host: &str) -> Result<String, NotAnOrigin> {
+fn canonical_host(scheme: &str, host: &str) -> Result<String, ParseOriginError> {
     if let Some(address) = host.strip_prefix('[') {
-        let address = address.strip_suffix(']').ok_or(NotAnOrigin::Host)?;
-        let address: Ipv6Addr = address.parse().map_err(|_| NotAnOrigin::Host)?;
+        let address = address.strip_suffix(']').ok_or(ParseOriginError::Host)?;
+        let address: Ipv6Addr = address.parse().map_err(|_| ParseOriginError::Host)?;
         return Ok(format!("[{address}]"));
     }
     if default_port(scheme).is_some() {
         return canonical_name(host);
     }
     if host.contains('*') {
-        return Err(NotAnOrigin::Wildcard);
+        return Err(ParseOriginError::Wildcard);
     }
     // What a browser or an app shell writes there is its own affair: `file://`, `app://.`.
     let is_opaque = |c: char| c.is_ascii_graphic() && !"#/:<>?@[\\]^|".contains(c);
-    if host.chars().all(is_opaque) { Ok(host.to_owned()) } else { Err(NotAnOrigin::Host) }
+    if host.chars().all(is_opaque) { Ok(host.to_owned()) } else { Err(ParseOriginError::Host) }
 }
 
 /// A domain name or an IPv4 address, in lower case.
-fn canonical_name(name: &str) -> Result<String, NotAnOrigin> {
+fn canonical_name(name: &str) -> Result<String, ParseOriginError> {
     if name.contains('*') {
-        return Err(NotAnOrigin::Wildcard);
+        return Err(ParseOriginError::Wildcard);
     }
     let is_label = |label: &str| {
         !label.is_empty()
@@ -282,12 +282,12 @@ fn canonical_name(name: &str) -> Result<String, NotAnOrigin> {
     // A fully qualified name may end in a dot, and is then another origin than without it.
     let labels = name.strip_suffix('.').unwrap_or(name);
     if name.len() > 253 || !labels.split('.').all(is_label) {
-        return Err(NotAnOrigin::Host);
+        return Err(ParseOriginError::Host);
     }
     // A name whose last label is a number is an address to a browser, so it has to be a good one.
     let is_number = |label: &str| label.chars().all(|c| c.is_ascii_digit());
     if labels.rsplit('.').next().is_some_and(is_number) && name.parse::<Ipv4Addr>().is_err() {
-        return Err(NotAnOrigin::Host);
+        return Err(ParseOriginError::Host);
     }
     Ok(name.to_ascii_lowercase())
 }

@@ -21,7 +21,7 @@ use hyper::{Response, StatusCode};
 #[non_exhaustive]
 pub enum Rejection {
     /// As many connections of this client's address are open as there may be.
-    AddressFull,
+    AddressLimit,
     /// `Host` is missing, doubled or no host, or is not what the target names (RFC 9112, section 3.2).
     BadHost,
     /// `Sec-WebSocket-Key` is missing, doubled or not 16 bytes in base64 (RFC 6455, section 4.2.1).
@@ -34,10 +34,10 @@ pub enum Rejection {
     /// The TLS handshake failed. Whoever accepts says this; the client got an alert, if it can read one
     /// (RFC 8446, section 6).
     BadTls,
+    /// As many connections are open as there may be.
+    ConnectionLimit,
     /// The server is shutting down.
     Draining,
-    /// As many connections are open as there may be.
-    Full,
     /// The request has a body, or a header that frames one or may do so to somebody else (RFC 9112,
     /// section 6). Where there are two `Content-Length` over HTTP/1.1, whoever serves it says this.
     HasBody,
@@ -78,14 +78,14 @@ pub enum Rejection {
 impl Rejection {
     /// Every rejection, in the order of its word.
     pub const ALL: &'static [Self] = &[
-        Self::AddressFull,
+        Self::AddressLimit,
         Self::BadHost,
         Self::BadKey,
         Self::BadOrigin,
         Self::BadProxyHeader,
         Self::BadTls,
+        Self::ConnectionLimit,
         Self::Draining,
-        Self::Full,
         Self::HasBody,
         Self::HeaderTooLarge,
         Self::HttpVersion,
@@ -117,7 +117,7 @@ impl Rejection {
     /// The answer: the status, the headers that go with it, and one sentence.
     #[must_use]
     pub fn response(self) -> Response<String> {
-        let Answer { word, status, headers, sentence } = self.answer();
+        let ResponseTemplate { word, status, headers, sentence } = self.answer();
         let mut response = Response::new(format!("{word}: {sentence}\n"));
         *response.status_mut() = status;
         let common = [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")];
@@ -129,95 +129,95 @@ impl Rejection {
     }
 
     /// The one place where a refusal becomes an answer.
-    const fn answer(self) -> Answer {
+    const fn answer(self) -> ResponseTemplate {
         match self {
-            Self::AddressFull => Answer {
-                word: "address_full",
+            Self::AddressLimit => ResponseTemplate {
+                word: "address_limit",
                 status: StatusCode::TOO_MANY_REQUESTS,
                 headers: &[("retry-after", "5")],
                 sentence: "as many connections of your address are open as this server takes; \
                            try again later",
             },
-            Self::BadHost => Answer {
+            Self::BadHost => ResponseTemplate {
                 word: "bad_host",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
                 sentence: "the request must have one Host header, it must name a host, and the target no other",
             },
-            Self::BadKey => Answer {
+            Self::BadKey => ResponseTemplate {
                 word: "bad_key",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
                 sentence: "the request must have one Sec-WebSocket-Key header with 16 bytes in base64",
             },
-            Self::BadOrigin => Answer {
+            Self::BadOrigin => ResponseTemplate {
                 word: "bad_origin",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
                 sentence: "Origin must occur once at most and be scheme://host or scheme://host:port",
             },
-            Self::BadProxyHeader => Answer {
+            Self::BadProxyHeader => ResponseTemplate {
                 word: "bad_proxy_header",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
                 sentence: "the connection must begin with a good header of the PROXY protocol",
             },
-            Self::BadTls => Answer {
+            Self::BadTls => ResponseTemplate {
                 word: "bad_tls",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
                 sentence: "the connection must begin with a TLS handshake that both sides agree on",
             },
-            Self::Draining => Answer {
+            Self::ConnectionLimit => ResponseTemplate {
+                word: "connection_limit",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                headers: &[("retry-after", "5")],
+                sentence: "as many connections are open as this server takes; try again later",
+            },
+            Self::Draining => ResponseTemplate {
                 word: "draining",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 headers: &[("retry-after", "1")],
                 sentence: "this server is shutting down; try again, and another one will answer",
             },
-            Self::Full => Answer {
-                word: "full",
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                headers: &[("retry-after", "5")],
-                sentence: "as many connections are open as this server takes; try again later",
-            },
-            Self::HasBody => Answer {
+            Self::HasBody => ResponseTemplate {
                 word: "has_body",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
                 sentence: "the request must have no body, no Transfer-Encoding, and no Content-Length but 0",
             },
-            Self::HeaderTooLarge => Answer {
+            Self::HeaderTooLarge => ResponseTemplate {
                 word: "header_too_large",
                 status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 headers: &[],
                 sentence: "the head of the request is too large, or has too many header lines",
             },
-            Self::HttpVersion => Answer {
+            Self::HttpVersion => ResponseTemplate {
                 word: "http_version",
                 status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 headers: &[],
                 sentence: "a WebSocket is opened with HTTP/1.1 or HTTP/2; a proxy in front may need to be \
                            told so",
             },
-            Self::InternalError => Answer {
+            Self::InternalError => ResponseTemplate {
                 word: "internal_error",
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 headers: &[],
                 sentence: "something in this server failed, and its log says what",
             },
-            Self::Malformed => Answer {
+            Self::Malformed => ResponseTemplate {
                 word: "malformed",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
                 sentence: "what came is not a request of HTTP/1.1 or HTTP/2",
             },
-            Self::MethodNotAllowed => Answer {
+            Self::MethodNotAllowed => ResponseTemplate {
                 word: "method_not_allowed",
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 headers: &[("allow", "GET")],
                 sentence: "a WebSocket is opened with GET, and over HTTP/2 with an extended CONNECT",
             },
-            Self::NotAnUpgrade => Answer {
+            Self::NotAnUpgrade => ResponseTemplate {
                 word: "not_an_upgrade",
                 status: StatusCode::UPGRADE_REQUIRED,
                 headers: &[("upgrade", "websocket"), ("connection", "Upgrade")],
@@ -225,44 +225,44 @@ impl Rejection {
                            Connection: Upgrade, and a proxy in front must pass both on; over HTTP/2 \
                            it is a CONNECT with the protocol websocket",
             },
-            Self::NotFound => Answer {
+            Self::NotFound => ResponseTemplate {
                 word: "not_found",
                 status: StatusCode::NOT_FOUND,
                 headers: &[],
                 sentence: "there is nothing at this path",
             },
-            Self::OriginMissing => Answer {
+            Self::OriginMissing => ResponseTemplate {
                 word: "origin_missing",
                 status: StatusCode::FORBIDDEN,
                 headers: &[],
                 sentence: "the request must have an Origin header",
             },
-            Self::OriginRefused => Answer {
+            Self::OriginRefused => ResponseTemplate {
                 word: "origin_refused",
                 status: StatusCode::FORBIDDEN,
                 headers: &[],
                 sentence: "pages of this origin may not connect; the server's operator says which may",
             },
-            Self::TooManyFrames => Answer {
+            Self::TooManyFrames => ResponseTemplate {
                 word: "too_many_frames",
                 status: StatusCode::TOO_MANY_REQUESTS,
                 headers: &[],
                 sentence: "the connection brought more requests and frames than messages need",
             },
-            Self::UnknownProtocol => Answer {
+            Self::UnknownProtocol => ResponseTemplate {
                 word: "unknown_protocol",
                 status: StatusCode::NOT_IMPLEMENTED,
                 headers: &[],
                 sentence: "the only protocol to connect with is websocket",
             },
-            Self::UriTooLong => Answer {
+            Self::UriTooLong => ResponseTemplate {
                 word: "uri_too_long",
                 status: StatusCode::URI_TOO_LONG,
                 headers: &[],
                 sentence: "the target of the request is too long",
             },
             // RFC 6455, section 4.4, wants the version; RFC 9110, section 15.5.22, the upgrade.
-            Self::WebsocketVersion => Answer {
+            Self::WebsocketVersion => ResponseTemplate {
                 word: "websocket_version",
                 status: StatusCode::UPGRADE_REQUIRED,
                 headers: &[
@@ -288,7 +288,7 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {}
 
-struct Answer {
+struct ResponseTemplate {
     word: &'static str,
     status: StatusCode,
     /// Names in lower case, and values.

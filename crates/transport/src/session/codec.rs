@@ -24,7 +24,7 @@ pub(crate) struct Codec {
     unfinished: usize,
     /// Bytes that it took, less what the things that it gave need at least. At zero nothing is left
     /// in it.
-    unaccounted: usize,
+    undelivered: usize,
     /// Bytes that it took since a Close frame went out.
     after_close: usize,
 }
@@ -47,7 +47,7 @@ const AFTER_CLOSE_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) enum Decoded {
     /// The peer has gone on for long after our Close frame. Nothing more is to be read from the codec.
-    Deaf,
+    Overrun,
     /// The closing handshake is complete, and nothing more is to be read.
     Finished,
     Incoming(Incoming),
@@ -87,7 +87,7 @@ impl Codec {
             .max_frame_size(Some(size(max_message_bytes)))
             .max_message_size(Some(size(max_message_bytes)));
         let context = WebSocketContext::new(Role::Server, Some(config));
-        Box::new(Self { context, max_message_bytes, unfinished: 0, unaccounted: 0, after_close: 0 })
+        Box::new(Self { context, max_message_bytes, unfinished: 0, undelivered: 0, after_close: 0 })
     }
 
     /// The next thing in `input`, which is used up on the way.
@@ -95,7 +95,7 @@ impl Codec {
     /// Pings and close frames are answered here by themselves (RFC 6455, sections 5.5.1, 5.5.2).
     pub(crate) fn read(&mut self, input: &mut &[u8], output: &mut Vec<u8>) -> Decoded {
         if self.after_close > AFTER_CLOSE_BYTES {
-            return Decoded::Deaf;
+            return Decoded::Overrun;
         }
         let is_closing = !self.context.can_write();
         let most = size(self.max_message_bytes).saturating_add(HEADS_BYTES);
@@ -104,13 +104,13 @@ impl Codec {
         let result = self.context.read(&mut wire);
         let took = budget.saturating_sub(wire.budget);
         self.unfinished += took;
-        self.unaccounted += took;
+        self.undelivered += took;
         if is_closing {
             self.after_close += took;
         }
         let violation = match result {
             Ok(message) => {
-                self.account_for(&message);
+                self.count_delivered(&message);
                 return incoming(message).map_or(Decoded::Nothing, Decoded::Incoming);
             }
             // The wire's only error is that there is no more, of input or of the budget.
@@ -153,18 +153,18 @@ impl Codec {
     }
 
     /// Leaves it to the thread, for whichever session needs one next.
-    pub(crate) fn give_back(self: Box<Self>) {
+    pub(crate) fn release(self: Box<Self>) {
         CODEC.set(Some(self));
     }
 
     /// Whether nothing is left in it of the session that has it.
-    pub(crate) fn is_as_new(&self) -> bool {
-        self.unaccounted == 0 && self.context.can_write()
+    pub(crate) fn is_reusable(&self) -> bool {
+        self.undelivered == 0 && self.context.can_write()
     }
 
-    fn account_for(&mut self, message: &tungstenite::Message) {
+    fn count_delivered(&mut self, message: &tungstenite::Message) {
         let bytes = least_wire_bytes(message);
-        self.unaccounted = self.unaccounted.saturating_sub(bytes);
+        self.undelivered = self.undelivered.saturating_sub(bytes);
         // A control frame may come in the middle of a message (RFC 6455, section 5.4). Behind a data
         // message nothing is taken to be unfinished, though the codec has read up to its buffer's
         // length ahead.

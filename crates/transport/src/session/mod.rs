@@ -17,4 +17,4 @@ mod write_buffer;
 
 pub use self::driver::{Session, run};
 pub(crate) use self::task::{Pending, SessionTask};
-pub use self::websocket::{Sizes, Socket};
+pub use self::websocket::{SizeLimits, WebSocket};

@@ -2,24 +2,24 @@
 
 use std::cell::Cell;
 
-use super::write_buffer::Output;
+use super::write_buffer::WriteBuffer;
 
 const INPUT_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    static SCRATCH: Cell<Option<Scratch>> = const { Cell::new(None) };
+    static POLL_BUFFERS: Cell<Option<PollBuffers>> = const { Cell::new(None) };
 }
 
 /// What a session reads into and writes from while it is awake.
-pub(crate) struct Scratch {
+pub(crate) struct PollBuffers {
     pub(crate) input: Box<[u8]>,
-    output: Option<Box<Output>>,
+    output: Option<Box<WriteBuffer>>,
 }
 
-impl Scratch {
+impl PollBuffers {
     /// Takes the thread's buffers, and lends the one for output to a session with nothing unsent.
-    pub(crate) fn lend(output: &mut Option<Box<Output>>) -> Self {
-        let mut scratch = SCRATCH.take().unwrap_or_else(|| Self {
+    pub(crate) fn borrow(output: &mut Option<Box<WriteBuffer>>) -> Self {
+        let mut scratch = POLL_BUFFERS.take().unwrap_or_else(|| Self {
             input: vec![0; INPUT_BYTES].into_boxed_slice(),
             output: None,
         });
@@ -30,13 +30,13 @@ impl Scratch {
     }
 
     /// Gives the thread its buffers back. What the stream refused stays with the session.
-    pub(crate) fn take_back(mut self, output: &mut Option<Box<Output>>) {
+    pub(crate) fn restore(mut self, output: &mut Option<Box<WriteBuffer>>) {
         if let Some(output) = output {
             output.shrink();
         }
         if let Some(empty) = output.take_if(|output| output.is_empty()) {
             self.output = Some(empty);
         }
-        SCRATCH.set(Some(self));
+        POLL_BUFFERS.set(Some(self));
     }
 }

@@ -14,27 +14,27 @@ use tungstenite::protocol::frame::coding::CloseCode as CodecCloseCode;
 use ws_core::CloseFrame;
 
 use super::codec::{Codec, Decoded, Incoming, size};
-use super::write_buffer::Output;
-use crate::message::{Frame, Message};
+use super::write_buffer::WriteBuffer;
+use crate::message::{Message, PreparedMessage};
 use crate::stream_end::StreamEnd;
 
 /// A WebSocket's server side over a stream. The [front page](crate#a-handler) has an example.
 #[derive(Debug)]
-pub struct Socket<S> {
+pub struct WebSocket<S> {
     stream: S,
-    stage: Stage,
-    /// These are [`Sizes`] in half the memory.
+    state: ClosingState,
+    /// These are [`SizeLimits`] in half the memory.
     max_message_bytes: u32,
     max_queued_bytes: u32,
     /// What was said and is not yet taken by the stream. A session that sleeps with nothing unsent has
     /// none.
-    pub(crate) output: Option<Box<Output>>,
+    pub(crate) output: Option<Box<WriteBuffer>>,
 }
 
 /// How much may be held for one peer: 4 GiB at most, and whoever says more gets that. The
 /// [front page](crate#a-handler) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
+pub struct SizeLimits {
     /// The payload of a frame and of a message. It also limits what the codec reserves for a frame
     /// that has only been announced.
     pub max_message_bytes: usize,
@@ -45,16 +45,16 @@ pub struct Sizes {
 
 /// How far the closing has come, as far as bytes are concerned.
 #[derive(Debug)]
-enum Stage {
+enum ClosingState {
     /// Frames go both ways, or the end of the closing handshake is waited for. A session between
     /// two messages has no codec.
-    Talking(Option<Box<Codec>>),
+    Open(Option<Box<Codec>>),
     /// The closing handshake is complete, or will be once the output is flushed.
     Finishing,
     /// That is done.
     Finished,
     /// The peer broke a rule and was told so, or goes on after it was told to stop.
-    Failing { half_closed: bool },
+    Discarding { half_closed: bool },
 }
 
 /// What is left to do when the output is flushed.
@@ -63,19 +63,19 @@ pub(crate) enum Flushed {
     /// The closing handshake is complete, and the stream is shut down.
     Finished,
     /// Nothing.
-    Talking,
+    Open,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// A socket over a stream whose opening handshake is complete.
     ///
     /// The write timeout counts what the stream takes and a flush that completes as progress. A stream
     /// with a buffer of its own should take no more at once than goes out within that time.
-    pub fn new(stream: S, sizes: Sizes) -> Self {
+    pub fn new(stream: S, sizes: SizeLimits) -> Self {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
             stream,
-            stage: Stage::Talking(None),
+            state: ClosingState::Open(None),
             max_message_bytes: small(sizes.max_message_bytes),
             max_queued_bytes: small(sizes.max_queued_bytes),
             output: None,
@@ -101,19 +101,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// The next thing in `input`, which is used up on the way; `None` when more has to be read.
     pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Incoming> {
-        let Stage::Talking(codec) = &mut self.stage else { return None };
+        let ClosingState::Open(codec) = &mut self.state else { return None };
         // Without a codec nothing is due, and the first byte of input brings one.
         if codec.is_none() && input.is_empty() {
             return None;
         }
         let codec = codec.get_or_insert_with(|| Codec::take(self.max_message_bytes));
         match codec.read(input, self.output.get_or_insert_default().own()) {
-            Decoded::Deaf => {
-                self.fail();
+            Decoded::Overrun => {
+                self.discard_input();
                 None
             }
             Decoded::Finished => {
-                self.stage = Stage::Finishing;
+                self.state = ClosingState::Finishing;
                 None
             }
             Decoded::Incoming(incoming) => Some(incoming),
@@ -129,9 +129,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     /// Sends what is encoded already.
-    pub(crate) fn share(&mut self, frame: Frame) {
+    pub(crate) fn send_prepared(&mut self, frame: PreparedMessage) {
         if self.may_write() {
-            self.output.get_or_insert_default().share(frame.into_bytes());
+            self.output.get_or_insert_default().send_prepared(frame.into_bytes());
         }
     }
 
@@ -147,13 +147,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     /// After a violation nothing that the peer says is understood any more, only read away.
-    pub(crate) fn fail(&mut self) {
-        self.stage = Stage::Failing { half_closed: false };
+    pub(crate) fn discard_input(&mut self) {
+        self.state = ClosingState::Discarding { half_closed: false };
     }
 
     /// Whether there is a beginning of something whose end has not come.
     pub(crate) fn is_partial(&self) -> bool {
-        matches!(&self.stage, Stage::Talking(Some(codec)) if codec.is_partial())
+        matches!(&self.state, ClosingState::Open(Some(codec)) if codec.is_partial())
     }
 
     /// How many bytes were said and are not yet taken by the stream.
@@ -164,17 +164,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Whether no more output is to be asked for before some of it went out.
     pub(crate) fn is_full(&self) -> bool {
         self.unsent() >= size(self.max_queued_bytes)
-            || self.output.as_ref().is_some_and(|output| output.is_sharing())
+            || self.output.as_ref().is_some_and(|output| output.has_prepared())
     }
 
     /// Whether what comes is only read away.
-    pub(crate) fn is_failing(&self) -> bool {
-        matches!(self.stage, Stage::Failing { .. })
+    pub(crate) fn is_discarding(&self) -> bool {
+        matches!(self.state, ClosingState::Discarding { .. })
     }
 
     /// Whether nothing more is to be read.
     pub(crate) fn is_finishing(&self) -> bool {
-        matches!(self.stage, Stage::Finishing | Stage::Finished)
+        matches!(self.state, ClosingState::Finishing | ClosingState::Finished)
     }
 
     /// Writes until everything is out. An error is the end of the stream.
@@ -184,22 +184,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
 
-        match &mut self.stage {
-            Stage::Talking(_) => Poll::Ready(Ok(Flushed::Talking)),
+        match &mut self.state {
+            ClosingState::Open(_) => Poll::Ready(Ok(Flushed::Open)),
             // The server closes the TCP connection first (RFC 6455, section 7.1.1).
-            Stage::Finishing => {
+            ClosingState::Finishing => {
                 ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-                self.stage = Stage::Finished;
+                self.state = ClosingState::Finished;
                 Poll::Ready(Ok(Flushed::Finished))
             }
-            Stage::Finished => Poll::Ready(Ok(Flushed::Finished)),
-            Stage::Failing { half_closed: true } => Poll::Ready(Ok(Flushed::Talking)),
+            ClosingState::Finished => Poll::Ready(Ok(Flushed::Finished)),
+            ClosingState::Discarding { half_closed: true } => Poll::Ready(Ok(Flushed::Open)),
             // Half-closed, so that the peer sees the end and hangs up, while what it still sends is
             // read: closing a socket with unread input would reset the connection.
-            Stage::Failing { half_closed } => {
+            ClosingState::Discarding { half_closed } => {
                 ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
                 *half_closed = true;
-                Poll::Ready(Ok(Flushed::Talking))
+                Poll::Ready(Ok(Flushed::Open))
             }
         }
     }
@@ -209,11 +209,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     ///
     /// A session whose messages come in parts, or with lengths in more bytes than they need, is never
     /// accounted for in full, and keeps its own.
-    pub(crate) fn rest(&mut self) {
-        if let Stage::Talking(codec) = &mut self.stage
-            && let Some(codec) = codec.take_if(|codec| codec.is_as_new())
+    pub(crate) fn release_idle(&mut self) {
+        if let ClosingState::Open(codec) = &mut self.state
+            && let Some(codec) = codec.take_if(|codec| codec.is_reusable())
         {
-            codec.give_back();
+            codec.release();
         }
     }
 
@@ -224,10 +224,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// If all was written, the end is one in order, whether or not the peer had it agreed: within TLS
     /// and HTTP/2 a stream that is only dropped reads as one that was cut off (RFC 8446, section 6.1;
     /// RFC 8441, section 5).
-    pub(crate) fn hang_up(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
-        self.rest();
-        if let Stage::Talking(_) = self.stage {
-            self.stage = Stage::Finishing;
+    pub(crate) fn close_stream(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
+        self.release_idle();
+        if let ClosingState::Open(_) = self.state {
+            self.state = ClosingState::Finishing;
         }
         let waiting = self.unsent();
         if self.poll_flush(cx).is_pending() && self.unsent() == 0 && waiting > 0 {
@@ -249,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     fn write(&mut self, message: tungstenite::Message) {
         if self.may_write()
-            && let Stage::Talking(codec) = &mut self.stage
+            && let ClosingState::Open(codec) = &mut self.state
         {
             let codec = codec.get_or_insert_with(|| Codec::take(self.max_message_bytes));
             codec.write(message, self.output.get_or_insert_default().own());
@@ -258,12 +258,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Whether a frame may go out now, behind the codec's own answers.
     fn may_write(&mut self) -> bool {
-        match &mut self.stage {
-            Stage::Talking(None) => true,
-            Stage::Talking(Some(codec)) => {
+        match &mut self.state {
+            ClosingState::Open(None) => true,
+            ClosingState::Open(Some(codec)) => {
                 codec.may_write(self.output.get_or_insert_default().own())
             }
-            Stage::Finishing | Stage::Finished | Stage::Failing { .. } => false,
+            ClosingState::Finishing | ClosingState::Finished | ClosingState::Discarding { .. } => {
+                false
+            }
         }
     }
 }

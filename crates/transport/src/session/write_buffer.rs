@@ -9,25 +9,25 @@ use tokio::io::AsyncWrite;
 
 /// Bytes of the session's own, and at most one frame among them that other sessions send as well.
 #[derive(Debug, Default)]
-pub(crate) struct Output {
+pub(crate) struct WriteBuffer {
     own: Vec<u8>,
-    shared: Option<Shared>,
+    prepared: Option<Prepared>,
 }
 
 /// When more than this is allocated, it is not kept for the next session.
-const KEPT_BYTES: usize = 128 * 1024;
+const MAX_KEPT_BYTES: usize = 128 * 1024;
 
 #[derive(Debug)]
-struct Shared {
+struct Prepared {
     /// How many of the session's own bytes go out before it.
     ahead: usize,
     rest: Bytes,
 }
 
-impl Output {
+impl WriteBuffer {
     /// How much waits.
     pub(crate) fn len(&self) -> usize {
-        self.own.len() + self.shared.as_ref().map_or(0, |shared| shared.rest.len())
+        self.own.len() + self.prepared.as_ref().map_or(0, |prepared| prepared.rest.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -41,14 +41,17 @@ impl Output {
 
     /// Whether a frame waits that is shared. There is no second one meanwhile, since what is newer by
     /// then may take its place.
-    pub(crate) fn is_sharing(&self) -> bool {
-        self.shared.is_some()
+    pub(crate) fn has_prepared(&self) -> bool {
+        self.prepared.is_some()
     }
 
     /// Adds a frame behind all other bytes. It is not copied.
-    pub(crate) fn share(&mut self, frame: Bytes) {
-        debug_assert!(!self.is_sharing(), "the handler is not asked while a shared frame waits");
-        self.shared = Some(Shared { ahead: self.own.len(), rest: frame });
+    pub(crate) fn send_prepared(&mut self, frame: Bytes) {
+        debug_assert!(
+            !self.has_prepared(),
+            "the handler is not asked while a prepared frame waits"
+        );
+        self.prepared = Some(Prepared { ahead: self.own.len(), rest: frame });
     }
 
     /// Writes until everything is out. An error is the end of the stream.
@@ -58,9 +61,9 @@ impl Output {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let next = match &self.shared {
-                Some(Shared { ahead: 0, rest }) => rest,
-                Some(Shared { ahead, .. }) => self.own.get(..*ahead).unwrap_or_default(),
+            let next = match &self.prepared {
+                Some(Prepared { ahead: 0, rest }) => rest,
+                Some(Prepared { ahead, .. }) => self.own.get(..*ahead).unwrap_or_default(),
                 None => &self.own,
             };
             match ready!(Pin::new(&mut *stream).poll_write(cx, next))? {
@@ -72,14 +75,14 @@ impl Output {
     }
 
     fn taken(&mut self, count: usize) {
-        match &mut self.shared {
-            Some(Shared { ahead: 0, rest }) => {
+        match &mut self.prepared {
+            Some(Prepared { ahead: 0, rest }) => {
                 rest.advance(count);
                 if rest.is_empty() {
-                    self.shared = None;
+                    self.prepared = None;
                 }
             }
-            Some(Shared { ahead, .. }) => {
+            Some(Prepared { ahead, .. }) => {
                 *ahead -= count;
                 self.own.drain(..count);
             }
@@ -91,6 +94,6 @@ impl Output {
 
     /// Gives memory back, when nobody will write here for a while.
     pub(crate) fn shrink(&mut self) {
-        self.own.shrink_to(if self.is_empty() { KEPT_BYTES } else { 0 });
+        self.own.shrink_to(if self.is_empty() { MAX_KEPT_BYTES } else { 0 });
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 /// A moment as the roster's age in nanoseconds, which is half as long as an [`Instant`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
+pub(crate) struct TimerInstant(u64);
 
-impl Moment {
-    pub(crate) const BIRTH: Self = Self(0);
+impl TimerInstant {
+    pub(crate) const START: Self = Self(0);
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     pub(crate) fn nanos(self) -> u64 {
@@ -21,7 +21,7 @@ impl Moment {
     }
 }
 
-impl Add<Duration> for Moment {
+impl Add<Duration> for TimerInstant {
     type Output = Self;
 
     /// A moment that is too far away is never.

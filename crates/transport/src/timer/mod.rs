@@ -22,43 +22,43 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use self::announcement::Announcement;
-pub(crate) use self::instant::Moment;
-use self::slots::{Seat, Sleepers};
-use self::stall::{BEAT, Pulse, Stalls};
+pub(crate) use self::instant::TimerInstant;
+use self::slots::{Slots, TimerKey};
+use self::stall::{StallDetector, StallTotal, TICK};
 use crate::waker_id::WakerId;
 
 /// What sessions share: what was announced to them, the pulse, and an alarm clock.
 #[derive(Debug)]
-pub(crate) struct Roster {
-    pulse: Pulse,
+pub(crate) struct TimerService {
+    stall_detector: StallDetector,
     announcement: Announcement,
-    born: Instant,
-    next_number: AtomicU64,
-    sleepers: Sleepers,
+    start: Instant,
+    next_id: AtomicU64,
+    slots: Slots,
     /// When the keeper looks again by itself, and what calls it before that.
-    keeper_sleeps_until: AtomicU64,
-    keeper: Notify,
+    next_run: AtomicU64,
+    wake_up: Notify,
 }
 
 /// How long the keeper lets deadlines gather when it has just looked for some. Sessions that wake up
 /// together cost less than one after the other, and none has a deadline for which this is late.
-const GATHERING: Duration = Duration::from_millis(50);
+const COALESCE: Duration = Duration::from_millis(50);
 
-impl Default for Roster {
+impl Default for TimerService {
     fn default() -> Self {
         Self {
-            pulse: Pulse::default(),
+            stall_detector: StallDetector::default(),
             announcement: Announcement::default(),
-            born: Instant::now(),
-            next_number: AtomicU64::new(1),
-            sleepers: Sleepers::default(),
-            keeper_sleeps_until: AtomicU64::new(u64::MAX),
-            keeper: Notify::new(),
+            start: Instant::now(),
+            next_id: AtomicU64::new(1),
+            slots: Slots::default(),
+            next_run: AtomicU64::new(u64::MAX),
+            wake_up: Notify::new(),
         }
     }
 }
 
-impl Roster {
+impl TimerService {
     /// What was announced last; zero, as long as nothing was.
     pub(crate) fn generation(&self) -> u8 {
         self.announcement.generation()
@@ -66,39 +66,39 @@ impl Roster {
 
     /// Announces a generation, for which everyone who sleeps is woken.
     pub(crate) fn announce(&self, generation: u8) {
-        self.announcement.enter(generation);
-        self.keeper.notify_one();
+        self.announcement.announce(generation);
+        self.wake_up.notify_one();
     }
 
-    fn now(&self) -> Moment {
-        Moment::BIRTH + self.born.elapsed()
+    fn now(&self) -> TimerInstant {
+        TimerInstant::START + self.start.elapsed()
     }
 
-    fn stalls(&self, now: Moment) -> Stalls {
-        self.pulse.stalls(now.since(Moment::BIRTH))
+    fn stall_total(&self, now: TimerInstant) -> StallTotal {
+        self.stall_detector.stall_total(now.since(TimerInstant::START))
     }
 
     /// Wakes sessions at their deadlines and beats the pulse, until it is dropped.
-    pub(crate) async fn keep(&self) {
+    pub(crate) async fn run(&self) {
         let mut generation = 0;
         loop {
             if self.generation() != generation {
                 generation = self.generation();
-                self.announcement.wake_all(&self.sleepers).await;
+                self.announcement.wake_all(&self.slots).await;
             }
             let now = self.now();
-            self.pulse.beat(now.since(Moment::BIRTH));
+            self.stall_detector.tick(now.since(TimerInstant::START));
             // Whoever sets an alarm while we look calls us back, in case we have passed its shard.
-            self.keeper_sleeps_until.store(u64::MAX, Ordering::SeqCst);
+            self.next_run.store(u64::MAX, Ordering::SeqCst);
             let mut earliest = now;
-            if let Some(due) = self.sleepers.take_due(now) {
+            if let Some(due) = self.slots.take_due(now) {
                 due.for_each(Waker::wake);
-                earliest = now + GATHERING;
+                earliest = now + COALESCE;
             }
-            let next = self.sleepers.earliest().min(now + BEAT).max(earliest);
-            self.keeper_sleeps_until.store(next.nanos(), Ordering::SeqCst);
-            let next = self.born + next.since(Moment::BIRTH);
-            let _ = timeout_at(next, self.keeper.notified()).await;
+            let next = self.slots.earliest().min(now + TICK).max(earliest);
+            self.next_run.store(next.nanos(), Ordering::SeqCst);
+            let next = self.start + next.since(TimerInstant::START);
+            let _ = timeout_at(next, self.wake_up.notified()).await;
         }
     }
 }
@@ -106,48 +106,48 @@ impl Roster {
 /// A session's seat in the roster, which it reaches by `O`: so one pointer does for this and for what
 /// else of a session's stands beside the roster.
 #[derive(Debug)]
-pub(crate) struct Alarm<O: AsRef<Roster>> {
+pub(crate) struct TimerHandle<O: AsRef<TimerService>> {
     owner: O,
-    number: u64,
-    seat: Seat,
+    id: u64,
+    key: TimerKey,
     /// As far as somebody has asked.
-    stalls: Stalls,
+    stall_total: StallTotal,
     /// When it rings; never, as long as it has not been set.
-    at: Moment,
+    at: TimerInstant,
     /// Whom it wakes.
     wakes: WakerId,
 }
 
-impl<O: AsRef<Roster>> Alarm<O> {
+impl<O: AsRef<TimerService>> TimerHandle<O> {
     /// An alarm that is not set, and the moment at which it was made.
-    pub(crate) fn new(owner: O) -> (Self, Moment) {
-        let roster = owner.as_ref();
-        let now = roster.now();
-        let number = roster.next_number.fetch_add(1, Ordering::Relaxed);
-        let seat = roster.sleepers.enter(number - 1);
-        let stalls = roster.stalls(now);
-        (Self { owner, number, seat, stalls, at: Moment::NEVER, wakes: WakerId::NONE }, now)
+    pub(crate) fn new(owner: O) -> (Self, TimerInstant) {
+        let timers = owner.as_ref();
+        let now = timers.now();
+        let id = timers.next_id.fetch_add(1, Ordering::Relaxed);
+        let key = timers.slots.insert(id - 1);
+        let stall_total = timers.stall_total(now);
+        (Self { owner, id, key, stall_total, at: TimerInstant::NEVER, wakes: WakerId::NONE }, now)
     }
 
     /// A number that no other alarm of its roster has. The first one's is 1.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     pub(crate) fn owner(&self) -> &O {
         &self.owner
     }
 
-    pub(crate) fn now(&self) -> Moment {
-        self.roster().now()
+    pub(crate) fn now(&self) -> TimerInstant {
+        self.timers().now()
     }
 
     /// How long the process has stood still since this was asked last, or the alarm was made.
-    pub(crate) fn stalled(&mut self, now: Moment) -> Duration {
-        let stalls = self.roster().stalls(now);
-        let stalled = stalls.since(self.stalls);
+    pub(crate) fn stalled(&mut self, now: TimerInstant) -> Duration {
+        let stall_total = self.timers().stall_total(now);
+        let stalled = stall_total.since(self.stall_total);
         if !stalled.is_zero() {
-            self.stalls = stalls;
+            self.stall_total = stall_total;
         }
         stalled
     }
@@ -156,39 +156,39 @@ impl<O: AsRef<Roster>> Alarm<O> {
     ///
     /// After this the generation has to be looked at: the same lock is taken after a new one is entered,
     /// so either it is seen then, or the keeper finds this one among the sleepers.
-    pub(crate) fn set(&mut self, at: Moment, cx: &Context<'_>) {
-        let roster = self.owner.as_ref();
+    pub(crate) fn set(&mut self, at: TimerInstant, cx: &Context<'_>) {
+        let timers = self.owner.as_ref();
         let wakes = WakerId::of(cx.waker());
         if (self.at, self.wakes) == (at, wakes) {
             return;
         }
-        let is_other = self.at == Moment::NEVER || self.wakes != wakes;
+        let is_other = self.at == TimerInstant::NEVER || self.wakes != wakes;
         let waker = is_other.then(|| cx.waker().clone());
-        drop(roster.sleepers.set(self.seat, at, waker));
-        if at.nanos() < roster.keeper_sleeps_until.load(Ordering::SeqCst) {
-            roster.keeper.notify_one();
+        drop(timers.slots.set(self.key, at, waker));
+        if at.nanos() < timers.next_run.load(Ordering::SeqCst) {
+            timers.wake_up.notify_one();
         }
         (self.at, self.wakes) = (at, wakes);
     }
 
     /// The session has seen the new generation.
-    pub(crate) fn count_told(&self) {
-        self.roster().announcement.count_told();
+    pub(crate) fn count_delivered(&self) {
+        self.timers().announcement.count_delivered();
     }
 
     /// Whether the session, which knows the generation, has to wait because others are still being told
     /// of it. It is woken when all of them were.
-    pub(crate) fn has_to_wait(&self, cx: &Context<'_>) -> bool {
-        self.roster().announcement.has_to_wait(cx)
+    pub(crate) fn must_wait(&self, cx: &Context<'_>) -> bool {
+        self.timers().announcement.must_wait(cx)
     }
 
-    fn roster(&self) -> &Roster {
+    fn timers(&self) -> &TimerService {
         self.owner.as_ref()
     }
 }
 
-impl<O: AsRef<Roster>> Drop for Alarm<O> {
+impl<O: AsRef<TimerService>> Drop for TimerHandle<O> {
     fn drop(&mut self) {
-        drop(self.roster().sleepers.leave(self.seat));
+        drop(self.timers().slots.remove(self.key));
     }
 }

@@ -4,26 +4,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// From one beat to the next at most.
-pub(crate) const BEAT: Duration = Duration::from_millis(250);
-const BEAT_MS: u32 = 250;
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+const TICK_MS: u32 = 250;
 
 /// A heart that beats while the process makes progress, so that a session can tell how long it stood
 /// still: what a peer sent meanwhile comes all at once, and is not the peer's fault.
 ///
-/// Nothing beats by itself. Before the first [`beat`](Self::beat) no stall is seen.
+/// Nothing beats by itself. Before the first [`tick`](Self::tick) no stall is seen.
 ///
 /// It knows no clock: all times are those since some moment that stays the same.
 #[derive(Debug)]
-pub(crate) struct Pulse(
+pub(crate) struct StallDetector(
     /// One word, so that whoever looks sees both halves of the same moment.
     AtomicU64,
 );
 
 /// How long the process had stood still in all at some moment, to be compared with another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stalls(u32);
+pub(crate) struct StallTotal(u32);
 
-impl Stalls {
+impl StallTotal {
     /// How much of it came after `earlier`; nothing if that was not earlier.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(ahead(self.0, earlier.0).into())
@@ -34,37 +34,37 @@ impl Stalls {
 struct State {
     stalled_ms: u32,
     /// The age at the latest beat.
-    beaten_at_ms: u32,
+    ticked_at_ms: u32,
 }
 
 /// No heart has beaten yet.
 const NEVER: u64 = u64::MAX;
 
-impl Default for Pulse {
+impl Default for StallDetector {
     fn default() -> Self {
         Self(AtomicU64::new(NEVER))
     }
 }
 
-impl Pulse {
-    /// Beats once. The next beat has to come within [`BEAT`].
-    pub(crate) fn beat(&self, now: Duration) {
-        let Stalls(stalled_ms) = self.stalls(now);
-        let state = State { stalled_ms, beaten_at_ms: wrapping_ms(now) };
+impl StallDetector {
+    /// Beats once. The next beat has to come within [`TICK`].
+    pub(crate) fn tick(&self, now: Duration) {
+        let StallTotal(stalled_ms) = self.stall_total(now);
+        let state = State { stalled_ms, ticked_at_ms: wrapping_ms(now) };
         self.0.store(state.into(), Ordering::Relaxed);
     }
 
     /// How long the process has stood still until `now`.
-    pub(crate) fn stalls(&self, now: Duration) -> Stalls {
+    pub(crate) fn stall_total(&self, now: Duration) -> StallTotal {
         match self.0.load(Ordering::Relaxed) {
-            NEVER => Stalls::default(),
+            NEVER => StallTotal::default(),
             state => {
-                let State { stalled_ms, beaten_at_ms } = state.into();
-                let late = ahead(wrapping_ms(now), beaten_at_ms).saturating_sub(BEAT_MS);
+                let State { stalled_ms, ticked_at_ms } = state.into();
+                let late = ahead(wrapping_ms(now), ticked_at_ms).saturating_sub(TICK_MS);
                 // Less than a beat is none: the clock is coarse, and others want the processor, too.
                 // Whoever wakes up before the heart does sees by itself that it is late.
-                let stall = if late > BEAT_MS { late } else { 0 };
-                Stalls(stalled_ms.wrapping_add(stall))
+                let stall = if late > TICK_MS { late } else { 0 };
+                StallTotal(stalled_ms.wrapping_add(stall))
             }
         }
     }
@@ -85,13 +85,13 @@ fn ahead(later: u32, earlier: u32) -> u32 {
 impl From<u64> for State {
     fn from(word: u64) -> Self {
         let half = |bits| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
-        Self { stalled_ms: half(word >> 32), beaten_at_ms: half(word) }
+        Self { stalled_ms: half(word >> 32), ticked_at_ms: half(word) }
     }
 }
 
 impl From<State> for u64 {
     fn from(state: State) -> u64 {
-        (u64::from(state.stalled_ms) << 32) | u64::from(state.beaten_at_ms)
+        (u64::from(state.stalled_ms) << 32) | u64::from(state.ticked_at_ms)
     }
 }
 
@@ -101,30 +101,38 @@ mod tests {
 
     #[test]
     fn a_stall_is_as_long_as_the_heart_was_late() {
-        let pulse = Pulse::default();
+        let stall_detector = StallDetector::default();
         let ms = |ms| Duration::from_millis(ms);
         let start = ms(1 << 32) - ms(1000);
         let mut now = start;
-        assert_eq!(pulse.stalls(now + ms(9000)), Stalls(0), "it does not beat yet");
-        pulse.beat(now);
+        assert_eq!(
+            stall_detector.stall_total(now + ms(9000)),
+            StallTotal(0),
+            "it does not tick yet"
+        );
+        stall_detector.tick(now);
         for round in 1..=3 {
             now += ms(4000);
             // Seen before the heart beats again, and after.
-            assert_eq!(pulse.stalls(now), Stalls(3750 * round));
-            pulse.beat(now);
-            assert_eq!(pulse.stalls(now), Stalls(3750 * round));
+            assert_eq!(stall_detector.stall_total(now), StallTotal(3750 * round));
+            stall_detector.tick(now);
+            assert_eq!(stall_detector.stall_total(now), StallTotal(3750 * round));
         }
         // Early, on time, or late by less than a beat: no stall.
         for wait in [1, 250, 500, 10] {
             now += ms(wait);
-            pulse.beat(now);
+            stall_detector.tick(now);
         }
-        assert_eq!(pulse.stalls(now), Stalls(11_250));
+        assert_eq!(stall_detector.stall_total(now), StallTotal(11_250));
         now += ms(501);
-        assert_eq!(pulse.stalls(now), Stalls(11_250 + 251), "and a little more is one");
-        pulse.beat(now);
+        assert_eq!(
+            stall_detector.stall_total(now),
+            StallTotal(11_250 + 251),
+            "and a little more is one"
+        );
+        stall_detector.tick(now);
         // Whoever looked at the clock before the heart did sees what that has seen.
-        assert_eq!(pulse.stalls(start), pulse.stalls(now));
-        assert_eq!(Stalls(5).since(pulse.stalls(start)), Duration::ZERO);
+        assert_eq!(stall_detector.stall_total(start), stall_detector.stall_total(now));
+        assert_eq!(StallTotal(5).since(stall_detector.stall_total(start)), Duration::ZERO);
     }
 }

@@ -13,7 +13,7 @@ use transport::{Handler, Message, Next};
 use super::frames::{self, close, frame};
 use super::network::{Dice, End, Weather};
 use super::{CLOSE, EXCHANGE, PING, PONG, SLOW};
-use crate::Latest;
+use crate::Subscription;
 
 /// Kinds of peers. A moment is the time since the session was opened.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -260,12 +260,12 @@ pub(crate) enum Voice {
     /// Has much to say, again and again.
     Steady(Interval),
     /// Tells the newest state.
-    State(Latest),
+    State(Subscription),
 }
 
 impl Voice {
     /// One for a peer of this kind. It tells the state if that does for it as well.
-    pub(crate) fn of(kind: Kind, state: Option<Latest>) -> Self {
+    pub(crate) fn of(kind: Kind, state: Option<Subscription>) -> Self {
         if matches!(kind, Kind::Slow { .. } | Kind::Stuck) {
             Self::Chatter
         } else if matches!(kind, Kind::CutOffForEver { is_told_much: true, .. }) {

@@ -36,8 +36,8 @@ use clients::{Kind, Saw, Told, Voice};
 use network::{Dice, connect};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use transport::ws_core::{Cause, CloseCode, Closure, Limits, Rate, Rules, Timing};
-use transport::{Drain, Farewell, Sizes, Socket, run};
+use transport::ws_core::{Cause, CloseCode, CloseRecord, Limits, Rate, SessionConfig, Timing};
+use transport::{Drain, DrainOptions, SizeLimits, WebSocket, run};
 
 use crate::Publisher;
 
@@ -62,7 +62,7 @@ const SLACK: Duration = Duration::from_millis(210);
 /// reads.
 const BUFFER: u64 = 400;
 
-fn rules() -> Rules {
+fn config() -> SessionConfig {
     let timing =
         Timing { ping_interval: PING, pong_timeout: PONG, close_timeout: CLOSE, max_age: None };
     let limits = Limits {
@@ -71,7 +71,7 @@ fn rules() -> Rules {
         messages: Rate::new(10, 20),
         write_timeout: Some(SLOW),
     };
-    Rules { timing, limits }
+    SessionConfig { timing, limits }
 }
 
 #[test]
@@ -190,7 +190,7 @@ struct Record {
     /// How long after the beginning of a drain it is closed.
     turn: Duration,
     ended: Instant,
-    closure: Closure,
+    record: CloseRecord,
     /// Whether its handler tells the state.
     has_state: bool,
     saw: Option<Saw>,
@@ -211,7 +211,7 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
     let start = Instant::now();
     let fate = Fate::new(&mut dice, start);
     let (drain, keeper) = Drain::new();
-    let rules = Arc::new(rules());
+    let config = Arc::new(config());
     let (mut sessions, mut carriers) = (JoinSet::new(), JoinSet::new());
     carriers.spawn(Stalling {
         future: Box::pin(keeper),
@@ -231,10 +231,11 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
             weather.buffer = dice.size(1..BUFFER) * usize::from(dice.percent(50));
         }
         let partition = weather.partition;
-        let sizes = Sizes { max_message_bytes: 4096, max_queued_bytes: dice.size(128..65_536) };
-        let (spread, rules, watch) = (fate.spread, Arc::clone(&rules), drain.watch());
+        let sizes =
+            SizeLimits { max_message_bytes: 4096, max_queued_bytes: dice.size(128..65_536) };
+        let (spread, config, token) = (fate.spread, Arc::clone(&config), drain.token());
         let stalls = Arc::clone(&fate.stalls);
-        let state = dice.percent(50).then(|| publisher.latest());
+        let state = dice.percent(50).then(|| publisher.subscribe());
         let (near, far, carrying) = connect(weather, dice.other());
         carriers.spawn(carrying);
         sessions.spawn(async move {
@@ -242,22 +243,22 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
             let client = tokio::spawn(clients::run(far, habits));
             let voice = Voice::of(kind, state);
             let has_state = matches!(voice, Voice::State(_));
-            let session = run(Socket::new(near, sizes), rules, voice, watch);
-            let turn = session.turn(spread);
+            let session = run(WebSocket::new(near, sizes), config, voice, token);
+            let turn = session.drain_offset(spread);
             let end_of_stall = Box::pin(sleep_until(opened));
-            let closure = Stalling { future: session, stalls, end_of_stall }.await;
+            let record = Stalling { future: session, stalls, end_of_stall }.await;
             let ended = Instant::now();
             // A client behind a partition never learns of the end.
             let saw = timeout(Duration::from_secs(60), client).await;
             let saw = saw.ok().map(|saw| saw.expect("a client never panics"));
-            Record { kind, opened, turn, ended, closure, has_state, saw, partition }
+            Record { kind, opened, turn, ended, record, has_state, saw, partition }
         });
     }
 
     let signals = async {
         if let Some(at) = fate.drained_at {
             sleep_until(at).await;
-            drain.start(Farewell { code: CloseCode::GOING_AWAY, spread: fate.spread });
+            drain.start(DrainOptions { code: CloseCode::GOING_AWAY, spread: fate.spread });
         }
         if let Some(at) = fate.aborted_at {
             sleep_until(at).await;
@@ -286,7 +287,7 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
     while let Some(record) = sessions.join_next().await {
         match record {
             Ok(record) => records.push(record),
-            Err(error) => complaints.push(format!("a session has no closure: {error}")),
+            Err(error) => complaints.push(format!("a session has no record: {error}")),
         }
     }
 
@@ -299,15 +300,15 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
     }
     for record in &records {
         if let Err(complaint) = judge(record, &fate) {
-            let Record { kind, opened, closure, saw, .. } = record;
+            let Record { kind, opened, record, saw, .. } = record;
             let opened = *opened - start;
             complaints
-                .push(format!("{kind:?}, opened at {opened:?}: {complaint}; {closure:?}, {saw:?}"));
+                .push(format!("{kind:?}, opened at {opened:?}: {complaint}; {record:?}, {saw:?}"));
         }
         if is_told {
-            let Record { kind, opened, turn, ended, closure, .. } = record;
+            let Record { kind, opened, turn, ended, record, .. } = record;
             let (opened, ended) = (*opened - start, *ended - start);
-            let Closure { cause, clean, .. } = closure;
+            let CloseRecord { cause, clean, .. } = record;
             println!("{kind:?} {opened:?} to {ended:?}, turn {turn:?}: {cause} {clean}");
         }
     }
@@ -316,11 +317,11 @@ async fn play(seed: u64, is_told: bool) -> Vec<String> {
 
 /// Whether a session ended as one of its kind may.
 fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
-    let Record { kind, opened, turn, ended, ref closure, has_state, saw, partition } = *record;
+    let Record { kind, opened, turn, ended, ref record, has_state, saw, partition } = *record;
     let expected = kind.expected();
     let say = |wrong: bool, what: &str| if wrong { Err(what.to_owned()) } else { Ok(()) };
 
-    say(ended != opened + closure.duration, "its duration is not how long it was there")?;
+    say(ended != opened + record.duration, "its duration is not how long it was there")?;
     say(ended > fate.at_the_latest(opened, expected.within), "it outlived its bound")?;
     if let Some(drained) = fate.drained_at.map(|at| at.max(opened)) {
         say(ended > fate.at_the_latest(drained, turn + CLOSE), "it outlived the drain")?;
@@ -333,16 +334,16 @@ fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
 
     if let Some(Saw { state, is_in_order, .. }) = saw {
         say(!is_in_order, "it was told an older state after a newer one")?;
-        let is_due = kind.is_never_held_up() && has_state && closure.clean;
+        let is_due = kind.is_never_held_up() && has_state && record.clean;
         let newest = fate.newest_state(opened, ended).filter(|_| is_due);
         say(newest.is_some_and(|newest| state < newest), "it was not told the newest state")?;
     }
-    if closure.cause != Cause::Drained {
-        say(!expected.causes.contains(&closure.cause), "its cause is none of its kind's")?;
-        say(closure.duration + SLACK < expected.not_before, "it ended before its time")?;
+    if record.cause != Cause::Drained {
+        say(!expected.causes.contains(&record.cause), "its cause is none of its kind's")?;
+        say(record.duration + SLACK < expected.not_before, "it ended before its time")?;
         // An abort cuts what is closing already, and the record keeps the first cause.
         let is_cut = fate.aborted_at.is_some_and(|aborted| aborted <= ended);
-        let is_odd = expected.clean != closure.clean && !(expected.clean && is_cut);
+        let is_odd = expected.clean != record.clean && !(expected.clean && is_cut);
         return say(is_odd, "clean or not is wrong");
     }
     let Some(drained) = fate.drained_at.filter(|drained| *drained <= ended) else {
@@ -353,7 +354,7 @@ fn judge(record: &Record, fate: &Fate) -> Result<(), String> {
         let is_cut = fate.aborted_at.is_some_and(|aborted| aborted <= until);
         let is_held = partition.is_some_and(|(from, _)| from <= until)
             && partition.is_some_and(|(_, to)| to.is_none_or(|to| to >= drained));
-        let is_unclean = !closure.clean || saw.is_none_or(|saw| saw.end != Told::Close(1001));
+        let is_unclean = !record.clean || saw.is_none_or(|saw| saw.end != Told::Close(1001));
         say(is_unclean && !is_cut && !is_held, "it would have answered the drain")?;
     }
     Ok(())

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use transport::ws_core::{Closure, Limits, Rules, Timing};
-use transport::{Drain, Handler, Message, Next, Silent, Sizes, Socket, run};
+use transport::ws_core::{CloseRecord, Limits, SessionConfig, Timing};
+use transport::{Discard, Drain, Handler, Message, Next, SizeLimits, WebSocket, run};
 
 pub(crate) mod buffered;
 mod frames;
@@ -26,11 +26,12 @@ pub(crate) const TIMING: Timing = Timing {
     max_age: None,
 };
 
-pub(crate) const SIZES: Sizes = Sizes { max_message_bytes: 4096, max_queued_bytes: 65_536 };
+pub(crate) const SIZES: SizeLimits =
+    SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 };
 
 /// Rules with these limits.
-pub(crate) fn rules(limits: Limits) -> Arc<Rules> {
-    Arc::new(Rules { timing: TIMING, limits })
+pub(crate) fn config(limits: Limits) -> Arc<SessionConfig> {
+    Arc::new(SessionConfig { timing: TIMING, limits })
 }
 
 /// A drain whose keeper runs.
@@ -44,7 +45,7 @@ pub(crate) fn kept_drain() -> Drain {
 pub(crate) struct Story {
     pub(crate) peer: Peer,
     pub(crate) drain: Drain,
-    session: JoinHandle<Closure>,
+    session: JoinHandle<CloseRecord>,
 }
 
 /// Opens a session over a pipe that holds `pipe_bytes` each way.
@@ -69,18 +70,18 @@ where
 {
     let (near, far) = duplex(pipe_bytes);
     let drain = kept_drain();
-    let socket = Socket::new(wrap(near), SIZES);
-    let session = tokio::spawn(run(socket, rules(limits), handler, drain.watch()));
+    let socket = WebSocket::new(wrap(near), SIZES);
+    let session = tokio::spawn(run(socket, config(limits), handler, drain.token()));
     Story { peer: Peer(far), drain, session }
 }
 
 impl Story {
     /// The session's record, once it is over. What the peer does not read by then stays unread.
-    pub(crate) async fn end(self) -> Closure {
+    pub(crate) async fn end(self) -> CloseRecord {
         let Self { peer, drain, session } = self;
-        let closure = in_time(session).await.expect("a session never panics");
+        let record = in_time(session).await.expect("a session never panics");
         drop((peer, drain));
-        closure
+        record
     }
 }
 
@@ -160,5 +161,5 @@ impl Handler for Chatter {
 
 /// A session that says nothing, over a pipe with room.
 pub(crate) fn silent() -> Story {
-    open(Silent, 64 * 1024)
+    open(Discard, 64 * 1024)
 }

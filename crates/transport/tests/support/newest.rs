@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use transport::{Frame, Handler, Message, Next};
+use transport::{Handler, Message, Next, PreparedMessage};
 
 /// Sends the newest message that it or its origin was given, and each newer one after that.
 #[derive(Default)]
@@ -16,13 +16,13 @@ pub(crate) struct Newest {
 #[derive(Default)]
 struct Board {
     number: u64,
-    frame: Option<Frame>,
+    frame: Option<PreparedMessage>,
     waiting: Vec<Waker>,
 }
 
 impl Newest {
     /// A handler that sends what this one is given.
-    pub(crate) fn latest(&self) -> Self {
+    pub(crate) fn subscribe(&self) -> Self {
         Self { board: Arc::clone(&self.board), sent: 0 }
     }
 
@@ -31,7 +31,7 @@ impl Newest {
         let waiting = {
             let board = &mut *self.board.lock().unwrap();
             board.number += 1;
-            board.frame = Some(Frame::from(message.into()));
+            board.frame = Some(PreparedMessage::from(message.into()));
             mem::take(&mut board.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);
@@ -44,7 +44,7 @@ impl Handler for Newest {
         match &board.frame {
             Some(frame) if board.number != self.sent => {
                 self.sent = board.number;
-                Poll::Ready(Next::Share(frame.clone()))
+                Poll::Ready(Next::SendPrepared(frame.clone()))
             }
             Some(_) | None => {
                 if !board.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {

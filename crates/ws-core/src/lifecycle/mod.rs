@@ -13,13 +13,13 @@ use core::mem;
 use core::time::Duration;
 
 use self::open::Open;
-use self::timeout::Patience;
+use self::timeout::Deadline;
 use crate::close::{
-    Cause, CloseCode, CloseFrame, Closure, ClosureCode, Initiator, Progress, Reason, Tally,
+    Cause, CloseCode, CloseFrame, CloseRecord, CloseStatus, Counters, Initiator, Reason, Stats,
 };
-use crate::config::Rules;
+use crate::config::SessionConfig;
 use crate::event::{Action, Event, PingPayload};
-use crate::time::{Moment, at_least_shortest};
+use crate::time::{Timestamp, at_least_1_ms};
 
 /// A session's places among all that there are, each anywhere from 0 to `u32::MAX`, so that those which
 /// opened together do not all stay in step. One number is both.
@@ -49,7 +49,7 @@ impl From<u32> for Jitter {
 /// ```
 /// use std::sync::Arc;
 /// use std::time::Duration;
-/// use ws_core::{Action, Event, Lifecycle, Limits, Rules, Timing};
+/// use ws_core::{Action, Event, Lifecycle, Limits, SessionConfig, Timing};
 ///
 /// let timing = Timing {
 ///     ping_interval: Duration::from_secs(25),
@@ -57,13 +57,13 @@ impl From<u32> for Jitter {
 ///     close_timeout: Duration::from_secs(3),
 ///     max_age: None,
 /// };
-/// let rules = Rules { timing, limits: Limits::default() };
-/// let mut session = Lifecycle::new(Arc::new(rules), 0);
+/// let config = SessionConfig { timing, limits: Limits::default() };
+/// let mut session = Lifecycle::new(Arc::new(config), 0);
 ///
 /// let due = session.deadline().unwrap();
 /// let Some(Action::Ping(payload)) = session.handle(Event::Tick, due) else { panic!() };
 /// session.handle(Event::Pong(&payload), due + Duration::from_millis(40));
-/// assert_eq!(session.progress().round_trip, Some(Duration::from_millis(40)));
+/// assert_eq!(session.stats().round_trip, Some(Duration::from_millis(40)));
 ///
 /// assert!(session.is_open());
 /// session.handle(Event::PeerClose(None), due * 2);
@@ -72,14 +72,14 @@ impl From<u32> for Jitter {
 /// ```
 #[derive(Debug)]
 pub struct Lifecycle {
-    rules: Arc<Rules>,
+    config: Arc<SessionConfig>,
     state: State,
     pings: u32,
     pongs: u32,
     /// The moment at which the latest pong would have come to a ping sent at the opening.
-    round_trip: Option<Moment>,
-    received: Tally,
-    sent: Tally,
+    round_trip: Option<Timestamp>,
+    received: Counters,
+    sent: Counters,
 }
 
 #[derive(Debug)]
@@ -98,28 +98,28 @@ struct Closing {
     /// What the peer said or was told; `None` is a Close frame without a body.
     frame: Option<CloseFrame>,
     initiator: Initiator,
-    patience: Patience,
+    deadline: Deadline,
 }
 
 impl Lifecycle {
     /// A session that has just opened.
     #[must_use]
-    pub fn new(rules: Arc<Rules>, jitter: impl Into<Jitter>) -> Self {
+    pub fn new(config: Arc<SessionConfig>, jitter: impl Into<Jitter>) -> Self {
         let jitter = jitter.into();
-        let early = |time: Duration, place| time - part(time / 10, place);
-        let mut open = Open::new(early(rules.timing.ping_interval(), jitter.ping).into());
-        if let Some(age) = rules.timing.max_age {
-            let at = early(at_least_shortest(age), jitter.end).into();
-            open.leave_at(at, Cause::MaxAge, CloseCode::GOING_AWAY);
+        let early = |time: Duration, place| time - fraction(time / 10, place);
+        let mut open = Open::new(early(config.timing.ping_interval(), jitter.ping).into());
+        if let Some(age) = config.timing.max_age {
+            let at = early(at_least_1_ms(age), jitter.end).into();
+            open.close_at(at, Cause::MaxAge, CloseCode::GOING_AWAY);
         }
         Self {
             state: State::Open(open),
-            rules,
+            config,
             pings: 0,
             pongs: 0,
             round_trip: None,
-            received: Tally::default(),
-            sent: Tally::default(),
+            received: Counters::default(),
+            sent: Counters::default(),
         }
     }
 
@@ -128,12 +128,12 @@ impl Lifecycle {
     /// Every event tells the time, and the deadlines are looked at on each, so neither a flood of
     /// frames nor a talkative application keeps a ping from being sent.
     ///
-    /// The exceptions are [`Blocked`](Event::Blocked), [`Drain`](Event::Drain),
-    /// [`Stalled`](Event::Stalled) and [`Written`](Event::Written): a driver tells them before it reads,
+    /// The exceptions are [`WriteBlocked`](Event::WriteBlocked), [`Drain`](Event::Drain),
+    /// [`Stalled`](Event::Stalled) and [`WriteProgressed`](Event::WriteProgressed): a driver tells them before it reads,
     /// and what the peer has sent in time may lie unread in the stream. They give up no peer. Read
     /// then, and tell a [`Tick`](Event::Tick) if the deadline has passed.
     pub fn handle(&mut self, event: Event<'_>, now: Duration) -> Option<Action> {
-        let now = Moment::from(now);
+        let now = Timestamp::from(now);
         match mem::replace(&mut self.state, State::Closed) {
             State::Open(open) => self.handle_open(open, event, now),
             State::Closing(closing) => self.handle_closing(closing, event, now),
@@ -149,7 +149,7 @@ impl Lifecycle {
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
             State::Open(open) => Some(open.deadline().into()),
-            State::Closing(closing) => Some(closing.patience.until().into()),
+            State::Closing(closing) => Some(closing.deadline.at().into()),
             State::Closed => None,
         }
     }
@@ -162,13 +162,13 @@ impl Lifecycle {
 
     /// What has been counted and measured so far.
     #[must_use]
-    pub fn progress(&self) -> Progress {
+    pub fn stats(&self) -> Stats {
         let Self { pings, pongs, received, sent, .. } = *self;
         let round_trip = self.round_trip.map(Duration::from);
-        Progress { pings, pongs, round_trip, received, sent }
+        Stats { pings, pongs, round_trip, received, sent }
     }
 
-    fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Moment) -> Option<Action> {
+    fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Timestamp) -> Option<Action> {
         let may_give_up = !event.precedes_reading();
         match event {
             Event::Close { cause, frame } => return Some(self.close(cause, frame, now)),
@@ -183,63 +183,63 @@ impl Lifecycle {
                 return None;
             }
             Event::Disconnected | Event::Finished => {
-                return Some(Action::End(self.abnormal_closure(Cause::Disconnected, now)));
+                return Some(Action::End(self.abnormal_record(Cause::Disconnected, now)));
             }
-            Event::Drain { code, after } => open.leave_at(now.after(after), Cause::Drained, code),
+            Event::Drain { code, after } => open.close_at(now.after(after), Cause::Drained, code),
             Event::Message { bytes } => {
                 self.received.add(bytes);
-                open.hear();
+                open.on_activity();
                 open.end_message();
-                if !open.takes_message(&self.rules.limits, now) {
-                    return Some(self.refuse(Cause::RateLimited, now));
+                if !open.admit_message(&self.config.limits, now) {
+                    return Some(self.close_for_policy(Cause::RateLimited, now));
                 }
             }
             Event::Ping { bytes } => {
                 self.received.add(bytes);
                 self.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
-                open.hear();
-                if !open.takes_control_frame(&self.rules.limits, now) {
-                    return Some(self.refuse(Cause::RateLimited, now));
+                open.on_activity();
+                if !open.admit_control_frame(&self.config.limits, now) {
+                    return Some(self.close_for_policy(Cause::RateLimited, now));
                 }
             }
             Event::Pong(payload) => {
                 self.received.add(payload.len());
-                open.hear();
-                let is_latest = payload == latest_ping(self.pings);
-                if let Some(sent_at) = open.answered(is_latest) {
+                open.on_activity();
+                let is_latest = payload == ping_payload(self.pings);
+                if let Some(sent_at) = open.take_answered_ping(is_latest) {
                     self.pongs = self.pongs.wrapping_add(1);
                     self.round_trip = Some(now.since(sent_at).into());
-                } else if !open.takes_control_frame(&self.rules.limits, now) {
-                    return Some(self.refuse(Cause::RateLimited, now));
+                } else if !open.admit_control_frame(&self.config.limits, now) {
+                    return Some(self.close_for_policy(Cause::RateLimited, now));
                 }
             }
-            Event::Complete => open.end_message(),
-            Event::Partial => open.begin_message(&self.rules.limits, now),
-            Event::Blocked => open.block(&self.rules.limits, now),
-            Event::Written => open.written(&self.rules, now),
+            Event::MessageEnded => open.end_message(),
+            Event::MessageBegan => open.begin_message(&self.config.limits, now),
+            Event::WriteBlocked => open.on_write_blocked(&self.config.limits, now),
+            Event::WriteProgressed => open.on_write_progressed(&self.config, now),
             Event::Sent { bytes } => self.sent.add(bytes),
-            Event::Stalled(time) => open.forgive(time, &self.rules.limits, now),
+            Event::Stalled(time) => open.credit_stall(time, &self.config.limits, now),
             Event::Tick => {}
         }
 
-        if may_give_up && let Some(cause) = open.lost_patience(&self.rules, now) {
+        if may_give_up && let Some(cause) = open.expired(&self.config, now) {
             // Who does not read, or shows no sign of life, would not read a Close frame.
             let is_reading = cause == Cause::MessageTimeout;
             return Some(if is_reading {
-                self.refuse(cause, now)
+                self.close_for_policy(cause, now)
             } else {
-                Action::End(self.abnormal_closure(cause, now))
+                Action::End(self.abnormal_record(cause, now))
             });
         }
-        if let Some((cause, code)) = open.is_leaving(now) {
+        if let Some((cause, code)) = open.due_close(now) {
             return Some(self.close(cause, CloseFrame::for_cause(cause, code), now));
         }
-        let is_due = open.is_ping_due(&self.rules.timing, now);
-        open.rest(now);
+        let is_due = open.is_ping_due(&self.config.timing, now);
+        open.release_idle(now);
         self.state = State::Open(open);
         is_due.then(|| {
             self.pings = self.pings.wrapping_add(1);
-            let payload = latest_ping(self.pings);
+            let payload = ping_payload(self.pings);
             self.sent.add(payload.len());
             Action::Ping(payload)
         })
@@ -249,46 +249,46 @@ impl Lifecycle {
         &mut self,
         mut closing: Box<Closing>,
         event: Event<'_>,
-        now: Moment,
+        now: Timestamp,
     ) -> Option<Action> {
         let may_give_up = !event.precedes_reading();
         match event {
             Event::Finished => {
-                let closure = self.unclean_closure(*closing, now);
-                return Some(Action::End(Closure { clean: true, ..closure }));
+                let record = self.unclean_record(*closing, now);
+                return Some(Action::End(CloseRecord { clean: true, ..record }));
             }
             Event::Disconnected | Event::Violation(_) => {
-                return Some(Action::End(self.unclean_closure(*closing, now)));
+                return Some(Action::End(self.unclean_record(*closing, now)));
             }
             Event::Message { bytes } | Event::Ping { bytes } => self.received.add(bytes),
             Event::Pong(payload) => self.received.add(payload.len()),
             Event::PeerClose(frame) => {
                 self.received.add(frame.as_ref().map_or(0, CloseFrame::payload_len));
             }
-            Event::Blocked
+            Event::WriteBlocked
             | Event::Close { .. }
-            | Event::Complete
+            | Event::MessageEnded
             | Event::Drain { .. }
-            | Event::Partial
+            | Event::MessageBegan
             | Event::Sent { .. }
             | Event::Stalled(_)
             | Event::Tick
-            | Event::Written => {}
+            | Event::WriteProgressed => {}
         }
 
-        if may_give_up && closing.patience.is_over(self.rules.timing.close_timeout, now) {
-            return Some(Action::End(self.unclean_closure(*closing, now)));
+        if may_give_up && closing.deadline.has_passed(self.config.timing.close_timeout, now) {
+            return Some(Action::End(self.unclean_record(*closing, now)));
         }
         self.state = State::Closing(closing);
         None
     }
 
     /// Closes a session whose peer does what our policy forbids, and RFC 6455 does not.
-    fn refuse(&mut self, cause: Cause, now: Moment) -> Action {
+    fn close_for_policy(&mut self, cause: Cause, now: Timestamp) -> Action {
         self.close(cause, CloseFrame::for_cause(cause, CloseCode::POLICY_VIOLATION), now)
     }
 
-    fn close(&mut self, cause: Cause, frame: CloseFrame, now: Moment) -> Action {
+    fn close(&mut self, cause: Cause, frame: CloseFrame, now: Timestamp) -> Action {
         self.sent.add(frame.payload_len());
         self.begin_closing(cause, Some(frame.clone()), Initiator::Local, now);
         Action::Close(frame)
@@ -299,35 +299,35 @@ impl Lifecycle {
         cause: Cause,
         frame: Option<CloseFrame>,
         initiator: Initiator,
-        now: Moment,
+        now: Timestamp,
     ) {
-        let patience = Patience::new(self.rules.timing.close_timeout, now);
-        self.state = State::Closing(Box::new(Closing { cause, frame, initiator, patience }));
+        let deadline = Deadline::new(self.config.timing.close_timeout, now);
+        self.state = State::Closing(Box::new(Closing { cause, frame, initiator, deadline }));
     }
 
     /// The record of a session whose closing handshake was left unfinished.
-    fn unclean_closure(&self, closing: Closing, now: Moment) -> Closure {
+    fn unclean_record(&self, closing: Closing, now: Timestamp) -> CloseRecord {
         let (code, reason) = match closing.frame {
-            Some(frame) => (ClosureCode::Frame(frame.code), frame.reason),
-            None => (ClosureCode::NoStatus, Reason::default()),
+            Some(frame) => (CloseStatus::Frame(frame.code), frame.reason),
+            None => (CloseStatus::NoStatus, Reason::default()),
         };
-        Closure {
+        CloseRecord {
             code,
             reason,
             initiator: closing.initiator,
-            ..self.abnormal_closure(closing.cause, now)
+            ..self.abnormal_record(closing.cause, now)
         }
     }
 
     /// The record of a session in which no Close frame was sent or seen.
-    fn abnormal_closure(&self, cause: Cause, now: Moment) -> Closure {
-        let Progress { round_trip, received, sent, .. } = self.progress();
-        Closure {
+    fn abnormal_record(&self, cause: Cause, now: Timestamp) -> CloseRecord {
+        let Stats { round_trip, received, sent, .. } = self.stats();
+        CloseRecord {
             cause,
-            code: ClosureCode::Abnormal,
+            code: CloseStatus::Abnormal,
             reason: Reason::default(),
             clean: false,
-            initiator: Initiator::Nobody,
+            initiator: Initiator::None,
             duration: now.into(),
             round_trip,
             received,
@@ -337,12 +337,12 @@ impl Lifecycle {
 }
 
 /// What stands in the latest ping, and in no other of this session.
-fn latest_ping(pings: u32) -> PingPayload {
+fn ping_payload(pings: u32) -> PingPayload {
     pings.to_be_bytes()
 }
 
 /// As much of `whole` as `place` is of the greatest number.
-fn part(whole: Duration, place: u32) -> Duration {
+fn fraction(whole: Duration, place: u32) -> Duration {
     let nanos = whole.as_nanos() * u128::from(place) / u128::from(u32::MAX);
     u64::try_from(nanos).map_or(whole, Duration::from_nanos)
 }

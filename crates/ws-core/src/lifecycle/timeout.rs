@@ -3,7 +3,7 @@
 use core::mem;
 use core::time::Duration;
 
-use crate::time::{Moment, at_least_shortest};
+use crate::time::{Timestamp, at_least_1_ms};
 
 /// How long to wait for the peer.
 ///
@@ -11,27 +11,27 @@ use crate::time::{Moment, at_least_shortest};
 /// gets that lateness back once, up to the whole timeout: a server that stalls must not give up
 /// peers that were answering all along, who would then all come back at once.
 #[derive(Debug)]
-pub(crate) struct Patience {
-    until: Moment,
-    is_forgiven: bool,
+pub(crate) struct Deadline {
+    at: Timestamp,
+    is_extended: bool,
 }
 
-impl Patience {
-    pub(crate) fn new(timeout: Duration, now: Moment) -> Self {
-        Self { until: now.after(at_least_shortest(timeout)), is_forgiven: false }
+impl Deadline {
+    pub(crate) fn new(timeout: Duration, now: Timestamp) -> Self {
+        Self { at: now.after(at_least_1_ms(timeout)), is_extended: false }
     }
 
-    pub(crate) fn until(&self) -> Moment {
-        self.until
+    pub(crate) fn at(&self) -> Timestamp {
+        self.at
     }
 
     /// Whether the peer is to be given up, with lateness given back first.
-    pub(crate) fn is_over(&mut self, timeout: Duration, now: Moment) -> bool {
-        let Some(late) = now.checked_since(self.until) else { return false };
-        if late.is_zero() || mem::replace(&mut self.is_forgiven, true) {
+    pub(crate) fn has_passed(&mut self, timeout: Duration, now: Timestamp) -> bool {
+        let Some(late) = now.checked_since(self.at) else { return false };
+        if late.is_zero() || mem::replace(&mut self.is_extended, true) {
             return true;
         }
-        self.until = now.after(late.min(at_least_shortest(timeout)));
+        self.at = now.after(late.min(at_least_1_ms(timeout)));
         false
     }
 }

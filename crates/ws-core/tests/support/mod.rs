@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ws_core::{Action, CloseCode, Closure, Event, Lifecycle, Limits, Rules, Timing};
+use ws_core::{Action, CloseCode, CloseRecord, Event, Lifecycle, Limits, SessionConfig, Timing};
 
 pub(crate) const TIMING: Timing = Timing {
     ping_interval: Duration::from_secs(25),
@@ -30,7 +30,7 @@ pub(crate) fn drain() -> Event<'static> {
 }
 
 pub(crate) fn open() -> Lifecycle {
-    Lifecycle::new(Arc::new(Rules { timing: TIMING, limits: Limits::default() }), 0)
+    Lifecycle::new(Arc::new(SessionConfig { timing: TIMING, limits: Limits::default() }), 0)
 }
 
 #[track_caller]
@@ -42,16 +42,16 @@ pub(crate) fn ping(action: Option<Action>) -> [u8; 4] {
 }
 
 #[track_caller]
-pub(crate) fn end(action: Option<Action>) -> Closure {
+pub(crate) fn end(action: Option<Action>) -> CloseRecord {
     match action {
-        Some(Action::End(closure)) => closure,
+        Some(Action::End(record)) => record,
         other => panic!("the end was expected, not {other:?}"),
     }
 }
 
 /// A session with these limits.
 pub(crate) fn limited(limits: Limits) -> Lifecycle {
-    Lifecycle::new(Arc::new(Rules { timing: TIMING, limits }), 0)
+    Lifecycle::new(Arc::new(SessionConfig { timing: TIMING, limits }), 0)
 }
 
 #[track_caller]

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ws_core::{
-    Action, Cause, CloseCode, CloseFrame, Closure, ClosureCode, Event, Initiator, Lifecycle,
-    Limits, Rate, Rules, Timing, Violation,
+    Action, Cause, CloseCode, CloseFrame, CloseRecord, CloseStatus, Event, Initiator, Lifecycle,
+    Limits, Rate, SessionConfig, Timing, Violation,
 };
 
 /// A time of nothing counts as this.
@@ -98,7 +98,7 @@ pub(crate) struct Watched {
     control_frames: u32,
     received: u64,
     sent: u64,
-    closure: Option<Closure>,
+    record: Option<CloseRecord>,
 }
 
 impl Watched {
@@ -116,7 +116,7 @@ impl Watched {
             ..others
         };
         Self {
-            lifecycle: Lifecycle::new(Arc::new(Rules { timing, limits }), jitter),
+            lifecycle: Lifecycle::new(Arc::new(SessionConfig { timing, limits }), jitter),
             timing,
             limits,
             message_rate,
@@ -137,7 +137,7 @@ impl Watched {
             control_frames: 0,
             received: 0,
             sent: 0,
-            closure: None,
+            record: None,
         }
     }
 
@@ -164,15 +164,15 @@ impl Watched {
 
         let last_ping = self.pings.last().copied();
         let event = match step {
-            Step::Blocked => Event::Blocked,
-            Step::Complete => Event::Complete,
+            Step::Blocked => Event::WriteBlocked,
+            Step::Complete => Event::MessageEnded,
             Step::Disconnected => Event::Disconnected,
             Step::Drain(after) => Event::Drain { code: CloseCode::SERVICE_RESTART, after },
             Step::Finished => Event::Finished,
             Step::HandlerClosed => Event::handler_closed(goodbye()),
             Step::Message => Event::Message { bytes: 5 },
             Step::Panicked => Event::panicked(),
-            Step::Partial => Event::Partial,
+            Step::Partial => Event::MessageBegan,
             Step::PeerClose(has_body) => Event::PeerClose(has_body.then(goodbye)),
             Step::Ping => Event::Ping { bytes: 0 },
             Step::Pong => Event::Pong(last_ping.as_ref().map_or(b"".as_slice(), |ping| ping)),
@@ -181,14 +181,14 @@ impl Watched {
             Step::StrayPong => Event::Pong(b"stray"),
             Step::Tick => Event::Tick,
             Step::Violation(violation) => Event::Violation(violation),
-            Step::Written => Event::Written,
+            Step::Written => Event::WriteProgressed,
         };
         let was_open = self.lifecycle.is_open();
         self.expect_counts(step, was_open);
         self.note_waits(step);
-        let before = self.lifecycle.progress();
+        let before = self.lifecycle.stats();
         let action = self.lifecycle.handle(event, now);
-        let pongs = self.lifecycle.progress().pongs - before.pongs;
+        let pongs = self.lifecycle.stats().pongs - before.pongs;
         self.pongs += pongs;
         if pongs > 0 {
             assert_eq!(step, Step::Pong, "only a ping's own pong measures: {self}");
@@ -217,7 +217,7 @@ impl Watched {
             assert!(deadline <= end, "every session ends: {self}");
             self.step(Step::Tick, deadline.max(self.now));
         }
-        self.closure.is_some()
+        self.record.is_some()
     }
 
     fn note_waits(&mut self, step: Step) {
@@ -241,7 +241,7 @@ impl Watched {
 
     /// Keeps the books a second time, from the ownership table alone.
     fn expect_counts(&mut self, step: Step, is_open: bool) {
-        if self.closure.is_some() {
+        if self.record.is_some() {
             return;
         }
         match step {
@@ -257,7 +257,7 @@ impl Watched {
     }
 
     fn check(&mut self, step: Step, was_open: bool, action: Option<Action>) {
-        if self.closure.is_some() {
+        if self.record.is_some() {
             assert_eq!(action, None, "nothing happens after the end: {self}");
         }
         if was_open && (step.is_message() || step.is_control_frame()) {
@@ -286,9 +286,9 @@ impl Watched {
                 self.close_sent = true;
                 self.sent += 1;
             }
-            Some(Action::End(closure)) => {
-                self.check_closure(step, &closure);
-                self.closure = Some(closure);
+            Some(Action::End(record)) => {
+                self.check_closure(step, &record);
+                self.record = Some(record);
             }
         }
         if self.lifecycle.is_open() {
@@ -301,19 +301,19 @@ impl Watched {
                 "what is to leave leaves: {self}"
             );
         }
-        let progress = self.lifecycle.progress();
-        assert_eq!(usize::try_from(progress.pings), Ok(self.pings.len()), "{self}");
-        assert_eq!(progress.pongs, self.pongs, "{self}");
-        assert_eq!(progress.round_trip.is_some(), self.pongs > 0, "{self}");
+        let stats = self.lifecycle.stats();
+        assert_eq!(usize::try_from(stats.pings), Ok(self.pings.len()), "{self}");
+        assert_eq!(stats.pongs, self.pongs, "{self}");
+        assert_eq!(stats.round_trip.is_some(), self.pongs > 0, "{self}");
         match self.lifecycle.deadline() {
             Some(deadline) => {
                 assert!(
                     deadline > self.now || step.precedes_reading(),
                     "a driver cannot spin: {self}"
                 );
-                assert!(self.closure.is_none(), "a record comes with the end: {self}");
+                assert!(self.record.is_none(), "a record comes with the end: {self}");
             }
-            None => assert!(self.closure.is_some(), "no deadline, no session: {self}"),
+            None => assert!(self.record.is_some(), "no deadline, no session: {self}"),
         }
     }
 
@@ -377,25 +377,25 @@ impl Watched {
         }
     }
 
-    fn check_closure(&self, step: Step, closure: &Closure) {
+    fn check_closure(&self, step: Step, record: &CloseRecord) {
         assert!(!step.precedes_reading(), "a peer is given up once it was heard: {self}");
         let frames = self.close_sent || self.close_seen;
-        assert_eq!(closure.clean, step == Step::Finished && frames, "clean if finished: {self}");
+        assert_eq!(record.clean, step == Step::Finished && frames, "clean if finished: {self}");
         assert_eq!(
-            closure.code == ClosureCode::Abnormal,
+            record.code == CloseStatus::Abnormal,
             !frames,
             "1006 exactly without a close frame: {self}"
         );
-        assert_eq!(closure.initiator == Initiator::Nobody, !frames, "{self}");
-        assert_eq!(closure.duration, self.now, "{self}");
-        assert_eq!(closure.received.messages, self.received, "{self}");
-        assert_eq!(closure.sent.messages, self.sent, "{self}");
-        if closure.cause == Cause::WriteTimeout {
+        assert_eq!(record.initiator == Initiator::None, !frames, "{self}");
+        assert_eq!(record.duration, self.now, "{self}");
+        assert_eq!(record.received.messages, self.received, "{self}");
+        assert_eq!(record.sent.messages, self.sent, "{self}");
+        if record.cause == Cause::WriteTimeout {
             let blocked = self.blocked_since.expect("only a blocked write times out");
             let timeout = self.limits.write_timeout.expect("there is a timeout");
             assert!(self.now - blocked >= at_least_shortest(timeout), "{self}");
         }
-        if closure.cause == Cause::PongTimeout {
+        if record.cause == Cause::PongTimeout {
             assert_eq!(self.blocked_since, None, "what is not read cannot be missed: {self}");
             let timeout = at_least_shortest(self.timing.pong_timeout);
             let pinged = self.silent_since_ping.expect("only a pinged peer times out");

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use server::transport::Publisher;
-use server::{Command, Config, Listeners, InheritedSockets, ShutdownSummary};
+use broadcast::Publisher;
+use server::{Command, Config, InheritedSockets, Listeners, ShutdownSummary};
 use tokio::sync::oneshot;
 
 use super::PATIENCE;
@@ -28,13 +28,16 @@ impl Server {
         let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(&mut settings, 20_000).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let listeners =
-            runtime.block_on(async { Listeners::bind(&config, InheritedSockets::default()) }).unwrap();
+        let listeners = runtime
+            .block_on(async {
+                Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())
+            })
+            .unwrap();
         let address = listeners.ports()[0];
         let admin = listeners.admin_address().unwrap().parse().unwrap();
         let (stop, stopped) = oneshot::channel();
         let publisher = Publisher::new();
-        let handler = publisher.latest();
+        let handler = publisher.subscribe();
         let thread = thread::spawn(move || {
             let shutdown = async { stopped.await.unwrap_or_default() };
             runtime.block_on(server::run(config.fixed(), listeners, handler, shutdown))

@@ -14,7 +14,7 @@ use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::time::timeout;
-use transport::{Client, Handler, Phase, Rejection, Slot, frames_body};
+use transport::{Client, Handler, Permit, Phase, Rejection, frames_body};
 
 use crate::config::Config;
 use crate::http::http1::head_check::{CheckedHttp1Stream, reclaim};
@@ -29,11 +29,11 @@ impl<H: Handler + Clone + Sync> Http<H> {
         &self,
         stream: Stream,
         client: Client,
-        slot: Result<Slot, Rejection>,
+        permit: Result<Permit, Rejection>,
         config: &Config,
     ) {
-        let had_place = slot.is_ok();
-        let slot = Mutex::new(slot);
+        let had_place = permit.is_ok();
+        let permit = Mutex::new(permit);
         let answers = AtomicUsize::new(0);
         let (stream, mut returned) = ReclaimOnDrop::new(stream);
         let (stream, checks) = CheckedHttp1Stream::new(stream, config.max_header_bytes);
@@ -43,13 +43,13 @@ impl<H: Handler + Clone + Sync> Http<H> {
             let (requester, client_ip) = self.client_of(request.headers(), &client, &config);
             let mut has_place = had_place;
             let answer = self.router.answer(&request, &requester, &config.policy, || {
-                let slot = self.assign_address(&mut slot.lock(), client_ip, &config);
-                has_place &= slot.is_ok();
-                slot
+                let permit = self.assign_address(&mut permit.lock(), client_ip, &config);
+                has_place &= permit.is_ok();
+                permit
             });
             let mut response = answer.over_http1(&mut request, reclaim);
             // In a shutdown, or without a slot, a connection is for one answer.
-            let is_refused = !has_place || client.watch.phase() != Phase::Serving;
+            let is_refused = !has_place || client.token.phase() != Phase::Serving;
             let answers = answers.fetch_add(1, Ordering::Relaxed) + 1;
             // What one takes for a body may be a request to another, so none is looked for there.
             let is_last = is_refused || answers >= MAX_REFUSALS || frames_body(request.headers());
@@ -71,19 +71,19 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let ended = http.await;
         let found = checks.found();
         match (found, ended) {
-            (Some(rejection), _) => self.router.turned_away(rejection, &client),
+            (Some(rejection), _) => self.router.record_rejected(rejection, &client),
             (None, Err(error)) if error.is_parse_too_large() => {
-                self.router.turned_away(Rejection::HeaderTooLarge, &client);
+                self.router.record_rejected(Rejection::HeaderTooLarge, &client);
             }
             (None, Err(error)) if error.is_parse() => {
-                self.router.turned_away(Rejection::Malformed, &client);
+                self.router.record_rejected(Rejection::Malformed, &client);
             }
             (None, Ok(()) | Err(_)) => {}
         }
         // It comes back unless it was upgraded.
         if let Ok(stream) = returned.try_recv() {
             if stream.has_broken_tls() {
-                self.router.turned_away(Rejection::BadTls, &client);
+                self.router.record_rejected(Rejection::BadTls, &client);
             }
             let last = async {
                 match found {
@@ -91,7 +91,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
                     None => lingering_close(stream).await,
                 }
             };
-            let _ = timeout(config.policy.rules.timing.close_timeout, last).await;
+            let _ = timeout(config.policy.session.timing.close_timeout, last).await;
         }
     }
 }

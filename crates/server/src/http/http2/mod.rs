@@ -23,7 +23,7 @@ use h2::server::{Builder, Connection};
 use hyper::Request;
 use hyper::body::Bytes;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use transport::{Answer, Client, Handler, Phase, Rejection, Slot};
+use transport::{Answer, Client, Handler, Permit, Phase, Rejection};
 
 use crate::config::Config;
 use crate::http::http2::backlog_stream::BacklogStream;
@@ -72,23 +72,23 @@ impl<H: Handler + Clone + Sync> Http<H> {
         &self,
         stream: Stream,
         client: Client,
-        slot: Result<Slot, Rejection>,
+        permit: Result<Permit, Rejection>,
         deadline: Instant,
         config: &Config,
     ) {
-        let watch = client.watch.clone();
-        let last_deadline = slot.is_err().then_some(deadline);
+        let token = client.token.clone();
+        let last_deadline = permit.is_err().then_some(deadline);
         let (stream, mut returned) = ReclaimOnDrop::new(stream);
         let ended = tokio::select! {
-            ended = self.serve_streams(stream, &client, slot, deadline, config) => ended,
-            _ = watch.beyond(Phase::Draining) => Ok(()),
+            ended = self.serve_streams(stream, &client, permit, deadline, config) => ended,
+            _ = token.past(Phase::Draining) => Ok(()),
         };
         let stream = returned.try_recv().ok();
         match ended {
-            Err(Some(rejection)) => self.router.turned_away(rejection, &client),
+            Err(Some(rejection)) => self.router.record_rejected(rejection, &client),
             // h2 knows no more than that it could not read.
             Ok(()) | Err(None) if stream.as_ref().is_some_and(Stream::has_broken_tls) => {
-                self.router.turned_away(Rejection::BadTls, &client);
+                self.router.record_rejected(Rejection::BadTls, &client);
             }
             Ok(()) => {}
             Err(None) => return,
@@ -100,7 +100,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
             tokio::select! {
                 biased;
                 _ = lingering => {}
-                _ = watch.beyond(Phase::Draining) => {}
+                _ = token.past(Phase::Draining) => {}
             }
         }
     }
@@ -121,7 +121,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         }
         let is_client = !config.trust.names_clients_in_requests(client.peer);
         self.router.answer(request, &requester, &config.policy, || {
-            let mut own = permits.take(|| self.slot(client.peer, is_client, &config));
+            let mut own = permits.take(|| self.permit(client.peer, is_client, &config));
             self.assign_address(&mut own, client_ip, &config)
         })
     }
@@ -131,14 +131,14 @@ impl<H: Handler + Clone + Sync> Http<H> {
         &self,
         stream: ReclaimOnDrop,
         client: &Client,
-        slot: Result<Slot, Rejection>,
+        permit: Result<Permit, Rejection>,
         mut deadline: Instant,
         config: &Config,
     ) -> Result<(), Option<Rejection>> {
         // Without a place, a connection is for one answer.
-        let has_place = slot.is_ok();
+        let has_place = permit.is_ok();
         let most_refusals = if has_place { MAX_REFUSALS } else { 1 };
-        let permits = StreamPermits::new(slot);
+        let permits = StreamPermits::new(permit);
         // A trusted proxy brings many clients by one connection, and none of them may end the sessions
         // of the others. Each of them can do no more to us than over HTTP/1.1: settings, pings and the
         // windows of the connection are the proxy's own, and whom we trust does not flood us.
@@ -151,9 +151,9 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let faults = Arc::new(Faults::default());
         let limits = HeadLimits { bytes: config.max_header_bytes, lines: config.max_headers };
         let stream = CheckedHttp2Stream::new(stream, Arc::clone(&faults), limits);
-        let close_timeout = config.policy.rules.timing.close_timeout;
+        let close_timeout = config.policy.session.timing.close_timeout;
         let last_deadline = (!has_place).then_some(deadline);
-        let over = out_of_time(client.watch.clone(), deadline, config);
+        let over = out_of_time(client.token.clone(), deadline, config);
         let mut connection: Connection<_, Bytes> = tokio::select! {
             connection = builder(config, is_shared).handshake(stream) => {
                 connection.map_err(|error| refusal(&error))?
@@ -165,7 +165,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let reason = loop {
             tokio::select! {
                 biased;
-                later = client.watch.beyond(phase) => {
+                later = client.token.past(phase) => {
                     phase = later;
                     deadline = deadline.min(Instant::now() + close_timeout);
                 }
@@ -226,7 +226,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
 /// How long a client is waited for at its end. Who was only to be refused has no more than its deadline, since
 /// others wait to be told the same.
 fn final_deadline(deadline: Option<Instant>, config: &Config) -> Instant {
-    let usual = Instant::now() + config.policy.rules.timing.close_timeout;
+    let usual = Instant::now() + config.policy.session.timing.close_timeout;
     deadline.map_or(usual, |deadline| usual.min(deadline))
 }
 

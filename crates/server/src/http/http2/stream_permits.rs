@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use transport::{Rejection, Slot};
+use transport::{Permit, Rejection};
 
 /// The places of a connection and its sessions: one for each session, and one for a connection without
 /// any, since that is a socket, too.
@@ -21,28 +21,28 @@ struct Shared {
 struct State {
     count: usize,
     /// The place of the connection while there is no session; or why it has none.
-    spare: Result<Option<Slot>, Rejection>,
+    spare: Result<Option<Permit>, Rejection>,
 }
 
 impl StreamPermits {
     /// Takes the place that the connection has had so far.
-    pub(crate) fn new(slot: Result<Slot, Rejection>) -> Self {
-        let state = Mutex::new(State { count: 0, spare: slot.map(Some) });
+    pub(crate) fn new(permit: Result<Permit, Rejection>) -> Self {
+        let state = Mutex::new(State { count: 0, spare: permit.map(Some) });
         Self(Arc::new(Shared { state, emptied: Notify::new() }))
     }
 
     /// A place for one more session: the connection's, or `another`.
     pub(crate) fn take(
         &self,
-        another: impl FnOnce() -> Result<Slot, Rejection>,
-    ) -> Result<Slot, Rejection> {
+        another: impl FnOnce() -> Result<Permit, Rejection>,
+    ) -> Result<Permit, Rejection> {
         let mut state = self.0.state.lock();
-        let slot = match state.spare.as_mut().map_err(|rejection| *rejection)?.take() {
-            Some(slot) => slot,
+        let permit = match state.spare.as_mut().map_err(|rejection| *rejection)?.take() {
+            Some(permit) => permit,
             None => another()?,
         };
         state.count += 1;
-        Ok(Slot::new(StreamPermit { permits: self.clone(), slot: Some(slot) }))
+        Ok(Permit::new(StreamPermit { permits: self.clone(), permit: Some(permit) }))
     }
 
     /// Whether the connection has no session.
@@ -59,7 +59,7 @@ impl StreamPermits {
 /// A session's place.
 struct StreamPermit {
     permits: StreamPermits,
-    slot: Option<Slot>,
+    permit: Option<Permit>,
 }
 
 impl Drop for StreamPermit {
@@ -67,7 +67,7 @@ impl Drop for StreamPermit {
         let mut state = self.permits.0.state.lock();
         state.count -= 1;
         if state.count == 0 {
-            state.spare = Ok(self.slot.take());
+            state.spare = Ok(self.permit.take());
             self.permits.0.emptied.notify_one();
         }
     }

@@ -1,7 +1,7 @@
 //! The labels of the metrics, and their values: few, whatever clients do.
 
 use prometheus_client::encoding::EncodeLabelSet;
-use transport::ws_core::{Cause, ClosureCode};
+use transport::ws_core::{Cause, CloseStatus};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Refused {
@@ -45,7 +45,7 @@ pub(crate) fn usual_codes(cause: Cause) -> &'static [&'static str] {
 
 /// A close code as a label. Peers may send two thousand codes of their own choice, and each would be
 /// a time series, so those are told by their range (RFC 6455, section 7.4.2).
-pub(crate) fn code_label(code: ClosureCode) -> &'static str {
+pub(crate) fn code_label(code: CloseStatus) -> &'static str {
     match u16::from(code) {
         1000 => "1000",
         1001 => "1001",

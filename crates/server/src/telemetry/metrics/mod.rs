@@ -12,8 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use transport::ws_core::{Cause, Closure, Tally};
-use transport::{Event, Rejection};
+use transport::ws_core::{Cause, CloseRecord, Counters};
+use transport::{EndpointEvent, Rejection};
 
 use self::labels::{Build, Closed, Direction, Refused, code_label, usual_codes};
 use self::process::ProcessMetrics;
@@ -242,23 +242,23 @@ impl Metrics {
     }
 
     /// Takes in one fact.
-    pub(crate) fn count(&self, event: &Event<'_>) {
+    pub(crate) fn count(&self, event: &EndpointEvent<'_>) {
         match *event {
-            Event::Closed { closure, .. } => self.count_closed(closure),
-            Event::Opened { .. } => {
+            EndpointEvent::Closed { record, .. } => self.count_closed(record),
+            EndpointEvent::Opened { .. } => {
                 self.sessions.opened.fetch_add(1, Ordering::SeqCst);
                 self.opened.inc();
             }
-            Event::Panicked { .. } => {
+            EndpointEvent::Panicked { .. } => {
                 self.panics.inc();
             }
-            Event::Refused { rejection, .. } => {
+            EndpointEvent::Refused { rejection, .. } => {
                 if rejection == Rejection::InternalError {
                     self.panics.inc();
                 }
                 self.count_refusal(rejection);
             }
-            Event::Tally { received, sent, round_trip, .. } => {
+            EndpointEvent::Traffic { received, sent, round_trip, .. } => {
                 self.received.add(received);
                 self.sent.add(sent);
                 if let Some(round_trip) = round_trip {
@@ -312,10 +312,10 @@ impl Metrics {
         text
     }
 
-    fn count_closed(&self, closure: &Closure) {
-        let ended = if closure.clean { &self.sessions.clean } else { &self.sessions.unclean };
+    fn count_closed(&self, record: &CloseRecord) {
+        let ended = if record.clean { &self.sessions.clean } else { &self.sessions.unclean };
         ended.fetch_add(1, Ordering::SeqCst);
-        let Closure { cause, code, duration, .. } = closure;
+        let CloseRecord { cause, code, duration, .. } = record;
         let labels = Closed { cause: cause.as_str(), code: code_label(*code) };
         self.closed.get_or_create(&labels).inc();
         if *cause == Cause::PongTimeout {
@@ -338,7 +338,7 @@ impl TrafficCounters {
         }
     }
 
-    fn add(&self, tally: Tally) {
+    fn add(&self, tally: Counters) {
         self.messages.inc_by(tally.messages);
         self.bytes.inc_by(tally.bytes);
     }
