@@ -326,7 +326,7 @@ async fn a_draining_endpoint_and_a_full_one_say_so_but_only_to_requests_that_are
         assert_eq!(head.split(' ').nth(1), Some(status), "{head}");
     }
     let notes = full.notes.take();
-    assert_eq!(notes, ["refused 192.0.2.7:4711 full", "refused 192.0.2.7:4711 websocket_version"]);
+    assert_eq!(notes, ["refused 192.0.2.7:4711 connection_limit", "refused 192.0.2.7:4711 websocket_version"]);
 
     let draining = World::new();
     let mut peer = draining.connect();

@@ -296,7 +296,7 @@ async fn a_drop_of_a_handler_that_panics_ends_no_other_session() {
     first.expect_life().await;
     first.close().await;
     let told = world.told().await;
-    assert_eq!(told, ["opened", "refused full", "tally", "closed peer_closed"]);
+    assert_eq!(told, ["opened", "refused connection_limit", "tally", "closed peer_closed"]);
 }
 
 /// Panics at the first message.
@@ -331,5 +331,5 @@ async fn an_observer_that_panics_at_everything_is_told_everything_and_no_session
     assert!(closed.iter().all(|closed| told.contains(closed)), "{told:?}");
     assert_eq!(told.iter().filter(|word| *word == "panicked").count(), 1);
     assert_eq!(told.iter().filter(|word| *word == "tally").count(), 2);
-    assert!(told.contains(&"refused full".to_owned()));
+    assert!(told.contains(&"refused connection_limit".to_owned()));
 }
