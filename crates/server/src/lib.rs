@@ -51,8 +51,8 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let flags = ["--listen", "127.0.0.1:0"].map(OsString::from);
-//! let Command::Serve(mut settings) = Command::parse(flags, [])? else { return Ok(()) };
-//! let config = Config::check(&mut settings, 1024)?;
+//! let Command::Serve(settings) = Command::parse(flags, [])? else { return Ok(()) };
+//! let config = Config::check(&settings, 1024)?;
 //!
 //! let listeners = Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())?;
 //! let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
@@ -78,10 +78,11 @@ mod time;
 mod tls;
 
 pub use crate::app::run;
-pub use crate::config::cli::Command;
+pub use crate::config::cli::{Command, command_line};
 pub use crate::config::error::ConfigError;
-pub use crate::config::settings::{RawValue, Setting, Settings};
-pub use crate::config::values::{LogFormat, MAX_BYTES, MIN_HEADER_BYTES, Switch};
+pub use crate::config::settings::{Setting, Settings, schema};
+pub use crate::config::sources::{RawSettings, RawValue};
+pub use crate::config::values::{LogFormat, MAX_BYTES, MIN_HEADER_BYTES};
 pub use crate::config::{Config, ConfigReceiver, RESERVED_FILES, ShutdownOptions};
 pub use crate::net::address::{ListenAddress, ParseListenAddressError};
 pub use crate::net::client_addr::{

@@ -20,7 +20,7 @@ use tracing::info;
 use transport::{Authority, Peer};
 
 use crate::config::ConfigReceiver;
-use crate::config::values::drain_code;
+use crate::config::values::DrainCode;
 use crate::limits::ConnectionPermits;
 use crate::net::accept_errors::AcceptErrors;
 use crate::net::listener::Listener;
@@ -229,8 +229,8 @@ impl Admin {
         }
         let code = match request.uri().query() {
             None => None,
-            Some(query) => match query.strip_prefix("code=").map(drain_code) {
-                Some(Ok(code)) => Some(code),
+            Some(query) => match query.strip_prefix("code=").map(str::parse) {
+                Some(Ok(DrainCode(code))) => Some(code),
                 Some(Err(_)) | None => {
                     let sentence = "the query may be code=1001 or code=1012";
                     return refuse(StatusCode::BAD_REQUEST, sentence);

@@ -150,10 +150,10 @@ mod tests {
     use crate::config::cli::Command;
 
     fn shutdown() -> (Arc<Shutdown>, Telemetry) {
-        let Ok(Command::Serve(mut settings)) = Command::parse([], []) else {
+        let Ok(Command::Serve(settings)) = Command::parse([], []) else {
             panic!("the defaults are right")
         };
-        let config = Config::check(&mut settings, 1024).expect("the defaults are right");
+        let config = Config::check(&settings, 1024).expect("the defaults are right");
         let telemetry = Telemetry::new(&config);
         let (shutdown, timer) = Shutdown::new(config.fixed());
         tokio::spawn(timer);

@@ -1,27 +1,30 @@
-//! The command line: what is asked for, and the settings it brings.
+//! The command line: what is asked for, and the settings that it brings.
 
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::path::PathBuf;
 
-use lexopt::{Arg, Parser, ValueExt};
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, Args, value_parser};
 
 use crate::config::error::ConfigError;
-use crate::config::settings::{Setting, Settings};
+use crate::config::settings::{PREFIX, Setting, Settings};
+use crate::config::sources::RawSettings;
 use crate::files::ReadPhase;
 
 /// What to do.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Say whether the settings are good.
-    CheckConfig(Settings),
-    /// Explain the command line.
-    Help,
-    /// Print the settings in force.
-    PrintConfig(Settings),
+    /// Check the settings, and compare them with those of a running server if its admin listener is named.
+    CheckConfig(RawSettings, Option<String>),
+    /// Print this help.
+    Help(String),
+    /// Print the settings and their sources.
+    PrintConfig(RawSettings),
     /// Serve.
-    Serve(Settings),
-    /// Say which version this is.
+    Serve(RawSettings),
+    /// Print the version.
     Version,
 }
 
@@ -30,82 +33,97 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// An argument or a variable that makes no sense, or settings that cannot be loaded.
+    /// An argument or a variable that is wrong, or settings that cannot be loaded.
     pub fn parse(
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        Self::parse_when(ReadPhase::Starting, arguments, environment)
+        Self::parse_in(ReadPhase::Starting, arguments, environment)
     }
 
-    /// The same when the server may be serving already.
-    pub(crate) fn parse_when(
-        when: ReadPhase,
+    /// The same in a phase.
+    pub(crate) fn parse_in(
+        phase: ReadPhase,
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let environment = our_variables(environment)?;
-        let file_variable = environment.iter().find(|(name, _)| name == "WS_STATUS_CONFIG");
-        let mut file = file_variable.map(|(_, path)| PathBuf::from(path));
-
-        let settings = Setting::all();
+        let name = OsString::from("server");
+        let arguments = [name].into_iter().chain(arguments);
+        let mut matches = match command_line().try_get_matches_from(arguments) {
+            Ok(matches) => matches,
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+                return Ok(Self::Help(error.render().to_string()));
+            }
+            Err(error) if error.kind() == ErrorKind::DisplayVersion => return Ok(Self::Version),
+            Err(error) => return Err(ConfigError::new(in_one_sentence(&error))),
+        };
+        let variable = environment.iter().find(|(name, _)| name == "WS_STATUS_CONFIG");
+        let file = matches.remove_one::<PathBuf>("config");
+        let file = file.or_else(|| variable.map(|(_, path)| path.into()));
         let mut flags = Vec::new();
-        let mut make: fn(Settings) -> Self = Self::Serve;
-        let mut parser = Parser::from_args(arguments);
-        while let Some(argument) = parser.next().map_err(on_the_command_line)? {
-            match argument {
-                Arg::Long("help") | Arg::Short('h') => return Ok(Self::Help),
-                Arg::Long("version") | Arg::Short('V') => return Ok(Self::Version),
-                Arg::Long("check-config") => make = Self::CheckConfig,
-                Arg::Long("print-config") => make = Self::PrintConfig,
-                Arg::Long("config") => {
-                    file = Some(parser.value().map_err(on_the_command_line)?.into());
-                }
-                Arg::Long(name) => {
-                    let key = name.replace('-', "_");
-                    if name.contains('_') || !settings.iter().any(|setting| setting.key == key) {
-                        return Err(on_the_command_line(Arg::Long(name).unexpected()));
-                    }
-                    let value = parser.value().and_then(|value| value.string());
-                    flags.push((key, value.map_err(on_the_command_line)?));
-                }
-                Arg::Short(_) | Arg::Value(_) => {
-                    return Err(on_the_command_line(argument.unexpected()));
-                }
+        for setting in Setting::all() {
+            if matches.value_source(&setting.key) == Some(ValueSource::CommandLine)
+                && let Some(value) = matches.remove_one::<String>(&setting.key)
+            {
+                flags.push((setting.key.clone(), value));
             }
         }
-        Ok(make(Settings::load_when(when, file.as_deref(), &environment, &flags)?))
+        let settings = RawSettings::load_in(phase, file.as_deref(), &environment, &flags)?;
+        Ok(if matches.get_flag("print-config") {
+            Self::PrintConfig(settings)
+        } else if matches.get_flag("check-config") {
+            Self::CheckConfig(settings, matches.remove_one("against"))
+        } else {
+            Self::Serve(settings)
+        })
     }
 }
 
-/// The text of `--help` of an endpoint at `path`, in which every setting is explained.
+/// The command line as clap knows it: from it come the help, shell completions and the man page.
 #[must_use]
-pub(crate) fn help(path: &str) -> String {
-    let mut help = format!(
-        "A WebSocket endpoint for status updates, at {path}.\n\
-         \n\
-         Usage: server [OPTION]...\n\
-         \n\
-         A setting is taken from its flag, else its environment variable, else the file, else its\n\
-         default. In the file its key is the flag without dashes in front and with _ for -.\n\
-         A list is separated by commas, and is an array in the file.\n\
-         \n\
-         \x20 --config FILE    a TOML file with settings (WS_STATUS_CONFIG)\n\
-         \x20 --check-config   say whether the configuration is good, and exit\n\
-         \x20 --print-config   print the settings in force and where each is from, and exit\n\
-         \x20 -h, --help       print this, and exit\n\
-         \x20 -V, --version    print the version and the commit, and exit\n\
-         \n\
-         Settings:\n",
-    );
-    for setting in Setting::all() {
-        let (flag, variable) = (setting.flag(), setting.variable());
-        let _ = writeln!(help, "\n  {flag} ({variable}) = {}", setting.default);
-        for line in wrap(&setting.meaning, 84) {
-            let _ = writeln!(help, "      {line}");
-        }
-    }
-    help
+pub fn command_line() -> clap::Command {
+    let option = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
+    let command = Settings::augment_args(clap::Command::new("server"))
+        .version(VERSION.strip_prefix("server ").unwrap_or(VERSION))
+        .about("A WebSocket endpoint for status updates.")
+        .after_help(
+            "A setting is taken from its flag, else from its environment variable, else from the file, \
+             else from its default. In the file its key is the flag without dashes in front and with _ \
+             for -. A list is separated by commas, and is an array in the file.",
+        )
+        .args_override_self(true)
+        .next_line_help(true)
+        .arg(
+            option("config", "A TOML file with settings [env: WS_STATUS_CONFIG]")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            option("check-config", "Check the configuration, print what a start would warn of, and exit")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(
+            option(
+                "against",
+                "With --check-config: say what a reload would change in the server with this admin \
+                 listener, and what needs a restart",
+            )
+            .value_name("URL")
+            .requires("check-config"),
+        )
+        .arg(
+            option("print-config", "Print the settings and the source of each, as a file, and exit")
+                .action(ArgAction::SetTrue),
+        );
+    Setting::all().iter().fold(command, |command, setting| {
+        let help = format!("{} [env: {}]", setting.meaning, setting.variable());
+        // A text, whose source is known before it is checked.
+        let text = value_parser!(String);
+        command.mut_arg(&setting.key, |arg| {
+            arg.help(help).long_help(Resettable::Reset).value_parser(text)
+        })
+    })
 }
 
 /// The version and the commit it was built from.
@@ -115,39 +133,49 @@ pub(crate) const VERSION: &str =
 fn our_variables(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<(String, String)>, ConfigError> {
-    let mut variables = Vec::new();
+    let (mut variables, mut problems) = (Vec::new(), Vec::new());
     for (name, value) in environment {
-        let Some(name) = name.to_str().filter(|name| name.starts_with("WS_STATUS_")) else {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
             continue;
         };
         // Compose files and units cannot leave a variable out, only empty.
         if value.is_empty() {
             continue;
         }
-        let value = value
-            .into_string()
-            .map_err(|_| ConfigError(format!("the environment variable {name} is not UTF-8")))?;
-        variables.push((name.to_owned(), value));
+        match value.into_string() {
+            Ok(value) => variables.push((name.to_owned(), value)),
+            Err(_) => problems.push(format!("the environment variable {name} is not UTF-8")),
+        }
     }
+    ConfigError::check(problems)?;
     Ok(variables)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-fn on_the_command_line(error: lexopt::Error) -> ConfigError {
-    ConfigError(format!("on the command line: {error}; --help lists what there is"))
-}
-
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            Some(_) | None => lines.push(word.to_owned()),
+/// clap's errors have several lines, with a hint and a usage.
+fn in_one_sentence(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        _ => None,
+    };
+    let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+    let problem = match error.kind() {
+        ErrorKind::UnknownArgument => format!("there is no option {argument:?}"),
+        ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues => {
+            format!("{argument} needs a value")
         }
-    }
-    lines
+        ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
+        ErrorKind::TooManyValues => format!("{argument} takes no value"),
+        ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
+        _ => {
+            let text = error.render().to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.trim_start_matches("error: ").to_owned()
+        }
+    };
+    let hint = match context(ContextKind::SuggestedArg) {
+        Some(suggested) => format!("did you mean {suggested}?"),
+        None => "--help lists what there is".to_owned(),
+    };
+    format!("on the command line: {problem}; {hint}")
 }

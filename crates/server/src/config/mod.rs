@@ -7,28 +7,22 @@
 pub(crate) mod cli;
 pub(crate) mod error;
 pub(crate) mod settings;
-mod sources;
+pub(crate) mod sources;
 pub(crate) mod startup_warnings;
 pub(crate) mod values;
 
-use std::fmt::Display;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing_subscriber::filter::Targets;
 use transport::ws_core::{Limits, Rate, SessionConfig, Timing};
-use transport::{DrainOptions, OriginPattern, Origins, Policy, SizeLimits};
+use transport::{DrainOptions, Origins, Policy, SizeLimits};
 
 use self::error::ConfigError;
-use self::settings::{RawValue, Settings};
-use self::values::{
-    LogFormat, Switch, admin_address, admin_host, boolean, bytes, bytes_or_none, count,
-    count_or_none, drain_code, forwarded_header, header_bytes, headers, log_format, mode,
-    permission, proxy_protocol, seconds, seconds_or_none, streams, switch, targets,
-};
+use self::settings::Settings;
+use self::sources::RawSettings;
+use self::values::{AdminAddress, LogFormat, MaxConnections};
 use crate::net::address::ListenAddress;
 use crate::net::client_addr::{ClientAddrPolicy, ProxyProtocol};
 use crate::net::listener::ListenOptions;
@@ -67,7 +61,7 @@ pub struct Config {
     /// A name by which the admin listener may be called, besides `localhost` and any IP address.
     pub admin_host: Option<String>,
     /// Whether the connections are kept in a table.
-    pub connection_table: Switch,
+    pub connection_table: bool,
     /// What to log.
     pub log: Targets,
     /// How to write it.
@@ -89,182 +83,150 @@ pub struct ShutdownOptions {
 pub type ConfigReceiver = watch::Receiver<Arc<Config>>;
 
 impl Config {
-    /// Checks the settings. `max_connections`, where it is left to us, is worked out in place.
-    ///
-    /// `open_files` is how many files the process may have open.
+    /// Checks the settings. `open_files` is how many files the process may have open.
     ///
     /// # Errors
     ///
-    /// The first setting that is wrong.
-    pub fn check(settings: &mut Settings, open_files: u64) -> Result<Self, ConfigError> {
-        if settings.get("max_connections").texts == ["auto"] {
-            let count = open_files.saturating_sub(RESERVED_FILES).max(1).to_string();
-            let origin = format!("the limit of {open_files} open files, minus {RESERVED_FILES}");
-            settings.work_out("max_connections", count, origin);
-        }
-        let settings = &*settings;
-        let config = Self::read(settings)?;
-        if let Some(admin) = &config.listen.admin
-            && config.listen.addresses.contains(admin)
-            && !matches!(admin, ListenAddress::Tcp(address) if address.port() == 0)
-        {
-            let written = settings.get("admin_listen");
-            let expected = "it must be another address than those of listen, where clients connect";
-            return Err(wrong("admin_listen", written, &admin.to_string(), expected));
-        }
-        let is_tls = |address: &&ListenAddress| matches!(address, ListenAddress::Tls(_));
-        if config.tls.is_none()
-            && let Some(address) = config.listen.addresses.iter().find(is_tls)
-        {
-            let written = settings.get("listen");
-            let expected = "that needs tls_cert_file and tls_key_file";
-            return Err(wrong("listen", written, &address.to_string(), expected));
-        }
-        if config.trust.proxy_protocol == ProxyProtocol::Required && config.trust.proxies.is_empty()
-        {
-            let written = settings.get("proxy_protocol");
-            let expected = "that needs trusted_proxies, or nobody could connect";
-            return Err(wrong("proxy_protocol", written, "required", expected));
-        }
-        Ok(config)
+    /// Everything that is wrong.
+    pub fn check(raw: &RawSettings, open_files: u64) -> Result<Self, ConfigError> {
+        let settings = raw.typed()?;
+        let mut problems = contradictions(&settings, raw);
+        let tls = match tls_paths(&settings, raw).map(|paths| load(paths, raw)) {
+            Ok(loaded) => loaded.unwrap_or_else(|problem| {
+                problems.push(problem);
+                None
+            }),
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        };
+        ConfigError::check(problems)?;
+        Ok(Self::of(settings, tls, open_files))
     }
 
-    /// This configuration, for ever.
+    /// This configuration, without changes.
     #[must_use]
     pub fn fixed(self) -> ConfigReceiver {
         watch::Sender::new(Arc::new(self)).subscribe()
     }
 
-    fn read(settings: &Settings) -> Result<Self, ConfigError> {
-        Ok(Self {
+    fn of(settings: Settings, tls: Option<Tls>, open_files: u64) -> Self {
+        let rate = |per_second: u32, burst: u32| Rate::new(per_second, burst);
+        Self {
             listen: ListenOptions {
-                addresses: list(
-                    settings,
-                    "listen",
-                    Some("at least one address with a port, such as 127.0.0.1:8080"),
-                )?,
-                unix_mode: one(settings, "listen_unix_mode", mode)?,
-                admin: one(settings, "admin_listen", admin_address)?,
-                socket_buffer_bytes: one(settings, "socket_buffer_bytes", bytes_or_none)?,
+                addresses: settings.listen.0,
+                unix_mode: settings.listen_unix_mode.0,
+                admin: settings.admin_listen.0,
+                socket_buffer_bytes: Some(settings.socket_buffer_bytes.get())
+                    .filter(|bytes| *bytes > 0),
             },
-            tls: tls(settings)?,
-            plaintext_ok: one(settings, "plaintext_ok", boolean)?,
-            http2_max_streams: one(settings, "http2_max_streams", streams)?,
+            tls,
+            plaintext_ok: settings.plaintext_ok.0,
+            http2_max_streams: settings.http2_max_streams.get_u32(),
             trust: ClientAddrPolicy {
-                proxies: list(settings, "trusted_proxies", None)?,
-                forwarded_header: one(settings, "forwarded_header", forwarded_header)?,
-                proxy_protocol: one(settings, "proxy_protocol", proxy_protocol)?,
+                proxies: settings.trusted_proxies.0,
+                forwarded_header: settings.forwarded_header,
+                proxy_protocol: settings.proxy_protocol,
             },
             policy: Policy {
                 origins: Origins {
-                    allowed: list::<OriginPattern>(settings, "allowed_origins", None)?,
-                    missing: one(settings, "missing_origin", permission)?,
-                    null: one(settings, "null_origin", permission)?,
+                    allowed: settings.allowed_origins.0,
+                    missing: settings.missing_origin.0,
+                    null: settings.null_origin.0,
                 },
                 session: Arc::new(SessionConfig {
                     timing: Timing {
-                        ping_interval: one(settings, "ping_interval_secs", seconds)?,
-                        pong_timeout: one(settings, "pong_timeout_secs", seconds)?,
-                        close_timeout: one(settings, "close_timeout_secs", seconds)?,
-                        max_age: one(settings, "max_connection_age_secs", seconds_or_none)?,
+                        ping_interval: settings.ping_interval_secs.0,
+                        pong_timeout: settings.pong_timeout_secs.0,
+                        close_timeout: settings.close_timeout_secs.0,
+                        max_age: settings.max_connection_age_secs.0,
                     },
                     limits: Limits {
-                        messages: Rate::new(
-                            one(settings, "messages_per_second", count_or_none)?,
-                            one(settings, "message_burst", count_or_none)?,
+                        messages: rate(
+                            settings.messages_per_second.get_u32(),
+                            settings.message_burst.get_u32(),
                         ),
-                        control_frames: Rate::new(
-                            one(settings, "control_frames_per_second", count_or_none)?,
-                            one(settings, "control_frame_burst", count_or_none)?,
+                        control_frames: rate(
+                            settings.control_frames_per_second.get_u32(),
+                            settings.control_frame_burst.get_u32(),
                         ),
-                        message_timeout: one(settings, "message_timeout_secs", seconds_or_none)?,
-                        write_timeout: one(settings, "write_timeout_secs", seconds_or_none)?,
+                        message_timeout: settings.message_timeout_secs.0,
+                        write_timeout: settings.write_timeout_secs.0,
                     },
                 }),
                 sizes: SizeLimits {
-                    max_message_bytes: one(settings, "max_message_bytes", bytes)?,
-                    max_queued_bytes: one(settings, "max_queued_bytes", bytes)?,
+                    max_message_bytes: settings.max_message_bytes.get(),
+                    max_queued_bytes: settings.max_queued_bytes.get(),
                 },
             },
-            handshake_timeout: one(settings, "handshake_timeout_secs", seconds)?,
+            handshake_timeout: settings.handshake_timeout_secs.0,
             shutdown: ShutdownOptions {
-                grace: one(settings, "shutdown_grace_secs", seconds)?,
-                delay: one(settings, "drain_delay_secs", seconds_or_none)?.unwrap_or_default(),
+                grace: settings.shutdown_grace_secs.0,
+                delay: settings.drain_delay_secs.0.unwrap_or_default(),
                 farewell: DrainOptions {
-                    code: one(settings, "drain_close_code", drain_code)?,
-                    spread: one(settings, "drain_spread_secs", seconds_or_none)?
-                        .unwrap_or_default(),
+                    code: settings.drain_close_code.0,
+                    spread: settings.drain_spread_secs.0.unwrap_or_default(),
                 },
             },
-            max_connections: one(settings, "max_connections", count)?,
-            max_connections_per_address: one(
-                settings,
-                "max_connections_per_address",
-                count_or_none,
-            )?,
-            max_header_bytes: one(settings, "max_header_bytes", header_bytes)?,
-            max_headers: one(settings, "max_headers", headers)?,
-            admin_host: one(settings, "admin_host", admin_host)?,
-            connection_table: one(settings, "connection_table", switch)?,
-            log: one(settings, "log", targets)?,
-            log_format: one(settings, "log_format", log_format)?,
-        })
-    }
-}
-
-/// Reads a setting that is a single value; `parse` says what would be right if it is not.
-fn one<T>(
-    settings: &Settings,
-    key: &str,
-    parse: fn(&str) -> Result<T, String>,
-) -> Result<T, ConfigError> {
-    let written = settings.get(key);
-    let text = written.texts.first().map_or("", String::as_str);
-    parse(text).map_err(|expected| wrong(key, written, text, &expected))
-}
-
-/// Reads what belongs to the certificate: files, all of which have to be good.
-fn tls(settings: &Settings) -> Result<Option<Tls>, ConfigError> {
-    let [cert, key, client_ca] =
-        ["tls_cert_file", "tls_key_file", "tls_client_ca_file"].map(|name| {
-            let text = settings.get(name).texts.first().map_or("", String::as_str);
-            Some(PathBuf::from(text)).filter(|_| !text.is_empty())
-        });
-    let alone = |name: &'static str, path: &PathBuf, other: &str| {
-        wrong(name, settings.get(name), &path.display().to_string(), &format!("that needs {other}"))
-    };
-    let paths = match (cert, key, client_ca) {
-        (None, None, None) => return Ok(None),
-        (Some(cert), Some(key), client_ca) => TlsPaths { cert, key, client_ca },
-        (Some(cert), None, _) => return Err(alone("tls_cert_file", &cert, "tls_key_file")),
-        (None, Some(key), _) => return Err(alone("tls_key_file", &key, "tls_cert_file")),
-        (None, None, Some(client_ca)) => {
-            return Err(alone("tls_client_ca_file", &client_ca, "tls_cert_file"));
+            max_connections: match settings.max_connections {
+                MaxConnections::Auto => {
+                    let count = open_files.saturating_sub(RESERVED_FILES).max(1);
+                    usize::try_from(count).unwrap_or(usize::MAX)
+                }
+                MaxConnections::Count(count) => count,
+            },
+            max_connections_per_address: settings.max_connections_per_address.get(),
+            max_header_bytes: settings.max_header_bytes.get(),
+            max_headers: settings.max_headers.get(),
+            admin_host: settings.admin_host.0,
+            connection_table: settings.connection_table.0,
+            log: settings.log.0,
+            log_format: settings.log_format,
         }
-    };
-    Tls::load(paths, settings.when()).map(Some).map_err(|FileError { key, problem }| {
-        let written = settings.get(key);
-        let text = written.texts.first().map_or("", String::as_str);
-        wrong(key, written, text, &problem)
-    })
-}
-
-/// Reads a setting that is a list; `needed` says what is missing if it must not be empty.
-fn list<T: FromStr<Err: Display>>(
-    settings: &Settings,
-    key: &str,
-    needed: Option<&str>,
-) -> Result<Vec<T>, ConfigError> {
-    let written = settings.get(key);
-    if let (true, Some(needed)) = (written.texts.is_empty(), needed) {
-        return Err(wrong(key, written, "", needed));
     }
-    let element = |text: &String| {
-        text.parse().map_err(|error: T::Err| wrong(key, written, text, &error.to_string()))
-    };
-    written.texts.iter().map(element).collect()
 }
 
-fn wrong(key: &str, written: &RawValue, text: &str, expected: &str) -> ConfigError {
-    ConfigError(format!("{key} is {text:?} in {}: {expected}", written.origin))
+/// Settings that are right each by itself and wrong together.
+fn contradictions(settings: &Settings, raw: &RawSettings) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut add = |key: &str, problem: &str| problems.push(raw.get(key).problem(key, problem));
+    let addresses = &settings.listen.0;
+    if addresses.is_empty() {
+        add("listen", "it must be at least one address with a port, such as 127.0.0.1:8080");
+    }
+    if let AdminAddress(Some(admin)) = &settings.admin_listen
+        && addresses.contains(admin)
+        && !matches!(admin, ListenAddress::Tcp(address) if address.port() == 0)
+    {
+        let problem = "it must be another address than those of listen, where clients connect";
+        add("admin_listen", problem);
+    }
+    let is_tls = |address: &ListenAddress| matches!(address, ListenAddress::Tls(_));
+    if settings.tls_cert_file.0.is_none() && addresses.iter().any(is_tls) {
+        add("listen", "an address with tls: needs tls_cert_file and tls_key_file");
+    }
+    if settings.proxy_protocol == ProxyProtocol::Required && settings.trusted_proxies.0.is_empty() {
+        add("proxy_protocol", "that needs trusted_proxies, or no client could connect");
+    }
+    problems
+}
+
+/// The files of the certificate, which need each other.
+fn tls_paths(settings: &Settings, raw: &RawSettings) -> Result<Option<TlsPaths>, String> {
+    let alone =
+        |key: &str, other: &str| Err(raw.get(key).problem(key, &format!("that needs {other}")));
+    let Settings { tls_cert_file, tls_key_file, tls_client_ca_file, .. } = settings.clone();
+    match (tls_cert_file.0, tls_key_file.0, tls_client_ca_file.0) {
+        (None, None, None) => Ok(None),
+        (Some(cert), Some(key), client_ca) => Ok(Some(TlsPaths { cert, key, client_ca })),
+        (Some(_), None, _) => alone("tls_cert_file", "tls_key_file"),
+        (None, Some(_), _) => alone("tls_key_file", "tls_cert_file"),
+        (None, None, Some(_)) => alone("tls_client_ca_file", "tls_cert_file"),
+    }
+}
+
+fn load(paths: Option<TlsPaths>, raw: &RawSettings) -> Result<Option<Tls>, String> {
+    let loaded = paths.map(|paths| Tls::load(paths, raw.phase())).transpose();
+    loaded.map_err(|FileError { key, problem }| raw.get(key).problem(key, &problem))
 }

@@ -1,45 +1,264 @@
-//! The settings as they are written: four layers, one above the other, and where each value is from.
+//! Every setting: its type, its default and its meaning. There is no other list of them.
+//!
+//! The command line and its help, the names of environment variables, the JSON Schema, the example file
+//! and the table of the manual are made from it.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::Path;
+use std::sync::LazyLock;
 
-use config::{Source, Value, ValueKind};
+use clap::{Arg, Args, Command};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Deserialize;
+use serde_json::Value;
 
-use crate::config::error::ConfigError;
-use crate::config::sources::{Layer, PREFIX, in_one_line, is_list};
-use crate::files::{self, ReadPhase};
+use crate::config::values::{
+    Addresses, AdminAddress, ByteSize, Decision, DrainCode, HeaderBytes, HostName, LogFilter,
+    LogFormat, MaxConnections, Mode, OptionalByteSize, OptionalCount, OptionalPath,
+    OptionalSeconds, OriginPatterns, Seconds, Switch, TrustedPeers, UpToThousand,
+};
+use crate::net::client_addr::{ForwardedHeader, ProxyProtocol};
 
-/// The lowest layer: every setting, its meaning and its default. There is no other list of them.
-const DEFAULTS: &str = include_str!("default.toml");
+/// The prefix of the environment variables.
+pub(crate) const PREFIX: &str = "WS_STATUS_";
+
+/// The values of all settings. A doc comment is what an operator reads in `--help` and in the manual.
+#[derive(Clone, Debug, Args, Deserialize, JsonSchema)]
+#[schemars(title = "Settings of ws-status", deny_unknown_fields)]
+pub struct Settings {
+    /// Addresses to listen on: "ADDRESS:PORT", "tls:ADDRESS:PORT" or "unix:/PATH". Port 0 selects a
+    /// free port, which the log reports. "[::]" also accepts IPv4, unless an IPv4 address with the
+    /// same port is in the list. Sockets inherited from systemd replace the whole list.
+    #[arg(
+        long,
+        value_name = "ADDRESSES",
+        default_value = "127.0.0.1:8080",
+        help_heading = "Listen"
+    )]
+    #[schemars(extend("x-needs-restart" = true))]
+    pub listen: Addresses,
+
+    /// Permissions of the files of Unix sockets, in octal.
+    #[arg(long, value_name = "MODE", default_value = "0660", help_heading = "Listen")]
+    #[schemars(extend("x-needs-restart" = true))]
+    pub listen_unix_mode: Mode,
+
+    /// File with the certificate chain for "tls:" listeners, in PEM: the server's certificate first,
+    /// then the intermediate certificates. It is reloaded when it changes.
+    #[arg(long, value_name = "FILE", default_value = "", help_heading = "TLS")]
+    pub tls_cert_file: OptionalPath,
+
+    /// File with the private key of the certificate, in PEM, without a passphrase.
+    #[arg(long, value_name = "FILE", default_value = "", help_heading = "TLS")]
+    pub tls_key_file: OptionalPath,
+
+    /// File with the CA certificates that client certificates are verified against, in PEM. If it is
+    /// set, every client of a "tls:" listener needs a certificate.
+    #[arg(long, value_name = "FILE", default_value = "", help_heading = "TLS")]
+    pub tls_client_ca_file: OptionalPath,
+
+    /// Declares that plaintext listeners on addresses other than loopback are intended, for example
+    /// behind a proxy that terminates TLS: "true", or "false", which logs a warning for such a
+    /// listener.
+    #[arg(long, value_name = "BOOL", default_value = "false", help_heading = "TLS")]
+    pub plaintext_ok: Switch,
+
+    /// Proxies that may state the client's address: addresses, networks such as "10.0.0.0/8", and
+    /// "unix" for all peers on Unix sockets. If empty, no proxy is trusted.
+    #[arg(long, value_name = "NETWORKS", default_value = "", help_heading = "Proxies")]
+    pub trusted_proxies: TrustedPeers,
+
+    /// Header from which the client's address is read if a trusted proxy sent the request: "forwarded"
+    /// (RFC 7239), "x-forwarded-for" or "off".
+    #[arg(long, value_name = "HEADER", default_value = "off", help_heading = "Proxies")]
+    pub forwarded_header: ForwardedHeader,
+
+    /// Whether trusted proxies send a PROXY protocol header, version 1 or 2: "off", "optional" or
+    /// "required". With "required", connections of all other peers are refused.
+    #[arg(long, value_name = "MODE", default_value = "off", help_heading = "Proxies")]
+    pub proxy_protocol: ProxyProtocol,
+
+    /// Origins of the pages that may connect: "https://example.com", "https://*.example.com" for any
+    /// single label, the origin that an app sends, such as "file://", "self" for the server's own
+    /// origin by the Host header, or "*" for any. If empty, no page may connect.
+    #[arg(long, value_name = "ORIGINS", default_value = "", help_heading = "Origins")]
+    pub allowed_origins: OriginPatterns,
+
+    /// Requests without an Origin header, which browsers always send: "allow" or "refuse".
+    #[arg(long, value_name = "DECISION", default_value = "allow", help_heading = "Origins")]
+    pub missing_origin: Decision,
+
+    /// Requests with Origin: null, which sandboxed pages send: "allow" or "refuse".
+    #[arg(long, value_name = "DECISION", default_value = "refuse", help_heading = "Origins")]
+    pub null_origin: Decision,
+
+    /// Seconds between two pings. Keep it below the idle timeout of every proxy between client and
+    /// server.
+    #[arg(long, value_name = "SECONDS", default_value = "25", help_heading = "Keep-alive")]
+    pub ping_interval_secs: Seconds,
+
+    /// Seconds after a ping within which the peer must send any data.
+    #[arg(long, value_name = "SECONDS", default_value = "10", help_heading = "Keep-alive")]
+    pub pong_timeout_secs: Seconds,
+
+    /// Seconds that a closing handshake may take.
+    #[arg(long, value_name = "SECONDS", default_value = "3", help_heading = "Keep-alive")]
+    pub close_timeout_secs: Seconds,
+
+    /// Maximum number of concurrent sessions of one HTTP/2 connection.
+    #[arg(long, value_name = "COUNT", default_value = "64", help_heading = "Limits")]
+    pub http2_max_streams: UpToThousand,
+
+    /// Seconds from accepting a connection to its upgrade.
+    #[arg(long, value_name = "SECONDS", default_value = "10", help_heading = "Limits")]
+    pub handshake_timeout_secs: Seconds,
+
+    /// Maximum number of connections and sessions. Each session counts, and so does each connection
+    /// without a session. "auto" is the limit of open files minus 256.
+    #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = "Limits")]
+    pub max_connections: MaxConnections,
+
+    /// Maximum age of a session in seconds, reduced by up to a tenth to spread the closes. The client
+    /// then reconnects and may reach another server. 0 disables the limit.
+    #[arg(long, value_name = "SECONDS", default_value = "0", help_heading = "Limits")]
+    pub max_connection_age_secs: OptionalSeconds,
+
+    /// The same limit as max_connections for one client address (IPv6: for one /64). 0 disables the
+    /// limit: behind a proxy or NAT, many users share one address.
+    #[arg(long, value_name = "COUNT", default_value = "0", help_heading = "Limits")]
+    pub max_connections_per_address: OptionalCount,
+
+    /// Maximum size of a request head in bytes, at least 8192. For HTTP/2 it is the approximate size
+    /// in HTTP/1.1.
+    #[arg(long, value_name = "BYTES", default_value = "8192", help_heading = "Limits")]
+    pub max_header_bytes: HeaderBytes,
+
+    /// Maximum number of header fields in a request. In HTTP/2, all parts of a cookie count as one.
+    #[arg(long, value_name = "COUNT", default_value = "64", help_heading = "Limits")]
+    pub max_headers: UpToThousand,
+
+    /// Maximum payload of a client's frame or message in bytes.
+    #[arg(long, value_name = "BYTES", default_value = "4096", help_heading = "Limits")]
+    pub max_message_bytes: ByteSize,
+
+    /// Messages that a client may send per second. 0 disables the limit.
+    #[arg(long, value_name = "COUNT", default_value = "10", help_heading = "Limits")]
+    pub messages_per_second: OptionalCount,
+
+    /// Messages that a client may send in a burst. 0 disables the limit.
+    #[arg(long, value_name = "COUNT", default_value = "20", help_heading = "Limits")]
+    pub message_burst: OptionalCount,
+
+    /// Pings and unsolicited pongs that a client may send per second. 0 disables the limit.
+    #[arg(long, value_name = "COUNT", default_value = "10", help_heading = "Limits")]
+    pub control_frames_per_second: OptionalCount,
+
+    /// Pings and unsolicited pongs that a client may send in a burst. 0 disables the limit.
+    #[arg(long, value_name = "COUNT", default_value = "20", help_heading = "Limits")]
+    pub control_frame_burst: OptionalCount,
+
+    /// Seconds from the first byte of a message to its last. 0 disables the limit.
+    #[arg(long, value_name = "SECONDS", default_value = "10", help_heading = "Limits")]
+    pub message_timeout_secs: OptionalSeconds,
+
+    /// Seconds that output may be pending without any progress. 0 disables the limit.
+    #[arg(long, value_name = "SECONDS", default_value = "10", help_heading = "Limits")]
+    pub write_timeout_secs: OptionalSeconds,
+
+    /// Bytes of output queued for one client above which the handler is not asked for more.
+    #[arg(long, value_name = "BYTES", default_value = "65536", help_heading = "Limits")]
+    pub max_queued_bytes: ByteSize,
+
+    /// Size of the kernel's buffers of a connection in bytes, for each direction (SO_RCVBUF and
+    /// SO_SNDBUF; Linux adds its own overhead). 0 uses the system's defaults, which grow to megabytes.
+    #[arg(long, value_name = "BYTES", default_value = "65536", help_heading = "Limits")]
+    #[schemars(extend("x-needs-restart" = true))]
+    pub socket_buffer_bytes: OptionalByteSize,
+
+    /// Seconds that a shutdown may take in total. Sessions that are open then are aborted.
+    #[arg(long, value_name = "SECONDS", default_value = "15", help_heading = "Shutdown")]
+    pub shutdown_grace_secs: Seconds,
+
+    /// Seconds from the shutdown signal to the first refusal. Readiness already fails during this
+    /// delay, so that load balancers can notice.
+    #[arg(long, value_name = "SECONDS", default_value = "0", help_heading = "Shutdown")]
+    pub drain_delay_secs: OptionalSeconds,
+
+    /// Seconds over which a shutdown closes the open sessions, evenly spread. With 0 all sessions are
+    /// closed at once, and all clients reconnect at once.
+    #[arg(long, value_name = "SECONDS", default_value = "0", help_heading = "Shutdown")]
+    pub drain_spread_secs: OptionalSeconds,
+
+    /// Close code of a shutdown: 1001 (going away), or 1012 (service restart) if the service returns
+    /// at once.
+    #[arg(long, value_name = "CODE", default_value = "1001", help_heading = "Shutdown")]
+    pub drain_close_code: DrainCode,
+
+    /// Address of the admin listener, which serves health, metrics, the status page and the drain:
+    /// "ADDRESS:PORT", "unix:/PATH" or "none". Clients must not be able to reach it.
+    #[arg(long, value_name = "ADDRESS", default_value = "none", help_heading = "Admin")]
+    #[schemars(extend("x-needs-restart" = true))]
+    pub admin_listen: AdminAddress,
+
+    /// Additional host name that requests to the admin listener may use, besides "localhost" and any
+    /// IP address. Requests that use another name are refused, which stops DNS rebinding. Empty adds
+    /// none.
+    #[arg(long, value_name = "NAME", default_value = "", help_heading = "Admin")]
+    pub admin_host: HostName,
+
+    /// Whether to keep the table for /connections of the admin listener, about 240 bytes per session:
+    /// "on" or "off".
+    #[arg(long, value_name = "BOOL", default_value = "false", help_heading = "Admin")]
+    #[schemars(extend("x-needs-restart" = true))]
+    pub connection_table: Switch,
+
+    /// Log filter: a level ("error", "warn", "info", "debug", "trace", "off"), or levels by module,
+    /// such as "warn,server=info".
+    #[arg(long, value_name = "FILTER", default_value = "info", help_heading = "Log")]
+    pub log: LogFilter,
+
+    /// Log format: "text" or "json".
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Log")]
+    #[schemars(extend("x-needs-restart" = true))]
+    pub log_format: LogFormat,
+}
 
 /// A setting as it is documented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Its key in the file.
     pub key: String,
+    /// The part of the manual that it belongs to.
+    pub group: String,
     /// Its default as it stands in the file.
     pub default: String,
     /// What it means.
     pub meaning: String,
+    /// Whether a change takes effect only with a restart.
+    pub needs_restart: bool,
+    /// Its default as a flag has it.
+    pub(crate) default_text: String,
+    pub(crate) is_list: bool,
 }
 
 impl Setting {
-    /// Every setting, in the order of the documentation.
+    /// Every setting, in the order of the manual.
     #[must_use]
-    pub fn all() -> Vec<Self> {
-        let mut settings = Vec::new();
-        let mut meaning = Vec::new();
-        for line in DEFAULTS.lines() {
-            if let Some(comment) = line.strip_prefix("# ") {
-                meaning.push(comment);
-            } else if let Some((key, default)) = line.split_once(" = ") {
-                let (key, default) = (key.to_owned(), default.to_owned());
-                settings.push(Self { key, default, meaning: meaning.join(" ") });
-                meaning.clear();
-            }
-        }
-        settings
+    pub fn all() -> &'static [Self] {
+        static ALL: LazyLock<Vec<Setting>> = LazyLock::new(read_definitions);
+        &ALL
+    }
+
+    /// The setting with this key.
+    #[must_use]
+    pub fn named(key: &str) -> Option<&'static Self> {
+        Self::all().iter().find(|setting| setting.key == key)
+    }
+
+    /// The key that is most like this one, unless none is.
+    pub(crate) fn nearest(key: &str) -> Option<&'static str> {
+        let likeness = |setting: &&Self| strsim::jaro_winkler(&setting.key, key);
+        let nearest = Self::all().iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+        (likeness(&nearest) > 0.8).then_some(&nearest.key)
     }
 
     /// Its environment variable.
@@ -53,148 +272,64 @@ impl Setting {
     pub fn flag(&self) -> String {
         format!("--{}", self.key.replace('_', "-"))
     }
-}
 
-/// The settings in force, as they are written.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    written: BTreeMap<String, RawValue>,
-    when: ReadPhase,
-}
-
-/// A value as it is written.
-#[derive(Clone, Debug)]
-pub struct RawValue {
-    /// One text, or those of a list.
-    pub texts: Vec<String>,
-    is_list: bool,
-    /// Where it is from, such as `the environment variable WS_STATUS_LISTEN`.
-    pub origin: String,
-}
-
-impl Settings {
-    /// Puts the layers on top of each other: the defaults, the file, the environment, the flags.
-    ///
-    /// `flags` are pairs of a key and a value.
-    ///
-    /// # Errors
-    ///
-    /// A key that is none, or a file that cannot be read.
-    pub fn load(
-        file: Option<&Path>,
-        environment: &[(String, String)],
-        flags: &[(String, String)],
-    ) -> Result<Self, ConfigError> {
-        Self::load_when(ReadPhase::Starting, file, environment, flags)
-    }
-
-    /// The same when the server may be serving already.
-    pub(crate) fn load_when(
-        when: ReadPhase,
-        file: Option<&Path>,
-        environment: &[(String, String)],
-        flags: &[(String, String)],
-    ) -> Result<Self, ConfigError> {
-        let defaults = Layer::parse(DEFAULTS, "the defaults")?;
-        let mut layers = vec![defaults.clone()];
-        if let Some(path) = file {
-            let origin = format!("the file {}", path.display());
-            let cannot = |error| ConfigError(format!("{origin} cannot be read: {error}"));
-            let (bytes, _) = files::read(path, when).map_err(cannot)?;
-            let text = String::from_utf8(bytes)
-                .map_err(|_| ConfigError(format!("{origin} cannot be read: it is not UTF-8")))?;
-            layers.push(Layer::parse(&text, &origin)?);
-        }
-        layers.push(Layer::of_environment(environment));
-        layers.push(Layer::of_flags(flags));
-
-        let mut builder = config::Config::builder();
-        for layer in layers {
-            layer.check_keys(&defaults)?;
-            layer.check_shapes()?;
-            builder = builder.add_source(layer);
-        }
-        let merged = builder.build().and_then(|config| config.collect()).map_err(in_one_line)?;
-        let written = merged.into_iter().map(|(key, value)| {
-            let is_list = defaults.get(&key).is_some_and(is_list);
-            let written = RawValue::new(&key, value, is_list)?;
-            Ok((key, written))
-        });
-        Ok(Self { written: written.collect::<Result<_, ConfigError>>()?, when })
-    }
-
-    /// The value of a key of `default.toml`.
-    ///
-    /// # Panics
-    ///
-    /// If the key does not stand there.
-    #[must_use]
-    pub fn get(&self, key: &str) -> &RawValue {
-        self.written.get(key).expect("default.toml has every key")
-    }
-
-    /// Puts a value that was worked out in the place of the one that was written.
-    pub fn work_out(&mut self, key: &str, text: String, origin: String) {
-        self.written.insert(key.to_owned(), RawValue { texts: vec![text], is_list: false, origin });
-    }
-
-    /// When they were read, which is when the files that they name are read as well.
-    pub(crate) fn when(&self) -> ReadPhase {
-        self.when
-    }
-}
-
-/// Every setting as a line of TOML, with where it is from behind it.
-impl fmt::Display for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for setting in Setting::all() {
-            let written = self.get(&setting.key);
-            writeln!(f, "{} = {} # {}", setting.key, written.to_toml(), written.origin)?;
-        }
-        Ok(())
-    }
-}
-
-impl RawValue {
-    fn new(key: &str, value: Value, is_list: bool) -> Result<Self, ConfigError> {
-        let origin = value.origin().unwrap_or_default().to_owned();
-        let wrong = |expected| ConfigError(format!("{key} from {origin} is not {expected}"));
-        let texts = match value.kind {
-            ValueKind::Array(elements) if is_list => elements
-                .into_iter()
-                .map(|element| element.into_string().map_err(|_| wrong("a list of texts")))
-                .collect::<Result<_, _>>()?,
-            ValueKind::String(list) if is_list && list.trim().is_empty() => Vec::new(),
-            ValueKind::String(list) if is_list => {
-                list.split(',').map(|text| text.trim().to_owned()).collect()
-            }
-            ValueKind::Array(_) | ValueKind::Nil | ValueKind::Table(_) => {
-                return Err(wrong("a single value"));
-            }
-            kind @ (ValueKind::Boolean(_)
-            | ValueKind::Float(_)
-            | ValueKind::I64(_)
-            | ValueKind::I128(_)
-            | ValueKind::String(_)
-            | ValueKind::U64(_)
-            | ValueKind::U128(_)) => vec![kind.to_string()],
-        };
-        Ok(Self { texts, is_list, origin })
-    }
-
-    fn to_toml(&self) -> String {
-        let scalar = |text: &String| {
-            // Other ways to write a number are not TOML's, but a text is taken as well.
-            let is_plain = text.parse::<f64>().is_ok_and(|number| number.to_string() == *text);
-            if is_plain { text.clone() } else { basic_string(text) }
-        };
-        let quoted = |text: &String| basic_string(text);
+    /// A value as TOML, of its text or the texts of a list.
+    pub(crate) fn toml(&self, texts: &[String]) -> String {
+        let quoted: Vec<String> = texts.iter().map(|text| basic_string(text)).collect();
         if self.is_list {
-            format!("[{}]", self.texts.iter().map(quoted).collect::<Vec<_>>().join(", "))
-        } else {
-            self.texts.iter().map(scalar).collect()
+            return format!("[{}]", quoted.join(", "));
         }
+        let text = texts.concat();
+        // TOML has other ways to write some numbers, and a text is accepted as well.
+        let is_number = text.parse::<f64>().is_ok_and(|number| number.to_string() == text);
+        let is_boolean = text == "true" || text == "false";
+        if is_number || is_boolean { text } else { quoted.concat() }
     }
+}
+
+/// The JSON Schema of the settings, for editors.
+#[must_use]
+pub fn schema() -> Value {
+    let mut schema =
+        SchemaGenerator::new(SchemaSettings::draft07()).into_root_schema_for::<Settings>();
+    schema.remove("required");
+    let mut schema = schema.to_value();
+    for setting in Setting::all() {
+        let default: Value = toml::from_str::<Value>(&format!("it = {}", setting.default))
+            .map_or(Value::Null, |table| table["it"].clone());
+        schema["properties"][&setting.key]["default"] = default;
+    }
+    schema
+}
+
+/// Makes the list from what clap and schemars have read of the definitions.
+fn read_definitions() -> Vec<Setting> {
+    let schema = SchemaGenerator::new(SchemaSettings::draft07())
+        .into_root_schema_for::<Settings>()
+        .to_value();
+    let command = Settings::augment_args(Command::new("settings"));
+    let setting = |arg: &Arg| {
+        let key = arg.get_id().to_string();
+        let property = &schema["properties"][&key];
+        let meaning = property["description"].as_str().unwrap_or_default();
+        let default = arg.get_default_values().first();
+        let mut setting = Setting {
+            group: arg.get_help_heading().unwrap_or_default().to_owned(),
+            default: String::new(),
+            meaning: meaning.split_whitespace().collect::<Vec<_>>().join(" "),
+            needs_restart: property["x-needs-restart"] == true,
+            default_text: default.and_then(|it| it.to_str()).unwrap_or_default().to_owned(),
+            is_list: property["type"] == "array",
+            key,
+        };
+        let texts: Vec<String> = match (setting.is_list, setting.default_text.as_str()) {
+            (true, "") => Vec::new(),
+            (_, text) => vec![text.to_owned()],
+        };
+        setting.default = setting.toml(&texts);
+        setting
+    };
+    command.get_arguments().map(setting).collect()
 }
 
 /// A text as TOML writes it. Rust's own way to quote has other escapes.

@@ -1,76 +1,263 @@
-//! The sources of settings: TOML, environment variables and flags, each as a layer of values that know
-//! where they are from.
+//! The sources of settings, one above the other: defaults, a file, environment variables, flags. Each
+//! value knows where it is from.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::path::Path;
 
 use config::{ConfigError as LibraryError, File, FileFormat, Map, Source, Value, ValueKind};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use toml::Spanned;
 
 use crate::config::error::ConfigError;
+use crate::config::settings::{PREFIX, Setting, Settings};
+use crate::files::{self, ReadPhase};
 
-/// What every environment variable of ours begins with.
-pub(crate) const PREFIX: &str = "WS_STATUS_";
-
-/// A layer of settings: values by key, each knowing where it is from.
+/// The settings as they are written, each from the uppermost source that has it.
 #[derive(Clone, Debug)]
-pub(crate) struct Layer(Map<String, Value>);
+pub struct RawSettings {
+    values: BTreeMap<String, RawValue>,
+    phase: ReadPhase,
+}
 
-impl Layer {
-    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(key)
+/// A value as it is written.
+#[derive(Clone, Debug)]
+pub struct RawValue {
+    value: Value,
+    /// Where it is from, such as `the environment variable WS_STATUS_LISTEN`.
+    pub origin: String,
+}
+
+impl RawSettings {
+    /// Puts the sources on top of each other. `environment` and `flags` are pairs of a name and a value; a
+    /// flag is named by its key.
+    ///
+    /// # Errors
+    ///
+    /// A key that does not exist, or a file that cannot be read.
+    pub fn load(
+        file: Option<&Path>,
+        environment: &[(String, String)],
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        Self::load_in(ReadPhase::Starting, file, environment, flags)
     }
 
-    pub(crate) fn parse(toml: &str, origin: &str) -> Result<Self, ConfigError> {
+    /// The same in a phase, in which the files that settings name are read as well.
+    pub(crate) fn load_in(
+        phase: ReadPhase,
+        file: Option<&Path>,
+        environment: &[(String, String)],
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut layers = vec![Layer::of_defaults()];
+        if let Some(path) = file {
+            let origin = format!("the file {}", path.display());
+            let cannot = |problem: &dyn fmt::Display| {
+                ConfigError::new(format!("{origin} cannot be read: {problem}"))
+            };
+            let (bytes, _) = files::read(path, phase).map_err(|error| cannot(&error))?;
+            let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8"))?;
+            layers.push(Layer::parse(&text, &origin)?);
+        }
+        layers.push(Layer::of_environment(environment));
+        layers.push(Layer::of_flags(flags));
+        let problems = layers.iter().flat_map(Layer::problems).collect();
+        ConfigError::check(problems)?;
+
+        let mut builder = config::Config::builder();
+        for layer in layers {
+            builder = builder.add_source(layer);
+        }
+        let merged = builder.build().and_then(|config| config.collect());
+        let merged = merged.map_err(|error| ConfigError::new(in_one_line(error)))?;
+        let values = merged.into_iter().map(|(key, value)| {
+            let origin = value.origin().unwrap_or_default().to_owned();
+            (key, RawValue { value, origin })
+        });
+        Ok(Self { values: values.collect(), phase })
+    }
+
+    /// The typed settings.
+    ///
+    /// # Errors
+    ///
+    /// Every value that is wrong.
+    pub(crate) fn typed(&self) -> Result<Settings, ConfigError> {
+        let defaults = Layer::of_defaults().0;
+        let mut problems = Vec::new();
+        // One at a time, since serde stops at the first that is wrong.
+        for (key, raw) in &self.values {
+            let mut one = defaults.clone();
+            one.insert(key.clone(), raw.value.clone());
+            if let Err(error) = deserialize(one) {
+                problems.push(raw.problem(key, &expected(&error)));
+            }
+        }
+        ConfigError::check(problems)?;
+        let all = self.values.iter().map(|(key, raw)| (key.clone(), raw.value.clone()));
+        deserialize(all.collect()).map_err(|error| ConfigError::new(in_one_line(error)))
+    }
+
+    /// The value of a setting.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such setting.
+    #[must_use]
+    pub fn get(&self, key: &str) -> &RawValue {
+        self.values.get(key).expect("the defaults have every key")
+    }
+
+    /// The keys whose values differ, in the order of the manual.
+    pub(crate) fn changed<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static Setting> {
+        Setting::all()
+            .iter()
+            .filter(move |it| self.get(&it.key).texts() != other.get(&it.key).texts())
+    }
+
+    /// When they were read.
+    pub(crate) fn phase(&self) -> ReadPhase {
+        self.phase
+    }
+}
+
+fn deserialize(values: Map<String, Value>) -> Result<Settings, LibraryError> {
+    Settings::deserialize(Value::new(None, ValueKind::Table(values)))
+}
+
+/// What the error says that a value must be.
+fn expected(error: &LibraryError) -> String {
+    match error {
+        LibraryError::At { error, .. } => expected(error),
+        LibraryError::Message(expected) => expected.clone(),
+        LibraryError::Type { expected, .. } if expected.contains("string") => {
+            "it must be a single value".to_owned()
+        }
+        LibraryError::Type { expected, .. } => format!("it must be {expected}"),
+        other => in_one_line(other),
+    }
+}
+
+/// Every setting as a line of TOML, with the source of its value behind it.
+impl fmt::Display for RawSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for setting in Setting::all() {
+            let raw = self.get(&setting.key);
+            writeln!(f, "{} = {} # {}", setting.key, setting.toml(&raw.texts()), raw.origin)?;
+        }
+        Ok(())
+    }
+}
+
+impl RawValue {
+    /// A sentence about this value of a setting.
+    pub(crate) fn problem(&self, key: &str, problem: &str) -> String {
+        match &self.value.kind {
+            ValueKind::Array(_) => format!("{key} in {}: {problem}", self.origin),
+            _ => format!("{key} is {:?} in {}: {problem}", self.texts().join(","), self.origin),
+        }
+    }
+
+    /// The text, or those of a list.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        match self.value.clone().kind {
+            ValueKind::Array(elements) => {
+                elements.into_iter().map(|it| it.into_string().unwrap_or_default()).collect()
+            }
+            _ => vec![self.value.clone().into_string().unwrap_or_default()],
+        }
+    }
+}
+
+/// The values of one source by key.
+#[derive(Clone, Debug)]
+struct Layer(Map<String, Value>);
+
+impl Layer {
+    fn of_defaults() -> Self {
+        let value = |setting: &Setting| {
+            (setting.key.clone(), setting.value("the defaults", &setting.default_text))
+        };
+        Self(Setting::all().iter().map(value).collect())
+    }
+
+    fn parse(toml: &str, origin: &str) -> Result<Self, ConfigError> {
         let values = File::from_str(toml, FileFormat::Toml).collect().map_err(|error| {
-            ConfigError(format!("{origin} is not TOML: {}", in_one_line(error)))
+            ConfigError::new(format!("{origin} is not TOML: {}", in_one_line(error)))
         })?;
-        let origin = origin.to_owned();
-        let named = |(key, value): (String, Value)| (key, Value::new(Some(&origin), value.kind));
+        // The library does not know the lines of values.
+        let lines: BTreeMap<Spanned<String>, IgnoredAny> = toml::from_str(toml).unwrap_or_default();
+        let line_of = |key: &str| {
+            let span = lines.keys().find(|it| it.get_ref() == key)?.span();
+            Some(toml.get(..span.start)?.matches('\n').count() + 1)
+        };
+        let named = |(key, value): (String, Value)| {
+            let line = line_of(&key).map(|line| format!(", line {line}")).unwrap_or_default();
+            (key, Value::new(Some(&format!("{origin}{line}")), value.kind))
+        };
         Ok(Self(values.into_iter().map(named).collect()))
     }
 
-    pub(crate) fn of_environment(variables: &[(String, String)]) -> Self {
+    fn of_environment(variables: &[(String, String)]) -> Self {
         let value = |(name, text): &(String, String)| {
             let key = name.strip_prefix(PREFIX)?;
             if key == "CONFIG" || is_service_link(key) {
                 return None;
             }
             let origin = format!("the environment variable {name}");
-            Some((key.to_lowercase(), Value::new(Some(&origin), text.clone())))
+            Some((key.to_lowercase(), text_value(key, &origin, text)))
         };
         Self(variables.iter().filter_map(value).collect())
     }
 
-    pub(crate) fn of_flags(flags: &[(String, String)]) -> Self {
+    fn of_flags(flags: &[(String, String)]) -> Self {
         let value = |(key, text): &(String, String)| {
             let origin = format!("the flag --{}", key.replace('_', "-"));
-            (key.clone(), Value::new(Some(&origin), text.clone()))
+            (key.clone(), text_value(key, &origin, text))
         };
         Self(flags.iter().map(value).collect())
     }
 
-    pub(crate) fn check_keys(&self, defaults: &Self) -> Result<(), ConfigError> {
-        match self.0.iter().find(|(key, _)| !defaults.0.contains_key(*key)) {
-            Some((key, value)) => {
-                let origin = value.origin().unwrap_or_default();
-                Err(ConfigError(format!(
-                    "{origin} sets {key:?}, and there is no such setting; --help lists them"
-                )))
+    /// Keys that do not exist, and values that no setting can have.
+    fn problems(&self) -> Vec<String> {
+        let problem = |(key, value): (&String, &Value)| {
+            let origin = value.origin().unwrap_or_default();
+            if Setting::named(key).is_none() {
+                let mut problem = format!("{origin} sets {key:?}, which is not a setting");
+                if let Some(nearest) = Setting::nearest(key) {
+                    let _ = write!(problem, "; the nearest is {nearest}");
+                }
+                return Some(problem);
             }
-            None => Ok(()),
-        }
+            // The library forgets the source of a table.
+            matches!(value.kind, ValueKind::Table(_))
+                .then(|| format!("{key} in {origin} is a table, and must be a value or a list"))
+        };
+        self.0.iter().filter_map(problem).collect()
     }
+}
 
-    /// The library forgets where a table is from, so it is refused before it gets there.
-    pub(crate) fn check_shapes(&self) -> Result<(), ConfigError> {
-        match self.0.iter().find(|(_, value)| matches!(value.kind, ValueKind::Table(_))) {
-            Some((key, value)) => {
-                let origin = value.origin().unwrap_or_default();
-                Err(ConfigError(format!(
-                    "{key} from {origin} is a table, and must be a value or a list"
-                )))
-            }
-            None => Ok(()),
-        }
+/// The value of a text, which may be a list.
+fn text_value(key: &str, origin: &str, text: &str) -> Value {
+    match Setting::named(&key.to_lowercase()) {
+        Some(setting) => setting.value(origin, text),
+        None => Value::new(Some(&origin.to_owned()), text),
+    }
+}
+
+impl Setting {
+    /// The value of a text, which for a list is separated by commas.
+    fn value(&self, origin: &str, text: &str) -> Value {
+        let kind = if self.is_list {
+            let texts = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
+            ValueKind::Array(texts.map(|text| Value::new(Some(&origin.to_owned()), text)).collect())
+        } else {
+            ValueKind::String(text.to_owned())
+        };
+        Value::new(Some(&origin.to_owned()), kind)
     }
 }
 
@@ -84,8 +271,8 @@ impl Source for Layer {
     }
 }
 
-/// Kubernetes puts the address of each service into the environment of each pod, and a service of
-/// our name gets our prefix.
+/// Kubernetes puts the address of each service into the environment of each pod, and a service of our
+/// name gets our prefix.
 fn is_service_link(key: &str) -> bool {
     key.ends_with("_SERVICE_HOST")
         || key == "SERVICE_HOST"
@@ -97,17 +284,13 @@ fn is_service_link(key: &str) -> bool {
         || key.contains("_PORT_")
 }
 
-pub(crate) fn is_list(value: &Value) -> bool {
-    matches!(value.kind, ValueKind::Array(_))
-}
-
-/// The library's errors show the place over several lines; the first and the last say it all.
-pub(crate) fn in_one_line(error: impl fmt::Display) -> ConfigError {
+/// The library's errors show the place over several lines, of which the first and the last say it all.
+fn in_one_line(error: impl fmt::Display) -> String {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default().to_owned();
-    ConfigError(match lines.next_back() {
+    match lines.next_back() {
         Some(last) => format!("{first}: {last}"),
         None => first,
-    })
+    }
 }

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use transport::SizeLimits;
 
 use crate::config::cli::VERSION;
-use crate::config::settings::Settings;
+use crate::config::sources::RawSettings;
 use crate::config::{Config, RESERVED_FILES, ShutdownOptions};
 use crate::limits::MAX_REFUSALS_AT_ONCE;
 use crate::net::address::ListenAddress;
@@ -41,11 +41,11 @@ const SPREAD_RECOMMENDED_ABOVE: usize = 1000;
 /// Logs what was decided, and warns of settings that are allowed and cannot work, or not well.
 pub(crate) fn log_startup(
     config: &Config,
-    settings: &Settings,
+    settings: &RawSettings,
     listeners: &Listeners,
     open_files: u64,
 ) {
-    let written = |key| settings.get(key).texts.join(",");
+    let written = |key| settings.get(key).texts().join(",");
     info!(
         event = "starting",
         version = VERSION,

@@ -1,193 +1,472 @@
-//! What the text of a setting has to be: each function reads one kind of value, or says in a few words
-//! what would be right.
+//! What a setting can be: types that exist only with a good value.
+//!
+//! Each is read from text by `FromStr`, whose error says in a few words what would be right, and through
+//! serde by that. So a file, an environment variable and a flag have the same rules.
 
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use transport::Permission;
 use transport::ws_core::CloseCode;
+use transport::{OriginPattern, Permission};
 
 use crate::net::address::ListenAddress;
-use crate::net::client_addr::{ForwardedHeader, ProxyProtocol};
+use crate::net::client_addr::{ForwardedHeader, ProxyProtocol, TrustedPeer};
 
-/// What hyper's buffer holds at least.
-pub const MIN_HEADER_BYTES: usize = 8192;
-
-/// What a setting may let one peer have: 16 MiB.
+/// The greatest size of a buffer that a setting allows for one peer: 16 MiB.
 pub const MAX_BYTES: usize = 16 << 20;
 
-/// Something that is there or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Switch {
-    /// It is not.
-    Off,
-    /// It is.
-    On,
+/// The smallest limit of a request's head that hyper accepts.
+pub const MIN_HEADER_BYTES: usize = 8192;
+
+/// What a value must be instead, such as "it must be true or false".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected(pub String);
+
+impl Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl std::error::Error for Expected {}
+
+fn expected<T>(text: impl Into<String>) -> Result<T, Expected> {
+    Err(Expected(text.into()))
+}
+
+/// Reads a type through serde by its `FromStr`, and describes it to editors.
+macro_rules! setting_value {
+    ($($type:ty => $schema:tt;)*) => {$(
+        impl TryFrom<String> for $type {
+            type Error = <Self as FromStr>::Err;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )*};
+}
+
+/// `true` or `false`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Switch(pub bool);
+
+impl FromStr for Switch {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match text.parse() {
+            Ok(is_on) => Ok(Self(is_on)),
+            Err(_) => expected("it must be true or false"),
+        }
+    }
+}
+
+/// A whole number from `MIN` to `MAX`. Where zero is allowed, it means "no limit".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Integer<const MIN: u64, const MAX: u64>(u64);
+
+/// Bytes of a buffer for one peer.
+pub(crate) type ByteSize = Integer<1, 16_777_216>;
+/// The same, or zero for the default of the system.
+pub(crate) type OptionalByteSize = Integer<0, 16_777_216>;
+/// Bytes of a request's head.
+pub(crate) type HeaderBytes = Integer<8192, 16_777_216>;
+/// Header lines of a request, or streams of an HTTP/2 connection.
+pub(crate) type UpToThousand = Integer<1, 1000>;
+/// A number of connections or of events a second, or zero for no limit.
+pub(crate) type OptionalCount = Integer<0, 4_294_967_295>;
+
+impl<const MIN: u64, const MAX: u64> Integer<MIN, MAX> {
+    pub(crate) fn get(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn get_u32(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> FromStr for Integer<MIN, MAX> {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match text.parse() {
+            Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
+            Ok(_) | Err(_) if MIN == 0 => {
+                expected(format!("it must be a whole number up to {MAX}, or 0 for no limit"))
+            }
+            Ok(_) | Err(_) => expected(format!("it must be a whole number from {MIN} to {MAX}")),
+        }
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> TryFrom<String> for Integer<MIN, MAX> {
+    type Error = Expected;
+
+    fn try_from(text: String) -> Result<Self, Expected> {
+        text.parse()
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> JsonSchema for Integer<MIN, MAX> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("integer_from_{MIN}_to_{MAX}").into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// A time above zero and of at most a day, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Seconds(pub Duration);
+
+impl FromStr for Seconds {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        let seconds =
+            text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && *seconds <= 86_400.0);
+        // Less than a nanosecond rounds to zero.
+        let duration = seconds.map(Duration::from_secs_f64).filter(|it| !it.is_zero());
+        match duration {
+            Some(duration) => Ok(Self(duration)),
+            None => expected("it must be seconds above 0 and at most 86400, such as 25 or 0.5"),
+        }
+    }
+}
+
+/// The same, or zero for no limit or no delay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct OptionalSeconds(pub Option<Duration>);
+
+impl FromStr for OptionalSeconds {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        if text == "0" {
+            return Ok(Self(None));
+        }
+        match text.parse() {
+            Ok(Seconds(duration)) => Ok(Self(Some(duration))),
+            Err(Expected(it)) => expected(format!("{it}, or 0 for none")),
+        }
+    }
+}
+
+/// The greatest number of connections: `auto` follows from the limit of open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum MaxConnections {
+    /// The limit of open files, less a reserve.
+    Auto,
+    /// This number, at least 1.
+    Count(usize),
+}
+
+impl FromStr for MaxConnections {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(count @ 1..)) => Ok(Self::Count(count)),
+            (_, Ok(0) | Err(_)) => expected("it must be a whole number, at least 1, or auto"),
+        }
+    }
+}
+
+/// What becomes of a kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Decision(pub Permission);
+
+impl FromStr for Decision {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match text {
+            "allow" => Ok(Self(Permission::Allow)),
+            "refuse" => Ok(Self(Permission::Refuse)),
+            _ => expected("it must be allow or refuse"),
+        }
+    }
+}
+
+/// One of the two close codes that tell a client to come back (RFC 6455, section 7.4.1, and its registry).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct DrainCode(pub CloseCode);
+
+impl FromStr for DrainCode {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match text {
+            "1001" => Ok(Self(CloseCode::GOING_AWAY)),
+            "1012" => Ok(Self(CloseCode::SERVICE_RESTART)),
+            _ => expected("it must be 1001 or 1012"),
+        }
+    }
+}
+
+/// The address of the admin listener, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AdminAddress(pub Option<ListenAddress>);
+
+impl FromStr for AdminAddress {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match text {
+            "" | "none" => Ok(Self(None)),
+            text if text.starts_with("tls:") => expected("the admin listener has no TLS"),
+            text => match text.parse() {
+                Ok(address) => Ok(Self(Some(address))),
+                Err(error) => expected(format!("{error}, or none")),
+            },
+        }
+    }
+}
+
+/// Permissions of a file, in octal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Mode(pub u32);
+
+impl FromStr for Mode {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
+            Ok(_) | Err(_) => expected("it must be permissions in octal, such as 0660"),
+        }
+    }
+}
+
+/// The name of a host, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HostName(pub Option<String>);
+
+impl FromStr for HostName {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        match text {
+            "" => Ok(Self(None)),
+            name if name.chars().all(is_name) => Ok(Self(Some(name.to_ascii_lowercase()))),
+            _ => expected("it must be the name of a host without a port, or empty"),
+        }
+    }
+}
+
+/// The path of a file, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct OptionalPath(pub Option<PathBuf>);
+
+impl FromStr for OptionalPath {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        Ok(Self(Some(PathBuf::from(text)).filter(|_| !text.is_empty())))
+    }
+}
+
+/// Which log events are written: a level, or levels by module.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LogFilter(pub Targets);
+
+impl FromStr for LogFilter {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        // The library takes a lone word for a module and none for a level, so a misspelt level would
+        // silence the log.
+        let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+        let is_directive = |word: &str| match word.split_once('=') {
+            Some((module, level)) => !module.is_empty() && is_level(level),
+            None => is_level(word),
+        };
+        let checked = Some(text).filter(|text| text.split(',').all(is_directive));
+        let Some(targets) = checked.and_then(|text| text.parse::<Targets>().ok()) else {
+            return expected(
+                "it must be a level (error, warn, info, debug, trace, off) or levels by module, \
+                 such as warn,server=info",
+            );
+        };
+        // h2 warns of what clients do, each time that they do it.
+        let names_h2 = text.split(',').any(|word| word.starts_with("h2"));
+        Ok(Self(if names_h2 { targets } else { targets.with_target("h2", LevelFilter::OFF) }))
+    }
+}
+
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum LogFormat {
-    /// One JSON object a line, for machines.
+    /// One JSON object a line.
     Json,
-    /// For people.
+    /// Text for people.
     Text,
 }
 
-/// hyper reserves this for each request.
-const MAX_HEADERS: usize = 1000;
+impl FromStr for LogFormat {
+    type Err = Expected;
 
-/// Each of an HTTP/2 connection's streams has a window that may lie unread.
-const MAX_STREAMS: u32 = 1000;
-
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && *seconds <= 86_400.0);
-    // Less than a nanosecond would be no time at all.
-    let duration = seconds.map(Duration::from_secs_f64).filter(|duration| !duration.is_zero());
-    duration
-        .ok_or_else(|| "it must be seconds above 0 and at most 86400, such as 25 or 0.5".to_owned())
-}
-
-/// `None` is a limit that is switched off.
-pub(crate) fn seconds_or_none(text: &str) -> Result<Option<Duration>, String> {
-    if text == "0" {
-        return Ok(None);
-    }
-    seconds(text).map(Some).map_err(|expected| format!("{expected}, or 0 for no limit"))
-}
-
-/// Bytes that are reserved for one peer. One frame's head can ask for all of it.
-pub(crate) fn bytes(text: &str) -> Result<usize, String> {
-    let bytes = text.parse().ok().filter(|bytes| (1..=MAX_BYTES).contains(bytes));
-    bytes.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_BYTES}"))
-}
-
-pub(crate) fn bytes_or_none(text: &str) -> Result<Option<usize>, String> {
-    let bytes = text.parse().ok().filter(|bytes| *bytes <= MAX_BYTES);
-    let expected = || format!("it must be a whole number up to {MAX_BYTES}, or 0 for the system's");
-    bytes.map(|bytes| Some(bytes).filter(|bytes| *bytes > 0)).ok_or_else(expected)
-}
-
-pub(crate) fn streams(text: &str) -> Result<u32, String> {
-    let streams = text.parse().ok().filter(|streams| (1..=MAX_STREAMS).contains(streams));
-    streams.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_STREAMS}"))
-}
-
-pub(crate) fn boolean(text: &str) -> Result<bool, String> {
-    text.parse().map_err(|_| "it must be true or false".to_owned())
-}
-
-pub(crate) fn headers(text: &str) -> Result<usize, String> {
-    let headers = text.parse().ok().filter(|headers| (1..=MAX_HEADERS).contains(headers));
-    headers.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_HEADERS}"))
-}
-
-pub(crate) fn count(text: &str) -> Result<usize, String> {
-    let count = text.parse().ok().filter(|count| *count >= 1);
-    count.ok_or_else(|| "it must be a whole number, at least 1, or auto".to_owned())
-}
-
-/// Zero is a limit that is switched off.
-pub(crate) fn count_or_none<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| "it must be a whole number, or 0 for no limit".to_owned())
-}
-
-pub(crate) fn header_bytes(text: &str) -> Result<usize, String> {
-    let range = MIN_HEADER_BYTES..=MAX_BYTES;
-    let bytes = text.parse().ok().filter(|bytes| range.contains(bytes));
-    bytes.ok_or_else(|| format!("it must be a whole number from {MIN_HEADER_BYTES} to {MAX_BYTES}"))
-}
-
-pub(crate) fn permission(text: &str) -> Result<Permission, String> {
-    match text {
-        "allow" => Ok(Permission::Allow),
-        "refuse" => Ok(Permission::Refuse),
-        _ => Err("it must be allow or refuse".to_owned()),
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => expected("it must be text or json"),
+        }
     }
 }
 
-/// The two codes that tell a client to come back (RFC 6455, section 7.4.1, and its registry).
-pub(crate) fn drain_code(text: &str) -> Result<CloseCode, String> {
-    match text {
-        "1001" => Ok(CloseCode::GOING_AWAY),
-        "1012" => Ok(CloseCode::SERVICE_RESTART),
-        _ => Err("it must be 1001 or 1012".to_owned()),
+impl FromStr for ForwardedHeader {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match text {
+            "forwarded" => Ok(Self::Forwarded),
+            "off" => Ok(Self::Off),
+            "x-forwarded-for" => Ok(Self::XForwardedFor),
+            _ => expected("it must be forwarded, x-forwarded-for or off"),
+        }
     }
 }
 
-pub(crate) fn admin_address(text: &str) -> Result<Option<ListenAddress>, String> {
-    match text {
-        "" | "none" => Ok(None),
-        // Who is on this machine, or behind a proxy of the operator's, needs none.
-        text if text.starts_with("tls:") => Err("the admin listener has no TLS".to_owned()),
-        text => text.parse().map(Some).map_err(|error| format!("{error}, or none")),
+impl FromStr for ProxyProtocol {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match text {
+            "off" => Ok(Self::Off),
+            "optional" => Ok(Self::Optional),
+            "required" => Ok(Self::Required),
+            _ => expected("it must be off, optional or required"),
+        }
     }
 }
 
-pub(crate) fn mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-    mode.ok_or_else(|| "it must be permissions in octal, such as 0660".to_owned())
+setting_value! {
+    Switch => { "type": "boolean" };
+    Seconds => { "type": "number", "exclusiveMinimum": 0, "maximum": 86400 };
+    OptionalSeconds => { "type": "number", "minimum": 0, "maximum": 86400 };
+    MaxConnections => { "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1 }] };
+    Decision => { "enum": ["allow", "refuse"] };
+    DrainCode => { "enum": [1001, 1012] };
+    AdminAddress => { "type": "string", "examples": ["none", "127.0.0.1:9090", "unix:/run/ws-status/admin.sock"] };
+    Mode => { "type": "string", "pattern": "^[0-7]{1,4}$" };
+    HostName => { "type": "string", "pattern": "^[A-Za-z0-9._-]*$" };
+    OptionalPath => { "type": "string" };
+    LogFilter => { "type": "string", "examples": ["info", "warn,server=info"] };
+    LogFormat => { "enum": ["text", "json"] };
+    ForwardedHeader => { "enum": ["forwarded", "x-forwarded-for", "off"] };
+    ProxyProtocol => { "enum": ["off", "optional", "required"] };
 }
 
-pub(crate) fn forwarded_header(text: &str) -> Result<ForwardedHeader, String> {
-    match text {
-        "forwarded" => Ok(ForwardedHeader::Forwarded),
-        "off" => Ok(ForwardedHeader::Off),
-        "x-forwarded-for" => Ok(ForwardedHeader::XForwardedFor),
-        _ => Err("it must be forwarded, x-forwarded-for or off".to_owned()),
+/// A list: an array in a file, and separated by commas elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T: FromStr<Err: Display>> FromStr for List<T> {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        let elements = text.split(',').map(str::trim);
+        Self::of(elements.filter(|_| !text.trim().is_empty()))
     }
 }
 
-pub(crate) fn proxy_protocol(text: &str) -> Result<ProxyProtocol, String> {
-    match text {
-        "off" => Ok(ProxyProtocol::Off),
-        "optional" => Ok(ProxyProtocol::Optional),
-        "required" => Ok(ProxyProtocol::Required),
-        _ => Err("it must be off, optional or required".to_owned()),
+impl<T: FromStr<Err: Display>> List<T> {
+    fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self, Expected> {
+        let parse = |text: &str| {
+            text.parse().map_err(|error: T::Err| Expected(format!("{text:?} is wrong: {error}")))
+        };
+        texts.map(parse).collect::<Result<_, _>>().map(Self)
     }
 }
 
-pub(crate) fn admin_host(text: &str) -> Result<Option<String>, String> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    match text {
-        "" => Ok(None),
-        name if name.chars().all(is_name) => Ok(Some(name.to_ascii_lowercase())),
-        _ => Err("it must be the name of a host without a port, or empty".to_owned()),
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor(PhantomData))
     }
 }
 
-pub(crate) fn switch(text: &str) -> Result<Switch, String> {
-    match text {
-        "off" => Ok(Switch::Off),
-        "on" => Ok(Switch::On),
-        _ => Err("it must be on or off".to_owned()),
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromStr<Err: Display>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of texts")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<List<T>, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = seq.next_element::<String>()? {
+            texts.push(text);
+        }
+        List::of(texts.iter().map(String::as_str)).map_err(de::Error::custom)
     }
 }
 
-pub(crate) fn targets(text: &str) -> Result<Targets, String> {
-    // The library takes a lone word for a module and none for a level, and a misspelt level would
-    // silence everything.
-    let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
-    let is_level = |word: &str| match word.split_once('=') {
-        Some((module, level)) => !module.is_empty() && is_level(level),
-        None => is_level(word),
-    };
-    let good = Some(text).filter(|text| text.split(',').all(is_level));
-    let targets = good.and_then(|text| text.parse::<Targets>().ok()).ok_or_else(|| {
-        "it must be a level (error, warn, info, debug, trace, off) or levels by module, \
-         such as warn,server=info"
-            .to_owned()
-    })?;
-    // h2 warns of what clients do, for each time that they do it.
-    let is_wanted = text.split(',').any(|word| word.starts_with("h2"));
-    Ok(if is_wanted { targets } else { targets.with_target("h2", LevelFilter::OFF) })
-}
+impl<T> JsonSchema for List<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "list".into()
+    }
 
-pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "json" => Ok(LogFormat::Json),
-        "text" => Ok(LogFormat::Text),
-        _ => Err("it must be text or json".to_owned()),
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": { "type": "string" } })
     }
 }
+
+/// The settings that are lists.
+pub(crate) type Addresses = List<ListenAddress>;
+pub(crate) type OriginPatterns = List<OriginPattern>;
+pub(crate) type TrustedPeers = List<TrustedPeer>;

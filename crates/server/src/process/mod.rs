@@ -22,14 +22,13 @@ use transport::Handler;
 use crate::app::run_supervised;
 use crate::app::supervision::{Panicked, Supervisor, catch_panic};
 use crate::config::Config;
-use crate::config::cli::{Command, VERSION, help};
+use crate::config::cli::{Command, VERSION};
 use crate::config::error::ConfigError;
-use crate::config::settings::Settings;
+use crate::config::sources::RawSettings;
 use crate::config::startup_warnings;
 use crate::files::ReadPhase;
 use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listeners;
-use crate::routes::PATH;
 use crate::shutdown::ShutdownSummary;
 use crate::systemd;
 use crate::telemetry::subscriber;
@@ -115,15 +114,18 @@ async fn start_up<H: Handler + Clone + Sync>(
 }
 
 /// Does what the command line asks for. If that is to serve, there is no exit code yet.
-fn execute(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, Settings), ExitCode> {
-    let usage = |wrong: ConfigError| fail(EXIT_USAGE, wrong);
-    let check = |mut settings: Settings| {
-        Config::check(&mut settings, open_files).map(|config| (config, settings)).map_err(usage)
+fn execute(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, RawSettings), ExitCode> {
+    let usage = |wrong: ConfigError| {
+        wrong.problems().iter().for_each(|problem| complain(problem));
+        ExitCode::from(EXIT_USAGE)
+    };
+    let check = |settings: RawSettings| {
+        Config::check(&settings, open_files).map(|config| (config, settings)).map_err(usage)
     };
     match Command::parse(arguments, env::vars_os()).map_err(usage)? {
-        Command::Help => Err(print(&help(PATH))),
+        Command::Help(text) => Err(print(&text)),
         Command::Version => Err(print(&format!("{VERSION}\n"))),
-        Command::CheckConfig(settings) => {
+        Command::CheckConfig(settings, _against) => {
             let (config, _) = check(settings)?;
             subscriber::without_a_thread(&config, || {
                 startup_warnings::warn_of(&config, open_files);
@@ -139,7 +141,7 @@ fn execute(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, Setting
 
 async fn serve<H: Handler + Clone + Sync>(
     config: Config,
-    settings: Settings,
+    settings: RawSettings,
     arguments: Vec<OsString>,
     open_files: u64,
     (mut signals, mut hangups): (Signals, Hangups),
@@ -187,7 +189,7 @@ async fn serve<H: Handler + Clone + Sync>(
             }
             systemd::reloading();
             let arguments = arguments.clone();
-            let read = || Command::parse_when(ReadPhase::Serving, arguments, env::vars_os());
+            let read = || Command::parse_in(ReadPhase::Serving, arguments, env::vars_os());
             reloader.reload(&writer, read).await;
             systemd::ready();
         }
@@ -221,14 +223,17 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Says in one sentence what is wrong.
+/// Prints a problem, and returns the exit code for it.
 fn fail(code: u8, problem: impl Display) -> ExitCode {
-    // One line, whatever is quoted in it.
-    let problem = problem.to_string();
+    complain(&problem.to_string());
+    ExitCode::from(code)
+}
+
+/// Prints a problem to stderr in one line, whatever is quoted in it.
+fn complain(problem: &str) {
     let escape =
         |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
     let line: String = problem.chars().map(escape).collect();
-    // Where even that fails there is nobody to tell; the exit code still says it.
+    // Best effort: without a stderr only the exit code tells.
     let _ = io::stderr().write_all(format!("server: {line}\n").as_bytes());
-    ExitCode::from(code)
 }

@@ -9,7 +9,8 @@ use tracing::{info, warn};
 
 use crate::config::cli::Command;
 use crate::config::error::ConfigError;
-use crate::config::settings::{Setting, Settings};
+use crate::config::settings::Setting;
+use crate::config::sources::RawSettings;
 use crate::config::startup_warnings::{date, warn_of_certificate, warn_of_settings};
 use crate::config::{Config, ConfigReceiver};
 use crate::files::ReadPhase;
@@ -17,49 +18,10 @@ use crate::process::disk_thread::DiskThread;
 use crate::telemetry::writer::LogWriter;
 use crate::tls::{FileError, Stamps, Tls};
 
-/// What can change while the server serves, in the order of the documentation. A setting that is not
-/// among these needs a restart, so a new one does until somebody has seen that it does not.
-const RELOADABLE: &[&str] = &[
-    "tls_cert_file",
-    "tls_key_file",
-    "tls_client_ca_file",
-    "plaintext_ok",
-    "http2_max_streams",
-    "trusted_proxies",
-    "forwarded_header",
-    "proxy_protocol",
-    "allowed_origins",
-    "missing_origin",
-    "null_origin",
-    "ping_interval_secs",
-    "pong_timeout_secs",
-    "close_timeout_secs",
-    "shutdown_grace_secs",
-    "drain_delay_secs",
-    "drain_spread_secs",
-    "drain_close_code",
-    "handshake_timeout_secs",
-    "max_connections",
-    "max_connection_age_secs",
-    "max_connections_per_address",
-    "max_header_bytes",
-    "max_headers",
-    "max_message_bytes",
-    "messages_per_second",
-    "message_burst",
-    "control_frames_per_second",
-    "control_frame_burst",
-    "message_timeout_secs",
-    "write_timeout_secs",
-    "max_queued_bytes",
-    "admin_host",
-    "log",
-];
-
 /// Whether a setting cannot change while the server serves.
 #[must_use]
 pub fn needs_restart(key: &str) -> bool {
-    !RELOADABLE.contains(&key)
+    Setting::named(key).is_none_or(|setting| setting.needs_restart)
 }
 
 /// How often the files of the certificate are looked at.
@@ -71,7 +33,7 @@ const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The settings in force, and how they are changed.
 #[derive(Debug)]
 pub struct Reloader {
-    settings: Settings,
+    settings: RawSettings,
     configs: watch::Sender<Arc<Config>>,
     open_files: u64,
     /// The certificate's files as they were last seen, or why they could not be, if they are not those
@@ -85,7 +47,7 @@ pub struct Reloader {
 impl Reloader {
     /// Begins with settings from which this configuration was made.
     #[must_use]
-    pub fn new(settings: Settings, config: Config, open_files: u64) -> Self {
+    pub fn new(settings: RawSettings, config: Config, open_files: u64) -> Self {
         let configs = watch::Sender::new(Arc::new(config));
         Self {
             settings,
@@ -117,11 +79,12 @@ impl Reloader {
         let open_files = self.open_files;
         let found = self.settings_thread.run(move || check(read, open_files)).await;
         match found
-            .unwrap_or_else(|error| Err(ConfigError(format!("they cannot be read: {error}"))))
+            .unwrap_or_else(|error| Err(ConfigError::new(format!("they cannot be read: {error}"))))
             .and_then(|found| self.compare(found))
         {
             Ok((settings, config)) => {
-                let changed = self.changed(&settings).join(",");
+                let changed = self.settings.changed(&settings);
+                let changed = changed.map(|it| it.key.as_str()).collect::<Vec<_>>().join(",");
                 log.set_filter(config.log.clone());
                 self.settings = settings;
                 let config = Arc::new(config);
@@ -129,7 +92,7 @@ impl Reloader {
                 info!(event = "reloaded", changed);
                 warn_of_settings(&config, self.open_files);
             }
-            Err(ConfigError(problem)) => warn!(event = "reload_refused", problem),
+            Err(error) => warn!(event = "reload_refused", problem = %error),
         }
     }
 
@@ -209,22 +172,15 @@ impl Reloader {
     /// Whether what was found can be put in force without a restart.
     fn compare(
         &self,
-        (settings, config): (Settings, Config),
-    ) -> Result<(Settings, Config), ConfigError> {
-        let changed = self.changed(&settings);
-        match changed.iter().find(|key| needs_restart(key)) {
-            Some(key) => {
-                let origin = &settings.get(key).origin;
-                Err(ConfigError(format!("{key} from {origin} needs a restart to change")))
-            }
-            None => Ok((settings, config)),
-        }
-    }
-
-    /// The keys whose values differ.
-    fn changed(&self, settings: &Settings) -> Vec<String> {
-        let differs = |key: &String| self.settings.get(key).texts != settings.get(key).texts;
-        Setting::all().into_iter().map(|setting| setting.key).filter(differs).collect()
+        (settings, config): (RawSettings, Config),
+    ) -> Result<(RawSettings, Config), ConfigError> {
+        let fixed = self.settings.changed(&settings).filter(|setting| setting.needs_restart);
+        let problem = |setting: &Setting| {
+            let origin = &settings.get(&setting.key).origin;
+            format!("{} from {origin} needs a restart to change", setting.key)
+        };
+        ConfigError::check(fixed.map(problem).collect())?;
+        Ok((settings, config))
     }
 }
 
@@ -241,28 +197,11 @@ async fn on_disk_thread<T: Send + 'static>(
 fn check(
     read: impl FnOnce() -> Result<Command, ConfigError>,
     open_files: u64,
-) -> Result<(Settings, Config), ConfigError> {
+) -> Result<(RawSettings, Config), ConfigError> {
     // The command line is the one that has started us.
-    let Command::Serve(mut settings) = read()? else {
-        return Err(ConfigError("the command line does not say to serve any more".to_owned()));
+    let Command::Serve(settings) = read()? else {
+        return Err(ConfigError::new("the command line does not say to serve any more"));
     };
-    let config = Config::check(&mut settings, open_files)?;
+    let config = Config::check(&settings, open_files)?;
     Ok((settings, config))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_word_of_those_that_can_change_is_a_setting_and_stands_once() {
-        let settings = Setting::all();
-        let known: Vec<&str> = settings
-            .iter()
-            .map(|setting| setting.key.as_str())
-            .filter(|key| !needs_restart(key))
-            .collect();
-        assert_eq!(known, RELOADABLE);
-        assert!(needs_restart("a_setting_that_nobody_has_thought_of"));
-    }
 }

@@ -19,7 +19,6 @@ use tracing::{info, warn};
 use transport::{EndpointEvent, Observer, Peer};
 
 use crate::config::Config;
-use crate::config::values::Switch;
 
 use self::connection_table::ConnectionTable;
 use self::log_limits::LogLimits;
@@ -38,10 +37,7 @@ pub(crate) struct Telemetry {
 
 impl Telemetry {
     pub(crate) fn new(config: &Config) -> Self {
-        let table = match config.connection_table {
-            Switch::Off => None,
-            Switch::On => Some(ConnectionTable::default()),
-        };
+        let table = config.connection_table.then(ConnectionTable::default);
         Self { metrics: Metrics::new(), table, log_limits: LogLimits::new() }
     }
 

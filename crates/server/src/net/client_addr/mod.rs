@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use hyper::header::HeaderMap;
 use ipnet::IpNet;
+use serde::Deserialize;
 use transport::{Peer, Rejection};
 
 use crate::net::stream::Stream;
@@ -40,7 +41,8 @@ pub enum TrustedPeer {
 }
 
 /// The header in which a proxy names the client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum ForwardedHeader {
     /// `Forwarded` (RFC 7239).
     Forwarded,
@@ -52,7 +54,8 @@ pub enum ForwardedHeader {
 }
 
 /// Whether a proxy names the client by the PROXY protocol, version 1 or 2.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum ProxyProtocol {
     /// It does not, and who does is told that this is not HTTP.
     #[default]
