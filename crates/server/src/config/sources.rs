@@ -88,7 +88,8 @@ impl RawSettings {
         let defaults = Layer::of_defaults().0;
         let mut problems = Vec::new();
         // One at a time, since serde stops at the first that is wrong.
-        for (key, raw) in &self.values {
+        for Setting { key, .. } in Setting::all() {
+            let raw = self.get(key);
             let mut one = defaults.clone();
             one.insert(key.clone(), raw.value.clone());
             if let Err(error) = deserialize(one) {

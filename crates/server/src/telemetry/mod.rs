@@ -10,6 +10,7 @@ pub(crate) mod metrics;
 mod peer_text;
 mod session_log;
 pub(crate) mod subscriber;
+mod text;
 pub(crate) mod writer;
 
 use std::io;

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::config::values::LogFormat;
 use crate::telemetry::json::JsonLines;
 use crate::telemetry::peer_text::truncated;
+use crate::telemetry::text::TextLines;
 use crate::telemetry::writer::LogWriter;
 
 /// Starts logging to stderr. The lines are written by a thread of their own, so a reader that stands
@@ -65,6 +66,6 @@ where
         .with_target(false);
     match config.log_format {
         LogFormat::Json => layer.event_format(JsonLines).boxed(),
-        LogFormat::Text => layer.boxed(),
+        LogFormat::Text => layer.event_format(TextLines).boxed(),
     }
 }
