@@ -28,7 +28,10 @@ pub(crate) fn check() -> Result<(), Failure> {
 const GUIDES: &[(&str, &[&str])] = &[
     (
         "docs/guides/a-driver-for-ws-core.md",
-        &["examples/blocking-client/src/client.rs", "examples/blocking-client/src/bounded.rs"],
+        &[
+            "examples/blocking-client/src/client.rs",
+            "examples/blocking-client/src/deadline_stream.rs",
+        ],
     ),
     (
         "docs/guides/build-a-feature.md",
