@@ -1,4 +1,4 @@
-//! What sometimes holds, told as stories.
+//! Scenarios: keep-alive, stalls, the closing handshake, drains, and the close record.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -12,7 +12,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::{TIMING, drain, end, open, ping, secs, told};
+use support::{TIMING, close, drain, end, open, ping, secs};
 use ws_core::{
     Action, Cause, CloseCode, CloseFrame, CloseStatus, Counters, Event, Initiator, Jitter,
     Lifecycle, Limits, Reason, SessionConfig, Timing, Violation,
@@ -35,7 +35,7 @@ fn a_silent_peer_is_pinged_and_then_dropped() {
 }
 
 #[test]
-fn an_answering_peer_is_pinged_at_a_fixed_interval_and_measured() {
+fn an_answering_peer_is_pinged_at_a_fixed_interval_and_its_round_trip_is_measured() {
     let mut session = open();
     for round in 1..=100_u32 {
         let due = secs(25.0) * round;
@@ -47,7 +47,7 @@ fn an_answering_peer_is_pinged_at_a_fixed_interval_and_measured() {
 }
 
 #[test]
-fn the_first_ping_comes_between_nine_tenths_and_the_whole_of_the_interval() {
+fn the_jitter_makes_the_first_ping_up_to_a_tenth_of_the_interval_earlier() {
     assert_eq!(
         Lifecycle::new(Arc::new(SessionConfig { timing: TIMING, limits: Limits::default() }), 0)
             .deadline(),
@@ -71,15 +71,15 @@ fn the_first_ping_comes_between_nine_tenths_and_the_whole_of_the_interval() {
 }
 
 #[test]
-fn any_frame_proves_life_but_only_the_matching_pong_measures() {
+fn any_frame_ends_the_pong_timeout_but_only_the_matching_pong_is_measured() {
     for event in [Event::Message { bytes: 1 }, Event::Ping { bytes: 0 }, Event::Pong(b"old")] {
         let mut session = open();
         let payload = ping(session.handle(Event::Tick, secs(25.0)));
         assert_eq!(session.handle(event, secs(30.0)), None);
         assert_eq!(session.stats().round_trip, None);
-        assert_eq!(session.deadline(), Some(secs(50.0)), "the deadline is lifted");
+        assert_eq!(session.deadline(), Some(secs(50.0)), "the pong timeout has ended");
 
-        // The pong comes late, and still measures.
+        // A late pong is still measured.
         assert_eq!(session.handle(Event::Pong(&payload), secs(40.0)), None);
         assert_eq!(session.stats().round_trip, Some(secs(15.0)));
     }
@@ -105,7 +105,7 @@ fn the_pong_to_an_older_ping_does_not_measure_the_newer_one() {
 }
 
 #[test]
-fn a_flood_of_frames_does_not_keep_a_ping_from_being_sent() {
+fn a_flood_of_frames_does_not_prevent_pings() {
     let mut session = open();
     let mut pings = 0;
     for tenth in 1..=1000_u32 {
@@ -116,7 +116,7 @@ fn a_flood_of_frames_does_not_keep_a_ping_from_being_sent() {
 }
 
 #[test]
-fn a_talkative_handler_does_not_keep_a_mute_peer_alive() {
+fn output_does_not_keep_a_session_with_a_silent_peer_alive() {
     let mut session = open();
     let mut now = Duration::ZERO;
     let record = loop {
@@ -130,7 +130,7 @@ fn a_talkative_handler_does_not_keep_a_mute_peer_alive() {
 }
 
 #[test]
-fn a_peer_that_owes_an_answer_is_not_pinged_again() {
+fn a_peer_that_has_not_answered_is_not_pinged_again() {
     let timing = Timing { ping_interval: secs(1.0), ..TIMING };
     let mut session =
         Lifecycle::new(Arc::new(SessionConfig { timing, limits: Limits::default() }), 0);
@@ -143,21 +143,21 @@ fn a_peer_that_owes_an_answer_is_not_pinged_again() {
 }
 
 #[test]
-fn what_the_peer_said_in_time_counts_after_a_stall() {
+fn input_that_arrived_in_time_counts_after_a_stall() {
     let mut session = open();
     let payload = ping(session.handle(Event::Tick, secs(25.0)));
-    // The process stood still until 100; the driver looks at the socket before the clock.
+    // The process stalls until 100 s; the driver reads the socket before it checks the deadline.
     ping(session.handle(Event::Pong(&payload), secs(100.0)));
     assert!(session.is_open());
 }
 
 #[test]
-fn what_is_told_before_the_socket_is_read_gives_up_no_peer() {
+fn an_event_reported_before_reading_expires_no_timeout() {
     let later = Event::Drain { code: CloseCode::GOING_AWAY, after: secs(60.0) };
     for event in [Event::WriteBlocked, later, Event::Stalled(secs(1.0)), Event::WriteProgressed] {
         let mut session = open();
         let payload = ping(session.handle(Event::Tick, secs(25.0)));
-        // The driver looks at the very moment of the deadline, and the pong lies in the socket.
+        // The event is handled exactly at the deadline, while the pong is unread in the socket.
         assert_eq!(session.handle(event.clone(), secs(35.0)), None, "{event:?}");
         session.handle(Event::Pong(&payload), secs(35.0));
         assert!(session.is_open(), "{event:?}");
@@ -165,23 +165,23 @@ fn what_is_told_before_the_socket_is_read_gives_up_no_peer() {
         let mut session = open();
         ping(session.handle(Event::Tick, secs(25.0)));
         session.handle(event.clone(), secs(35.0));
-        assert_eq!(session.deadline(), Some(secs(35.0)), "it is still due: {event:?}");
+        assert_eq!(session.deadline(), Some(secs(35.0)), "the deadline is still due: {event:?}");
         let record = end(session.handle(Event::Tick, secs(35.0)));
         assert_eq!(record.cause, Cause::PongTimeout, "{event:?}");
     }
 }
 
 #[test]
-fn a_stall_of_the_process_is_given_back_once() {
+fn a_stall_extends_a_deadline_once() {
     let mut session = open();
     ping(session.handle(Event::Tick, secs(25.0)));
-    assert_eq!(session.handle(Event::Tick, secs(39.0)), None, "four seconds late");
+    assert_eq!(session.handle(Event::Tick, secs(39.0)), None, "four seconds late: extended");
     assert_eq!(session.deadline(), Some(secs(43.0)));
     assert_eq!(end(session.handle(Event::Tick, secs(44.0))).cause, Cause::PongTimeout);
 }
 
 #[test]
-fn a_long_stall_gives_the_peer_no_more_than_a_whole_timeout() {
+fn a_long_stall_extends_a_deadline_by_at_most_the_timeout() {
     let mut session = open();
     ping(session.handle(Event::Tick, secs(25.0)));
     assert_eq!(session.handle(Event::Tick, secs(4000.0)), None);
@@ -201,7 +201,7 @@ fn after_a_stall_the_pings_keep_their_phase() {
 }
 
 #[test]
-fn a_peer_that_closes_is_answered_by_the_codec_and_ends_clean() {
+fn a_close_by_the_peer_is_answered_by_the_codec_and_ends_clean() {
     let mut session = open();
     let frame = CloseFrame { code: CloseCode::NORMAL, reason: "bye".into() };
     assert_eq!(session.handle(Event::PeerClose(Some(frame)), secs(1.0)), None);
@@ -232,7 +232,7 @@ fn a_drained_session_ends_clean_when_the_peer_answers() {
     let mut session = open();
     let Some(Action::Close(frame)) = session.handle(drain(), secs(1.0)) else { panic!() };
     assert_eq!(frame.code, CloseCode::GOING_AWAY);
-    let echo = CloseFrame { code: CloseCode::NORMAL, reason: "so long".into() };
+    let echo = CloseFrame { code: CloseCode::NORMAL, reason: "echo".into() };
     assert_eq!(session.handle(Event::PeerClose(Some(echo)), secs(1.5)), None);
     let record = end(session.handle(Event::Finished, secs(1.5)));
     assert_eq!(record.cause, Cause::Drained);
@@ -246,7 +246,7 @@ fn a_drained_session_ends_clean_when_the_peer_answers() {
 fn a_peer_that_ignores_our_close_is_given_up_after_the_close_timeout() {
     let mut session = open();
     session.handle(drain(), secs(1.0));
-    // Whatever it says meanwhile does not prolong its time.
+    // Further input does not extend the close timeout.
     for event in [Event::Message { bytes: 1 }, Event::Ping { bytes: 1 }, Event::Pong(b"")] {
         assert_eq!(session.handle(event, secs(2.0)), None);
         assert_eq!(session.deadline(), Some(secs(4.0)));
@@ -268,7 +268,7 @@ fn each_violation_has_its_code_and_its_cause() {
         let mut session = open();
         let Some(Action::Close(frame)) = session.handle(Event::Violation(violation), secs(1.0))
         else {
-            panic!("the peer is told")
+            panic!("expected a Close frame")
         };
         assert_eq!(u16::from(frame.code), code);
         assert_eq!(frame.reason.as_str(), cause.as_str());
@@ -279,7 +279,7 @@ fn each_violation_has_its_code_and_its_cause() {
 }
 
 #[test]
-fn a_vanished_peer_is_reported_as_1006() {
+fn a_disconnect_without_a_close_frame_is_reported_as_1006() {
     let record = end(open().handle(Event::Disconnected, secs(7.0)));
     assert_eq!(record.cause, Cause::Disconnected);
     assert_eq!(u16::from(record.code), 1006);
@@ -287,7 +287,7 @@ fn a_vanished_peer_is_reported_as_1006() {
 }
 
 #[test]
-fn timings_of_nothing_and_of_eternity_do_not_make_a_driver_spin() {
+fn zero_and_maximum_timings_do_not_make_a_driver_spin() {
     for extreme in [Duration::ZERO, Duration::MAX] {
         let timing = Timing {
             ping_interval: extreme,
@@ -319,7 +319,7 @@ fn a_number_is_a_sendable_close_code_exactly_where_the_registry_says_so() {
 }
 
 #[test]
-fn a_reason_is_cut_between_characters_so_that_the_frame_stays_legal() {
+fn a_long_reason_is_truncated_at_a_character_boundary() {
     let long = "x".repeat(122) + "é";
     assert_eq!(Reason::from(long).as_str(), "x".repeat(122));
     let fits = "x".repeat(123);
@@ -329,7 +329,7 @@ fn a_reason_is_cut_between_characters_so_that_the_frame_stays_legal() {
 }
 
 #[test]
-fn each_cause_has_a_word_of_its_own_and_the_words_are_in_order() {
+fn the_words_of_the_causes_are_distinct_and_sorted() {
     let words: Vec<&str> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
     assert!(words.is_sorted_by(|a, b| a < b), "{words:?}");
     assert!(
@@ -340,7 +340,7 @@ fn each_cause_has_a_word_of_its_own_and_the_words_are_in_order() {
 }
 
 #[test]
-fn what_is_shown_to_people_is_the_number_or_the_word() {
+fn codes_display_as_numbers_and_causes_as_words() {
     assert_eq!(CloseCode::GOING_AWAY.to_string(), "1001");
     assert_eq!(Cause::PeerClosed.to_string(), "peer_closed");
     assert_eq!(Reason::from("bye").to_string(), "bye");
@@ -349,13 +349,13 @@ fn what_is_shown_to_people_is_the_number_or_the_word() {
 }
 
 #[test]
-fn a_session_leaves_a_drain_when_its_time_has_come() {
+fn a_drained_session_closes_after_its_delay() {
     for after in [secs(0.0), secs(25.0), secs(100.0)] {
         let mut session = open();
         let code = CloseCode::SERVICE_RESTART;
         let mut action = session.handle(Event::Drain { code, after }, secs(7.0));
         let mut now = secs(7.0);
-        // It is a session like any other until then.
+        // Until then the session stays open and sends pings.
         while action.is_none() {
             now = session.deadline().unwrap();
             action = session.handle(Event::Tick, now);
@@ -363,38 +363,38 @@ fn a_session_leaves_a_drain_when_its_time_has_come() {
                 action = session.handle(Event::Pong(&payload), now);
             }
         }
-        assert_eq!(told(action), (1012, "drained".to_owned()));
+        assert_eq!(close(action), (1012, "drained".to_owned()));
         assert_eq!(now, secs(7.0) + after);
     }
 }
 
 #[test]
-fn the_latest_word_of_a_drain_counts() {
+fn a_later_drain_replaces_an_earlier_one() {
     let mut session = open();
     let (code, after) = (CloseCode::SERVICE_RESTART, secs(20.0));
     assert_eq!(session.handle(Event::Drain { code, after }, secs(1.0)), None);
     assert_eq!(session.deadline(), Some(secs(21.0)));
-    assert_eq!(told(session.handle(drain(), secs(2.0))), (1001, "drained".to_owned()));
+    assert_eq!(close(session.handle(drain(), secs(2.0))), (1001, "drained".to_owned()));
 }
 
 #[test]
-fn a_session_gets_as_old_as_it_may_and_not_all_at_the_same_age() {
+fn a_session_closes_at_its_maximum_age_less_the_jitter() {
     let max_age = Some(secs(20.0));
-    for (place, age) in [(0, 20.0), (u32::MAX, 18.0)] {
+    for (jitter, age) in [(0, 20.0), (u32::MAX, 18.0)] {
         let config =
             SessionConfig { timing: Timing { max_age, ..TIMING }, limits: Limits::default() };
-        let mut session = Lifecycle::new(Arc::new(config), Jitter { ping: 0, end: place });
+        let mut session = Lifecycle::new(Arc::new(config), Jitter { ping: 0, end: jitter });
         assert_eq!(session.deadline(), Some(secs(age)));
         assert_eq!(session.handle(Event::Message { bytes: 1 }, secs(age - 0.1)), None);
         let action = session.handle(Event::Message { bytes: 1 }, secs(age));
-        assert_eq!(told(action), (1001, "max_age".to_owned()));
+        assert_eq!(close(action), (1001, "max_age".to_owned()));
         let record = end(session.handle(Event::Finished, secs(age)));
         assert_eq!((record.cause, record.clean), (Cause::MaxAge, true));
     }
 }
 
 #[test]
-fn progress_counts_pings_and_their_own_pongs() {
+fn stats_count_pings_and_their_own_pongs() {
     let mut session = open();
     let first = ping(session.handle(Event::Tick, secs(25.0)));
     session.handle(Event::Pong(b"other"), secs(25.5));
@@ -414,6 +414,6 @@ fn progress_counts_pings_and_their_own_pongs() {
 
 #[test]
 fn an_open_session_takes_96_bytes() {
-    // Which is a size of the heap's, and one more would take 112; see docs/performance.md.
+    // 96 bytes is a size class of the allocator; one byte more takes 112 (docs/performance.md).
     assert_eq!(size_of::<Lifecycle>(), 96);
 }
