@@ -1,4 +1,4 @@
-//! Who has a turn when: a peer that always has something to say, and a drain of many sessions.
+//! Scheduling: peers that always send do not starve other tasks, and a drain notifies all sessions first.
 #![allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -13,34 +13,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use support::{CLOSE, PING, SIZES, close, config, frame, in_time, kept_drain};
+use support::{CLOSE, PING, SIZES, close, config, frame, in_time, spawned_drain};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use transport::ws_core::Limits;
 use transport::{Discard, DrainOptions, WebSocket, run};
 
-/// A stream whose peer sends pings as fast as they are read, and takes everything.
-struct Endless {
+/// A stream whose peer sends pings as fast as they are read, and reads everything.
+struct EndlessPings {
     pings: Vec<u8>,
     reads: Arc<AtomicUsize>,
 }
 
-impl AsyncRead for Endless {
+impl AsyncRead for EndlessPings {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        // Whole frames, as many as there is room for.
+        // As many whole frames as fit.
         let count = buffer.remaining().min(self.pings.len()) / 6 * 6;
         buffer.put_slice(&self.pings[..count]);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Endless {
+impl AsyncWrite for EndlessPings {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -59,79 +59,79 @@ impl AsyncWrite for Endless {
 }
 
 #[tokio::test]
-async fn peers_that_always_have_something_to_say_leave_everybody_else_a_turn() {
-    let drain = kept_drain();
+async fn peers_that_always_send_do_not_starve_other_tasks() {
+    let drain = spawned_drain();
     let reads = Arc::new(AtomicUsize::new(0));
     for _ in 0..3 {
         let pings = frame(PING, b"").repeat(4096);
-        let socket = WebSocket::new(Endless { pings, reads: Arc::clone(&reads) }, SIZES);
+        let socket = WebSocket::new(EndlessPings { pings, reads: Arc::clone(&reads) }, SIZES);
         tokio::spawn(run(socket, config(Limits::default()), Discard, drain.token()));
     }
     let (mut near, mut far) = UnixStream::pair().unwrap();
     for _ in 0..100 {
         let before = reads.load(Ordering::Relaxed);
         near.write_u8(1).await.unwrap();
-        // It takes the network to wake this up.
+        // Only the I/O driver wakes this read.
         far.read_u8().await.unwrap();
         let others = reads.load(Ordering::Relaxed) - before;
-        assert!(others <= 3 * 4, "{others} reads of three others came first");
+        assert!(others <= 3 * 4, "{others} reads of the three sessions came first");
     }
 }
 
-/// What happened on all streams, in order.
+/// The events on all streams, in order.
 #[derive(Default)]
-struct Order(Mutex<Vec<Happened>>);
+struct EventLog(Mutex<Vec<StreamEvent>>);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Happened {
+enum StreamEvent {
     CloseSent,
     AnswerRead,
 }
 
-/// A stream whose peer answers a Close frame while the session looks for the answer in vain.
-struct Prompt {
-    order: Arc<Order>,
+/// A stream whose peer answers a Close frame just after the session's next read is pending.
+struct AnswersClose {
+    log: Arc<EventLog>,
     peer: Peer,
 }
 
 enum Peer {
-    Discard,
-    Told,
+    Idle,
+    CloseReceived,
     Answered,
 }
 
-impl AsyncRead for Prompt {
+impl AsyncRead for AnswersClose {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.peer {
-            Peer::Discard => Poll::Pending,
-            Peer::Told => {
+            Peer::Idle => Poll::Pending,
+            Peer::CloseReceived => {
                 self.peer = Peer::Answered;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Peer::Answered => {
-                self.peer = Peer::Discard;
+                self.peer = Peer::Idle;
                 buffer.put_slice(&close(1001, ""));
-                self.order.0.lock().unwrap().push(Happened::AnswerRead);
+                self.log.0.lock().unwrap().push(StreamEvent::AnswerRead);
                 Poll::Ready(Ok(()))
             }
         }
     }
 }
 
-impl AsyncWrite for Prompt {
+impl AsyncWrite for AnswersClose {
     fn poll_write(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         assert_eq!(bytes[0], CLOSE);
-        self.peer = Peer::Told;
-        self.order.0.lock().unwrap().push(Happened::CloseSent);
+        self.peer = Peer::CloseReceived;
+        self.log.0.lock().unwrap().push(StreamEvent::CloseSent);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -145,13 +145,13 @@ impl AsyncWrite for Prompt {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_close_frame_of_a_drain_goes_out_before_the_first_answer_is_read() {
+async fn the_last_close_frame_of_a_drain_is_sent_before_the_first_answer_is_read() {
     const SESSIONS: usize = 2000;
-    let drain = kept_drain();
-    let order = Arc::new(Order::default());
+    let drain = spawned_drain();
+    let log = Arc::new(EventLog::default());
     let mut sessions = JoinSet::new();
     for _ in 0..SESSIONS {
-        let stream = Prompt { order: Arc::clone(&order), peer: Peer::Discard };
+        let stream = AnswersClose { log: Arc::clone(&log), peer: Peer::Idle };
         let socket = WebSocket::new(stream, SIZES);
         sessions.spawn(run(socket, config(Limits::default()), Discard, drain.token()));
     }
@@ -160,7 +160,7 @@ async fn the_last_close_frame_of_a_drain_goes_out_before_the_first_answer_is_rea
     while let Some(record) = in_time(sessions.join_next()).await {
         assert!(record.unwrap().clean);
     }
-    let order = order.0.lock().unwrap();
-    assert_eq!(order.len(), 2 * SESSIONS);
-    assert!(order[..SESSIONS].iter().all(|it| *it == Happened::CloseSent));
+    let log = log.0.lock().unwrap();
+    assert_eq!(log.len(), 2 * SESSIONS);
+    assert!(log[..SESSIONS].iter().all(|it| *it == StreamEvent::CloseSent));
 }
