@@ -82,8 +82,8 @@ fn check_ranges(config: &Config) {
     assert!(config.max_connections >= 1, "{config:?}");
     assert!(!config.listen.addresses.is_empty(), "{config:?}");
     assert!(config.listen.unix_mode <= 0o777, "{config:?}");
-    assert!(config.shutdown.delay <= day && config.shutdown.farewell.spread <= day, "{config:?}");
-    assert!(matches!(config.shutdown.farewell.code.into(), 1001 | 1012), "{config:?}");
+    assert!(config.shutdown.delay <= day && config.shutdown.drain.spread <= day, "{config:?}");
+    assert!(matches!(config.shutdown.drain.code.into(), 1001 | 1012), "{config:?}");
 }
 
 /// What `--print-config` says is a file with the same meaning.

@@ -1,4 +1,4 @@
-//! The command line: what is asked for, and the settings it brings.
+//! The command line: the command to run, and the settings it contains.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -8,92 +8,92 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use crate::config::error::ConfigError;
 use crate::config::settings::{Setting, Settings};
-use crate::files::ReadPhase;
+use crate::files::LoadReason;
 
-/// What to do.
+/// The command to run.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Say whether the settings are good.
+    /// Check the settings and report the result.
     CheckConfig(Settings),
-    /// Explain the command line.
+    /// Print the usage and the meaning of every setting.
     Help,
-    /// Print the settings in force.
+    /// Print the effective settings.
     PrintConfig(Settings),
     /// Serve.
     Serve(Settings),
-    /// Say which version this is.
+    /// Print the version.
     Version,
 }
 
 impl Command {
-    /// Reads the command line and the environment, and the file that one of them names.
+    /// Parses the command line and the environment, and reads the settings file that one of them names.
     ///
     /// # Errors
     ///
-    /// An argument or a variable that makes no sense, or settings that cannot be loaded.
+    /// An argument or a variable is invalid, or the settings cannot be loaded.
     pub fn parse(
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        Self::parse_when(ReadPhase::Starting, arguments, environment)
+        Self::parse_for(LoadReason::Startup, arguments, environment)
     }
 
-    /// The same when the server may be serving already.
-    pub(crate) fn parse_when(
-        when: ReadPhase,
+    /// Like [`parse`](Self::parse), at startup or in a reload.
+    pub(crate) fn parse_for(
+        reason: LoadReason,
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let environment = our_variables(environment)?;
+        let environment = prefixed_variables(environment)?;
         let file_variable = environment.iter().find(|(name, _)| name == "WS_STATUS_CONFIG");
         let mut file = file_variable.map(|(_, path)| PathBuf::from(path));
 
         let settings = Setting::all();
         let mut flags = Vec::new();
-        let mut make: fn(Settings) -> Self = Self::Serve;
+        let mut command: fn(Settings) -> Self = Self::Serve;
         let mut parser = Parser::from_args(arguments);
-        while let Some(argument) = parser.next().map_err(on_the_command_line)? {
+        while let Some(argument) = parser.next().map_err(command_line_error)? {
             match argument {
                 Arg::Long("help") | Arg::Short('h') => return Ok(Self::Help),
                 Arg::Long("version") | Arg::Short('V') => return Ok(Self::Version),
-                Arg::Long("check-config") => make = Self::CheckConfig,
-                Arg::Long("print-config") => make = Self::PrintConfig,
+                Arg::Long("check-config") => command = Self::CheckConfig,
+                Arg::Long("print-config") => command = Self::PrintConfig,
                 Arg::Long("config") => {
-                    file = Some(parser.value().map_err(on_the_command_line)?.into());
+                    file = Some(parser.value().map_err(command_line_error)?.into());
                 }
                 Arg::Long(name) => {
                     let key = name.replace('-', "_");
                     if name.contains('_') || !settings.iter().any(|setting| setting.key == key) {
-                        return Err(on_the_command_line(Arg::Long(name).unexpected()));
+                        return Err(command_line_error(Arg::Long(name).unexpected()));
                     }
                     let value = parser.value().and_then(|value| value.string());
-                    flags.push((key, value.map_err(on_the_command_line)?));
+                    flags.push((key, value.map_err(command_line_error)?));
                 }
                 Arg::Short(_) | Arg::Value(_) => {
-                    return Err(on_the_command_line(argument.unexpected()));
+                    return Err(command_line_error(argument.unexpected()));
                 }
             }
         }
-        Ok(make(Settings::load_when(when, file.as_deref(), &environment, &flags)?))
+        Ok(command(Settings::load_for(reason, file.as_deref(), &environment, &flags)?))
     }
 }
 
-/// The text of `--help` of an endpoint at `path`, in which every setting is explained.
+/// Returns the text of `--help`, which explains every setting; `path` is the endpoint's path.
 #[must_use]
 pub(crate) fn help(path: &str) -> String {
     let mut help = format!(
-        "A WebSocket endpoint for status updates, at {path}.\n\
+        "A WebSocket server for status updates. The endpoint is {path}.\n\
          \n\
          Usage: server [OPTION]...\n\
          \n\
-         A setting is taken from its flag, else its environment variable, else the file, else its\n\
-         default. In the file its key is the flag without dashes in front and with _ for -.\n\
-         A list is separated by commas, and is an array in the file.\n\
+         The value of a setting is taken from its flag, its environment variable, the settings file or\n\
+         its default, in this order. The key in the file is the flag's name with _ instead of -.\n\
+         A list is separated by commas; in the file it is an array.\n\
          \n\
-         \x20 --config FILE    a TOML file with settings (WS_STATUS_CONFIG)\n\
-         \x20 --check-config   say whether the configuration is good, and exit\n\
-         \x20 --print-config   print the settings in force and where each is from, and exit\n\
-         \x20 -h, --help       print this, and exit\n\
+         \x20 --config FILE    read settings from a TOML file (WS_STATUS_CONFIG)\n\
+         \x20 --check-config   check the configuration, and exit\n\
+         \x20 --print-config   print the effective settings with their origins, and exit\n\
+         \x20 -h, --help       print this help, and exit\n\
          \x20 -V, --version    print the version and the commit, and exit\n\
          \n\
          Settings:\n",
@@ -108,11 +108,11 @@ pub(crate) fn help(path: &str) -> String {
     help
 }
 
-/// The version and the commit it was built from.
+/// The version and the commit of the build.
 pub(crate) const VERSION: &str =
     concat!("server ", env!("CARGO_PKG_VERSION"), " (", env!("COMMIT"), ")");
 
-fn our_variables(
+fn prefixed_variables(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<(String, String)>, ConfigError> {
     let mut variables = Vec::new();
@@ -120,7 +120,7 @@ fn our_variables(
         let Some(name) = name.to_str().filter(|name| name.starts_with("WS_STATUS_")) else {
             continue;
         };
-        // Compose files and units cannot leave a variable out, only empty.
+        // Compose files and systemd units cannot unset a variable, only leave it empty.
         if value.is_empty() {
             continue;
         }
@@ -132,9 +132,9 @@ fn our_variables(
     Ok(variables)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-fn on_the_command_line(error: lexopt::Error) -> ConfigError {
-    ConfigError(format!("on the command line: {error}; --help lists what there is"))
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` needs")]
+fn command_line_error(error: lexopt::Error) -> ConfigError {
+    ConfigError(format!("on the command line: {error}; --help lists all options"))
 }
 
 fn wrap(text: &str, width: usize) -> Vec<String> {

@@ -1,8 +1,8 @@
-//! What is wrong with a setting.
+//! The error of an invalid configuration.
 
 use std::fmt;
 
-/// What is wrong with a setting, in one sentence: which one, where it is from, what would be right.
+/// An invalid setting: one sentence with its key, its origin, and the values that are valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(pub String);
 

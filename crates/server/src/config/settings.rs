@@ -1,4 +1,4 @@
-//! The settings as they are written: four layers, one above the other, and where each value is from.
+//! Settings before they are parsed: the merge of four layers, with the origin of each value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,24 +8,24 @@ use config::{Source, Value, ValueKind};
 
 use crate::config::error::ConfigError;
 use crate::config::sources::{Layer, PREFIX, in_one_line, is_list};
-use crate::files::{self, ReadPhase};
+use crate::files::{self, LoadReason};
 
-/// The lowest layer: every setting, its meaning and its default. There is no other list of them.
+/// The lowest layer, and the only list of settings: the meaning and the default of each.
 const DEFAULTS: &str = include_str!("default.toml");
 
-/// A setting as it is documented.
+/// The documentation of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Its key in the file.
+    /// The key in the settings file.
     pub key: String,
-    /// Its default as it stands in the file.
+    /// The default, in TOML.
     pub default: String,
-    /// What it means.
+    /// The explanation that `--help` prints.
     pub meaning: String,
 }
 
 impl Setting {
-    /// Every setting, in the order of the documentation.
+    /// Returns every setting, in the order of the documentation.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut settings = Vec::new();
@@ -42,55 +42,55 @@ impl Setting {
         settings
     }
 
-    /// Its environment variable.
+    /// Returns the name of the environment variable.
     #[must_use]
     pub fn variable(&self) -> String {
         format!("{PREFIX}{}", self.key.to_uppercase())
     }
 
-    /// Its flag on the command line.
+    /// Returns the flag of the command line.
     #[must_use]
     pub fn flag(&self) -> String {
         format!("--{}", self.key.replace('_', "-"))
     }
 }
 
-/// The settings in force, as they are written.
+/// The effective settings, before they are parsed.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    written: BTreeMap<String, RawValue>,
-    when: ReadPhase,
+    values: BTreeMap<String, RawValue>,
+    reason: LoadReason,
 }
 
-/// A value as it is written.
+/// The value of a setting before it is parsed.
 #[derive(Clone, Debug)]
 pub struct RawValue {
-    /// One text, or those of a list.
+    /// The elements of a list, or one element for a single value.
     pub texts: Vec<String>,
     is_list: bool,
-    /// Where it is from, such as `the environment variable WS_STATUS_LISTEN`.
+    /// The source of the value, such as `the environment variable WS_STATUS_LISTEN`.
     pub origin: String,
 }
 
 impl Settings {
-    /// Puts the layers on top of each other: the defaults, the file, the environment, the flags.
+    /// Merges the layers in ascending precedence: the defaults, the file, the environment, the flags.
     ///
     /// `flags` are pairs of a key and a value.
     ///
     /// # Errors
     ///
-    /// A key that is none, or a file that cannot be read.
+    /// A key is unknown, a value has the wrong shape, or the file cannot be read.
     pub fn load(
         file: Option<&Path>,
         environment: &[(String, String)],
         flags: &[(String, String)],
     ) -> Result<Self, ConfigError> {
-        Self::load_when(ReadPhase::Starting, file, environment, flags)
+        Self::load_for(LoadReason::Startup, file, environment, flags)
     }
 
-    /// The same when the server may be serving already.
-    pub(crate) fn load_when(
-        when: ReadPhase,
+    /// Like [`load`](Self::load), at startup or in a reload.
+    pub(crate) fn load_for(
+        reason: LoadReason,
         file: Option<&Path>,
         environment: &[(String, String)],
         flags: &[(String, String)],
@@ -99,8 +99,8 @@ impl Settings {
         let mut layers = vec![defaults.clone()];
         if let Some(path) = file {
             let origin = format!("the file {}", path.display());
-            let cannot = |error| ConfigError(format!("{origin} cannot be read: {error}"));
-            let (bytes, _) = files::read(path, when).map_err(cannot)?;
+            let unreadable = |error| ConfigError(format!("{origin} cannot be read: {error}"));
+            let (bytes, _) = files::read(path, reason).map_err(unreadable)?;
             let text = String::from_utf8(bytes)
                 .map_err(|_| ConfigError(format!("{origin} cannot be read: it is not UTF-8")))?;
             layers.push(Layer::parse(&text, &origin)?);
@@ -115,41 +115,41 @@ impl Settings {
             builder = builder.add_source(layer);
         }
         let merged = builder.build().and_then(|config| config.collect()).map_err(in_one_line)?;
-        let written = merged.into_iter().map(|(key, value)| {
+        let values = merged.into_iter().map(|(key, value)| {
             let is_list = defaults.get(&key).is_some_and(is_list);
-            let written = RawValue::new(&key, value, is_list)?;
-            Ok((key, written))
+            let raw = RawValue::new(&key, value, is_list)?;
+            Ok((key, raw))
         });
-        Ok(Self { written: written.collect::<Result<_, ConfigError>>()?, when })
+        Ok(Self { values: values.collect::<Result<_, ConfigError>>()?, reason })
     }
 
-    /// The value of a key of `default.toml`.
+    /// Returns the value of a key of `default.toml`.
     ///
     /// # Panics
     ///
-    /// If the key does not stand there.
+    /// If `default.toml` does not have the key.
     #[must_use]
     pub fn get(&self, key: &str) -> &RawValue {
-        self.written.get(key).expect("default.toml has every key")
+        self.values.get(key).expect("default.toml has every key")
     }
 
-    /// Puts a value that was worked out in the place of the one that was written.
+    /// Replaces a value such as `auto` with the one computed for it.
     pub fn work_out(&mut self, key: &str, text: String, origin: String) {
-        self.written.insert(key.to_owned(), RawValue { texts: vec![text], is_list: false, origin });
+        self.values.insert(key.to_owned(), RawValue { texts: vec![text], is_list: false, origin });
     }
 
-    /// When they were read, which is when the files that they name are read as well.
-    pub(crate) fn when(&self) -> ReadPhase {
-        self.when
+    /// Returns why the settings were read. Files that they name are read for the same reason.
+    pub(crate) fn reason(&self) -> LoadReason {
+        self.reason
     }
 }
 
-/// Every setting as a line of TOML, with where it is from behind it.
+/// Formats every setting as a line of TOML, followed by its origin as a comment.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for setting in Setting::all() {
-            let written = self.get(&setting.key);
-            writeln!(f, "{} = {} # {}", setting.key, written.to_toml(), written.origin)?;
+            let raw = self.get(&setting.key);
+            writeln!(f, "{} = {} # {}", setting.key, raw.to_toml(), raw.origin)?;
         }
         Ok(())
     }
@@ -158,18 +158,18 @@ impl fmt::Display for Settings {
 impl RawValue {
     fn new(key: &str, value: Value, is_list: bool) -> Result<Self, ConfigError> {
         let origin = value.origin().unwrap_or_default().to_owned();
-        let wrong = |expected| ConfigError(format!("{key} from {origin} is not {expected}"));
+        let invalid = |expected| ConfigError(format!("{key} from {origin} is not {expected}"));
         let texts = match value.kind {
             ValueKind::Array(elements) if is_list => elements
                 .into_iter()
-                .map(|element| element.into_string().map_err(|_| wrong("a list of texts")))
+                .map(|element| element.into_string().map_err(|_| invalid("a list of strings")))
                 .collect::<Result<_, _>>()?,
             ValueKind::String(list) if is_list && list.trim().is_empty() => Vec::new(),
             ValueKind::String(list) if is_list => {
                 list.split(',').map(|text| text.trim().to_owned()).collect()
             }
             ValueKind::Array(_) | ValueKind::Nil | ValueKind::Table(_) => {
-                return Err(wrong("a single value"));
+                return Err(invalid("a single value"));
             }
             kind @ (ValueKind::Boolean(_)
             | ValueKind::Float(_)
@@ -184,7 +184,7 @@ impl RawValue {
 
     fn to_toml(&self) -> String {
         let scalar = |text: &String| {
-            // Other ways to write a number are not TOML's, but a text is taken as well.
+            // TOML does not accept every notation of `f64::from_str`; a quoted number is valid, too.
             let is_plain = text.parse::<f64>().is_ok_and(|number| number.to_string() == *text);
             if is_plain { text.clone() } else { basic_string(text) }
         };
@@ -197,7 +197,7 @@ impl RawValue {
     }
 }
 
-/// A text as TOML writes it. Rust's own way to quote has other escapes.
+/// Quotes a string for TOML, whose escapes differ from those of Rust's `Debug`.
 fn basic_string(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {

@@ -1,5 +1,5 @@
-//! The sources of settings: TOML, environment variables and flags, each as a layer of values that know
-//! where they are from.
+//! The sources of settings: TOML, environment variables and flags, each read into a layer of values
+//! with their origins.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use config::{ConfigError as LibraryError, File, FileFormat, Map, Source, Value, 
 
 use crate::config::error::ConfigError;
 
-/// What every environment variable of ours begins with.
+/// The prefix of every environment variable of the server.
 pub(crate) const PREFIX: &str = "WS_STATUS_";
 
-/// A layer of settings: values by key, each knowing where it is from.
+/// A layer of settings: values by key, each with its origin.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer(Map<String, Value>);
 
@@ -24,8 +24,9 @@ impl Layer {
             ConfigError(format!("{origin} is not TOML: {}", in_one_line(error)))
         })?;
         let origin = origin.to_owned();
-        let named = |(key, value): (String, Value)| (key, Value::new(Some(&origin), value.kind));
-        Ok(Self(values.into_iter().map(named).collect()))
+        let with_origin =
+            |(key, value): (String, Value)| (key, Value::new(Some(&origin), value.kind));
+        Ok(Self(values.into_iter().map(with_origin).collect()))
     }
 
     pub(crate) fn of_environment(variables: &[(String, String)]) -> Self {
@@ -53,20 +54,20 @@ impl Layer {
             Some((key, value)) => {
                 let origin = value.origin().unwrap_or_default();
                 Err(ConfigError(format!(
-                    "{origin} sets {key:?}, and there is no such setting; --help lists them"
+                    "{origin} sets {key:?}, which is not a setting; --help lists all settings"
                 )))
             }
             None => Ok(()),
         }
     }
 
-    /// The library forgets where a table is from, so it is refused before it gets there.
+    /// Rejects tables. This precedes the merge, in which the `config` crate drops the origin of a table.
     pub(crate) fn check_shapes(&self) -> Result<(), ConfigError> {
         match self.0.iter().find(|(_, value)| matches!(value.kind, ValueKind::Table(_))) {
             Some((key, value)) => {
                 let origin = value.origin().unwrap_or_default();
                 Err(ConfigError(format!(
-                    "{key} from {origin} is a table, and must be a value or a list"
+                    "{key} from {origin} is a table; it must be a value or a list"
                 )))
             }
             None => Ok(()),
@@ -84,8 +85,8 @@ impl Source for Layer {
     }
 }
 
-/// Kubernetes puts the address of each service into the environment of each pod, and a service of
-/// our name gets our prefix.
+/// Whether the variable is a Kubernetes service link. Kubernetes adds the address of each service to the
+/// environment of each pod, and the variables of a service called `ws-status` have this prefix.
 fn is_service_link(key: &str) -> bool {
     key.ends_with("_SERVICE_HOST")
         || key == "SERVICE_HOST"
@@ -101,7 +102,7 @@ pub(crate) fn is_list(value: &Value) -> bool {
     matches!(value.kind, ValueKind::Array(_))
 }
 
-/// The library's errors show the place over several lines; the first and the last say it all.
+/// Joins the first and the last line of a library error; the lines between them quote the source.
 pub(crate) fn in_one_line(error: impl fmt::Display) -> ConfigError {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -1,7 +1,8 @@
-//! The process: what happens from the command line to the exit code.
+//! The process, from the command line to the exit code.
 //!
-//! [`main`] is the table of contents: signals, runtime, settings, listeners, log, serving, exit code.
-//! `reload` reads settings and certificates again while the server serves.
+//! [`main`] shows the order: signals, runtime, settings, listeners, log, serving, exit code. `reload`
+//! reloads settings and certificates while the server runs. The composition of the server itself is in
+//! `app`.
 
 mod disk_thread;
 pub(crate) mod reload;
@@ -26,7 +27,7 @@ use crate::config::cli::{Command, VERSION, help};
 use crate::config::error::ConfigError;
 use crate::config::settings::Settings;
 use crate::config::startup_warnings;
-use crate::files::ReadPhase;
+use crate::files::LoadReason;
 use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listeners;
 use crate::routes::PATH;
@@ -34,29 +35,29 @@ use crate::shutdown::ShutdownSummary;
 use crate::systemd;
 use crate::telemetry::subscriber;
 
-use self::disk_thread::on_a_thread;
+use self::disk_thread::on_new_thread;
 use self::reload::Reloader;
 use self::runtime::RuntimeError;
 use self::signals::{Hangups, Signals};
 
-/// All sessions were closed, though some may have had to be timed out.
+/// All sessions were closed, some possibly by their close timeout.
 const EXIT_DRAINED: u8 = 0;
-/// Something failed while starting or running.
+/// The server failed at startup or while it ran.
 const EXIT_FAILURE: u8 = 1;
-/// The command line, a setting or an address is wrong; nothing was started.
+/// The command line, a setting or an address is invalid; nothing was started.
 const EXIT_USAGE: u8 = 2;
-/// The grace of the shutdown was over, and sessions were cut.
+/// Sessions were aborted at the end of the grace period.
 const EXIT_ABORTED: u8 = 3;
 
-/// The thread that writes the log, among the tasks that are supervised. It cannot say itself that it failed.
+/// The supervised task that waits for the log thread. Its failure is reported on stderr, not in the log.
 const LOG: &str = "log";
 
-/// Everything that the binary does: reads the command line, binds the ports, serves, reads its settings
-/// again when asked to, and says by the exit code how it ended.
+/// Runs the server process: parses the command line, binds the ports, serves, reloads the settings on
+/// SIGHUP, and returns the exit code.
 ///
-/// `arguments` are those behind the program's name. `handler` is called once, on the runtime and right
-/// before the first client is accepted; each session gets a clone of what it gives. A task that it
-/// spawns lives as long as the process.
+/// `arguments` are the arguments without the program's name. `handler` is called once, on the runtime,
+/// right before the first client is accepted; each session gets a clone of its result. Tasks that it
+/// spawns run until the process ends.
 ///
 /// ```no_run
 /// use std::env;
@@ -72,10 +73,10 @@ pub fn main<H: Handler + Clone + Sync>(
     arguments: impl IntoIterator<Item = OsString>,
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
-    // Even the signals need some files.
+    // First, because registering signals already opens files.
     let open_files = rlimit::raise_limit();
-    // Before anything that takes time: a SIGHUP that comes earlier ends the process. And before there are
-    // workers, which would deal with a signal whose stream is not made yet, and it would be lost.
+    // Before anything that takes time, because an earlier SIGHUP ends the process. Also before the workers
+    // start: they would consume a signal whose stream does not exist yet, and it would be lost.
     let registered = runtime::with_current_thread(|| {
         signals::ignore_others()?;
         Ok((Signals::register()?, Hangups::register()?))
@@ -84,51 +85,54 @@ pub fn main<H: Handler + Clone + Sync>(
     let (signals, runtime) = match started {
         Ok(started) => started,
         Err(error @ RuntimeError::Unavailable(_)) => return fail(EXIT_FAILURE, error),
-        Err(error @ RuntimeError::WrongVariable(_)) => return fail(EXIT_USAGE, error),
+        Err(error @ RuntimeError::InvalidVariable(_)) => return fail(EXIT_USAGE, error),
     };
     let arguments = arguments.into_iter().collect();
-    let code = runtime.block_on(start_up(arguments, open_files, signals, handler));
-    runtime.shutdown_background(); // A handler that blocks its thread must not hold us up.
+    let code = runtime.block_on(load_and_serve(arguments, open_files, signals, handler));
+    runtime.shutdown_background(); // Does not wait for a handler that blocks its thread.
     code
 }
 
-async fn start_up<H: Handler + Clone + Sync>(
+async fn load_and_serve<H: Handler + Clone + Sync>(
     arguments: Vec<OsString>,
     open_files: u64,
     (mut signals, hangups): (Signals, Hangups),
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
-    let again = arguments.clone();
-    // A file or a terminal that does not answer must not make it deaf.
-    let found = tokio::select! {
+    let reload_arguments = arguments.clone();
+    // On a thread of its own, so that a file that blocks does not delay the signals.
+    let loaded = tokio::select! {
         biased;
         signal = signals.next() => return ExitCode::from(signal.exit_code()),
-        found = on_a_thread("settings", move || execute(arguments, open_files)) => found,
+        loaded = on_new_thread("settings", move || run_command(arguments, open_files)) => loaded,
     };
-    match found {
+    match loaded {
         Ok(Ok((config, settings))) => {
-            serve(config, settings, again, open_files, (signals, hangups), handler).await
+            serve(config, settings, reload_arguments, open_files, (signals, hangups), handler).await
         }
         Ok(Err(code)) => code,
-        Err(error) => fail(EXIT_FAILURE, format_args!("cannot read its settings: {error}")),
+        Err(error) => fail(EXIT_FAILURE, format_args!("cannot read the settings: {error}")),
     }
 }
 
-/// Does what the command line asks for. If that is to serve, there is no exit code yet.
-fn execute(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, Settings), ExitCode> {
-    let usage = |wrong: ConfigError| fail(EXIT_USAGE, wrong);
+/// Runs the command of the command line. Returns the configuration to serve with, or the exit code of
+/// any other command.
+fn run_command(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, Settings), ExitCode> {
+    let usage_error = |error: ConfigError| fail(EXIT_USAGE, error);
     let check = |mut settings: Settings| {
-        Config::check(&mut settings, open_files).map(|config| (config, settings)).map_err(usage)
+        Config::check(&mut settings, open_files)
+            .map(|config| (config, settings))
+            .map_err(usage_error)
     };
-    match Command::parse(arguments, env::vars_os()).map_err(usage)? {
+    match Command::parse(arguments, env::vars_os()).map_err(usage_error)? {
         Command::Help => Err(print(&help(PATH))),
         Command::Version => Err(print(&format!("{VERSION}\n"))),
         Command::CheckConfig(settings) => {
             let (config, _) = check(settings)?;
-            subscriber::without_a_thread(&config, || {
-                startup_warnings::warn_of(&config, open_files);
+            subscriber::with_synchronous_log(&config, || {
+                startup_warnings::warn_about_config(&config, open_files);
             });
-            Err(print("the configuration is good\n"))
+            Err(print("the configuration is valid\n"))
         }
         Command::PrintConfig(settings) => {
             check(settings).and_then(|(_, settings)| Err(print(&settings.to_string())))
@@ -145,12 +149,12 @@ async fn serve<H: Handler + Clone + Sync>(
     (mut signals, mut hangups): (Signals, Hangups),
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
-    let passed = match InheritedSockets::from_env() {
-        Ok(passed) => passed,
+    let inherited = match InheritedSockets::from_env() {
+        Ok(inherited) => inherited,
         Err(error) => return fail(EXIT_USAGE, error),
     };
-    let are_for_another = passed.are_for_another;
-    let listeners = match Listeners::bind(&config.listen, config.tls.is_some(), passed) {
+    let are_for_another = inherited.are_for_another;
+    let listeners = match Listeners::bind(&config.listen, config.tls.is_some(), inherited) {
         Ok(listeners) => listeners,
         Err(error) => {
             let origin = &settings.get(error.key).origin;
@@ -164,13 +168,13 @@ async fn serve<H: Handler + Clone + Sync>(
     };
     startup_warnings::log_startup(&config, &settings, &listeners, open_files);
     if are_for_another {
-        startup_warnings::warn_of_sockets_of_another_process();
+        startup_warnings::warn_about_unused_sockets();
     }
 
     let (stop, stopping) = oneshot::channel();
     let second_signal = async {
         signals.next().await;
-        // Nobody listens only if it has stopped already.
+        // Fails only if the server has stopped already.
         let _ = stop.send(());
         signals.next().await
     };
@@ -178,8 +182,8 @@ async fn serve<H: Handler + Clone + Sync>(
     let mut reloader = Reloader::new(settings, config, open_files);
     let configs = reloader.configs();
     let mut tasks = Supervisor::default();
-    tasks.run_local(LOG, writer.ended());
-    tasks.run_local("reload", async {
+    tasks.add_local(LOG, writer.thread_ended());
+    tasks.add_local("reload", async {
         loop {
             tokio::select! {
                 () = hangups.next() => {}
@@ -187,7 +191,7 @@ async fn serve<H: Handler + Clone + Sync>(
             }
             systemd::reloading();
             let arguments = arguments.clone();
-            let read = || Command::parse_when(ReadPhase::Serving, arguments, env::vars_os());
+            let read = || Command::parse_for(LoadReason::Reload, arguments, env::vars_os());
             reloader.reload(&writer, read).await;
             systemd::ready();
         }
@@ -195,8 +199,8 @@ async fn serve<H: Handler + Clone + Sync>(
     let serving =
         catch_panic(async { run_supervised(configs, listeners, handler(), shutdown, tasks).await });
     tokio::select! {
-        stopped = serving => match stopped {
-            Ok(ShutdownSummary { failed: Some(LOG), .. }) => fail(EXIT_FAILURE, "the log's thread has failed"),
+        summary = serving => match summary {
+            Ok(ShutdownSummary { failed: Some(LOG), .. }) => fail(EXIT_FAILURE, "the log thread has failed"),
             Ok(ShutdownSummary { failed: Some(_), .. }) => ExitCode::from(EXIT_FAILURE),
             Ok(ShutdownSummary { aborted: 0, .. }) => ExitCode::from(EXIT_DRAINED),
             Ok(ShutdownSummary { .. }) => ExitCode::from(EXIT_ABORTED),
@@ -212,23 +216,23 @@ async fn serve<H: Handler + Clone + Sync>(
     }
 }
 
-/// Prints what a person asked for.
+/// Prints to stdout.
 fn print(text: &str) -> ExitCode {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(EXIT_FAILURE, format_args!("cannot write: {error}")),
+        Err(error) => fail(EXIT_FAILURE, format_args!("cannot write to stdout: {error}")),
     }
 }
 
-/// Says in one sentence what is wrong.
+/// Prints one line about the problem to stderr, and returns the exit code.
 fn fail(code: u8, problem: impl Display) -> ExitCode {
-    // One line, whatever is quoted in it.
+    // Control characters in quoted input are escaped, so that it stays one line.
     let problem = problem.to_string();
     let escape =
         |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
     let line: String = problem.chars().map(escape).collect();
-    // Where even that fails there is nobody to tell; the exit code still says it.
+    // Best effort: the exit code reports the failure as well.
     let _ = io::stderr().write_all(format!("server: {line}\n").as_bytes());
     ExitCode::from(code)
 }
