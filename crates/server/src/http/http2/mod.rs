@@ -39,7 +39,7 @@ use crate::http::http2::hpack::TABLE_SIZE;
 use crate::http::http2::request_head::HeadLimits;
 use crate::http::http2::stream_permits::StreamPermits;
 use crate::http::request_limits::MAX_REFUSALS;
-use crate::http::service::{Http, out_of_time};
+use crate::http::service::{Http, request_timeout};
 use crate::net::http2_stream::SessionStream;
 use crate::net::lingering_close::{ReclaimOnDrop, lingering_close};
 use crate::net::stream::Stream;
@@ -93,7 +93,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         match result {
             Err(Some(rejection)) => self.router.record_rejected(rejection, &client),
             // h2 only reports that reading failed.
-            Ok(()) | Err(None) if stream.as_ref().is_some_and(Stream::has_broken_tls) => {
+            Ok(()) | Err(None) if stream.as_ref().is_some_and(Stream::has_tls_error) => {
                 self.router.record_rejected(Rejection::BadTls, &client);
             }
             Ok(()) => {}
@@ -120,15 +120,15 @@ impl<H: Handler + Clone + Sync> Http<H> {
         permits: &StreamPermits,
     ) -> Answer<H, Telemetry> {
         let config = self.configs.borrow().clone();
-        let (requester, client_ip) = self.client_of(request.headers(), client, &config);
+        let (requester, client_ip) = self.resolve_client(request.headers(), client, &config);
         if let Some(rejection) = rejection {
             return self.router.refuse(rejection, request, &requester);
         }
-        let is_client = !config.trust.names_clients_in_requests(client.peer);
+        let is_client = !config.trust.uses_forwarded_header(client.peer);
         self.router.answer(request, &requester, &config.policy, || {
             let mut permit =
-                permits.acquire(|| self.permit(client.peer, is_client, &config));
-            self.assign_address(&mut permit, client_ip, &config)
+                permits.acquire(|| self.acquire_permit(client.peer, is_client, &config));
+            self.take_for_address(&mut permit, client_ip, &config)
         })
     }
 
@@ -153,7 +153,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         // sessions of the others, so there is no frame budget. A client behind it has no more means of
         // attack than over HTTP/1.1: SETTINGS, PING and the connection's window are the proxy's own, and
         // the proxy is trusted.
-        let is_shared = config.trust.names_clients_in_requests(client.peer);
+        let is_shared = config.trust.uses_forwarded_header(client.peer);
         let streams = (!is_shared).then_some(config.http2_max_streams);
         let budget = Arc::new(FrameBudget::new(streams));
         let stream = BacklogStream::new(stream, Arc::clone(budget.connection()));
@@ -164,7 +164,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let stream = CheckedHttp2Stream::new(stream, Arc::clone(&faults), limits);
         let close_timeout = config.policy.session.timing.close_timeout;
         let refusal_deadline = (!has_permit).then_some(deadline);
-        let timed_out = out_of_time(client.token.clone(), deadline, config);
+        let timed_out = request_timeout(client.token.clone(), deadline, config);
         let mut connection: Connection<_, Bytes> = tokio::select! {
             connection = builder(config, is_shared).handshake(stream) => {
                 connection.map_err(|error| rejection_of_error(&error))?
