@@ -283,8 +283,8 @@ fn json(status: StatusCode, value: &Value) -> Response<String> {
     respond(status, "application/json", format!("{value}\n"))
 }
 
-fn plain(status: StatusCode, word: &str) -> Response<String> {
-    respond(status, "text/plain; charset=utf-8", format!("{word}\n"))
+fn plain(status: StatusCode, text: &str) -> Response<String> {
+    respond(status, "text/plain; charset=utf-8", format!("{text}\n"))
 }
 
 fn refuse(status: StatusCode, sentence: &str) -> Response<String> {

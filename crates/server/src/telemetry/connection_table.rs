@@ -15,7 +15,7 @@ use crate::time::milliseconds;
 /// Maximum number of rows of a page.
 pub(crate) const MAX_PAGE_ROWS: usize = 1000;
 
-/// All open sessions by id. Counters are updated at each ping of a session, and every million messages.
+/// All open sessions by id. The counters are those of the latest [`EndpointEvent::Traffic`].
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionTable(Mutex<BTreeMap<u64, Row>>);
 

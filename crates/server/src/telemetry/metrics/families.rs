@@ -78,7 +78,7 @@ impl Families {
         families.register_sessions(prefixed);
         prefixed.register(
             "messages",
-            "Messages and control frames, reported at each ping, its pong and the close, and after each million",
+            "Messages and control frames, reported at each ping, pong and close, and when 2^20 are unreported",
             messages,
         );
         prefixed.register_with_unit(
