@@ -1,4 +1,4 @@
-//! Clients that do everything right, and what they see while others do not.
+//! Well-behaved clients, which measure round trips while other clients misbehave.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,40 +8,46 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use crate::client::{CLOSE, PING, PONG, connect, frame, next_frame, upgrade};
 
-/// How one healthy client fared.
-pub struct Fared {
-    /// From each ping to its pong.
-    pub waits: Vec<Duration>,
-    /// How late each ping was sent, which is this machine's doing and not the server's.
-    pub own_lateness: Vec<Duration>,
-    /// The code and the reason of the close frame, or what came instead.
+/// The measurements of one client.
+pub struct ClientReport {
+    /// Round-trip time of each ping.
+    pub round_trips: Vec<Duration>,
+    /// Delay of each ping behind its schedule, caused by the load generator's machine and not by the
+    /// server.
+    pub send_delays: Vec<Duration>,
+    /// The code and the reason of the Close frame, or the error that ended the session.
     pub end: Result<(u16, String), String>,
 }
 
-/// Starts so many clients that ping at each beat, in a thread of their own so that they measure the
-/// server and not the hostile ones beside them. `opened` hears of each session that is open.
+/// Starts `count` clients that ping at `interval`, in a separate thread, so that they measure the server
+/// and not the misbehaving clients of this process. Sends to `opened` for each session that opens.
 pub fn start(
     server: SocketAddr,
     count: usize,
-    beat: Duration,
+    interval: Duration,
     opened: Sender<()>,
-) -> JoinHandle<Vec<Fared>> {
+) -> JoinHandle<Vec<ClientReport>> {
     thread::spawn(move || {
-        // Where that is allowed, it does not wait for the hostile ones' turns on its core.
+        // A higher priority than the misbehaving clients on the same core, where that is permitted.
         let _ = rustix::process::nice(-10);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("there are threads").block_on(async {
+        runtime.expect("a runtime on the current thread starts").block_on(async {
             let mut clients = JoinSet::new();
             for _ in 0..count {
                 let opened = opened.clone();
                 clients.spawn(async move {
-                    let (mut waits, mut own_lateness) = (Vec::new(), Vec::new());
-                    let end = live(server, beat, &opened, &mut waits, &mut own_lateness).await;
-                    Fared { waits, own_lateness, end: end.map_err(|error| error.to_string()) }
+                    let (mut round_trips, mut send_delays) = (Vec::new(), Vec::new());
+                    let end =
+                        run(server, interval, &opened, &mut round_trips, &mut send_delays).await;
+                    ClientReport {
+                        round_trips,
+                        send_delays,
+                        end: end.map_err(|error| error.to_string()),
+                    }
                 });
             }
             drop(opened);
@@ -50,13 +56,13 @@ pub fn start(
     })
 }
 
-/// Pings until the server says goodbye.
-async fn live(
+/// Pings until the server sends a Close frame.
+async fn run(
     server: SocketAddr,
-    beat: Duration,
+    interval: Duration,
     opened: &Sender<()>,
-    waits: &mut Vec<Duration>,
-    own_lateness: &mut Vec<Duration>,
+    round_trips: &mut Vec<Duration>,
+    send_delays: &mut Vec<Duration>,
 ) -> io::Result<(u16, String)> {
     let mut stream = connect(server, Ipv4Addr::LOCALHOST, None).await?;
     let status = upgrade(&mut stream).await?;
@@ -65,18 +71,18 @@ async fn live(
     }
     let _ = opened.send(());
 
-    let began = Instant::now();
+    let started = Instant::now();
     let mut inbox = Vec::new();
-    let mut beats = interval(beat);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             count = stream.read_buf(&mut inbox) => if count? == 0 {
-                return Err(io::Error::other("cut without a close frame"));
+                return Err(io::Error::other("disconnected without a Close frame"));
             },
-            due = beats.tick() => {
-                own_lateness.push(due.elapsed());
-                let now = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            due = ticks.tick() => {
+                send_delays.push(due.elapsed());
+                let now = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 stream.write_all(&frame(PING, &now.to_be_bytes())).await?;
             }
         }
@@ -84,7 +90,7 @@ async fn live(
             match (first, payload.first_chunk(), payload.split_first_chunk()) {
                 (PONG, Some(sent), _) => {
                     let sent = Duration::from_nanos(u64::from_be_bytes(*sent));
-                    waits.push(began.elapsed().saturating_sub(sent));
+                    round_trips.push(started.elapsed().saturating_sub(sent));
                 }
                 (PING, ..) => stream.write_all(&frame(PONG, &payload)).await?,
                 (CLOSE, _, Some((code, reason))) => {
@@ -93,7 +99,7 @@ async fn live(
                     let reason = String::from_utf8_lossy(reason).into_owned();
                     return Ok((u16::from_be_bytes(*code), reason));
                 }
-                _ => return Err(io::Error::other(format!("got {first:#x} {payload:?}"))),
+                _ => return Err(io::Error::other(format!("received {first:#x} {payload:?}"))),
             }
         }
     }

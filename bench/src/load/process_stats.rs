@@ -1,4 +1,4 @@
-//! What a process and its connections cost, as the system counts it.
+//! CPU time and memory of a process, as the kernel counts them.
 
 use std::fs;
 use std::io;
@@ -7,33 +7,34 @@ use std::time::Duration;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-/// The processor time that a process has used so far, user and system together.
+/// Returns the CPU time that a process has used, user and system together.
 ///
-/// It is the process's own clock: in nanoseconds, where `/proc/PID/stat` has ticks of 10 ms, and
-/// with the time of threads that have ended, which the `schedstat` of each takes away.
+/// The process's CPU-time clock has a resolution of nanoseconds, where `/proc/PID/stat` has ticks of 10
+/// ms, and includes threads that have ended, which the `schedstat` of each thread does not.
 ///
 /// # Errors
 ///
-/// It is gone.
-pub fn processor_time(process: Pid) -> io::Result<Duration> {
+/// The process does not exist.
+pub fn cpu_time(process: Pid) -> io::Result<Duration> {
     Ok(ClockId::pid_cpu_clock_id(process)?.now()?.into())
 }
 
-/// The memory in bytes that only this process uses.
+/// Returns the private memory of a process, in bytes.
 ///
 /// # Errors
 ///
-/// It is gone.
+/// The process does not exist.
 pub fn private_memory(process: Pid) -> io::Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
     Ok(kib(&rollup, "Private_Dirty:") * 1024 + kib(&rollup, "Swap:") * 1024)
 }
 
-/// The memory in bytes that the system itself uses for sockets, files and pages, of all processes.
+/// Returns the memory that the kernel uses for sockets, files and page tables of all processes, in
+/// bytes.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// A file in `/proc` cannot be read.
 pub fn kernel_memory() -> io::Result<u64> {
     let all = fs::read_to_string("/proc/meminfo")?;
     let kib = ["Slab:", "KernelStack:", "PageTables:"].map(|name| kib(&all, name));
@@ -48,14 +49,14 @@ fn kib(table: &str, name: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
 
-/// One line each of what the figures depend on.
+/// Returns the properties of the machine, as names and values.
 #[must_use]
-pub fn machine() -> Vec<(&'static str, String)> {
+pub fn machine_info() -> Vec<(&'static str, String)> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let processors = read("/proc/cpuinfo");
-    let model = processors.lines().find(|line| line.starts_with("model name"));
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
     let model = model.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown");
-    let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
+    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     let memory = kib(&read("/proc/meminfo"), "MemTotal:") / (1 << 20);
     vec![
         ("processor", model.to_owned()),

@@ -1,4 +1,4 @@
-//! The bytes of a connection of the load generator: as they are, or within TLS.
+//! The byte stream of a connection: TCP, or TLS over TCP.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -8,13 +8,13 @@ use std::time::Duration;
 use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, Socket, Type};
 
-pub(super) struct Wire {
+pub(super) struct ByteStream {
     pub(super) stream: TcpStream,
     tls: Option<Box<ClientConnection>>,
     is_connected: bool,
 }
 
-impl Wire {
+impl ByteStream {
     pub(super) fn start(
         server: SocketAddr,
         source: Ipv4Addr,
@@ -32,25 +32,24 @@ impl Wire {
         let tls = tls.map(|config| {
             let mut tls = ClientConnection::new(Arc::clone(config), server.ip().into())
                 .map_err(io::Error::other)?;
-            // What waits is bounded by what a mode has to say.
+            // No limit: the mode bounds the output.
             tls.set_buffer_limit(None);
             io::Result::Ok(Box::new(tls))
         });
         Ok(Self { stream: socket.into(), tls: tls.transpose()?, is_connected: false })
     }
 
-    /// Whether it can be written to.
+    /// Whether it is connected, and TLS is established.
     pub(super) fn is_ready(&self) -> bool {
         self.is_connected && self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking())
     }
 
-    /// Whether something goes on as soon as there is room; the room of a socket that connects is
-    /// that it is connected.
-    pub(super) fn is_waiting(&self) -> bool {
+    /// Whether it waits for the socket to become writable: to connect, or to write TLS records.
+    pub(super) fn wants_write(&self) -> bool {
         !self.is_connected || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    /// Takes what the system says of room.
+    /// Called when the socket is writable: completes the connect, and writes pending TLS records.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if !self.is_connected {
             if let Some(error) = self.stream.take_error()? {
@@ -68,7 +67,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Writes as much as there is room for. What TLS has taken is its own to send.
+    /// Writes as much as the socket accepts. Over TLS, accepted bytes are sent by later flushes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = match &mut self.tls {
             None => return self.stream.write(bytes),
@@ -79,7 +78,7 @@ impl Wire {
         Ok(count)
     }
 
-    /// Reads once. Within TLS there may be nothing to be told of it.
+    /// Reads once. Over TLS a read may yield no plaintext (`WouldBlock`).
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.stream.read(buffer) };
         tls.read_tls(&mut self.stream)?;
@@ -89,9 +88,9 @@ impl Wire {
         count
     }
 
-    /// Hangs up in such a way that neither end keeps anything, so that the next peer begins afresh.
-    pub(super) fn cut(&self) {
-        // It only tidies up.
+    /// Makes closing reset the connection, so that neither end keeps it in TIME_WAIT.
+    pub(super) fn reset_on_close(&self) {
+        // Best effort.
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 }

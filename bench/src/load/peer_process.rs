@@ -1,4 +1,4 @@
-//! A peer as a process, alone on the first core; the load generator has the second.
+//! A peer as a process, pinned to the first core; the load generator runs on the second.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,43 +13,43 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::peer::{Peer, Ports};
-use super::way::Way;
+use super::protocol::Protocol;
 
-/// The core of a peer, and that of whoever measures it.
+/// The core of the peer, and the core of the load generator.
 pub const PEER_CORE: usize = 0;
-pub const OUR_CORE: usize = 1;
+pub const LOAD_CORE: usize = 1;
 
-/// How long a peer may take until it answers; Python and Node load a lot.
-const START: Duration = Duration::from_secs(10);
+/// Limit for a peer to start listening; Python and Node start slowly.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A peer that answers. It is killed when this is dropped.
-pub struct Running {
+/// A peer that listens. Dropping this value kills it.
+pub struct PeerProcess {
     pub address: SocketAddr,
-    /// Where it takes what it sends to all its sessions, if it does.
+    /// The address of its publisher, if it was started with one.
     pub publisher: SocketAddr,
-    pub way: Way,
+    pub protocol: Protocol,
     pub process: Pid,
     child: Child,
     output: PathBuf,
 }
 
-impl Running {
-    /// Starts a peer that pings each client every so many seconds, or never if it is 0.
+impl PeerProcess {
+    /// Starts a peer that pings each client every `ping_interval` seconds, or never if it is 0.
     ///
     /// # Errors
     ///
-    /// It cannot be started, or does not answer.
+    /// The peer cannot be started, or does not listen in time.
     pub fn start(peer: &Peer, ping_interval: u64) -> io::Result<Self> {
         let [sessions, own, publisher] = free_ports()?;
         let command = peer.command(Ports { sessions, own, publisher: None }, ping_interval);
         Self::launch(peer, command, [sessions, publisher])?.wait_for(&[sessions])
     }
 
-    /// Starts a peer that takes states to send to all its sessions, and never pings.
+    /// Starts a peer with a publisher and without pings.
     ///
     /// # Errors
     ///
-    /// It cannot be started, or does not answer.
+    /// The peer cannot be started, or does not listen in time.
     pub fn start_publisher(peer: &Peer) -> io::Result<Self> {
         let [sessions, own, publisher] = free_ports()?;
         let command = peer.command(Ports { sessions, own, publisher: Some(publisher) }, 0);
@@ -58,73 +58,73 @@ impl Running {
 
     fn launch(peer: &Peer, mut command: Command, ports: [u16; 2]) -> io::Result<Self> {
         let output = std::env::temp_dir().join(format!("bench-peer-{}", ports[0]));
-        let file = File::create(&output)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        // A child has the core of the thread that starts it.
+        let log_file = File::create(&output)?;
+        command.stdin(Stdio::null()).stdout(log_file.try_clone()?).stderr(log_file);
+        // A child process inherits the affinity of the thread that starts it.
         pin(PEER_CORE)?;
         let child = command.spawn();
-        pin(OUR_CORE)?;
+        pin(LOAD_CORE)?;
         let child = child?;
         let process = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
         let [address, publisher] = ports.map(loopback);
-        Ok(Self { address, publisher, way: peer.way.clone(), process, child, output })
+        Ok(Self { address, publisher, protocol: peer.protocol.clone(), process, child, output })
     }
 
     fn wait_for(mut self, ports: &[u16]) -> io::Result<Self> {
-        let began = Instant::now();
-        while began.elapsed() < START {
+        let started = Instant::now();
+        while started.elapsed() < START_TIMEOUT {
             if ports.iter().all(|port| TcpStream::connect(loopback(*port)).is_ok()) {
                 return Ok(self);
             }
             if let Some(status) = self.child.try_wait()? {
-                return Err(io::Error::other(format!("{status}: {}", self.words())));
+                return Err(io::Error::other(format!("{status}: {}", self.last_output())));
             }
             sleep(Duration::from_millis(10));
         }
-        Err(io::Error::other(format!("it does not listen: {}", self.words())))
+        Err(io::Error::other(format!("the peer does not listen: {}", self.last_output())))
     }
 
-    /// The last that it has printed.
-    fn words(&self) -> String {
+    /// The last line that the peer printed.
+    fn last_output(&self) -> String {
         let output = fs::read(&self.output).unwrap_or_default();
         let output = String::from_utf8_lossy(&output);
-        output.trim().lines().last().unwrap_or("it says nothing").to_owned()
+        output.trim().lines().last().unwrap_or("no output").to_owned()
     }
 
-    /// Tells it to stop.
+    /// Sends SIGTERM.
     ///
     /// # Errors
     ///
-    /// It is gone.
+    /// The process does not exist.
     pub fn terminate(&self) -> io::Result<()> {
         Ok(kill(self.process, Signal::SIGTERM)?)
     }
 
-    /// Waits until it has ended by itself, which it has to do with 0.
+    /// Waits until the peer exits with code 0.
     ///
     /// # Errors
     ///
-    /// It has failed, or goes on.
-    pub fn end_well(&mut self, time: Duration) -> io::Result<()> {
-        let began = Instant::now();
-        while began.elapsed() < time {
+    /// The peer exited with another status, or did not exit in time.
+    pub fn wait_for_exit(&mut self, time: Duration) -> io::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < time {
             match self.child.try_wait()? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => return Err(self.failure(status)),
                 None => sleep(Duration::from_millis(5)),
             }
         }
-        Err(io::Error::other("it goes on after SIGTERM"))
+        Err(io::Error::other("the peer did not exit after SIGTERM"))
     }
 
     fn failure(&self, status: ExitStatus) -> io::Error {
-        io::Error::other(format!("it ended with {status}: {}", self.words()))
+        io::Error::other(format!("the peer exited with {status}: {}", self.last_output()))
     }
 }
 
-impl Drop for Running {
+impl Drop for PeerProcess {
     fn drop(&mut self) {
-        // It has ended already, unless the mode does not end it.
+        // It has exited already if the mode terminated it.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.output);
@@ -133,7 +133,7 @@ impl Drop for Running {
 
 fn free_ports() -> io::Result<[u16; 3]> {
     let free_port = || TcpListener::bind(loopback(0));
-    // All are held until all are known, so that they differ.
+    // Keep all listeners until all ports are known, so that the ports differ.
     let listeners = [free_port()?, free_port()?, free_port()?];
     let mut ports = [0; 3];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
@@ -146,11 +146,11 @@ fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// Binds this thread, and whatever it starts, to one core.
+/// Pins this thread, and the processes and threads that it starts, to one core.
 ///
 /// # Errors
 ///
-/// There is no such core.
+/// The core does not exist.
 pub fn pin(core: usize) -> io::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core)?;

@@ -1,4 +1,4 @@
-//! The ways in which clients arrive: HTTP/1.1 and HTTP/2, each as it is or within TLS.
+//! The protocol of a connection: HTTP/1.1 or HTTP/2, each with or without TLS.
 
 use std::error::Error;
 use std::fs;
@@ -9,28 +9,28 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
 
-/// How sessions arrive.
+/// The HTTP version, and TLS.
 #[derive(Clone)]
-pub struct Way {
+pub struct Protocol {
     pub http: Http,
     pub tls: Option<Arc<ClientConfig>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Http {
-    /// HTTP/1.1, which has a connection for each session.
+    /// HTTP/1.1, with one session on each connection.
     One,
-    /// HTTP/2 with so many sessions on each connection.
+    /// HTTP/2, with several sessions on each connection.
     Two { sessions: usize },
 }
 
-impl Way {
-    /// How most come.
+impl Protocol {
+    /// HTTP/1.1 without TLS.
     pub const PLAIN: Self = Self { http: Http::One, tls: None };
 
-    /// How many sessions a connection has.
+    /// The number of sessions on each connection.
     #[must_use]
-    pub fn sessions(&self) -> usize {
+    pub fn sessions_per_connection(&self) -> usize {
         match self.http {
             Http::One => 1,
             Http::Two { sessions } => sessions,
@@ -38,7 +38,7 @@ impl Way {
     }
 }
 
-/// A certificate for the loopback, which our clients know.
+/// A self-signed certificate for 127.0.0.1, which the load generator trusts.
 pub struct Certificate {
     pub cert: PathBuf,
     pub key: PathBuf,
@@ -46,12 +46,12 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Makes one in this folder.
+    /// Generates a certificate, and writes it to this folder.
     ///
     /// # Errors
     ///
-    /// It cannot be made or written.
-    pub fn make(folder: &Path) -> Result<Self, Box<dyn Error>> {
+    /// The certificate cannot be generated or written.
+    pub fn generate(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".into()])?;
         let (cert_file, key_file) = (folder.join("cert.pem"), folder.join("key.pem"));
         fs::create_dir_all(folder)?;
@@ -65,17 +65,17 @@ impl Certificate {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        // Whoever comes back after a restart has no ticket that is good for anything.
+        // Clients that reconnect after a restart have no valid ticket, so measure full handshakes.
         config.resumption = Resumption::disabled();
         Ok(Self { cert: cert_file, key: key_file, config })
     }
 
-    /// A way of those who know it.
+    /// The protocol over TLS, with this certificate as the trust anchor.
     #[must_use]
-    pub fn way(&self, http: Http) -> Way {
+    pub fn protocol(&self, http: Http) -> Protocol {
         let mut config = self.config.clone();
         let protocol: &[u8] = if http == Http::One { b"http/1.1" } else { b"h2" };
         config.alpn_protocols = vec![protocol.to_vec()];
-        Way { http, tls: Some(Arc::new(config)) }
+        Protocol { http, tls: Some(Arc::new(config)) }
     }
 }

@@ -1,4 +1,4 @@
-//! Clients that do everything wrong, at random.
+//! Clients that misbehave at random.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,33 +14,34 @@ use tokio::time::{sleep, timeout};
 
 use crate::client::{BINARY, CLOSE, PING, PONG, TEXT, UPGRADE, connect, frame, head, upgrade};
 
-/// Longer than any of the server's patience.
-const LONGEST_LIFE: Duration = Duration::from_secs(8);
+/// Longer than any of the server's timeouts.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(8);
 
-/// What hostile clients came to.
+/// Totals over all misbehaving clients.
 #[derive(Default)]
-pub struct Deeds {
+pub struct Counters {
     pub connected: AtomicUsize,
-    /// The system had no port, or the server's backlog was full.
+    /// No ephemeral port was free, or the server's backlog was full.
     pub not_connected: AtomicUsize,
     pub upgraded: AtomicUsize,
 }
 
-/// Starts `count` clients, each of which begins a new life whenever one is over. They go away when
-/// the set is dropped.
+/// Starts `count` clients, each of which opens a new connection when the previous one has ended.
+/// Dropping the set stops them.
 #[must_use]
-pub fn start(server: SocketAddr, count: usize, seed: u64, deeds: &Arc<Deeds>) -> JoinSet<()> {
+pub fn start(server: SocketAddr, count: usize, seed: u64, counters: &Arc<Counters>) -> JoinSet<()> {
     let mut clients = JoinSet::new();
     let mut seeds = Rng::with_seed(seed);
     for _ in 0..count {
         let mut rng = seeds.fork();
-        let deeds = Arc::clone(deeds);
+        let counters = Arc::clone(counters);
         clients.spawn(async move {
-            // Not all at once.
+            // Spread the first connections.
             sleep(Duration::from_millis(rng.u64(..2000))).await;
             loop {
-                // What goes wrong is what this is for.
-                let _ = timeout(LONGEST_LIFE, live(server, &mut rng, &deeds)).await;
+                // Errors are expected.
+                let _ =
+                    timeout(CONNECTION_LIMIT, run_connection(server, &mut rng, &counters)).await;
                 sleep(Duration::from_millis(rng.u64(..100))).await;
             }
         });
@@ -48,34 +49,34 @@ pub fn start(server: SocketAddr, count: usize, seed: u64, deeds: &Arc<Deeds>) ->
     clients
 }
 
-async fn live(server: SocketAddr, rng: &mut Rng, deeds: &Deeds) -> io::Result<()> {
+async fn run_connection(server: SocketAddr, rng: &mut Rng, counters: &Counters) -> io::Result<()> {
     let source = Ipv4Addr::new(127, 0, 0, rng.u8(2..40));
     let receive_buffer = rng.bool().then_some(4096);
     let stream = connect(server, source, receive_buffer).await;
-    let count = if stream.is_ok() { &deeds.connected } else { &deeds.not_connected };
+    let count = if stream.is_ok() { &counters.connected } else { &counters.not_connected };
     count.fetch_add(1, Ordering::Relaxed);
     let mut stream = stream?;
     if rng.u8(..4) == 0 {
-        return ask_badly(stream, rng).await;
+        return misbehave_before_upgrade(stream, rng).await;
     }
     if upgrade(&mut stream).await? == 101 {
-        deeds.upgraded.fetch_add(1, Ordering::Relaxed);
-        misbehave(&mut stream, rng).await?;
+        counters.upgraded.fetch_add(1, Ordering::Relaxed);
+        misbehave_in_session(&mut stream, rng).await?;
     }
-    leave(stream, rng).await
+    disconnect(stream, rng).await
 }
 
-/// All that can be done wrong before the upgrade.
-async fn ask_badly(mut stream: TcpStream, rng: &mut Rng) -> io::Result<()> {
+/// Misbehaves before the upgrade.
+async fn misbehave_before_upgrade(mut stream: TcpStream, rng: &mut Rng) -> io::Result<()> {
     match rng.u8(..7) {
         0 => {}
-        1 => wait(rng, 6000).await,
-        2 => stream.write_all(&bytes(rng, 20_000)).await?,
-        3 => trickle(&mut stream, UPGRADE.as_bytes(), rng).await?,
+        1 => random_sleep(rng, 6000).await,
+        2 => stream.write_all(&random_bytes(rng, 20_000)).await?,
+        3 => write_slowly(&mut stream, UPGRADE.as_bytes(), rng).await?,
         4 => {
             let half = rng.usize(1..UPGRADE.len());
             stream.write_all(&UPGRADE.as_bytes()[..half]).await?;
-            wait(rng, 2000).await;
+            random_sleep(rng, 2000).await;
         }
         5 => {
             let wrong = ["/ws/status", "websocket", "Version: 13", "GET", "==\r\n"];
@@ -83,29 +84,29 @@ async fn ask_badly(mut stream: TcpStream, rng: &mut Rng) -> io::Result<()> {
             for _ in 0..rng.u8(1..20) {
                 stream.write_all(request.as_bytes()).await?;
             }
-            wait(rng, 1000).await;
+            random_sleep(rng, 1000).await;
         }
-        // The frames do not wait for the 101.
+        // Frames before the 101.
         _ => {
             let early = [UPGRADE.as_bytes(), &frame(TEXT, b"early"), &frame(CLOSE, b"")].concat();
             stream.write_all(&early).await?;
-            wait(rng, 1000).await;
+            random_sleep(rng, 1000).await;
         }
     }
-    leave(stream, rng).await
+    disconnect(stream, rng).await
 }
 
-/// All that can be done wrong in a session.
-async fn misbehave(stream: &mut TcpStream, rng: &mut Rng) -> io::Result<()> {
+/// Misbehaves in a session.
+async fn misbehave_in_session(stream: &mut TcpStream, rng: &mut Rng) -> io::Result<()> {
     match rng.u8(..15) {
         0 => {}
-        // Neither reads nor speaks.
-        1 | 2 => wait(rng, 8000).await,
-        // Talks a little, and takes its leave.
+        // Neither reads nor writes.
+        1 | 2 => random_sleep(rng, 8000).await,
+        // Sends a few messages, and closes.
         3 | 4 => {
             for _ in 0..rng.u8(1..8) {
                 stream.write_all(&frame(TEXT, b"a word")).await?;
-                wait(rng, 600).await;
+                random_sleep(rng, 600).await;
             }
             stream.write_all(&frame(CLOSE, &[0x03, 0xe8])).await?;
         }
@@ -114,23 +115,23 @@ async fn misbehave(stream: &mut TcpStream, rng: &mut Rng) -> io::Result<()> {
             let flood = floods[rng.usize(..3)].repeat(rng.usize(1..500));
             for _ in 0..rng.u8(1..20) {
                 stream.write_all(&flood).await?;
-                wait(rng, 50).await;
+                random_sleep(rng, 50).await;
             }
         }
-        // Pings just often enough, and never reads.
+        // Pings below the rate limit, and never reads.
         6 => {
             for _ in 0..60 {
                 stream.write_all(&frame(PING, &[7; 125])).await?;
                 sleep(Duration::from_millis(101)).await;
             }
         }
-        7 => trickle(stream, &frame(TEXT, &[b'x'; 200]), rng).await?,
+        7 => write_slowly(stream, &frame(TEXT, &[b'x'; 200]), rng).await?,
         8 => stream.shutdown().await?,
-        9 => stream.write_all(&bytes(rng, 5000)).await?,
+        9 => stream.write_all(&random_bytes(rng, 5000)).await?,
         10 => {
-            let most = [4097, 60_000, 100_000, usize::MAX / 2];
-            stream.write_all(&head(BINARY, most[rng.usize(..4)])).await?;
-            stream.write_all(&bytes(rng, 20_000)).await?;
+            let max_len = [4097, 60_000, 100_000, usize::MAX / 2];
+            stream.write_all(&head(BINARY, max_len[rng.usize(..4)])).await?;
+            stream.write_all(&random_bytes(rng, 20_000)).await?;
         }
         11 => stream.write_all(&frame(TEXT, &[b'a', 0xff, 0xfe])).await?,
         12 => {
@@ -138,55 +139,58 @@ async fn misbehave(stream: &mut TcpStream, rng: &mut Rng) -> io::Result<()> {
             let parts = frame(0x00, &b"part"[..rng.usize(..4)]).repeat(rng.usize(1..100));
             loop {
                 stream.write_all(&parts).await?;
-                wait(rng, 100).await;
+                random_sleep(rng, 100).await;
             }
         }
-        // Lies about why it closes, and goes on.
+        // Closes with an invalid code, and continues to send.
         13 => {
             let codes = [0, 999, 1005, 1006, 1015, 2999, 5000, u16::MAX];
             let code = codes[rng.usize(..codes.len())].to_be_bytes();
             stream.write_all(&frame(CLOSE, &code)).await?;
             stream.write_all(&frame(TEXT, b"still there").repeat(30)).await?;
         }
-        // Closes well, and hangs around.
+        // Closes correctly, and keeps the connection open.
         _ => {
             stream.write_all(&frame(CLOSE, &[0x03, 0xe8])).await?;
-            wait(rng, 8000).await;
+            random_sleep(rng, 8000).await;
         }
     }
     Ok(())
 }
 
-/// Goes away in one of the ways there are.
-async fn leave(mut stream: TcpStream, rng: &mut Rng) -> io::Result<()> {
+/// Ends the connection: by a reset, a half-close, a read to the end, a pause, or a plain close.
+async fn disconnect(mut stream: TcpStream, rng: &mut Rng) -> io::Result<()> {
     match rng.u8(..6) {
         0 | 1 => stream.set_zero_linger()?,
         2 => {
             stream.shutdown().await?;
-            wait(rng, 4000).await;
+            random_sleep(rng, 4000).await;
         }
-        // Reads to the end.
         3 => drop(stream.read_to_end(&mut Vec::new()).await?),
-        4 => wait(rng, 4000).await,
+        4 => random_sleep(rng, 4000).await,
         _ => {}
     }
     Ok(())
 }
 
-async fn trickle(stream: &mut TcpStream, bytes: &[u8], rng: &mut Rng) -> io::Result<()> {
-    for byte in bytes {
+async fn write_slowly(
+    stream: &mut TcpStream,
+    random_bytes: &[u8],
+    rng: &mut Rng,
+) -> io::Result<()> {
+    for byte in random_bytes {
         stream.write_u8(*byte).await?;
-        wait(rng, 200).await;
+        random_sleep(rng, 200).await;
     }
     Ok(())
 }
 
-async fn wait(rng: &mut Rng, most_ms: u64) {
-    sleep(Duration::from_millis(rng.u64(..most_ms))).await;
+async fn random_sleep(rng: &mut Rng, max_ms: u64) {
+    sleep(Duration::from_millis(rng.u64(..max_ms))).await;
 }
 
-fn bytes(rng: &mut Rng, most: usize) -> Vec<u8> {
-    let mut bytes = vec![0; rng.usize(1..most)];
-    rng.fill(&mut bytes);
-    bytes
+fn random_bytes(rng: &mut Rng, max_len: usize) -> Vec<u8> {
+    let mut random_bytes = vec![0; rng.usize(1..max_len)];
+    rng.fill(&mut random_bytes);
+    random_bytes
 }
