@@ -35,7 +35,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Acceptor<H> {
     http: Http<H>,
-    /// Permits of connections that are accepted only to be refused.
+    /// Refusal permits: held by connections that are accepted only to be refused.
     refusal_permits: Arc<Semaphore>,
     telemetry: Arc<Telemetry>,
 }
@@ -100,10 +100,10 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         }
     }
 
-    /// Waits for a permit or for a permit to be refused, whichever is available first.
+    /// Waits for a permit or for a refusal permit, whichever is available first.
     ///
-    /// Returns `None` if the address is at its limit and no permit to be refused is available:
-    /// connections of other addresses must not wait for that.
+    /// Returns `None` if the address is at its limit and no refusal permit is available: connections of
+    /// other addresses must not wait for that.
     async fn admit(&self, peer: Peer) -> Option<Admission> {
         loop {
             let rejection = match self.acquire_permit(peer) {
@@ -158,7 +158,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     ) {
         let config = self.http.configs.borrow().clone();
         // A connection that is only refused has little time for its request: silent clients would hold
-        // the permits that others need to be refused.
+        // all refusal permits.
         let timeout = |permit: &Result<_, _>| match permit {
             Ok(_) => config.handshake_timeout,
             Err(_) => config.handshake_timeout.min(REFUSAL_TIMEOUT),

@@ -20,7 +20,7 @@ use crate::net::http2_stream::SessionStream;
 use crate::net::tcp_write::TcpWriter;
 use crate::tls::stream::{TlsStream, poll_discard};
 
-/// The size of most request heads.
+/// Bytes peeked at once: most request heads fit.
 const PEEK_BYTES: usize = 1024;
 
 /// Bytes read from a client before its task yields.

@@ -236,7 +236,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
 }
 
 /// Returns the deadline for closing a connection: the close timeout from now, but no later than
-/// `refusal_deadline`. A connection that is only refused holds a permit that others wait for.
+/// `refusal_deadline`. A connection that is only refused holds a refusal permit, which others wait for.
 fn close_deadline(refusal_deadline: Option<Instant>, config: &Config) -> Instant {
     let deadline = Instant::now() + config.policy.session.timing.close_timeout;
     refusal_deadline.map_or(deadline, |refusal_deadline| deadline.min(refusal_deadline))

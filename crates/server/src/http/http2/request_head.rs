@@ -25,7 +25,7 @@ pub(crate) struct HeadLimits {
 /// The fields of a request's head so far, and their first violation.
 ///
 /// The check uses the constructors of the `http` crate, as h2 does. So h2 accepts each request that is
-/// accepted here, and never reads one that is not.
+/// accepted here. It does not get the others: a block that it accepts replaces theirs.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     method: Option<String>,
