@@ -140,7 +140,10 @@ def expect_drain(page, sessions):
     check_for_people(page, "draining", REGIONS | {"Drain"})
     expect("the names of progress bars", ["Drain"], page.names("progressbar"))
 
-    note = re.compile(r"(\d+) open, (\d+) closed cleanly, 0 timed out or disconnected; close code 1001; \d+ s of 15 s")
+    note = re.compile(
+        r"(\d+) open, (\d+) closed cleanly, 0 timed out or disconnected; "
+        r"close code 1001; \d+ s of 15 s"
+    )
     shown = seen_soon(lambda: shown_on(page), lambda shown: note.fullmatch(shown["drainNote"]))
     counts = note.fullmatch(shown["drainNote"])
     if counts is None:
