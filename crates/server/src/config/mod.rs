@@ -50,7 +50,7 @@ pub struct Config {
     /// Maximum number of concurrent sessions of an HTTP/2 connection, from 1 to 1,000.
     pub http2_max_streams: u32,
     /// How the address of the client is determined behind proxies.
-    pub trust: ClientAddrPolicy,
+    pub client_addr: ClientAddrPolicy,
     /// The policy for handshakes and sessions.
     pub policy: Policy,
     /// Time from accepting a connection to its upgrade.
@@ -121,7 +121,8 @@ impl Config {
             let expected = "it requires tls_cert_file and tls_key_file";
             return Err(invalid("listen", raw, &address.to_string(), expected));
         }
-        if config.trust.proxy_protocol == ProxyProtocol::Required && config.trust.proxies.is_empty()
+        if config.client_addr.proxy_protocol == ProxyProtocol::Required
+            && config.client_addr.proxies.is_empty()
         {
             let raw = settings.get("proxy_protocol");
             let expected = "it requires trusted_proxies; without them no client could connect";
@@ -151,7 +152,7 @@ impl Config {
             tls: load_tls(settings)?,
             plaintext_ok: value(settings, "plaintext_ok", boolean)?,
             http2_max_streams: value(settings, "http2_max_streams", http2_stream_count)?,
-            trust: ClientAddrPolicy {
+            client_addr: ClientAddrPolicy {
                 proxies: list(settings, "trusted_proxies", None)?,
                 forwarded_header: value(settings, "forwarded_header", forwarded_header)?,
                 proxy_protocol: value(settings, "proxy_protocol", proxy_protocol)?,

@@ -131,7 +131,7 @@ pub(crate) fn warn_about_settings(config: &Config, open_files: u64) {
         );
     }
     warn_about_certificate(config);
-    let ClientAddrPolicy { proxies, forwarded_header, proxy_protocol } = &config.trust;
+    let ClientAddrPolicy { proxies, forwarded_header, proxy_protocol } = &config.client_addr;
     let reads_client_addr =
         *forwarded_header != ForwardedHeader::Off || *proxy_protocol != ProxyProtocol::Off;
     if reads_client_addr && proxies.is_empty() {
@@ -180,7 +180,8 @@ pub(crate) fn format_expiry(not_after: Option<SystemTime>) -> String {
 /// `has_tls` is also set by a Unix socket with TLS, which has no address in `all`.
 fn warn_about_addresses(config: &Config, all: &[SocketAddr], plain: &[SocketAddr], has_tls: bool) {
     let is_public = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
-    let is_limited = config.max_connections_per_address > 0 || !config.trust.proxies.is_empty();
+    let is_limited =
+        config.max_connections_per_address > 0 || !config.client_addr.proxies.is_empty();
     if let Some(address) = all.iter().find(is_public).filter(|_| !is_limited) {
         warn!(
             event = "no_limit_per_address",

@@ -128,7 +128,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     /// applies to each of its clients, once their addresses are known.
     fn acquire_permit(&self, peer: Peer) -> Result<Permit, Rejection> {
         let config = self.http.configs.borrow();
-        self.http.acquire_permit(peer, !config.trust.is_proxy(peer), &config)
+        self.http.acquire_permit(peer, !config.client_addr.is_proxy(peer), &config)
     }
 
     fn spawn(
@@ -173,7 +173,9 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         };
         let Some(stream) = stream else { return };
         let mut connection_permit = None;
-        if config.trust.is_proxy(peer) && !config.trust.uses_forwarded_header(client.peer) {
+        if config.client_addr.is_proxy(peer)
+            && !config.client_addr.uses_forwarded_header(client.peer)
+        {
             let address_permit = self.http.take_for_address(&mut permit, client.peer.ip(), &config);
             // If the client's address is at its limit, the connection keeps its own permit to the end.
             connection_permit = mem::replace(&mut permit, address_permit).ok();
@@ -206,7 +208,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         client: &mut Client,
         config: &Config,
     ) -> Option<Stream> {
-        match config.trust.read_proxy_header(&mut stream, client.peer).await {
+        match config.client_addr.read_proxy_header(&mut stream, client.peer).await {
             Ok(peer) => {
                 client.peer = peer;
                 Some(stream)

@@ -29,10 +29,10 @@ impl<H: Handler + Clone + Sync> Http<H> {
         config: &Config,
     ) -> (Client, Option<IpAddr>) {
         let mut requester = client.clone();
-        if !config.trust.uses_forwarded_header(client.peer) {
+        if !config.client_addr.uses_forwarded_header(client.peer) {
             return (requester, None);
         }
-        requester.peer = config.trust.client(headers, client.peer);
+        requester.peer = config.client_addr.client(headers, client.peer);
         let address = requester.peer.ip();
         (requester, address)
     }

@@ -124,7 +124,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         if let Some(rejection) = rejection {
             return self.router.refuse(rejection, request, &requester);
         }
-        let is_client = !config.trust.uses_forwarded_header(client.peer);
+        let is_client = !config.client_addr.uses_forwarded_header(client.peer);
         self.router.answer(request, &requester, &config.policy, || {
             let mut permit =
                 permits.acquire(|| self.acquire_permit(client.peer, is_client, &config));
@@ -153,7 +153,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         // sessions of the others, so there is no frame budget. A client behind it has no more means of
         // attack than over HTTP/1.1: SETTINGS, PING and the connection's window are the proxy's own, and
         // the proxy is trusted.
-        let is_shared = config.trust.uses_forwarded_header(client.peer);
+        let is_shared = config.client_addr.uses_forwarded_header(client.peer);
         let streams = (!is_shared).then_some(config.http2_max_streams);
         let budget = Arc::new(FrameBudget::new(streams));
         let stream = BacklogStream::new(stream, Arc::clone(budget.connection()));
