@@ -62,8 +62,8 @@ impl Default for DrainOptions {
 /// Announces a shutdown, and waits until it is complete.
 ///
 /// Every session and every task that a shutdown must wait for holds a [`DrainToken`]. Tasks wait for a
-/// phase on a channel ([`DrainToken::past`]). Sessions are woken by the timer task, as for their deadlines,
-/// because waiting on the channel would take a future for each session.
+/// phase on a channel ([`DrainToken::past`]). Sessions are woken by the timer task, as for their
+/// deadlines, because waiting on the channel would take a future for each session.
 ///
 /// Dropping the drain is the same as [`abort`](Self::abort).
 ///
@@ -108,9 +108,9 @@ struct Signal {
 impl Drain {
     /// Creates a drain, and the timer task of the sessions that hold a [`DrainToken`] of it.
     ///
-    /// The caller has to spawn the timer task in the runtime of the sessions, and keep it running until the
-    /// last session has ended. It wakes sessions at their deadlines and when the phase changes, and detects
-    /// that the runtime stalled.
+    /// The caller has to spawn the timer task in the runtime of the sessions, and keep it running until
+    /// the last session has ended. It wakes sessions at their deadlines and when the phase changes, and
+    /// detects that the runtime stalled.
     #[must_use = "sessions see neither deadlines nor the drain unless the timer task runs"]
     pub fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
         let signal = Signal { phase: Phase::Serving, options: DrainOptions::default() };
@@ -173,7 +173,8 @@ impl Drop for Drain {
     }
 }
 
-/// Delays the completion of a [`Drain`] until it is dropped, and shows its phase. [`Drain`] has an example.
+/// Delays the completion of a [`Drain`] until it is dropped, and shows its phase. [`Drain`] has an
+/// example.
 #[derive(Debug)]
 pub struct DrainToken(Arc<Shared>);
 

@@ -5,8 +5,8 @@ use std::task::Waker;
 
 /// Distinguishes a waker from all others, as [`Waker::will_wake`] does, while a clone of it is kept.
 ///
-/// At each poll a session compares the current waker with the one that it has registered. That one is kept
-/// behind a lock, and a second clone in the session would take 16 bytes.
+/// At each poll a session compares the current waker with the one that it has registered. That one is
+/// kept behind a lock, and a second clone in the session would take 16 bytes.
 ///
 /// Two wakers are the same if their data and vtable pointers are, so this word has both. Wakers with the
 /// same data or the same vtable never collide. Others do only if their vtables are a multiple of 64 KiB

@@ -30,8 +30,8 @@ struct Delivery {
 /// the I/O driver wakes.
 const WAKE_BATCH: usize = 256;
 
-/// Yields, at most, until a batch has seen the generation. The bound is needed because a session that has
-/// ended in the meantime never sees it.
+/// Yields, at most, until a batch has seen the generation. The bound is needed because a session that
+/// has ended in the meantime never sees it.
 const MAX_YIELDS: usize = 16;
 
 impl Announcement {

@@ -5,9 +5,9 @@
 //! generation is announced. A tokio timer and a channel would take some 300 bytes for each session; this
 //! takes 25.
 //!
-//! This module knows neither sessions nor drains: the owner of the service announces generations, which are
-//! numbers, and defines what they mean. Nor is it a clock: `instant` is only the representation of an
-//! instant.
+//! This module knows neither sessions nor drains: the owner of the service announces generations, which
+//! are numbers, and defines what they mean. Nor is it a clock: `instant` is only the representation of
+//! an instant.
 //!
 //! Read this file first: it has the service and the handle. `slots` stores the deadlines and the wakers,
 //! `announcement` wakes all sessions for a new generation without delaying other tasks, and `stall`
@@ -46,8 +46,8 @@ pub(crate) struct TimerService {
 }
 
 /// The least time from a run that looked for due timers to the next scheduled run, in which deadlines
-/// accumulate. Waking sessions together costs less than one after the other, and no deadline of a session
-/// needs more precision than this.
+/// accumulate. Waking sessions together costs less than one after the other, and no deadline of a
+/// session needs more precision than this.
 const COALESCE: Duration = Duration::from_millis(50);
 
 impl Default for TimerService {
@@ -166,8 +166,8 @@ impl<O: AsRef<TimerService>> TimerHandle<O> {
     /// Sets the deadline and the waker, unless both are set already.
     ///
     /// The caller has to check the generation after this. A new generation is stored before
-    /// [`wake_all`](Announcement::wake_all) takes the lock that is taken here: either the caller sees the
-    /// new generation, or `wake_all` finds this waker in its slot.
+    /// [`wake_all`](Announcement::wake_all) takes the lock that is taken here: either the caller sees
+    /// the new generation, or `wake_all` finds this waker in its slot.
     pub(crate) fn set(&mut self, deadline: TimerInstant, cx: &Context<'_>) {
         let timers = self.owner.as_ref();
         let waker_id = WakerId::of(cx.waker());

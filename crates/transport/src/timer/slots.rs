@@ -10,9 +10,9 @@ use super::instant::TimerInstant;
 
 /// One slot for each timer.
 ///
-/// A search tree ordered by deadline would take twice the memory for each timer, and two searches for each
-/// change. Here a change is made in place, and due timers are found by scanning the chunks that may have
-/// some.
+/// A search tree ordered by deadline would take twice the memory for each timer, and two searches for
+/// each change. Here a change is made in place, and due timers are found by scanning the chunks that may
+/// have some.
 #[derive(Debug, Default)]
 pub(crate) struct Slots([Mutex<Shard>; SHARDS]);
 
@@ -123,9 +123,9 @@ impl Slots {
         chunks.min().unwrap_or(TimerInstant::NEVER)
     }
 
-    /// Clears the deadlines that have passed, and returns the wakers of their timers in the order of keys:
-    /// the state of sessions with consecutive keys lies together in memory, here and in the kernel, and is
-    /// used together then.
+    /// Clears the deadlines that have passed, and returns the wakers of their timers in the order of
+    /// keys: the state of sessions with consecutive keys lies together in memory, here and in the
+    /// kernel, and is used together then.
     ///
     /// Returns `None` if no chunk had to be scanned.
     pub(crate) fn take_due(&self, now: TimerInstant) -> Option<impl Iterator<Item = Waker>> {
@@ -183,7 +183,8 @@ impl Shard {
         if self.chunks.len() == self.first_vacant {
             self.chunks.push(Chunk { earliest: TimerInstant::NEVER, slots: Slab::new() });
         }
-        let chunk = self.chunks.get_mut(self.first_vacant).expect("a vacant chunk was just added");
+        let chunk =
+            self.chunks.get_mut(self.first_vacant).expect("a chunk was added if none was vacant");
         if chunk.slots.capacity() == 0 {
             chunk.slots.reserve_exact(CHUNK);
         }

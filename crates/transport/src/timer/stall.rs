@@ -7,8 +7,8 @@ use std::time::Duration;
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 const TICK_MS: u32 = 250;
 
-/// Measures how long the process stalled. Input that a peer sent during a stall is read all at once after
-/// it, and a session must not blame the peer for that.
+/// Measures how long the process stalled. Input that a peer sent during a stall is read all at once
+/// after it, and a session must not blame the peer for that.
 ///
 /// The timer service calls [`tick`](Self::tick); before the first tick no stall is detected.
 ///
