@@ -61,7 +61,8 @@ pub struct Config {
     pub max_connections: usize,
     /// The same limit for each client address; 0 disables it.
     pub max_connections_per_address: usize,
-    /// Maximum size of a request head, from [`MIN_HEADER_BYTES`] to [`MAX_BYTES`](crate::MAX_BYTES).
+    /// Maximum size of a request head, from [`MIN_HEADER_BYTES`](crate::MIN_HEADER_BYTES) to
+    /// [`MAX_BYTES`](crate::MAX_BYTES).
     pub max_header_bytes: usize,
     /// Maximum number of header fields in a request, from 1 to 1,000.
     pub max_headers: usize,
