@@ -1,6 +1,7 @@
 //! Scheduling: peers that always send do not starve other tasks, and a drain notifies all sessions first.
 #![allow(
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test says what it expects in the shortest way"
 )]

@@ -22,16 +22,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use server::Setting;
-use support::process::{Process, documented, fields, server, with_passed};
+use support::process::{Process, documented, fields, server, with_inherited};
 use support::{CLOSE, Client, TEXT, UPGRADE, close, close_payload, document, frame};
 
-/// A file of settings that can be written again.
+/// A settings file that a test rewrites.
 struct SettingsFile(PathBuf);
 
 impl SettingsFile {
     fn new(name: &str, text: &str) -> Self {
         let file = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
-        // A test before may have left a pipe there, which would take nothing.
+        // A pipe of an earlier run would block.
         let _ = fs::remove_file(&file.0);
         file.write(text);
         file
@@ -46,6 +46,7 @@ impl SettingsFile {
     }
 }
 
+/// The status of a handshake with an additional header line.
 fn status(address: SocketAddr, line: &str) -> u16 {
     let line = if line.is_empty() { String::new() } else { format!("\r\n{line}") };
     let request = UPGRADE.replace("Host: a", &format!("Host: a{line}"));
@@ -53,7 +54,7 @@ fn status(address: SocketAddr, line: &str) -> u16 {
 }
 
 #[test]
-fn a_good_reload_is_for_new_sessions_and_running_ones_keep_their_terms() {
+fn a_valid_reload_applies_to_new_sessions_and_running_ones_keep_their_settings() {
     let file = SettingsFile::new("good.toml", "allowed_origins = [\"https://a.example\"]");
     let process = Process::start(&[&file.flag()]);
     let mut before = Client::open(process.address);
@@ -88,7 +89,7 @@ fn a_reload_is_warned_about_as_a_start_is() {
 }
 
 #[test]
-fn limits_that_are_reloaded_hold_at_once() {
+fn reloaded_limits_apply_at_once() {
     let file = SettingsFile::new("limits.toml", "max_connections = 1");
     let process = Process::start(&[&file.flag()]);
     let _first = Client::open(process.address);
@@ -105,7 +106,7 @@ fn limits_that_are_reloaded_hold_at_once() {
 }
 
 #[test]
-fn a_bad_reload_changes_nothing_and_says_why() {
+fn an_invalid_reload_changes_nothing_and_logs_the_reason() {
     let file = SettingsFile::new("bad.toml", "allowed_origins = [\"https://a.example\"]");
     let process = Process::start(&[&file.flag()]);
     for (text, named) in [
@@ -136,7 +137,7 @@ fn a_bad_reload_changes_nothing_and_says_why() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_the_settings_is_refused_and_holds_up_nothing() {
+fn a_pipe_in_place_of_the_settings_file_is_refused_without_blocking() {
     let file = SettingsFile::new("silent.toml", "");
     let mut process = Process::start(&[&file.flag()]);
     fs::remove_file(&file.0).unwrap();
@@ -144,7 +145,7 @@ fn a_pipe_in_the_place_of_the_settings_is_refused_and_holds_up_nothing() {
     for _ in 0..2 {
         process.signal(Signal::HUP);
         let problem = process.event("reload_refused")["problem"].clone();
-        assert!(problem.as_str().unwrap().contains("it is no regular file"), "{problem}");
+        assert!(problem.as_str().unwrap().contains("it is not a regular file"), "{problem}");
     }
     fs::remove_file(&file.0).unwrap();
     file.write("ping_interval_secs = 20");
@@ -156,7 +157,7 @@ fn a_pipe_in_the_place_of_the_settings_is_refused_and_holds_up_nothing() {
 }
 
 #[test]
-fn what_needs_a_restart_is_what_the_manual_says() {
+fn the_settings_that_need_a_restart_are_the_documented_ones() {
     let manual = document("operations.md");
     let (_, sentence) = manual.split_once("needs a restart: ").unwrap();
     let documented: Vec<&str> =
@@ -179,8 +180,8 @@ fn what_needs_a_restart_is_what_the_manual_says() {
         command.arg(file.flag());
         let process = Process::run(command);
         process.event("listening");
-        let sets_all = other.contains("listen =") && other.contains("log_format =");
-        file.write(&if sets_all { other.to_owned() } else { format!("{before}{other}") });
+        let is_complete = other.contains("listen =") && other.contains("log_format =");
+        file.write(&if is_complete { other.to_owned() } else { format!("{before}{other}") });
         process.signal(Signal::HUP);
         let line = process.event("reload_refused");
         let problem = line["problem"].as_str().unwrap();
@@ -190,23 +191,23 @@ fn what_needs_a_restart_is_what_the_manual_says() {
 }
 
 #[test]
-fn reloads_under_load_cut_nobody() {
+fn reloads_under_load_disconnect_no_client() {
     let file = SettingsFile::new("load.toml", "message_burst = 20");
     let process = Process::start(&[&file.flag(), "--max-connections=500"]);
     let load = Load::start(process.address);
-    let mut stays = Client::open(process.address);
+    let mut idle = Client::open(process.address);
     for round in 0..20 {
-        let good = round % 2 == 0;
-        file.write(if good { "message_burst = 21" } else { "message_burst = -1" });
+        let is_valid = round % 2 == 0;
+        file.write(if is_valid { "message_burst = 21" } else { "message_burst = -1" });
         process.signal(Signal::HUP);
-        process.event(if good { "reloaded" } else { "reload_refused" });
+        process.event(if is_valid { "reloaded" } else { "reload_refused" });
     }
     load.expect_no_failure(50);
-    stays.send(&close(1000, ""));
-    assert_eq!(stays.frame(), (CLOSE, close_payload(1000, "")));
+    idle.send(&close(1000, ""));
+    assert_eq!(idle.frame(), (CLOSE, close_payload(1000, "")));
 }
 
-/// Clients that come and go all the time.
+/// Clients that open and close sessions continuously.
 struct Load {
     is_over: Arc<AtomicBool>,
     opened: Arc<AtomicUsize>,
@@ -221,7 +222,7 @@ impl Load {
             thread::spawn(move || {
                 let mut failures = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
-                    match attempt(address) {
+                    match open_and_close(address) {
                         Ok(()) => opened.fetch_add(1, Ordering::Relaxed),
                         Err(failure) => {
                             failures.push(failure);
@@ -250,63 +251,63 @@ impl Load {
     }
 }
 
-/// Opens a session and leaves it again. The server may have closed it meanwhile, which is no failure.
-fn attempt(address: SocketAddr) -> Result<(), String> {
+/// Opens and closes a session. A close by the server is no failure.
+fn open_and_close(address: SocketAddr) -> Result<(), String> {
     let mut stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(UPGRADE.as_bytes()).map_err(|error| format!("request: {error}"))?;
     let mut status = [0; 12];
-    stream.read_exact(&mut status).map_err(|error| format!("answer: {error}"))?;
+    stream.read_exact(&mut status).map_err(|error| format!("response: {error}"))?;
     if &status != b"HTTP/1.1 101" {
-        return Err(format!("answer: {}", String::from_utf8_lossy(&status)));
+        return Err(format!("response: {}", String::from_utf8_lossy(&status)));
     }
     let _ = stream.write_all(&close(1000, ""));
     match stream.read_to_end(&mut Vec::new()) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            Err("the end does not come".to_owned())
+            Err("the stream does not end".to_owned())
         }
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
 #[test]
-fn processes_hand_over_on_one_socket_and_no_attempt_fails() {
+fn processes_hand_over_on_one_socket_without_a_failed_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let start = || {
-        let command = with_passed(listener.try_clone().unwrap(), "public");
+        let command = with_inherited(listener.try_clone().unwrap(), "public");
         let process = Process::start_as(command, &["--drain-delay-secs=1", "--listen=127.0.0.1:1"]);
-        assert_eq!(process.address, address, "the passed socket takes the place of all addresses");
+        assert_eq!(process.address, address, "an inherited socket replaces all addresses");
         process
     };
     let mut current = start();
     let load = Load::start(address);
-    let mut stays = Client::open(address);
+    let mut idle = Client::open(address);
     for _ in 0..3 {
         let opened = load.opened();
-        // The new one is ready before the old one is told.
+        // The new process is ready before the old one is signalled.
         let next = start();
         current.signal(Signal::TERM);
         current.event("stopping");
         let mut old = std::mem::replace(&mut current, next);
         assert_eq!(old.exit_code(), 0);
-        assert!(load.opened() > opened + 50, "the load goes on");
+        assert!(load.opened() > opened + 50, "clients keep connecting");
     }
-    assert_eq!(stays.frame(), (CLOSE, close_payload(1001, "drained")));
+    assert_eq!(idle.frame(), (CLOSE, close_payload(1001, "drained")));
     load.expect_no_failure(500);
 }
 
 #[test]
-fn a_passed_socket_without_a_delay_is_warned_about() {
+fn an_inherited_socket_without_a_drain_delay_is_warned_about() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let command = with_passed(listener, "");
+    let command = with_inherited(listener, "");
     let process = Process::spawn_as(command, &["--log-format=json", "--max-connections=10"]);
     let line = process.event("no_delay_for_handover");
     assert_eq!(fields(&line), documented("no_delay_for_handover"));
 }
 
 #[test]
-fn systemd_is_told_of_every_turn() {
+fn systemd_is_notified_of_every_state_change() {
     let folder = std::env::temp_dir().join(format!("ws-status-notify-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("notify.sock");
@@ -324,7 +325,7 @@ fn systemd_is_told_of_every_turn() {
             }
             seen.push(message);
         }
-        panic!("{expected} does not come, only {seen:?}");
+        panic!("no {expected}, only {seen:?}");
     };
 
     let mut command = server();
@@ -335,14 +336,14 @@ fn systemd_is_told_of_every_turn() {
     for _ in 0..5 {
         until("WATCHDOG=1");
     }
-    until("STATUS=1 sessions open, 1 so far");
+    until("STATUS=1 sessions open, 1 opened in total");
     process.signal(Signal::HUP);
     let reloading = until("RELOADING=1");
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
     until("READY=1");
     process.signal(Signal::TERM);
     until("STOPPING=1");
-    until("WATCHDOG=1"); // A drain is progress, too.
+    until("WATCHDOG=1"); // The watchdog is fed during a drain, too.
     drop(_session);
     assert_eq!(process.exit_code(), 0);
     fs::remove_dir_all(&folder).unwrap();

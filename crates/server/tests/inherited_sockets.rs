@@ -1,4 +1,4 @@
-//! Sockets that are passed to the process: what is served, and what stops the start.
+//! Sockets that systemd passes to the process: served ones, and those that fail the start.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -15,19 +15,21 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use support::Client;
-use support::process::{Process, documented, fields, refusal, with_environment, with_passed};
+use support::process::{
+    Process, documented, fields, startup_error, with_descriptor, with_inherited,
+};
 
 fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
 #[test]
-fn a_passed_socket_named_admin_is_the_admin_listener() {
+fn an_inherited_socket_named_admin_is_the_admin_listener() {
     let folder = std::env::temp_dir().join(format!("ws-status-passed-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("admin.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let process = Process::start_as(with_passed(listener, "admin"), &[]);
+    let process = Process::start_as(with_inherited(listener, "admin"), &[]);
     let mut stream = UnixStream::connect(&path).unwrap();
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -35,23 +37,23 @@ fn a_passed_socket_named_admin_is_the_admin_listener() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     Client::open(process.address);
     drop(process);
-    assert!(path.exists(), "it is not ours to take away");
+    assert!(path.exists(), "the server does not remove an inherited socket");
     fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
-fn names_that_say_nothing_special_are_for_clients() {
+fn inherited_sockets_with_other_names_are_for_clients() {
     for name in ["", "public", "unknown", "ws-status.socket"] {
         let listener = listener();
         let address = listener.local_addr().unwrap();
-        let process = Process::start_as(with_passed(listener, name), &["--drain-delay-secs=1"]);
+        let process = Process::start_as(with_inherited(listener, name), &["--drain-delay-secs=1"]);
         assert_eq!(process.address, address, "{name}");
         Client::open(address);
     }
 }
 
 #[test]
-fn what_cannot_be_served_stops_the_start() {
+fn a_descriptor_that_is_no_listening_stream_socket_fails_the_start() {
     let listening = listener();
     let connected = TcpStream::connect(listening.local_addr().unwrap()).unwrap();
     let accepted = listening.accept().unwrap().0;
@@ -60,7 +62,7 @@ fn what_cannot_be_served_stops_the_start() {
     let no_stream = "is no stream socket of TCP or Unix";
     let does_not_listen = "does not listen; it may be a connection, which systemd passes with \
                            Accept=yes";
-    let passed: [(OwnedFd, &str); 7] = [
+    let descriptors: [(OwnedFd, &str); 7] = [
         (UdpSocket::bind("127.0.0.1:0").unwrap().into(), no_stream),
         (UnixDatagram::unbound().unwrap().into(), no_stream),
         (pipe.into(), no_stream),
@@ -69,25 +71,25 @@ fn what_cannot_be_served_stops_the_start() {
         (accepted.into(), does_not_listen),
         (left.into(), does_not_listen),
     ];
-    for (descriptor, problem) in passed {
-        let (code, sentence) = refusal(with_passed(descriptor, "connection"));
+    for (descriptor, problem) in descriptors {
+        let (code, message) = startup_error(with_inherited(descriptor, "connection"));
         let expected =
             format!("LISTEN_FDS passes a socket \"connection\" (number 0) that {problem}");
-        assert_eq!((code, sentence), (2, expected));
+        assert_eq!((code, message), (2, expected));
     }
 }
 
 #[test]
-fn a_name_without_a_meaning_stops_the_start() {
-    let (code, sentence) = refusal(with_passed(listener(), "adimn"));
+fn an_unknown_socket_name_fails_the_start() {
+    let (code, message) = startup_error(with_inherited(listener(), "adimn"));
     assert_eq!(code, 2);
     let expected = "LISTEN_FDS passes a socket \"adimn\" (number 0) that has a name without a meaning \
                     here; it must be admin, tls or public, or that of a .socket unit";
-    assert_eq!(sentence, expected);
+    assert_eq!(message, expected);
 }
 
 #[test]
-fn variables_that_contradict_each_other_stop_the_start() {
+fn contradictory_variables_fail_the_start() {
     for (environment, problem) in [
         ("LISTEN_FDS=one", "LISTEN_FDS is \"one\", and must be the number of sockets passed"),
         ("LISTEN_FDS=-1", "LISTEN_FDS is \"-1\", and must be the number of sockets passed"),
@@ -100,25 +102,28 @@ fn variables_that_contradict_each_other_stop_the_start() {
             "LISTEN_FDS=2 LISTEN_FDNAMES=public",
             "LISTEN_FDNAMES has 1 names for the 2 sockets of LISTEN_FDS",
         ),
-        // There is only one.
+        // Only one socket is passed.
         (
             "LISTEN_FDS=2",
             "LISTEN_FDS passes a socket \"\" (number 1) that is no stream socket of TCP or Unix",
         ),
     ] {
-        assert_eq!(refusal(with_environment(listener(), environment)), (2, problem.to_owned()));
+        assert_eq!(
+            startup_error(with_descriptor(listener(), environment)),
+            (2, problem.to_owned())
+        );
     }
     let two = "exec 4<&3; LISTEN_FDS=2 LISTEN_FDNAMES=admin:admin";
-    let (code, sentence) = refusal(with_environment(listener(), two));
+    let (code, message) = startup_error(with_descriptor(listener(), two));
     assert_eq!(code, 2);
-    assert!(sentence.contains("(number 1) that is a second admin listener"), "{sentence}");
+    assert!(message.contains("(number 1) that is a second admin listener"), "{message}");
 }
 
 #[test]
-fn sockets_for_another_process_are_left_alone_and_warned_about() {
-    let passed = listener();
-    let address = passed.local_addr().unwrap();
-    let command = with_environment(passed, "LISTEN_FDS=1 LISTEN_PID=1");
+fn sockets_for_another_process_are_ignored_with_a_warning() {
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    let command = with_descriptor(listener, "LISTEN_FDS=1 LISTEN_PID=1");
     let process = Process::spawn_as(command, &["--log-format=json", "--max-connections=10"]);
     let line = process.event("sockets_for_another");
     assert_eq!(fields(&line), documented("sockets_for_another"));
@@ -127,13 +132,13 @@ fn sockets_for_another_process_are_left_alone_and_warned_about() {
 }
 
 #[test]
-fn empty_variables_are_unset_ones() {
+fn empty_variables_count_as_unset() {
     for environment in
         ["LISTEN_FDS= LISTEN_PID= LISTEN_FDNAMES=", "LISTEN_FDS=1 LISTEN_PID= LISTEN_FDNAMES="]
     {
-        let passed = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = passed.local_addr().unwrap();
-        let process = Process::start_as(with_environment(passed, environment), &[]);
+        let listener = listener();
+        let address = listener.local_addr().unwrap();
+        let process = Process::start_as(with_descriptor(listener, environment), &[]);
         let is_used = environment.contains("LISTEN_FDS=1");
         assert_eq!(process.address == address, is_used, "{environment}");
         Client::open(process.address);

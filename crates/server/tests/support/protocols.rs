@@ -1,9 +1,8 @@
-//! The ways in which a client may come, and a session by each of them.
+//! Sessions over each protocol: HTTP/1.1 and HTTP/2, in plaintext and over TLS.
 //!
-//! What a session is to a client does not depend on the way: bytes of frames go both ways, each side
-//! ends its own, and an end that is in order reads as one. Any other end is an error: the reset of a
-//! TCP connection, the end of one without a goodbye of TLS (RFC 8446, section 6.1), or the reset of a
-//! stream (RFC 8441, section 5).
+//! A session looks the same over each of them: frames in both directions, each side ends its own, and an
+//! orderly end reads as the end of the stream. Any other end is an error: a reset TCP connection, a TLS
+//! connection without close_notify (RFC 8446, section 6.1), or a reset stream (RFC 8441, section 5).
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,61 +21,61 @@ use super::http2::Http2;
 use super::server::Server;
 use super::{Client, UPGRADE};
 
-/// How a client comes.
+/// The protocol of a session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Way {
+pub(crate) enum Protocol {
     Http1,
     Http1Tls,
     Http2,
     Http2Tls,
 }
 
-/// A session, whichever way it came.
-pub(crate) type Session = Client<Box<dyn Wire>>;
+/// A session over any protocol.
+pub(crate) type Session = Client<Box<dyn SessionStream>>;
 
-/// What carries the bytes of a session.
-pub(crate) trait Wire: Read + Write + Send {
-    /// Ends our side, in order. The server's is still read.
+/// The stream that carries the frames of a session.
+pub(crate) trait SessionStream: Read + Write + Send {
+    /// Ends the client's side in order. The server's side stays open.
     fn end(&mut self);
 
-    /// Ends both sides by a reset, at once or when this is dropped.
+    /// Resets the stream, at once or when this is dropped.
     fn reset(&mut self);
 
-    /// Lets the server send far more than anybody keeps, if it needs leave for that.
-    fn welcome_all(&mut self) {}
+    /// Grants the server a large flow-control window, where the protocol has one.
+    fn open_windows(&mut self) {}
 
-    /// Opens another session on the same connection when one has ended, where there may be more.
+    /// Opens another session on the same connection, where the protocol allows it. The last one has ended.
     fn reopen(&mut self) -> bool {
         false
     }
 
-    /// The socket beneath.
+    /// Returns the TCP socket.
     fn socket(&self) -> &TcpStream;
 }
 
-impl Way {
+impl Protocol {
     pub(crate) const ALL: [Self; 4] = [Self::Http1, Self::Http1Tls, Self::Http2, Self::Http2Tls];
 
-    /// A session that is open, of a server that was started here.
+    /// Opens a session at a server of [`start`].
     pub(crate) fn open(self, server: &Server) -> Session {
-        self.try_open(server).expect("it is not refused")
+        self.try_open(server).expect("the session is accepted")
     }
 
-    /// The same, or nothing if there is no place for it.
+    /// Opens a session, or returns `None` if the server is full.
     pub(crate) fn try_open(self, server: &Server) -> Option<Session> {
         self.open_by(Client::connect, server)
     }
 
-    /// The same by a client whose system keeps as little as it may.
-    pub(crate) fn open_narrow(self, server: &Server) -> Session {
-        self.open_by(Client::connect_narrow, server).expect("it is not refused")
+    /// Opens a session whose client has the smallest receive buffer.
+    pub(crate) fn open_with_small_buffer(self, server: &Server) -> Session {
+        self.open_by(Client::connect_with_small_buffer, server).expect("the session is accepted")
     }
 
     fn open_by(self, connect: fn(SocketAddr) -> Client, server: &Server) -> Option<Session> {
         let plain = || connect(server.address).0;
-        let encrypted = |protocol| {
-            let address = server.encrypted.expect("it was started with every way");
-            encrypted(connect(address).0, protocol)
+        let encrypted = |alpn| {
+            let address = server.second_address.expect("the server has a TLS listener");
+            encrypted(connect(address).0, alpn)
         };
         match self {
             Self::Http1 => upgraded(plain()),
@@ -87,20 +86,20 @@ impl Way {
     }
 }
 
-/// A session by each way.
-pub(crate) fn open_all(server: &Server) -> [(Way, Session); 4] {
-    Way::ALL.map(|way| (way, way.open(server)))
+/// Opens a session over each protocol.
+pub(crate) fn open_all(server: &Server) -> [(Protocol, Session); 4] {
+    Protocol::ALL.map(|protocol| (protocol, protocol.open(server)))
 }
 
-/// Starts a server to which every way leads.
+/// Starts a server with a plaintext listener and a TLS listener.
 pub(crate) fn start(flags: &[&str]) -> Server {
     start_with(Discard, flags)
 }
 
-/// The same with something behind the sessions.
+/// Starts such a server with a handler.
 pub(crate) fn start_with(handler: impl Handler + Clone + Sync, flags: &[&str]) -> Server {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let name = format!("ways-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = format!("protocols-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&file, &IDENTITY.pem).unwrap();
     let listen = "--listen=127.0.0.1:0,tls:127.0.0.1:0";
@@ -110,11 +109,11 @@ pub(crate) fn start_with(handler: impl Handler + Clone + Sync, flags: &[&str]) -
     server
 }
 
-/// Who the server is, and who believes it.
+/// The certificate of the server, and a client that trusts it.
 struct Identity {
     /// The certificate and its key.
     pem: String,
-    believer: ClientConfig,
+    client_config: ClientConfig,
 }
 
 static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
@@ -125,34 +124,34 @@ static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let believer = builder.with_root_certificates(roots).with_no_client_auth();
-    Identity { pem: cert.pem() + &signing_key.serialize_pem(), believer }
+    let client_config = builder.with_root_certificates(roots).with_no_client_auth();
+    Identity { pem: cert.pem() + &signing_key.serialize_pem(), client_config }
 });
 
-fn encrypted(stream: TcpStream, protocol: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
-    let mut config = IDENTITY.believer.clone();
-    config.alpn_protocols = vec![protocol.to_vec()];
+fn encrypted(stream: TcpStream, alpn: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut config = IDENTITY.client_config.clone();
+    config.alpn_protocols = vec![alpn.to_vec()];
     let connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap());
     StreamOwned::new(connection.unwrap(), stream)
 }
 
-fn upgraded(wire: impl Wire + 'static) -> Option<Session> {
-    let mut client = session(wire);
+fn upgraded(stream: impl SessionStream + 'static) -> Option<Session> {
+    let mut client = session(stream);
     let (status, head, _) = client.request(UPGRADE);
     assert!([101, 503].contains(&status), "{head}");
     (status == 101).then_some(client)
 }
 
-fn session(wire: impl Wire + 'static) -> Session {
-    Client(Box::new(wire))
+fn session(stream: impl SessionStream + 'static) -> Session {
+    Client(Box::new(stream))
 }
 
-/// Has the system end the connection by a reset.
+/// Makes the system reset the connection when the socket is closed.
 fn reset_when_closed(socket: &TcpStream) {
     rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
 }
 
-impl Wire for TcpStream {
+impl SessionStream for TcpStream {
     fn end(&mut self) {
         self.shutdown(Shutdown::Write).unwrap();
     }
@@ -166,7 +165,7 @@ impl Wire for TcpStream {
     }
 }
 
-impl Wire for StreamOwned<ClientConnection, TcpStream> {
+impl SessionStream for StreamOwned<ClientConnection, TcpStream> {
     fn end(&mut self) {
         self.conn.send_close_notify();
         self.flush().unwrap();

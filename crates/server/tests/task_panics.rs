@@ -1,4 +1,4 @@
-//! A task of the server's own that panics, in a process of its own that systemd supervises.
+//! A panic in a task of the server, in a child process under a systemd watchdog.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -22,11 +22,11 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// A log that panics at the line of a listener on this path. That is the one place where a task of the
-/// server's own can be reached from outside.
-struct PanicAt(String);
+/// A log subscriber that panics at the line of the listener on this address: the only way to make a task of
+/// the server panic from outside.
+struct PanicsAt(String);
 
-impl Subscriber for PanicAt {
+impl Subscriber for PanicsAt {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
@@ -40,7 +40,7 @@ impl Subscriber for PanicAt {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        event.record(&mut Finder(&self.0));
+        event.record(&mut AddressVisitor(&self.0));
     }
 
     fn enter(&self, _: &Id) {}
@@ -48,9 +48,10 @@ impl Subscriber for PanicAt {
     fn exit(&self, _: &Id) {}
 }
 
-struct Finder<'a>(&'a str);
+/// Panics at a field with this address.
+struct AddressVisitor<'a>(&'a str);
 
-impl Visit for Finder<'_> {
+impl Visit for AddressVisitor<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "address" && value == self.0 {
             panic!("the log is broken");
@@ -60,24 +61,24 @@ impl Visit for Finder<'_> {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// Where the process of the test below keeps its sockets.
+/// The environment variable with the folder for the sockets of the child process.
 const FOLDER: &str = "WS_STATUS_TEST_FOLDER";
 
 #[test]
-#[ignore = "it is the process of the test below"]
-fn the_process_whose_second_listener_panics() {
+#[ignore = "the child process of the test below"]
+fn child_process_whose_second_listener_panics() {
     let folder = PathBuf::from(env::var_os(FOLDER).unwrap());
     let unix = |name: &str| format!("unix:{}", folder.join(name).display());
-    tracing::subscriber::set_global_default(PanicAt(unix("broken"))).unwrap();
+    tracing::subscriber::set_global_default(PanicsAt(unix("broken"))).unwrap();
     let server = Server::start(&[
         &format!("--listen={},{}", unix("whole"), unix("broken")),
         &format!("--admin-listen={}", unix("admin")),
         "--drain-delay-secs=2",
     ]);
-    assert_eq!(server.stopped().failed, Some("accept"));
+    assert_eq!(server.join().failed, Some("accept"));
 }
 
-/// The process, which is killed when the test has failed.
+/// The child process, which is killed when the test fails.
 struct Process(Child);
 
 impl Drop for Process {
@@ -110,7 +111,7 @@ fn a_task_that_panics_ends_readiness_and_the_watchdog_and_then_the_server() {
 
     let mut command = Command::new(env::current_exe().unwrap());
     command
-        .args(["--ignored", "--exact", "the_process_whose_second_listener_panics"])
+        .args(["--ignored", "--exact", "child_process_whose_second_listener_panics"])
         .env(FOLDER, &folder)
         .env("NOTIFY_SOCKET", &notify)
         .env("WATCHDOG_USEC", "200000")
@@ -119,30 +120,27 @@ fn a_task_that_panics_ends_readiness_and_the_watchdog_and_then_the_server() {
     let mut process = Process(command.spawn().unwrap());
     // The watchdog is fed ten times a second.
     let stops = (0..100).any(|_| message().contains("STOPPING=1"));
-    assert!(stops, "a task has panicked, and the server goes on");
+    assert!(stops, "a task has panicked and the server goes on");
 
-    // It drains: whoever comes within the delay is served, and nobody is sent to it any more.
+    // The server drains: it is not ready, and it serves clients during the drain delay.
     let ready = answer(&folder.join("admin"), "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(ready.starts_with("HTTP/1.1 503") && ready.ends_with("draining\n"), "{ready}");
     let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let served = answer(&folder.join("whole"), request);
     assert!(served.starts_with("HTTP/1.1 404"), "{served}");
 
-    // What it tells is read until it has ended, or it would wait for that.
+    // Notifications are read until the process ends, or it would block on them.
     systemd.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let (mut told, mut fed) = ([0; 1000], 0);
+    let (mut buffer, mut fed) = ([0; 1000], 0);
     let status = loop {
         if let Some(status) = process.0.try_wait().unwrap() {
             break status;
         }
-        if systemd.recv(&mut told).is_ok() && told.starts_with(b"WATCHDOG=1") {
+        if systemd.recv(&mut buffer).is_ok() && buffer.starts_with(b"WATCHDOG=1") {
             fed += 1;
         }
     };
-    assert!(status.success(), "it names the task");
-    assert!(
-        fed <= 1,
-        "the drain takes two seconds, and a healthy server says so ten times in each"
-    );
+    assert!(status.success(), "the test in the child process passes");
+    assert!(fed <= 1, "the watchdog is not fed during the drain of two seconds");
     fs::remove_dir_all(&folder).unwrap();
 }

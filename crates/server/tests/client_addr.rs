@@ -1,4 +1,4 @@
-//! Who the client is: whose word is believed, and whose is not.
+//! The client address policy: forwarding headers of trusted proxies.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -25,7 +25,7 @@ use transport::Peer;
 
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-fn trust(proxies: &str, forwarded_header: ForwardedHeader) -> ClientAddrPolicy {
+fn policy(proxies: &str, forwarded_header: ForwardedHeader) -> ClientAddrPolicy {
     ClientAddrPolicy {
         proxies: proxies.split(' ').map(|text| text.parse().unwrap()).collect(),
         forwarded_header,
@@ -42,7 +42,7 @@ fn peer(text: &str) -> Peer {
 
 fn headers(name: &'static str, lines: &[&str]) -> HeaderMap {
     let line = |text: &&str| {
-        // Latin-1, so that a byte of a header that is not text can be written, too.
+        // Latin-1, so that a test can write bytes that are no UTF-8.
         let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
         let value = HeaderValue::from_bytes(&bytes).unwrap();
         (HeaderName::from_static(name), value)
@@ -51,7 +51,7 @@ fn headers(name: &'static str, lines: &[&str]) -> HeaderMap {
 }
 
 #[test]
-fn the_client_is_the_first_from_the_right_who_is_no_proxy() {
+fn the_client_is_the_rightmost_address_that_is_no_proxy() {
     use ForwardedHeader::{Forwarded, XForwardedFor};
     for (from, lines, client) in [
         // One proxy, and two.
@@ -59,16 +59,16 @@ fn the_client_is_the_first_from_the_right_who_is_no_proxy() {
         ("10.0.0.1:5000", &["198.51.100.7, 10.0.0.2"], "198.51.100.7"),
         ("10.0.0.1:5000", &["198.51.100.7", "10.0.0.2,10.0.0.3"], "198.51.100.7"),
         ("unix", &["2001:db8::1"], "2001:db8::1"),
-        // What stands left of the client may be made up.
+        // Entries left of the client may be forged.
         ("10.0.0.1:5000", &["127.0.0.1, 10.0.0.9, 198.51.100.7"], "198.51.100.7"),
         ("10.0.0.1:5000", &["<script>, 198.51.100.7"], "198.51.100.7"),
-        // Nobody but proxies is believed.
+        // Only proxies are trusted.
         ("192.0.2.1:5000", &["198.51.100.7"], "192.0.2.1:5000"),
         ("[2001:db8::9]:5000", &["10.0.0.2"], "[2001:db8::9]:5000"),
-        // A proxy that asks for itself, or for another proxy.
+        // A request of a proxy itself, or of another proxy.
         ("10.0.0.1:5000", &[], "10.0.0.1:5000"),
         ("10.0.0.1:5000", &["10.0.0.2"], "10.0.0.2"),
-        // Where something stands that is no address, the last that was one counts.
+        // At an entry that is no address, the last valid address counts.
         ("10.0.0.1:5000", &["198.51.100.7, unknown"], "10.0.0.1:5000"),
         // An empty element is no hop (RFC 9110, section 5.6.1.2).
         ("10.0.0.1:5000", &["198.51.100.7, , 10.0.0.2"], "198.51.100.7"),
@@ -81,24 +81,24 @@ fn the_client_is_the_first_from_the_right_who_is_no_proxy() {
         ("10.0.0.1:5000", &["198.51.100.256"], "10.0.0.1:5000"),
         ("10.0.0.1:5000", &["\t198.51.100.7 \t"], "198.51.100.7"),
         ("10.0.0.1:5000", &["198.51.100.7\u{c2}\u{a0}"], "10.0.0.1:5000"),
-        // As some write it, with a port.
+        // With a port, as some proxies append it.
         ("10.0.0.1:5000", &["198.51.100.7:4711"], "198.51.100.7"),
         ("10.0.0.1:5000", &["198.51.100.7:99999"], "10.0.0.1:5000"),
         ("10.0.0.1:5000", &["[2001:db8::1]:99999"], "10.0.0.1:5000"),
         ("10.0.0.1:5000", &["[2001:db8::1]:4711"], "2001:db8::1"),
         ("10.0.0.1:5000", &["::ffff:198.51.100.7"], "198.51.100.7"),
     ] {
-        let trust = trust("10.0.0.0/8 unix", XForwardedFor);
+        let policy = policy("10.0.0.0/8 unix", XForwardedFor);
         let headers = headers("x-forwarded-for", lines);
-        assert_eq!(trust.client(&headers, peer(from)), peer(client), "{from} {lines:?}");
-        // The other header is not looked at.
-        let other = ClientAddrPolicy { forwarded_header: Forwarded, ..trust };
+        assert_eq!(policy.client(&headers, peer(from)), peer(client), "{from} {lines:?}");
+        // The other header is ignored.
+        let other = ClientAddrPolicy { forwarded_header: Forwarded, ..policy };
         assert_eq!(other.client(&headers, peer(from)), peer(from));
     }
 }
 
 #[test]
-fn forwarded_is_read_as_rfc_7239_has_it() {
+fn forwarded_is_parsed_by_rfc_7239() {
     for (lines, client) in [
         (&["for=198.51.100.7"][..], "198.51.100.7"),
         (&["For=\"198.51.100.7\""], "198.51.100.7"),
@@ -108,7 +108,7 @@ fn forwarded_is_read_as_rfc_7239_has_it() {
         (&["for=\"198.51.100.7:_made_up\""], "198.51.100.7"),
         (&["for=192.0.2.43, for=198.51.100.7, for=10.0.0.2"], "198.51.100.7"),
         (&["for=192.0.2.43", "for=198.51.100.7;host=a"], "198.51.100.7"),
-        // Separators in quotes are none, so nothing can be slipped in by a host or a name.
+        // Separators in quoted strings do not separate, so a value cannot inject an address.
         (&["for=198.51.100.7;host=\"a,for=10.0.0.9\""], "198.51.100.7"),
         (&["for=198.51.100.7;host=\"a\\\",for=10.0.0.9\""], "198.51.100.7"),
         (&["for=198.51.100.7;host=\"a;for=10.0.0.9\""], "198.51.100.7"),
@@ -118,13 +118,13 @@ fn forwarded_is_read_as_rfc_7239_has_it() {
         (&["host=\"a\\\\\";for=198.51.100.7"], "198.51.100.7"),
         (&["host=\\\"a;for=10.0.0.9\";for=198.51.100.7"], "198.51.100.7"),
         (&["host=a\\;for=198.51.100.7"], "198.51.100.7"),
-        // An empty element is no hop (RFC 9110, section 5.6.1.2), and one without a pair is.
+        // An empty element is no hop (RFC 9110, section 5.6.1.2); one without a pair is.
         (&["for=198.51.100.7, , for=10.0.0.2 , "], "198.51.100.7"),
         (&["for=198.51.100.7,", "", " ,\t"], "198.51.100.7"),
         (&[",for=198.51.100.7"], "198.51.100.7"),
         (&["for=198.51.100.7, ;"], "10.0.0.1:5000"),
         (&["for=198.51.100.7, \"\""], "10.0.0.1:5000"),
-        // A hop that hides its client ends the walk.
+        // An obfuscated hop ends the search.
         (&["for=198.51.100.7, for=unknown"], "10.0.0.1:5000"),
         (&["for=198.51.100.7, for=_hidden"], "10.0.0.1:5000"),
         (&["for=198.51.100.7, proto=https"], "10.0.0.1:5000"),
@@ -134,14 +134,14 @@ fn forwarded_is_read_as_rfc_7239_has_it() {
         (&["for=\"198.51.100.7"], "10.0.0.1:5000"),
         (&["198.51.100.7"], "10.0.0.1:5000"),
     ] {
-        let trust = trust("10.0.0.0/8", ForwardedHeader::Forwarded);
+        let policy = policy("10.0.0.0/8", ForwardedHeader::Forwarded);
         let headers = headers("forwarded", lines);
-        assert_eq!(trust.client(&headers, peer("10.0.0.1:5000")), peer(client), "{lines:?}");
+        assert_eq!(policy.client(&headers, peer("10.0.0.1:5000")), peer(client), "{lines:?}");
     }
 }
 
 #[test]
-fn nothing_that_a_client_writes_hides_what_a_proxy_wrote_behind_it() {
+fn no_client_input_hides_the_address_that_a_proxy_appended() {
     let proxy = peer("10.0.0.1:5000");
     for forged in [
         "",
@@ -170,26 +170,26 @@ fn nothing_that_a_client_writes_hides_what_a_proxy_wrote_behind_it() {
             "\"203.0.113.7:80\";by=\"a,b\\\"c;d\"",
         ] {
             for separator in [",", ", ", " ,"] {
-                let trusted = trust("10.0.0.0/8", ForwardedHeader::Forwarded);
+                let policy = policy("10.0.0.0/8", ForwardedHeader::Forwarded);
                 let chain = [format!("{forged}{separator}for={hop}"), "for=10.0.0.2".to_owned()];
                 let one_line = chain.join(", ");
                 for lines in [&[&chain[0][..]][..], &[&chain[0], &chain[1]], &[&one_line]] {
-                    let client = trusted.client(&headers("forwarded", lines), proxy);
+                    let client = policy.client(&headers("forwarded", lines), proxy);
                     assert_eq!(client, peer("203.0.113.7"), "{lines:?}");
                 }
             }
         }
-        let trusted = trust("10.0.0.0/8", ForwardedHeader::XForwardedFor);
+        let policy = policy("10.0.0.0/8", ForwardedHeader::XForwardedFor);
         for hops in ["203.0.113.7", "203.0.113.7, 10.0.0.2", "203.0.113.7:4711"] {
             let line = format!("{forged}, {hops}");
-            let client = trusted.client(&headers("x-forwarded-for", &[&line]), proxy);
+            let client = policy.client(&headers("x-forwarded-for", &[&line]), proxy);
             assert_eq!(client, peer("203.0.113.7"), "{line}");
         }
     }
 }
 
 #[test]
-fn networks_are_addresses_or_networks_without_a_host_part() {
+fn trusted_peers_are_addresses_networks_without_host_bits_or_unix() {
     for text in ["10.0.0.0/8", "192.0.2.1", "::1", "2001:db8::/32", "0.0.0.0/0", "unix"] {
         assert!(text.parse::<TrustedPeer>().is_ok(), "{text}");
     }
@@ -209,7 +209,7 @@ fn networks_are_addresses_or_networks_without_a_host_part() {
 }
 
 #[test]
-fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
+fn a_proxy_header_is_recognized_as_early_as_possible() {
     let v1 = b"PROXY TCP4 198.51.100.7 10.0.0.1 4711 8080\r\n";
     let client: SocketAddr = "198.51.100.7:4711".parse().unwrap();
     let v2 =
@@ -228,9 +228,9 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         (&local, None),
     ] {
         let whole = [bytes, b"GET /"].concat();
-        let yes = ProxyHeader::Complete { client: expected, length: bytes.len() };
-        assert_eq!(parse_proxy_header(&whole), yes);
-        assert_eq!(parse_proxy_header(bytes), yes);
+        let complete = ProxyHeader::Complete { client: expected, length: bytes.len() };
+        assert_eq!(parse_proxy_header(&whole), complete);
+        assert_eq!(parse_proxy_header(bytes), complete);
         for length in 0..bytes.len() {
             assert_eq!(parse_proxy_header(&bytes[..length]), ProxyHeader::Incomplete, "{length}");
         }
@@ -246,7 +246,7 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
         assert_eq!(parse_proxy_header(bytes), ProxyHeader::Absent, "{bytes:?}");
     }
     let too_long = [V2, b"\x21\x11\xff\xff", &[0; 3000]].concat();
-    // With TLVs behind the addresses, of which nothing is waited for to tell.
+    // With TLVs behind the addresses, which the parser does not wait for.
     let large = |extras: u16| {
         let length = (12 + extras).to_be_bytes();
         [V2, b"\x21\x11", &length, &[0; 12], &vec![0; extras.into()]].concat()
@@ -254,22 +254,22 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
     let zero = Some(([0; 4], 0).into());
     for length in [2049, 4096, 16 << 10] {
         let header = large(length - 28);
-        let yes = ProxyHeader::Complete { client: zero, length: header.len() };
+        let complete = ProxyHeader::Complete { client: zero, length: header.len() };
         assert_eq!(header.len(), usize::from(length));
-        assert_eq!(parse_proxy_header(&header), yes);
-        assert_eq!(parse_proxy_header(&header[..28]), yes);
+        assert_eq!(parse_proxy_header(&header), complete);
+        assert_eq!(parse_proxy_header(&header[..28]), complete);
         assert_eq!(parse_proxy_header(&header[..27]), ProxyHeader::Incomplete);
     }
     assert_eq!(parse_proxy_header(&large((16 << 10) - 27)[..15]), ProxyHeader::Incomplete);
     assert_eq!(
         parse_proxy_header(&large((16 << 10) - 27)[..16]),
         ProxyHeader::Invalid,
-        "from its head"
+        "from its first 16 bytes"
     );
-    // A proxy's own question is one whatever else stands in it, and a Unix socket's has no address.
-    let own = [V2, b"\x20\x11\x01\0", &[7; 256]].concat();
+    // A LOCAL header is valid with any content, and a header for a Unix socket has no address.
+    let local = [V2, b"\x20\x11\x01\0", &[7; 256]].concat();
     let unix = [V2, b"\x21\x31\x01\0", &[7; 256]].concat();
-    for header in [own, unix] {
+    for header in [local, unix] {
         assert_eq!(
             parse_proxy_header(&header),
             ProxyHeader::Complete { client: None, length: 16 + 256 }
@@ -290,8 +290,8 @@ fn a_proxy_header_is_told_from_everything_else_at_the_earliest() {
     }
 }
 
-/// The address of the only session that the server shows, as soon as it does.
-fn shown(server: &Server) -> String {
+/// Waits for the only session in the connection table and returns its peer.
+fn listed_peer(server: &Server) -> String {
     let until = Instant::now() + Duration::from_secs(5);
     loop {
         let request = "GET /connections HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -310,7 +310,7 @@ fn server(flags: &[&str]) -> Server {
     Server::start(&[&table, flags].concat())
 }
 
-/// A session whose connection begins with these bytes, and which is there when this returns.
+/// Opens a session whose connection begins with these bytes, and waits until it runs.
 fn session(server: &Server, beginning: &[u8], lines: &str) -> Client {
     let mut client = Client::connect(server.address);
     client.send(beginning);
@@ -322,11 +322,11 @@ fn session(server: &Server, beginning: &[u8], lines: &str) -> Client {
 }
 
 #[test]
-fn a_trusted_proxy_names_the_client_by_a_header_and_others_do_not() {
+fn only_a_trusted_proxy_sets_the_client_address_by_a_header() {
     let line = "\r\nX-Forwarded-For: 203.0.113.5, 198.51.100.7";
     let trusting = server(&["--trusted-proxies=127.0.0.1", "--forwarded-header=x-forwarded-for"]);
     let _session = session(&trusting, b"", line);
-    assert_eq!(shown(&trusting), "198.51.100.7");
+    assert_eq!(listed_peer(&trusting), "198.51.100.7");
     for flags in [
         &["--trusted-proxies=127.0.0.2", "--forwarded-header=x-forwarded-for"][..],
         &["--trusted-proxies=127.0.0.1", "--forwarded-header=forwarded"],
@@ -335,19 +335,19 @@ fn a_trusted_proxy_names_the_client_by_a_header_and_others_do_not() {
     ] {
         let server = server(flags);
         let session = session(&server, b"", line);
-        assert_eq!(shown(&server), session.0.local_addr().unwrap().to_string(), "{flags:?}");
+        assert_eq!(listed_peer(&server), session.0.local_addr().unwrap().to_string(), "{flags:?}");
     }
 }
 
 #[test]
-fn each_request_on_a_proxys_connection_has_a_client_of_its_own_and_its_limit() {
+fn each_request_on_a_proxy_connection_has_its_own_client_and_limit() {
     let server = server(&[
         "--trusted-proxies=127.0.0.1",
         "--forwarded-header=forwarded",
         "--max-connections-per-address=1",
     ]);
     let first = session(&server, b"", "\r\nForwarded: for=198.51.100.7");
-    // The same proxy, the same client: one too many. Another client is let in.
+    // The same client over the same proxy is refused. Another client is accepted.
     let mut proxy = Client::connect(server.address);
     let of =
         |client: &str| UPGRADE.replace("Host: a", &format!("Host: a\r\nForwarded: for={client}"));
@@ -368,12 +368,12 @@ fn each_request_on_a_proxys_connection_has_a_client_of_its_own_and_its_limit() {
     drop(first);
     let until = Instant::now() + Duration::from_secs(5);
     while Client::connect(server.address).request(&of("198.51.100.7")).0 != 101 {
-        assert!(Instant::now() < until, "the place is not given back");
+        assert!(Instant::now() < until, "the permit is not released");
     }
 }
 
 #[test]
-fn a_trusted_proxy_names_the_client_by_the_proxy_protocol() {
+fn a_trusted_proxy_sets_the_client_address_by_the_proxy_protocol() {
     let v1 = b"PROXY TCP4 198.51.100.7 10.0.0.1 4711 8080\r\n";
     let v2 =
         [V2, b"\x21\x11\0\x0c", &[198, 51, 100, 7, 10, 0, 0, 1, 0x12, 0x67, 0x1f, 0x90]].concat();
@@ -381,14 +381,14 @@ fn a_trusted_proxy_names_the_client_by_the_proxy_protocol() {
         for beginning in [&v1[..], &v2] {
             let server = server(&["--trusted-proxies=127.0.0.1", mode]);
             let _session = session(&server, beginning, "");
-            assert_eq!(shown(&server), "198.51.100.7:4711");
+            assert_eq!(listed_peer(&server), "198.51.100.7:4711");
         }
     }
     // Where it is optional, a trusted proxy may leave it out.
     let optional = server(&["--trusted-proxies=127.0.0.1", "--proxy-protocol=optional"]);
     let plain = session(&optional, b"", "");
-    assert_eq!(shown(&optional), plain.0.local_addr().unwrap().to_string());
-    // In pieces, and the proxy's own question in between.
+    assert_eq!(listed_peer(&optional), plain.0.local_addr().unwrap().to_string());
+    // In pieces, with a LOCAL header.
     let server = server(&["--trusted-proxies=127.0.0.1", "--proxy-protocol=required"]);
     let mut client = Client::connect(server.address);
     for byte in [V2, b"\x20\0\0\0"].concat() {
@@ -398,12 +398,12 @@ fn a_trusted_proxy_names_the_client_by_the_proxy_protocol() {
 }
 
 #[test]
-fn a_proxy_header_may_bring_a_certificate_and_the_request_may_come_at_once_behind_it() {
+fn a_proxy_header_may_carry_16_kib_and_be_followed_at_once_by_the_request() {
     let server = server(&["--trusted-proxies=127.0.0.1", "--proxy-protocol=required"]);
     for extras in [0, 1, 2037_u16, 4096, (16 << 10) - 28] {
         let length = (12 + extras).to_be_bytes();
         let addresses = [198, 51, 100, 7, 10, 0, 0, 1, 0x12, 0x67, 0x1f, 0x90];
-        // Not zeros, so that nothing that is left over of it is an empty line.
+        // Bytes that would break the request if any of them were left unread.
         let extras = vec![b'x'; extras.into()];
         let header = [V2, b"\x21\x11", &length, &addresses, &extras].concat();
         for pieces in [header.len(), 1000, 28, 7] {
@@ -415,30 +415,31 @@ fn a_proxy_header_may_bring_a_certificate_and_the_request_may_come_at_once_behin
             assert_eq!(client.response().0, 101, "{} in {pieces}", header.len());
         }
     }
-    // One that ends in the middle is no client.
+    // A truncated header is no client.
     let mut client = Client::connect(server.address);
     client.send(&[V2, b"\x21\x11\x20\0", &[0; 5000]].concat());
     client.0.shutdown(std::net::Shutdown::Write).unwrap();
-    client.expect_hang_up();
+    client.expect_disconnect();
 }
 
 #[test]
-fn the_proxy_protocol_is_believed_from_nobody_else() {
+fn the_proxy_protocol_is_accepted_from_trusted_peers_only() {
     let v1 = "PROXY TCP4 198.51.100.7 10.0.0.1 4711 8080\r\n";
-    // From a stranger it is not HTTP; where a proxy is required, strangers are not heard at all.
+    // From an untrusted peer, a header is invalid HTTP. If a header is required, untrusted peers are
+    // disconnected.
     let optional = server(&["--trusted-proxies=192.0.2.0/24", "--proxy-protocol=optional"]);
     assert_eq!(Client::connect(optional.address).request(&format!("{v1}{UPGRADE}")).0, 400);
     let session = session(&optional, b"", "");
-    assert_eq!(shown(&optional), session.0.local_addr().unwrap().to_string());
+    assert_eq!(listed_peer(&optional), session.0.local_addr().unwrap().to_string());
 
     let required = server(&["--trusted-proxies=192.0.2.0/24", "--proxy-protocol=required"]);
-    // At once, and not when they have said something.
+    // At once, before any input.
     let begin = Instant::now();
-    Client::connect(required.address).expect_hang_up();
+    Client::connect(required.address).expect_disconnect();
     assert!(begin.elapsed() < Duration::from_secs(5));
-    let mut stranger = Client::connect(required.address);
-    let _ = stranger.0.write_all(format!("{v1}{UPGRADE}").as_bytes());
-    stranger.expect_hang_up();
+    let mut untrusted = Client::connect(required.address);
+    let _ = untrusted.0.write_all(format!("{v1}{UPGRADE}").as_bytes());
+    untrusted.expect_disconnect();
 
     let strict = server(&["--trusted-proxies=127.0.0.1", "--proxy-protocol=required"]);
     for bytes in
@@ -446,14 +447,14 @@ fn the_proxy_protocol_is_believed_from_nobody_else() {
     {
         let mut client = Client::connect(strict.address);
         client.send(bytes.as_bytes());
-        client.expect_hang_up();
+        client.expect_disconnect();
     }
     let off = server(&["--trusted-proxies=127.0.0.1"]);
     assert_eq!(Client::connect(off.address).request(&format!("{v1}{UPGRADE}")).0, 400);
 }
 
 #[test]
-fn the_limit_of_an_address_is_for_the_client_behind_the_proxy_protocol() {
+fn the_limit_per_address_applies_to_the_client_of_the_proxy_header() {
     let server = server(&[
         "--trusted-proxies=127.0.0.1",
         "--proxy-protocol=required",
@@ -470,7 +471,7 @@ fn the_limit_of_an_address_is_for_the_client_behind_the_proxy_protocol() {
 }
 
 #[test]
-fn a_silent_client_that_came_too_often_takes_a_place_and_has_a_second() {
+fn a_silent_client_beyond_the_limit_per_address_holds_a_permit_for_a_second() {
     let server = server(&[
         "--trusted-proxies=127.0.0.1",
         "--proxy-protocol=required",
@@ -479,17 +480,17 @@ fn a_silent_client_that_came_too_often_takes_a_place_and_has_a_second() {
     ]);
     let from = |host: u8| format!("PROXY TCP4 198.51.100.{host} 10.0.0.1 4711 8080\r\n");
     let _first = session(&server, from(7).as_bytes(), "");
-    let asked = Instant::now();
+    let begin = Instant::now();
     let mut silent = Client::connect(server.address);
     silent.send(from(7).as_bytes());
-    // By the time that this is answered the server has read that.
+    // When this request is answered, the server has read the header above.
     assert_eq!(server.refused("connection_limit"), 0.0);
     let mut other = Client::connect(server.address);
     other.send(from(8).as_bytes());
     assert_eq!(other.request(UPGRADE).0, 503);
 
-    silent.expect_hang_up();
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    silent.expect_disconnect();
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     let until = Instant::now() + Duration::from_secs(5);
     let status = || {
         let mut other = Client::connect(server.address);
@@ -497,13 +498,13 @@ fn a_silent_client_that_came_too_often_takes_a_place_and_has_a_second() {
         other.request(UPGRADE).0
     };
     while status() != 101 {
-        assert!(Instant::now() < until, "the place is not given back");
+        assert!(Instant::now() < until, "the permit is not released");
     }
 }
 
 #[test]
-fn clients_come_by_unix_sockets_as_well() {
-    let folder = std::env::temp_dir().join(format!("ws-status-trust-{}", std::process::id()));
+fn a_proxy_on_a_unix_socket_sets_the_client_address() {
+    let folder = std::env::temp_dir().join(format!("ws-status-client-addr-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("public.sock");
     let listen = format!("--listen=unix:{},127.0.0.1:0", path.display());
@@ -518,15 +519,15 @@ fn clients_come_by_unix_sockets_as_well() {
         assert_eq!(&answer, b"HTTP/1.1 101");
         stream
     };
-    let by_proxy = connect("\r\nX-Forwarded-For: 198.51.100.7");
-    assert_eq!(shown(&server), "198.51.100.7");
-    drop(by_proxy);
+    let proxied = connect("\r\nX-Forwarded-For: 198.51.100.7");
+    assert_eq!(listed_peer(&server), "198.51.100.7");
+    drop(proxied);
     drop(server);
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
-fn a_session_by_a_unix_socket_is_closed_like_any_other() {
+fn a_session_over_a_unix_socket_is_drained() {
     let folder = std::env::temp_dir().join(format!("ws-status-unix-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("public.sock");
@@ -544,12 +545,12 @@ fn a_session_by_a_unix_socket_is_closed_like_any_other() {
         std::io::Read::read_exact(&mut stream, &mut byte).unwrap();
         head.extend(byte);
     }
-    server.begin_stop();
-    let mut told = [0; 11];
-    std::io::Read::read_exact(&mut stream, &mut told).unwrap();
-    assert_eq!(&told, b"\x88\x09\x03\xe9drained");
+    server.begin_shutdown();
+    let mut close_frame = [0; 11];
+    std::io::Read::read_exact(&mut stream, &mut close_frame).unwrap();
+    assert_eq!(&close_frame, b"\x88\x09\x03\xe9drained");
     stream.write_all(&close(1001, "")).unwrap();
-    assert_eq!(server.stopped().clean, 1);
+    assert_eq!(server.join().clean, 1);
     assert!(!path.exists());
     std::fs::remove_dir_all(&folder).unwrap();
 }

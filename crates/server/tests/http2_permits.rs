@@ -1,4 +1,4 @@
-//! Whose sessions over HTTP/2 take which places, and how often a connection may be refused.
+//! Permits of HTTP/2 sessions and connections, and the limit of refusals per connection.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -17,44 +17,44 @@ use support::raw_http2::{
 use support::server::Server;
 use support::{Client, UPGRADE};
 
-/// The last stream that there may ever be, which is how a graceful end begins.
-const LAST: u32 = u32::MAX >> 1;
+/// The highest stream ID, which the first GOAWAY of a graceful end has.
+const MAX_STREAM_ID: u32 = u32::MAX >> 1;
 
 fn server(flags: &[&str]) -> Server {
     Server::start(&[&["--admin-listen", "127.0.0.1:0"], flags].concat())
 }
 
 #[test]
-fn each_session_has_a_place_and_a_connection_without_one_has_one() {
+fn each_session_holds_a_permit_and_an_idle_connection_holds_one() {
     let server = server(&["--max-connections", "4"]);
     let mut client = Http2::connect(server.address);
     server.wait_for("connections", 1.0);
-    let sessions = [1.0, 2.0, 3.0, 4.0].map(|places| {
+    let sessions = [1.0, 2.0, 3.0, 4.0].map(|permits| {
         let session = client.open();
-        assert_eq!(server.metric("connections"), places);
+        assert_eq!(server.metric("connections"), permits);
         session
     });
     assert_eq!(client.request(CONNECT), 503);
     assert_eq!(Client::connect(server.address).request(UPGRADE).0, 503);
 
-    // They leave in another order than they came, and the last place is the connection's.
-    for (index, places) in [(1, 3.0), (3, 2.0), (0, 1.0), (2, 1.0)] {
+    // The sessions close in another order. The last permit is that of the connection.
+    for (index, permits) in [(1, 3.0), (3, 2.0), (0, 1.0), (2, 1.0)] {
         client.close(sessions[index]);
-        server.wait_for("connections", places);
+        server.wait_for("connections", permits);
     }
     server.wait_for("sessions", 0.0);
-    for places in [1.0, 2.0, 3.0, 4.0] {
+    for permits in [1.0, 2.0, 3.0, 4.0] {
         client.open();
-        assert_eq!(server.metric("connections"), places);
+        assert_eq!(server.metric("connections"), permits);
     }
-    // All of them come back when the connection is cut.
+    // All permits are released when the connection is dropped.
     drop(client);
     server.wait_for("connections", 0.0);
     assert_eq!(server.refused("connection_limit"), 2.0);
 }
 
 #[test]
-fn an_address_has_so_many_sessions_over_whichever_http() {
+fn the_limit_per_address_counts_sessions_of_all_http_versions() {
     let server = server(&["--max-connections-per-address", "3"]);
     let mut client = Http2::connect(server.address);
     let first = client.open();
@@ -62,7 +62,7 @@ fn an_address_has_so_many_sessions_over_whichever_http() {
     let http1 = Client::open(server.address);
     assert_eq!(client.request(CONNECT), 429);
     assert_eq!(Client::connect(server.address).request(UPGRADE).0, 429);
-    // Who is refused may go on with what it has.
+    // Existing sessions stay open after a refusal.
     client.exchange_pings(first);
 
     drop(http1);
@@ -75,7 +75,7 @@ fn an_address_has_so_many_sessions_over_whichever_http() {
 }
 
 #[test]
-fn a_proxy_has_the_places_of_its_clients() {
+fn permits_of_a_proxy_count_for_its_clients() {
     let flags = [
         "--max-connections-per-address=1",
         "--trusted-proxies=127.0.0.0/8",
@@ -84,7 +84,7 @@ fn a_proxy_has_the_places_of_its_clients() {
     let server = server(&flags);
     let mut proxy = Http2::connect(server.address);
     let from = |name: &'static str| [CONNECT, &[("x-forwarded-for", name)]].concat();
-    let stream = proxy.ask(&from("192.0.2.1"));
+    let stream = proxy.start_request(&from("192.0.2.1"));
     assert_eq!(proxy.expect(HEADERS, stream).status(), 200);
     assert_eq!(proxy.request(&from("192.0.2.2")), 200);
     assert_eq!(proxy.request(&from("192.0.2.1")), 429);
@@ -97,86 +97,86 @@ fn a_proxy_has_the_places_of_its_clients() {
 }
 
 #[test]
-fn a_connection_without_a_place_is_told_so_once() {
+fn a_connection_without_a_permit_is_refused_and_closed() {
     let server = server(&["--max-connections", "1"]);
     let _session = Client::open(server.address);
     let mut client = Http2::connect(server.address);
     assert_eq!(client.request(CONNECT), 503);
     let rest = client.expect(DATA, 1);
-    assert!(rest.payload.starts_with(b"full: "));
+    assert!(rest.payload.starts_with(b"connection_limit: "));
     let begin = Instant::now();
     client.rest();
-    // It has not answered the PING that comes with the GOAWAY, and a second is all it has.
+    // The client does not answer the PING after the GOAWAY; it has one second.
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     drop(client);
     assert_eq!(server.metric("connections"), 1.0);
 }
 
 #[test]
-fn who_is_only_to_be_refused_and_breaks_a_rule_has_its_second_and_no_more() {
+fn a_connection_error_without_a_permit_closes_within_its_second() {
     let server = server(&["--max-connections", "1", "--close-timeout-secs", "30"]);
     let _session = Client::open(server.address);
-    // What ends the connection, in h2 and in front of it, and what ends it well.
-    let goodbye = frame(GOAWAY, 0, 0, &[0; 8]);
-    let bad: [Vec<u8>; 3] =
-        [frame(DATA, 0, 0, &[]), frame(HEADERS, 0, 1, &[0x80]).repeat(2), goodbye];
-    for bytes in bad {
-        let bad: Vec<Http2> = (0..200)
+    // A connection error in h2, one before h2, and a graceful end.
+    let goaway = frame(GOAWAY, 0, 0, &[0; 8]);
+    let endings: [Vec<u8>; 3] =
+        [frame(DATA, 0, 0, &[]), frame(HEADERS, 0, 1, &[0x80]).repeat(2), goaway];
+    for bytes in endings {
+        let clients: Vec<Http2> = (0..200)
             .map(|_| {
-                let mut bad = Http2::connect_silently(server.address);
-                bad.send_anyway(&[PREFACE, &settings(&[]), &bytes].concat());
-                bad
+                let mut client = Http2::connect_without_preface(server.address);
+                client.send_ignoring_errors(&[PREFACE, &settings(&[]), &bytes].concat());
+                client
             })
             .collect();
         let begin = Instant::now();
         assert_eq!(Client::connect(server.address).request(UPGRADE).0, 503, "{bytes:x?}");
         assert!(begin.elapsed() < Duration::from_secs(4), "{bytes:x?}: {:?}", begin.elapsed());
-        drop(bad);
+        drop(clients);
     }
 }
 
 #[test]
-fn silent_connections_at_the_limit_do_not_keep_others_from_being_told() {
+fn silent_connections_at_the_limit_do_not_delay_the_refusal_of_others() {
     let server = server(&["--max-connections", "1"]);
     let _session = Client::open(server.address);
     let _silent: Vec<Http2> = (0..200)
         .map(|_| {
-            let mut silent = Http2::connect_silently(server.address);
+            let mut silent = Http2::connect_without_preface(server.address);
             silent.send(PREFACE);
             silent
         })
         .collect();
-    // Each has a second to ask, and not the ten that a handshake has.
+    // Without a permit, a connection has one second to send its request instead of ten.
     let begin = Instant::now();
     assert_eq!(Http2::connect(server.address).request(CONNECT), 503);
     assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
 }
 
 #[test]
-fn after_so_many_refusals_a_connection_takes_no_more_requests_and_its_sessions_go_on() {
+fn after_20_refusals_a_connection_accepts_no_requests_and_its_sessions_stay_open() {
     let server = server(&[]);
     let mut client = Http2::connect(server.address);
     let session = client.open();
     for _ in 0..19 {
         assert_eq!(client.request(GET), 404);
     }
-    client.ask(GET);
-    let goodbye = client.expect(GOAWAY, 0);
-    assert_eq!((goodbye.code(), &goodbye.payload[..4]), (NO_ERROR, &LAST.to_be_bytes()[..]));
+    client.start_request(GET);
+    let goaway = client.expect(GOAWAY, 0);
+    assert_eq!((goaway.code(), &goaway.payload[..4]), (NO_ERROR, &MAX_STREAM_ID.to_be_bytes()[..]));
     let ping = client.expect(PING, 0);
-    // Whoever has not heard of it yet is still answered.
+    // Requests that cross the GOAWAY are still answered.
     assert_eq!(client.request(GET), 404);
     let last = client.next - 2;
     client.send(&frame(PING, ACK, 0, &ping.payload));
-    let goodbye = client.expect(GOAWAY, 0);
-    assert_eq!((goodbye.code(), &goodbye.payload[..4]), (NO_ERROR, &last.to_be_bytes()[..]));
-    let ignored = client.ask(CONNECT);
+    let goaway = client.expect(GOAWAY, 0);
+    assert_eq!((goaway.code(), &goaway.payload[..4]), (NO_ERROR, &last.to_be_bytes()[..]));
+    let ignored = client.start_request(CONNECT);
     client.exchange_pings(session);
     assert_eq!(server.refused("not_found"), 21.0);
     assert_eq!(server.metric("sessions_opened_total"), 1.0);
     assert!(ignored > last);
 
-    // And it is over with the last of them.
+    // The connection ends with its last session.
     client.close(session);
     client.send(&frame(DATA, END_STREAM, session, &[]));
     client.rest();
@@ -185,16 +185,16 @@ fn after_so_many_refusals_a_connection_takes_no_more_requests_and_its_sessions_g
 }
 
 #[test]
-fn who_goes_on_asking_after_so_many_refusals_is_cut_off() {
+fn a_client_that_keeps_requesting_after_20_refusals_is_disconnected() {
     let server = server(&["--http2-max-streams", "4"]);
     let mut client = Http2::connect(server.address);
     client.open();
-    // Twenty, and twice as many as there may be streams.
+    // Twenty, and twice the limit of streams.
     for _ in 0..28 {
         assert_eq!(client.request(GET), 404);
     }
-    client.ask(GET);
-    assert_eq!(client.expect_goodbye(), ENHANCE_YOUR_CALM);
+    client.start_request(GET);
+    assert_eq!(client.expect_goaway(), ENHANCE_YOUR_CALM);
     drop(client);
     server.wait_for("connections", 0.0);
     assert_eq!(server.refused("too_many_frames"), 1.0);
