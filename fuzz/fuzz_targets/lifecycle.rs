@@ -1,4 +1,4 @@
-//! Any history under any rules, held against what always holds.
+//! Runs any sequence of events with any session configuration, and checks the invariants.
 #![no_main]
 
 #[path = "../../crates/ws-core/tests/support/checker.rs"]
@@ -11,16 +11,16 @@ use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ws_core::{Limits, Timing, Violation};
 
-const MOST_STEPS: usize = 300;
+const MAX_STEPS: usize = 300;
 
-/// No step takes longer, so that the end of time is not reached.
-const LONGEST: Duration = Duration::from_secs(10_000_000);
+/// The longest step, so that the total time does not overflow.
+const MAX_STEP: Duration = Duration::from_secs(10_000_000);
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Unstructured::new(data);
     let Ok(mut checker) = checker(&mut input) else { return };
-    for _ in 0..MOST_STEPS {
-        // Behind its end, the input would be zeros for ever.
+    for _ in 0..MAX_STEPS {
+        // After its end, the input would yield zeros without limit.
         if input.is_empty() {
             break;
         }
@@ -28,8 +28,8 @@ fuzz_target!(|data: &[u8]| {
         let Ok(now) = time(&checker, &mut input) else { break };
         checker.step(step, now);
     }
-    // Until a far deadline there may be more pings to leave out than can be waited for here.
-    let _ = checker.ends_with_silent_peer(MOST_STEPS);
+    // Before a distant deadline there may be more pings than the step limit permits.
+    let _ = checker.ends_with_silent_peer(MAX_STEPS);
 });
 
 fn checker(input: &mut Unstructured<'_>) -> Result<Checker> {
@@ -76,7 +76,7 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
     })
 }
 
-/// When the next step happens: at the deadline, before it, after it, or whenever.
+/// The time of the next step: now, at the deadline, before it, after it, or at any time.
 fn time(checker: &Checker, input: &mut Unstructured<'_>) -> Result<Duration> {
     let (now, deadline) = (checker.now, checker.deadline());
     let time = match input.arbitrary::<u8>()? % 5 {
@@ -86,10 +86,10 @@ fn time(checker: &Checker, input: &mut Unstructured<'_>) -> Result<Duration> {
         3 => deadline.saturating_add(duration(input)?),
         _ => now.saturating_add(duration(input)?),
     };
-    Ok(time.clamp(now, now + LONGEST))
+    Ok(time.clamp(now, now + MAX_STEP))
 }
 
-/// From nothing to for ever.
+/// A duration, from zero to `Duration::MAX`.
 fn duration(input: &mut Unstructured<'_>) -> Result<Duration> {
     let count = u32::from(input.arbitrary::<u8>()?);
     let unit = match count % 8 {
