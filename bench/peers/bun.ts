@@ -5,8 +5,8 @@ import type { ServerWebSocket } from "bun";
 const [port, pingInterval, publisher] = process.argv.slice(2).map(Number);
 const sockets = new Set<ServerWebSocket>();
 
-// Compression is off by default, and it sets TCP_NODELAY and answers pings by itself. Its backlog
-// cannot be chosen.
+// Compression is off by default. Bun sets TCP_NODELAY and answers pings. Its listen backlog is not
+// configurable.
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port,
@@ -16,7 +16,7 @@ const server = Bun.serve({
     return new Response(null, { status: isRight ? 400 : 404 });
   },
   websocket: {
-    // Its own pings belong to this timeout and know no interval; the timer below has one.
+    // Bun's own pings depend on this timeout and have no interval; the timer below has one.
     idleTimeout: 0,
     open: (socket) => {
       sockets.add(socket);
@@ -47,6 +47,6 @@ if (pingInterval > 0) {
 process.on("SIGTERM", () => {
   server.stop();
   for (const socket of sockets) socket.close(1001);
-  // A socket counts as closed before its client has answered, so nothing says when all have.
+  // Bun counts a socket as closed before the client has answered, so it is unknown when all have.
   setTimeout(() => process.exit(), 1000);
 });

@@ -2,7 +2,7 @@
 
 import sys
 
-# This file has the library's name, and its folder comes first where Python looks.
+# This file has the library's name, and its folder comes first in `sys.path`.
 sys.path.pop(0)
 
 import asyncio
@@ -19,30 +19,30 @@ def check_path(connection, request):
         return connection.respond(http.HTTPStatus.NOT_FOUND, "")
 
 
-async def live(connection):
-    # It answers pings by itself.
+async def run_session(connection):
+    # The library answers pings.
     async for _ in connection:
         pass
 
 
 async def main(port, ping_interval):
     server = await serve(
-        live,
+        run_session,
         "127.0.0.1",
         port,
         process_request=check_path,
         backlog=4096,
-        # As the other peers: no compression, and nobody is let go for being silent.
+        # As the other peers: no compression, and no pong timeout.
         compression=None,
         ping_interval=ping_interval or None,
         ping_timeout=None,
         close_timeout=5,
     )
-    # It closes every connection with 1001.
+    # `close` closes every connection with 1001.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.close)
     await server.wait_closed()
 
 
-# It logs each failed handshake with its stack.
+# The library logs each failed handshake with a stack trace.
 logging.disable()
 uvloop.run(main(*map(int, sys.argv[1:])))

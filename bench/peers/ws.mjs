@@ -1,5 +1,5 @@
 // npm's ws on Node: `node ws.mjs PORT PING_INTERVAL_SECONDS [PUBLISHER]`.
-// NODE_PATH says where ws is installed; `import` does not look there, `require` does.
+// NODE_PATH is the folder in which ws is installed; `require` uses it, `import` does not.
 
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -8,7 +8,7 @@ const { WebSocket, WebSocketServer } = createRequire(import.meta.url)('ws');
 
 const [port, pingInterval, publisher] = process.argv.slice(2).map(Number);
 
-// Compression is off by default, and it sets TCP_NODELAY and answers pings by itself.
+// Compression is off by default. The library sets TCP_NODELAY and answers pings.
 const server = new WebSocketServer({
   host: '127.0.0.1',
   port,
@@ -21,7 +21,7 @@ server.on('connection', (socket) => {
   socket.on('message', () => {});
 });
 
-// A broadcast as its documentation shows it.
+// Broadcast as in the library's documentation.
 if (publisher) {
   createServer((request, response) => {
     const pieces = [];
@@ -38,7 +38,7 @@ if (publisher) {
     .unref();
 }
 
-// One timer for all, as its documentation shows.
+// One timer for all connections, as in the library's documentation.
 if (pingInterval > 0) {
   setInterval(() => {
     for (const socket of server.clients) socket.ping();
@@ -46,7 +46,7 @@ if (pingInterval > 0) {
 }
 
 process.on('SIGTERM', () => {
-  // Node ends when the last connection has.
+  // Node exits after the last connection has ended.
   server.close();
   for (const socket of server.clients) socket.close(1001);
   setTimeout(() => process.exit(), 5000).unref();

@@ -1,4 +1,4 @@
-//! A client of the server in raw bytes.
+//! A WebSocket client on raw bytes.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,17 +12,17 @@ pub const CLOSE: u8 = 0x88;
 pub const PING: u8 = 0x89;
 pub const PONG: u8 = 0x8a;
 
-/// A request for the endpoint that is right in everything.
+/// A valid upgrade request.
 pub const UPGRADE: &str = "GET /ws/status HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// Connects from `source`, an address of the loopback. There are many of them, so that the ports of
-/// one do not run out.
+/// Connects from `source`, a loopback address. Callers use several, so that the ephemeral ports of one
+/// are not exhausted.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The connection cannot be opened.
 pub async fn connect(
     server: SocketAddr,
     source: Ipv4Addr,
@@ -38,15 +38,15 @@ pub async fn connect(
     Ok(stream)
 }
 
-/// Asks for the upgrade, and gives back the status of the answer.
+/// Sends the upgrade request, and returns the status of the response.
 ///
 /// # Errors
 ///
-/// What the system says, or that the answer is none.
+/// The connection is lost, or the response is invalid.
 pub async fn upgrade(stream: &mut TcpStream) -> io::Result<u16> {
     stream.write_all(UPGRADE.as_bytes()).await?;
     let mut head = Vec::new();
-    // Byte by byte, so that no frame behind it is taken along.
+    // Byte by byte, so that no frame after the head is consumed.
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
     }
@@ -54,7 +54,7 @@ pub async fn upgrade(stream: &mut TcpStream) -> io::Result<u16> {
     status.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// A client's frame, masked as RFC 6455, section 5.3, wants it.
+/// Encodes a client's frame, masked (RFC 6455, section 5.3).
 #[must_use]
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = head(first, payload.len());
@@ -64,7 +64,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The head of a client's frame, up to its mask.
+/// Encodes the header of a client's frame, up to its masking key.
 #[must_use]
 pub fn head(first: u8, length: usize) -> Vec<u8> {
     match u16::try_from(length) {
@@ -74,8 +74,7 @@ pub fn head(first: u8, length: usize) -> Vec<u8> {
     }
 }
 
-/// A whole frame of the server at the beginning of what has come: its first byte, its payload, and
-/// what is behind it.
+/// Splits a complete frame of the server off: its first byte, its payload, and the remaining bytes.
 #[must_use]
 pub fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[first, length], rest) = bytes.split_first_chunk()?;
@@ -94,7 +93,7 @@ pub fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((first, payload, rest))
 }
 
-/// Takes such a frame out of what has come: its first byte, and its payload.
+/// Removes a complete frame from the received bytes: its first byte, and its payload.
 pub fn next_frame(inbox: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (first, payload, rest) = split_frame(inbox)?;
     let (payload, end) = (payload.to_vec(), inbox.len() - rest.len());

@@ -1,4 +1,4 @@
-//! Clients that send as fast as they can, and come back as soon as they are cut off.
+//! Flooding clients: they send as fast as they can, and reconnect when they are disconnected.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,16 +13,16 @@ use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::{ClientConfig, ClientConnection, ConnectionTrafficSecrets, StreamOwned};
 
 use crate::client::{PING, UPGRADE, frame};
-use crate::load::http2::{self, Http2, News};
+use crate::load::http2::{self, Http2, StreamEvent};
 
-/// What is written at once.
+/// Bytes of one write.
 const BLOCK: usize = 256 << 10;
-/// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a writer that is stuck looks whether it is over.
-const GLANCE: Duration = Duration::from_millis(100);
+/// Limit of the wait for a response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Socket timeout during the flood: how often a blocked reader or writer checks whether to stop.
+const IO_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How a server is reached.
+/// The listener to connect to.
 #[derive(Clone)]
 pub enum Target {
     Tcp(SocketAddr),
@@ -30,85 +30,89 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-/// What it is flooded with.
+/// The kind of flood.
 #[derive(Clone, Copy)]
 pub enum Flood {
-    /// Pings of a WebSocket without payload.
+    /// WebSocket pings without payload.
     Pings,
-    /// Records of TLS without payload.
+    /// TLS records without payload.
     EmptyRecords,
-    /// Frames of HTTP/2 beside so many sessions.
+    /// HTTP/2 frames on a connection with open sessions.
     Http2 { sessions: usize, frames: &'static [Http2Frame] },
 }
 
-/// A frame of HTTP/2, up to its payload.
+/// An HTTP/2 frame without flags.
 pub struct Http2Frame {
     pub kind: u8,
     pub stream: u8,
     pub payload: &'static [u8],
 }
 
-/// What all attackers together came to.
+/// Totals over all attackers, and their stop flag.
 #[derive(Default)]
-pub struct Deeds {
-    /// Connections on which the flood began.
-    pub lives: AtomicUsize,
+pub struct Counters {
+    /// Connections on which a flood started.
+    pub connections: AtomicUsize,
     pub bytes: AtomicUsize,
-    is_over: AtomicBool,
+    is_stopped: AtomicBool,
 }
 
-impl Deeds {
-    /// Tells the attackers to go.
-    pub fn end(&self) {
-        self.is_over.store(true, Ordering::Relaxed);
+impl Counters {
+    /// Stops the attackers.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
     }
 
-    fn go_on(&self) -> bool {
-        !self.is_over.load(Ordering::Relaxed)
+    fn is_running(&self) -> bool {
+        !self.is_stopped.load(Ordering::Relaxed)
     }
 }
 
-/// Starts an attacker in a thread of its own, which gives back why it was last cut off.
+/// Starts an attacker in a separate thread, which returns the last error.
 #[must_use]
-pub fn start(target: Target, flood: Flood, deeds: &Arc<Deeds>) -> JoinHandle<Option<io::Error>> {
-    let deeds = Arc::clone(deeds);
+pub fn start(
+    target: Target,
+    flood: Flood,
+    counters: &Arc<Counters>,
+) -> JoinHandle<Option<io::Error>> {
+    let counters = Arc::clone(counters);
     thread::spawn(move || {
         let mut last = None;
-        while deeds.go_on() {
-            last = live(&target, flood, &deeds).err().or(last);
+        while counters.is_running() {
+            last = run_connection(&target, flood, &counters).err().or(last);
         }
         last
     })
 }
 
-/// One connection, to its end.
-fn live(target: &Target, flood: Flood, deeds: &Deeds) -> io::Result<()> {
+/// Runs one connection to its end.
+fn run_connection(target: &Target, flood: Flood, counters: &Counters) -> io::Result<()> {
     match target {
         Target::Tcp(server) => {
             let mut stream = tcp(*server)?;
-            let bytes = begin(&mut stream, flood)?;
-            // What the server answers is read, or it would stop reading what is sent.
-            stream.set_read_timeout(Some(GLANCE))?;
+            let bytes = open(&mut stream, flood)?;
+            // Read the answers; otherwise the server would stop reading.
+            stream.set_read_timeout(Some(IO_TIMEOUT))?;
             let reader = stream.try_clone()?;
-            beside(reader, deeds, || repeat(&mut stream, &bytes, deeds))
+            while_discarding_input(reader, counters, || repeat(&mut stream, &bytes, counters))
         }
         Target::Unix(path) => {
             let mut stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(GLANCE))?;
-            let bytes = begin(&mut stream, flood)?;
-            stream.set_read_timeout(Some(GLANCE))?;
+            stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+            stream.set_write_timeout(Some(IO_TIMEOUT))?;
+            let bytes = open(&mut stream, flood)?;
+            stream.set_read_timeout(Some(IO_TIMEOUT))?;
             let reader = stream.try_clone()?;
-            beside(reader, deeds, || repeat(&mut stream, &bytes, deeds))
+            while_discarding_input(reader, counters, || repeat(&mut stream, &bytes, counters))
         }
         Target::Tls(server, config) => {
             let name = server.ip().into();
             let tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
             let mut stream = StreamOwned::new(tls, tcp(*server)?);
-            let bytes = begin(&mut stream, flood)?;
+            let bytes = open(&mut stream, flood)?;
             match flood {
-                Flood::EmptyRecords => send_empty_records(stream, deeds),
-                Flood::Pings | Flood::Http2 { .. } => repeat(&mut stream, &bytes, deeds),
+                Flood::EmptyRecords => send_empty_records(stream, counters),
+                Flood::Pings | Flood::Http2 { .. } => repeat(&mut stream, &bytes, counters),
             }
         }
     }
@@ -116,13 +120,13 @@ fn live(target: &Target, flood: Flood, deeds: &Deeds) -> io::Result<()> {
 
 fn tcp(server: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(server)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(GLANCE))?;
+    stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+    stream.set_write_timeout(Some(IO_TIMEOUT))?;
     Ok(stream)
 }
 
-/// Opens the session or the sessions, and gives back what comes then, again and again.
-fn begin(stream: &mut (impl Read + Write), flood: Flood) -> io::Result<Vec<u8>> {
+/// Opens the sessions, and returns the bytes that the flood repeats.
+fn open(stream: &mut (impl Read + Write), flood: Flood) -> io::Result<Vec<u8>> {
     match flood {
         Flood::Pings => upgrade(stream).map(|()| frame(PING, b"")),
         Flood::EmptyRecords => upgrade(stream).map(|()| Vec::new()),
@@ -141,17 +145,17 @@ fn upgrade(stream: &mut (impl Read + Write)) -> io::Result<()> {
         stream.read_exact(&mut byte)?;
         head.extend(byte);
     }
-    if head.starts_with(b"HTTP/1.1 101") { Ok(()) } else { Err(refused(&head)) }
+    if head.starts_with(b"HTTP/1.1 101") { Ok(()) } else { Err(refusal(&head)) }
 }
 
-fn refused(answer: &[u8]) -> io::Error {
+fn refusal(answer: &[u8]) -> io::Error {
     io::Error::other(format!("refused: {:.40}", String::from_utf8_lossy(answer)))
 }
 
 fn open_sessions(stream: &mut (impl Read + Write), sessions: usize) -> io::Result<()> {
     let mut http2 = Http2::start();
-    let (mut asked, mut opened) = (0, 0);
-    let (mut inbox, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
+    let (mut requested, mut opened) = (0, 0);
+    let (mut received, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
     while opened < sessions {
         stream.write_all(&http2.outbox)?;
         http2.outbox.clear();
@@ -159,19 +163,19 @@ fn open_sessions(stream: &mut (impl Read + Write), sessions: usize) -> io::Resul
         if count == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        inbox.extend_from_slice(&buffer[..count]);
-        let mut rest = &inbox[..];
-        while let Some((frame, behind)) = http2::split(rest) {
-            rest = behind;
-            match http2.hear(frame)? {
-                Some((_, News::Opened)) => opened += 1,
-                Some((_, News::Bytes(_) | News::Ended)) | None => {}
+        received.extend_from_slice(&buffer[..count]);
+        let mut rest = &received[..];
+        while let Some((frame, after)) = http2::split(rest) {
+            rest = after;
+            match http2.on_frame(frame)? {
+                Some((_, StreamEvent::Opened)) => opened += 1,
+                Some((_, StreamEvent::Bytes(_) | StreamEvent::Ended)) | None => {}
             }
         }
-        inbox = rest.to_vec();
-        while http2.is_ready && asked < sessions {
-            http2.ask();
-            asked += 1;
+        received = rest.to_vec();
+        while http2.allows_websocket && requested < sessions {
+            http2.request();
+            requested += 1;
         }
     }
     Ok(())
@@ -184,62 +188,66 @@ impl Http2Frame {
     }
 }
 
-/// Does something, and reads away what comes meanwhile.
-fn beside<T>(mut reader: impl Read + Send, deeds: &Deeds, what: impl FnOnce() -> T) -> T {
+/// Runs `work`, and discards input meanwhile.
+fn while_discarding_input<T>(
+    mut reader: impl Read + Send,
+    counters: &Counters,
+    work: impl FnOnce() -> T,
+) -> T {
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut buffer = vec![0; 64 << 10];
-            while deeds.go_on() && !is_done.load(Ordering::Relaxed) {
+            while counters.is_running() && !is_done.load(Ordering::Relaxed) {
                 match reader.read(&mut buffer) {
                     Ok(1..) => {}
-                    Err(error) if is_stuck(&error) => {}
+                    Err(error) if is_timeout(&error) => {}
                     Ok(0) | Err(_) => break,
                 }
             }
         });
-        let result = what();
+        let result = work();
         is_done.store(true, Ordering::Relaxed);
         result
     })
 }
 
-/// Writes these bytes again and again, until it is cut off or told to end.
-fn repeat(stream: &mut impl Write, bytes: &[u8], deeds: &Deeds) -> io::Result<()> {
+/// Writes these bytes repeatedly, until it is disconnected or stopped.
+fn repeat(stream: &mut impl Write, bytes: &[u8], counters: &Counters) -> io::Result<()> {
     let block = bytes.repeat(BLOCK / bytes.len());
-    deeds.lives.fetch_add(1, Ordering::Relaxed);
-    while deeds.go_on() {
-        pour(stream, &block, deeds)?;
+    counters.connections.fetch_add(1, Ordering::Relaxed);
+    while counters.is_running() {
+        write_block(stream, &block, counters)?;
     }
     Ok(())
 }
 
-/// Writes a block, unless it is over before its end.
-fn pour(stream: &mut impl Write, mut block: &[u8], deeds: &Deeds) -> io::Result<()> {
-    while !block.is_empty() && deeds.go_on() {
+/// Writes a block, unless the flood is stopped.
+fn write_block(stream: &mut impl Write, mut block: &[u8], counters: &Counters) -> io::Result<()> {
+    while !block.is_empty() && counters.is_running() {
         match stream.write(block) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => {
-                deeds.bytes.fetch_add(count, Ordering::Relaxed);
+                counters.bytes.fetch_add(count, Ordering::Relaxed);
                 block = &block[count..];
             }
-            Err(error) if is_stuck(&error) => {}
+            Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
-/// Whether it has waited for a glance in vain.
-fn is_stuck(error: &io::Error) -> bool {
+/// Whether the socket timeout has passed.
+fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Writes records without payload (RFC 8446, section 5.1), which no library does: they are encrypted
-/// here, with the keys of the connection.
+/// Writes records without payload (RFC 8446, section 5.1). TLS libraries do not send them, so they are
+/// encrypted here with the keys of the connection.
 fn send_empty_records(
     stream: StreamOwned<ClientConnection, TcpStream>,
-    deeds: &Deeds,
+    counters: &Counters,
 ) -> io::Result<()> {
     let StreamOwned { conn, mut sock, .. } = stream;
     let (mut number, secrets) = conn.dangerous_extract_secrets().map_err(io::Error::other)?.tx;
@@ -253,20 +261,20 @@ fn send_empty_records(
     };
     let key = UnboundKey::new(algorithm, key.as_ref()).map_err(io::Error::other)?;
     let key = LessSafeKey::new(key);
-    deeds.lives.fetch_add(1, Ordering::Relaxed);
+    counters.connections.fetch_add(1, Ordering::Relaxed);
     let mut block = Vec::with_capacity(BLOCK);
-    while deeds.go_on() {
+    while counters.is_running() {
         block.clear();
         while block.len() < BLOCK / 4 {
             block.extend(empty_record(&key, iv.as_ref(), number)?);
             number += 1;
         }
-        pour(&mut sock, &block, deeds)?;
+        write_block(&mut sock, &block, counters)?;
     }
     Ok(())
 }
 
-/// The record with this number (RFC 8446, sections 5.2 and 5.3).
+/// Encrypts the empty record with this sequence number (RFC 8446, sections 5.2 and 5.3).
 fn empty_record(key: &LessSafeKey, iv: &[u8], number: u64) -> io::Result<[u8; 22]> {
     const APPLICATION_DATA: u8 = 23;
     const HEAD: [u8; 5] = [APPLICATION_DATA, 3, 3, 0, 17];
@@ -275,7 +283,7 @@ fn empty_record(key: &LessSafeKey, iv: &[u8], number: u64) -> io::Result<[u8; 22
     for (byte, of_number) in nonce[4..].iter_mut().zip(number.to_be_bytes()) {
         *byte ^= of_number;
     }
-    // Without payload there is only the kind of the record.
+    // The plaintext is only the content type.
     let mut inner = [APPLICATION_DATA];
     let nonce = Nonce::assume_unique_for_key(nonce);
     let tag = key.seal_in_place_separate_tag(nonce, Aad::from(HEAD), &mut inner);

@@ -1,11 +1,11 @@
-//! What the programs in `src/bin` share: a client that writes its frames by hand, a server as a
-//! process, and what the peers in Rust have in common.
+//! Shared by the programs in `src/bin`: clients on raw frames, the server as a process, the load
+//! generator, and the common parts of the peers in Rust.
 
 pub mod client;
 pub mod flood;
-pub mod healthy;
-pub mod hostile;
 pub mod load;
+pub mod misbehaving;
 pub mod peer;
 pub mod process;
 pub mod publisher;
+pub mod well_behaved;

@@ -1,4 +1,4 @@
-//! What the peers written in Rust share: the command line, the port, and the end.
+//! Shared by the peers in Rust: the command line, the listener, and the shutdown.
 
 use std::env;
 use std::io;
@@ -14,12 +14,12 @@ use tokio::time::{Instant, Interval, interval_at, timeout};
 pub const PATH: &str = "/ws/status";
 
 const BACKLOG: u32 = 4096;
-/// How long clients may take to answer a Close frame.
+/// Time for clients to answer the Close frame.
 const GRACE: Duration = Duration::from_secs(5);
-/// Longer than any peer lives.
-const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// A ping interval longer than any run.
+const DISABLED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What a session needs to know. As long as one is there, the peer does not end.
+/// The settings of a session. The peer does not exit before every clone is dropped.
 #[derive(Clone)]
 pub struct Session {
     ping_interval: Duration,
@@ -27,35 +27,35 @@ pub struct Session {
 }
 
 impl Session {
-    /// When to ping; the first time is one interval from now.
+    /// Returns the ticks at which to ping, the first after one interval.
     #[must_use]
     pub fn pings(&self) -> Interval {
         interval_at(Instant::now() + self.ping_interval, self.ping_interval)
     }
 
-    /// Waits until it is time to say goodbye.
+    /// Waits until the peer shuts down.
     pub async fn stopping(&mut self) {
-        // If nobody is left to tell it, it is time as well.
+        // A dropped sender also means shutdown.
         let _ = self.stopping.changed().await;
     }
 }
 
-/// How all sessions are told to end.
+/// Notifies all sessions of the shutdown.
 pub struct Stop(watch::Sender<()>);
 
 impl Stop {
-    /// Waits until every session has ended, or too long.
+    /// Notifies the sessions, and waits until all have ended, for `GRACE` at most.
     pub async fn finish(self) {
         let _ = self.0.send(());
         let _ = timeout(GRACE, self.0.closed()).await;
     }
 }
 
-/// Listens as the command line says: `PEER PORT PING_INTERVAL_SECONDS`.
+/// Parses the command line, `PEER PORT PING_INTERVAL_SECONDS`, and listens.
 ///
 /// # Errors
 ///
-/// What the system says, or that the command line is wrong.
+/// The command line is invalid, or the port cannot be bound.
 pub fn start() -> io::Result<(TcpListener, Session, Stop)> {
     let mut words = env::args().skip(1);
     let (port, seconds) = (words.next(), words.next());
@@ -64,7 +64,7 @@ pub fn start() -> io::Result<(TcpListener, Session, Stop)> {
     let (Some(port), Some(seconds)) = (port, seconds) else {
         return Err(io::Error::other("usage: PEER PORT PING_INTERVAL_SECONDS"));
     };
-    let ping_interval = if seconds == 0 { NEVER } else { Duration::from_secs(seconds) };
+    let ping_interval = if seconds == 0 { DISABLED } else { Duration::from_secs(seconds) };
 
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -77,17 +77,17 @@ pub fn start() -> io::Result<(TcpListener, Session, Stop)> {
 ///
 /// # Panics
 ///
-/// The system lets nobody wait for it.
+/// The signal handler cannot be installed.
 pub async fn terminated() {
-    signal(SignalKind::terminate()).expect("SIGTERM can be waited for").recv().await;
+    signal(SignalKind::terminate()).expect("the SIGTERM handler is installed").recv().await;
 }
 
-/// For a library that has no accept loop: serves each connection in a task of its own until
-/// SIGTERM, and then waits for them.
+/// The accept loop for libraries that have none: serves each connection in a separate task until
+/// SIGTERM, and then waits for the tasks.
 ///
 /// # Errors
 ///
-/// What the system says, or that the command line is wrong.
+/// The command line is invalid, or the listener failed.
 pub async fn serve<F>(connection: impl Fn(TcpStream, Session) -> F) -> io::Result<()>
 where
     F: Future<Output: Send> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The server as a process, and what can be seen of it from outside.
+//! The server as a process, its log, and its resources.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,10 +8,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A server on a port of its own. It is killed when this is dropped.
+/// A server on a free port. Dropping this value kills it.
 pub struct Server {
     child: Child,
-    /// Where it listens in the clear.
+    /// The address without TLS.
     pub address: SocketAddr,
     pub log: Log,
 }
@@ -21,7 +21,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What the system says, or that it does not listen.
+    /// The server cannot be started, or does not listen in time.
     pub fn start(binary: &Path, folder: &Path, flags: &[&str]) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = folder.join("server.log");
@@ -34,11 +34,11 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(lines)
             .spawn()?;
-        let log = Log { file, path, rest: Vec::new(), count: Count::default() };
+        let log = Log { file, path, partial: Vec::new(), summary: LogSummary::default() };
         let mut server = Self { child, address: ([0; 4], 0).into(), log };
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(5) {
-            if let Some(address) = server.log.look()?.address {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(5) {
+            if let Some(address) = server.log.read_new()?.address {
                 server.address = address;
                 return Ok(server);
             }
@@ -47,44 +47,44 @@ impl Server {
         Err(io::Error::other("the server does not listen"))
     }
 
-    /// Its open files.
+    /// Returns the number of its open files.
     ///
     /// # Errors
     ///
-    /// It is gone.
-    pub fn files(&self) -> io::Result<usize> {
+    /// The process does not exist.
+    pub fn open_files(&self) -> io::Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
-    /// A line of its status in bytes, such as `VmRSS`.
+    /// Returns a memory figure of `/proc/PID/status` in bytes, such as `VmRSS`.
     ///
     /// # Errors
     ///
-    /// It is gone.
+    /// The process does not exist.
     pub fn memory(&self, name: &str) -> io::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find(|line| line.starts_with(name));
         let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("it has no memory any more"))
+        kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("the server has exited"))
     }
 
-    /// Tells it to stop.
+    /// Sends SIGTERM.
     ///
     /// # Errors
     ///
-    /// There is no `kill`.
+    /// The program `kill` cannot be run.
     pub fn terminate(&self) -> io::Result<()> {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().map(|_| ())
     }
 
-    /// How it ended, if it has ended by then. If not, it is killed, so nobody waits for it in vain.
+    /// Waits for the exit, and returns the status. Kills the server if it does not exit in time.
     ///
     /// # Errors
     ///
-    /// What the system says.
-    pub fn end_within(&mut self, time: Duration) -> io::Result<Option<ExitStatus>> {
-        let began = Instant::now();
-        while began.elapsed() < time {
+    /// The process cannot be waited for or killed.
+    pub fn wait_for_exit(&mut self, time: Duration) -> io::Result<Option<ExitStatus>> {
+        let started = Instant::now();
+        while started.elapsed() < time {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(Some(status));
             }
@@ -94,7 +94,7 @@ impl Server {
         Ok(None)
     }
 
-    /// Its number, for people.
+    /// Returns its process ID.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -103,58 +103,58 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has ended already, unless something went wrong.
+        // It has exited already, unless a check failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The server's log, which is read as it grows.
+/// The server's log, which is read incrementally.
 pub struct Log {
     pub path: PathBuf,
     file: File,
-    rest: Vec<u8>,
-    count: Count,
+    partial: Vec<u8>,
+    summary: LogSummary,
 }
 
-/// What the lines of a log say.
+/// Totals over the lines of a log.
 #[derive(Clone, Debug, Default)]
-pub struct Count {
-    /// Where it listens in the clear.
+pub struct LogSummary {
+    /// The address without TLS.
     pub address: Option<SocketAddr>,
-    /// Where it listens within TLS.
+    /// The address with TLS.
     pub tls_address: Option<SocketAddr>,
     pub opened: usize,
     pub closed: usize,
     pub refused: usize,
-    /// Lines that have no place in a good run.
-    pub alarming: Vec<String>,
+    /// Lines that are not expected in a successful run.
+    pub unexpected: Vec<String>,
     pub stopped: Option<String>,
-    /// Causes and how often they came, most often first.
+    /// Causes of closes with their counts, the most frequent first.
     pub causes: Vec<(String, usize)>,
 }
 
 impl Log {
-    /// Reads what is new, and counts.
+    /// Reads new lines, and adds them to the summary.
     ///
     /// # Errors
     ///
-    /// What the system says.
-    pub fn look(&mut self) -> io::Result<&Count> {
-        self.file.read_to_end(&mut self.rest)?;
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
-            return Ok(&self.count);
+    /// The file cannot be read.
+    pub fn read_new(&mut self) -> io::Result<&LogSummary> {
+        self.file.read_to_end(&mut self.partial)?;
+        let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else {
+            return Ok(&self.summary);
         };
-        let lines: Vec<u8> = self.rest.drain(..=end).collect();
+        let lines: Vec<u8> = self.partial.drain(..=end).collect();
         for line in String::from_utf8_lossy(&lines).lines() {
-            self.count.add(line);
+            self.summary.add(line);
         }
-        self.count.causes.sort_by_key(|(_, count)| usize::MAX - count);
-        Ok(&self.count)
+        self.summary.causes.sort_by_key(|(_, summary)| usize::MAX - summary);
+        Ok(&self.summary)
     }
 }
 
-impl Count {
+impl LogSummary {
     fn add(&mut self, line: &str) {
         match field(line, "event") {
             Some("opened") => self.opened += 1,
@@ -162,7 +162,7 @@ impl Count {
                 self.closed += 1;
                 let cause = field(line, "cause").unwrap_or("none");
                 match self.causes.iter_mut().find(|(known, _)| known == cause) {
-                    Some((_, count)) => *count += 1,
+                    Some((_, summary)) => *summary += 1,
                     None => self.causes.push((cause.to_owned(), 1)),
                 }
             }
@@ -180,14 +180,14 @@ impl Count {
             }
             Some("starting" | "spread_recommended" | "stopping") => {}
             Some("stopped") => self.stopped = Some(line.to_owned()),
-            // `panicked`, `accept_failed`, `stuck`, and what is no line of the server's at all.
-            _ => self.alarming.push(line.to_owned()),
+            // `panicked`, `accept_failed`, `stuck`, and lines that are not log events.
+            _ => self.unexpected.push(line.to_owned()),
         }
     }
 }
 
-/// A field that is a text without quotes, or a number. What clients said is escaped and cannot look
-/// like one.
+/// Returns a field of a JSON line: a string without escapes, or a number. Text from clients is escaped,
+/// so it cannot be mistaken for a field.
 #[must_use]
 pub fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let (_, value) = line.split_once(&format!("\"{name}\":"))?;

@@ -1,4 +1,4 @@
-//! Tells the binary which commit it is built from.
+//! Sets `COMMIT`, the commit the binary is built from.
 
 use std::env;
 use std::process::Command;
@@ -10,7 +10,7 @@ fn main() {
         .ok()
         .filter(|output| output.status.success())
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    // Where there is no checkout, whoever builds may know.
+    // A build without a Git checkout can set the commit in the environment.
     let commit = env::var("WS_STATUS_COMMIT").ok().filter(|commit| !commit.is_empty()).or(commit);
     let commit = commit.unwrap_or_else(|| "unknown commit".to_owned());
     println!("cargo::rerun-if-env-changed=WS_STATUS_COMMIT");

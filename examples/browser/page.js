@@ -1,4 +1,4 @@
-/** Shows a feed and its health. `?url=…` names another server, and `?quiet=5` gives up a silent one. */
+/** Shows a feed and its health. `?url=…` names another server, and `?quiet=5` closes a silent connection. */
 
 import { StatusFeed } from "./status-feed.js";
 
@@ -6,10 +6,10 @@ import { StatusFeed } from "./status-feed.js";
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const query = new URLSearchParams(location.search);
 
-// Anybody can make a link with another address: the policy of index.html says which are possible.
+// Any link to this page can set another address: the policy of index.html limits them.
 const feed = new StatusFeed(query.get("url") ?? "ws://127.0.0.1:8080/ws/status", {
   quietMs: 1_000 * Number(query.get("quiet")),
-  // States without a revision are shown as they come.
+  // States without a revision are shown in the order of arrival.
   revisionOf: (state) => state?.revision,
 });
 
@@ -29,7 +29,7 @@ function showState() {
 
 function showHealth() {
   const { phase, why, attempts, failures, lastEnding } = feed.health;
-  // A text that is set anew would be read out anew.
+  // A screen reader would read out a text that is set again.
   if (byId("phase").textContent !== phase) byId("phase").textContent = phase;
   byId("phase").dataset.phase = phase;
   byId("why").textContent = why ? sentence(why) : "";
@@ -43,12 +43,12 @@ function showHealth() {
   showTimes();
 }
 
-/** What changes by itself, and is therefore not announced. */
+/** The texts that change with time, and are therefore not announced. */
 function showTimes() {
   const { phase, until, lastStateAt } = feed.health;
   const isOld = lastStateAt !== undefined && phase !== "open";
   byId("state").classList.toggle("old", isOld);
-  const age = lastStateAt === undefined ? "" : `It came ${seconds(Date.now() - lastStateAt)} ago`;
+  const age = lastStateAt === undefined ? "" : `It was received ${seconds(Date.now() - lastStateAt)} ago`;
   byId("age").textContent = isOld ? `${age}, and there may be a newer one.` : age && `${age}.`;
   byId("next").textContent = until === undefined ? "–" : `in ${seconds(until - Date.now())}`;
 }

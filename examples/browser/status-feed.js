@@ -1,21 +1,21 @@
 /**
- * The newest state of a status server, over a WebSocket that comes back by itself.
+ * The newest state of a status server, over a WebSocket that reconnects automatically.
  *
- * Copy this file: it needs nothing else. README.md says what is done at each close code, and why.
+ * Copy this file: it has no dependencies. README.md lists the reaction to each close code, and the reasons.
  */
 
 /**
- * Where a feed stands.
+ * The state of a feed's connection.
  *
  * @typedef {object} Health
  * @property {"connecting" | "open" | "waiting" | "stopped"} phase
- * @property {number} [until] when a wait is over, as `Date.now()` counts
- * @property {string} [why] why it waits or has stopped, in a sentence for people
+ * @property {number} [until] the end of a wait, as `Date.now()` counts
+ * @property {string} [why] the reason why it waits or has stopped, in a sentence for people
  * @property {Ending} [lastEnding] how the last connection ended
- * @property {number} [lastStateAt] when the newest state came
- * @property {number} attempts how often it has tried to connect
- * @property {number} failures how many of the last ones count as failures
- * @property {number} outdated how many states were older than the newest, and were passed over
+ * @property {number} [lastStateAt] the time at which the newest state was received
+ * @property {number} attempts the number of attempts to connect
+ * @property {number} failures the number of latest endings that count as failures
+ * @property {number} outdated the number of states that were older than the newest, and were ignored
  */
 
 /**
@@ -23,15 +23,15 @@
  *
  * @typedef {object} Ending
  * @property {number} code the close code; 1006 if there was none
- * @property {string} reason the server's own word, often empty
+ * @property {string} reason the reason of the close frame, often empty
  * @property {boolean} opened whether it was ever open
- * @property {Verdict} verdict what follows from that
- * @property {string} words the same in a sentence for people
- * @property {number} at when
+ * @property {Verdict} verdict the reaction to it
+ * @property {string} words the cause in a sentence for people
+ * @property {number} at the time
  */
 
 /**
- * What follows from an ending: come back soon, with growing waits, with the longest waits, or never.
+ * The reaction to an ending: reconnect soon, after growing waits, after the longest waits, or never.
  *
  * @typedef {"soon" | "back off" | "later" | "stop"} Verdict
  */
@@ -42,11 +42,11 @@
  * @typedef {object} Options
  * @property {number} baseMs the window of the shortest wait
  * @property {number} capMs the window of the longest wait
- * @property {number} steadyMs how long a connection has to be open before earlier failures are forgotten
- * @property {number} connectTimeoutMs how long an attempt may take
- * @property {number} quietMs how long nothing may come before the connection is given up; 0 is for ever
- * @property {Record<number, Verdict>} verdicts what follows from codes, where it is not what ENDINGS says
- * @property {(data: any) => any} parse makes a state of a message
+ * @property {number} steadyMs how long a connection has to be open before earlier failures are cleared
+ * @property {number} connectTimeoutMs the timeout of an attempt
+ * @property {number} quietMs the longest time without a message before the connection is closed; 0 is no limit
+ * @property {Record<number, Verdict>} verdicts the reactions to codes that differ from ENDINGS
+ * @property {(data: any) => any} parse converts a message to a state
  * @property {(state: any) => number} revisionOf the number by which states are ordered, if they have one
  */
 
@@ -82,15 +82,15 @@ export class StatusFeed extends EventTarget {
   /**
    * @param {string | URL} url
    * @param {Partial<Options>} [options]
-   * @throws {DOMException} if no WebSocket can have that URL
-   * @throws {RangeError} if waits would have no length
+   * @throws {DOMException} if the URL is not valid for a WebSocket
+   * @throws {RangeError} if a wait would be zero or not finite
    */
   constructor(url, options = {}) {
     super();
     this.#url = url;
     this.#options = { ...DEFAULTS, ...options };
     const { baseMs, capMs } = this.#options;
-    // What a timer cannot count, it takes for zero.
+    // A timer takes a longer time for zero.
     if (!(0 < baseMs && baseMs <= capMs && capMs < 2 ** 31)) {
       throw new RangeError("0 < baseMs <= capMs < 2 ** 31 must hold");
     }
@@ -106,59 +106,59 @@ export class StatusFeed extends EventTarget {
     return this.#health;
   }
 
-  /** Connects at once if it waits or has stopped. Failures are not forgotten by this. */
+  /** Connects at once if it waits or has stopped. This clears no failures. */
   start() {
     const { phase } = this.#health;
     if (phase === "connecting" || phase === "open") return;
     this.#connect();
-    // Who is told that it connects may have stopped it.
+    // A listener of `health` may have stopped it.
     if (phase === "waiting" || this.#health.phase === "stopped") return;
     this.#started = new AbortController();
     const { signal } = this.#started;
-    window.addEventListener("online", () => this.#hurry(), { signal });
+    window.addEventListener("online", () => this.#shortenWait(), { signal });
     // The timers of a hidden page may be late by minutes.
     document.addEventListener(
       "visibilitychange",
-      () => document.visibilityState === "visible" && this.#hurry(),
+      () => document.visibilityState === "visible" && this.#shortenWait(),
       { signal },
     );
-    // A page with an open connection may not be kept for the way back to it.
-    window.addEventListener("pagehide", () => this.#rest(), { signal });
-    window.addEventListener("pageshow", (event) => event.persisted && this.#hurry(), { signal });
+    // Browsers may not cache a page with an open connection for the back button.
+    window.addEventListener("pagehide", () => this.#suspend(), { signal });
+    window.addEventListener("pageshow", (event) => event.persisted && this.#shortenWait(), { signal });
   }
 
-  /** Closes the connection, and does not come back. */
+  /** Closes the connection, and does not reconnect. */
   stop() {
-    this.#hangUp(1000, "stopped");
-    this.#halt("it was told to stop");
+    this.#close(1000, "stopped");
+    this.#enterStopped("it was told to stop");
   }
 
   #connect() {
-    // Only the first one can throw: later ones have the same URL.
+    // Only the first call can throw: later ones have the same URL.
     const socket = new WebSocket(this.#url);
     this.#socket = socket;
     this.#openedAt = undefined;
     this.#connected = new AbortController();
     const { signal } = this.#connected;
-    socket.addEventListener("open", () => this.#opened(), { signal });
-    socket.addEventListener("message", ({ data }) => this.#take(data), { signal });
-    socket.addEventListener("close", ({ code, reason }) => this.#ended(code, reason), { signal });
+    socket.addEventListener("open", () => this.#onOpen(), { signal });
+    socket.addEventListener("message", ({ data }) => this.#onMessage(data), { signal });
+    socket.addEventListener("close", ({ code, reason }) => this.#onEnd(code, reason), { signal });
     const { connectTimeoutMs } = this.#options;
     this.#setTimer(connectTimeoutMs, () => {
-      this.#hangUp(1000, "timeout");
-      this.#ended(1006, "", `there was no answer within ${connectTimeoutMs / 1000} s`);
+      this.#close(1000, "timeout");
+      this.#onEnd(1006, "", `there was no answer within ${connectTimeoutMs / 1000} s`);
     });
     this.#report({ phase: "connecting", attempts: this.#health.attempts + 1 });
   }
 
-  #opened() {
+  #onOpen() {
     this.#openedAt = Date.now();
     this.#expectMessage();
     this.#report({ phase: "open" });
   }
 
   /** @param {unknown} data */
-  #take(data) {
+  #onMessage(data) {
     this.#expectMessage();
     const state = this.#options.parse(data);
     const revision = this.#options.revisionOf(state);
@@ -172,24 +172,24 @@ export class StatusFeed extends EventTarget {
     this.dispatchEvent(new CustomEvent("state", { detail: state }));
   }
 
-  /** Pings are answered below the page, which never sees that they have ceased. */
+  /** The browser answers pings and does not report when they cease, so only messages count. */
   #expectMessage() {
     const { quietMs } = this.#options;
     clearTimeout(this.#timer);
     if (quietMs === 0) return;
     this.#setTimer(quietMs, () => {
       // 3008 is a timeout in the registry of close codes.
-      this.#hangUp(3008, "quiet");
-      this.#ended(1006, "", `nothing came for ${quietMs / 1000} s`);
+      this.#close(3008, "quiet");
+      this.#onEnd(1006, "", `nothing came for ${quietMs / 1000} s`);
     });
   }
 
   /**
    * @param {number} code
    * @param {string} reason
-   * @param {string} [words] what this side knows better
+   * @param {string} [words] the cause, where this side knows it better
    */
-  #ended(code, reason, words) {
+  #onEnd(code, reason, words) {
     const { verdicts, steadyMs } = this.#options;
     const now = Date.now();
     const opened = this.#openedAt !== undefined;
@@ -199,7 +199,7 @@ export class StatusFeed extends EventTarget {
     const lastEnding = { code, reason, opened, verdict, words: words ?? known.words, at: now };
     this.#health = { ...this.#health, lastEnding };
     if (verdict === "stop") {
-      this.#halt(lastEnding.words);
+      this.#enterStopped(lastEnding.words);
       return;
     }
     const failures = failuresAfter(verdict, wasSteady, this.#health.failures);
@@ -216,37 +216,37 @@ export class StatusFeed extends EventTarget {
     this.#report({ phase: "waiting", until, why });
   }
 
-  /** Something has changed for the better, so that a wait need not last as long as it was meant to. */
-  #hurry() {
+  /** Shortens a wait, because the network or the page is available again. */
+  #shortenWait() {
     const { phase, until = 0, why, lastEnding } = this.#health;
     if (phase !== "waiting") return;
     const soon = Date.now() + Math.random() * this.#options.baseMs;
-    // Whoever was told to come later does, and whose time is over does at once.
+    // After "later" the wait is not shortened; a wait that is over ends at once.
     this.#wait(lastEnding?.verdict === "later" ? until : Math.min(until, soon), why);
   }
 
-  /** The page is left, and may be come back to. */
-  #rest() {
+  /** The page is left, and may be restored. */
+  #suspend() {
     clearTimeout(this.#timer);
-    if (this.#health.phase === "waiting") return; // Its time is kept.
-    this.#hangUp(1000, "page left");
+    if (this.#health.phase === "waiting") return; // It keeps its time.
+    this.#close(1000, "page left");
     this.#report({ phase: "waiting", until: Date.now(), why: "the page was left" });
   }
 
   /** @param {string} why */
-  #halt(why) {
+  #enterStopped(why) {
     this.#started.abort();
     clearTimeout(this.#timer);
     if (this.#health.phase !== "stopped") this.#report({ phase: "stopped", why });
   }
 
   /**
-   * Lets go of the connection without waiting for its end.
+   * Closes the connection without waiting for its end.
    *
    * @param {number} code
    * @param {string} reason
    */
-  #hangUp(code, reason) {
+  #close(code, reason) {
     this.#connected.abort();
     this.#socket?.close(code, reason);
     this.#socket = undefined;
@@ -269,7 +269,7 @@ export class StatusFeed extends EventTarget {
 }
 
 /**
- * What follows from close codes, and what they mean.
+ * The reactions to close codes, and their meaning.
  *
  * @type {Record<number, [Verdict, string]>}
  */
@@ -292,7 +292,7 @@ export const ENDINGS = {
 };
 
 /**
- * What follows from the end of a connection, before `verdicts` of the options.
+ * Returns the reaction to the end of a connection, without `verdicts` of the options.
  *
  * @param {number} code
  * @param {boolean} opened whether it was ever open
@@ -310,12 +310,12 @@ export function explain(code, opened) {
 }
 
 /**
- * How many failures there are after an ending. A server that takes connections only to close them
- * fails as well, whatever it says.
+ * Returns the number of failures after an ending. A server that accepts connections and closes them at
+ * once counts as failing, with any code.
  *
  * @param {Verdict} verdict
  * @param {boolean} wasSteady whether the connection was open for `steadyMs`
- * @param {number} failures how many there were
+ * @param {number} failures the number before
  */
 export function failuresAfter(verdict, wasSteady, failures) {
   if (!wasSteady) return failures + 1;
@@ -323,7 +323,7 @@ export function failuresAfter(verdict, wasSteady, failures) {
 }
 
 /**
- * A wait of full jitter: from nothing up to a window that doubles with each failure.
+ * Returns a wait with full jitter: from nothing up to a window that doubles with each failure.
  *
  * @param {Verdict} verdict
  * @param {number} failures

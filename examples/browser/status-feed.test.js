@@ -1,4 +1,4 @@
-// The module with a clock, a network and random numbers of the test's own.
+// Tests of the module with a fake clock, a fake network and fixed random numbers.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -9,14 +9,14 @@ import { ENDINGS, StatusFeed, explain, failuresAfter, waitMs } from "./status-fe
 const VERDICTS = ["soon", "back off", "later", "stop"];
 const URL_OF_SERVER = "ws://status.example/ws/status";
 
-/** What stands for the browser's: the test opens, speaks and closes. */
+/** Replaces the browser's `WebSocket`: the test opens, sends and closes. */
 class FakeSocket extends EventTarget {
   static all = [];
   closedWith;
 
   constructor(url) {
     super();
-    if (!/^wss?:/.test(url)) throw new SyntaxError(`${url} is no URL of a WebSocket`);
+    if (!/^wss?:/.test(url)) throw new SyntaxError(`${url} is not the URL of a WebSocket`);
     FakeSocket.all.push(this);
   }
 
@@ -37,7 +37,7 @@ class FakeSocket extends EventTarget {
   }
 }
 
-/** Counts its listeners, to show that none is left. */
+/** Counts its listeners, to verify that none is left. */
 class Listened extends EventTarget {
   count = 0;
 
@@ -65,7 +65,7 @@ beforeEach(() => {
 
 afterEach(() => {
   for (const feed of feeds) feed.stop();
-  assert.equal(window.count + document.count, 0, "a stopped feed listens to nothing");
+  assert.equal(window.count + document.count, 0, "a stopped feed has no listeners");
   mock.timers.reset();
   mock.restoreAll();
 });
@@ -80,7 +80,7 @@ function connected(options) {
 
 const newest = () => FakeSocket.all.at(-1);
 
-/** The next session, of this length and with this end. */
+/** Opens the newest socket and closes it with `code` after `ms`. */
 function session(ms, code) {
   newest().open();
   mock.timers.tick(ms);
@@ -112,14 +112,14 @@ test("a wait is anything from nothing up to a window that doubles, and never abo
   }
 });
 
-test("failures are forgotten only after a session that was steady, and a farewell is none then", () => {
+test("failures are cleared only after a session that was steady, and 1001 and 1012 are none then", () => {
   for (const verdict of VERDICTS) {
     assert.equal(failuresAfter(verdict, false, 5), 6);
     assert.equal(failuresAfter(verdict, true, 5), verdict === "soon" ? 0 : 1);
   }
 });
 
-test("every code has a verdict, and the README says the same", () => {
+test("every code has the verdict that the README documents", () => {
   const documented = table(read("README.md"), "## What is done at each close code");
   const rows = new Map(documented.map(([code, verdict]) => [code, verdict]));
   for (let code = 1000; code < 5000; code += 1) {
@@ -130,7 +130,7 @@ test("every code has a verdict, and the README says the same", () => {
   assert.deepEqual(written, Object.keys(ENDINGS));
 });
 
-test("every code that the server's own document names is known", () => {
+test("every close code of the API document is known", () => {
   const rows = table(read("../../docs/api/endpoint.md"), "## Close codes");
   assert.ok(rows.length > 5);
   for (const [code] of rows) assert.ok(code in ENDINGS, code);
@@ -148,7 +148,7 @@ test("the README names every option with its default", () => {
   }
 });
 
-test("a bad URL and waits without a length are thrown once, and leave nothing", () => {
+test("an invalid URL and waits that are zero or not finite throw, and leave no socket or listener", () => {
   assert.throws(() => new StatusFeed("mailto:x"), SyntaxError);
   for (const wrong of [{ baseMs: 0 }, { baseMs: NaN }, { capMs: Infinity }, { capMs: 1 }]) {
     assert.throws(() => new StatusFeed(URL_OF_SERVER, wrong), RangeError);
@@ -156,7 +156,7 @@ test("a bad URL and waits without a length are thrown once, and leave nothing", 
   assert.equal(FakeSocket.all.length + window.count + document.count, 0);
 });
 
-test("states come as JSON or as text, and the newest is kept", () => {
+test("states are JSON or text, and the newest is kept", () => {
   const feed = connected();
   newest().open();
   newest().say('{"status": "well"}');
@@ -167,7 +167,7 @@ test("states come as JSON or as text, and the newest is kept", () => {
   assert.equal(feed.health.lastStateAt, Date.now());
 });
 
-test("a state that is older than the newest is passed over, also from another server", () => {
+test("a state that is older than the newest is ignored, also from another server", () => {
   const feed = connected({ revisionOf: (state) => state?.revision });
   newest().open();
   newest().say('{"revision": 7}');
@@ -186,7 +186,7 @@ test("a state that is older than the newest is passed over, also from another se
   assert.equal(feed.health.outdated, 1);
 });
 
-test("after a farewell it is back within the shortest window, however often", () => {
+test("after 1001 and 1012 it reconnects within the shortest window, however often", () => {
   const feed = connected();
   for (let restart = 0; restart < 20; restart += 1) {
     session(10_000, restart % 2 ? 1001 : 1012);
@@ -198,7 +198,7 @@ test("after a farewell it is back within the shortest window, however often", ()
   assert.equal(feed.health.attempts, 21);
 });
 
-test("a server that accepts and closes at once is asked ever more rarely, whatever it says", () => {
+test("a server that accepts and closes at once is contacted ever more rarely, with any code", () => {
   for (const code of [1001, 1006, 1012]) {
     const feed = connected();
     const waits = [];
@@ -212,7 +212,7 @@ test("a server that accepts and closes at once is asked ever more rarely, whatev
   }
 });
 
-test("what is overloaded or has a bug is asked within the longest window from the first time on", () => {
+test("after 1011 and 1013 the first wait is within the longest window", () => {
   for (const code of [1011, 1013]) {
     const feed = connected();
     session(60_000, code);
@@ -221,7 +221,7 @@ test("what is overloaded or has a bug is asked within the longest window from th
   }
 });
 
-test("a connection that was never open says so, and is tried again", () => {
+test("a connection that was never open is reported as such, and is tried again", () => {
   const feed = connected();
   newest().end(1006);
   assert.equal(feed.health.phase, "waiting");
@@ -233,7 +233,7 @@ test("a connection that was never open says so, and is tried again", () => {
   assert.equal(left(feed), 1_000);
 });
 
-test("an ending that an attempt cannot mend stops it, until it is started again", () => {
+test("an ending that another attempt cannot fix stops it, until it is started again", () => {
   const codes = [1000, 1002, 1003, 1007, 1008, 1009, 1010, 3000, 4000, 4999];
   for (const code of codes) {
     const feed = connected();
@@ -250,7 +250,7 @@ test("an ending that an attempt cannot mend stops it, until it is started again"
   }
 });
 
-test("an option says what follows from the application's codes", () => {
+test("an option sets the verdicts of the application's codes", () => {
   const feed = connected({ verdicts: { 4000: "back off", 1001: "stop" } });
   session(60_000, 4000);
   assert.equal(left(feed), 1_000);
@@ -259,23 +259,23 @@ test("an option says what follows from the application's codes", () => {
   assert.equal(feed.health.phase, "stopped");
 });
 
-test("an attempt without an answer is given up", () => {
+test("an attempt without an answer times out", () => {
   const feed = connected();
   const first = newest();
   mock.timers.tick(10_000);
   assert.deepEqual(first.closedWith, [1000, "timeout"]);
   assert.equal(feed.health.phase, "waiting");
   assert.equal(feed.health.why, "there was no answer within 10 s");
-  // The end of what was given up comes late, and means nothing any more.
+  // The end of the abandoned socket comes late, and is ignored.
   first.end(1000);
   assert.equal(feed.health.phase, "waiting");
 });
 
-test("silence is borne for ever, or for as long as the option says", () => {
-  const patient = connected();
+test("a silent connection is kept, or closed after the time of the option", () => {
+  const unlimited = connected();
   newest().open();
   mock.timers.tick(86_400_000);
-  assert.equal(patient.health.phase, "open");
+  assert.equal(unlimited.health.phase, "open");
 
   const feed = connected({ quietMs: 5_000 });
   const first = newest();
@@ -291,7 +291,7 @@ test("silence is borne for ever, or for as long as the option says", () => {
   assert.deepEqual(feed.states, [1]);
 });
 
-test("a wait is cut short when the network is back, and when the page is seen again", () => {
+test("a wait is shortened when the network is available again, and when the page is visible again", () => {
   for (const [target, type] of [[window, "online"], [document, "visibilitychange"]]) {
     const feed = connected();
     for (let attempt = 0; attempt < 9; attempt += 1) {
@@ -306,7 +306,7 @@ test("a wait is cut short when the network is back, and when the page is seen ag
     document.visibilityState = "visible";
     target.dispatchEvent(new Event(type));
     assert.equal(left(feed), 500);
-    // Another draw may come out later, and the earlier time holds.
+    // Another random time may be later, and the earlier one is kept.
     random = 0.9;
     target.dispatchEvent(new Event(type));
     assert.equal(left(feed), 500);
@@ -316,7 +316,7 @@ test("a wait is cut short when the network is back, and when the page is seen ag
   }
 });
 
-test("who was told to come later does not hurry", () => {
+test("after the verdict later a wait is not shortened", () => {
   const feed = connected();
   session(60_000, 1013);
   window.dispatchEvent(new Event("online"));
@@ -325,7 +325,7 @@ test("who was told to come later does not hurry", () => {
   assert.equal(feed.health.phase, "connecting");
 });
 
-test("a page that is left hangs up, and connects again when it is come back to", () => {
+test("a page that is left closes its connection, and connects again when it is restored", () => {
   const feed = connected();
   newest().open();
   window.dispatchEvent(new Event("pagehide"));
@@ -348,7 +348,7 @@ test("a page that is left while it waits keeps its time", () => {
   assert.equal(feed.health.until, until);
 });
 
-test("a click tries at once, and does not make the next wait shorter", () => {
+test("a call of start tries at once, and does not shorten the next wait", () => {
   const feed = connected();
   for (let attempt = 1; attempt < 4; attempt += 1) {
     newest().end(1006);
@@ -360,7 +360,7 @@ test("a click tries at once, and does not make the next wait shorter", () => {
   }
 });
 
-test("it can be stopped by whoever it tells, and nothing comes after that", () => {
+test("a listener can stop it, and nothing follows", () => {
   for (const phase of ["connecting", "open", "waiting"]) {
     const feed = connected();
     feed.stop();

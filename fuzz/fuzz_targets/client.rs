@@ -1,5 +1,5 @@
-//! Whom a proxy names: the PROXY protocol's header at the beginning of any bytes, and the walk along
-//! any forwarding header, held against a walk without any cleverness.
+//! The client address: parses PROXY headers, and evaluates forwarding headers, compared with a naive
+//! implementation.
 #![no_main]
 
 use std::net::IpAddr;
@@ -15,33 +15,33 @@ use transport::Peer;
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, data)) = data.split_first() else { return };
     match choice % 3 {
-        0 => check_proxied(data),
-        1 => check_client(ForwardedHeader::XForwardedFor, "x-forwarded-for", data),
-        _ => check_client(ForwardedHeader::Forwarded, "forwarded", data),
+        0 => check_proxy_header(data),
+        1 => check_forwarding(ForwardedHeader::XForwardedFor, "x-forwarded-for", data),
+        _ => check_forwarding(ForwardedHeader::Forwarded, "forwarded", data),
     }
 });
 
-fn check_proxied(data: &[u8]) {
+fn check_proxy_header(data: &[u8]) {
     match parse_proxy_header(data) {
         ProxyHeader::Complete { client, length } => {
             assert!(0 < length && length <= 16 << 10);
-            // Of what comes behind the addresses nothing counts, and before their end nothing is known.
+            // Bytes after the addresses do not matter, and every prefix before their end is incomplete.
             let header = ProxyHeader::Complete { client, length };
-            let enough =
+            let minimum =
                 (0..=data.len()).find(|end| parse_proxy_header(&data[..*end]) == header).unwrap();
-            assert!(enough <= length.min(232));
-            for prefix in [0, enough / 2, enough - 1] {
+            assert!(minimum <= length.min(232));
+            for prefix in [0, minimum / 2, minimum - 1] {
                 assert_eq!(parse_proxy_header(&data[..prefix]), ProxyHeader::Incomplete);
             }
         }
-        ProxyHeader::Incomplete => assert!(data.len() < 232, "nobody waits for ever"),
+        ProxyHeader::Incomplete => assert!(data.len() < 232, "an incomplete header is bounded"),
         ProxyHeader::Absent => assert!(!data.starts_with(b"PROXY ")),
         ProxyHeader::Invalid => {}
     }
 }
 
-/// Whatever a client says of itself, what a trusted proxy puts behind it counts.
-fn check_appended(trust: &ClientAddrPolicy, name: &'static str, data: &[u8], proxy: Peer) {
+/// Checks that an address appended by a trusted proxy wins over any preceding text of the client.
+fn check_appended(policy: &ClientAddrPolicy, name: &'static str, data: &[u8], proxy: Peer) {
     let hop: &[u8] =
         if name == "forwarded" { b"for=203.0.113.7;by=\"a,b\"" } else { b"203.0.113.7" };
     let line = [data, b", ", hop].concat();
@@ -49,10 +49,10 @@ fn check_appended(trust: &ClientAddrPolicy, name: &'static str, data: &[u8], pro
     let mut headers = HeaderMap::new();
     headers.append(HeaderName::from_static(name), value);
     let expected = Peer::Host("203.0.113.7".parse().expect("good"));
-    assert_eq!(trust.client(&headers, proxy), expected, "on the same line");
+    assert_eq!(policy.client(&headers, proxy), expected, "on the same line");
 }
 
-fn check_client(forwarded_header: ForwardedHeader, name: &'static str, data: &[u8]) {
+fn check_forwarding(forwarded_header: ForwardedHeader, name: &'static str, data: &[u8]) {
     let mut headers = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n') {
         let Ok(value) = HeaderValue::from_bytes(line) else { return };
@@ -60,18 +60,22 @@ fn check_client(forwarded_header: ForwardedHeader, name: &'static str, data: &[u
     }
     let proxies: Vec<TrustedPeer> =
         ["10.0.0.0/8", "2001:db8::/32"].iter().map(|text| text.parse().expect("good")).collect();
-    let trust = ClientAddrPolicy { proxies, forwarded_header, proxy_protocol: ProxyProtocol::Off };
+    let policy = ClientAddrPolicy { proxies, forwarded_header, proxy_protocol: ProxyProtocol::Off };
 
-    let stranger = Peer::Address("192.0.2.1:1".parse().expect("good"));
-    assert_eq!(trust.client(&headers, stranger), stranger, "a stranger is not believed");
+    let untrusted = Peer::Address("192.0.2.1:1".parse().expect("good"));
+    assert_eq!(
+        policy.client(&headers, untrusted),
+        untrusted,
+        "the headers of an untrusted peer are ignored"
+    );
 
     let proxy = Peer::Address("10.0.0.1:1".parse().expect("good"));
-    check_appended(&trust, name, data, proxy);
-    let client = trust.client(&headers, proxy);
+    check_appended(&policy, name, data, proxy);
+    let client = policy.client(&headers, proxy);
     if forwarded_header == ForwardedHeader::XForwardedFor {
-        assert_eq!(client, walked(&headers, proxy));
+        assert_eq!(client, naive_client(&headers, proxy));
     }
-    // Whoever it is stands in the header.
+    // The address occurs in the header.
     if let Peer::Host(address) = client {
         let text = String::from_utf8_lossy(data).into_owned();
         let is_there = |word: &str| {
@@ -86,8 +90,8 @@ fn check_client(forwarded_header: ForwardedHeader, name: &'static str, data: &[u
     }
 }
 
-/// From the right, past the proxies.
-fn walked(headers: &HeaderMap, proxy: Peer) -> Peer {
+/// Evaluates `X-Forwarded-For` from the right, and skips trusted proxies.
+fn naive_client(headers: &HeaderMap, proxy: Peer) -> Peer {
     let mut client = proxy;
     let lines: Vec<String> = headers
         .get_all("x-forwarded-for")
@@ -99,10 +103,10 @@ fn walked(headers: &HeaderMap, proxy: Peer) -> Peer {
         let alone = hop.parse::<IpAddr>().ok();
         let with_port = || {
             let (address, port) = hop.rsplit_once(':')?;
-            let is_made_up = port.strip_prefix('_').is_some_and(|name| {
+            let is_obfuscated = port.strip_prefix('_').is_some_and(|name| {
                 name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
             });
-            if port.parse::<u16>().is_err() && !is_made_up {
+            if port.parse::<u16>().is_err() && !is_obfuscated {
                 return None;
             }
             match address.strip_prefix('[') {

@@ -1,5 +1,5 @@
-//! Any command line, environment and file. Up to the first empty line, each line is an argument, or
-//! a variable if it begins with `$`; what is behind it is the file.
+//! Parses a command line, an environment and a file. Up to the first empty line, each line is an
+//! argument, or a variable if it begins with `$`; the rest is the file.
 #![no_main]
 
 use std::env;
@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     let mut arguments = Vec::new();
     let mut environment = Vec::new();
     for line in lines.split(|byte| *byte == b'\n') {
-        // The only file that is read is ours: another might never end.
+        // Read only the file of the target: others, such as devices, might not end.
         if line.windows(8).any(|word| word == b"--config" || word == b"S_CONFIG") {
             return;
         }
@@ -82,20 +82,21 @@ fn check_ranges(config: &Config) {
     assert!(config.max_connections >= 1, "{config:?}");
     assert!(!config.listen.addresses.is_empty(), "{config:?}");
     assert!(config.listen.unix_mode <= 0o777, "{config:?}");
-    assert!(config.shutdown.delay <= day && config.shutdown.farewell.spread <= day, "{config:?}");
-    assert!(matches!(config.shutdown.farewell.code.into(), 1001 | 1012), "{config:?}");
+    assert!(config.shutdown.delay <= day && config.shutdown.drain.spread <= day, "{config:?}");
+    assert!(matches!(config.shutdown.drain.code.into(), 1001 | 1012), "{config:?}");
 }
 
-/// What `--print-config` says is a file with the same meaning.
+/// Checks that the output of `--print-config` is a file with the same settings.
 fn check_printed(settings: &Settings) {
     let printed = settings.to_string();
     fs::write(&*FILE, &printed).expect("the temporary folder takes a file");
-    let mut again = Settings::load(Some(&FILE), &[], &[])
-        .unwrap_or_else(|wrong| panic!("what is printed cannot be read: {wrong}\n{printed}"));
-    Config::check(&mut again, 1024)
-        .unwrap_or_else(|wrong| panic!("what is printed is not good: {wrong}\n{printed}"));
+    let mut reloaded = Settings::load(Some(&FILE), &[], &[]).unwrap_or_else(|error| {
+        panic!("the printed configuration cannot be parsed: {error}\n{printed}")
+    });
+    Config::check(&mut reloaded, 1024)
+        .unwrap_or_else(|error| panic!("the printed configuration is invalid: {error}\n{printed}"));
     for setting in server::Setting::all() {
-        let (before, after) = (settings.get(&setting.key), again.get(&setting.key));
+        let (before, after) = (settings.get(&setting.key), reloaded.get(&setting.key));
         assert_eq!(before.texts, after.texts, "{}\n{printed}", setting.key);
     }
 }

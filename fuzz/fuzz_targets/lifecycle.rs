@@ -1,38 +1,38 @@
-//! Any history under any rules, held against what always holds.
+//! Runs any sequence of events with any session configuration, and checks the invariants.
 #![no_main]
 
-#[path = "../../crates/ws-core/tests/support/watched.rs"]
-mod watched;
+#[path = "../../crates/ws-core/tests/support/checker.rs"]
+mod checker;
 
 use std::time::Duration;
 
+use checker::{Checker, RateSpec, Step};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use watched::{Often, Step, Watched};
 use ws_core::{Limits, Timing, Violation};
 
-const MOST_STEPS: usize = 300;
+const MAX_STEPS: usize = 300;
 
-/// No step takes longer, so that the end of time is not reached.
-const LONGEST: Duration = Duration::from_secs(10_000_000);
+/// The longest step, so that the total time does not overflow.
+const MAX_STEP: Duration = Duration::from_secs(10_000_000);
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Unstructured::new(data);
-    let Ok(mut watched) = watched(&mut input) else { return };
-    for _ in 0..MOST_STEPS {
-        // Behind its end, the input would be zeros for ever.
+    let Ok(mut checker) = checker(&mut input) else { return };
+    for _ in 0..MAX_STEPS {
+        // After its end, the input would yield zeros without limit.
         if input.is_empty() {
             break;
         }
         let Ok(step) = step(&mut input) else { break };
-        let Ok(now) = time(&watched, &mut input) else { break };
-        watched.step(step, now);
+        let Ok(now) = time(&checker, &mut input) else { break };
+        checker.step(step, now);
     }
-    // Until a far deadline there may be more pings to leave out than can be waited for here.
-    let _ = watched.fall_silent(MOST_STEPS);
+    // Before a distant deadline there may be more pings than the step limit permits.
+    let _ = checker.ends_with_silent_peer(MAX_STEPS);
 });
 
-fn watched(input: &mut Unstructured<'_>) -> Result<Watched> {
+fn checker(input: &mut Unstructured<'_>) -> Result<Checker> {
     let mut some = || Ok(Some(duration(input)?).filter(|time| !time.is_zero()));
     let (max_age, message_timeout, write_timeout) = (some()?, some()?, some()?);
     let timing = Timing {
@@ -41,11 +41,13 @@ fn watched(input: &mut Unstructured<'_>) -> Result<Watched> {
         close_timeout: duration(input)?,
         max_age,
     };
-    let mut often =
-        || Ok(Often(u32::from(input.arbitrary::<u8>()?), input.arbitrary::<u8>()?.into()));
-    let (messages, control_frames) = (often()?, often()?);
+    let mut rate = || {
+        let (per_second, burst) = (input.arbitrary::<u8>()?, input.arbitrary::<u8>()?);
+        Ok(RateSpec { per_second: per_second.into(), burst: burst.into() })
+    };
+    let (messages, control_frames) = (rate()?, rate()?);
     let limits = Limits { message_timeout, write_timeout, ..Limits::default() };
-    Ok(Watched::new(timing, messages, control_frames, limits, input.arbitrary()?))
+    Ok(Checker::new(timing, messages, control_frames, limits, input.arbitrary()?))
 }
 
 fn step(input: &mut Unstructured<'_>) -> Result<Step> {
@@ -54,10 +56,10 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
         5 | 6 => Step::Message,
         7 => Step::Ping,
         8 | 9 => Step::Pong,
-        10 => Step::StrayPong,
+        10 => Step::UnsolicitedPong,
         11 => Step::Sent,
-        12 => Step::PeerClose(false),
-        13 => Step::PeerClose(true),
+        12 => Step::PeerClose { has_body: false },
+        13 => Step::PeerClose { has_body: true },
         14 => Step::Drain(duration(input)?),
         15 => Step::HandlerClosed,
         16 => Step::Panicked,
@@ -66,17 +68,17 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
         19 => Step::Violation(Violation::TooBig),
         20 => Step::Finished,
         21 => Step::Disconnected,
-        22 => Step::Blocked,
-        23 => Step::Written,
-        24 => Step::Partial,
-        25 => Step::Complete,
+        22 => Step::WriteBlocked,
+        23 => Step::WriteProgressed,
+        24 => Step::MessageBegan,
+        25 => Step::MessageEnded,
         _ => Step::Stalled(duration(input)?),
     })
 }
 
-/// When the next step happens: at the deadline, before it, after it, or whenever.
-fn time(watched: &Watched, input: &mut Unstructured<'_>) -> Result<Duration> {
-    let (now, deadline) = (watched.now, watched.deadline());
+/// The time of the next step: now, at the deadline, before it, after it, or at any time.
+fn time(checker: &Checker, input: &mut Unstructured<'_>) -> Result<Duration> {
+    let (now, deadline) = (checker.now, checker.deadline());
     let time = match input.arbitrary::<u8>()? % 5 {
         0 => now,
         1 => deadline,
@@ -84,10 +86,10 @@ fn time(watched: &Watched, input: &mut Unstructured<'_>) -> Result<Duration> {
         3 => deadline.saturating_add(duration(input)?),
         _ => now.saturating_add(duration(input)?),
     };
-    Ok(time.clamp(now, now + LONGEST))
+    Ok(time.clamp(now, now + MAX_STEP))
 }
 
-/// From nothing to for ever.
+/// A duration, from zero to `Duration::MAX`.
 fn duration(input: &mut Unstructured<'_>) -> Result<Duration> {
     let count = u32::from(input.arbitrary::<u8>()?);
     let unit = match count % 8 {

@@ -1,4 +1,4 @@
-//! Any text as an origin and as a pattern. A line is a text; the first is the pattern.
+//! Parses and compares origins and patterns. The first line is the pattern, each further line an origin.
 #![no_main]
 
 use std::slice;
@@ -14,22 +14,26 @@ fuzz_target!(|text: &str| {
         text.lines().filter_map(|line| Some((line, line.parse().ok()?))).take(4).collect();
 
     for (text, origin) in &origins {
-        let naive = NaiveOrigin::of(text);
-        let written = origin.to_string();
-        assert_eq!(written.parse().as_ref(), Ok(origin), "what is written can be read");
-        assert_eq!(NaiveOrigin::of(&written), naive, "and is the same");
+        let naive = NaiveOrigin::parse(text);
+        let formatted = origin.to_string();
+        assert_eq!(formatted.parse().as_ref(), Ok(origin), "a formatted origin can be parsed");
+        assert_eq!(NaiveOrigin::parse(&formatted), naive, "a formatted origin is unchanged");
         if let Ok(pattern) = &pattern {
-            assert_eq!(pattern.matches(origin, &[]), naive.is_meant_by(pattern_text));
+            assert_eq!(pattern.matches(origin, &[]), naive.matches_pattern(pattern_text));
             let is_own = pattern_text == "self";
             assert_eq!(
                 pattern.matches(origin, slice::from_ref(origin)),
-                is_own || naive.is_meant_by(pattern_text)
+                is_own || naive.matches_pattern(pattern_text)
             );
         }
         for (other_text, other) in &origins {
-            let other_naive = NaiveOrigin::of(other_text);
+            let other_naive = NaiveOrigin::parse(other_text);
             assert_eq!(origin == other, naive == other_naive, "{text} and {other_text}");
-            assert_eq!(origin == other, written == other.to_string(), "there is one way to write");
+            assert_eq!(
+                origin == other,
+                formatted == other.to_string(),
+                "equal origins have one format"
+            );
         }
     }
 });

@@ -1,5 +1,5 @@
-//! A whole session over a pipe: any bytes in any pieces at any time, read by a peer that reads as it
-//! likes, with a drain or an abort in the middle.
+//! Runs a session over an in-memory pipe: any bytes in any parts at any time, a peer that reads at any
+//! time, and a drain or an abort in between.
 #![no_main]
 
 use std::collections::VecDeque;
@@ -22,24 +22,25 @@ use ws_core::{
     Cause, CloseCode, CloseRecord, CloseStatus, Initiator, Limits, Rate, SessionConfig, Timing,
 };
 
-const MOST_STEPS: usize = 100;
+const MAX_STEPS: usize = 100;
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Unstructured::new(data);
     let Ok(setup) = Setup::arbitrary(&mut input) else { return };
     let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let (record, output, is_read) = runtime.expect("a runtime").block_on(live(&setup, &mut input));
-    check(&setup, &record, &output, is_read);
+    let (record, output, is_complete) =
+        runtime.expect("a runtime").block_on(run_session(&setup, &mut input));
+    check(&setup, &record, &output, is_complete);
 });
 
 struct Setup {
     config: SessionConfig,
     sizes: SizeLimits,
     pipe_bytes: usize,
-    talker: Talker,
-    farewell: DrainOptions,
-    /// Whether the peer reads everything once it has nothing more to say.
-    reads_on: bool,
+    handler: TestHandler,
+    drain_options: DrainOptions,
+    /// Whether the peer reads to the end after its last step.
+    reads_to_end: bool,
 }
 
 impl Setup {
@@ -66,17 +67,17 @@ impl Setup {
             message_timeout: Some(message_timeout).filter(|timeout| !timeout.is_zero()),
             write_timeout: Some(write_timeout).filter(|timeout| !timeout.is_zero()),
         };
-        let talker = Talker {
+        let handler = TestHandler {
             echoes: flags & 1 != 0,
-            goodbye_after: if flags & 2 == 0 { None } else { Some(flags >> 4) },
+            close_after: if flags & 2 == 0 { None } else { Some(flags >> 4) },
             queue: VecDeque::new(),
         };
         let config = SessionConfig { timing, limits };
-        let farewell = DrainOptions { code: CloseCode::GOING_AWAY, spread };
-        Ok(Self { config, sizes, pipe_bytes, talker, farewell, reads_on: flags & 4 != 0 })
+        let drain_options = DrainOptions { code: CloseCode::GOING_AWAY, spread };
+        Ok(Self { config, sizes, pipe_bytes, handler, drain_options, reads_to_end: flags & 4 != 0 })
     }
 
-    /// How long a session may last once the peer is silent.
+    /// The longest time that a session may last after the peer's last step.
     fn bound(&self) -> Duration {
         let Timing { ping_interval, pong_timeout, close_timeout, .. } = self.config.timing;
         let Limits { message_timeout, write_timeout, .. } = self.config.limits;
@@ -86,19 +87,19 @@ impl Setup {
     }
 }
 
-/// Sends back what it gets or does not, and closes after so many messages or does not.
+/// Optionally echoes messages, and optionally closes after a number of messages.
 #[derive(Clone)]
-struct Talker {
+struct TestHandler {
     echoes: bool,
-    goodbye_after: Option<u8>,
+    close_after: Option<u8>,
     queue: VecDeque<Message>,
 }
 
-impl Handler for Talker {
+impl Handler for TestHandler {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
         match self.queue.pop_front() {
             Some(message) => Poll::Ready(Next::Send(message)),
-            None if self.goodbye_after == Some(0) => {
+            None if self.close_after == Some(0) => {
                 Poll::Ready(Next::Close(CloseCode::SERVICE_RESTART, "goodbye".into()))
             }
             None => Poll::Pending,
@@ -106,33 +107,33 @@ impl Handler for Talker {
     }
 
     fn receive(&mut self, message: Message) {
-        self.goodbye_after = self.goodbye_after.map(|count| count.saturating_sub(1));
+        self.close_after = self.close_after.map(|count| count.saturating_sub(1));
         if self.echoes {
             self.queue.push_back(message);
         }
     }
 }
 
-/// Plays the story; gives the record, what was read of what the session wrote, and whether that is
-/// all of it.
-async fn live(setup: &Setup, input: &mut Unstructured<'_>) -> (CloseRecord, Vec<u8>, bool) {
+/// Runs the session. Returns the close record, the output that the peer read, and whether that is all of
+/// the output.
+async fn run_session(setup: &Setup, input: &mut Unstructured<'_>) -> (CloseRecord, Vec<u8>, bool) {
     let (near, far) = duplex(setup.pipe_bytes);
-    let (drain, keeper) = Drain::new();
-    tokio::spawn(keeper);
+    let (drain, timer_service) = Drain::new();
+    tokio::spawn(timer_service);
     let socket = WebSocket::new(near, setup.sizes);
     let config = Arc::new(setup.config);
-    let session = tokio::spawn(run(socket, config, setup.talker.clone(), drain.token()));
+    let session = tokio::spawn(run(socket, config, setup.handler.clone(), drain.token()));
     let mut peer = Peer { pipe: Some(far), unsent: VecDeque::new(), output: Vec::new() };
-    for _ in 0..MOST_STEPS {
-        // Behind its end, the input would be zeros for ever.
-        if input.is_empty() || peer.step(input, &drain, setup.farewell).await.is_err() {
+    for _ in 0..MAX_STEPS {
+        // After its end, the input would yield zeros without limit.
+        if input.is_empty() || peer.step(input, &drain, setup.drain_options).await.is_err() {
             break;
         }
     }
 
     let Peer { mut pipe, mut output, .. } = peer;
     let end = async {
-        if let Some(pipe) = pipe.as_mut().filter(|_| setup.reads_on) {
+        if let Some(pipe) = pipe.as_mut().filter(|_| setup.reads_to_end) {
             pipe.read_to_end(&mut output).await.expect("a pipe in memory can be read");
         }
         session.await.expect("a session never panics")
@@ -146,9 +147,9 @@ async fn live(setup: &Setup, input: &mut Unstructured<'_>) -> (CloseRecord, Vec<
 }
 
 struct Peer {
-    /// `None` once it is gone.
+    /// `None` after the peer dropped it.
     pipe: Option<DuplexStream>,
-    /// What the pipe had no room for.
+    /// Bytes that the pipe has not accepted yet.
     unsent: VecDeque<u8>,
     output: Vec<u8>,
 }
@@ -158,7 +159,7 @@ impl Peer {
         &mut self,
         input: &mut Unstructured<'_>,
         drain: &Drain,
-        farewell: DrainOptions,
+        drain_options: DrainOptions,
     ) -> Result<()> {
         match input.arbitrary::<u8>()? % 16 {
             0..=2 => {
@@ -188,7 +189,7 @@ impl Peer {
                     self.send(&frame(0x8a, &payload)).await;
                 }
             }
-            13 => drain.start(farewell),
+            13 => drain.start(drain_options),
             14 => match input.arbitrary::<u8>()? % 4 {
                 0 => drain.abort(),
                 1 => self.pipe = None,
@@ -201,11 +202,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends as much as the pipe takes, and keeps the rest for the next time.
+    /// Sends as much as the pipe accepts, and keeps the rest for the next call.
     async fn send(&mut self, bytes: &[u8]) {
         self.unsent.extend(bytes);
-        let mut refused = 0;
-        while let Some(pipe) = self.pipe.as_mut().filter(|_| refused < 2 && !self.unsent.is_empty())
+        let mut stalled_polls = 0;
+        while let Some(pipe) =
+            self.pipe.as_mut().filter(|_| stalled_polls < 2 && !self.unsent.is_empty())
         {
             let rest = self.unsent.make_contiguous();
             let count = poll_fn(|cx| {
@@ -216,25 +218,25 @@ impl Peer {
             });
             let count = count.await;
             self.unsent.drain(..count);
-            refused = if count == 0 { refused + 1 } else { 0 };
+            stalled_polls = if count == 0 { stalled_polls + 1 } else { 0 };
             yield_now().await;
         }
     }
 
-    /// Reads what there is, up to so many bytes.
+    /// Reads the available bytes, up to `most`.
     async fn read(&mut self, most: usize) {
         let mut buffer = [0; 256];
-        let (mut left, mut refused) = (most, 0);
-        while let Some(pipe) = self.pipe.as_mut().filter(|_| refused < 2 && left > 0) {
-            let length = left.min(buffer.len());
+        let (mut remaining, mut stalled_polls) = (most, 0);
+        while let Some(pipe) = self.pipe.as_mut().filter(|_| stalled_polls < 2 && remaining > 0) {
+            let length = remaining.min(buffer.len());
             let mut read = ReadBuf::new(&mut buffer[..length]);
             poll_fn(|cx| Poll::Ready(Pin::new(&mut *pipe).poll_read(cx, &mut read)))
                 .await
                 .is_pending();
             let bytes = read.filled();
             self.output.extend(bytes);
-            left -= bytes.len();
-            refused = if bytes.is_empty() { refused + 1 } else { 0 };
+            remaining -= bytes.len();
+            stalled_polls = if bytes.is_empty() { stalled_polls + 1 } else { 0 };
             yield_now().await;
         }
     }
@@ -251,7 +253,7 @@ fn some_bytes<'a>(input: &mut Unstructured<'a>) -> Result<&'a [u8]> {
     input.bytes(length)
 }
 
-/// A client's frame. The payload is not longer than a byte can say.
+/// Encodes a client's frame, with a payload of at most 65,535 bytes.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = match u8::try_from(payload.len()) {
@@ -266,13 +268,13 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 /// A frame of the server: its opcode and its payload.
 type ServerFrame<'a> = (u8, &'a [u8]);
 
-/// The whole frames in what the session wrote, and what is behind them.
+/// Parses the complete frames of the output, and returns the remaining bytes.
 fn parse(output: &[u8]) -> (Vec<ServerFrame<'_>>, &[u8]) {
     let mut frames = Vec::new();
     let mut rest = output;
-    while let Some((frame, behind)) = parse_one(rest) {
+    while let Some((frame, remaining)) = parse_one(rest) {
         frames.push(frame);
-        rest = behind;
+        rest = remaining;
     }
     (frames, rest)
 }
@@ -280,20 +282,20 @@ fn parse(output: &[u8]) -> (Vec<ServerFrame<'_>>, &[u8]) {
 fn parse_one(bytes: &[u8]) -> Option<(ServerFrame<'_>, &[u8])> {
     let (&[first, second], rest) = bytes.split_first_chunk()?;
     let opcode = first & 0x0f;
-    assert_eq!(first & 0xf0, 0x80, "a server's frame is whole and has no reserved bits");
-    assert!(matches!(opcode, 1 | 2 | 8 | 9 | 10), "{opcode} is no opcode that a server sends");
-    assert_eq!(second & 0x80, 0, "a server masks nothing");
+    assert_eq!(first & 0xf0, 0x80, "a server's frame is not fragmented and has no reserved bits");
+    assert!(matches!(opcode, 1 | 2 | 8 | 9 | 10), "a server does not send opcode {opcode}");
+    assert_eq!(second & 0x80, 0, "a server's frame is not masked");
     let (length, rest) = match second {
         126 => {
             let (length, rest) = rest.split_first_chunk()?;
             let length = u16::from_be_bytes(*length);
-            assert!(length > 125, "a length is written in the shortest way");
+            assert!(length > 125, "a length has the shortest encoding");
             (usize::from(length), rest)
         }
-        127 => panic!("nothing here is that long"),
+        127 => panic!("no frame here is longer than 65,535 bytes"),
         short => (usize::from(short), rest),
     };
-    assert!(opcode < 8 || length <= 125, "a control frame is short");
+    assert!(opcode < 8 || length <= 125, "a control frame has at most 125 bytes");
     let (payload, rest) = rest.split_at_checked(length)?;
     if opcode == 1 {
         assert!(str::from_utf8(payload).is_ok(), "a text is UTF-8");
@@ -307,45 +309,47 @@ fn last_ping(output: &[u8]) -> Option<Vec<u8>> {
     ping.map(|(_, payload)| payload.to_vec())
 }
 
-fn check(setup: &Setup, record: &CloseRecord, output: &[u8], is_read: bool) {
+fn check(setup: &Setup, record: &CloseRecord, output: &[u8], is_complete: bool) {
     let (frames, rest) = parse(output);
-    let story = || format!("{record:?}\n{frames:02x?}");
+    let context = || format!("{record:?}\n{frames:02x?}");
 
     match frames.iter().position(|(opcode, _)| *opcode == 8) {
         Some(place) => {
-            assert_eq!(place + 1, frames.len(), "nothing comes after a close: {}", story());
-            assert!(rest.is_empty(), "nothing comes after a close: {}", story());
-            check_close(record, frames[place].1, story);
+            assert_eq!(place + 1, frames.len(), "no frame follows a Close frame: {}", context());
+            assert!(rest.is_empty(), "no frame follows a Close frame: {}", context());
+            check_close(record, frames[place].1, context);
         }
-        None => assert!(!record.clean || !is_read, "a clean end has a close: {}", story()),
+        None => {
+            assert!(!record.clean || !is_complete, "a clean end has a Close frame: {}", context())
+        }
     }
 
     let count = frames.len() as u64;
     let bytes = frames.iter().map(|(_, payload)| payload.len() as u64).sum::<u64>();
-    // A peer is found silent only while nothing waits for it, unless that is not heeded.
+    // With a write timeout, the pong timeout runs only while no output is pending.
     let is_idle = record.cause == Cause::PongTimeout && setup.config.limits.write_timeout.is_some();
-    if is_read && (record.clean || is_idle) {
-        assert!(rest.is_empty(), "everything is flushed: {}", story());
-        assert_eq!((record.sent.messages, record.sent.bytes), (count, bytes), "{}", story());
+    if is_complete && (record.clean || is_idle) {
+        assert!(rest.is_empty(), "everything is flushed: {}", context());
+        assert_eq!((record.sent.messages, record.sent.bytes), (count, bytes), "{}", context());
     } else {
-        assert!(record.sent.messages >= count, "{}", story());
+        assert!(record.sent.messages >= count, "{}", context());
     }
 }
 
-fn check_close(record: &CloseRecord, payload: &[u8], story: impl Fn() -> String) {
+fn check_close(record: &CloseRecord, payload: &[u8], context: impl Fn() -> String) {
     let code = payload.split_first_chunk().map(|(code, reason)| {
-        assert!(str::from_utf8(reason).is_ok(), "a reason is UTF-8: {}", story());
+        assert!(str::from_utf8(reason).is_ok(), "a reason is UTF-8: {}", context());
         u16::from_be_bytes(*code)
     });
-    assert!(code.is_some() || payload.is_empty(), "half a code: {}", story());
+    assert!(code.is_some() || payload.is_empty(), "a partial close code: {}", context());
     if let Some(code) = code {
-        assert!(CloseCode::try_from(code).is_ok(), "{code} must not be sent: {}", story());
+        assert!(CloseCode::try_from(code).is_ok(), "{code} must not be sent: {}", context());
     }
     match (record.initiator, record.code) {
         (Initiator::None, _) | (_, CloseStatus::Abnormal) => {
-            panic!("a close that is not in the record: {}", story())
+            panic!("a Close frame that is not in the record: {}", context())
         }
-        (Initiator::Peer, CloseStatus::NoStatus) => assert_eq!(code, None, "{}", story()),
-        (_, recorded) => assert_eq!(code, Some(recorded.into()), "{}", story()),
+        (Initiator::Peer, CloseStatus::NoStatus) => assert_eq!(code, None, "{}", context()),
+        (_, recorded) => assert_eq!(code, Some(recorded.into()), "{}", context()),
     }
 }

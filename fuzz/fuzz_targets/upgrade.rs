@@ -1,6 +1,5 @@
-//! Any request. The first line is the method, the second the version and the permissions, the
-//! third the allowed origins; the others are header lines, among them those of HTTP/2 that begin with
-//! a colon.
+//! Checks any upgrade request. The first line is the method, the second the version and the permissions,
+//! the third the allowed origins; the others are header lines, including pseudo-headers of HTTP/2.
 #![no_main]
 
 use std::net::Ipv6Addr;
@@ -10,7 +9,7 @@ use h2::ext::Protocol;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Version};
 use libfuzzer_sys::fuzz_target;
-use transport::{OriginPattern, Origins, Permission, Protocol as Way, Upgrade};
+use transport::{OriginPattern, Origins, Permission, Protocol as HttpProtocol, Upgrade};
 
 fuzz_target!(|data: &[u8]| {
     let mut lines = data.split(|byte| *byte == b'\n');
@@ -61,24 +60,25 @@ fuzz_target!(|data: &[u8]| {
     let headers = request.headers().clone();
     let is_http2 = request.version() == Version::HTTP_2;
     let is_encrypted = setup.get(3) == Some(&b'+');
-    let way = match (is_http2, is_encrypted) {
-        (false, false) => Way::Http1,
-        (false, true) => Way::Http1Tls,
-        (true, false) => Way::Http2,
-        (true, true) => Way::Http2Tls,
+    let http_protocol = match (is_http2, is_encrypted) {
+        (false, false) => HttpProtocol::Http1,
+        (false, true) => HttpProtocol::Http1Tls,
+        (true, false) => HttpProtocol::Http2,
+        (true, true) => HttpProtocol::Http2Tls,
     };
-    let Ok(upgrade) = Upgrade::check(&request, way, &origins) else { return };
+    let Ok(upgrade) = Upgrade::check(&request, http_protocol, &origins) else { return };
     let host = headers.contains_key("host").then(|| only(&headers, "host"));
     let authority = request.uri().authority().map(|authority| authority.to_string());
     let named: Vec<&String> = authority.iter().chain(&host).collect();
     for name in &named {
         check_host(name);
-        // The target is of `https` here.
+        // The scheme of the target is `https` here.
         assert_eq!(origin_at("https", name), origin_at("https", named[0]));
     }
     if is_http2 {
         assert_eq!(request.method(), "CONNECT");
-        let protocol = request.extensions().get::<Protocol>().expect("it is extended");
+        let protocol =
+            request.extensions().get::<Protocol>().expect("an extended CONNECT has a protocol");
         assert!(protocol.as_str().eq_ignore_ascii_case("websocket"));
         assert!(!named.is_empty());
     } else {
@@ -102,10 +102,10 @@ fuzz_target!(|data: &[u8]| {
         match only(&headers, "origin").as_str() {
             "null" => assert_eq!(origins.null, Permission::Allow),
             origin => {
-                let naive = NaiveOrigin::of(origin);
+                let naive = NaiveOrigin::parse(origin);
                 let is_own = naive == origin_at("https", named[0])
                     || !is_encrypted && naive == origin_at("http", named[0]);
-                let is_allowed = allowed.iter().any(|pattern| naive.is_meant_by(pattern));
+                let is_allowed = allowed.iter().any(|pattern| naive.matches_pattern(pattern));
                 assert!(is_allowed || is_own && allowed.contains(&"self"), "{origin}");
             }
         }
@@ -125,7 +125,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// RFC 9112, section 3.2, and RFC 3986, section 3.2.2.
+/// Checks a host (RFC 9112, section 3.2, and RFC 3986, section 3.2.2).
 fn check_host(host: &str) {
     assert!(!host.is_empty() && !host.contains(['@', '/', '?', '#', ' ', '\\']), "{host}");
     let port = match host.strip_prefix('[') {
@@ -150,19 +150,19 @@ fn check_host(host: &str) {
     }
 }
 
-/// What is at a host that may have a port, or an empty one.
+/// The origin of a host with an optional port, which may be empty.
 fn origin_at(scheme: &str, host: &str) -> NaiveOrigin {
-    NaiveOrigin::of(&format!("{scheme}://{}", host.strip_suffix(':').unwrap_or(host)))
+    NaiveOrigin::parse(&format!("{scheme}://{}", host.strip_suffix(':').unwrap_or(host)))
 }
 
-/// The one line of this name.
+/// Returns the value of the only header line with this name.
 fn only(headers: &HeaderMap, name: &str) -> String {
     let lines: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
     assert_eq!(lines.len(), 1, "{name}");
-    String::from_utf8(lines[0].as_bytes().trim_ascii().to_vec()).expect("it is text")
+    String::from_utf8(lines[0].as_bytes().trim_ascii().to_vec()).expect("the value is UTF-8")
 }
 
-/// The elements of every line of this name, in lower case.
+/// Returns the list elements of all header lines with this name, in lower case.
 fn elements(headers: &HeaderMap, name: &str) -> Vec<String> {
     let lines = headers.get_all(name).iter();
     let text = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());

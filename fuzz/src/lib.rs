@@ -1,13 +1,13 @@
-//! What more than one target needs: origins, understood a second time and without any cleverness.
+//! Shared by several targets: a naive reference implementation of origins.
 
 use std::net::Ipv6Addr;
 
-/// An origin as a browser tells two of them apart.
+/// An origin, equal to another as browsers compare them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NaiveOrigin {
     scheme: String,
     host: NaiveHost,
-    /// The port that would be connected to, where the scheme has one.
+    /// The port, or the default port of the scheme.
     port: Option<u32>,
 }
 
@@ -18,13 +18,13 @@ enum NaiveHost {
 }
 
 impl NaiveOrigin {
-    /// Takes a text apart that `transport` has taken for an origin.
+    /// Parses a text that `transport` has accepted as an origin.
     ///
     /// # Panics
     ///
-    /// If it is none, which is what a target wants to know.
+    /// If the text is not an origin, which is a finding.
     #[must_use]
-    pub fn of(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let colon = text.find("://").expect("an origin has a scheme");
         let scheme = text[..colon].to_ascii_lowercase();
         let default_port = match scheme.as_str() {
@@ -32,7 +32,7 @@ impl NaiveOrigin {
             "https" | "wss" => Some(443),
             _ => None,
         };
-        // The host of an app is what it says.
+        // The host of an app's origin is case-sensitive.
         let rest = match default_port {
             Some(_) => text[colon + 3..].to_ascii_lowercase(),
             None => text[colon + 3..].to_owned(),
@@ -52,18 +52,18 @@ impl NaiveOrigin {
         Self { scheme, host, port: port.or(default_port) }
     }
 
-    /// Whether a pattern that `transport` has accepted means this origin, whatever the server's own is.
+    /// Whether a pattern that `transport` has accepted matches this origin, regardless of `self`.
     #[must_use]
-    pub fn is_meant_by(&self, pattern: &str) -> bool {
+    pub fn matches_pattern(&self, pattern: &str) -> bool {
         match pattern {
             "*" => return true,
             "self" => return false,
             _ => {}
         }
         let Some((scheme, parent)) = pattern.split_once("://*.") else {
-            return *self == Self::of(pattern);
+            return *self == Self::parse(pattern);
         };
-        let parent = Self::of(&format!("{scheme}://{parent}"));
+        let parent = Self::parse(&format!("{scheme}://{parent}"));
         let (NaiveHost::Labels(ours), NaiveHost::Labels(theirs)) = (&self.host, &parent.host)
         else {
             return false;

@@ -19,13 +19,13 @@ SETTINGS = [
 ]
 
 REGIONS = {
-    "Open sessions, since this page was opened",
-    "Now",
-    "Round trips",
-    "Closed, by cause",
-    "Refused",
+    "Open sessions since this page was loaded",
+    "Current values",
+    "Round-trip times",
+    "Closed sessions by cause",
+    "Refused handshakes",
 }
-TABLES = {"Round trips", "Closed, by cause", "Refused"}
+TABLES = {"Round-trip times", "Closed sessions by cause", "Refused handshakes"}
 
 # What a reader of the page sees, all of one moment.
 SHOWN = """(() => {
@@ -88,10 +88,10 @@ def expect_nobody(page):
     expect_soon("the state at first", "ready", lambda: shown_on(page)["state"])
     shown = shown_on(page)
     expect("open sessions at first", "0", shown["now"]["open sessions"])
-    expect("the history's note", ["0 now", "between 0 and 0"], note_of_history(shown))
+    expect("the history's note", ["0 now", "minimum 0, maximum 0"], note_of_history(shown))
     expect("whether a drain is shown at first", False, shown["drain"])
     for table in ("rtt", "closed", "refused"):
-        expect(f"the table {table} at first", [["none yet"]], shown[table])
+        expect(f"the table {table} at first", [["none"]], shown[table])
 
 
 def expect_sessions(page):
@@ -100,10 +100,10 @@ def expect_sessions(page):
     # The page was there before the sessions, so that its line goes from the bottom to the top.
     expect("where the history begins", [[0, 98]], shown["history"][:1])
     expect("where the history ends", [[100, 4]], shown["history"][-1:])
-    expect("the history's note", ["3 now", "between 0 and 3"], note_of_history(shown))
+    expect("the history's note", ["3 now", "minimum 0, maximum 3"], note_of_history(shown))
 
     shown = seen_soon(lambda: shown_on(page), lambda shown: shown["rttNote"] != "")
-    expect("whether there is a table of round trips", True, shown["rtt"] != [["none yet"]])
+    expect("whether there is a table of round trips", True, shown["rtt"] != [["none"]])
     expect("whether they are counted", True, " measured, " in shown["rttNote"])
     measured = int(shown["rttNote"].split()[0].replace(",", ""))
     counts = [int(count.replace(",", "")) for _, count in shown["rtt"]]
@@ -126,7 +126,8 @@ def expect_endings(page):
 
     expected = "2", [["peer_closed", "1"]], [["method_not_allowed", "1"]]
     expect_soon("open sessions, closed and refused", expected, endings)
-    expect("opened so far", "3", shown_on(page)["now"]["opened so far"])
+    total = shown_on(page)["now"]["sessions opened in total"]
+    expect("sessions opened in total", "3", total)
 
 
 def expect_drain(page, sessions):
@@ -139,7 +140,10 @@ def expect_drain(page, sessions):
     check_for_people(page, "draining", REGIONS | {"Drain"})
     expect("the names of progress bars", ["Drain"], page.names("progressbar"))
 
-    note = re.compile(r"(\d+) open, (\d+) closed clean, 0 not; code 1001, \d+ s of 15 s")
+    note = re.compile(
+        r"(\d+) open, (\d+) closed cleanly, 0 timed out or disconnected; "
+        r"close code 1001; \d+ s of 15 s"
+    )
     shown = seen_soon(lambda: shown_on(page), lambda shown: note.fullmatch(shown["drainNote"]))
     counts = note.fullmatch(shown["drainNote"])
     if counts is None:

@@ -1,5 +1,4 @@
-//! The code map of docs/architecture.md: it names every folder and file of the crates, and nothing
-//! else.
+//! The code map of docs/architecture.md: it lists every folder and file of the crates, and nothing else.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,23 +9,23 @@ use crate::tools::{Failure, root};
 const DOCUMENT: &str = "docs/architecture.md";
 const HEADING: &str = "## Code map";
 const REMEDY: &str = "in the section `## Code map` each crate has a block that begins with ```text \
-                      and the path of its src; two spaces for each level, the name, two spaces or \
-                      more, what it is";
+                      and the path of its src; each line has two spaces for each level, the name, \
+                      two spaces or more, and the purpose";
 
 pub(crate) fn check() -> Result<(), Failure> {
-    let mut there = BTreeSet::new();
+    let mut existing = BTreeSet::new();
     for name in folders("crates")? {
         let src = format!("crates/{name}/src/");
-        there.extend(tree(&src)?.into_iter().map(|path| format!("{src}{path}")));
-        there.insert(src);
+        existing.extend(tree(&src)?.into_iter().map(|path| format!("{src}{path}")));
+        existing.insert(src);
     }
     let text = read(&root().join(DOCUMENT))?;
-    compare(section(&text), &there).map_err(|what| Failure::new(what, REMEDY))?;
-    println!("the code map names {} folders and files", there.len());
+    compare(section(&text), &existing).map_err(|message| Failure::new(message, REMEDY))?;
+    println!("the code map names {} folders and files", existing.len());
     Ok(())
 }
 
-/// From the heading to the next of its level.
+/// Returns the text from the heading to the next heading of the same level.
 fn section(text: &str) -> &str {
     let begin = text.find(&format!("{HEADING}\n")).unwrap_or(text.len());
     let section = text.get(begin..).unwrap_or_default();
@@ -34,12 +33,11 @@ fn section(text: &str) -> &str {
     section.get(..end).unwrap_or_default()
 }
 
-/// Says all that is wrong: paths without end, and behind them the lines that are missing, ready to be
-/// filled in.
-fn compare(section: &str, there: &BTreeSet<String>) -> Result<(), String> {
+/// Returns all differences: unknown and duplicate paths, and then the missing lines as a skeleton.
+fn compare(section: &str, existing: &BTreeSet<String>) -> Result<(), String> {
     let mut problems = String::new();
     let mut named = BTreeSet::new();
-    // Other blocks are drawings.
+    // Other blocks are diagrams.
     let blocks = section.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next());
     for block in blocks.filter(|block| block.starts_with("crates/")) {
         for entry in entries(block) {
@@ -52,45 +50,45 @@ fn compare(section: &str, there: &BTreeSet<String>) -> Result<(), String> {
             }
         }
     }
-    for path in named.difference(there) {
-        _ = writeln!(problems, "{DOCUMENT} names {path}, which is not there");
+    for path in named.difference(existing) {
+        _ = writeln!(problems, "{DOCUMENT} names {path}, which does not exist");
     }
-    let missing: BTreeSet<&str> = there.difference(&named).map(String::as_str).collect();
+    let missing: BTreeSet<&str> = existing.difference(&named).map(String::as_str).collect();
     if !missing.is_empty() {
         _ = write!(problems, "{DOCUMENT} does not name:\n{}", skeleton(&missing));
     }
     if problems.is_empty() { Ok(()) } else { Err(problems.trim_end().to_owned()) }
 }
 
-/// The paths of a block, folders with a slash at their end, or what is wrong with a line.
+/// Returns the path of each line of a block, folders with a trailing slash, or an error for a line.
 fn entries(block: &str) -> impl Iterator<Item = Result<String, String>> {
-    let mut around: Vec<String> = Vec::new();
+    let mut parents: Vec<String> = Vec::new();
     block.lines().filter(|line| !line.trim().is_empty()).map(move |line| {
         let text = line.trim_start();
         let indentation = line.len() - text.len();
         if indentation == 0 {
-            around = vec![format!("{}/", text.trim_end_matches('/'))];
-            return Ok(around.concat());
+            parents = vec![format!("{}/", text.trim_end_matches('/'))];
+            return Ok(parents.concat());
         }
         let level = indentation / 2;
-        if indentation % 2 != 0 || level > around.len() {
-            return Err(format!("this line stands in no folder: {line}"));
+        if indentation % 2 != 0 || level > parents.len() {
+            return Err(format!("this line is in no folder: {line}"));
         }
         let (name, meaning) = text.split_once("  ").unwrap_or((text, ""));
         let is_name = !name.contains(' ');
         if meaning.trim().is_empty() || !is_name {
-            return Err(format!("this line does not say what it is, two spaces behind: {line}"));
+            return Err(format!("this line has no purpose after two spaces: {line}"));
         }
-        around.truncate(level);
-        let path = format!("{}{name}", around.concat());
+        parents.truncate(level);
+        let path = format!("{}{name}", parents.concat());
         if name.ends_with('/') {
-            around.push(name.to_owned());
+            parents.push(name.to_owned());
         }
         Ok(path)
     })
 }
 
-/// Lines as in the map for these paths and the folders around them.
+/// Returns map lines for these paths and their parent folders.
 fn skeleton(paths: &BTreeSet<&str>) -> String {
     let mut all: BTreeSet<&str> = BTreeSet::new();
     for path in paths {
@@ -118,16 +116,16 @@ mod tests {
 crates/a/src
   lib.rs        the root
   net/          sockets
-    mod.rs      its face
+    mod.rs      its public items
     page.html   a page
 ```
 
 ```text
-   a drawing
+   a diagram
 ```
 ";
 
-    fn there() -> BTreeSet<String> {
+    fn existing() -> BTreeSet<String> {
         ["", "lib.rs", "net/", "net/mod.rs", "net/page.html"]
             .map(|path| format!("crates/a/src/{path}"))
             .into()
@@ -135,46 +133,49 @@ crates/a/src
 
     #[test]
     fn a_map_with_every_path_passes() {
-        assert_eq!(compare(MAP, &there()), Ok(()));
+        assert_eq!(compare(MAP, &existing()), Ok(()));
     }
 
     #[test]
     fn a_missing_path_is_printed_with_its_folders() {
-        let mut there = there();
-        there.insert("crates/a/src/net/client/mod.rs".to_owned());
-        there.insert("crates/a/src/net/client/".to_owned());
-        let said = compare(MAP, &there).unwrap_err();
+        let mut existing = existing();
+        existing.insert("crates/a/src/net/client/mod.rs".to_owned());
+        existing.insert("crates/a/src/net/client/".to_owned());
+        let error = compare(MAP, &existing).unwrap_err();
         let lines = "crates/a/src\n  net/\n    client/\n      mod.rs";
-        assert_eq!(said, format!("{DOCUMENT} does not name:\n{lines}"));
+        assert_eq!(error, format!("{DOCUMENT} does not name:\n{lines}"));
     }
 
     #[test]
     fn without_a_section_everything_is_missing() {
-        let said = compare(section("# Architecture\n"), &there()).unwrap_err();
-        assert!(said.ends_with("crates/a/src\n  lib.rs\n  net/\n    mod.rs\n    page.html"));
+        let error = compare(section("# Architecture\n"), &existing()).unwrap_err();
+        assert!(error.ends_with("crates/a/src\n  lib.rs\n  net/\n    mod.rs\n    page.html"));
     }
 
     #[test]
-    fn a_surplus_path_is_named() {
-        let mut there = there();
-        there.remove("crates/a/src/net/mod.rs");
-        let said = compare(MAP, &there).unwrap_err();
-        assert_eq!(said, format!("{DOCUMENT} names crates/a/src/net/mod.rs, which is not there"));
+    fn an_unknown_path_is_reported() {
+        let mut existing = existing();
+        existing.remove("crates/a/src/net/mod.rs");
+        let error = compare(MAP, &existing).unwrap_err();
+        assert_eq!(
+            error,
+            format!("{DOCUMENT} names crates/a/src/net/mod.rs, which does not exist")
+        );
     }
 
     #[test]
-    fn a_line_says_what_it_is_and_stands_in_a_folder() {
-        let said = compare(&MAP.replace("its face", ""), &there()).unwrap_err();
-        assert!(said.contains("does not say what it is, two spaces behind:     mod.rs"), "{said}");
-        let said = compare(&MAP.replace("    mod.rs", "      mod.rs"), &there()).unwrap_err();
-        assert!(said.contains("stands in no folder:       mod.rs"), "{said}");
+    fn a_line_needs_a_purpose_and_a_folder() {
+        let error = compare(&MAP.replace("its public items", ""), &existing()).unwrap_err();
+        assert!(error.contains("has no purpose after two spaces:     mod.rs"), "{error}");
+        let error = compare(&MAP.replace("    mod.rs", "      mod.rs"), &existing()).unwrap_err();
+        assert!(error.contains("is in no folder:       mod.rs"), "{error}");
     }
 
     #[test]
     fn the_section_ends_at_the_next_heading() {
         let text =
             format!("# A\n\n## Code map\n{MAP}\n### Within\n\n## Then\n\n```text\ncrates/b\n```\n");
-        assert_eq!(compare(section(&text), &there()), Ok(()));
+        assert_eq!(compare(section(&text), &existing()), Ok(()));
         assert!(section(&text).contains("### Within"));
     }
 }

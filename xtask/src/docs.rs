@@ -1,4 +1,5 @@
-//! The documents: rustdoc builds, links lead somewhere, and map and tables agree with the code.
+//! Checks the documents: rustdoc builds, links are valid, and the code map, quotes and tables match the
+//! code.
 
 use std::path::{Path, PathBuf};
 
@@ -11,24 +12,27 @@ pub(crate) fn check() -> Result<(), Failure> {
     succeed(
         command(&["cargo", "doc", "--workspace", "--no-deps", "--locked", "--quiet"])
             .env("RUSTDOCFLAGS", "-D warnings"),
-        "mend what rustdoc names above",
+        "fix the errors that rustdoc reports above",
     )?;
     check_links()?;
     for (guide, sources) in GUIDES {
         check_quotes(guide, sources)?;
     }
-    // Settings, close codes, causes and refusals: only a program that has them can compare them.
+    // Settings, close codes, causes and refusals: a test of the server compares them with its types.
     cargo(
         &["test", "--package", "server", "--test", "documents", "--locked", "--quiet"],
-        "bring the table that the test names in line with the code",
+        "update the table that the test names",
     )
 }
 
-/// Guides whose Rust is quoted, and where from.
+/// The guides that quote Rust code, and the sources of the quotes.
 const GUIDES: &[(&str, &[&str])] = &[
     (
         "docs/guides/a-driver-for-ws-core.md",
-        &["examples/blocking-client/src/client.rs", "examples/blocking-client/src/bounded.rs"],
+        &[
+            "examples/blocking-client/src/client.rs",
+            "examples/blocking-client/src/deadline_stream.rs",
+        ],
     ),
     (
         "docs/guides/build-a-feature.md",
@@ -40,8 +44,8 @@ const GUIDES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Every block of Rust in a guide stands in one of its sources, line by line; only how far it is
-/// indented is the guide's.
+/// Checks that every Rust block of a guide occurs in one of its sources, line by line. Indentation is
+/// ignored.
 fn check_quotes(guide: &str, sources: &[&str]) -> Result<(), Failure> {
     let text = read(&root().join(guide))?;
     let mut code = String::new();
@@ -51,8 +55,8 @@ fn check_quotes(guide: &str, sources: &[&str]) -> Result<(), Failure> {
     let quotes = text.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
     for quote in quotes {
         if !code.contains(&format!("\n{}", flush_left(quote))) {
-            let what = format!("{guide}: this is not in {} any more:\n{quote}", sources.join(", "));
-            return Err(Failure::new(what, "quote what is there now, and see that the text fits"));
+            let problem = format!("{guide}: this quote is not in {}:\n{quote}", sources.join(", "));
+            return Err(Failure::new(problem, "update the quote and the text around it"));
         }
     }
     Ok(())
@@ -62,11 +66,11 @@ fn flush_left(code: &str) -> String {
     code.lines().flat_map(|line| [line.trim_start(), "\n"]).collect()
 }
 
-/// Every relative link of every Markdown file leads to a file, and to a heading if it names one.
+/// Checks that every relative link of every Markdown file leads to an existing file and heading.
 fn check_links() -> Result<(), Failure> {
     let listed = output(
         &mut command(&["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]),
-        "run this in a git checkout",
+        "run this command in a git checkout",
     )?;
     let mut links = 0;
     for file in listed.lines().map(|name| root().join(name)) {
@@ -76,7 +80,7 @@ fn check_links() -> Result<(), Failure> {
             check_link(&file, target)?;
         }
     }
-    println!("{links} links lead somewhere");
+    println!("{links} links are valid");
     Ok(())
 }
 
@@ -86,21 +90,21 @@ fn check_link(file: &Path, target: &str) -> Result<(), Failure> {
         "" => file.to_owned(),
         path => file.parent().unwrap_or(file).join(path),
     };
-    let broken = |what: &str| {
+    let broken = |problem: &str| {
         let at = file.strip_prefix(root()).unwrap_or(file).display().to_string();
-        Failure::new(format!("{at}: the link to {target} leads to no {what}"), "mend the link")
+        Failure::new(format!("{at}: the link to {target} leads to no {problem}"), "fix the link")
     };
     if !linked.exists() {
         return Err(broken("file"));
     }
-    let is_there = |heading| read(&linked).map(|text| has_heading(&text, heading));
-    if !heading.is_empty() && !is_there(heading)? {
+    let has_target_heading = |heading| read(&linked).map(|text| has_heading(&text, heading));
+    if !heading.is_empty() && !has_target_heading(heading)? {
         return Err(broken("heading"));
     }
     Ok(())
 }
 
-/// The targets of inline links, `[text](target)`, that are no addresses of the web.
+/// Returns the targets of inline links, `[text](target)`, without http and https URLs.
 fn link_targets(text: &str) -> impl Iterator<Item = &str> {
     let prose = text.split("```").step_by(2);
     let ends = prose.flat_map(|prose| prose.split("](").skip(1));
@@ -108,7 +112,8 @@ fn link_targets(text: &str) -> impl Iterator<Item = &str> {
         .filter(|target| !target.starts_with("http:") && !target.starts_with("https:"))
 }
 
-/// Whether a heading has this anchor: its words in lower case, joined by hyphens.
+/// Whether a heading has this anchor: its text in lower case, without punctuation, with hyphens for
+/// spaces.
 fn has_heading(text: &str, anchor: &str) -> bool {
     text.lines().filter(|line| line.starts_with('#')).any(|line| {
         let title = line.trim_start_matches('#').trim().to_lowercase();

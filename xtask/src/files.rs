@@ -1,31 +1,31 @@
-//! Reading what is in the checkout.
+//! Reads files and folders of the checkout.
 
 use std::fs;
 use std::path::Path;
 
 use crate::tools::{Failure, root};
 
-/// A file's text.
+/// Reads the text of a file.
 pub(crate) fn read(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(|error| cannot_be_read(file, &error))
 }
 
-/// The names of the folders in a folder of the checkout, in order.
+/// Returns the sorted names of the folders in a folder of the checkout.
 pub(crate) fn folders(folder: &str) -> Result<Vec<String>, Failure> {
     let names = entries(&root().join(folder))?.into_iter();
     Ok(names.filter_map(|name| name.strip_suffix('/').map(str::to_owned)).collect())
 }
 
-/// All that is in a folder of the checkout, at whatever depth: paths from that folder, in order, a
-/// folder's with a slash at its end.
+/// Returns the contents of a folder of the checkout, recursively: sorted paths relative to that folder,
+/// with a trailing slash for folders.
 pub(crate) fn tree(folder: &str) -> Result<Vec<String>, Failure> {
     let mut found = Vec::new();
-    let mut open = vec![String::new()];
-    while let Some(inside) = open.pop() {
-        for name in entries(&root().join(folder).join(&inside))? {
-            let path = format!("{inside}{name}");
+    let mut pending = vec![String::new()];
+    while let Some(folder_path) = pending.pop() {
+        for name in entries(&root().join(folder).join(&folder_path))? {
+            let path = format!("{folder_path}{name}");
             if path.ends_with('/') {
-                open.push(path.clone());
+                pending.push(path.clone());
             }
             found.push(path);
         }
@@ -34,7 +34,7 @@ pub(crate) fn tree(folder: &str) -> Result<Vec<String>, Failure> {
     Ok(found)
 }
 
-/// What is in a folder, without hidden files; folders have a slash at their end.
+/// Returns the sorted names in a folder, without hidden files, with a trailing slash for folders.
 fn entries(folder: &Path) -> Result<Vec<String>, Failure> {
     let failed = |error| cannot_be_read(folder, &error);
     let mut names = Vec::new();
@@ -51,5 +51,8 @@ fn entries(folder: &Path) -> Result<Vec<String>, Failure> {
 }
 
 fn cannot_be_read(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(format!("{} cannot be read: {error}", path.display()), "see why")
+    Failure::new(
+        format!("{} cannot be read: {error}", path.display()),
+        "check that it exists and is readable",
+    )
 }

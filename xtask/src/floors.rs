@@ -1,72 +1,72 @@
-//! The order of the modules of each crate on one screen: what stands on what.
+//! The order of the modules in each crate.
 //!
-//! A line is a room: a file, or with a slash at its end a folder, and what it is for. The rooms of a
-//! floor stand between one pair of brackets, and the floors are listed from the top down. A file may
-//! name files of its own floor and of lower ones. To put one file of a folder on a floor of its own,
-//! give it an entry there: the folder's entry is for those of its files that have none.
+//! An entry is a file or a folder (with a trailing slash), and its purpose. Each inner slice is a floor,
+//! and the floors are listed from top to bottom. A file may import from its own floor and from lower
+//! ones. A file of a folder can have an entry of its own; the folder's entry applies to all other files
+//! in it.
 
-/// A path from the crate's `src`, and what is there.
-pub(crate) struct Room(pub(crate) &'static str, pub(crate) &'static str);
+/// A path relative to the crate's `src`, and its purpose.
+pub(crate) struct Entry(pub(crate) &'static str, pub(crate) &'static str);
 
-pub(crate) type Floor = &'static [Room];
+pub(crate) type Floor = &'static [Entry];
 
 pub(crate) const CRATES: &[(&str, &[Floor])] =
     &[("broadcast", BROADCAST), ("server", SERVER), ("transport", TRANSPORT), ("ws-core", WS_CORE)];
 
 const SERVER: &[Floor] = &[
-    &[Room("main.rs", "the binary: the allocator, and one call")],
-    &[Room("lib.rs", "the root: exports and explains, and nothing imports from it")],
-    &[Room("process/", "from the command line to the exit code: threads, signals, reloading")],
-    &[Room("app/", "the composition, and the supervision of its long-lived tasks")],
-    &[Room("admin/", "what an operator may ask, and the page")],
-    &[Room("http/", "from an accepted stream to a request, over HTTP/1.1 and HTTP/2")],
-    &[Room("routes.rs", "the one place where paths are registered")],
-    &[Room("shutdown.rs", "the end: its stages, its grace, its summary")],
-    &[Room("telemetry/", "what becomes of each event: a log line, a metric, a table row")],
-    &[Room("config/", "settings: where they come from, what they mean, what is wrong with them")],
-    &[Room("net/", "listeners, streams, and the client's address")],
-    &[Room("tls/", "certificates, and TLS over any stream")],
+    &[Entry("main.rs", "the binary: the allocator, and a call of the library")],
+    &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
+    &[Entry("process/", "from the command line to the exit code: threads, signals, reloading")],
+    &[Entry("app/", "the composition of the server, and the supervision of its tasks")],
+    &[Entry("admin/", "the admin listener: its endpoints, and the page")],
+    &[Entry("http/", "from an accepted stream to a request, over HTTP/1.1 and HTTP/2")],
+    &[Entry("routes.rs", "the registration of paths")],
+    &[Entry("shutdown.rs", "the shutdown: its stages, its grace period, its summary")],
+    &[Entry("telemetry/", "the processing of events: log lines, metrics, table rows")],
+    &[Entry("config/", "settings: their sources, their meaning, configuration errors")],
+    &[Entry("net/", "listeners, streams, and the client address")],
+    &[Entry("tls/", "certificates, and TLS over a stream")],
     &[
-        Room("files.rs", "reading the operator's files, and seeing that they changed"),
-        Room("limits.rs", "permits for connections, in all and for each address"),
-        Room("systemd.rs", "what systemd is told"),
-        Room("time.rs", "durations as people and the log write them"),
+        Entry("files.rs", "reading files of the operator, and detecting changes"),
+        Entry("limits.rs", "permits for connections, in total and for each address"),
+        Entry("systemd.rs", "notifications to systemd"),
+        Entry("time.rs", "durations in settings and in the log"),
     ],
 ];
 
 const TRANSPORT: &[Floor] = &[
-    &[Room("lib.rs", "the root: exports and explains, and nothing imports from it")],
-    &[Room("endpoint.rs", "a request in, an answer out")],
-    &[Room("session/", "the driver of a session, its codec and its buffers")],
-    &[Room("handler.rs", "the seam for what is built on sessions")],
-    &[Room("drain.rs", "the phases of a drain, and the tokens that it waits for")],
-    &[Room("timer/", "the timer service, and the detector of stalls")],
-    &[Room("events.rs", "what the observer is told")],
-    &[Room("handshake/", "what a request must say, and the refusals")],
+    &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
+    &[Entry("endpoint.rs", "the endpoint: from a request to a response")],
+    &[Entry("session/", "the driver of a session, its codec and its buffers")],
+    &[Entry("handler.rs", "the trait for applications on top of sessions")],
+    &[Entry("drain.rs", "the phases of a drain, and the drain tokens")],
+    &[Entry("timer/", "the timer service, and the stall detector")],
+    &[Entry("events.rs", "the events for the observer")],
+    &[Entry("handshake/", "the checks of the upgrade request, and the rejections")],
     &[
-        Room("catch_panic.rs", "calls of foreign code, whose panics end one session"),
-        Room("h2_stream.rs", "a stream of an HTTP/2 connection as bytes"),
-        Room("message.rs", "a message, and one that many sessions share"),
-        Room("peer.rs", "how a client is named"),
-        Room("permit.rs", "permission for one more session"),
-        Room("stream_end.rs", "which error of a stream is which end of it"),
-        Room("waker_id.rs", "which waker is which"),
+        Entry("catch_panic.rs", "calls of application code, whose panics end one session"),
+        Entry("h2_stream.rs", "an HTTP/2 stream as a byte stream"),
+        Entry("message.rs", "a message, and a prepared message"),
+        Entry("peer.rs", "the address of a client"),
+        Entry("permit.rs", "the permit for a session"),
+        Entry("stream_end.rs", "the classification of stream errors"),
+        Entry("waker_id.rs", "the identity of wakers"),
     ],
 ];
 
 const BROADCAST: &[Floor] = &[
-    &[Room("lib.rs", "the root: exports and explains, and nothing imports from it")],
-    &[Room("publisher.rs", "one publisher, and sessions that are sent its latest state")],
+    &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
+    &[Entry("publisher.rs", "a publisher, and the subscriptions to its latest state")],
 ];
 
 const WS_CORE: &[Floor] = &[
-    &[Room("lib.rs", "the root: exports and explains, and nothing imports from it")],
-    &[Room("lifecycle/mod.rs", "what becomes of a session at each event")],
-    &[Room("lifecycle/open.rs", "what an open session waits for, and when")],
-    &[Room("lifecycle/timeout.rs", "a deadline that gives back what a stall took")],
-    &[Room("event.rs", "what the machine is told, and what it answers")],
-    &[Room("close.rs", "codes, causes, and the record of a close")],
-    &[Room("config.rs", "what holds for a session: its timing and its limits")],
-    &[Room("rate.rs", "a token bucket")],
-    &[Room("time.rs", "an instant, which the caller supplies")],
+    &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
+    &[Entry("lifecycle/mod.rs", "the state transitions of a session")],
+    &[Entry("lifecycle/open.rs", "the open state: keep-alive and timeouts")],
+    &[Entry("lifecycle/timeout.rs", "a deadline that is extended by stalls")],
+    &[Entry("event.rs", "the events and the actions of the state machine")],
+    &[Entry("close.rs", "close codes, causes, and the close record")],
+    &[Entry("config.rs", "the session configuration: timing and limits")],
+    &[Entry("rate.rs", "a token bucket")],
+    &[Entry("time.rs", "a timestamp, which the caller supplies")],
 ];

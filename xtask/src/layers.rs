@@ -1,31 +1,31 @@
-//! The dependency budget of the workspace on one screen, and the check that it is kept. The order
-//! within the crates stands in `floors.rs`.
+//! The allowed dependencies of each crate, and the check. The order of the modules within a crate is in
+//! `floors.rs`.
 
 use std::collections::BTreeSet;
 
 use crate::modules;
 use crate::tools::{Failure, command, output};
 
-/// What a crate may depend on. A new dependency is a new line here, with its reason.
+/// The dependencies that a crate may have. A new dependency needs a new line here, with its reason.
 struct Layer {
     name: &'static str,
     may_use: &'static [&'static str],
-    /// Only its tests and examples.
+    /// Further dependencies of its tests and examples.
     tests_may_use: &'static [&'static str],
 }
 
-/// server → transport → ws-core, broadcast → transport, and none skips a layer. xtask stands apart.
+/// server → transport → ws-core, broadcast → transport; no crate skips a layer. xtask is separate.
 const LAYERS: &[Layer] = &[
     Layer {
         name: "broadcast",
         may_use: &[
             "parking_lot", // as in transport
-            "slab",        // places among the subscribers
-            "transport",   // its handlers, and messages that are encoded once for everyone
+            "slab",        // keys of the subscribers
+            "transport",   // handlers and prepared messages
         ],
         tests_may_use: &[
-            "allocation-counter", // what telling everyone allocates
-            "futures-task",       // a waker of one's own
+            "allocation-counter", // allocations of a delivery
+            "futures-task",       // custom wakers
             "tokio",              // duplex streams, paused time
         ],
     },
@@ -33,53 +33,53 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "transport",
         may_use: &[
-            "bytes",       // payloads that are shared and not copied
-            "h2",          // the streams of HTTP/2
-            "httpdate",    // `Date`, which hyper adds by itself to answers over HTTP/1.1
+            "bytes",       // shared payloads
+            "h2",          // HTTP/2 streams
+            "httpdate",    // `Date` over HTTP/2; hyper adds it over HTTP/1.1
             "hyper",       // the request, the response and the upgrade
             "hyper-util",  // hyper's streams as tokio's
-            "parking_lot", // mutexes without poisoning; prometheus-client brings it along
-            "slab",        // places among those who are woken; h2 brings it along
+            "parking_lot", // mutexes without poisoning; also a dependency of prometheus-client
+            "slab",        // keys of the tasks to wake; also a dependency of h2
             "tokio",       // tasks, the clock, the drain's channel
             "tungstenite", // the codec: frames, masks, UTF-8
-            "ws-core",     // every decision
+            "ws-core",     // the session's state machine
         ],
         tests_may_use: &[
-            "allocation-counter", // what a session allocates
-            "futures-task",       // a waker with the data of another
+            "allocation-counter", // allocations of a session
+            "futures-task",       // wakers that share their data pointer
             "tokio",              // duplex streams, paused time; the echo example's listener
         ],
     },
-    // It has no broadcast: the server carries no message logic.
+    // Without broadcast: the server has no message logic.
     Layer {
         name: "server",
         may_use: &[
-            "config",     // the layers of settings, and TOML
-            "h2",         // HTTP/2; hyper's has no settings for some of its limits
-            "httpdate",   // when a certificate ends, for people
+            "config",     // layered settings, and TOML
+            "h2",         // HTTP/2; hyper does not expose some of its limits
+            "httpdate",   // the expiry date of a certificate, for people
             "hyper",      // HTTP/1.1
             "hyper-util", // tokio's sockets as hyper's
             "ipnet",      // the networks of trusted proxies
             "lexopt",     // the command line
-            "listenfd",   // sockets that systemd passes
-            "mimalloc",   // the heap: a sixth less for each connection than glibc's
-            "procfs",     // the process' own figures among the metrics
-            // RFC 7541's Huffman code, by quiche's authors, fuzzed and without dependencies. The rest of HPACK
-            // is ours: httlib-hpack and hpack_codec panic on hostile blocks, hpack and its forks
-            // (hpack-patched, fluke-hpack, loona-hpack) make a hash map for each string.
+            "listenfd",   // sockets inherited from systemd
+            "mimalloc",   // the allocator: a sixth less memory for each connection than glibc's
+            "procfs",     // process metrics
+            // RFC 7541's Huffman code, by quiche's authors, fuzzed and without dependencies. The rest of
+            // HPACK is implemented here: httlib-hpack and hpack_codec panic on malformed blocks, hpack
+            // and its forks (hpack-patched, fluke-hpack, loona-hpack) create a hash map for each string.
             "octets",
             "parking_lot",        // as in transport
-            "prometheus-client",  // the metrics, in both of Prometheus' formats
+            "prometheus-client",  // the metrics, in both Prometheus formats
             "proxy-header",       // the PROXY protocol, both versions
-            "rustix",             // the limit of open files, listening sockets, a signal's number
+            "rustix",             // the limit of open files, listening sockets, signal numbers
             "rustls",             // TLS; its provider is aws-lc-rs, because ring has no ML-KEM
-            "sd-notify",          // what systemd is told
-            "serde_json", // the admin listener's answers; tracing-subscriber brings it along
+            "sd-notify",          // notifications to systemd
+            "serde_json", // the admin listener's responses; also a dependency of tracing-subscriber
             "tokio",      // the runtime, sockets, signals
-            "tracing",    // the events of the log
-            "tracing-subscriber", // the log's lines, as text or JSON
+            "tracing",    // log events
+            "tracing-subscriber", // log lines, as text or JSON
             "transport",  // the endpoint
-            "x509-cert", // when a certificate ends and of which kind a key is, which rustls does not tell
+            "x509-cert", // the expiry and the key type of a certificate, which rustls does not expose
         ],
         tests_may_use: &[
             "rcgen", // certificates
@@ -102,7 +102,7 @@ pub(crate) fn check() -> Result<(), Failure> {
             "none",
             "--locked",
         ]),
-        "see what cargo says",
+        "see the message of cargo",
     )?;
     let listed: BTreeSet<&str> = LAYERS.iter().map(|layer| layer.name).collect();
     expect("the workspace", &listed, &names(&members))?;
@@ -124,7 +124,7 @@ pub(crate) fn check() -> Result<(), Failure> {
                     "all",
                     "--locked",
                 ]),
-                "see what cargo says",
+                "see the message of cargo",
             )?;
             let mut used = names(&tree);
             used.remove(layer.name);
@@ -135,13 +135,14 @@ pub(crate) fn check() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first word of each line that `cargo tree` prints.
+/// Returns the first word of each line of `cargo tree`.
 fn names(tree: &str) -> BTreeSet<&str> {
     tree.lines().filter_map(|line| line.split_whitespace().next()).collect()
 }
 
 fn expect(subject: &str, allowed: &BTreeSet<&str>, found: &BTreeSet<&str>) -> Result<(), Failure> {
-    let remedy = "take the dependency out, or change the table in xtask/src/layers.rs and say why";
+    let remedy =
+        "remove the dependency, or add it to the table in xtask/src/layers.rs with a reason";
     if let Some(name) = found.difference(allowed).next() {
         return Err(Failure::new(
             format!("{subject} has {name}, which its layer does not allow"),
@@ -149,7 +150,7 @@ fn expect(subject: &str, allowed: &BTreeSet<&str>, found: &BTreeSet<&str>) -> Re
         ));
     }
     if let Some(name) = allowed.difference(found).next() {
-        return Err(Failure::new(format!("{subject} does not have {name} any more"), remedy));
+        return Err(Failure::new(format!("{subject} no longer has {name}"), remedy));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The project's checks: `cargo xtask ci` runs them all, and each is a command of its own.
+//! The checks of the project: `cargo xtask ci` runs them all, and each is a separate command.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -23,129 +23,124 @@ use std::process::ExitCode;
 
 use crate::tools::{Failure, Tool, cargo, command, succeed, target};
 
-/// A check that can be run by its name.
+/// A check with a name.
 struct Check {
     name: &'static str,
     meaning: &'static str,
-    /// Without these it is skipped, unless every check is asked for.
+    /// The tools that it needs. Without them `ci` skips the check, and `ci --all` fails.
     tools: &'static [Tool],
     run: fn() -> Result<(), Failure>,
 }
 
 const CHECKS: &[Check] = &[
     Check { name: "fmt", meaning: "the code is formatted", tools: &[tools::RUSTFMT], run: fmt },
-    Check {
-        name: "lint",
-        meaning: "clippy has nothing to say",
-        tools: &[tools::CLIPPY],
-        run: lint,
-    },
+    Check { name: "lint", meaning: "clippy reports nothing", tools: &[tools::CLIPPY], run: lint },
     Check {
         name: "lint-bench",
-        meaning: "clippy has nothing to say of bench",
+        meaning: "clippy reports nothing in bench",
         tools: &[tools::CLIPPY],
-        run: || lint_beside("bench"),
+        run: || lint_workspace("bench"),
     },
     Check {
         name: "lint-examples",
-        meaning: "clippy has nothing to say of examples",
+        meaning: "clippy reports nothing in examples",
         tools: &[tools::CLIPPY],
-        run: || lint_beside("examples"),
+        run: || lint_workspace("examples"),
     },
     Check {
         name: "lint-fuzz",
-        meaning: "clippy has nothing to say of fuzz",
+        meaning: "clippy reports nothing in fuzz",
         tools: &[tools::CLIPPY, tools::CXX],
-        run: || lint_beside("fuzz"),
+        run: || lint_workspace("fuzz"),
     },
     Check {
         name: "layers",
-        meaning: "crates and modules use what xtask/src/layers.rs and floors.rs allow them",
+        meaning: "crates and modules depend only on what xtask/src/layers.rs and floors.rs allow",
         tools: &[],
         run: layers::check,
     },
     Check { name: "test", meaning: "all tests pass, doctests included", tools: &[], run: test },
     Check {
         name: "test-examples",
-        meaning: "the tests of examples pass, with clients and servers of their own",
+        meaning: "the tests of examples pass",
         tools: &[],
         run: test_examples,
     },
     Check {
         name: "docs",
-        meaning: "rustdoc builds, links lead somewhere, and map and tables agree with the code",
+        meaning: "rustdoc builds, links are valid, and the code map and tables match the code",
         tools: &[],
         run: docs::check,
     },
     Check {
         name: "deny",
-        meaning: "licences, duplicates and sources are those of deny.toml",
+        meaning: "licences, duplicates and sources conform to deny.toml",
         tools: &[tools::CARGO_DENY],
         run: deny,
     },
     Check {
         name: "client-curl",
-        meaning: "curl gets the right answer to each mistake",
+        meaning: "curl: each kind of refusal, the handshake, and 1001 on SIGTERM",
         tools: &[tools::CURL],
         run: clients::curl,
     },
     Check {
         name: "client-python",
-        meaning: "Python's websockets connects, pings and is told 1001",
+        meaning: "Python's websockets connects, pings and is closed with 1001",
         tools: &[tools::PYTHON_WEBSOCKETS],
         run: clients::python,
     },
     Check {
         name: "client-websocket-client",
-        meaning: "Python's websocket-client sends the server's own origin, and \"self\" lets it in",
+        meaning: "Python's websocket-client sends the server's own origin, and \"self\" allows it",
         tools: &[tools::WEBSOCKET_CLIENT],
         run: clients::websocket_client,
     },
     Check {
         name: "client-h2",
-        meaning: "Python's h2 opens WebSockets on streams of HTTP/2, in the clear and within TLS",
+        meaning: "Python's h2 opens WebSockets on HTTP/2 streams, with and without TLS",
         tools: &[tools::PYTHON_H2],
         run: clients::python_h2,
     },
     Check {
         name: "client-node",
-        meaning: "npm's ws connects, pings and is told 1001",
+        meaning: "npm's ws connects, pings and is closed with 1001",
         tools: &[tools::NODE_WS],
         run: clients::node,
     },
     Check {
         name: "client-websocat",
-        meaning: "websocat connects, stays and is told 1001",
+        meaning: "websocat connects, answers pings and is closed with 1001",
         tools: &[tools::WEBSOCAT, tools::PYTHON],
         run: clients::websocat,
     },
     Check {
         name: "client-chromium",
-        meaning: "a page on an allowed origin connects, and one on another does not",
+        meaning: "a page of an allowed origin connects, and one of another origin does not",
         tools: &[tools::CHROMIUM, tools::PYTHON],
         run: clients::chromium,
     },
     Check {
         name: "client-chromium-tls",
-        meaning: "a page opens sockets within TLS, over HTTP/2 where it has loaded something before",
+        meaning: "a page opens sockets over TLS, and over HTTP/2 after it has loaded a resource",
         tools: &[tools::CHROMIUM, tools::PYTHON],
         run: clients::chromium_tls,
     },
     Check {
         name: "client-admin-page",
-        meaning: "the admin page shows in Chromium what is true, on a phone and to a screen reader",
+        meaning: "the admin page is correct in Chromium, on a phone and for a screen reader",
         tools: &[tools::CHROMIUM, tools::PYTHON_WEBSOCKETS],
         run: clients::admin_page,
     },
     Check {
         name: "client-browser-module",
-        meaning: "the module of examples/browser waits, comes back and stops as its tables say",
+        meaning: "the module of examples/browser waits, reconnects and stops as its tables define",
         tools: &[tools::NODE],
         run: clients::browser_module,
     },
     Check {
         name: "client-browser",
-        meaning: "the page of examples/browser is back in Chromium after restarts, kills, refusals",
+        meaning: "the page of examples/browser reconnects after restarts, kills and refusals",
         tools: &[tools::CHROMIUM, tools::PYTHON_WEBSOCKETS],
         run: clients::browser,
     },
@@ -157,19 +152,19 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "proxies",
-        meaning: "nginx, HAProxy and Caddy by their examples: addresses, idleness, 1001, restarts",
+        meaning: "the examples for nginx, HAProxy and Caddy: addresses, idle limits, 1001, restarts",
         tools: &[tools::NGINX, tools::HAPROXY, tools::CADDY, tools::PYTHON_WEBSOCKETS],
         run: clients::proxies,
     },
     Check {
         name: "proxies-h2",
-        meaning: "HAProxy by its example with HTTP/2: the same, shared connections, bad neighbours",
+        meaning: "the example for HAProxy with HTTP/2: the same, shared connections, bad requests",
         tools: &[tools::HAPROXY, tools::PYTHON_WEBSOCKETS, tools::PYTHON_H2],
         run: clients::proxies_h2,
     },
     Check {
         name: "bench-short",
-        meaning: "the benchmark measures what it says, on the server in each way and on the floor",
+        meaning: "the benchmark succeeds, for the server over each protocol and for the floor",
         tools: &[],
         run: || {
             let peers = "ws-status,ws-status-tls,ws-status-h2,ws-status-h2-tls,floor";
@@ -179,57 +174,56 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "chaos-short",
-        meaning: "ten seconds of the real binary among hostile clients",
+        meaning: "ten seconds of the binary under misbehaving clients",
         tools: &[],
         run: || chaos::run(10),
     },
     Check {
         name: "units",
-        meaning: "systemd accepts the units, and the manifests agree with their settings",
+        meaning: "systemd accepts the units, and the manifests are consistent with their settings",
         tools: &[tools::SYSTEMD_ANALYZE, tools::PYTHON_YAML],
         run: clients::units,
     },
     Check {
         name: "nats",
-        meaning: "nodes with a NATS bucket behind HAProxy: all restarted in turn, no state out of order",
+        meaning: "nodes with a NATS bucket behind HAProxy: rolling restart, no state out of order",
         tools: &[tools::NATS_SERVER, tools::HAPROXY, tools::PYTHON_WEBSOCKETS],
         run: clients::nats,
     },
 ];
 
-/// Checks of the same kind that are no part of `ci`: they take minutes, and judge times, for which the
-/// machine has to be quiet.
-const APART: &[Check] = &[
+/// Checks that are not part of `ci`: they take minutes, and measure times, which needs an idle machine.
+const SEPARATE: &[Check] = &[
     Check {
         name: "floods",
-        meaning: "nobody else waits while three clients send as fast as they can",
+        meaning: "other clients are not delayed while three clients flood the server",
         tools: &[],
         run: chaos::floods,
     },
     Check {
         name: "slow-links",
-        meaning: "who reads as fast as a slow link lets them is not cut, and is told what is new",
+        meaning: "a client that reads as fast as its slow link permits stays open and gets new states",
         tools: &[tools::NAMESPACES, tools::PYTHON_H2],
         run: clients::slow_links,
     },
 ];
 
-/// A search that goes on for as long as it is told to, and is no part of `ci`.
-struct Search {
+/// A check that runs for a given time, and is not part of `ci`.
+struct TimedCheck {
     name: &'static str,
     meaning: &'static str,
     run: fn(u64) -> Result<(), Failure>,
 }
 
-const SEARCHES: &[Search] = &[
-    Search {
+const TIMED_CHECKS: &[TimedCheck] = &[
+    TimedCheck {
         name: "chaos",
-        meaning: "the real binary among thousands of hostile clients",
+        meaning: "the binary under thousands of misbehaving clients",
         run: chaos::run,
     },
-    Search {
+    TimedCheck {
         name: "fuzz",
-        meaning: "random inputs against what always holds, on the nightly toolchain",
+        meaning: "the fuzz targets, on the nightly toolchain",
         run: fuzz::run,
     },
 ];
@@ -244,13 +238,13 @@ fn main() -> ExitCode {
         ["semver"] => semver::run(None),
         ["semver", revision] => semver::run(Some(revision)),
         [name, "--seconds", seconds] => {
-            let search = SEARCHES.iter().find(|search| search.name == *name);
-            match (search, seconds.parse()) {
-                (Some(search), Ok(seconds)) => (search.run)(seconds),
+            let check = TIMED_CHECKS.iter().find(|check| check.name == *name);
+            match (check, seconds.parse()) {
+                (Some(check), Ok(seconds)) => (check.run)(seconds),
                 _ => return usage(),
             }
         }
-        [name] => match CHECKS.iter().chain(APART).find(|check| check.name == *name) {
+        [name] => match CHECKS.iter().chain(SEPARATE).find(|check| check.name == *name) {
             Some(check) => run(check, Missing::Fail).map(|_| ()),
             None => return usage(),
         },
@@ -265,7 +259,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What becomes of a check whose tool is missing.
+/// The handling of a check whose tool is missing.
 #[derive(Clone, Copy, PartialEq)]
 enum Missing {
     Fail,
@@ -279,24 +273,24 @@ fn ci(missing: Missing) -> Result<(), Failure> {
     }
     println!();
     for (name, tool) in &skipped {
-        println!("skipped {name}: there is no {}; install it with: {}", tool.name, tool.install);
+        println!("skipped {name}: {} is missing; install it with: {}", tool.name, tool.install);
     }
     println!("{} checks passed, {} skipped", CHECKS.len() - skipped.len(), skipped.len());
     Ok(())
 }
 
-/// Runs a check, or says which tool it lacks.
+/// Runs a check, or returns the tool that is missing.
 fn run(
     check: &'static Check,
     missing: Missing,
 ) -> Result<Option<(&'static str, &'static Tool)>, Failure> {
     println!("\n== {}: {}", check.name, check.meaning);
-    if let Some(tool) = check.tools.iter().find(|tool| !tool.is_there()) {
+    if let Some(tool) = check.tools.iter().find(|tool| !tool.is_installed()) {
         let Tool { name, install, .. } = tool;
         return match missing {
             Missing::Fail => Err(Failure::new(format!("{} needs {name}", check.name), *install)),
             Missing::Skip => {
-                println!("skipped: there is no {name}");
+                println!("skipped: {name} is missing");
                 Ok(Some((check.name, tool)))
             }
         };
@@ -306,21 +300,21 @@ fn run(
 
 fn usage() -> ExitCode {
     eprintln!("usage: cargo xtask COMMAND\n");
-    eprintln!("  {:16} all of these; a check whose tool is missing is skipped", "ci");
-    eprintln!("  {:16} all of these; a missing tool is a failure", "ci --all");
+    eprintln!("  {:16} all of these; skips a check whose tool is missing", "ci");
+    eprintln!("  {:16} all of these; fails if a tool is missing", "ci --all");
     for Check { name, meaning, .. } in CHECKS {
         eprintln!("  {name:16} {meaning}");
     }
     eprintln!("\nand these with --seconds N:\n");
-    for Search { name, meaning, .. } in SEARCHES {
+    for TimedCheck { name, meaning, .. } in TIMED_CHECKS {
         eprintln!("  {name:16} {meaning}");
     }
-    eprintln!("\nand these, which are no part of ci either:\n");
-    let bench = "our server beside others, in figures and plots; its own file says the options";
+    eprintln!("\nand these, which are not part of ci:\n");
+    let bench = "our server compared with others; options: see bench/src/bin/bench.rs";
     eprintln!("  {:16} {bench}", "bench");
-    let semver = "what has changed in ws-core and transport since the latest tag, or a REVISION";
+    let semver = "breaking changes in ws-core and transport since the latest tag, or a REVISION";
     eprintln!("  {:16} {semver}", "semver");
-    for Check { name, meaning, .. } in APART {
+    for Check { name, meaning, .. } in SEPARATE {
         eprintln!("  {name:16} {meaning}");
     }
     ExitCode::FAILURE
@@ -337,39 +331,40 @@ fn fmt() -> Result<(), Failure> {
 
 fn lint() -> Result<(), Failure> {
     let everything: &[&str] = &["--workspace", "--all-targets"];
-    // Its one feature is a default.
+    // The server has one feature, which is enabled by default.
     let without_features: &[&str] =
         &["--package", "server", "--no-default-features", "--all-targets"];
     for what in [everything, without_features] {
-        let words = [&["clippy", "--locked", "--quiet"], what, &["--", "-D", "warnings"]].concat();
-        cargo(&words, "mend what clippy names above, or `#[expect]` it with a reason")?;
+        let arguments =
+            [&["clippy", "--locked", "--quiet"], what, &["--", "-D", "warnings"]].concat();
+        cargo(&arguments, "fix the warnings above, or `#[expect]` them with a reason")?;
     }
     Ok(())
 }
 
-/// The same for a workspace beside ours.
-fn lint_beside(folder: &str) -> Result<(), Failure> {
+/// Lints another workspace of the repository.
+fn lint_workspace(folder: &str) -> Result<(), Failure> {
     let manifest = format!("{folder}/Cargo.toml");
-    let words = ["cargo", "clippy", "--manifest-path", &manifest, "--workspace", "--locked"];
+    let arguments = ["cargo", "clippy", "--manifest-path", &manifest, "--workspace", "--locked"];
     let lints = ["--quiet", "--all-targets", "--", "-D", "warnings"];
-    let mut clippy = command(&[&words[..], &lints].concat());
-    succeed(clippy.env("CARGO_TARGET_DIR", target()), "mend what clippy names above")
+    let mut clippy = command(&[&arguments[..], &lints].concat());
+    succeed(clippy.env("CARGO_TARGET_DIR", target()), "fix the warnings above")
 }
 
 fn deny() -> Result<(), Failure> {
-    // It looks at the crates of every target, and a build has fetched those of one.
-    cargo(&["fetch", "--locked", "--quiet"], "see what cargo says")?;
+    // cargo-deny reads the crates of every target, but a build fetches only those of one.
+    cargo(&["fetch", "--locked", "--quiet"], "see the message of cargo")?;
     let arguments = ["deny", "--offline", "check", "licenses", "bans", "sources"];
-    cargo(&arguments, "choose another crate or version, or change deny.toml and say why")
+    cargo(&arguments, "choose another crate or version, or change deny.toml with a reason")
 }
 
 fn test() -> Result<(), Failure> {
-    cargo(&["test", "--workspace", "--locked"], "mend what the failing test above names")
+    cargo(&["test", "--workspace", "--locked"], "fix the failing test above")
 }
 
 fn test_examples() -> Result<(), Failure> {
     let manifest = "examples/Cargo.toml";
-    let words = ["cargo", "test", "--manifest-path", manifest, "--workspace", "--locked"];
-    let mut test = command(&words);
-    succeed(test.env("CARGO_TARGET_DIR", target()), "mend what the failing test above names")
+    let arguments = ["cargo", "test", "--manifest-path", manifest, "--workspace", "--locked"];
+    let mut test = command(&arguments);
+    succeed(test.env("CARGO_TARGET_DIR", target()), "fix the failing test above")
 }

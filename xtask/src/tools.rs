@@ -1,35 +1,35 @@
-//! Starting programs, and saying what to do when one fails or is missing.
+//! Runs programs, and reports how to fix a failure or a missing program.
 
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A check that failed: what, and what to do about it.
+/// A failed check: the problem, and how to fix it.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    what: String,
+    problem: String,
     remedy: String,
 }
 
 impl Failure {
-    pub(crate) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { what: what.into(), remedy: remedy.into() }
+    pub(crate) fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { problem: problem.into(), remedy: remedy.into() }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\nwhat to do: {}", self.what, self.remedy)
+        write!(f, "{}\nremedy: {}", self.problem, self.remedy)
     }
 }
 
-/// A program that a check needs and a machine with only Rust may not have.
+/// A program that a check needs, and that is not part of the Rust toolchain.
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
-    /// The command that installs it.
+    /// A command that installs it.
     pub(crate) install: &'static str,
-    /// A command that succeeds where it is there.
+    /// A command that succeeds if it is installed.
     pub(crate) probe: &'static [&'static str],
 }
 
@@ -81,7 +81,7 @@ pub(crate) const PYTHON_H2: Tool = Tool {
 };
 pub(crate) const NODE: Tool = Tool {
     name: "Node.js 20.11 or later",
-    install: "apt-get install nodejs, or nodejs.org where that is older",
+    install: "apt-get install nodejs, or nodejs.org if that is older",
     probe: &["node", "-e", "require('node:test').mock.timers.enable({ apis: ['Date'] })"],
 };
 pub(crate) const NODE_WS: Tool = Tool {
@@ -119,7 +119,7 @@ pub(crate) const NATS_SERVER: Tool = Tool {
 };
 pub(crate) const NAMESPACES: Tool = Tool {
     name: "network namespaces and TUN devices",
-    install: "apt-get install iproute2 util-linux, and run this as root where there is /dev/net/tun",
+    install: "apt-get install iproute2 util-linux, and run as root on a machine with /dev/net/tun",
     probe: &["unshare", "--net", "ip", "tuntap", "add", "dev", "probe", "mode", "tun"],
 };
 pub(crate) const SYSTEMD_ANALYZE: Tool = Tool {
@@ -134,7 +134,7 @@ pub(crate) const PYTHON_YAML: Tool = Tool {
 };
 
 impl Tool {
-    pub(crate) fn is_there(&self) -> bool {
+    pub(crate) fn is_installed(&self) -> bool {
         command(self.probe)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -144,23 +144,23 @@ impl Tool {
     }
 }
 
-/// The workspace's folder.
+/// The folder of the workspace.
 pub(crate) fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask).to_owned()
 }
 
-/// The target folder, which the workspaces beside ours share. Cargo has put this program into a
-/// folder of its own there, wherever that is.
+/// The target folder, which all workspaces of the repository share. Found from the path of this program,
+/// which cargo puts into a subfolder of it.
 pub(crate) fn target() -> PathBuf {
     let here = env::current_exe().unwrap_or_default();
     here.ancestors().nth(2).unwrap_or(&here).to_owned()
 }
 
-/// A command that runs in the workspace's folder. `cargo` is the one that started us, and node
-/// finds the packages that were installed for the checks.
-pub(crate) fn command(words: &[&str]) -> Command {
-    let (program, arguments) = words.split_first().unwrap_or((&"false", &[]));
+/// A command that runs in the folder of the workspace. `cargo` is the cargo that started this program,
+/// and NODE_PATH is the folder with the npm packages of the checks.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let (program, arguments) = arguments.split_first().unwrap_or((&"false", &[]));
     let mut command = match (*program, env::var_os("CARGO")) {
         ("cargo", Some(cargo)) => Command::new(cargo),
         (program, _) => Command::new(program),
@@ -172,27 +172,30 @@ pub(crate) fn command(words: &[&str]) -> Command {
     command
 }
 
-/// Runs cargo; `remedy` says what to do if it fails.
+/// Runs cargo; `remedy` is reported if it fails.
 pub(crate) fn cargo(arguments: &[&str], remedy: &str) -> Result<(), Failure> {
-    let words = [&["cargo"], arguments].concat();
-    succeed(&mut command(&words), remedy)
+    let arguments = [&["cargo"], arguments].concat();
+    succeed(&mut command(&arguments), remedy)
 }
 
-/// Runs a command that has to succeed.
+/// Runs a command, which has to succeed.
 pub(crate) fn succeed(command: &mut Command, remedy: &str) -> Result<(), Failure> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::new(format!("{} failed ({status})", line(command)), remedy)),
+        Ok(status) => {
+            Err(Failure::new(format!("{} failed ({status})", command_line(command)), remedy))
+        }
         Err(error) => {
-            Err(Failure::new(format!("{} did not start: {error}", line(command)), remedy))
+            Err(Failure::new(format!("{} did not start: {error}", command_line(command)), remedy))
         }
     }
 }
 
-/// What a command that has to succeed prints.
+/// Runs a command, which has to succeed, and returns its output.
 pub(crate) fn output(command: &mut Command, remedy: &str) -> Result<String, Failure> {
     let output = command.output();
-    let failure = |why: String| Failure::new(format!("{} failed: {why}", line(command)), remedy);
+    let failure =
+        |why: String| Failure::new(format!("{} failed: {why}", command_line(command)), remedy);
     match output {
         Ok(output) if output.status.success() => {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -202,8 +205,8 @@ pub(crate) fn output(command: &mut Command, remedy: &str) -> Result<String, Fail
     }
 }
 
-fn line(command: &Command) -> String {
-    let mut words = vec![command.get_program().to_string_lossy()];
-    words.extend(command.get_args().map(|argument| argument.to_string_lossy()));
-    format!("`{}`", words.join(" "))
+fn command_line(command: &Command) -> String {
+    let mut arguments = vec![command.get_program().to_string_lossy()];
+    arguments.extend(command.get_args().map(|argument| argument.to_string_lossy()));
+    format!("`{}`", arguments.join(" "))
 }

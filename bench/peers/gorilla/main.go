@@ -1,7 +1,7 @@
-// gorilla/websocket in the manner of its chat example:
+// gorilla/websocket, structured like its chat example:
 // peer-gorilla PORT PING_INTERVAL_SECONDS [PUBLISHER].
 //
-// Go and the library come from Debian, whose packages are laid out as before modules:
+// Go and the library come from Debian, whose packages use the GOPATH layout:
 //
 //	apt-get install golang-go golang-github-gorilla-websocket-dev
 //	GO111MODULE=off GOPATH=/usr/share/gocode go build -o peer-gorilla main.go
@@ -28,7 +28,7 @@ const (
 	// Time allowed to answer a Close frame.
 	closeWait      = 5 * time.Second
 	maxMessageSize = 64 << 10
-	// Messages that wait for a client; one who needs more is let go.
+	// Messages that are queued for a client; a client that needs more is disconnected.
 	backlog = 256
 )
 
@@ -39,7 +39,7 @@ type peer struct {
 	pingInterval time.Duration
 	stopping     chan struct{}
 	sessions     sync.WaitGroup
-	// Without a publisher there is none.
+	// nil without a publisher.
 	hub *hub
 }
 
@@ -47,7 +47,7 @@ type peer struct {
 type hub struct {
 	register, unregister chan *client
 	publish              chan *websocket.PreparedMessage
-	// Told when a message is handed on.
+	// Signals that a message was passed to the clients.
 	published chan struct{}
 }
 
@@ -91,14 +91,14 @@ func (h *hub) run() {
 	}
 }
 
-// ServeHTTP takes a message for all clients.
+// ServeHTTP publishes the body of a request to all clients.
 func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	// Its frame is made once, and shared by all clients.
+	// The frame is encoded once, and shared by all clients.
 	message, err := websocket.NewPreparedMessage(websocket.TextMessage, body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -141,7 +141,7 @@ func main() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	// It does not wait for connections that were upgraded, so these are counted.
+	// Shutdown does not wait for upgraded connections, so they are counted.
 	_ = server.Shutdown(ctx)
 	close(p.stopping)
 	ended := make(chan struct{})
@@ -171,7 +171,7 @@ func (p *peer) serve(w http.ResponseWriter, r *http.Request) {
 	go p.read(c)
 }
 
-// read drops what the client sends. The library answers pings meanwhile.
+// read drops the client's messages. The library answers pings meanwhile.
 func (p *peer) read(c *client) {
 	defer p.sessions.Done()
 	defer c.conn.Close()
@@ -201,7 +201,7 @@ func (p *peer) write(c *client) {
 		case message, ok := <-c.send:
 			conn.SetWriteDeadline(time.Now().Add(writeWait))
 			if !ok {
-				// It was too slow.
+				// The client was too slow.
 				_ = conn.WriteMessage(websocket.CloseMessage, nil)
 				conn.Close()
 				return

@@ -1,7 +1,7 @@
-//! Our server beside others: `bench ROOT TARGET [--quick] [--peers a,b] [--modes m,n] [--rounds N]
-//! [--out FOLDER]`, where ROOT is the repository and TARGET is cargo's target folder.
+//! Benchmarks the server against other servers: `bench ROOT TARGET [--quick] [--peers a,b] [--modes m,n]
+//! [--rounds N] [--out FOLDER]`, where ROOT is the repository and TARGET is cargo's target folder.
 //!
-//! `cargo xtask bench` builds what is to be measured and starts this.
+//! `cargo xtask bench` builds the servers and runs this program.
 
 use std::collections::HashSet;
 use std::env;
@@ -12,13 +12,13 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use bench::load::modes::{self, Mode, Size};
-use bench::load::peer::{self, Peer, Places};
+use bench::load::peer::{self, Paths, Peer};
 use bench::load::results::{Reading, Results};
-use bench::load::{plots, report, vitals};
+use bench::load::{plots, process_stats, report};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 struct Arguments {
-    places: Places,
+    paths: Paths,
     size: Size,
     peers: Option<HashSet<String>>,
     modes: Option<HashSet<String>>,
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 
 fn arguments() -> Option<Arguments> {
     let mut words = env::args().skip(1);
-    let places = Places { root: words.next()?.into(), target: words.next()?.into() };
+    let paths = Paths { root: words.next()?.into(), target: words.next()?.into() };
     let mut size = Size::Full;
     let (mut peers, mut modes, mut rounds, mut out) = (None, None, None, None);
     while let Some(name) = words.next() {
@@ -60,15 +60,15 @@ fn arguments() -> Option<Arguments> {
         }
     }
     let rounds = rounds.unwrap_or(size.pick(1, 3));
-    let out = out.unwrap_or_else(|| places.target.join("bench"));
-    Some(Arguments { places, size, peers, modes, rounds, out })
+    let out = out.unwrap_or_else(|| paths.target.join("bench"));
+    Some(Arguments { paths, size, peers, modes, rounds, out })
 }
 
-/// Gives back whether every reading came about.
+/// Returns whether every measurement succeeded.
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
-    let Arguments { places, size, rounds, out, .. } = arguments;
+    let Arguments { paths, size, rounds, out, .. } = arguments;
     allow_many_files()?;
-    let (mut peers, missing) = peer::all(places, *size);
+    let (mut peers, missing) = peer::all(paths, *size);
     for sentence in missing {
         eprintln!("{sentence}");
     }
@@ -79,25 +79,25 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let all = modes::ALL.iter();
     let modes: Vec<&Mode> = all.filter(|mode| is_wanted(&arguments.modes, mode.name)).collect();
     if peers.is_empty() || modes.is_empty() {
-        return Err("there is no such peer or mode".into());
+        return Err("no peer or no mode has that name".into());
     }
 
     let results = measure(&peers, &modes, *size, *rounds);
-    let about = about(places, *size, *rounds);
-    let report = report::markdown(&about, &peers, &modes, &results);
+    let metadata = metadata(paths, *size, *rounds);
+    let report = report::markdown(&metadata, &peers, &modes, &results);
     println!("{report}");
     fs::create_dir_all(out)?;
     fs::write(out.join("report.md"), &report)?;
-    fs::write(out.join("results.json"), results.json(&about, &peers))?;
+    fs::write(out.join("results.json"), results.json(&metadata, &peers))?;
     for (name, svg) in plots::all(&peers, &results) {
         fs::write(out.join(name), svg)?;
     }
-    eprintln!("the report, the figures and the plots are in {}", out.display());
+    eprintln!("report, results and plots written to {}", out.display());
     Ok(results.failures().next().is_none())
 }
 
-/// In each round every peer has its turn in every mode, so that what changes on the machine in the
-/// course of time hits all alike.
+/// Measures every peer in every mode once a round, so that a drift of the machine affects all peers
+/// alike.
 fn measure(peers: &[Peer], modes: &[&'static Mode], size: Size, rounds: usize) -> Results {
     let mut results = Results::default();
     for round in 1..=rounds {
@@ -120,28 +120,29 @@ fn measure(peers: &[Peer], modes: &[&'static Mode], size: Size, rounds: usize) -
     results
 }
 
-/// Both ends of 19,000 connections need a file each; a child inherits the limit.
+/// Raises the limit of open files: 19,000 connections need one descriptor at each end. A child process
+/// inherits the limit.
 fn allow_many_files() -> nix::Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)
+    let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum)
 }
 
-/// What somebody needs to know in order to compare these figures with others.
-fn about(places: &Places, size: Size, rounds: usize) -> Vec<(&'static str, String)> {
-    let mut about = vitals::machine();
-    about.push(("date", said(Command::new("date").arg("--iso-8601=seconds"))));
-    about.push(("commit", commit(&places.root)));
-    about.push(("size", size.pick("quick", "full").to_owned()));
-    about.push(("rounds", rounds.to_string()));
-    about
+/// The conditions of the run: machine, date, commit and size.
+fn metadata(paths: &Paths, size: Size, rounds: usize) -> Vec<(&'static str, String)> {
+    let mut metadata = process_stats::machine_info();
+    metadata.push(("date", output_of(Command::new("date").arg("--iso-8601=seconds"))));
+    metadata.push(("commit", commit(&paths.root)));
+    metadata.push(("size", size.pick("quick", "full").to_owned()));
+    metadata.push(("rounds", rounds.to_string()));
+    metadata
 }
 
 fn commit(root: &Path) -> String {
     let git = ["describe", "--always", "--dirty", "--exclude=*"];
-    said(Command::new("git").args(git).current_dir(root))
+    output_of(Command::new("git").args(git).current_dir(root))
 }
 
-fn said(command: &mut Command) -> String {
+fn output_of(command: &mut Command) -> String {
     let output = command.output().map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&output).trim().to_owned()
 }

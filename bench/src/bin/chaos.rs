@@ -1,5 +1,5 @@
-//! The real binary among thousands of hostile clients, beside some healthy ones that must not
-//! notice: `chaos SERVER [--seconds N] [--seed S] [--connections C]`.
+//! The server binary under thousands of misbehaving clients, with well-behaved ones that must not be
+//! affected: `chaos SERVER [--seconds N] [--seed S] [--connections C]`.
 
 use std::env;
 use std::error::Error;
@@ -10,14 +10,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bench::healthy::{self, Fared};
-use bench::hostile::{self, Deeds};
+use bench::misbehaving::{self, Counters};
 use bench::process::{Server, field};
+use bench::well_behaved::{self, ClientReport};
 
-const HEALTHY: usize = 50;
-const BEAT: Duration = Duration::from_millis(200);
+const WELL_BEHAVED: usize = 50;
+const PING_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Short, so that all of it happens many times. The other limits are the defaults.
+/// Short timeouts, so that each occurs many times. The other limits are the defaults.
 const FLAGS: [&str; 12] = [
     "--ping-interval-secs=2",
     "--pong-timeout-secs=2",
@@ -33,13 +33,13 @@ const FLAGS: [&str; 12] = [
     "--log=info",
 ];
 
-/// From the last hostile client to the moment when nothing is left of them.
-const SETTLING: Duration = Duration::from_secs(15);
-/// What the memory may grow by from the warm-up to the end.
-const GROWTH: u64 = 8 << 20;
-/// How late the middle one of the pongs may be, and the last one.
-const MEDIAN: Duration = Duration::from_millis(50);
-const LATEST: Duration = Duration::from_secs(1);
+/// Limit for the server to release the resources of the misbehaving clients.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Limit of the growth of the memory after the warm-up, in bytes.
+const MAX_GROWTH: u64 = 8 << 20;
+/// Limits of the median and of the maximum round-trip time.
+const MAX_MEDIAN: Duration = Duration::from_millis(50);
+const MAXIMUM: Duration = Duration::from_secs(1);
 
 struct Arguments {
     server: PathBuf,
@@ -53,15 +53,15 @@ fn main() -> ExitCode {
         eprintln!("usage: chaos SERVER [--seconds N] [--seed S] [--connections C]");
         return ExitCode::from(2);
     };
-    let wrong = match play(&arguments) {
-        Ok(wrong) => wrong,
+    let failures = match run(&arguments) {
+        Ok(failures) => failures,
         Err(error) => vec![error.to_string()],
     };
-    for wrong in &wrong {
-        println!("FAILED: {wrong}");
+    for failures in &failures {
+        println!("FAILED: {failures}");
     }
-    if wrong.is_empty() {
-        println!("all is well");
+    if failures.is_empty() {
+        println!("no failures");
         return ExitCode::SUCCESS;
     }
     ExitCode::FAILURE
@@ -83,154 +83,170 @@ fn arguments() -> Option<Arguments> {
     Some(arguments)
 }
 
-/// What is expected, and what was not so.
+/// Prints the figures, and collects the failures.
 #[derive(Default)]
-struct Table(Vec<String>);
+struct Report(Vec<String>);
 
-impl Table {
+impl Report {
     fn line(&self, name: &str, figure: impl std::fmt::Display) {
         println!("{name:32} {figure}");
     }
 
-    fn check(&mut self, is_right: bool, what: impl Into<String>) {
-        if !is_right {
-            self.0.push(what.into());
+    fn check(&mut self, holds: bool, message: impl Into<String>) {
+        if !holds {
+            self.0.push(message.into());
         }
     }
 }
 
-fn play(arguments: &Arguments) -> Result<Vec<String>, Box<dyn Error>> {
+fn run(arguments: &Arguments) -> Result<Vec<String>, Box<dyn Error>> {
     let Arguments { server, seconds, seed, connections } = arguments;
     let folder = env::temp_dir().join(format!("chaos-{}", std::process::id()));
     let mut server = Server::start(server, &folder, &FLAGS)?;
     println!("server {} at {}, log {}", server.id(), server.address, server.log.path.display());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut table = Table::default();
+    let mut report = Report::default();
 
     let (opened, opening) = mpsc::channel();
-    let clients = healthy::start(server.address, HEALTHY, BEAT, opened);
-    for _ in 0..HEALTHY {
-        opening.recv_timeout(Duration::from_secs(10)).map_err(|_| "the healthy cannot connect")?;
+    let clients = well_behaved::start(server.address, WELL_BEHAVED, PING_INTERVAL, opened);
+    for _ in 0..WELL_BEHAVED {
+        opening
+            .recv_timeout(Duration::from_secs(10))
+            .map_err(|_| "a well-behaved client cannot connect")?;
     }
-    let files = server.files()?;
+    let open_files = server.open_files()?;
 
-    let deeds = Arc::new(Deeds::default());
+    let counters = Arc::new(Counters::default());
     let warm_up = (seconds / 4).clamp(5, 20);
     let mut after_warm_up = 0;
     for (round, seconds) in [("warm-up", warm_up), ("chaos", *seconds)] {
-        let most = {
+        let maximum = {
             let _inside = runtime.enter();
-            let hostile = hostile::start(server.address, *connections, *seed, &deeds);
-            let most = watch(&server, seconds)?;
-            runtime.block_on(async { drop(hostile) });
-            most
+            let misbehaving = misbehaving::start(server.address, *connections, *seed, &counters);
+            let maximum = watch_open_files(&server, seconds)?;
+            runtime.block_on(async { drop(misbehaving) });
+            maximum
         };
-        let settled = settle(&mut server, files)?;
+        let settled = settle(&mut server, open_files)?;
         let memory = server.memory("VmRSS")?;
-        table.line(&format!("{round}: seconds"), seconds);
-        table.line(&format!("{round}: most open files"), most);
-        table.line(&format!("{round}: settled after"), format_args!("{settled:.1?}"));
-        table.line(&format!("{round}: memory then"), format_args!("{} KiB", memory / 1024));
-        let now = server.files()?;
-        table.check(now <= files, format!("after {round} {now} files are open, before {files}"));
+        report.line(&format!("{round}: seconds"), seconds);
+        report.line(&format!("{round}: maximum open files"), maximum);
+        report.line(&format!("{round}: settled after"), format_args!("{settled:.1?}"));
+        report.line(&format!("{round}: memory after"), format_args!("{} KiB", memory / 1024));
+        let now = server.open_files()?;
+        report.check(
+            now <= open_files,
+            format!("after {round} {now} files are open, before {open_files}"),
+        );
         if after_warm_up == 0 {
             after_warm_up = memory;
         } else {
             let grown = memory.saturating_sub(after_warm_up);
-            table.check(grown <= GROWTH, format!("the memory grew by {} KiB", grown / 1024));
+            report.check(grown <= MAX_GROWTH, format!("the memory grew by {} KiB", grown / 1024));
         }
-        let count = server.log.look()?;
-        let open = count.opened - count.closed;
-        table.check(open == HEALTHY, format!("after {round} {open} sessions are open"));
+        let summary = server.log.read_new()?;
+        let open = summary.opened - summary.closed;
+        report.check(open == WELL_BEHAVED, format!("after {round} {open} sessions are open"));
     }
-    table.line("memory at most", format_args!("{} KiB", server.memory("VmHWM")? / 1024));
-    stop(&mut server, &mut table)?;
-    let fared = clients.join().map_err(|_| "the healthy clients panicked")?;
-    tell_of_the_healthy(&fared, &mut table);
-    tell_of_the_hostile(&mut server, &deeds, &mut table)?;
-    if table.0.is_empty() {
+    report.line("maximum memory", format_args!("{} KiB", server.memory("VmHWM")? / 1024));
+    stop(&mut server, &mut report)?;
+    let reports = clients.join().map_err(|_| "the well-behaved clients panicked")?;
+    report_well_behaved(&reports, &mut report);
+    report_misbehaving(&mut server, &counters, &mut report)?;
+    if report.0.is_empty() {
         std::fs::remove_dir_all(folder)?;
     }
-    Ok(table.0)
+    Ok(report.0)
 }
 
-/// Waits, and gives back how many files were open at most.
-fn watch(server: &Server, seconds: u64) -> std::io::Result<usize> {
-    let began = Instant::now();
-    let mut most = 0;
-    while began.elapsed() < Duration::from_secs(seconds) {
+/// Waits, and returns the maximum number of open files.
+fn watch_open_files(server: &Server, seconds: u64) -> std::io::Result<usize> {
+    let started = Instant::now();
+    let mut maximum = 0;
+    while started.elapsed() < Duration::from_secs(seconds) {
         sleep(Duration::from_millis(250));
-        most = most.max(server.files()?);
+        maximum = maximum.max(server.open_files()?);
     }
-    Ok(most)
+    Ok(maximum)
 }
 
-/// Waits until nothing is left of the hostile clients, or too long.
-fn settle(server: &mut Server, files: usize) -> std::io::Result<Duration> {
-    let began = Instant::now();
-    while began.elapsed() < SETTLING {
-        let count = server.log.look()?;
-        if count.opened - count.closed <= HEALTHY && server.files()? <= files {
+/// Waits until the resources of the misbehaving clients are released, for `SETTLE_TIMEOUT` at most.
+fn settle(server: &mut Server, open_files: usize) -> std::io::Result<Duration> {
+    let started = Instant::now();
+    while started.elapsed() < SETTLE_TIMEOUT {
+        let summary = server.log.read_new()?;
+        if summary.opened - summary.closed <= WELL_BEHAVED && server.open_files()? <= open_files {
             break;
         }
         sleep(Duration::from_millis(100));
     }
-    Ok(began.elapsed())
+    Ok(started.elapsed())
 }
 
-/// Tells the server to stop, and checks how it does.
-fn stop(server: &mut Server, table: &mut Table) -> Result<(), Box<dyn Error>> {
+/// Sends SIGTERM, and checks the shutdown.
+fn stop(server: &mut Server, report: &mut Report) -> Result<(), Box<dyn Error>> {
     server.terminate()?;
-    let status = server.end_within(Duration::from_secs(20))?;
+    let status = server.wait_for_exit(Duration::from_secs(20))?;
     let code = status.and_then(|status| status.code());
-    table.line("exit code", format_args!("{code:?}"));
-    table.check(code == Some(0), format!("it ended with {status:?}"));
+    report.line("exit code", format_args!("{code:?}"));
+    report.check(code == Some(0), format!("the server exited with {status:?}"));
 
-    let count = server.log.look()?;
-    let stopped = count.stopped.as_deref().unwrap_or_default();
+    let summary = server.log.read_new()?;
+    let stopped = summary.stopped.as_deref().unwrap_or_default();
     let fields = ["clean", "timed_out", "aborted"].map(|name| field(stopped, name));
-    let expected = [Some(HEALTHY.to_string()), Some("0".to_owned()), Some("0".to_owned())];
-    table.line("shut down in ms", field(stopped, "duration_ms").unwrap_or("?"));
-    table.check(fields == expected.each_ref().map(Option::as_deref), format!("said: {stopped}"));
-    table.check(count.opened == count.closed, "not every session that opened has closed");
+    let expected = [Some(WELL_BEHAVED.to_string()), Some("0".to_owned()), Some("0".to_owned())];
+    report.line("shut down in ms", field(stopped, "duration_ms").unwrap_or("?"));
+    report.check(
+        fields == expected.each_ref().map(Option::as_deref),
+        format!("summary of the shutdown: {stopped}"),
+    );
+    report.check(summary.opened == summary.closed, "not every session that opened has closed");
     Ok(())
 }
 
-fn tell_of_the_healthy(fared: &[Fared], table: &mut Table) {
-    let mut waits: Vec<Duration> = fared.iter().flat_map(|one| one.waits.clone()).collect();
-    waits.sort_unstable();
-    let at = |percent: usize| waits.get((waits.len() * percent / 100).min(waits.len() - 1));
+fn report_well_behaved(reports: &[ClientReport], report: &mut Report) {
+    let mut round_trips: Vec<Duration> =
+        reports.iter().flat_map(|one| one.round_trips.clone()).collect();
+    round_trips.sort_unstable();
+    let at = |percent: usize| {
+        round_trips.get((round_trips.len() * percent / 100).min(round_trips.len() - 1))
+    };
     let [median, p99, max] = [50, 99, 100].map(|percent| at(percent).copied().unwrap_or_default());
-    table.line("pongs for the healthy", waits.len());
-    table.line("their median, p99, max", format_args!("{median:.2?}, {p99:.2?}, {max:.2?}"));
-    table.check(median <= MEDIAN, format!("the median pong took {median:.2?}"));
-    table.check(max <= LATEST, format!("the last pong took {max:.2?}"));
-    for one in fared {
-        let is_right = one.end.as_ref().is_ok_and(|end| *end == (1001, "drained".to_owned()));
-        table.check(is_right, format!("a healthy client ended with {:?}", one.end));
+    report.line("well-behaved: pongs", round_trips.len());
+    report
+        .line("well-behaved: median, p99, max", format_args!("{median:.2?}, {p99:.2?}, {max:.2?}"));
+    report.check(median <= MAX_MEDIAN, format!("the median pong took {median:.2?}"));
+    report.check(max <= MAXIMUM, format!("the slowest pong took {max:.2?}"));
+    for one in reports {
+        let holds = one.end.as_ref().is_ok_and(|end| *end == (1001, "drained".to_owned()));
+        report.check(holds, format!("a well-behaved client ended with {:?}", one.end));
     }
-    table.check(fared.len() == HEALTHY, "a healthy client is missing");
+    report.check(reports.len() == WELL_BEHAVED, "a well-behaved client is missing");
 }
 
-fn tell_of_the_hostile(
+fn report_misbehaving(
     server: &mut Server,
-    deeds: &Deeds,
-    table: &mut Table,
+    counters: &Counters,
+    report: &mut Report,
 ) -> Result<(), Box<dyn Error>> {
-    let count = server.log.look()?;
-    let [connected, not, upgraded] = [&deeds.connected, &deeds.not_connected, &deeds.upgraded]
-        .map(|it| it.load(Ordering::SeqCst));
-    table.line("hostile: connected, not", format_args!("{connected}, {not}"));
-    table.line("hostile: upgraded", upgraded);
-    table.line("log: opened, closed", format_args!("{}, {}", count.opened, count.closed));
-    table.line("log: refused", count.refused);
-    for (cause, times) in &count.causes {
-        table.line(&format!("log: closed as {cause}"), times);
+    let summary = server.log.read_new()?;
+    let [connected, not_connected, upgraded] =
+        [&counters.connected, &counters.not_connected, &counters.upgraded]
+            .map(|it| it.load(Ordering::SeqCst));
+    report.line("misbehaving: connected, not", format_args!("{connected}, {not_connected}"));
+    report.line("misbehaving: upgraded", upgraded);
+    report.line("log: opened, closed", format_args!("{}, {}", summary.opened, summary.closed));
+    report.line("log: refused", summary.refused);
+    for (cause, count) in &summary.causes {
+        report.line(&format!("log: closed as {cause}"), count);
     }
-    // Without these the hostile ones were not hostile.
-    let causes = count.causes.len();
-    table.check(causes >= 8, format!("only {causes} causes came about"));
-    let lines = &count.alarming[..count.alarming.len().min(5)];
-    table.check(lines.is_empty(), format!("{} alarming lines: {lines:?}", count.alarming.len()));
+    // With fewer causes, the clients did not exercise the server.
+    let causes = summary.causes.len();
+    report.check(causes >= 8, format!("only {causes} causes occurred"));
+    let lines = &summary.unexpected[..summary.unexpected.len().min(5)];
+    report.check(
+        lines.is_empty(),
+        format!("{} unexpected log lines: {lines:?}", summary.unexpected.len()),
+    );
     Ok(())
 }

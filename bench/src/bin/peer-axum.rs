@@ -16,16 +16,16 @@ use bench::publisher;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-/// States that wait for a slow reader, as in axum's example of a chat.
+/// Capacity of the broadcast channel, as in axum's chat example.
 const BACKLOG: usize = 100;
 
-/// Where what is published comes from, if it does.
+/// The source of published states, if there is a publisher.
 type States = Option<broadcast::Sender<Utf8Bytes>>;
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let (listener, session, stop) = peer::start()?;
-    // Small answers are not to wait for more.
+    // Send small messages at once.
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
@@ -33,7 +33,7 @@ async fn main() -> io::Result<()> {
         Some(port) => {
             let states = broadcast::Sender::new(BACKLOG);
             let all = states.clone();
-            // That nobody is there is no error.
+            // `send` fails without subscribers, which is no error here.
             publisher::serve(port, move |state| drop(all.send(state.into()))).await?;
             Some(states)
         }
@@ -41,7 +41,7 @@ async fn main() -> io::Result<()> {
     };
     let router = Router::new().route(peer::PATH, any(upgrade)).with_state((session, states));
     axum::serve(listener, router).with_graceful_shutdown(peer::terminated()).await?;
-    // It has not waited for what was upgraded.
+    // Graceful shutdown does not wait for upgraded connections.
     stop.finish().await;
     Ok(())
 }
@@ -51,12 +51,12 @@ async fn upgrade(
     State((session, states)): State<(Session, States)>,
 ) -> Response {
     upgrade.on_upgrade(async |socket| {
-        // A client that goes away is nothing to speak of.
-        let _ = live(socket, session, states).await;
+        // A lost client is not an error.
+        let _ = run_session(socket, session, states).await;
     })
 }
 
-async fn live(
+async fn run_session(
     mut socket: WebSocket,
     mut session: Session,
     states: States,
@@ -66,7 +66,7 @@ async fn live(
     let mut stopping = pin!(session.stopping());
     loop {
         tokio::select! {
-            // It answers pings by itself.
+            // The library answers pings.
             message = socket.recv() => if message.transpose()?.is_none() {
                 return Ok(());
             },
@@ -81,7 +81,7 @@ async fn live(
     Ok(())
 }
 
-/// The next state; those that one who is too slow has missed are left out.
+/// Waits for the next state. Skips states that a slow receiver missed.
 async fn next(states: &mut Option<broadcast::Receiver<Utf8Bytes>>) -> Utf8Bytes {
     let Some(states) = states else { return pending().await };
     loop {

@@ -38,20 +38,20 @@ async fn answer(
         return Ok(refusal);
     }
     let (response, upgraded) = upgrade::upgrade(&mut request)?;
-    tokio::spawn(live(upgraded, session));
+    tokio::spawn(run_session(upgraded, session));
     Ok(response)
 }
 
-/// Reads and writes with a half each: a frame that is only half read when `select!` drops
-/// `read_frame` would be lost.
-async fn live(upgraded: UpgradeFut, mut session: Session) -> Result<(), WebSocketError> {
+/// Splits the socket into halves: `read_frame` is not cancel safe, so a partial frame would be lost when
+/// `select!` drops it.
+async fn run_session(upgraded: UpgradeFut, mut session: Session) -> Result<(), WebSocketError> {
     let (reader, writer) = upgraded.await?.split(tokio::io::split);
     let mut reader = FragmentCollectorRead::new(reader);
     let writer = &Mutex::new(writer);
     let write = |frame| async move { writer.lock().await.write_frame(frame).await };
 
     let reading = async {
-        // What the protocol wants as an answer: pongs, and a Close frame unless ours is out.
+        // Automatic answers: pongs, and a Close frame unless one was sent.
         let mut answer = |frame| async move {
             let mut writer = writer.lock().await;
             if writer.is_closed() { Ok(()) } else { writer.write_frame(frame).await }
@@ -59,7 +59,7 @@ async fn live(upgraded: UpgradeFut, mut session: Session) -> Result<(), WebSocke
         while reader.read_frame(&mut answer).await?.opcode != OpCode::Close {}
         Ok(())
     };
-    let talking = async {
+    let writing = async {
         let mut pings = session.pings();
         let mut stopping = pin!(session.stopping());
         loop {
@@ -70,11 +70,11 @@ async fn live(upgraded: UpgradeFut, mut session: Session) -> Result<(), WebSocke
             write(Frame::new(true, OpCode::Ping, None, Payload::Borrowed(&[]))).await?;
         }
         write(Frame::close(GOING_AWAY, &[])).await?;
-        // The client's Close frame ends the reading.
+        // The client's Close frame ends `reading`.
         pending().await
     };
     tokio::select! {
         ended = reading => ended,
-        failed = talking => failed,
+        failed = writing => failed,
     }
 }

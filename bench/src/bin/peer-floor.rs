@@ -1,14 +1,16 @@
-//! The least that a server can do, which no real one can undercut: `peer-floor PORT PING_INTERVAL
+//! The minimal server, a lower bound for the cost of any real one: `peer-floor PORT PING_INTERVAL
 //! [PUBLISHER]`.
 //!
-//! It answers pings, sends its own, drops messages, and says 1001 at the end, in one thread with
-//! one read and one write for each wake-up. It leaves out everything else: it looks at no request,
-//! takes every key for the one of RFC 6455's example (whose accept value is a constant), checks neither
-//! masks nor lengths nor UTF-8, waits for no pong, lets a client that does not read lose bytes, and
-//! has no deadlines, no limits, no log and no metrics. It is a yardstick, and nothing to deploy.
+//! It answers pings, sends pings, drops messages, and closes with 1001 on SIGTERM, in one thread with
+//! one read and one write for each readiness event. It omits everything else: it does not parse the
+//! request, assumes the key of RFC 6455's example (whose accept value is a constant), checks neither
+//! masks nor lengths nor UTF-8, expects no pong, drops output for a client that does not read, and has
+//! no deadlines, no limits, no log and no metrics. It is a baseline for measurements, and not for
+//! deployment.
 //!
-//! What is published becomes one frame for all, and one write for each. Whoever has no room for all of
-//! it keeps how far it has got, says nothing else, and gets the newest one when that is through.
+//! A published state becomes one frame that all sessions share, and one write for each session. A
+//! session whose socket does not accept all of it keeps its offset in the frame, sends nothing else, and
+//! gets the newest state after that frame.
 
 use std::collections::HashMap;
 use std::env;
@@ -23,7 +25,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use socket2::{Domain, SockRef, Socket, Type};
 
-const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const PING: &[u8] = &[0x89, 0];
 const GOING_AWAY: &[u8] = &[0x88, 2, 0x03, 0xe9];
@@ -34,24 +36,24 @@ const OPCODE: u8 = 0x0f;
 const OPCODE_CLOSE: u8 = 0x08;
 const OPCODE_PING: u8 = 0x09;
 
-/// What is in the way of a connection's number.
+/// Epoll tokens that are not slots of connections.
 const LISTENER: u64 = u64::MAX;
 const SIGNAL: u64 = u64::MAX - 1;
 const PUBLISHER: u64 = u64::MAX - 2;
 
-/// How long clients may take to answer the last Close frame.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time for clients to answer the Close frame of the shutdown.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 struct Connection {
     stream: TcpStream,
     is_open: bool,
-    said_close: bool,
-    /// Whether a state is on its way, with nothing in between.
-    is_behind: bool,
-    /// Bytes of payload that are to be skipped.
+    close_sent: bool,
+    /// Whether a state is partly written; nothing else may be sent before its end.
+    is_lagging: bool,
+    /// Bytes of payload to skip.
     skip: usize,
-    /// A head, or a control frame, that was cut.
-    rest: Vec<u8>,
+    /// The received part of an incomplete header or control frame.
+    partial: Vec<u8>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -72,7 +74,8 @@ fn serve(
     let listener = listen(port)?;
     let publisher = publisher.map(listen).transpose()?;
     if publisher.is_some() {
-        // Whatever the system keeps for a slow reader is old when it is read. Connections inherit it.
+        // A small send buffer: states buffered for a slow reader are old when it reads them. Connections
+        // inherit the option.
         SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER)?;
     }
     let signals = SigSet::from(Signal::SIGTERM);
@@ -88,17 +91,17 @@ fn serve(
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
     let mut fan_out = FanOut::default();
-    let mut pinged = Pinged { at: Instant::now(), next: 0 };
-    let mut end: Option<Instant> = None;
+    let mut pinger = Pinger { last_at: Instant::now(), next: 0 };
+    let mut deadline: Option<Instant> = None;
     let mut buffer = vec![0; 1 << 16];
     let mut output = Vec::with_capacity(1 << 16);
     let mut events = [EpollEvent::empty(); 256];
     loop {
         let is_empty = free.len() == connections.len();
-        if end.is_some_and(|end| is_empty || Instant::now() > end) {
+        if deadline.is_some_and(|deadline| is_empty || Instant::now() > deadline) {
             return Ok(());
         }
-        let is_timed = interval.is_some() || end.is_some();
+        let is_timed = interval.is_some() || deadline.is_some();
         let timeout = if is_timed { EpollTimeout::from(5u8) } else { EpollTimeout::NONE };
         let count = epoll.wait(&mut events, timeout)?;
         for event in &events[..count] {
@@ -109,16 +112,16 @@ fn serve(
                 }
                 SIGNAL => {
                     signals.read_signal()?;
-                    end = Some(Instant::now() + PATIENCE);
+                    deadline = Some(Instant::now() + CLOSE_TIMEOUT);
                     for connection in connections.iter_mut().flatten().filter(|it| it.is_open) {
-                        connection.say(GOING_AWAY);
-                        connection.said_close = true;
+                        connection.send(GOING_AWAY);
+                        connection.close_sent = true;
                     }
                     continue;
                 }
                 PUBLISHER => {
                     if let Some(publisher) = &publisher {
-                        fan_out.take(publisher, &epoll, &mut connections)?;
+                        fan_out.publish(publisher, &epoll, &mut connections)?;
                     }
                     continue;
                 }
@@ -126,17 +129,17 @@ fn serve(
             };
             let Some(connection) = connections[slot].as_mut() else { continue };
             if event.events().contains(EpollFlags::EPOLLOUT) {
-                fan_out.go_on(slot, connection, &epoll)?;
+                fan_out.on_writable(slot, connection, &epoll)?;
             }
             let is_due = event.events() != EpollFlags::EPOLLOUT;
-            if is_due && !connection.goes_on(&mut buffer, &mut output) {
+            if is_due && !connection.on_readable(&mut buffer, &mut output) {
                 connections[slot] = None;
-                fan_out.behind.remove(&slot);
+                fan_out.lagging.remove(&slot);
                 free.push(slot);
             }
         }
-        if let Some(interval) = interval.filter(|_| end.is_none()) {
-            pinged.go_on(&mut connections, interval);
+        if let Some(interval) = interval.filter(|_| deadline.is_none()) {
+            pinger.send_due(&mut connections, interval);
         }
     }
 }
@@ -166,29 +169,29 @@ fn accept(
         connections[slot] = Some(Connection {
             stream,
             is_open: false,
-            said_close: false,
-            is_behind: false,
+            close_sent: false,
+            is_lagging: false,
             skip: 0,
-            rest: Vec::new(),
+            partial: Vec::new(),
         });
     }
     Ok(())
 }
 
-/// What everyone gets.
+/// The broadcast of the newest state.
 #[derive(Default)]
 struct FanOut {
     newest: Frame,
-    /// How much of which frame is out where there was no room for all of it. Few are, so it is none of a
-    /// connection's bytes.
-    behind: HashMap<usize, (Frame, usize)>,
+    /// The frame and the written bytes of each connection that lags. A map instead of a field, because
+    /// few connections lag.
+    lagging: HashMap<usize, (Frame, usize)>,
 }
 
 type Frame = Rc<[u8]>;
 
 impl FanOut {
-    /// Takes a state from the publisher, who is waited for.
-    fn take(
+    /// Reads a state from the publisher, and writes it to all sessions. Blocks on the publisher.
+    fn publish(
         &mut self,
         publisher: &TcpListener,
         epoll: &Epoll,
@@ -196,15 +199,15 @@ impl FanOut {
     ) -> Result<(), Box<dyn Error>> {
         let (mut stream, _) = publisher.accept()?;
         stream.set_nonblocking(false)?;
-        // Whoever only looks whether somebody listens sends nothing.
+        // A connection that only probes the port sends no request.
         let Some(state) = body(&mut stream)? else { return Ok(()) };
         self.newest = frame(&state).into();
         for (slot, connection) in connections.iter_mut().enumerate() {
-            let Some(it) = connection.as_mut().filter(|it| it.is_open && !it.said_close) else {
+            let Some(it) = connection.as_mut().filter(|it| it.is_open && !it.close_sent) else {
                 continue;
             };
-            // The others get this one when they are through with theirs.
-            if !it.is_behind {
+            // A lagging session gets the newest state after its current frame.
+            if !it.is_lagging {
                 self.send(slot, it, epoll)?;
             }
         }
@@ -212,27 +215,27 @@ impl FanOut {
         Ok(())
     }
 
-    /// Writes the newest one.
+    /// Writes the newest state.
     fn send(&mut self, slot: usize, to: &mut Connection, epoll: &Epoll) -> nix::Result<()> {
-        // A connection that is lost says so when it is read.
+        // Errors are handled when the connection is read.
         let written = to.stream.write(&self.newest).unwrap_or(0);
-        let is_behind = written < self.newest.len();
-        if is_behind {
-            self.behind.insert(slot, (Rc::clone(&self.newest), written));
+        let is_lagging = written < self.newest.len();
+        if is_lagging {
+            self.lagging.insert(slot, (Rc::clone(&self.newest), written));
         }
-        if is_behind != to.is_behind {
-            to.is_behind = is_behind;
-            let room = if is_behind { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
-            let mut event = EpollEvent::new(EpollFlags::EPOLLIN | room, slot as u64);
+        if is_lagging != to.is_lagging {
+            to.is_lagging = is_lagging;
+            let writable = if is_lagging { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
+            let mut event = EpollEvent::new(EpollFlags::EPOLLIN | writable, slot as u64);
             epoll.modify(&to.stream, &mut event)?;
         }
         Ok(())
     }
 
-    /// There is room again: the rest of what is on its way, and then the newest one.
-    fn go_on(&mut self, slot: usize, to: &mut Connection, epoll: &Epoll) -> nix::Result<()> {
-        let Some((frame, written)) = self.behind.get_mut(&slot) else { return Ok(()) };
-        // One that has not begun is not needed any more.
+    /// Continues on a writable socket: writes the rest of the current frame, then the newest state.
+    fn on_writable(&mut self, slot: usize, to: &mut Connection, epoll: &Epoll) -> nix::Result<()> {
+        let Some((frame, written)) = self.lagging.get_mut(&slot) else { return Ok(()) };
+        // A frame of which nothing was written is skipped.
         if *written > 0 {
             *written += to.stream.write(&frame[*written..]).unwrap_or(0);
             if *written < frame.len() {
@@ -240,35 +243,35 @@ impl FanOut {
             }
         }
         let has_newest = *written > 0 && Rc::ptr_eq(frame, &self.newest);
-        self.behind.remove(&slot);
+        self.lagging.remove(&slot);
         if !has_newest {
             return self.send(slot, to, epoll);
         }
-        to.is_behind = false;
+        to.is_lagging = false;
         epoll.modify(&to.stream, &mut EpollEvent::new(EpollFlags::EPOLLIN, slot as u64))
     }
 }
 
-/// The body of a request, if there is one.
+/// Reads the body of a request; `None` if the peer closes before its end.
 fn body(stream: &mut TcpStream) -> Result<Option<Vec<u8>>, Box<dyn Error>> {
     let mut bytes = Vec::new();
-    let (mut piece, mut whole) = ([0; 1 << 12], None);
-    while whole.is_none_or(|(_, end)| bytes.len() < end) {
-        match stream.read(&mut piece)? {
+    let (mut chunk, mut range) = ([0; 1 << 12], None);
+    while range.is_none_or(|(_, end)| bytes.len() < end) {
+        match stream.read(&mut chunk)? {
             0 => return Ok(None),
-            count => bytes.extend_from_slice(&piece[..count]),
+            count => bytes.extend_from_slice(&chunk[..count]),
         }
         if let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") {
             let head = str::from_utf8(&bytes[..end])?;
             let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
             let length: usize = length.ok_or("a request without a length")?.parse()?;
-            whole = Some((end + 4, end + 4 + length));
+            range = Some((end + 4, end + 4 + length));
         }
     }
-    Ok(whole.map(|(start, end)| bytes[start..end].to_vec()))
+    Ok(range.map(|(start, end)| bytes[start..end].to_vec()))
 }
 
-/// A server's frame with a text.
+/// Encodes a server's text frame.
 fn frame(text: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x81];
     match u16::try_from(text.len()) {
@@ -280,61 +283,61 @@ fn frame(text: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Pings go round, so that in every few milliseconds a few connections get theirs.
-struct Pinged {
-    at: Instant,
+/// Spreads the pings over the interval.
+struct Pinger {
+    last_at: Instant,
     next: usize,
 }
 
-impl Pinged {
-    fn go_on(&mut self, connections: &mut [Option<Connection>], interval: Duration) {
+impl Pinger {
+    fn send_due(&mut self, connections: &mut [Option<Connection>], interval: Duration) {
         if connections.is_empty() {
             return;
         }
         let step = interval.div_f64(connections.len() as f64);
-        while self.at.elapsed() > step {
-            self.at += step;
+        while self.last_at.elapsed() > step {
+            self.last_at += step;
             self.next = (self.next + 1) % connections.len();
             if let Some(connection) = connections[self.next].as_mut().filter(|it| it.is_open) {
-                connection.say(PING);
+                connection.send(PING);
             }
         }
     }
 }
 
 impl Connection {
-    /// What does not go out at once is lost.
-    fn say(&mut self, bytes: &[u8]) {
-        if !self.is_behind {
+    /// Writes once; bytes that the socket does not accept are lost.
+    fn send(&mut self, bytes: &[u8]) {
+        if !self.is_lagging {
             let _ = self.stream.write(bytes);
         }
     }
 
-    /// Reads once, answers once, and says whether the connection goes on.
-    fn goes_on(&mut self, buffer: &mut [u8], output: &mut Vec<u8>) -> bool {
-        let kept = self.rest.len();
-        buffer[..kept].copy_from_slice(&self.rest);
-        self.rest.clear();
+    /// Reads once, answers once, and returns whether the connection stays open.
+    fn on_readable(&mut self, buffer: &mut [u8], output: &mut Vec<u8>) -> bool {
+        let kept = self.partial.len();
+        buffer[..kept].copy_from_slice(&self.partial);
+        self.partial.clear();
         let filled = match self.stream.read(&mut buffer[kept..]) {
             Ok(0) => return false,
             Ok(count) => kept + count,
             Err(error) => return error.kind() == ErrorKind::WouldBlock,
         };
         output.clear();
-        let goes_on = self.answer(&buffer[..filled], output);
+        let stays_open = self.process(&buffer[..filled], output);
         if !output.is_empty() {
-            self.say(output);
+            self.send(output);
         }
-        goes_on
+        stays_open
     }
 
-    fn answer(&mut self, mut bytes: &[u8], output: &mut Vec<u8>) -> bool {
+    fn process(&mut self, mut bytes: &[u8], output: &mut Vec<u8>) -> bool {
         if !self.is_open {
             let Some(end) = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-                self.rest.extend_from_slice(bytes);
+                self.partial.extend_from_slice(bytes);
                 return true;
             };
-            output.extend_from_slice(ANSWER);
+            output.extend_from_slice(RESPONSE);
             self.is_open = true;
             bytes = &bytes[end + 4..];
         }
@@ -352,7 +355,7 @@ impl Connection {
                     output.extend([0x8a, length as u8]);
                     output.extend(unmasked(&bytes[head - 4..head + length]));
                 }
-                OPCODE_CLOSE if self.said_close => return false,
+                OPCODE_CLOSE if self.close_sent => return false,
                 OPCODE_CLOSE => {
                     output.extend([0x88, length as u8]);
                     output.extend(unmasked(&bytes[head - 4..head + length]));
@@ -363,12 +366,12 @@ impl Connection {
             bytes = &bytes[head..];
             self.skip = length;
         }
-        self.rest.extend_from_slice(bytes);
+        self.partial.extend_from_slice(bytes);
         true
     }
 }
 
-/// The opcode of a client's frame, the length of its head with the mask, and of its payload.
+/// Parses the header of a client's frame: its opcode, the length of header and mask, and of the payload.
 fn head(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     let short = usize::from(bytes.get(1)? & 0x7f);
     let (head, length) = match short {
@@ -379,7 +382,7 @@ fn head(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     (bytes.len() >= head).then_some((bytes[0] & OPCODE, head, length))
 }
 
-/// The payload behind a mask.
+/// Unmasks the payload after a masking key.
 fn unmasked(bytes: &[u8]) -> impl Iterator<Item = u8> {
     let (mask, payload) = bytes.split_at(4);
     payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask)

@@ -21,16 +21,16 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 async fn main() -> io::Result<()> {
     let states = match publisher::port() {
         Some(port) => {
-            let (all, states) = watch::channel(Utf8Bytes::default());
-            publisher::serve(port, move |state| drop(all.send_replace(state.into()))).await?;
+            let (sender, states) = watch::channel(Utf8Bytes::default());
+            publisher::serve(port, move |state| drop(sender.send_replace(state.into()))).await?;
             Some(states)
         }
         None => None,
     };
-    peer::serve(move |stream, session| live(stream, session, states.clone())).await
+    peer::serve(move |stream, session| run_session(stream, session, states.clone())).await
 }
 
-async fn live(
+async fn run_session(
     stream: TcpStream,
     mut session: Session,
     mut states: Option<watch::Receiver<Utf8Bytes>>,
@@ -40,7 +40,7 @@ async fn live(
     let mut stopping = pin!(session.stopping());
     loop {
         tokio::select! {
-            // It answers pings by itself.
+            // The library answers pings.
             message = socket.next() => if message.transpose()?.is_none() {
                 return Ok(());
             },
@@ -54,7 +54,7 @@ async fn live(
     Ok(())
 }
 
-/// The newest state, once it is another; what came and went meanwhile is left out.
+/// Waits until the state changes, and returns the newest. Skips the states in between.
 async fn newest(states: &mut Option<watch::Receiver<Utf8Bytes>>) -> Utf8Bytes {
     let Some(states) = states else { return pending().await };
     match states.changed().await {
@@ -63,7 +63,7 @@ async fn newest(states: &mut Option<watch::Receiver<Utf8Bytes>>) -> Utf8Bytes {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "the library's type")]
+#[expect(clippy::result_large_err, reason = "the type is the library's")]
 fn check_path(request: &Request, response: Response) -> Result<Response, ErrorResponse> {
     if request.uri().path() == peer::PATH {
         return Ok(response);

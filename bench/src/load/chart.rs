@@ -1,31 +1,31 @@
-//! Charts as SVG, as far as the report needs them: bars side by side, and lines.
+//! The SVG charts of the report: bar charts and line charts.
 
 use std::fmt::Write;
 
 use super::report::figure;
 
-/// How something of one peer is drawn.
+/// The name and the colour of a peer in the charts.
 #[derive(Clone, Copy)]
-pub struct Look {
+pub struct Style {
     pub name: &'static str,
     pub colour: &'static str,
 }
 
-/// The same peers under each other in every panel.
+/// A bar chart: one panel for each measure, one bar for each peer.
 pub struct Bars {
     pub title: &'static str,
-    pub looks: Vec<Look>,
+    pub styles: Vec<Style>,
     pub panels: Vec<Panel>,
 }
 
 pub struct Panel {
     pub title: &'static str,
-    /// What its figures are, with their unit.
+    /// The name and the unit of the measure.
     pub measure: String,
-    /// One for each look, if it is known.
+    /// One value for each style, or `None` if it was not measured.
     pub values: Vec<Option<f64>>,
-    /// What the longest bar stands for; a longer one is cut.
-    pub longest: f64,
+    /// The value of a bar of full length; a longer bar is truncated.
+    pub full_scale: f64,
 }
 
 const INK: &str = "#1f2937";
@@ -41,30 +41,30 @@ impl Bars {
         const ROW: f64 = 24.0;
         const TOP: f64 = 92.0;
         let width = NAMES + PANEL * self.panels.len() as f64;
-        let height = TOP + ROW * self.looks.len() as f64 + 16.0;
+        let height = TOP + ROW * self.styles.len() as f64 + 16.0;
         let mut svg = begin(self.title, width, height);
-        for (row, look) in self.looks.iter().enumerate() {
+        for (row, style) in self.styles.iter().enumerate() {
             let y = TOP + ROW * row as f64 + 15.0;
-            text(&mut svg, (NAMES - 12.0, y), "end", 13, INK, look.name);
+            text(&mut svg, (NAMES - 12.0, y), "end", 13, INK, style.name);
         }
         for (column, panel) in self.panels.iter().enumerate() {
             let x = NAMES + PANEL * column as f64;
             text(&mut svg, (x, 60.0), "start", 13, INK, panel.title);
             text(&mut svg, (x, 77.0), "start", 11, FAINT, &panel.measure);
-            for (row, (look, value)) in self.looks.iter().zip(&panel.values).enumerate() {
+            for (row, (style, value)) in self.styles.iter().zip(&panel.values).enumerate() {
                 let y = TOP + ROW * row as f64;
                 let Some(value) = value else {
                     text(&mut svg, (x + 4.0, y + 15.0), "start", 12, FAINT, "-");
                     continue;
                 };
-                let length = (value / panel.longest).clamp(0.004, 1.0) * BAR;
-                rectangle(&mut svg, (x, y + 3.0), (length, ROW - 6.0), look.colour);
-                if *value > panel.longest {
-                    // A gap says that it goes on.
+                let length = (value / panel.full_scale).clamp(0.004, 1.0) * BAR;
+                rectangle(&mut svg, (x, y + 3.0), (length, ROW - 6.0), style.colour);
+                if *value > panel.full_scale {
+                    // A gap marks a truncated bar.
                     rectangle(&mut svg, (x + BAR - 14.0, y), (4.0, ROW), "#ffffff");
                 }
-                let place = (x + length + 5.0, y + 16.0);
-                text(&mut svg, place, "start", 12, INK, &figure(*value));
+                let position = (x + length + 5.0, y + 16.0);
+                text(&mut svg, position, "start", 12, INK, &figure(*value));
             }
         }
         svg + "</svg>\n"
@@ -75,7 +75,7 @@ pub struct Lines {
     pub title: &'static str,
     pub x: Axis,
     pub y: Axis,
-    pub lines: Vec<(Look, Vec<(f64, f64)>)>,
+    pub lines: Vec<(Style, Vec<(f64, f64)>)>,
 }
 
 pub struct Axis {
@@ -86,13 +86,13 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Where a value is, from 0 to 1.
-    fn place(&self, value: f64) -> f64 {
+    /// The position of a value on the axis, from 0 to 1.
+    fn position(&self, value: f64) -> f64 {
         let scale = |value: f64| if self.is_logarithmic { value.log2() } else { value };
         (scale(value) - scale(self.from)) / (scale(self.to) - scale(self.from))
     }
 
-    /// Round values, neither many nor few of them.
+    /// The positions of about six ticks, at round values.
     fn ticks(&self) -> Vec<f64> {
         let rough = (self.to - self.from) / 6.0;
         let ten = 10f64.powf(rough.log10().floor());
@@ -112,8 +112,8 @@ impl Lines {
         const WIDTH: f64 = 640.0;
         const HEIGHT: f64 = 360.0;
         let mut svg = begin(self.title, LEFT + WIDTH + 170.0, TOP + HEIGHT + 60.0);
-        let x = |value: f64| LEFT + self.x.place(value) * WIDTH;
-        let y = |value: f64| TOP + (1.0 - self.y.place(value)) * HEIGHT;
+        let x = |value: f64| LEFT + self.x.position(value) * WIDTH;
+        let y = |value: f64| TOP + (1.0 - self.y.position(value)) * HEIGHT;
         for tick in self.y.ticks() {
             rectangle(&mut svg, (LEFT, y(tick)), (WIDTH, 1.0), GRID);
             text(&mut svg, (LEFT - 8.0, y(tick) + 4.0), "end", 12, FAINT, &short(tick));
@@ -126,33 +126,33 @@ impl Lines {
         text(&mut svg, (LEFT + WIDTH / 2.0, below), "middle", 13, INK, self.x.title);
         text(&mut svg, (16.0, TOP - 20.0), "start", 13, INK, self.y.title);
 
-        // Names stand at the ends, and move down where they would cover each other.
-        let mut ends: Vec<(f64, f64, Look)> = Vec::new();
-        for (look, points) in &self.lines {
+        // Each name stands at the end of its line, moved down where it would overlap another.
+        let mut ends: Vec<(f64, f64, Style)> = Vec::new();
+        for (style, points) in &self.lines {
             let path: Vec<String> = points
                 .iter()
                 .map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value)))
                 .collect();
-            let (path, colour) = (path.join(" "), look.colour);
+            let (path, colour) = (path.join(" "), style.colour);
             let _ = writeln!(
                 svg,
                 r#"<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>"#
             );
-            ends.extend(points.last().map(|(at, value)| (y(*value), x(*at), *look)));
+            ends.extend(points.last().map(|(at, value)| (y(*value), x(*at), *style)));
         }
         ends.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)));
         let mut free = f64::MIN;
-        for (end, _, look) in ends {
+        for (end, _, style) in ends {
             free = end.max(free);
-            let place = (LEFT + WIDTH + 10.0, free + 4.0);
-            text(&mut svg, place, "start", 13, look.colour, look.name);
+            let position = (LEFT + WIDTH + 10.0, free + 4.0);
+            text(&mut svg, position, "start", 13, style.colour, style.name);
             free += 17.0;
         }
         svg + "</svg>\n"
     }
 }
 
-/// A tick of an axis, which is round.
+/// Formats a tick, without trailing zeros.
 fn short(tick: f64) -> String {
     let text = figure(tick);
     if text.contains('.') {

@@ -1,40 +1,40 @@
-//! A state on its way to a peer, which is to send it to all its sessions.
+//! One `POST /publish` to a peer, which broadcasts the state to its sessions.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long a peer may take until it has handed a state on.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Limit of the request.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Publication {
     stream: TcpStream,
-    /// When it was asked for; connecting does not count.
-    began: Instant,
+    /// Time of the request, after connecting.
+    started: Instant,
 }
 
 impl Publication {
-    /// Hands a state to the peer, and does not wait for the answer.
+    /// Sends a state to the peer, without waiting for the response.
     pub(super) fn start(publisher: SocketAddr, state: &str) -> io::Result<Self> {
         let mut stream = TcpStream::connect(publisher)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         let length = state.len();
         let request = format!(
             "POST /publish HTTP/1.1\r\nHost: {publisher}\r\nContent-Type: text/plain\r\n\
              Content-Length: {length}\r\nConnection: close\r\n\r\n{state}"
         );
-        let began = Instant::now();
+        let started = Instant::now();
         stream.write_all(request.as_bytes())?;
-        Ok(Self { stream, began })
+        Ok(Self { stream, started })
     }
 
     pub(super) fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+        self.started.elapsed()
     }
 
-    /// Waits for the answer.
+    /// Waits for the response.
     pub(super) fn finish(mut self) -> io::Result<()> {
         let mut answer = Vec::new();
         self.stream.read_to_end(&mut answer)?;

@@ -1,4 +1,4 @@
-//! The figures for people: tables in Markdown, with the peers side by side.
+//! The report: Markdown tables with one column for each peer.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::modes::{Better, Mode};
 use super::peer::{OURS, Peer};
 use super::results::Results;
 
-/// The whole report.
+/// Renders the report.
 #[must_use]
 pub fn markdown(
     about: &[(&'static str, String)],
@@ -18,29 +18,29 @@ pub fn markdown(
     for (name, value) in about {
         let _ = writeln!(text, "- {name}: {value}");
     }
-    let (ways, others): (Vec<&Peer>, Vec<&Peer>) =
-        peers.iter().partition(|peer| peer.is_another_way());
+    let (variants, others): (Vec<&Peer>, Vec<&Peer>) =
+        peers.iter().partition(|peer| peer.is_protocol_variant());
     for peer in &others {
         let _ = writeln!(text, "- {}: {}", peer.name, peer.version);
     }
-    let _ = writeln!(text, "\nIn parentheses: as many times the figure of {OURS}.\n");
+    let _ = writeln!(text, "\nIn parentheses: the ratio to {OURS}.\n");
     for mode in modes {
         let _ = writeln!(text, "- {}: {}", mode.name, mode.meaning);
     }
     text.push('\n');
-    if others.len() > 1 || ways.is_empty() {
+    if others.len() > 1 || variants.is_empty() {
         text.push_str(&table(&others, modes, results));
     }
-    if !ways.is_empty() {
-        text.push_str("\n## The four ways\n\n");
+    if !variants.is_empty() {
+        text.push_str("\n## The four variants\n\n");
         text.push_str(
-            "A session that has a stream of HTTP/2 counts as a connection. There are 64 on ",
+            "A session on an HTTP/2 stream counts as a connection. Each HTTP/2 connection has ",
         );
-        text.push_str("each, or one where the name says so.\n\n");
-        let is_theirs = |mode: &&&Mode| ways.iter().any(|way| mode.is_for(way));
+        text.push_str("64 sessions, or one where the name ends in -1.\n\n");
+        let is_theirs = |mode: &&&Mode| variants.iter().any(|protocol| mode.is_for(protocol));
         let modes: Vec<&Mode> = modes.iter().filter(is_theirs).copied().collect();
         let ours = others.into_iter().filter(|peer| peer.name == OURS);
-        let all: Vec<&Peer> = ours.chain(ways).collect();
+        let all: Vec<&Peer> = ours.chain(variants).collect();
         text.push_str(&table(&all, &modes, results));
     }
     for failure in results.failures() {
@@ -54,10 +54,10 @@ fn table(peers: &[&Peer], modes: &[&'static Mode], results: &Results) -> String 
     let head = ["mode", "measure", "better"].map(str::to_owned).into_iter();
     let mut rows: Vec<Vec<String>> = vec![head.chain(names).collect()];
     for mode in modes {
-        for (place, measure) in mode.measures.iter().enumerate() {
+        for (index, measure) in mode.measures.iter().enumerate() {
             let better = if measure.better == Better::Less { "less" } else { "more" };
             let title = format!("{}, {}", measure.name, measure.unit);
-            let cells = peers.iter().map(|peer| cell(results, mode.name, place, peer.name));
+            let cells = peers.iter().map(|peer| cell(results, mode.name, index, peer.name));
             let head = [mode.name.to_owned(), title, better.to_owned()].into_iter();
             rows.push(head.chain(cells).collect());
         }
@@ -68,7 +68,7 @@ fn table(peers: &[&Peer], modes: &[&'static Mode], results: &Results) -> String 
     let mut text = String::new();
     for (number, row) in rows.iter().enumerate() {
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            // Words stand on the left, figures on the right.
+            // Text is left-aligned, numbers are right-aligned.
             let _ = match column {
                 0..3 => write!(text, "| {cell:width$} "),
                 _ => write!(text, "| {cell:>width$} "),
@@ -95,7 +95,7 @@ fn cell(results: &Results, mode: &str, measure: usize, peer: &str) -> String {
     }
 }
 
-/// A number with three digits that count, and with commas.
+/// Formats a number with three significant digits, and with thousands separators.
 #[must_use]
 pub fn figure(value: f64) -> String {
     match value.abs() {
@@ -104,8 +104,8 @@ pub fn figure(value: f64) -> String {
         _ => {
             let digits = format!("{:.0}", value.abs());
             let mut text = if value < 0.0 { "-".to_owned() } else { String::new() };
-            for (place, digit) in digits.chars().enumerate() {
-                if place > 0 && (digits.len() - place) % 3 == 0 {
+            for (index, digit) in digits.chars().enumerate() {
+                if index > 0 && (digits.len() - index) % 3 == 0 {
                     text.push(',');
                 }
                 text.push(digit);

@@ -1,11 +1,11 @@
-//! All readings of a run, and what stands for them.
+//! The readings of a run, and their medians.
 
 use serde_json::{Value, json};
 
 use super::modes::{Mode, Outcome};
 use super::peer::Peer;
 
-/// What one mode gave for one peer in one round.
+/// The outcome of one mode for one peer in one round.
 pub struct Reading {
     pub mode: &'static Mode,
     pub peer: &'static str,
@@ -22,7 +22,7 @@ impl Results {
         readings.filter_map(|it| it.outcome.as_ref().ok())
     }
 
-    /// The middle one of the rounds, for a measure of a mode.
+    /// Returns the median over the rounds of a measure.
     #[must_use]
     pub fn median(&self, mode: &str, measure: usize, peer: &str) -> Option<f64> {
         let values = self.of(mode, peer).filter_map(|it| it.values.get(measure).copied());
@@ -31,7 +31,7 @@ impl Results {
         values.get(values.len().saturating_sub(1) / 2).copied()
     }
 
-    /// The points of the round whose main figure is the middle one.
+    /// Returns the points of the round whose first measure is the median.
     #[must_use]
     pub fn series(&self, mode: &str, peer: &str) -> Option<&[(f64, f64)]> {
         let median = self.median(mode, 0, peer)?;
@@ -39,7 +39,7 @@ impl Results {
         outcomes.find(|it| it.values.first() == Some(&median)).map(|it| &*it.series)
     }
 
-    /// Sentences about what failed.
+    /// Returns a message for each reading that failed.
     pub fn failures(&self) -> impl Iterator<Item = String> {
         self.0.iter().filter_map(|Reading { mode, peer, round, outcome }| {
             let error = outcome.as_ref().err()?;
@@ -47,8 +47,8 @@ impl Results {
         })
     }
 
-    /// Everything, for other programs: JSON with one reading per line, so that what two runs differ in
-    /// is lines of a diff, and a whole run is not thousands of them.
+    /// Serializes all readings as JSON, one reading per line, so that two runs can be compared with a
+    /// diff.
     #[must_use]
     pub fn json(&self, about: &[(&'static str, String)], peers: &[Peer]) -> String {
         let about: serde_json::Map<_, _> =

@@ -1,6 +1,6 @@
-//! Where sessions and connections are kept.
+//! The storage of sessions and connections.
 
-/// Things with places that are used again.
+/// Values with stable keys; free keys are reused.
 pub(super) struct Slab<T>(pub(super) Vec<Option<T>>, Vec<usize>);
 
 impl<T> Default for Slab<T> {
@@ -10,16 +10,16 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// A free place.
-    pub(super) fn place(&mut self) -> usize {
+    /// Returns a free key.
+    pub(super) fn reserve(&mut self) -> usize {
         self.1.pop().unwrap_or_else(|| {
             self.0.push(None);
             self.0.len() - 1
         })
     }
 
-    pub(super) fn leave(&mut self, place: usize) {
-        self.0[place] = None;
-        self.1.push(place);
+    pub(super) fn remove(&mut self, key: usize) {
+        self.0[key] = None;
+        self.1.push(key);
     }
 }

@@ -1,25 +1,27 @@
-//! One publisher, and any number of WebSocket sessions that are told its newest state.
+//! A publisher that sends the newest state to any number of WebSocket sessions.
 //!
 //! ```text
 //!  Publisher::publish(state) ──▶ the newest state ──▶ Subscription ──▶ a session
-//!                                    one frame    ├─▶ Subscription ──▶ a session
-//!                                                 └─▶ Subscription ──▶ a session
+//!                               (encoded once)   ├──▶ Subscription ──▶ a session
+//!                                                └──▶ Subscription ──▶ a session
 //! ```
 //!
-//! [`Publisher`] has the state, and [`Subscription`] is the [`Handler`](transport::Handler) of a session that
-//! is told it. A state is encoded once and shared by all sessions; one that reads slowly skips what
-//! became old meanwhile, so nothing is queued for it, and nobody waits for it.
+//! [`Publisher`] has the newest state. [`Subscription`] is the [`Handler`](transport::Handler) of a
+//! session that sends it. A state is encoded once, and all sessions share the bytes. A session whose
+//! peer reads slowly skips the states that were replaced meanwhile: it queues none of them, and no
+//! other session waits for it.
 //!
 //! # What this crate does not do
 //!
-//! It has no topics: there is one state, and whoever has several has several publishers. It has no queue
-//! and no history: **a session may miss a state, but never the newest**. It takes nothing in: what a peer
-//! sends is dropped, unless another handler around [`Subscription`] wants it. And it opens no session and
-//! knows no stream: that is [`transport`]'s, of which this crate uses only what everyone may use.
+//! It has no topics: a publisher has one state, and an application with several states has several
+//! publishers. It has no queue and no history: **a session may miss a state, but never the newest**. It
+//! discards the messages of the peer, unless a handler that wraps [`Subscription`] receives them. It
+//! opens no sessions and handles no streams: that is the task of [`transport`], of which it uses only
+//! the public API.
 //!
 //! # An example
 //!
-//! A session over a pipe is told a state that was there before it, and the next one:
+//! A session over a pipe sends the state that was published before it opened, and then the next one:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -36,8 +38,8 @@
 //! weather.publish("sunny");
 //!
 //! let (near, mut far) = tokio::io::duplex(1024);
-//! let (drain, keeper) = Drain::new();
-//! tokio::spawn(keeper);
+//! let (drain, timers) = Drain::new();
+//! tokio::spawn(timers);
 //! let timing = Timing {
 //!     ping_interval: Duration::from_secs(25),
 //!     pong_timeout: Duration::from_secs(10),
@@ -46,10 +48,10 @@
 //! };
 //! let socket = WebSocket::new(near, SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 });
 //! let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
-//! // For the sessions of an endpoint it is `Endpoint::new(weather.subscribe(), observer)`.
+//! // For the sessions of an endpoint, use `Endpoint::new(weather.subscribe(), observer)`.
 //! tokio::spawn(run(socket, config, weather.subscribe(), drain.token()));
 //!
-//! // A frame with a text of five bytes, and one of four.
+//! // A text frame with five bytes, then one with four.
 //! let mut frame = [0; 7];
 //! far.read_exact(&mut frame).await?;
 //! assert_eq!(frame, *b"\x81\x05sunny");
@@ -63,17 +65,17 @@
 //!
 //! # Stability
 //!
-//! Versions follow [Semantic Versioning](https://semver.org) as Cargo reads it: what breaks a user
-//! comes with a new major version, and before 1.0 with a new 0.x.
-//! Raising the least version of Rust, which is 1.88, comes with a minor version and never with a patch.
+//! Versions follow [Semantic Versioning](https://semver.org) as Cargo interprets it: a breaking change
+//! needs a new major version, and before 1.0 a new 0.x.
+//! Raising the minimum supported Rust version, now 1.88, needs a minor version; a patch never does it.
 //!
-//! [`transport`]'s `Handler`, `Message` and `Next` are in the signatures, so a breaking version of it is
-//! one of ours.
+//! [`transport`]'s `Handler`, `Message` and `Next` are in the signatures, so a breaking version of
+//! `transport` is a breaking version of this crate.
 //!
-//! [`Publisher`] and [`Subscription`] show no fields. Behaviour is part of the promise: that a session is told
-//! the newest state when it opens and each newer one after that, or one that is newer still; that it is
-//! never told an older one after a newer; that publishing waits for no session.
-//! What `Debug` prints is not, nor how much memory a session's place takes, and in which order sessions
+//! [`Publisher`] and [`Subscription`] have no public fields. The promise covers behaviour: a session
+//! sends the newest state when it opens, and then each newer one or one that is newer still; it never
+//! sends an older state after a newer one; and publishing waits for no session.
+//! It does not cover the output of `Debug`, the memory of a subscription, or the order in which sessions
 //! are woken.
 
 mod publisher;

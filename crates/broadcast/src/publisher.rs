@@ -1,4 +1,4 @@
-//! The latest state wins: one publisher, and any number of sessions that are told the newest.
+//! The publisher, the subscription of a session, and the channel between them.
 
 use std::cell::RefCell;
 use std::mem;
@@ -10,33 +10,33 @@ use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use transport::{Handler, Message, Next, PreparedMessage};
 
-/// Tells sessions the newest state of something.
+/// Sends the newest state to the sessions that subscribed.
 ///
-/// The sessions are those whose handler is its [`subscribe`](Self::subscribe), or holds one. Each is told
-/// the newest state when it opens, if there is one, and each newer state after that. One that reads
-/// slowly is not asked for more while it has something unsent, so it skips what became old meanwhile,
-/// and nothing is queued for it.
+/// These are the sessions whose handler is a [`Subscription`] of this publisher or contains one. Each
+/// sends the newest state when it opens, if there is one, and then each newer state. While a session
+/// has unsent output its handler is not polled, so it skips the states that were replaced meanwhile and
+/// queues none of them.
 ///
-/// A state is encoded once, and all sessions write it from the same bytes (TLS and HTTP/2 make a copy
-/// of it, as of everything).
+/// A state is encoded once, and all sessions write it from the same bytes. TLS and HTTP/2 copy it, as
+/// they copy all output.
 ///
 /// ```
 /// use broadcast::Publisher;
 ///
 /// let weather = Publisher::new();
 /// weather.publish("sunny");
-/// let handler = weather.subscribe(); // for `transport::Endpoint::new`
-/// weather.publish("rain");        // to every session that is open by now
+/// let handler = weather.subscribe(); // For `transport::Endpoint::new`.
+/// weather.publish("rain"); // To every session that is open.
 /// # drop(handler);
 /// ```
 #[derive(Debug, Default)]
 pub struct Publisher(Arc<Channel>);
 
-/// The handler of a session that is told the newest state, and not heard.
+/// The handler of a session that sends the newest state and discards the messages of its peer.
 ///
-/// A clone has not been told anything yet.
+/// A clone starts anew: its session first sends the newest state, also if this one has sent it already.
 ///
-/// Another handler can hold one and ask it in its own [`poll_next`](Handler::poll_next):
+/// Another handler can contain a subscription and poll it in its own [`poll_next`](Handler::poll_next):
 ///
 /// ```
 /// # use std::task::{Context, Poll};
@@ -44,18 +44,18 @@ pub struct Publisher(Arc<Channel>);
 /// use transport::{Handler, Message, Next};
 ///
 /// #[derive(Clone)]
-/// struct Polite {
-///     latest: Subscription,
+/// struct Greeter {
+///     states: Subscription,
 ///     has_greeted: bool,
 /// }
 ///
-/// impl Handler for Polite {
+/// impl Handler for Greeter {
 ///     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
 ///         if !self.has_greeted {
 ///             self.has_greeted = true;
 ///             return Poll::Ready(Next::Send(Message::from("hello")));
 ///         }
-///         self.latest.poll_next(cx)
+///         self.states.poll_next(cx)
 ///     }
 ///
 ///     fn receive(&mut self, _: Message) {}
@@ -64,121 +64,121 @@ pub struct Publisher(Arc<Channel>);
 #[derive(Debug)]
 pub struct Subscription {
     channel: Arc<Channel>,
-    /// The number of the state that was told last.
+    /// The version of the state that was returned last; 0 if none was.
     seen: u64,
     registration: Option<Registration>,
 }
 
-/// Where the newest state stands, and who is to be woken when there is a newer one.
+/// The newest state, and the wakers of the subscriptions.
 ///
-/// Sessions have nothing in common that they write to on the way of a state: they look at a number, and
-/// take the state from what their thread keeps.
+/// Delivering a state writes to no memory that threads share: a subscription loads the version, and
+/// takes the state from the cache of its thread. A thread locks `newest` once for each state.
 #[derive(Debug, Default)]
 struct Channel {
-    /// The number of the newest state; 0 is none.
+    /// The version of the newest state; 0 if there is no state.
     version: AtomicU64,
     newest: Mutex<Option<PreparedMessage>>,
     next_slot: AtomicUsize,
-    /// Sessions touch one of these when they open and when they end.
+    /// Each subscription locks one of these when it registers, when its waker changes, and on drop.
     shards: [Mutex<Slab<Waker>>; SHARDS],
 }
 
 const SHARDS: usize = 16;
 
-/// So many that open one after the other are woken one after the other: what is nearby in memory, the
-/// system's included, is then used together.
+/// The number of consecutive subscriptions in one shard. They are woken one after the other, so that
+/// memory which is close together is used together; this includes the kernel's memory.
 const WAKE_GROUP: usize = 64;
 
-/// The number of the next state, of whichever publisher.
+/// The version of the next state of any publisher. Versions are unique in the process because [`CACHED`]
+/// serves all publishers.
 static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
-    /// The state that a session of this thread was told last, and its number.
+    /// The state that a subscription returned last on this thread, and its version.
     static CACHED: RefCell<Option<(u64, PreparedMessage)>> = const { RefCell::new(None) };
 }
 
-/// A place among those who are woken.
+/// The place of a subscription's waker in the channel.
 #[derive(Debug)]
 struct Registration {
     shard: u32,
     key: u32,
-    /// Whom it wakes: another clone of the waker that lies in the shard, behind its lock.
+    /// A clone of the waker in the shard, which can be compared without the lock.
     waker: Waker,
 }
 
 impl Publisher {
-    /// A publisher without a state yet.
+    /// Creates a publisher without a state.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The handler of sessions that are to be told.
+    /// Creates a handler for sessions that send the states of this publisher.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
         Subscription { channel: Arc::clone(&self.0), seen: 0, registration: None }
     }
 
-    /// Makes this the newest state, and wakes all sessions to tell it.
+    /// Makes `state` the newest state, and wakes all sessions to send it.
     ///
-    /// It waits for none of them: when it returns, each will tell this state or a newer one, unless it
-    /// ends before. Of two threads that publish at once, either may be the later.
+    /// Does not wait for the sessions: each sends this state or a newer one later, unless it ends first.
+    /// If two threads publish at the same time, either state may become the newest.
     pub fn publish(&self, state: impl Into<Message>) {
-        let frame = PreparedMessage::from(state.into());
+        let message = PreparedMessage::from(state.into());
         {
             let mut newest = self.0.newest.lock();
             let version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
-            *newest = Some(frame);
+            *newest = Some(message);
             self.0.version.store(version, Ordering::Release);
         }
         for shard in &self.0.shards {
-            // Woken without the lock: whom that runs is not ours to know.
-            let sleepers: Vec<Waker> =
-                shard.lock().iter().map(|(_, waker)| waker.clone()).collect();
-            sleepers.into_iter().for_each(Waker::wake);
+            // Wake without the lock: a waker may run any code.
+            let wakers: Vec<Waker> = shard.lock().iter().map(|(_, waker)| waker.clone()).collect();
+            wakers.into_iter().for_each(Waker::wake);
         }
     }
 }
 
 impl Handler for Subscription {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        // Before the number is looked at: whoever publishes later sees the place.
+        // Register before loading the version: a `publish` that this load misses finds the waker.
         self.register(cx);
         let version = self.channel.version.load(Ordering::Acquire);
         if version == self.seen {
             return Poll::Pending;
         }
-        let (version, frame) = self.channel.newest(version);
+        let (version, message) = self.channel.newest(version);
         self.seen = version;
-        Poll::Ready(Next::SendPrepared(frame))
+        Poll::Ready(Next::SendPrepared(message))
     }
 
     fn receive(&mut self, _: Message) {}
 }
 
 impl Subscription {
-    /// Takes a place among those who are woken, once and for all, unless its waker changes.
+    /// Registers the waker with the channel, unless it is registered already.
     fn register(&mut self, cx: &Context<'_>) {
         match &mut self.registration {
             Some(registration) if registration.waker.will_wake(cx.waker()) => {}
             Some(registration) => {
                 let waker = cx.waker().clone();
-                let mut shard = self.channel.shard(index(registration.shard));
-                let before = shard
-                    .get_mut(index(registration.key))
-                    .map(|cached| mem::replace(cached, waker));
-                // With a waker goes what only it has kept, which may come back here.
+                let mut shard = self.channel.shard(to_usize(registration.shard));
+                let replaced = shard
+                    .get_mut(to_usize(registration.key))
+                    .map(|registered| mem::replace(registered, waker));
+                // Drop the waker without the lock: it may drop a task whose subscription locks it.
                 drop(shard);
-                drop(before);
+                drop(replaced);
                 registration.waker = cx.waker().clone();
             }
             None => {
-                let registration = self.channel.next_slot.fetch_add(1, Ordering::Relaxed);
-                let shard = registration / WAKE_GROUP % SHARDS;
+                let slot = self.channel.next_slot.fetch_add(1, Ordering::Relaxed);
+                let shard = slot / WAKE_GROUP % SHARDS;
                 let key = self.channel.shard(shard).insert(cx.waker().clone());
                 let waker = cx.waker().clone();
                 self.registration =
-                    Some(Registration { shard: small(shard), key: small(key), waker });
+                    Some(Registration { shard: to_u32(shard), key: to_u32(key), waker });
             }
         }
     }
@@ -193,42 +193,45 @@ impl Clone for Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         if let Some(registration) = self.registration.take() {
-            let waker =
-                self.channel.shard(index(registration.shard)).try_remove(index(registration.key));
-            drop(waker); // Only now, without the lock.
+            let waker = self
+                .channel
+                .shard(to_usize(registration.shard))
+                .try_remove(to_usize(registration.key));
+            drop(waker); // Without the lock, as in `register`.
         }
     }
 }
 
 impl Channel {
-    /// The newest state and its number, which is this or a later one.
+    /// Returns the newest state and its version, which is `version` or a later one.
     fn newest(&self, version: u64) -> (u64, PreparedMessage) {
         CACHED.with_borrow_mut(|cached| {
-            if let Some((kept_number, frame)) = cached
-                && *kept_number == version
+            if let Some((cached_version, message)) = cached
+                && *cached_version == version
             {
-                return (version, frame.clone());
+                return (version, message.clone());
             }
             let newest = self.newest.lock();
             let version = self.version.load(Ordering::Relaxed);
-            let frame = newest.as_ref().expect("a version stands for a state").with_own_refcount();
-            *cached = Some((version, frame.clone()));
-            (version, frame)
+            let message =
+                newest.as_ref().expect("a version other than 0 has a state").with_own_refcount();
+            *cached = Some((version, message.clone()));
+            (version, message)
         })
     }
 
     fn shard(&self, index: usize) -> MutexGuard<'_, Slab<Waker>> {
-        self.shards.get(index).expect("the remainder is smaller than the divisor").lock()
+        self.shards.get(index).expect("a shard index is less than SHARDS").lock()
     }
 }
 
-/// An index as it is kept, in half the memory.
-fn small(index: usize) -> u32 {
-    u32::try_from(index).expect("there is no memory for four billion wakers")
+/// Converts an index for a [`Registration`], where `u32` halves its memory.
+fn to_u32(index: usize) -> u32 {
+    u32::try_from(index).expect("fewer than 2^32 wakers fit into memory")
 }
 
-fn index(small: u32) -> usize {
-    usize::try_from(small).unwrap_or(usize::MAX)
+fn to_usize(index: u32) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -237,7 +240,7 @@ mod tests {
 
     #[test]
     #[cfg(target_pointer_width = "64")]
-    fn a_handler_takes_40_bytes() {
+    fn a_subscription_takes_40_bytes() {
         assert_eq!(size_of::<Subscription>(), 40);
     }
 }

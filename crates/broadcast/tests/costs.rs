@@ -1,5 +1,5 @@
-//! What a state costs: writes, allocations. These figures repeat, so they are asserted; times are the
-//! benchmark's.
+//! The costs of a state that are the same in each run: writes and allocations. The benchmark measures
+//! times.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -24,16 +24,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use transport::ws_core::Limits;
 use transport::{Drain, WebSocket, run};
 
-/// What was written to a stream.
+/// The output of a stream.
 #[derive(Default)]
 struct Wire {
     output: Vec<u8>,
     writes: usize,
-    /// Where the bytes were that were written last.
-    written_from: usize,
+    /// The address of the buffer of the last write.
+    buffer_address: usize,
 }
 
-/// A stream in memory, on which nothing comes.
+/// A stream in memory that never has input.
 #[derive(Clone, Default)]
 struct Stream(Arc<Mutex<Wire>>);
 
@@ -55,7 +55,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self.0.lock().unwrap();
         wire.writes += 1;
-        wire.written_from = bytes.as_ptr().addr();
+        wire.buffer_address = bytes.as_ptr().addr();
         wire.output.extend(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -70,10 +70,10 @@ impl AsyncWrite for Stream {
 }
 
 #[test]
-fn a_state_is_written_by_each_session_at_once_and_from_the_same_bytes() {
+fn each_session_writes_a_state_in_one_call_and_from_the_same_bytes() {
     const COUNT: usize = 100;
     let publisher = Publisher::new();
-    let (drain, _keeper) = Drain::new();
+    let (drain, _timers) = Drain::new();
     let open = |stream: &Stream| {
         let socket = WebSocket::new(stream.clone(), SIZES);
         run(socket, config(Limits::default()), publisher.subscribe(), drain.token())
@@ -92,12 +92,12 @@ fn a_state_is_written_by_each_session_at_once_and_from_the_same_bytes() {
             let wire = &mut *stream.0.lock().unwrap();
             assert!(wire.output.ends_with(round.as_bytes()));
             wire.output.clear();
-            (mem::take(&mut wire.writes), wire.written_from)
+            (mem::take(&mut wire.writes), wire.buffer_address)
         });
         assert_eq!(wires, [(1, wires[0].1); COUNT]);
-        // In the first round there are the places of those who wait, and the buffers of the streams.
+        // The first round also allocates the registrations of the wakers and the buffers of the streams.
         if round == "another one" {
-            assert_eq!(info.count_total, 2, "for the thread, whose sessions count who uses it");
+            assert_eq!(info.count_total, 2, "for the reference count of this thread");
         }
     }
 }

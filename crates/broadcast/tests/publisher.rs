@@ -1,4 +1,4 @@
-//! The latest state wins: what each session is told, and what nobody keeps.
+//! The states that sessions send, and the wakers that a publisher keeps.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -23,41 +23,41 @@ use tokio::time::sleep;
 use transport::ws_core::{Cause, Limits};
 use transport::{Handler, Message, Next, PreparedMessage};
 
-/// A state that a pipe of 1 KB does not hold.
+/// Returns a state that does not fit into a pipe of 1 KB.
 fn large(name: &str) -> String {
     name.repeat(2000 / name.len())
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_is_told_the_newest_state_when_it_opens_and_each_newer_one_after_that() {
+async fn a_session_sends_the_newest_state_when_it_opens_and_then_each_newer_one() {
     let publisher = Publisher::new();
     publisher.publish("old");
     publisher.publish("new");
-    let mut story = open(publisher.subscribe(), 1024);
-    assert_eq!(story.peer.frame().await, (TEXT, b"new".to_vec()));
+    let mut session = open(publisher.subscribe(), 1024);
+    assert_eq!(session.peer.frame().await, (TEXT, b"new".to_vec()));
     for state in ["newer", "newest"] {
         publisher.publish(state);
-        assert_eq!(story.peer.frame().await, (TEXT, state.as_bytes().to_vec()));
+        assert_eq!(session.peer.frame().await, (TEXT, state.as_bytes().to_vec()));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_without_a_state_waits_for_one() {
     let publisher = Publisher::new();
-    let mut story = open(publisher.subscribe(), 1024);
+    let mut session = open(publisher.subscribe(), 1024);
     sleep(Duration::from_secs(1)).await;
     publisher.publish(vec![1, 2, 3]);
-    assert_eq!(story.peer.frame().await, (support::BINARY, vec![1, 2, 3]));
+    assert_eq!(session.peer.frame().await, (support::BINARY, vec![1, 2, 3]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_clone_is_told_everything_from_the_newest_state_on() {
+async fn each_clone_starts_with_the_newest_state() {
     let publisher = Publisher::new();
     publisher.publish("first");
-    let handler = publisher.subscribe();
-    let mut one = open(handler.clone(), 1024);
+    let subscription = publisher.subscribe();
+    let mut one = open(subscription.clone(), 1024);
     assert_eq!(one.peer.frame().await, (TEXT, b"first".to_vec()));
-    let mut other = open(handler, 1024);
+    let mut other = open(subscription, 1024);
     assert_eq!(other.peer.frame().await, (TEXT, b"first".to_vec()));
     publisher.publish("second");
     assert_eq!(one.peer.frame().await, (TEXT, b"second".to_vec()));
@@ -65,58 +65,58 @@ async fn every_clone_is_told_everything_from_the_newest_state_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_skips_to_the_newest_state() {
+async fn a_session_with_a_slow_reader_skips_to_the_newest_state() {
     let publisher = Publisher::new();
-    let mut story = open(publisher.subscribe(), 1024);
-    publisher.publish(large("begun "));
+    let mut session = open(publisher.subscribe(), 1024);
+    publisher.publish(large("started "));
     sleep(Duration::from_millis(1)).await;
     for state in ["missed ", "missed as well ", "newest "] {
         publisher.publish(large(state));
         sleep(Duration::from_millis(1)).await;
     }
-    // What has begun is finished, since half a frame is none.
-    assert_eq!(story.peer.frame().await, (TEXT, large("begun ").into_bytes()));
-    assert_eq!(story.peer.frame().await, (TEXT, large("newest ").into_bytes()));
-    story.peer.send(&close(1000, "")).await;
-    assert_eq!(story.peer.frame().await.0, CLOSE);
-    assert_eq!(story.end().await.sent.messages, 2 + 1);
+    // A frame in progress is completed.
+    assert_eq!(session.peer.frame().await, (TEXT, large("started ").into_bytes()));
+    assert_eq!(session.peer.frame().await, (TEXT, large("newest ").into_bytes()));
+    session.peer.send(&close(1000, "")).await;
+    assert_eq!(session.peer.frame().await.0, CLOSE);
+    assert_eq!(session.end().await.sent.messages, 2 + 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_session_itself_has_to_say_comes_in_order_around_a_shared_frame() {
+async fn pongs_and_a_prepared_message_are_sent_in_order() {
     let publisher = Publisher::new();
-    let mut story = open(publisher.subscribe(), 1024);
-    story.peer.send(&frame(PING, b"before")).await;
+    let mut session = open(publisher.subscribe(), 1024);
+    session.peer.send(&frame(PING, b"before")).await;
     publisher.publish(large("state "));
     sleep(Duration::from_millis(1)).await;
-    story.peer.send(&frame(PING, b"behind")).await;
-    assert_eq!(story.peer.frame().await, (PONG, b"before".to_vec()));
-    assert_eq!(story.peer.frame().await, (TEXT, large("state ").into_bytes()));
-    assert_eq!(story.peer.frame().await, (PONG, b"behind".to_vec()));
+    session.peer.send(&frame(PING, b"after")).await;
+    assert_eq!(session.peer.frame().await, (PONG, b"before".to_vec()));
+    assert_eq!(session.peer.frame().await, (TEXT, large("state ").into_bytes()));
+    assert_eq!(session.peer.frame().await, (PONG, b"after".to_vec()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_comes_behind_the_state_that_has_begun_and_nothing_behind_the_close() {
+async fn a_close_frame_follows_the_state_in_progress_and_is_the_last_frame() {
     let publisher = Publisher::new();
-    let mut story = open(publisher.subscribe(), 1024);
-    publisher.publish(large("begun "));
+    let mut session = open(publisher.subscribe(), 1024);
+    publisher.publish(large("started "));
     sleep(Duration::from_millis(1)).await;
-    story.drain.start(transport::DrainOptions::default());
+    session.drain.start(transport::DrainOptions::default());
     sleep(Duration::from_millis(1)).await;
     publisher.publish("too late");
-    assert_eq!(story.peer.frame().await, (TEXT, large("begun ").into_bytes()));
-    story.peer.expect_close(1001, "drained").await;
-    story.peer.send(&close(1001, "")).await;
-    story.peer.expect_end().await;
-    assert!(story.end().await.clean);
+    assert_eq!(session.peer.frame().await, (TEXT, large("started ").into_bytes()));
+    session.peer.expect_close(1001, "drained").await;
+    session.peer.send(&close(1001, "")).await;
+    session.peer.expect_end().await;
+    assert!(session.end().await.clean);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_stands_still_is_given_up_at_the_write_timeout_whatever_is_published() {
+async fn a_peer_that_stops_reading_reaches_the_write_timeout_while_states_are_published() {
     let publisher = Publisher::new();
     let limits = Limits { write_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
-    let story = open_with(limits, publisher.subscribe(), 1024);
-    publisher.publish(large("begun "));
+    let session = open_with(limits, publisher.subscribe(), 1024);
+    publisher.publish(large("started "));
     let publish = async {
         loop {
             sleep(Duration::from_millis(100)).await;
@@ -124,81 +124,82 @@ async fn a_reader_that_stands_still_is_given_up_at_the_write_timeout_whatever_is
         }
     };
     let record = tokio::select! {
-        record = story.end() => record,
-        () = publish => panic!("it publishes for ever"),
+        record = session.end() => record,
+        () = publish => panic!("the publisher never stops"),
     };
     assert_eq!((record.cause, record.sent.messages), (Cause::WriteTimeout, 1));
     assert_eq!(record.duration.as_secs(), 5);
 }
 
-/// Counts how often it is woken.
+/// Counts its wake-ups.
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct WakeCount(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for WakeCount {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-fn poll(handler: &mut Subscription, bell: &Arc<Bell>) -> Poll<Next> {
-    handler.poll_next(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
+fn poll(subscription: &mut Subscription, count: &Arc<WakeCount>) -> Poll<Next> {
+    subscription.poll_next(&mut Context::from_waker(&Waker::from(Arc::clone(count))))
 }
 
 #[test]
-fn every_state_wakes_who_waits_once_and_nobody_who_has_gone() {
+fn each_state_wakes_each_waiting_subscription_once_and_no_dropped_one() {
     let publisher = Publisher::new();
-    const COUNT: usize = 20_000;
-    const LEFT: usize = 50;
-    let bells: Vec<Arc<Bell>> = (0..COUNT).map(|_| Arc::default()).collect();
-    let mut handlers: Vec<Subscription> = bells.iter().map(|_| publisher.subscribe()).collect();
-    for (handler, bell) in handlers.iter_mut().zip(&bells) {
-        assert_eq!(poll(handler, bell), Poll::Pending);
+    const TOTAL: usize = 20_000;
+    const REMAINING: usize = 50;
+    let counts: Vec<Arc<WakeCount>> = (0..TOTAL).map(|_| Arc::default()).collect();
+    let mut subscriptions: Vec<Subscription> =
+        counts.iter().map(|_| publisher.subscribe()).collect();
+    for (subscription, count) in subscriptions.iter_mut().zip(&counts) {
+        assert_eq!(poll(subscription, count), Poll::Pending);
     }
     publisher.publish("to all");
-    handlers.truncate(LEFT);
-    publisher.publish("to those who are left");
-    for (number, bell) in bells.iter().enumerate() {
-        let woken = bell.0.load(Ordering::SeqCst);
-        assert_eq!(woken, if number < LEFT { 2 } else { 1 }, "of bell {number}");
+    subscriptions.truncate(REMAINING);
+    publisher.publish("to the remaining ones");
+    for (number, count) in counts.iter().enumerate() {
+        let woken = count.0.load(Ordering::SeqCst);
+        assert_eq!(woken, if number < REMAINING { 2 } else { 1 }, "subscription {number}");
     }
-    drop(handlers);
-    assert!(bells.iter().all(|bell| Arc::strong_count(bell) == 1), "no waker is kept");
+    drop(subscriptions);
+    assert!(counts.iter().all(|count| Arc::strong_count(count) == 1), "no waker is kept");
 }
 
 #[test]
-fn a_handler_that_moves_to_another_task_is_woken_there() {
+fn a_subscription_that_moves_to_another_task_is_woken_there() {
     let publisher = Publisher::new();
-    let mut handler = publisher.subscribe();
-    let [left, entered] = [Arc::new(Bell::default()), Arc::new(Bell::default())];
-    assert_eq!(poll(&mut handler, &left), Poll::Pending);
-    assert_eq!(poll(&mut handler, &entered), Poll::Pending);
-    assert_eq!(Arc::strong_count(&left), 1);
+    let mut subscription = publisher.subscribe();
+    let [old, new] = [Arc::new(WakeCount::default()), Arc::new(WakeCount::default())];
+    assert_eq!(poll(&mut subscription, &old), Poll::Pending);
+    assert_eq!(poll(&mut subscription, &new), Poll::Pending);
+    assert_eq!(Arc::strong_count(&old), 1);
     publisher.publish("news");
-    let woken = [left, entered].map(|bell| bell.0.load(Ordering::SeqCst));
+    let woken = [old, new].map(|count| count.0.load(Ordering::SeqCst));
     assert_eq!(woken, [0, 1]);
 }
 
 #[test]
-fn a_state_of_one_publisher_is_never_taken_for_that_of_another() {
+fn the_states_of_two_publishers_on_one_thread_are_not_confused() {
     let publishers = [Publisher::new(), Publisher::new()];
-    let mut handlers = publishers.each_ref().map(Publisher::subscribe);
-    let bell = Arc::new(Bell::default());
+    let mut subscriptions = publishers.each_ref().map(Publisher::subscribe);
+    let count = Arc::new(WakeCount::default());
     for round in 0..3 {
         for (name, publisher) in ["this", "that"].into_iter().zip(&publishers) {
             publisher.publish(format!("{name} {round}"));
         }
-        for (name, handler) in ["this", "that"].into_iter().zip(&mut handlers) {
+        for (name, subscription) in ["this", "that"].into_iter().zip(&mut subscriptions) {
             let frame = PreparedMessage::from(Message::from(format!("{name} {round}")));
-            assert_eq!(poll(handler, &bell), Poll::Ready(Next::SendPrepared(frame)));
-            assert_eq!(poll(handler, &bell), Poll::Pending);
+            assert_eq!(poll(subscription, &count), Poll::Ready(Next::SendPrepared(frame)));
+            assert_eq!(poll(subscription, &count), Poll::Pending);
         }
     }
 }
 
-/// A handler that is polled as often as it is woken, and says so when it has seen the last state.
+/// A task that takes all states of a subscription and completes after the last one.
 struct Reader {
-    handler: Subscription,
+    subscription: Subscription,
     seen: usize,
 }
 
@@ -208,8 +209,8 @@ impl Future for Reader {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        while let Poll::Ready(Next::SendPrepared(state)) = self.handler.poll_next(cx) {
-            // A state is as long as its number.
+        while let Poll::Ready(Next::SendPrepared(state)) = self.subscription.poll_next(cx) {
+            // The length of a state is its number.
             assert!(state.payload_len() > self.seen, "{} after {}", state.payload_len(), self.seen);
             self.seen = state.payload_len();
         }
@@ -218,11 +219,11 @@ impl Future for Reader {
 }
 
 #[test]
-fn among_threads_nobody_misses_the_last_state_or_is_told_an_older_one_after_a_newer() {
+fn across_threads_each_subscription_gets_the_last_state_and_none_out_of_order() {
     let publisher = Publisher::new();
     let runtime = Builder::new_multi_thread().worker_threads(4).build().unwrap();
     let readers: Vec<_> = (0..64)
-        .map(|_| runtime.spawn(Reader { handler: publisher.subscribe(), seen: 0 }))
+        .map(|_| runtime.spawn(Reader { subscription: publisher.subscribe(), seen: 0 }))
         .collect();
     let states = "x".repeat(LAST);
     thread::spawn(move || (1..=LAST).for_each(|number| publisher.publish(&states[..number])))

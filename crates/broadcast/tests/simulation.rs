@@ -1,6 +1,6 @@
-//! The simulation of the crate `transport`, whose sessions are told the states of a publisher here.
+//! The simulation of the crate `transport`, with sessions that subscribe to a [`Publisher`].
 
-#[path = "../../transport/tests/simulation/play.rs"]
-mod play;
+#[path = "../../transport/tests/simulation/scenario.rs"]
+mod scenario;
 
 pub(crate) use broadcast::{Publisher, Subscription};

@@ -1,4 +1,4 @@
-//! A publisher wakes the waker of the latest poll, and none that only looks like it.
+//! The waker of a subscription's latest poll is woken, even if an earlier one has the same data pointer.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -14,42 +14,42 @@ use broadcast::Publisher;
 use futures_task::ArcWake;
 use transport::Handler;
 
-/// Counts who is woken: two wakers with the same data and different vtables.
+/// Counts the wake-ups of two wakers with the same data pointer and different vtables.
 #[derive(Default)]
-struct Both {
+struct WakeCounts {
     first: AtomicUsize,
     second: AtomicUsize,
 }
 
-impl Wake for Both {
+impl Wake for WakeCounts {
     fn wake(self: Arc<Self>) {
         self.first.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-impl ArcWake for Both {
-    fn wake_by_ref(both: &Arc<Self>) {
-        both.second.fetch_add(1, Ordering::SeqCst);
+impl ArcWake for WakeCounts {
+    fn wake_by_ref(counts: &Arc<Self>) {
+        counts.second.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-fn wakers() -> (Arc<Both>, Waker, Waker) {
-    let both = Arc::new(Both::default());
-    let first = Waker::from(Arc::clone(&both));
-    let second = futures_task::waker(Arc::clone(&both));
+fn wakers() -> (Arc<WakeCounts>, Waker, Waker) {
+    let counts = Arc::new(WakeCounts::default());
+    let first = Waker::from(Arc::clone(&counts));
+    let second = futures_task::waker(Arc::clone(&counts));
     assert_eq!(first.data(), second.data());
     assert!(!first.will_wake(&second));
-    (both, first, second)
+    (counts, first, second)
 }
 
 #[test]
-fn a_newer_state_wakes_the_latest_of_two_wakers_with_the_same_data() {
-    let (both, first, second) = wakers();
+fn a_newer_state_wakes_the_latest_of_two_wakers_with_the_same_data_pointer() {
+    let (counts, first, second) = wakers();
     let publisher = Publisher::new();
-    let mut latest = publisher.subscribe();
-    assert!(latest.poll_next(&mut Context::from_waker(&first)).is_pending());
-    assert!(latest.poll_next(&mut Context::from_waker(&second)).is_pending());
+    let mut subscription = publisher.subscribe();
+    assert!(subscription.poll_next(&mut Context::from_waker(&first)).is_pending());
+    assert!(subscription.poll_next(&mut Context::from_waker(&second)).is_pending());
     publisher.publish("a state");
-    assert_eq!(both.second.load(Ordering::SeqCst), 1);
-    assert_eq!(both.first.load(Ordering::SeqCst), 0);
+    assert_eq!(counts.second.load(Ordering::SeqCst), 1);
+    assert_eq!(counts.first.load(Ordering::SeqCst), 0);
 }

@@ -1,11 +1,11 @@
-//! A certificate for `localhost` that nobody trusts, to try TLS with:
+//! Generates a self-signed certificate for `localhost`, to try TLS:
 //!
 //! ```sh
 //! cargo run -p server --example certificate -- FOLDER
 //! ```
 //!
-//! It writes `cert.pem` and `key.pem` there.
-#![expect(clippy::print_stderr, reason = "a program for people at a terminal")]
+//! It writes `cert.pem` and `key.pem` to the folder.
+#![expect(clippy::print_stderr, reason = "a command-line program")]
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use std::{env, fs};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = env::args_os().nth(1).map(PathBuf::from).ok_or("name a folder")?;
+    let folder = env::args_os().nth(1).map(PathBuf::from).ok_or("usage: certificate FOLDER")?;
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names)?;
     fs::create_dir_all(&folder)?;

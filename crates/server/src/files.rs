@@ -1,4 +1,4 @@
-//! Files of the operator's: how they are read, and how it is seen that one has changed without reading it.
+//! The operator's files: bounded reads, and metadata that shows a change without reading the contents.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -6,40 +6,40 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// No settings and no certificates are larger, and a device may never end.
+/// Limit of one file, since a device such as `/dev/zero` has no end.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// The coarsest clock of a file system: two changes within it may leave the same time.
+/// The coarsest timestamp of a file system: two changes within it may have the same time.
 const TIMESTAMP_GRANULARITY: Duration = Duration::from_secs(2);
 
-/// When files are read.
+/// Why files are read, which decides whether a pipe is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReadPhase {
-    /// Once the server serves. A pipe is not opened, since it may never open, and has been read already.
-    Serving,
-    /// Before that. A pipe is as good as a file, such as `/dev/stdin` or a shell's `<(command)`.
-    Starting,
+pub(crate) enum LoadReason {
+    /// The server runs. Only regular files are read: a pipe has been consumed at startup, and opening it
+    /// again may block for ever.
+    Reload,
+    /// The server starts. Pipes are accepted, such as `/dev/stdin` or a shell's `<(command)`.
+    Startup,
 }
 
-/// What the file system says of a file, which is different once its contents are. What is no regular file
-/// is read once and has none.
+/// Metadata of a regular file that changes whenever the contents change. Other files have no stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
     modified: (i64, i64),
-    /// Set by the system whatever a program sets the other to.
+    /// The time of the inode's last change, which programs cannot set, unlike `modified`.
     changed: (i64, i64),
 }
 
 impl Stamp {
-    /// The stamp of a file that is not opened for it.
+    /// Returns the stamp of a file without opening it, or `None` if it is not a regular file.
     pub(crate) fn of(path: &Path) -> io::Result<Option<Self>> {
         path.metadata().map(|metadata| Self::from(&metadata))
     }
 
-    /// Whether a later change cannot leave the same stamp.
+    /// Whether the stamp is old enough that a later change to the file yields a different one.
     pub(crate) fn is_settled(self) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or_default());
@@ -57,15 +57,15 @@ impl Stamp {
     }
 }
 
-/// Reads a file, with its stamp from before.
+/// Reads a file of at most 16 MiB, and returns the stamp it had before it was read.
 ///
 /// # Errors
 ///
-/// It cannot be read, has no end, or is a pipe or the like and it is too late for that.
-pub(crate) fn read(path: &Path, when: ReadPhase) -> io::Result<(Vec<u8>, Option<Stamp>)> {
-    if when == ReadPhase::Serving && Stamp::of(path)?.is_none() {
+/// The file cannot be read, is too large, or is not a regular file in a reload.
+pub(crate) fn read(path: &Path, reason: LoadReason) -> io::Result<(Vec<u8>, Option<Stamp>)> {
+    if reason == LoadReason::Reload && Stamp::of(path)?.is_none() {
         return Err(io::Error::other(
-            "it is no regular file, and others are read only at the start",
+            "it is not a regular file, and other files are read only at startup",
         ));
     }
     let file = File::open(path)?;

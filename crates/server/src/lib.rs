@@ -1,7 +1,7 @@
-//! The process around the endpoint: what is configured, routed, listened to, logged and shut down.
+//! A WebSocket server process: configuration, listeners, routing, logs, metrics and graceful shutdown.
 //!
-//! [`main`] is everything that the binary does, for whichever handler: the command line, the ports, the
-//! signals, the exit code. So a server that greets everyone is this:
+//! [`main`] does everything that the binary does, for any handler: the command line, the ports, the
+//! signals, the exit code. A server that sends a greeting to every client:
 //!
 //! ```no_run
 //! use std::env;
@@ -32,18 +32,18 @@
 //! }
 //! ```
 //!
-//! The crate `broadcast` has a handler that tells every session the newest state, and
+//! The crate `broadcast` has a handler that sends the latest state to every session;
 //! `docs/guides/build-a-feature.md` in the repository starts from there.
 //!
 //! # What this crate does not do
 //!
-//! It knows no WebSocket: which requests are upgraded and what a session does is [`transport`]'s.
-//! It has no message logic either: the handler is an argument, and the binary passes
+//! It does not implement WebSocket: [`transport`] decides which requests are upgraded and drives the
+//! sessions. It has no message logic either: the handler is an argument, and the binary passes
 //! [`Discard`](transport::Discard).
 //!
-//! # Without the process around it
+//! # Embedding
 //!
-//! [`run`] is what serves, for whoever has a runtime, settings and a shutdown of their own:
+//! [`run`] serves inside a program that has its own runtime, settings and shutdown signal:
 //!
 //! ```no_run
 //! use std::ffi::OsString;
@@ -52,12 +52,12 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let flags = ["--listen", "127.0.0.1:0"].map(OsString::from);
 //! let Command::Serve(settings) = Command::parse(flags, [])? else { return Ok(()) };
-//! let config = Config::check(&settings, 1024)?;
+//! let config = Config::check(settings, 1024)?;
 //!
 //! let listeners = Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())?;
 //! let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
 //! let summary = server::run(config.fixed(), listeners, transport::Discard, shutdown).await;
-//! println!("{} sessions were cut", summary.aborted);
+//! println!("{} sessions were aborted", summary.aborted);
 //! # Ok(())
 //! # }
 //! ```
@@ -96,5 +96,5 @@ pub use crate::process::reload::{Reloader, needs_restart};
 pub use crate::routes::PATH;
 pub use crate::shutdown::ShutdownSummary;
 
-/// The endpoint beneath, which has everything that a handler is made of.
+/// The endpoint that this crate serves, with the [`Handler`](transport::Handler) trait and its types.
 pub use transport;

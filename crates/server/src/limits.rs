@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and for each client address.
+//! Permits for connections, in all and per client address.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,54 +11,55 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use transport::{Permit, PermitPool, Rejection};
 
-/// Connections above the limit that are accepted at once, to be told so.
-pub(crate) const MAX_REFUSALS_AT_ONCE: usize = 128;
+/// Connections above the limit that are accepted at a time, to be refused.
+pub(crate) const MAX_CONCURRENT_REFUSALS: usize = 128;
 
-/// The places for connections. How many there may be is asked each time, so that it can change;
-/// whoever has one keeps it. Clones are of the same places.
+/// The permit pool for connections. The limit is an argument of each call, so that it can change; a
+/// lower limit revokes no permit. Clones share the pool.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConnectionPermits(Arc<Pool>);
 
 #[derive(Debug, Default)]
 struct Pool {
-    taken: AtomicUsize,
+    in_use: AtomicUsize,
     released: Notify,
-    /// Who has how many. Who has none is not in it, so it does not grow with who has been.
+    /// Permits in use per address. An address without permits has no entry, so the map is bounded by the
+    /// number of connections.
     addresses: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl ConnectionPermits {
-    /// How many are taken.
+    /// Returns the number of permits in use.
     pub(crate) fn in_use(&self) -> usize {
-        self.0.taken.load(Ordering::Relaxed)
+        self.0.in_use.load(Ordering::Relaxed)
     }
 
-    /// A place for a connection whose client is not known yet, or has no address.
+    /// Acquires a permit for a connection whose client is not known yet, or has no address.
     pub(crate) fn acquire(&self, max: usize) -> Result<Permit, Rejection> {
-        let one_more = |taken: usize| Some(taken + 1).filter(|taken| *taken <= max);
-        let taken = self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.map(|_| Permit::of(self.0.clone())).map_err(|_| Rejection::ConnectionLimit)
+        let increment = |in_use: usize| Some(in_use + 1).filter(|in_use| *in_use <= max);
+        let previous = self.0.in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, increment);
+        previous.map(|_| Permit::of(self.0.clone())).map_err(|_| Rejection::ConnectionLimit)
     }
 
-    /// Takes over a place, and takes one of those that this address may have. If it has had its share,
-    /// the place stays where it is, and so does the reason for which there is none. Zero is no limit.
-    pub(crate) fn assign_address(
+    /// Takes `permit` and counts it for the limit of `address`, at most `max`; zero is no limit. If the
+    /// address is at its limit, or `permit` is a rejection, `permit` is left in place.
+    pub(crate) fn take_for_address(
         &self,
-        place: &mut Result<Permit, Rejection>,
+        permit: &mut Result<Permit, Rejection>,
         address: Option<IpAddr>,
         max: usize,
     ) -> Result<Permit, Rejection> {
-        if let Err(rejection) = place {
+        if let Err(rejection) = permit {
             return Err(*rejection);
         }
         let address = address.filter(|_| max > 0);
-        let of_address = address
+        let address_permit = address
             .map(|address| self.acquire_for_address(client_network(address), max))
             .transpose()?;
-        let place = mem::replace(place, Err(Rejection::ConnectionLimit))?;
-        Ok(match of_address {
-            Some(of_address) => Permit::new((place, of_address)),
-            None => place,
+        let permit = mem::replace(permit, Err(Rejection::ConnectionLimit))?;
+        Ok(match address_permit {
+            Some(address_permit) => Permit::new((permit, address_permit)),
+            None => permit,
         })
     }
 
@@ -72,7 +73,7 @@ impl ConnectionPermits {
         Ok(AddressPermit { permits: self.clone(), address })
     }
 
-    /// Waits for a place if all are taken, without taking one.
+    /// Waits until a permit is released if all are in use. Acquires none.
     pub(crate) async fn released(&self, max: usize) {
         let released = self.0.released.notified();
         if self.in_use() >= max {
@@ -83,12 +84,12 @@ impl ConnectionPermits {
 
 impl PermitPool for Pool {
     fn release(&self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
+        self.in_use.fetch_sub(1, Ordering::Relaxed);
         self.released.notify_waiters();
     }
 }
 
-/// One of the places of an address.
+/// A unit of an address's limit.
 struct AddressPermit {
     permits: ConnectionPermits,
     address: IpAddr,
@@ -105,8 +106,9 @@ impl Drop for AddressPermit {
     }
 }
 
-/// Whose an address is, as far as limits can tell. An IPv6 host has at least a /64 to choose its addresses
-/// from, so that is what counts as one; an IPv4 host counts as itself, whichever way it came.
+/// Returns the address or network that limits count `address` as. An IPv6 host can use any address of at
+/// least a /64, so the /64 counts as one client. An IPv4 address counts as itself, also when it is
+/// mapped or translated to IPv6.
 pub(crate) fn client_network(address: IpAddr) -> IpAddr {
     let ipv6 = match address.to_canonical() {
         IpAddr::V6(ipv6) => ipv6,
@@ -117,12 +119,12 @@ pub(crate) fn client_network(address: IpAddr) -> IpAddr {
         IpAddr::from(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
     };
     match segments {
-        // Behind NAT64 (RFC 6052, section 2.1).
+        // NAT64 (RFC 6052, section 2.1).
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => ipv4(high, low),
-        // The same with a prefix of the operator's (RFC 8215). Where in the rest the address of IPv4 is,
-        // the prefix decides; nobody can choose any of it.
+        // NAT64 with a prefix of the operator (RFC 8215). The prefix decides where the IPv4 address is;
+        // a client cannot choose any of the other bits.
         [0x64, 0xff9b, 1, ..] => ipv6.into(),
-        // 6to4 (RFC 3056): the whole site is one address of IPv4.
+        // 6to4 (RFC 3056): a whole site has one IPv4 address.
         [0x2002, high, low, ..] => ipv4(high, low),
         [a, b, c, d, ..] => Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into(),
     }
@@ -133,32 +135,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_ipv4_counts_as_one_whichever_way_it_came() {
-        for (address, counts_as) in [
+    fn an_ipv4_address_counts_as_itself_when_mapped_or_translated() {
+        for (address, network) in [
             ("198.51.100.7", "198.51.100.7"),
             ("::ffff:198.51.100.7", "198.51.100.7"),
             ("64:ff9b::198.51.100.7", "198.51.100.7"),
             ("2002:c633:6407:1::9", "198.51.100.7"),
             ("2002:c633:6407:2::9", "198.51.100.7"),
             ("64:ff9b:1::198.51.100.7", "64:ff9b:1::198.51.100.7"),
-            // What only looks like one.
+            // These only resemble one.
             ("64:ff9b:0:0:1::198.51.100.7", "64:ff9b::"),
             ("2001:db8::198.51.100.7", "2001:db8::"),
             ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::"),
             ("::198.51.100.7", "::"),
         ] {
-            let [address, counts_as]: [IpAddr; 2] =
-                [address, counts_as].map(|text| text.parse().expect("it is an address"));
-            assert_eq!(client_network(address), counts_as, "{address}");
+            let [address, network]: [IpAddr; 2] =
+                [address, network].map(|text| text.parse().expect("it is an address"));
+            assert_eq!(client_network(address), network, "{address}");
         }
     }
 
     #[test]
-    fn hosts_behind_nat64_have_a_limit_each_and_the_same_as_without_it() {
+    fn each_host_behind_nat64_has_the_limit_of_its_ipv4_address() {
         let permits = ConnectionPermits::default();
         let take = |address: &str| {
-            let mut place = permits.acquire(10);
-            permits.assign_address(&mut place, address.parse().ok(), 1)
+            let mut permit = permits.acquire(10);
+            permits.take_for_address(&mut permit, address.parse().ok(), 1)
         };
         let _first = take("64:ff9b::198.51.100.7").expect("it is the first");
         let _other = take("64:ff9b::198.51.100.8").expect("it is another host");

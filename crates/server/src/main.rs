@@ -1,11 +1,11 @@
-//! The binary: an endpoint without message logic.
+//! The binary: a server whose handler discards all messages.
 
 use std::env;
 use std::process::ExitCode;
 
 use server::transport::Discard;
 
-/// `docs/performance.md` has the figures for which it is here.
+/// `docs/performance.md` has the measurements that justify it.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,14 +1,14 @@
-//! The one place where paths are registered (R7).
+//! Routes requests. All paths are registered here (R7).
 
 use hyper::{Method, Request};
 use transport::{Answer, Authority, Client, Endpoint, Handler, Permit, Policy, Rejection};
 
 use crate::telemetry::Telemetry;
 
-/// The path of the endpoint, with or without a query behind it.
+/// The path of the WebSocket endpoint. A request for it may have a query.
 pub const PATH: &str = "/ws/status";
 
-/// What answers a request: the one place where paths are registered.
+/// Answers requests by their path.
 #[derive(Debug)]
 pub(crate) struct Router<H> {
     endpoint: Endpoint<H, Telemetry>,
@@ -19,6 +19,7 @@ impl<H: Handler + Clone> Router<H> {
         Self { endpoint }
     }
 
+    /// Answers a request. `permit` is called last, if nothing else refuses the request.
     pub(crate) fn answer<B>(
         &self,
         request: &Request<B>,
@@ -28,17 +29,17 @@ impl<H: Handler + Clone> Router<H> {
     ) -> Answer<H, Telemetry> {
         match request.uri().path() {
             PATH => self.endpoint.answer(request, client, policy, permit),
-            // CONNECT names a host and no path, unless it is extended (RFC 8441, section 4).
+            // CONNECT has a host and no path, unless it is extended (RFC 8441, section 4).
             "" if request.method() == Method::CONNECT => {
-                self.refuse_elsewhere(Rejection::MethodNotAllowed, request, client)
+                self.refuse_other_path(Rejection::MethodNotAllowed, request, client)
             }
-            _ => self.refuse_elsewhere(Rejection::NotFound, request, client),
+            _ => self.refuse_other_path(Rejection::NotFound, request, client),
         }
     }
 
-    /// Refuses what is not for the endpoint, which says by itself that a request names no host: that comes
-    /// first (RFC 9112, section 3.2).
-    fn refuse_elsewhere<B>(
+    /// Refuses a request that is not for the endpoint. A missing or invalid host is reported first (RFC
+    /// 9112, section 3.2), as the endpoint does for its own requests.
+    fn refuse_other_path<B>(
         &self,
         rejection: Rejection,
         request: &Request<B>,
@@ -47,7 +48,7 @@ impl<H: Handler + Clone> Router<H> {
         let rejection = Authority::of(request).err().unwrap_or(rejection);
         let answer = self.refuse(rejection, request, client);
         match answer {
-            // Nobody but the router knows where the endpoint is.
+            // Only the router knows the path of the endpoint.
             Answer::Refuse(response) if rejection == Rejection::NotFound => Answer::Refuse(
                 response.map(|body| format!("{body}the WebSocket endpoint is {PATH}\n")),
             ),
@@ -55,6 +56,7 @@ impl<H: Handler + Clone> Router<H> {
         }
     }
 
+    /// Answers a request with a refusal.
     pub(crate) fn refuse<B>(
         &self,
         rejection: Rejection,
@@ -64,8 +66,8 @@ impl<H: Handler + Clone> Router<H> {
         self.endpoint.refuse(rejection, request, client)
     }
 
-    /// Notes a client whose request did not get here: the HTTP library has answered by itself, or
-    /// nobody has.
+    /// Records the rejection of a client whose request did not reach the router: the HTTP library has
+    /// sent the response, or there is none.
     pub(crate) fn record_rejected(&self, rejection: Rejection, client: &Client) {
         self.endpoint.record_rejected(rejection, client);
     }

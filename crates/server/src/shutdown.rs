@@ -1,4 +1,4 @@
-//! The end of the server, from its first sign to the summary.
+//! Graceful shutdown: the stages of the server, the drain, and the summary at the end.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -18,34 +18,34 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::{Metrics, SessionCounts};
 use crate::time::milliseconds;
 
-/// How a server came to its end.
+/// How a shutdown went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShutdownSummary {
     /// Sessions that completed the closing handshake.
     pub clean: u64,
-    /// Sessions that did not within their close timeout, or hung up instead.
+    /// Sessions that did not complete it within the close timeout, or were disconnected.
     pub timed_out: u64,
-    /// Sessions that were cut because the grace was over.
+    /// Sessions that were aborted at the end of the grace period.
     pub aborted: u64,
-    /// From the signal to the end.
+    /// From the signal to the end of the shutdown.
     pub duration: Duration,
-    /// The task that failed first, if one did: that was the reason for the end, or came in its course.
+    /// The first task that failed, if any: it caused the shutdown, or failed during it.
     pub failed: Option<&'static str>,
 }
 
-/// How far the server has come in its life.
+/// The stage of the server's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// It is not listening yet.
+    /// The server does not accept connections yet.
     Starting,
-    /// New sessions are welcome.
+    /// The server accepts new sessions.
     Ready,
-    /// It was asked to end, and goes by this options.
+    /// A shutdown was requested, and proceeds by these options.
     Draining { began: Instant, options: ShutdownOptions },
 }
 
 impl Stage {
-    /// The word for it, the same in answers and documents.
+    /// The stage as it appears in admin responses.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -55,32 +55,32 @@ impl Stage {
     }
 }
 
-/// The one way in which the server ends, whoever asks for it.
+/// Coordinates the shutdown. A signal, an admin request and a failed task all take this path.
 ///
-/// First readiness says no; after the delay the ports close, requests are refused and sessions leave
-/// over the spread; and what is left when the grace is over is cut.
+/// First readiness fails. After the delay the listeners close, new requests are refused and sessions are
+/// closed over the spread. Sessions that are open at the end of the grace period are aborted.
 #[derive(Debug)]
 pub(crate) struct Shutdown {
     configs: ConfigReceiver,
     stage: watch::Sender<Stage>,
     drain: Drain,
-    /// What had happened before the first session was closed.
-    before: OnceLock<SessionCounts>,
+    /// The counts right before the drain closed the first session.
+    baseline: OnceLock<SessionCounts>,
     has_failed: AtomicBool,
 }
 
 impl Shutdown {
-    /// The end to come, and the timer of the sessions that are to see it.
+    /// Returns the coordinator, and the timer task that wakes sessions for the drain and their deadlines.
     pub(crate) fn new(
         configs: ConfigReceiver,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let stage = watch::Sender::new(Stage::Starting);
         let (drain, timer) = Drain::new();
-        let before = OnceLock::new();
-        (Self { configs, stage, drain, before, has_failed: AtomicBool::new(false) }, timer)
+        let baseline = OnceLock::new();
+        (Self { configs, stage, drain, baseline, has_failed: AtomicBool::new(false) }, timer)
     }
 
-    /// A token of the drain.
+    /// Returns a new token of the drain. The drain waits until all tokens are dropped.
     pub(crate) fn token(&self) -> DrainToken {
         self.drain.token()
     }
@@ -89,7 +89,7 @@ impl Shutdown {
         *self.stage.borrow()
     }
 
-    /// The server listens.
+    /// Moves from `Starting` to `Ready`.
     pub(crate) fn ready(&self) {
         self.stage.send_if_modified(|stage| {
             let is_starting = *stage == Stage::Starting;
@@ -100,21 +100,20 @@ impl Shutdown {
         });
     }
 
-    /// Asks the server to end, with this code or the one that is set. If it was asked before, that
-    /// one counts.
+    /// Requests the shutdown, with this close code or the configured one. Only the first request counts.
     pub(crate) fn begin(&self, code: Option<CloseCode>) {
         self.stage.send_if_modified(|stage| {
             let is_first = !matches!(stage, Stage::Draining { .. });
             if is_first {
                 let mut options = self.configs.borrow().shutdown;
-                options.farewell.code = code.unwrap_or(options.farewell.code);
+                options.drain.code = code.unwrap_or(options.drain.code);
                 *stage = Stage::Draining { began: Instant::now(), options };
             }
             is_first
         });
     }
 
-    /// A task that the server cannot do without has failed: it ends, and is not healthy until then.
+    /// Requests the shutdown because a required task has failed, and marks the server as unhealthy.
     pub(crate) fn fail(&self) {
         self.has_failed.store(true, Ordering::Relaxed);
         self.begin(None);
@@ -128,21 +127,21 @@ impl Shutdown {
         matches!(self.stage(), Stage::Draining { .. })
     }
 
-    /// Waits for `signal`, or until somebody else has asked, and then for the end of everything.
+    /// Waits for `signal` or another request, then performs the shutdown.
     pub(crate) async fn run(
         &self,
         signal: impl Future<Output = ()>,
         telemetry: &Telemetry,
     ) -> ShutdownSummary {
         let metrics = &telemetry.metrics;
-        // If this is dropped, by a second signal, there is still what was not written.
+        // Also when this future is dropped by a second signal, suppressed lines are summarized.
         let _last_summary = telemetry.log_limits.summarize_on_drop();
         tokio::select! {
             () = signal => self.begin(None),
             _ = self.begun() => {}
         }
-        let (began, ShutdownOptions { grace, delay, farewell }) = self.begun().await;
-        let DrainOptions { code, spread } = farewell;
+        let (began, ShutdownOptions { grace, delay, drain }) = self.begun().await;
+        let DrainOptions { code, spread } = drain;
         systemd::stopping();
         info!(
             event = "stopping",
@@ -154,25 +153,28 @@ impl Shutdown {
         );
 
         sleep(delay.min(grace)).await;
-        self.before.get_or_init(|| metrics.sessions());
-        self.drain.start(farewell);
+        self.baseline.get_or_init(|| metrics.sessions());
+        self.drain.start(drain);
         let in_time = timeout_at(began + grace, self.drain.closed()).await;
         let after_grace = metrics.sessions();
         if in_time.is_err() {
             self.drain.abort();
-            // Nothing waits for a peer any more. A handler that blocks its thread is not waited for.
+            // Aborted sessions end without their peer. One second bounds a handler that blocks its thread.
             if timeout(Duration::from_secs(1), self.drain.closed()).await.is_err() {
-                warn!(event = "stuck", "something does not end; leaving it behind");
+                warn!(
+                    event = "stuck",
+                    "some connections did not end after they were aborted; exiting without them"
+                );
             }
         }
 
         self.summary(began, after_grace, telemetry)
     }
 
-    /// The summary of an end without a drain.
+    /// Returns the summary of a shutdown that skips the drain.
     pub(crate) fn abort_without_drain(&self, telemetry: &Telemetry) -> ShutdownSummary {
         let now = telemetry.metrics.sessions();
-        self.before.get_or_init(|| now);
+        self.baseline.get_or_init(|| now);
         let began = match self.stage() {
             Stage::Draining { began, .. } => began,
             Stage::Ready | Stage::Starting => Instant::now(),
@@ -186,10 +188,10 @@ impl Shutdown {
         now: SessionCounts,
         telemetry: &Telemetry,
     ) -> ShutdownSummary {
-        let before = self.before.get().copied().unwrap_or(now);
-        let stopped = ShutdownSummary {
-            clean: now.clean - before.clean,
-            timed_out: now.unclean - before.unclean,
+        let baseline = self.baseline.get().copied().unwrap_or(now);
+        let summary = ShutdownSummary {
+            clean: now.clean - baseline.clean,
+            timed_out: now.unclean - baseline.unclean,
             aborted: now.open(),
             duration: began.elapsed(),
             failed: None,
@@ -197,45 +199,45 @@ impl Shutdown {
         telemetry.log_limits.summarize();
         info!(
             event = "stopped",
-            clean = stopped.clean,
-            timed_out = stopped.timed_out,
-            aborted = stopped.aborted,
-            duration_ms = milliseconds(stopped.duration),
+            clean = summary.clean,
+            timed_out = summary.timed_out,
+            aborted = summary.aborted,
+            duration_ms = milliseconds(summary.duration),
         );
-        stopped
+        summary
     }
 
-    /// How far the end has come.
+    /// Returns the state of the drain for the admin listener.
     pub(crate) fn progress(&self, metrics: &Metrics) -> Value {
-        // In this order, so that no count is below what it was before.
-        let before = self.before.get().copied();
+        // The baseline is read first: counts only grow, so no difference is negative.
+        let baseline = self.baseline.get().copied();
         let now = metrics.sessions();
         let stage = self.stage();
         let Stage::Draining { began, options } = stage else {
             return json!({ "state": stage.as_str(), "open": now.open() });
         };
-        let before = before.unwrap_or(now);
+        let baseline = baseline.unwrap_or(now);
         json!({
             "state": stage.as_str(),
             "open": now.open(),
-            "clean": now.clean - before.clean,
-            "timed_out": now.unclean - before.unclean,
-            "code": u16::from(options.farewell.code),
+            "clean": now.clean - baseline.clean,
+            "timed_out": now.unclean - baseline.unclean,
+            "code": u16::from(options.drain.code),
             "elapsed_ms": milliseconds(began.elapsed()),
             "delay_ms": milliseconds(options.delay),
-            "spread_ms": milliseconds(options.farewell.spread),
+            "spread_ms": milliseconds(options.drain.spread),
             "grace_ms": milliseconds(options.grace),
         })
     }
 
-    /// Waits until somebody has asked for the end, and says when that was and how it goes.
+    /// Waits until a shutdown is requested. Returns when it was requested, and its options.
     pub(crate) async fn begun(&self) -> (Instant, ShutdownOptions) {
         let mut stages = self.stage.subscribe();
         loop {
             if let Stage::Draining { began, options } = *stages.borrow_and_update() {
                 return (began, options);
             }
-            stages.changed().await.expect("we hold the sender");
+            stages.changed().await.expect("the sender is alive");
         }
     }
 }

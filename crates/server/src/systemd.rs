@@ -1,4 +1,4 @@
-//! What systemd is told of us, where it wants to know (`Type=notify`). Elsewhere nothing happens.
+//! Notifications to systemd (`Type=notify`). Without `NOTIFY_SOCKET` they do nothing.
 
 use std::future::pending;
 use std::time::Duration;
@@ -6,29 +6,29 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 
-/// How often it is told how many sessions there are.
+/// Interval of the status line.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The server serves, or serves by new settings.
+/// Reports that the server is ready, or that a reload has finished.
 pub(crate) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// The settings are being read again.
+/// Reports that a reload of the settings has begun.
 pub(crate) fn reloading() {
-    // systemd wants to know when that began, to tell this from an older one.
+    // The timestamp lets systemd distinguish this reload from an earlier one.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(_) => notify(&[NotifyState::Reloading]),
     }
 }
 
-/// A shutdown has begun.
+/// Reports that a shutdown has begun.
 pub(crate) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Tells the line that `systemctl status` shows, until it is dropped.
+/// Reports the line that `systemctl status` shows, every 5 seconds until it is dropped.
 pub(crate) async fn report_status(status: impl Fn() -> String) {
     loop {
         notify(&[NotifyState::Status(&status())]);
@@ -36,19 +36,21 @@ pub(crate) async fn report_status(status: impl Fn() -> String) {
     }
 }
 
-/// Feeds the watchdog, if there is one, twice as often as it wants, for as long as the server is healthy.
-/// It is to run on the workers: if these are stuck, it is not fed, and systemd ends the process.
+/// Notifies the watchdog, if one is set, at half its timeout while the server is healthy.
+///
+/// Must run on the runtime's workers: when they are blocked, the notifications stop and systemd ends the
+/// process.
 pub(crate) async fn run_watchdog(is_healthy: impl Fn() -> bool) {
-    if let Some(patience) = sd_notify::watchdog_enabled() {
+    if let Some(watchdog_timeout) = sd_notify::watchdog_enabled() {
         while is_healthy() {
             notify(&[NotifyState::Watchdog]);
-            sleep(patience / 2).await;
+            sleep(watchdog_timeout / 2).await;
         }
     }
     pending::<()>().await;
 }
 
 fn notify(state: &[NotifyState<'_>]) {
-    // Whoever does not listen has no service manager, or one that has gone away.
+    // Best effort: sending fails when the service manager is not reachable.
     let _ = sd_notify::notify(state);
 }

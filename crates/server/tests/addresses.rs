@@ -1,4 +1,4 @@
-//! Which addresses are listened on, and whose connections they take.
+//! Listen addresses of both IP families, with and without TLS.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -15,11 +15,11 @@ use support::Client;
 use support::server::Server;
 use support::tls::Files;
 
-/// A port that nothing listens on by either family, outside of those that the system picks.
+/// A port that is free in both families and outside the ephemeral range.
 fn free_port() -> u16 {
     let first = 20_000 + u16::try_from(process::id() % 10_000).unwrap();
     let is_free = |port: &u16| {
-        // One after the other, or the second would be in the way of the first.
+        // One after the other: both at once would conflict.
         TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()
             && TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).is_ok()
     };
@@ -27,7 +27,7 @@ fn free_port() -> u16 {
 }
 
 #[test]
-fn ipv4_and_ipv6_may_have_the_same_port_in_any_order_and_within_tls() {
+fn ipv4_and_ipv6_may_share_a_port_in_any_order_and_with_tls() {
     let files = Files::new("addresses");
     let cert = format!("--tls-cert-file={}", files.path("cert.pem"));
     let key = format!("--tls-key-file={}", files.path("key.pem"));
@@ -54,21 +54,21 @@ fn ipv4_and_ipv6_may_have_the_same_port_in_any_order_and_within_tls() {
                     drop(support::tls::open(address, &files.cert));
                 }
             }
-            server.begin_stop();
-            server.stopped();
+            server.begin_shutdown();
+            server.join();
         }
     }
 }
 
 #[test]
-fn the_ipv6_wildcard_alone_serves_both_families_and_port_0_twice_is_two_ports() {
+fn the_ipv6_wildcard_alone_serves_both_families_and_port_0_is_chosen_per_listener() {
     let alone = Server::start(&["--listen=[::]:0"]);
     let port = alone.address.port();
     drop(Client::open((Ipv4Addr::LOCALHOST, port).into()));
     drop(Client::open((Ipv6Addr::LOCALHOST, port).into()));
-    // A port of IPv4 that is another one is in nobody's way.
+    // An IPv4 listener on another port does not conflict.
     let two = Server::start(&["--listen=[::]:0,0.0.0.0:0"]);
-    let other = two.encrypted.unwrap();
+    let other = two.second_address.unwrap();
     assert_ne!(two.address.port(), other.port());
     drop(Client::open((Ipv4Addr::LOCALHOST, two.address.port()).into()));
     drop(Client::open((Ipv4Addr::LOCALHOST, other.port()).into()));

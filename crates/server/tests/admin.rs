@@ -1,4 +1,4 @@
-//! The admin listener over real sockets: who may ask what, and whether the answers are true.
+//! The admin listener over real sockets: health, access, drains, the connection table and the page.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -29,21 +29,21 @@ use transport::{Handler, Message, Next, Rejection};
 
 const ADMIN: &[&str] = &["--admin-listen", "127.0.0.1:0"];
 
-/// A server that is ready.
+/// Starts a server and waits until it is ready.
 fn server(flags: &[&str]) -> Server {
     let server = Server::start(&[ADMIN, flags].concat());
     wait_until("it is ready", || get(&server, "/readyz").0 == 200);
     server
 }
 
-/// The status, the head and the body of the answer to a request.
-fn ask(admin: SocketAddr, request: &str) -> (u16, String, String) {
+/// Sends a request to the admin listener. Returns the status, the head and the body.
+fn send(admin: SocketAddr, request: &str) -> (u16, String, String) {
     Client::connect(admin).request(request)
 }
 
 fn get(server: &Server, target: &str) -> (u16, String) {
     let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let (status, _, body) = ask(server.admin.unwrap(), &request);
+    let (status, _, body) = send(server.admin.unwrap(), &request);
     (status, body)
 }
 
@@ -55,12 +55,12 @@ fn get_json(server: &Server, target: &str) -> Value {
 
 fn post_drain(server: &Server, query: &str) -> Value {
     let request = format!("POST /drain{query} HTTP/1.1\r\nHost: localhost\r\nX-Drain: 1\r\n\r\n");
-    let (status, _, body) = ask(server.admin.unwrap(), &request);
+    let (status, _, body) = send(server.admin.unwrap(), &request);
     assert_eq!(status, 202, "{body}");
     serde_json::from_str(&body).unwrap()
 }
 
-/// The samples of a scrape: a name with its labels, and a value.
+/// Reads all metrics: names with labels, and values.
 fn scrape(server: &Server) -> BTreeMap<String, f64> {
     let (status, body) = get(server, "/metrics");
     assert_eq!(status, 200);
@@ -73,48 +73,48 @@ fn scrape(server: &Server) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// Waits until something is true, which it soon is.
+/// Waits until a condition holds, at most ten seconds.
 fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(10);
     while !is_true() {
-        assert!(Instant::now() < until, "in vain: {what}");
+        assert!(Instant::now() < until, "never: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn health_says_whether_new_sessions_are_welcome() {
+fn readyz_reports_whether_the_server_accepts_sessions() {
     let mut server = server(&["--drain-delay-secs", "1", "--close-timeout-secs", "0.2"]);
     assert_eq!(get(&server, "/livez"), (200, "live\n".to_owned()));
     assert_eq!(get(&server, "/readyz"), (200, "ready\n".to_owned()));
-    server.begin_stop();
-    wait_until("it is asked to stop", || get(&server, "/readyz").0 == 503);
+    server.begin_shutdown();
+    wait_until("the shutdown begins", || get(&server, "/readyz").0 == 503);
     assert_eq!(get(&server, "/readyz").1, "draining\n");
     assert_eq!(get(&server, "/livez").0, 200);
-    // The delay is for those who have not heard of it yet.
+    // During the drain delay, new clients are still accepted.
     let mut late = Client::open(server.address);
     late.answer_drain();
     let admin = server.admin.unwrap();
-    assert!(server.stopped().duration >= Duration::from_secs(1));
-    assert!(TcpStream::connect(admin).is_err(), "it ends with the server");
+    assert!(server.join().duration >= Duration::from_secs(1));
+    assert!(TcpStream::connect(admin).is_err(), "the admin listener ends with the server");
 }
 
 #[test]
-fn only_who_names_it_rightly_and_asks_for_what_is_there_gets_an_answer() {
+fn a_request_needs_an_allowed_host_a_known_path_and_an_allowed_method() {
     let server = server(&["--admin-host", "status.internal"]);
     let admin = server.admin.unwrap();
     for host in ["localhost", "LOCALHOST:1", "127.0.0.1:9090", "[::1]:9090", "Status.Internal:80"] {
         let request = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert_eq!(ask(admin, &request).0, 200, "{host}");
+        assert_eq!(send(admin, &request).0, 200, "{host}");
     }
-    // What a page elsewhere would send after its name was pointed here.
+    // Hosts that a DNS rebinding attack would send.
     for host in
         ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1.", "1"]
     {
         let request = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert_eq!(ask(admin, &request).0, 403, "{host}");
+        assert_eq!(send(admin, &request).0, 403, "{host}");
         let absolute = format!("GET http://{host}/livez HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert_eq!(ask(admin, &absolute).0, 403, "{host}");
+        assert_eq!(send(admin, &absolute).0, 403, "{host}");
     }
     // RFC 9112, section 3.2
     for host in [
@@ -134,11 +134,11 @@ fn only_who_names_it_rightly_and_asks_for_what_is_there_gets_an_answer() {
         "localhost\r\nHost: localhost",
     ] {
         let request = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert_eq!(ask(admin, &request).0, 400, "{host}");
+        assert_eq!(send(admin, &request).0, 400, "{host}");
     }
     for head in ["GET /livez HTTP/1.1", "GET http://localhost/livez HTTP/1.1\r\nHost: evil.example"]
     {
-        assert_eq!(ask(admin, &format!("{head}\r\n\r\n")).0, 400, "{head}");
+        assert_eq!(send(admin, &format!("{head}\r\n\r\n")).0, 400, "{head}");
     }
 
     assert_eq!(get(&server, "/nothing").0, 404);
@@ -146,17 +146,17 @@ fn only_who_names_it_rightly_and_asks_for_what_is_there_gets_an_answer() {
         [("POST", "/metrics", "get, head"), ("DELETE", "/drain", "get, head, post")]
     {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        let (status, head, _) = ask(admin, &request);
+        let (status, head, _) = send(admin, &request);
         assert_eq!((status, header(&head, "allow")), (405, Some(allowed)));
     }
-    // The two never share a port, in either direction.
+    // The routes of the two listeners are separate.
     assert_eq!(get(&server, server::PATH).0, 404);
     let metrics = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(Client::connect(server.address).request(metrics).0, 404);
 }
 
 #[test]
-fn a_drain_wants_its_header_and_no_origin_and_a_code_that_brings_clients_back() {
+fn a_drain_request_needs_its_header_no_origin_and_a_valid_code() {
     let server = server(&[]);
     let admin = server.admin.unwrap();
     for (headers, query, status) in [
@@ -169,14 +169,14 @@ fn a_drain_wants_its_header_and_no_origin_and_a_code_that_brings_clients_back() 
         ("X-Drain: 1\r\n", "?now", 400),
     ] {
         let request = format!("POST /drain{query} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
-        assert_eq!(ask(admin, &request).0, status, "{headers} {query}");
+        assert_eq!(send(admin, &request).0, status, "{headers} {query}");
     }
     assert_eq!(get_json(&server, "/drain")["state"], "ready");
     assert_eq!(get_json(&server, "/drain").as_object().unwrap().len(), 2);
 }
 
 #[test]
-fn a_drain_by_the_admin_listener_is_the_same_and_its_progress_can_be_watched() {
+fn a_drain_request_starts_the_shutdown_and_its_progress_is_reported() {
     let server = server(&["--drain-delay-secs", "0.5", "--drain-spread-secs", "1"]);
     let clients: Vec<Client> = (0..20).map(|_| Client::open(server.address)).collect();
     wait_until("all are open", || get_json(&server, "/drain")["open"] == 20);
@@ -184,17 +184,17 @@ fn a_drain_by_the_admin_listener_is_the_same_and_its_progress_can_be_watched() {
     let progress = post_drain(&server, "?code=1012");
     assert_eq!((&progress["state"], &progress["code"]), (&"draining".into(), &1012.into()));
     assert_eq!((&progress["delay_ms"], &progress["spread_ms"]), (&500.0.into(), &1000.0.into()));
-    // Whoever asks again is told the same, and changes nothing.
+    // A second request gets the same answer and changes nothing.
     assert_eq!(post_drain(&server, "?code=1001")["code"], 1012);
 
     let mut ends = Vec::new();
     for mut client in clients {
         ends.push(thread::spawn(move || {
             assert_eq!(client.frame(), (support::CLOSE, support::close_payload(1012, "drained")));
-            let told = begin.elapsed();
+            let closed_after = begin.elapsed();
             client.send(&close(1012, ""));
             client.expect_end();
-            told.as_secs_f64()
+            closed_after.as_secs_f64()
         }));
     }
     wait_until("half of them are closed", || {
@@ -208,12 +208,12 @@ fn a_drain_by_the_admin_listener_is_the_same_and_its_progress_can_be_watched() {
     ends.sort_by(f64::total_cmp);
     assert!((0.5..0.7).contains(&ends[0]) && (1.3..1.8).contains(&ends[19]), "{ends:?}");
     let largest = ends.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
-    assert!(largest < 0.25, "they leave one after the other: {ends:?}");
-    let stopped = server.stopped();
-    assert_eq!((stopped.clean, stopped.timed_out, stopped.aborted), (20, 0, 0));
+    assert!(largest < 0.25, "sessions close evenly: {ends:?}");
+    let summary = server.join();
+    assert_eq!((summary.clean, summary.timed_out, summary.aborted), (20, 0, 0));
 }
 
-/// The types and the names of the labels of a scrape, without those of buckets.
+/// The type and the label names of each metric in a scrape, without the labels of buckets.
 fn contract(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
     let mut contract = BTreeMap::new();
     for line in text.lines() {
@@ -236,7 +236,7 @@ fn contract(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
 }
 
 #[test]
-fn names_types_and_labels_are_those_of_the_contract() {
+fn metric_names_types_and_labels_are_the_documented_ones() {
     let server = server(&[]);
     let documented: BTreeMap<String, (String, BTreeSet<String>)> =
         table(&document("metrics.md"), "## The table")
@@ -250,7 +250,7 @@ fn names_types_and_labels_are_those_of_the_contract() {
 }
 
 #[test]
-fn a_reader_gets_open_metrics_if_it_prefers_that() {
+fn a_scraper_gets_openmetrics_if_it_prefers_that() {
     let server = server(&[]);
     let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
                       application/openmetrics-text;version=0.0.1;q=0.4,\
@@ -265,7 +265,7 @@ fn a_reader_gets_open_metrics_if_it_prefers_that() {
         (&format!("Accept: {prometheus}\r\n"), true),
     ] {
         let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{accept}\r\n");
-        let (_, head, body) = ask(server.admin.unwrap(), &request);
+        let (_, head, body) = send(server.admin.unwrap(), &request);
         let kind = if is_open {
             "application/openmetrics-text; version=1.0.0"
         } else {
@@ -273,14 +273,14 @@ fn a_reader_gets_open_metrics_if_it_prefers_that() {
         };
         assert!(header(&head, "content-type").unwrap().starts_with(kind), "{accept}: {head}");
         assert_eq!(body.ends_with("# EOF\n"), is_open);
-        // OpenMetrics names the family, and Prometheus the series.
+        // In OpenMetrics, `TYPE` has the name of the family; in the Prometheus format, that of the series.
         assert_eq!(body.contains("# TYPE ws_status_sessions_opened counter\n"), is_open);
         assert!(body.contains("\nws_status_sessions_opened_total 0\n"));
     }
 }
 
 #[test]
-fn every_cause_and_every_refusal_is_counted_by_its_word_from_the_beginning() {
+fn every_cause_and_every_refusal_has_a_series_from_the_start() {
     let server = server(&[]);
     let samples = scrape(&server);
     for &rejection in Rejection::ALL {
@@ -296,29 +296,29 @@ fn every_cause_and_every_refusal_is_counted_by_its_word_from_the_beginning() {
 }
 
 #[test]
-fn the_metrics_are_what_the_clients_did() {
+fn the_metrics_count_the_sessions_and_messages_of_clients() {
     let server = server(&["--ping-interval-secs", "0.2", "--max-message-bytes", "10"]);
-    let mut stays = Client::open(server.address);
-    let (first, payload) = stays.frame();
+    let mut idle = Client::open(server.address);
+    let (first, payload) = idle.frame();
     assert_eq!((first, payload.len()), (PING, 4));
-    stays.send(&frame(PONG, &payload));
+    idle.send(&frame(PONG, &payload));
 
-    let mut talks = Client::open(server.address);
-    talks.send(&[frame(TEXT, b"hello"), frame(PING, b"12345678")].concat());
-    assert_eq!(talks.frame(), (PONG, b"12345678".to_vec()));
-    talks.send(&close(4321, "bye"));
-    talks.frame();
-    talks.expect_end();
+    let mut closing = Client::open(server.address);
+    closing.send(&[frame(TEXT, b"hello"), frame(PING, b"12345678")].concat());
+    assert_eq!(closing.frame(), (PONG, b"12345678".to_vec()));
+    closing.send(&close(4321, "bye"));
+    closing.frame();
+    closing.expect_end();
 
-    let mut shouts = Client::open(server.address);
-    shouts.send(&frame(TEXT, b"more than ten"));
-    assert_eq!(shouts.frame().0, support::CLOSE);
-    drop(shouts);
+    let mut violator = Client::open(server.address);
+    violator.send(&frame(TEXT, b"more than ten"));
+    assert_eq!(violator.frame().0, support::CLOSE);
+    drop(violator);
     drop(Client::open(server.address));
     Client::connect(server.address).request("GET /else HTTP/1.1\r\nHost: a\r\n\r\n");
 
-    // A place comes back when its connection is closed, which is a moment behind the record.
-    wait_until("the three are gone, and the pong is told", || {
+    // A permit is released when its connection closes, shortly after the close record.
+    wait_until("three sessions are closed and the pong is counted", || {
         let samples = scrape(&server);
         samples["ws_status_sessions"] == 1.0
             && samples["ws_status_connections"] == 1.0
@@ -332,7 +332,7 @@ fn the_metrics_are_what_the_clients_did() {
     assert_eq!(of("sessions_closed_total{cause=\"disconnected\",code=\"1006\"}"), 1.0);
     assert_eq!(of("session_duration_seconds_count"), 3.0);
     assert_eq!(of("handshakes_refused_total{refusal=\"not_found\"}"), 1.0);
-    // The text, the ping and the close; and the pong, which may be told by now or may not.
+    // The text, the ping and the close. The pong may be counted by now or not.
     let bytes = of("payload_bytes_total{direction=\"received\"}");
     assert!(bytes >= 5.0 + 8.0 + 5.0, "{bytes}");
     assert!(of("messages_total{direction=\"received\"}") >= 3.0);
@@ -345,28 +345,28 @@ fn the_metrics_are_what_the_clients_did() {
     }
 }
 
-/// Does what a message says.
+/// A handler that panics or closes, as a message says.
 #[derive(Clone, Default)]
-struct Obedient(Option<CloseCode>);
+struct PanicsOrCloses(Option<CloseCode>);
 
-impl Handler for Obedient {
+impl Handler for PanicsOrCloses {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
-        let close = self.0.take().map(|code| Next::Close(code, "as told".into()));
+        let close = self.0.take().map(|code| Next::Close(code, "as requested".into()));
         close.map_or(Poll::Pending, Poll::Ready)
     }
 
     fn receive(&mut self, message: Message) {
-        assert_ne!(message, Message::Text("panic".into()), "as it was told to");
+        assert_ne!(message, Message::Text("panic".into()), "the handler panics");
         self.0 = Some(CloseCode::TRY_AGAIN_LATER);
     }
 }
 
 #[test]
-fn what_a_handler_does_is_counted_too() {
-    let server = Server::start_with(Obedient::default(), ADMIN);
-    for (word, code) in [("panic", 1011), ("close", 1013)] {
+fn panics_and_closes_of_a_handler_are_counted() {
+    let server = Server::start_with(PanicsOrCloses::default(), ADMIN);
+    for (text, code) in [("panic", 1011), ("close", 1013)] {
         let mut client = Client::open(server.address);
-        client.send(&frame(TEXT, word.as_bytes()));
+        client.send(&frame(TEXT, text.as_bytes()));
         let (_, payload) = client.frame();
         assert_eq!(payload[..2], u16::to_be_bytes(code));
         client.send(&close(code, ""));
@@ -381,18 +381,18 @@ fn what_a_handler_does_is_counted_too() {
     assert_eq!((closed("panicked", 1011), closed("handler_closed", 1013)), (1.0, 1.0));
 }
 
-/// Cannot be cloned while that is so.
+/// A handler whose clone panics while the flag is set.
 #[derive(Default)]
-struct Unique(Arc<AtomicBool>);
+struct PanicsInClone(Arc<AtomicBool>);
 
-impl Clone for Unique {
+impl Clone for PanicsInClone {
     fn clone(&self) -> Self {
-        assert!(!self.0.load(Ordering::SeqCst), "there is one of it");
+        assert!(!self.0.load(Ordering::SeqCst), "the clone panics");
         Self(Arc::clone(&self.0))
     }
 }
 
-impl Handler for Unique {
+impl Handler for PanicsInClone {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
         Poll::Pending
     }
@@ -401,13 +401,13 @@ impl Handler for Unique {
 }
 
 #[test]
-fn a_handler_that_cannot_be_cloned_is_a_500_and_its_connection_goes_on() {
-    let cannot = Arc::new(AtomicBool::new(true));
-    let server = Server::start_with(Unique(Arc::clone(&cannot)), ADMIN);
+fn a_panic_in_the_clone_of_a_handler_is_a_500_and_the_connection_stays_open() {
+    let panics = Arc::new(AtomicBool::new(true));
+    let server = Server::start_with(PanicsInClone(Arc::clone(&panics)), ADMIN);
     let mut client = Client::connect(server.address);
     let (status, _, body) = client.request(UPGRADE);
     assert_eq!((status, body.split(':').next()), (500, Some("internal_error")));
-    cannot.store(false, Ordering::SeqCst);
+    panics.store(false, Ordering::SeqCst);
     assert_eq!(client.request(UPGRADE).0, 101);
     let samples = scrape(&server);
     assert_eq!(samples["ws_status_panics_total"], 1.0);
@@ -415,7 +415,7 @@ fn a_handler_that_cannot_be_cloned_is_a_500_and_its_connection_goes_on() {
 }
 
 #[test]
-fn who_is_connected_is_shown_in_pages_if_that_is_wanted() {
+fn the_connection_table_is_paginated_and_off_by_default() {
     let without = server(&[]);
     assert_eq!(get(&without, "/connections").0, 404);
 
@@ -431,7 +431,7 @@ fn who_is_connected_is_shown_in_pages_if_that_is_wanted() {
         .collect();
     let third = clients[2].0.local_addr().unwrap();
     clients[2].send(&frame(TEXT, b"abc"));
-    // The clients are strangers to the order in which the server took them in.
+    // The IDs follow the order in which the server accepted the clients, which may differ from this one.
     for client in &mut clients {
         let (first, payload) = client.frame();
         assert_eq!(first, PING);
@@ -445,8 +445,8 @@ fn who_is_connected_is_shown_in_pages_if_that_is_wanted() {
         row
     };
     let mut id = 0;
-    // As of its second ping.
-    wait_until("the pong and the text are told", || row(&mut id)["messages_in"] == 2);
+    // Counted when the second ping is sent.
+    wait_until("the pong and the text are counted", || row(&mut id)["messages_in"] == 2);
     let row = row(&mut id);
     assert_eq!((&row["bytes_in"], &row["origin"]), (&7.into(), &"https://2.example".into()));
     assert!(row["rtt_ms"].as_f64().unwrap() > 0.0 && row["age_ms"].as_f64().unwrap() > 100.0);
@@ -468,21 +468,21 @@ fn who_is_connected_is_shown_in_pages_if_that_is_wanted() {
         assert_eq!(get(&server, &format!("/connections?{query}")).0, 400, "{query}");
     }
     drop(clients);
-    wait_until("nobody is left", || get_json(&server, "/connections")["total"] == 0);
+    wait_until("all sessions are closed", || get_json(&server, "/connections")["total"] == 0);
 }
 
 #[test]
-fn the_page_is_one_file_that_lets_nothing_else_in() {
+fn the_status_page_is_self_contained() {
     let server = server(&[]);
     let (status, head, body) =
-        ask(server.admin.unwrap(), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        send(server.admin.unwrap(), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!((status, header(&head, "content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = header(&head, "content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
     for outside in ["http://", "https://", "src=", "@import", "url("] {
         assert!(!body.contains(outside), "{outside}");
     }
-    // What it asks for by name is there.
+    // The metrics that the page uses exist.
     let (_, metrics) = get(&server, "/metrics");
     let names = body
         .split('"')
@@ -496,42 +496,42 @@ fn the_page_is_one_file_that_lets_nothing_else_in() {
 }
 
 #[test]
-fn a_unix_socket_is_for_its_user_alone_and_goes_away_with_the_server() {
-    // Not in the target folder, whose path may be too long for a socket's name.
+fn a_unix_socket_is_private_to_its_user_and_removed_at_the_end() {
+    // Not in the target folder, whose path may be too long for a socket address.
     let folder = std::env::temp_dir().join(format!("ws-status-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("admin.sock");
     let flags = [&format!("--admin-listen=unix:{}", path.display())[..]];
-    // What a process that was killed has left behind.
+    // The socket file of a killed process.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
 
     let mut server = Server::start(&flags);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let ask = |path: &Path| {
+    let readyz = |path: &Path| {
         let mut stream = UnixStream::connect(path).unwrap();
         stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
     };
-    wait_until("it is ready", || ask(&path).starts_with("HTTP/1.1 200 OK\r\n"));
-    server.begin_stop();
-    server.stopped();
+    wait_until("it is ready", || readyz(&path).starts_with("HTTP/1.1 200 OK\r\n"));
+    server.begin_shutdown();
+    server.join();
     assert!(!path.exists());
     fs::remove_dir(&folder).unwrap();
 }
 
 #[test]
-fn slow_and_many_askers_do_not_keep_the_others_out_for_long() {
+fn many_silent_connections_delay_other_requests_only_briefly() {
     let server = server(&[]);
     let admin = server.admin.unwrap();
-    // More than are answered at a time, and none of them says a word.
+    // More connections than are served at a time, all without a request.
     let mut silent: Vec<TcpStream> = (0..70).map(|_| TcpStream::connect(admin).unwrap()).collect();
     silent[0].set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let begin = Instant::now();
     assert_eq!(get(&server, "/livez").0, 200);
     assert!(begin.elapsed() < Duration::from_secs(9));
-    assert_eq!(silent[0].read(&mut [0]).unwrap_or(0), 0, "it was let go");
-    // Sessions do not notice.
+    assert_eq!(silent[0].read(&mut [0]).unwrap_or(0), 0, "the silent connection is closed");
+    // Clients are not affected.
     Client::open(server.address).send(&close(1000, ""));
 }

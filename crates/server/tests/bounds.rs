@@ -1,4 +1,4 @@
-//! What clients can make grow, over real sockets: each test tries to break a bound.
+//! Bounds on what clients can use, over real sockets: each test tries to exceed one.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -11,16 +11,15 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::flooding_handler::FloodingHandler;
+use support::protocols::{self, Protocol, Session};
 use support::server::Server;
-use support::ways::{self, Session, Way};
 use support::{
     BINARY, CLOSE, Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, head, header,
 };
-use transport::{Handler, Message, Next};
 
 #[test]
 fn a_head_that_is_too_large_gets_431() {
@@ -38,7 +37,7 @@ fn a_head_that_is_too_large_gets_431() {
 }
 
 #[test]
-fn a_refusal_reaches_a_client_that_goes_on_sending() {
+fn a_refusal_reaches_a_client_that_keeps_sending() {
     let server = Server::start(&[]);
     let body = vec![b'x'; 4 << 20];
     let head = format!("Host: a\r\nContent-Length: {}", body.len());
@@ -53,66 +52,57 @@ fn a_refusal_reaches_a_client_that_goes_on_sending() {
             let sending = thread::spawn(move || sender.write_all(&bytes));
             assert_eq!(client.response().0, expected);
             client.expect_end();
-            // It can say so as well, and hang up.
+            // The client sends everything without an error.
             sending.join().unwrap().unwrap();
         }
     }
 }
 
-/// Never stops talking.
-#[derive(Clone)]
-struct Chatter;
-
-impl Handler for Chatter {
-    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
-        Poll::Ready(Next::Send(Message::Binary(vec![0; 1024].into())))
-    }
-
-    fn receive(&mut self, _: Message) {}
-}
-
 #[cfg(target_os = "linux")]
 #[test]
-fn the_system_does_not_keep_what_a_client_never_reads() {
-    // The session is over, and what it wrote waits for a client that is there and never reads.
+fn the_system_discards_output_that_a_client_never_reads() {
+    // The state of a socket that is closed while its output waits for a client that never reads.
     const FIN_WAIT_1: &str = "04";
     let flags = ["--ping-interval-secs=1", "--pong-timeout-secs=1", "--write-timeout-secs=0.2"];
-    let server = ways::start_with(Chatter, &flags);
-    let mut clients = ways::open_all(&server).map(|(way, mut client)| {
-        client.0.welcome_all();
-        (way, client, false)
+    let server = protocols::start_with(FloodingHandler::default(), &flags);
+    let mut clients = protocols::open_all(&server).map(|(protocol, mut client)| {
+        client.0.open_windows();
+        (protocol, client, false)
     });
-    // The state of the server's socket, as long as the system has it. The system's list may be long.
+    // The state of the server's socket, while the system lists it.
     let state = |sockets: &str, client: &Session| {
         let socket = client.0.socket();
         let [ours, theirs] = [socket.peer_addr().unwrap(), socket.local_addr().unwrap()]
             .map(|address| format!("0100007F:{:04X} ", address.port()));
-        let (_, behind) = sockets.split_once(&(ours + &theirs))?;
-        behind.get(..2).map(str::to_owned)
+        let (_, rest) = sockets.split_once(&(ours + &theirs))?;
+        rest.get(..2).map(str::to_owned)
     };
     let begin = Instant::now();
     loop {
         let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
         let mut left = Vec::new();
-        for (way, client, has_ended) in &mut clients {
+        for (protocol, client, has_ended) in &mut clients {
             let state = state(&sockets, client);
-            // A connection of HTTP/2 may outlive its sessions.
-            let is_http2 = matches!(way, Way::Http2 | Way::Http2Tls);
+            // An HTTP/2 connection may outlive its sessions.
+            let is_http2 = matches!(protocol, Protocol::Http2 | Protocol::Http2Tls);
             *has_ended |= is_http2 || state.as_deref() == Some(FIN_WAIT_1);
             if !*has_ended || state.is_some() {
-                left.push((*way, state));
+                left.push((*protocol, state));
             }
         }
         if left.is_empty() {
             return;
         }
-        assert!(begin.elapsed() < Duration::from_secs(20), "TCP_USER_TIMEOUT is ten: {left:?}");
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "TCP_USER_TIMEOUT is ten seconds: {left:?}"
+        );
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn a_head_that_never_ends_is_cut_off_at_its_size_and_not_at_its_deadline() {
+fn an_endless_head_is_refused_at_its_size_limit_before_its_deadline() {
     let server = Server::start(&[]);
     let begin = Instant::now();
     let mut client = Client::connect(server.address);
@@ -122,14 +112,14 @@ fn a_head_that_never_ends_is_cut_off_at_its_size_and_not_at_its_deadline() {
             return;
         }
     }
-    panic!("it was still read after {:?}", begin.elapsed());
+    panic!("the head is still read after {:?}", begin.elapsed());
 }
 
 #[test]
-fn an_address_at_its_limit_keeps_nobody_else_waiting() {
+fn an_address_at_its_limit_delays_no_other_client() {
     let server = Server::start(&["--max-connections-per-address", "1"]);
     let _session = Client::open(server.address);
-    // More than can be told at once that there is no place, and none of them says a word.
+    // More connections than can be refused at once, all without a request.
     let silent: Vec<TcpStream> =
         (0..1000).map(|_| TcpStream::connect(server.address).unwrap()).collect();
     let begin = Instant::now();
@@ -140,7 +130,7 @@ fn an_address_at_its_limit_keeps_nobody_else_waiting() {
 }
 
 #[test]
-fn a_connection_brings_so_many_requests_and_no_more() {
+fn a_connection_is_closed_after_20_requests() {
     let server = Server::start(&[]);
     let mut client = Client::connect(server.address);
     let request = "GET /else HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -154,7 +144,7 @@ fn a_connection_brings_so_many_requests_and_no_more() {
 }
 
 #[test]
-fn an_address_has_so_many_connections_and_gets_them_back() {
+fn an_address_has_a_connection_limit_and_its_permits_are_released() {
     let server = Server::start(&["--max-connections-per-address", "2"]);
     let mut first = Client::open(server.address);
     let _second = Client::open(server.address);
@@ -168,18 +158,18 @@ fn an_address_has_so_many_connections_and_gets_them_back() {
     first.expect_end();
     let until = Instant::now() + Duration::from_secs(5);
     while Client::connect(server.address).request(UPGRADE).0 != 101 {
-        assert!(Instant::now() < until, "the place is not given back");
+        assert!(Instant::now() < until, "the permit is not released");
     }
 }
 
 #[test]
-fn each_flood_is_ended_with_1008() {
+fn each_flood_is_closed_with_1008() {
     let flags = ["messages-per-second", "control-frames-per-second"].map(|it| format!("--{it}=1"));
     let bursts = ["message-burst", "control-frame-burst"].map(|it| format!("--{it}=3"));
     let flags: Vec<&str> = flags.iter().chain(&bursts).map(String::as_str).collect();
-    let server = ways::start(&flags);
+    let server = protocols::start(&flags);
     for flood in [frame(TEXT, b"x"), frame(PING, b""), frame(PONG, b"unasked")] {
-        for (way, mut client) in ways::open_all(&server) {
+        for (protocol, mut client) in protocols::open_all(&server) {
             client.send(&flood.repeat(4));
             let last = loop {
                 match client.frame() {
@@ -187,7 +177,7 @@ fn each_flood_is_ended_with_1008() {
                     other => break other,
                 }
             };
-            assert_eq!(last, (CLOSE, close_payload(1008, "rate_limited")), "{way:?}");
+            assert_eq!(last, (CLOSE, close_payload(1008, "rate_limited")), "{protocol:?}");
             client.send(&close(1008, ""));
             client.expect_end();
         }
@@ -195,7 +185,7 @@ fn each_flood_is_ended_with_1008() {
 }
 
 #[test]
-fn limits_that_are_switched_off_do_not_limit() {
+fn a_limit_of_0_is_off() {
     let off = [
         "messages-per-second",
         "control-frames-per-second",
@@ -204,79 +194,83 @@ fn limits_that_are_switched_off_do_not_limit() {
         "max-connections-per-address",
     ]
     .map(|key| format!("--{key}=0"));
-    let server = ways::start(&off.each_ref().map(String::as_str));
-    for (way, mut client) in ways::open_all(&server) {
+    let server = protocols::start(&off.each_ref().map(String::as_str));
+    for (protocol, mut client) in protocols::open_all(&server) {
         client.send(&frame(TEXT, b"x").repeat(1000));
         client.send(&frame(PING, b"!").repeat(100));
         for _ in 0..100 {
-            assert_eq!(client.frame(), (PONG, b"!".to_vec()), "{way:?}");
+            assert_eq!(client.frame(), (PONG, b"!".to_vec()), "{protocol:?}");
         }
     }
 }
 
 #[test]
-fn a_message_that_does_not_end_is_ended_however_much_of_it_has_come() {
+fn an_unfinished_message_is_closed_at_the_message_timeout() {
     let beginnings = [
         vec![TEXT],
         head(TEXT, 100),
         frame(TEXT, &[b'x'; 100])[..50].to_vec(),
         frame(TEXT & 0x7f, b"a part of it"),
     ];
-    let server = ways::start(&["--message-timeout-secs=0.3", "--close-timeout-secs=0.3"]);
+    let server = protocols::start(&["--message-timeout-secs=0.3", "--close-timeout-secs=0.3"]);
     for beginning in beginnings {
-        let mut clients = ways::open_all(&server);
+        let mut clients = protocols::open_all(&server);
         let begin = Instant::now();
         for (_, client) in &mut clients {
             client.send(&beginning);
         }
-        for (way, client) in &mut clients {
+        for (protocol, client) in &mut clients {
             let expected = (CLOSE, close_payload(1008, "message_timeout"));
-            assert_eq!(client.frame(), expected, "{way:?}, {beginning:?}");
+            assert_eq!(client.frame(), expected, "{protocol:?}, {beginning:?}");
             assert!((0.3..3.0).contains(&begin.elapsed().as_secs_f64()), "{:?}", begin.elapsed());
-            // What it says now belongs to the message, so it can only be waited for.
+            // Any input would belong to the unfinished message, so only the timeout can end the session.
             client.expect_end();
         }
     }
 }
 
 #[test]
-fn a_message_that_comes_byte_by_byte_has_no_more_time_than_another() {
-    let server = ways::start(&["--message-timeout-secs=0.3"]);
-    for (way, mut client) in ways::open_all(&server) {
+fn a_message_that_arrives_byte_by_byte_gets_no_longer_deadline() {
+    let server = protocols::start(&["--message-timeout-secs=0.3"]);
+    for (protocol, mut client) in protocols::open_all(&server) {
         let begin = Instant::now();
         client.send(&head(TEXT, 1000));
-        // The wait for an answer is what makes it slow.
+        // The read timeout paces the bytes.
         client.0.socket().set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        let mut said = [0; 19];
-        while client.0.read(&mut said[..1]).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(5), "{way:?} is read for ever");
+        let mut output = [0; 19];
+        while client.0.read(&mut output[..1]).is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(5), "{protocol:?} is read forever");
             client.send(b"x");
         }
-        client.0.read_exact(&mut said[1..]).unwrap();
+        client.0.read_exact(&mut output[1..]).unwrap();
         let expected = [&[CLOSE, 17][..], &close_payload(1008, "message_timeout")].concat();
-        assert_eq!(&said[..], expected, "{way:?}");
-        assert!(begin.elapsed() >= Duration::from_millis(300), "{way:?}: {:?}", begin.elapsed());
+        assert_eq!(&output[..], expected, "{protocol:?}");
+        assert!(
+            begin.elapsed() >= Duration::from_millis(300),
+            "{protocol:?}: {:?}",
+            begin.elapsed()
+        );
     }
 }
 
 #[test]
-fn a_message_in_many_parts_is_too_big_by_what_its_parts_take_together() {
-    let server = ways::start(&["--max-message-bytes=1000"]);
+fn the_size_limit_applies_to_all_fragments_of_a_message_together() {
+    let server = protocols::start(&["--max-message-bytes=1000"]);
     let first = frame(TEXT & 0x7f, b"");
     let empty = [first.clone(), frame(0, b"").repeat(400)].concat();
     let full = [first, frame(0, &[b'x'; 100]).repeat(11)].concat();
     for sent in [empty, full] {
-        for (way, mut client) in ways::open_all(&server) {
+        for (protocol, mut client) in protocols::open_all(&server) {
             client.send(&sent);
-            assert_eq!(client.frame(), (CLOSE, close_payload(1009, "too_big")), "{way:?}");
+            assert_eq!(client.frame(), (CLOSE, close_payload(1009, "too_big")), "{protocol:?}");
             client.expect_end();
         }
     }
 }
 
 #[test]
-fn lengths_that_nobody_means_are_refused_from_the_head_alone() {
-    let server = ways::start(&[]);
+fn huge_declared_lengths_are_closed_from_the_frame_header_alone() {
+    let server = protocols::start(&[]);
     for length in [
         [0, 0, 0, 0, 1, 0, 0, 0],
         [0, 0, 0, 0, 0x80, 0, 0, 0],
@@ -284,61 +278,61 @@ fn lengths_that_nobody_means_are_refused_from_the_head_alone() {
         [0x80, 0, 0, 0, 0, 0, 0, 1],
         [0xff; 8],
     ] {
-        for (way, mut client) in ways::open_all(&server) {
+        for (protocol, mut client) in protocols::open_all(&server) {
             client.send(&[&[0x82, 0xff][..], &length, &[1, 2, 3, 4]].concat());
             let too_big = (CLOSE, close_payload(1009, "too_big"));
-            assert_eq!(client.frame(), too_big, "{way:?}, {length:?}");
+            assert_eq!(client.frame(), too_big, "{protocol:?}, {length:?}");
         }
     }
 }
 
 #[test]
-fn a_client_that_pings_and_never_reads_is_let_go() {
+fn a_client_that_pings_and_never_reads_is_disconnected() {
     let flags = ["--control-frames-per-second", "0", "--write-timeout-secs", "0.5"];
-    let server = ways::start(&flags);
+    let server = protocols::start(&flags);
     let pings = frame(PING, &[7; 125]).repeat(100);
-    for (way, mut client) in ways::open_all(&server) {
+    for (protocol, mut client) in protocols::open_all(&server) {
         client.0.socket().set_write_timeout(Some(Duration::from_secs(5))).unwrap();
         let begin = Instant::now();
         while client.0.write_all(&pings).is_ok() {
             let elapsed = begin.elapsed();
-            assert!(elapsed < Duration::from_secs(10), "{way:?}: it reads on without an end");
+            assert!(elapsed < Duration::from_secs(10), "{protocol:?}: the server still reads");
         }
-        // It ended with a reset or an end of the stream, and not because our write timed out.
-        assert!(begin.elapsed() < Duration::from_secs(5), "{way:?}: {:?}", begin.elapsed());
+        // A reset or an end of the stream ended the loop, and not the write timeout of the client.
+        assert!(begin.elapsed() < Duration::from_secs(5), "{protocol:?}: {:?}", begin.elapsed());
         let mut rest = Vec::new();
         let end = client.0.read_to_end(&mut rest);
-        // TCP alone may not tell that pongs are missing; what is above it does.
-        assert!(end.is_err() || matches!(way, Way::Http1), "{way:?}");
+        // Plain TCP may hide that pongs are missing; TLS and HTTP/2 report it.
+        assert!(end.is_err() || matches!(protocol, Protocol::Http1), "{protocol:?}");
     }
 }
 
 #[test]
-fn a_client_that_reads_byte_by_byte_gets_everything_in_order() {
+fn a_client_that_reads_byte_by_byte_receives_everything_in_order() {
     const BYTES: usize = 20_000;
     let flags = ["--write-timeout-secs=2", "--max-queued-bytes=4096"];
-    let server = ways::start_with(Chatter, &flags);
-    let said = [&[BINARY, 126, 4, 0][..], &[0; 1024]].concat();
-    for (way, mut client) in ways::open_all(&server) {
-        for expected in said.iter().cycle().take(BYTES) {
+    let server = protocols::start_with(FloodingHandler::default(), &flags);
+    let message = [&[BINARY, 126, 4, 0][..], &[0; 1024]].concat();
+    for (protocol, mut client) in protocols::open_all(&server) {
+        for expected in message.iter().cycle().take(BYTES) {
             let mut byte = [0xaa];
             client.0.read_exact(&mut byte).unwrap();
-            assert_eq!(byte[0], *expected, "{way:?}");
+            assert_eq!(byte[0], *expected, "{protocol:?}");
         }
     }
 }
 
 #[test]
-fn a_client_that_resets_or_vanishes_in_the_middle_of_a_frame_gives_its_place_back() {
-    let server = ways::start(&["--max-connections=1"]);
-    for way in Way::ALL {
+fn a_client_that_resets_or_disconnects_within_a_frame_releases_its_permit() {
+    let server = protocols::start(&["--max-connections=1"]);
+    for protocol in Protocol::ALL {
         for is_reset in [true, false] {
             let until = Instant::now() + Duration::from_secs(5);
             let mut client = loop {
-                if let Some(client) = way.try_open(&server) {
+                if let Some(client) = protocol.try_open(&server) {
                     break client;
                 }
-                assert!(Instant::now() < until, "{way:?}: the place is not given back");
+                assert!(Instant::now() < until, "{protocol:?}: the permit is not released");
             };
             client.send(&[&frame(TEXT, b"whole")[..], &frame(TEXT, b"half")[..4]].concat());
             if is_reset {
@@ -349,11 +343,11 @@ fn a_client_that_resets_or_vanishes_in_the_middle_of_a_frame_gives_its_place_bac
 }
 
 #[test]
-fn silent_clients_at_the_limit_do_not_keep_others_from_being_told() {
+fn silent_clients_at_the_limit_do_not_delay_the_refusal_of_others() {
     let server = Server::start(&["--max-connections", "1"]);
     let _session = Client::open(server.address);
     let _silent: Vec<Client> = (0..200).map(|_| Client::connect(server.address)).collect();
-    // Each has a second to ask, and not the ten that a handshake has.
+    // Without a permit, a connection has one second to send its request instead of ten.
     let begin = Instant::now();
     let (status, head, _) = Client::connect(server.address).request(UPGRADE);
     assert_eq!(status, 503);
@@ -366,9 +360,9 @@ fn silent_clients_at_the_limit_do_not_prolong_a_shutdown() {
     let mut server = Server::start(&["--max-connections", "1", "--close-timeout-secs", "0.5"]);
     let mut session = Client::open(server.address);
     let _silent: Vec<Client> = (0..300).map(|_| Client::connect(server.address)).collect();
-    server.begin_stop();
+    server.begin_shutdown();
     session.answer_drain();
-    let stopped = server.stopped();
-    assert_eq!((stopped.clean, stopped.aborted), (1, 0));
-    assert!(stopped.duration < Duration::from_secs(4), "{:?}", stopped.duration);
+    let summary = server.join();
+    assert_eq!((summary.clean, summary.aborted), (1, 0));
+    assert!(summary.duration < Duration::from_secs(4), "{:?}", summary.duration);
 }

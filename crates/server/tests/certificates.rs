@@ -1,4 +1,4 @@
-//! The certificate: which files will do, how new ones are taken up, and what is warned of.
+//! Certificate files: validation, reload, renewal and warnings.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use server::{Command, Config, ConfigError, Reloader, Settings};
 use support::process::{Process, documented, fields};
-use support::tls::{Files, certificate, connect, exchange_ping, open, trusting};
+use support::tls::{Files, certificate, client_config, connect, exchange_ping, open};
 use tokio::time::timeout;
 
 fn check(flags: &[String]) -> Result<(Settings, Config), ConfigError> {
@@ -31,7 +31,7 @@ fn check(flags: &[String]) -> Result<(Settings, Config), ConfigError> {
 }
 
 #[test]
-fn files_that_will_not_do_stop_the_start_with_one_sentence() {
+fn invalid_files_fail_the_start_with_one_sentence() {
     let files = Files::new("wrong");
     let other = Files::new("wrong-other");
     fs::write(files.path("empty.pem"), "").unwrap();
@@ -76,17 +76,17 @@ fn files_that_will_not_do_stop_the_start_with_one_sentence() {
             "",
             "it must belong to the first certificate of tls_cert_file",
         ),
-        (&cert, "", "", "that needs tls_key_file"),
-        ("", &key, "", "that needs tls_cert_file"),
-        ("", "", "--listen=tls:127.0.0.1:0", "that needs tls_cert_file and tls_key_file"),
-        ("", "", "--tls-client-ca-file=ca.pem", "that needs tls_cert_file"),
+        (&cert, "", "", "it requires tls_key_file"),
+        ("", &key, "", "it requires tls_cert_file"),
+        ("", "", "--listen=tls:127.0.0.1:0", "it requires tls_cert_file and tls_key_file"),
+        ("", "", "--tls-client-ca-file=ca.pem", "it requires tls_cert_file"),
         (
             &cert,
             &key,
             &format!("--tls-client-ca-file={}", files.path("text.pem")),
             "tls_client_ca_file",
         ),
-        (&cert, &key, "--admin-listen=tls:127.0.0.1:0", "the admin listener has no TLS"),
+        (&cert, &key, "--admin-listen=tls:127.0.0.1:0", "the admin listener does not support TLS"),
         (&cert, &key, "--listen=tls:localhost:443", "the same behind tls:"),
         (&cert, &key, "--http2-max-streams=0", "from 1 to 1000"),
         (&cert, &key, "--plaintext-ok=yes", "it must be true or false"),
@@ -94,22 +94,22 @@ fn files_that_will_not_do_stop_the_start_with_one_sentence() {
         let flags =
             [format!("--tls-cert-file={cert}"), format!("--tls-key-file={key}"), more.to_owned()];
         let flags: Vec<String> = flags.into_iter().filter(|flag| !flag.is_empty()).collect();
-        let ConfigError(sentence) = check(&flags).unwrap_err();
-        assert!(sentence.contains(expected), "{flags:?}: {sentence}");
-        assert!(!sentence.contains('\n') && !sentence.contains("-----"), "{sentence}");
+        let ConfigError(message) = check(&flags).unwrap_err();
+        assert!(message.contains(expected), "{flags:?}: {message}");
+        assert!(!message.contains('\n') && !message.contains("-----"), "{message}");
     }
     assert!(check(&files.flags()).is_ok());
 }
 
 #[tokio::test]
-async fn files_that_changed_are_used_when_they_go_together_and_were_seen_twice() {
+async fn changed_files_are_used_once_they_match_and_are_stable() {
     let files = Files::new("renewed");
     let (settings, config) = check(&files.flags()).unwrap();
-    let ends = |config: &Config| config.tls.as_ref().unwrap().not_after();
-    let first = ends(&config);
+    let not_after = |config: &Config| config.tls.as_ref().unwrap().not_after();
+    let first = not_after(&config);
     let mut reloader = Reloader::new(settings, config, 20_000);
     let configs = reloader.configs();
-    let in_force = || ends(&configs.borrow());
+    let in_force = || not_after(&configs.borrow());
     for _ in 0..4 {
         reloader.check_certificate().await;
     }
@@ -120,10 +120,10 @@ async fn files_that_changed_are_used_when_they_go_together_and_were_seen_twice()
     for _ in 0..4 {
         reloader.check_certificate().await;
     }
-    assert_eq!(in_force(), first, "the key is another's");
+    assert_eq!(in_force(), first, "the key does not match");
     fs::write(files.path("key.pem"), &key).unwrap();
     reloader.check_certificate().await;
-    assert_eq!(in_force(), first, "more may be written");
+    assert_eq!(in_force(), first, "the files may still change");
     reloader.check_certificate().await;
     let second = in_force();
     assert_ne!(second, first);
@@ -132,35 +132,35 @@ async fn files_that_changed_are_used_when_they_go_together_and_were_seen_twice()
     for _ in 0..4 {
         reloader.check_certificate().await;
     }
-    assert_eq!(in_force(), second, "a file that is missing changes nothing");
+    assert_eq!(in_force(), second, "a missing file changes nothing");
 }
 
-/// A pipe with a name, which nobody writes into.
-fn pipe(path: &str) {
+/// Creates a named pipe without a writer.
+fn create_pipe(path: &str) {
     let _ = fs::remove_file(path);
     assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
 #[tokio::test]
-async fn what_is_no_regular_file_any_more_is_refused_and_not_waited_for() {
+async fn a_file_that_becomes_a_pipe_is_refused_without_blocking() {
     let files = Files::new("pipe");
     let (settings, config) = check(&files.flags()).unwrap();
-    let ends = |config: &Config| config.tls.as_ref().unwrap().not_after();
-    let first = ends(&config);
+    let not_after = |config: &Config| config.tls.as_ref().unwrap().not_after();
+    let first = not_after(&config);
     let mut reloader = Reloader::new(settings, config, 20_000);
     let configs = reloader.configs();
     for name in ["cert.pem", "key.pem"] {
-        pipe(&files.path(name));
+        create_pipe(&files.path(name));
         for _ in 0..4 {
             timeout(Duration::from_secs(5), reloader.check_certificate()).await.unwrap();
         }
-        assert_eq!(ends(&configs.borrow()), first);
-        files.write_anew(|_| {});
+        assert_eq!(not_after(&configs.borrow()), first);
+        files.replace(|_| {});
     }
-    files.write_anew(|params| params.not_after = date_time_ymd(2900, 1, 1));
+    files.replace(|params| params.not_after = date_time_ymd(2900, 1, 1));
     reloader.check_certificate().await;
     reloader.check_certificate().await;
-    assert_ne!(ends(&configs.borrow()), first);
+    assert_ne!(not_after(&configs.borrow()), first);
 }
 
 #[tokio::test]
@@ -168,8 +168,8 @@ async fn a_pipe_is_read_once_and_stays_in_force() {
     let files = Files::new("pipe-at-start");
     for (name, text) in [("cert.pem", &files.cert), ("key.pem", &files.key)] {
         let (path, text) = (files.path(name), text.clone());
-        pipe(&path);
-        // It is open as soon as the server opens it.
+        create_pipe(&path);
+        // The write returns once the server has opened the pipe.
         thread::spawn(move || fs::write(path, text));
     }
     let (settings, config) = check(&files.flags()).unwrap();
@@ -184,15 +184,15 @@ async fn a_pipe_is_read_once_and_stays_in_force() {
 #[tokio::test]
 async fn a_key_that_has_not_changed_is_not_read() {
     let files = Files::new("unread");
-    // A file that was changed in the future has its last access noted each time, wherever that is noted
-    // at all.
+    // With `relatime`, the access time is updated on each read while the modification time is later.
     let future = SystemTime::now() + Duration::from_secs(1 << 30);
     let key = fs::File::options().write(true).open(files.path("key.pem")).unwrap();
     key.set_modified(future).unwrap();
     let (settings, config) = check(&files.flags()).unwrap();
     let mut reloader = Reloader::new(settings, config, 20_000);
     let accessed = || fs::metadata(files.path("key.pem")).unwrap().accessed().unwrap();
-    // A file that has just been written may change without a trace, so it is read for a few seconds.
+    // A file written moments ago may change within the granularity of its timestamp, so the server reads it
+    // for a few more seconds.
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         let (before, begin) = (accessed(), Instant::now());
@@ -202,7 +202,7 @@ async fn a_key_that_has_not_changed_is_not_read() {
         if accessed() == before {
             break;
         }
-        assert!(Instant::now() < until, "it is read again and again");
+        assert!(Instant::now() < until, "the key is still read");
     }
 }
 
@@ -210,18 +210,18 @@ async fn a_key_that_has_not_changed_is_not_read() {
 fn a_file_without_end_is_refused() {
     let files = Files::new("endless");
     let key = format!("--tls-key-file={}", files.path("key.pem"));
-    let ConfigError(sentence) = check(&["--tls-cert-file=/dev/zero".to_owned(), key]).unwrap_err();
-    assert!(sentence.ends_with("it cannot be read: it is larger than 16 MiB"), "{sentence}");
+    let ConfigError(message) = check(&["--tls-cert-file=/dev/zero".to_owned(), key]).unwrap_err();
+    assert!(message.ends_with("it cannot be read: it is larger than 16 MiB"), "{message}");
     let flags = ["--config=/dev/zero"].map(OsString::from);
-    let ConfigError(sentence) = Command::parse(flags, []).unwrap_err();
-    assert_eq!(sentence, "the file /dev/zero cannot be read: it is larger than 16 MiB");
+    let ConfigError(message) = Command::parse(flags, []).unwrap_err();
+    assert_eq!(message, "the file /dev/zero cannot be read: it is larger than 16 MiB");
 }
 
 #[test]
-fn a_reload_brings_a_new_certificate_to_new_connections_and_cuts_no_old_one() {
+fn a_reloaded_certificate_applies_to_new_connections_only() {
     let files = Files::new("reload");
     let process = files.start(&[]);
-    let mut old = open(process.address, &files.cert);
+    let mut existing = open(process.address, &files.cert);
     let (cert, key) = certificate(|_| {});
 
     fs::write(files.path("cert.pem"), &cert).unwrap();
@@ -234,24 +234,24 @@ fn a_reload_brings_a_new_certificate_to_new_connections_and_cuts_no_old_one() {
     process.signal(Signal::HUP);
     process.event("reloaded");
     exchange_ping(&mut open(process.address, &cert));
-    exchange_ping(&mut old);
-    let mut refused = connect(process.address, trusting(&files.cert, rustls::ALL_VERSIONS));
+    exchange_ping(&mut existing);
+    let mut refused = connect(process.address, client_config(&files.cert, rustls::ALL_VERSIONS));
     assert!(refused.write_all(b"GET").is_err());
 }
 
 #[test]
-fn a_file_that_changed_is_used_without_a_signal_unless_it_is_no_good() {
-    let good = Files::new("watched");
-    let bad = Files::new("watched-bad");
-    let gone = Files::new("watched-gone");
-    let [renewed, refused, missed] = [&good, &bad, &gone].map(|files| files.start(&[]));
-    fs::remove_file(gone.path("cert.pem")).unwrap();
-    fs::write(bad.path("key.pem"), "half a fi").unwrap();
+fn a_changed_file_is_used_without_a_signal_unless_it_is_invalid() {
+    let valid = Files::new("watched");
+    let invalid = Files::new("watched-invalid");
+    let missing = Files::new("watched-missing");
+    let [renewed, refused, missed] = [&valid, &invalid, &missing].map(|files| files.start(&[]));
+    fs::remove_file(missing.path("cert.pem")).unwrap();
+    fs::write(invalid.path("key.pem"), "half a fi").unwrap();
     let (cert, key) = certificate(|params| params.not_after = date_time_ymd(2900, 1, 1));
-    // As whoever renews it does: the new file takes the place of the old one in one step.
+    // The files are replaced atomically, as renewal tools do.
     for (name, text) in [("key.pem", &key), ("cert.pem", &cert)] {
-        fs::write(good.path("new"), text).unwrap();
-        fs::rename(good.path("new"), good.path(name)).unwrap();
+        fs::write(valid.path("new"), text).unwrap();
+        fs::rename(valid.path("new"), valid.path(name)).unwrap();
     }
     let line = wait_for(&renewed, "certificate_renewed");
     assert_eq!(fields(&line), documented("certificate_renewed"));
@@ -261,13 +261,13 @@ fn a_file_that_changed_is_used_without_a_signal_unless_it_is_no_good() {
     let line = wait_for(&refused, "certificate_refused");
     assert_eq!(fields(&line), documented("certificate_refused"));
     assert_eq!(line["setting"], "tls_key_file");
-    exchange_ping(&mut open(refused.address, &bad.cert));
+    exchange_ping(&mut open(refused.address, &invalid.cert));
 
     assert_eq!(wait_for(&missed, "certificate_refused")["setting"], "tls_cert_file");
-    exchange_ping(&mut open(missed.address, &gone.cert));
+    exchange_ping(&mut open(missed.address, &missing.cert));
 }
 
-/// The files are looked at every five seconds.
+/// Reads the log up to an event. The server checks its files every five seconds.
 fn wait_for(process: &Process, event: &str) -> Value {
     loop {
         let line = process.log.recv_timeout(Duration::from_secs(30)).unwrap();
@@ -279,12 +279,12 @@ fn wait_for(process: &Process, event: &str) -> Value {
 }
 
 #[test]
-fn a_certificate_that_is_about_to_end_and_what_is_not_encrypted_are_warned_of() {
+fn an_expiring_certificate_and_plaintext_listeners_are_warned_about() {
     let soon = SystemTime::now() + Duration::from_secs(3 * 24 * 60 * 60);
     let files = Files::of("expiring", |params| params.not_after = soon.into());
     let process = files.start(&["--admin-listen=127.0.0.1:0"]);
     drop(process);
-    let warned = |flags: &[&str], event: &str| {
+    let warning = |flags: &[&str], event: &str| {
         let tls = files.flags();
         let tls = tls.iter().map(String::as_str);
         let flags: Vec<&str> =
@@ -302,15 +302,15 @@ fn a_certificate_that_is_about_to_end_and_what_is_not_encrypted_are_warned_of() 
             }
         }
     };
-    let line = warned(&[], "certificate_expires").unwrap();
+    let line = warning(&[], "certificate_expires").unwrap();
     assert_eq!(line["not_after"], httpdate::fmt_http_date(soon));
-    assert_eq!(warned(&[], "plaintext"), None);
-    assert_eq!(warned(&[], "tls_unused"), None);
-    assert!(warned(&["--listen=127.0.0.1:0"], "tls_unused").is_some());
-    let line = warned(&["--listen=0.0.0.0:0,tls:127.0.0.1:0"], "plaintext").unwrap();
+    assert_eq!(warning(&[], "plaintext"), None);
+    assert_eq!(warning(&[], "tls_unused"), None);
+    assert!(warning(&["--listen=127.0.0.1:0"], "tls_unused").is_some());
+    let line = warning(&["--listen=0.0.0.0:0,tls:127.0.0.1:0"], "plaintext").unwrap();
     assert!(line["address"].as_str().unwrap().starts_with("0.0.0.0:"));
     let silenced = ["--listen=0.0.0.0:0", "--plaintext-ok=true"];
-    assert_eq!(warned(&silenced, "plaintext"), None);
-    assert_eq!(warned(&["--listen=127.0.0.1:0"], "plaintext"), None);
-    assert_eq!(warned(&["--listen=tls:0.0.0.0:0"], "plaintext"), None);
+    assert_eq!(warning(&silenced, "plaintext"), None);
+    assert_eq!(warning(&["--listen=127.0.0.1:0"], "plaintext"), None);
+    assert_eq!(warning(&["--listen=tls:0.0.0.0:0"], "plaintext"), None);
 }

@@ -1,4 +1,4 @@
-//! Settings: which values are good, which layer wins, and what is passed over.
+//! Settings: valid values, precedence of their sources, and ignored variables.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -38,7 +38,7 @@ fn file(name: &str, text: &str) -> PathBuf {
 }
 
 #[test]
-fn without_any_settings_the_defaults_hold() {
+fn the_defaults_apply_without_settings() {
     let config = config(&[], &[]).unwrap();
     assert_eq!(config.listen.addresses, [ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())]);
     assert_eq!(config.policy.origins.allowed, []);
@@ -55,7 +55,7 @@ fn without_any_settings_the_defaults_hold() {
 }
 
 #[test]
-fn an_empty_variable_is_an_unset_one() {
+fn an_empty_variable_counts_as_unset() {
     let variables: Vec<String> = Setting::all().iter().map(Setting::variable).collect();
     let names = variables.iter().map(String::as_str).chain(["WS_STATUS_CONFIG"]);
     let all: Vec<(&str, &str)> = names.map(|name| (name, "")).collect();
@@ -70,7 +70,7 @@ fn an_empty_variable_is_an_unset_one() {
     let layered = config(&[], &variables).unwrap();
     assert_eq!(layered.policy.session.timing.ping_interval, Duration::from_secs(1));
     assert_eq!(layered.policy.origins.allowed.len(), 1);
-    // A flag says what it says.
+    // An empty flag is not unset.
     let emptied = config(&["--allowed-origins="], &variables).unwrap();
     assert_eq!(emptied.policy.origins.allowed, []);
     assert!(config(&["--ping-interval-secs="], &variables).is_err());
@@ -78,7 +78,7 @@ fn an_empty_variable_is_an_unset_one() {
 }
 
 #[test]
-fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+fn flags_override_the_environment_which_overrides_the_file_and_the_defaults() {
     let file = file(
         "layers.toml",
         "ping_interval_secs = 1\npong_timeout_secs = 1\nclose_timeout_secs = 1\n",
@@ -95,7 +95,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
 }
 
 #[test]
-fn the_flag_for_the_file_beats_its_variable() {
+fn the_flag_for_the_file_overrides_its_variable() {
     let from_flag = file("flag.toml", "max_message_bytes = 1\n");
     let config = config(
         &["--config", from_flag.to_str().unwrap()],
@@ -120,14 +120,14 @@ fn seconds_are_above_0_and_at_most_a_day() {
 }
 
 #[test]
-fn counts_are_whole_and_at_least_1() {
+fn counts_are_whole_numbers_of_at_least_1() {
     for key in ["--max-connections", "--max-message-bytes"] {
         assert!(config(&[key, "1"], &[]).is_ok());
         for text in ["0", "-1", "1.5", "1e3", "", "many", "99999999999999999999"] {
             assert!(config(&[&format!("{key}={text}")], &[]).is_err(), "{key} {text:?}");
         }
     }
-    // One frame's head can make the codec reserve as much.
+    // Upper limits: a frame header can make the codec reserve as much.
     for (key, most) in
         [("max-message-bytes", 16 << 20), ("max-queued-bytes", 16 << 20), ("max-headers", 1000)]
     {
@@ -138,14 +138,14 @@ fn counts_are_whole_and_at_least_1() {
 }
 
 #[test]
-fn a_shutdown_is_planned_in_seconds_with_one_of_two_codes() {
+fn shutdown_options_are_seconds_and_one_of_two_close_codes() {
     let flags = ["--drain-delay-secs=5", "--drain-spread-secs=0.5", "--drain-close-code=1012"];
-    let plan = config(&flags, &[]).unwrap().shutdown;
-    assert_eq!((plan.delay, plan.farewell.spread.as_millis()), (Duration::from_secs(5), 500));
-    assert_eq!(u16::from(plan.farewell.code), 1012);
-    let plan = config(&[], &[]).unwrap().shutdown;
-    assert_eq!((plan.delay, plan.farewell.spread), (Duration::ZERO, Duration::ZERO));
-    assert_eq!(u16::from(plan.farewell.code), 1001);
+    let shutdown = config(&flags, &[]).unwrap().shutdown;
+    assert_eq!((shutdown.delay, shutdown.drain.spread.as_millis()), (Duration::from_secs(5), 500));
+    assert_eq!(u16::from(shutdown.drain.code), 1012);
+    let shutdown = config(&[], &[]).unwrap().shutdown;
+    assert_eq!((shutdown.delay, shutdown.drain.spread), (Duration::ZERO, Duration::ZERO));
+    assert_eq!(u16::from(shutdown.drain.code), 1001);
     for text in ["1000", "1013", "going_away", ""] {
         assert!(config(&[&format!("--drain-close-code={text}")], &[]).is_err(), "{text:?}");
     }
@@ -197,11 +197,11 @@ fn lists_are_separated_by_commas_or_are_arrays() {
     let apps = ["--allowed-origins", "self,file://,app://.,capacitor://localhost"];
     assert_eq!(config(&apps, &[]).unwrap().policy.origins.allowed.len(), 4);
     assert!(config(&["--allowed-origins", "https://a.example,"], &[]).is_err());
-    assert!(config(&["--listen", ""], &[]).is_err(), "somewhere it has to listen");
+    assert!(config(&["--listen", ""], &[]).is_err(), "at least one address");
 }
 
 #[test]
-fn what_is_not_a_single_value_is_refused_where_one_is_wanted() {
+fn an_array_or_a_table_is_refused_for_a_single_value() {
     for text in ["ping_interval_secs = [1]", "[log]\nlevel = 1", "listen = [[\"a\"]]", "[listen]"] {
         let path = file("shape.toml", text);
         assert!(config(&["--config", path.to_str().unwrap()], &[]).is_err(), "{text}");
@@ -210,16 +210,16 @@ fn what_is_not_a_single_value_is_refused_where_one_is_wanted() {
 
 #[test]
 fn a_misspelt_level_is_refused_and_does_not_silence_the_log() {
-    for good in ["info", "OFF", "warn,server=info", "server=debug,transport=trace"] {
-        assert!(config(&["--log", good], &[]).is_ok(), "{good}");
+    for valid in ["info", "OFF", "warn,server=info", "server=debug,transport=trace"] {
+        assert!(config(&["--log", valid], &[]).is_ok(), "{valid}");
     }
-    for bad in ["", "loud", "infos", "server=loud", "server=", "=", "=info", "info,,"] {
-        assert!(config(&[&format!("--log={bad}")], &[]).is_err(), "{bad:?}");
+    for invalid in ["", "loud", "infos", "server=loud", "server=", "=", "=info", "info,,"] {
+        assert!(config(&[&format!("--log={invalid}")], &[]).is_err(), "{invalid:?}");
     }
 }
 
 #[test]
-fn the_variables_of_kubernetes_are_passed_over_and_no_others() {
+fn the_service_variables_of_kubernetes_are_ignored_and_no_others() {
     for name in [
         "WS_STATUS_SERVICE_HOST",
         "WS_STATUS_SERVICE_PORT",
@@ -242,7 +242,7 @@ fn the_variables_of_kubernetes_are_passed_over_and_no_others() {
 
 #[cfg(unix)]
 #[test]
-fn a_variable_of_ours_that_is_not_text_is_refused() {
+fn a_server_variable_that_is_not_utf_8_is_refused() {
     use std::os::unix::ffi::OsStringExt;
 
     let bytes = OsString::from_vec(vec![0xff]);

@@ -1,4 +1,4 @@
-//! What the documents say in tables is what the code says.
+//! The tables of the documents match the code.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -21,7 +21,7 @@ use transport::ws_core::{
     Action, Cause, CloseCode, Event, Lifecycle, Limits, SessionConfig, Timing, Violation,
 };
 
-/// The code and the reason that the machine tells a peer for each violation.
+/// The close code and reason that the state machine sends for each violation.
 fn violations() -> Vec<(u16, String)> {
     let second = Duration::from_secs(1);
     let timing = Timing {
@@ -36,7 +36,7 @@ fn violations() -> Vec<(u16, String)> {
                 Lifecycle::new(Arc::new(SessionConfig { timing, limits: Limits::default() }), 0);
             match session.handle(Event::Violation(violation), Duration::ZERO) {
                 Some(Action::Close(frame)) => (frame.code.into(), frame.reason.to_string()),
-                other => panic!("the peer is told, not {other:?}"),
+                other => panic!("a Close frame, not {other:?}"),
             }
         })
         .to_vec()
@@ -56,7 +56,7 @@ fn the_settings_in_the_manual_are_those_of_default_toml() {
 }
 
 #[test]
-fn each_setting_has_a_meaning_and_cannot_be_taken_for_a_service_link() {
+fn each_setting_has_a_meaning_and_does_not_collide_with_service_links() {
     for setting in Setting::all() {
         assert!(setting.meaning.ends_with('.'), "{setting:?}");
         assert!(
@@ -67,7 +67,7 @@ fn each_setting_has_a_meaning_and_cannot_be_taken_for_a_service_link() {
 }
 
 #[test]
-fn the_causes_in_the_manual_are_those_of_the_core_with_the_codes_it_sends() {
+fn the_causes_in_the_manual_are_those_of_ws_core_with_its_codes() {
     let rows = table(&document("operations.md"), "### Causes");
     let documented: Vec<String> = rows.iter().map(|row| word(&row[0])).collect();
     let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
@@ -98,7 +98,7 @@ fn the_refusals_in_the_specification_are_those_of_the_code_with_their_headers() 
     for &rejection in Rejection::ALL {
         let row = rows.iter().find(|row| word(&row[0]) == rejection.as_str()).unwrap();
         assert_eq!(row[1], rejection.status().as_u16().to_string(), "{rejection}");
-        // The router adds `Connection: close` where the connection ends with the answer.
+        // The router adds `Connection: close` where the connection ends with the response.
         let documented: BTreeSet<String> = row[2]
             .split(", ")
             .map(|header| word(header).to_lowercase())
@@ -118,7 +118,7 @@ fn the_refusals_in_the_specification_are_those_of_the_code_with_their_headers() 
 }
 
 #[test]
-fn the_close_codes_in_the_specification_can_be_sent_and_are() {
+fn the_close_codes_in_the_specification_are_those_that_are_sent() {
     let rows = table(&document("api/endpoint.md"), "## Close codes");
     let documented: Vec<(u16, String)> =
         rows.iter().map(|row| (row[0].parse().unwrap(), word(&row[1]))).collect();
@@ -134,7 +134,7 @@ fn the_close_codes_in_the_specification_can_be_sent_and_are() {
 }
 
 #[test]
-fn the_asyncapi_document_says_the_same_as_the_prose() {
+fn the_asyncapi_document_equals_the_prose() {
     let spec: Value = serde_json::from_str(&document("api/asyncapi.json")).unwrap();
     let prose = document("api/endpoint.md");
     let channel = &spec["channels"]["status"];
@@ -160,20 +160,22 @@ fn the_asyncapi_document_says_the_same_as_the_prose() {
     assert_eq!(limit.to_string(), default.unwrap().default);
 }
 
-/// The metrics that a text names, without the ends that a histogram's series have.
+/// The metrics that a text names, without the suffixes of histogram series.
 fn metrics_in(text: &str) -> BTreeSet<String> {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let words = text.split(|c: char| !is_part(c));
-    let ours = words.filter(|word| word.starts_with("ws_status_") || word.starts_with("process_"));
-    ours.map(|name| {
-        let end = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
-        end.unwrap_or(name).to_owned()
-    })
-    .collect()
+    let is_name_char = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c: char| !is_name_char(c));
+    let names = words.filter(|word| word.starts_with("ws_status_") || word.starts_with("process_"));
+    names
+        .map(|name| {
+            let family =
+                ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            family.unwrap_or(name).to_owned()
+        })
+        .collect()
 }
 
 #[test]
-fn alerts_and_the_dashboard_name_metrics_that_there_are() {
+fn alerts_and_the_dashboard_use_existing_metrics() {
     let rows = table(&document("metrics.md"), "## The table");
     let documented: BTreeSet<String> = rows.iter().map(|row| word(&row[0])).collect();
     for name in ["../deploy/prometheus/ws-status.rules.yml", "../deploy/grafana/ws-status.json"] {
@@ -186,14 +188,14 @@ fn alerts_and_the_dashboard_name_metrics_that_there_are() {
 
 #[test]
 fn each_path_of_the_admin_listener_is_in_the_manual() {
-    let rows = table(&document("operations.md"), "## DrainToken");
+    let rows = table(&document("operations.md"), "## Watch");
     let documented: Vec<String> = rows.iter().map(|row| word(&row[0])).collect();
     let server = Server::start(&["--admin-listen=127.0.0.1:0"]);
     let ask = |method: &str, path: &str| {
         let mut client = Client::connect(server.admin.unwrap());
         client.request(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     };
-    // The listener says itself which paths there are, and with which methods.
+    // The listener reports its paths in a 404 and their methods in a 405.
     let (_, _, body) = ask("GET", "/nothing");
     let words = body.split(|c: char| c.is_whitespace() || c == ',');
     let paths: Vec<&str> = words.filter(|word| word.starts_with('/')).collect();

@@ -1,5 +1,5 @@
-//! The heads of HTTP/1.1 requests over real sockets: hosts, targets and what frames a body, for whatever the
-//! request asks.
+//! The heads of HTTP/1.1 requests over real sockets: hosts, targets and message framing, for all paths
+//! and methods.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -16,13 +16,13 @@ fn server(flags: &[&str]) -> Server {
     Server::start(&[&["--admin-listen", "127.0.0.1:0"], flags].concat())
 }
 
-/// The good request with these lines instead of `Host`.
+/// The valid request with these lines instead of `Host`.
 fn with(lines: &str) -> String {
     UPGRADE.replace("Host: a\r\n", lines)
 }
 
 #[test]
-fn a_request_names_one_host_whatever_it_asks() {
+fn every_request_must_have_exactly_one_valid_host() {
     let server = server(&[]);
     for line in
         ["GET /ws/status", "POST /ws/status", "GET /else", "DELETE /", "OPTIONS *", "CONNECT a:80"]
@@ -44,7 +44,7 @@ fn a_request_names_one_host_whatever_it_asks() {
             assert!(body.starts_with("bad_host: "), "{body}");
         }
     }
-    // RFC 9112, section 3.2, is about HTTP/1.1; one of HTTP/1.0 may have none, but not two or a bad one.
+    // RFC 9112, section 3.2, requires the host for HTTP/1.1; in HTTP/1.0 it is optional, but must be valid.
     for (line, hosts, expected) in [
         ("GET /else", "", 404),
         ("GET /ws/status", "", 505),
@@ -61,7 +61,7 @@ fn a_request_names_one_host_whatever_it_asks() {
 }
 
 #[test]
-fn an_absolute_target_names_the_host_that_the_request_names() {
+fn the_host_of_an_absolute_target_must_equal_the_host_header() {
     let server = server(&[]);
     for (target, host, expected) in [
         ("http://a/ws/status", "a", 101),
@@ -91,7 +91,7 @@ fn a_fragment_in_a_target_is_malformed() {
         client.expect_end();
     }
     assert_eq!(server.refused("malformed"), 5.0);
-    // Elsewhere it is a character like others.
+    // A `#` elsewhere is allowed.
     let (status, ..) = Client::connect(server.address).request(&with("Host: a\r\nX: #\r\n"));
     assert_eq!(status, 101);
 }
@@ -113,10 +113,10 @@ fn a_target_that_is_too_long_gets_414_and_a_head_that_is_too_large_431() {
     client.send(with(&format!("Host: a\r\nX: {}\r\n", "x".repeat(200_000))).as_bytes());
     assert_eq!(client.head().0, 431);
     assert_eq!(server.refused("uri_too_long"), 2.0);
-    // It is counted when hyper has answered.
+    // The refusal is counted after hyper has answered.
     server.wait_for("handshakes_refused_total{refusal=\"header_too_large\"}", 1.0);
 
-    // Without an end as well, with the usual limit, and behind another request.
+    // An endless target, with the default limit, after another request.
     let server = self::server(&[]);
     let mut client = Client::connect(server.address);
     client
@@ -126,7 +126,7 @@ fn a_target_that_is_too_long_gets_414_and_a_head_that_is_too_large_431() {
 }
 
 #[test]
-fn a_length_of_zero_frames_nothing_and_all_else_is_refused() {
+fn a_content_length_of_0_is_accepted_and_all_other_framing_is_refused() {
     let server = server(&[]);
     for length in ["Content-Length: 0", "content-length:0", "Content-Length: 00 "] {
         let mut client = Client::connect(server.address);
@@ -135,7 +135,7 @@ fn a_length_of_zero_frames_nothing_and_all_else_is_refused() {
         client.send(&frame(PING, b"!"));
         assert_eq!(client.frame(), (PONG, b"!".to_vec()));
     }
-    // What hides behind one of them is read as a request by nobody.
+    // A request that is smuggled as a body is not read.
     let hidden = with("Host: hidden\r\n");
     for lines in [
         "Content-Length: 5",
@@ -175,9 +175,9 @@ fn a_length_of_zero_frames_nothing_and_all_else_is_refused() {
 }
 
 #[test]
-fn heads_are_checked_one_behind_the_other_and_what_follows_an_upgrade_is_not() {
+fn each_head_on_a_connection_is_checked_and_frames_after_an_upgrade_are_not() {
     let server = server(&[]);
-    // Each in a piece, and byte by byte.
+    // In one write, and byte by byte.
     let plain = "GET /else HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
     let requests = format!("\r\n{plain}{}{plain}GET /#", plain.replace("\r\n", "\n"));
     for size in [requests.len(), 1] {
@@ -189,8 +189,8 @@ fn heads_are_checked_one_behind_the_other_and_what_follows_an_upgrade_is_not() {
         assert_eq!(statuses, [404, 404, 404, 400]);
         client.expect_end();
     }
-    // What a session is sent with its request looks like anything: here like a target with a fragment, one
-    // that is too long, and a second length.
+    // Frames that arrive with the request look like a target with a fragment, a target that is too long, and
+    // a second length.
     let long = [frame(PING, &[b'a'; 125])].concat().repeat(16);
     let lengths = frame(PING, b"\r\ncontent-length:0\r\ncontent-length:0\r\n");
     let beginnings = [frame(PING, b"#"), frame(PING, b"\n#"), long, lengths, vec![b'#']];
@@ -199,7 +199,7 @@ fn heads_are_checked_one_behind_the_other_and_what_follows_an_upgrade_is_not() {
         client.send(&[UPGRADE.as_bytes(), &beginning].concat());
         assert_eq!(client.head().0, 101);
         if beginning == b"#" {
-            // No frame begins so, and RFC 6455 has a close for that.
+            // This is no valid frame, so the session closes.
             client.send(&[0x80, 0, 0, 0, 0]);
             assert_eq!(client.frame().0, support::CLOSE);
         } else {

@@ -1,5 +1,5 @@
-//! Requests and frames over HTTP/2 that nobody should send: each is refused or reset, and none is a
-//! session (RFC 9113, sections 5, 6 and 8).
+//! Invalid requests and frames over HTTP/2: each is refused or reset and opens no session (RFC 9113,
+//! sections 5, 6 and 8).
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -16,7 +16,7 @@ use support::raw_http2::{
 };
 use support::server::Server;
 
-/// Frames, given the stream of a session.
+/// Makes frames for the stream of a session.
 type Ending = fn(u32) -> Vec<u8>;
 
 type Fields = Vec<(&'static str, &'static str)>;
@@ -25,28 +25,28 @@ fn server() -> Server {
     Server::start(&["--admin-listen", "127.0.0.1:0", "--control-frames-per-second", "0"])
 }
 
-/// The good request without some of its lines, and with others behind.
+/// The valid request without some fields and with others appended.
 fn changed(without: &[&str], more: &[(&'static str, &'static str)]) -> Fields {
     let kept = CONNECT.iter().filter(|(name, _)| !without.contains(name));
     kept.chain(more).copied().collect()
 }
 
-/// The good request with another value.
+/// The valid request with another value of a field.
 fn with(name: &'static str, value: &'static str) -> Fields {
     CONNECT.iter().map(|line| if line.0 == name { (name, value) } else { *line }).collect()
 }
 
-/// What becomes of a request: its status, or the error that it is reset with.
-fn fate(client: &mut Http2, fields: &[(&str, &str)]) -> Result<u16, u32> {
-    let stream = client.ask(fields);
+/// Sends a request and returns its status, or the error code of its reset.
+fn outcome(client: &mut Http2, fields: &[(&str, &str)]) -> Result<u16, u32> {
+    let stream = client.start_request(fields);
     let answer = std::iter::from_fn(|| client.frame())
         .find(|frame| frame.is(HEADERS, stream) || frame.is(RST_STREAM, stream))
-        .expect("the connection goes on");
+        .expect("the connection stays open");
     if answer.kind == HEADERS { Ok(answer.status()) } else { Err(answer.code()) }
 }
 
 #[test]
-fn a_request_that_is_malformed_gets_400_and_the_others_go_on() {
+fn a_malformed_request_gets_400_and_other_streams_stay_open() {
     let server = server();
     let mut client = Http2::connect(server.address);
     let session = client.open();
@@ -56,8 +56,8 @@ fn a_request_that_is_malformed_gets_400_and_the_others_go_on() {
         ("no path", changed(&[":path"], &[])),
         ("an empty path", with(":path", "")),
         ("an empty authority", with(":authority", "")),
-        ("an authority that is none", with(":authority", "a/b c")),
-        ("nothing", Vec::new()),
+        ("an invalid authority", with(":authority", "a/b c")),
+        ("no fields", Vec::new()),
         ("a protocol without CONNECT", with(":method", "GET")),
         ("no protocol, but a path", changed(&[":protocol"], &[])),
         ("two paths", [&[(":path", "/ws/status")], CONNECT].concat()),
@@ -70,7 +70,7 @@ fn a_request_that_is_malformed_gets_400_and_the_others_go_on() {
         ("transfer-encoding", changed(&[], &[("transfer-encoding", "chunked")])),
     ];
     for (name, fields) in requests {
-        assert_eq!(fate(&mut client, &fields), Ok(400), "{name}");
+        assert_eq!(outcome(&mut client, &fields), Ok(400), "{name}");
     }
     client.exchange_pings(session);
     assert_eq!(server.metric("sessions_opened_total"), 1.0);
@@ -78,7 +78,7 @@ fn a_request_that_is_malformed_gets_400_and_the_others_go_on() {
 }
 
 #[test]
-fn a_request_that_is_not_for_a_websocket_is_told_so() {
+fn a_request_that_is_no_valid_handshake_gets_its_status() {
     let server = server();
     let mut client = Http2::connect(server.address);
     let session = client.open();
@@ -107,14 +107,14 @@ fn a_request_that_is_not_for_a_websocket_is_told_so() {
         ("two versions", 426, changed(&[], &[("sec-websocket-version", "13")])),
     ];
     for (name, status, fields) in requests {
-        assert_eq!(fate(&mut client, &fields), Ok(status), "{name}");
+        assert_eq!(outcome(&mut client, &fields), Ok(status), "{name}");
     }
     client.exchange_pings(session);
     assert_eq!(server.metric("sessions_opened_total"), 1.0);
 }
 
 #[test]
-fn a_request_that_says_the_same_in_another_way_opens_a_session() {
+fn each_valid_form_of_a_request_opens_a_session() {
     let server = server();
     let requests: [(&str, Fields); 8] = [
         ("no content", changed(&[], &[("content-length", "0")])),
@@ -128,73 +128,73 @@ fn a_request_that_says_the_same_in_another_way_opens_a_session() {
     ];
     for (name, fields) in requests {
         let mut client = Http2::connect(server.address);
-        let stream = client.ask(&fields);
+        let stream = client.start_request(&fields);
         assert_eq!(client.expect(HEADERS, stream).status(), 200, "{name}");
-        // h2 holds what follows against no length.
+        // h2 does not count the data of a session against a content length.
         client.exchange_pings(stream);
     }
 }
 
 #[test]
-fn what_breaks_http2_ends_its_connection_and_leaves_one_record() {
+fn an_http2_connection_error_ends_its_connection_and_is_recorded_once() {
     let server = server();
-    let breaches: Vec<(&str, Vec<u8>)> = vec![
-        ("a table that there is not", frame(HEADERS, END_HEADERS, 3, &[0xff, 0xff, 0x03])),
-        ("half a line", frame(HEADERS, END_HEADERS, 3, &[0, 9, b'x'])),
+    let errors: Vec<(&str, Vec<u8>)> = vec![
+        ("an index beyond the table", frame(HEADERS, END_HEADERS, 3, &[0xff, 0xff, 0x03])),
+        ("a truncated field", frame(HEADERS, END_HEADERS, 3, &[0, 9, b'x'])),
         ("a length without an end", frame(HEADERS, END_HEADERS, 3, &[0xff; 30])),
         ("a larger table", frame(HEADERS, END_HEADERS, 3, &[0x3f, 0xff, 0xff, 0x03])),
         ("padding beyond the end", frame(HEADERS, END_HEADERS | PADDED, 3, &[9, 0])),
-        ("a head on no stream", headers(0, CONNECT)),
-        ("a head on our stream", headers(2, CONNECT)),
+        ("HEADERS on stream 0", headers(0, CONNECT)),
+        ("HEADERS on a stream of the server", headers(2, CONNECT)),
         (
-            "something within a head",
+            "another frame within a header block",
             [frame(HEADERS, 0, 3, &[]), frame(PING, 0, 0, &[0; 8])].concat(),
         ),
         (
-            "another head's part",
+            "CONTINUATION of another stream",
             [frame(HEADERS, 0, 3, &[]), frame(CONTINUATION, END_HEADERS, 5, &[])].concat(),
         ),
-        ("a part of no head", frame(CONTINUATION, END_HEADERS, 3, &block(CONNECT))),
-        ("DATA on no stream", frame(DATA, 0, 0, &[0])),
-        ("DATA on a stream to come", frame(DATA, 0, 9, &[0])),
-        ("DATA of nothing but a lie", frame(DATA, PADDED, 1, &[9])),
-        ("RST_STREAM of a stream to come", frame(RST_STREAM, 0, 9, &[0; 4])),
-        ("RST_STREAM of no stream", frame(RST_STREAM, 0, 0, &[0; 4])),
+        ("CONTINUATION without HEADERS", frame(CONTINUATION, END_HEADERS, 3, &block(CONNECT))),
+        ("DATA on stream 0", frame(DATA, 0, 0, &[0])),
+        ("DATA on an idle stream", frame(DATA, 0, 9, &[0])),
+        ("DATA with too much padding", frame(DATA, PADDED, 1, &[9])),
+        ("RST_STREAM on an idle stream", frame(RST_STREAM, 0, 9, &[0; 4])),
+        ("RST_STREAM on stream 0", frame(RST_STREAM, 0, 0, &[0; 4])),
         ("RST_STREAM too short", frame(RST_STREAM, 0, 1, &[0])),
         ("a push", frame(5, END_HEADERS, 1, &[&[0, 0, 0, 2][..], &block(GET)].concat())),
         ("PING too short", frame(PING, 0, 0, &[0])),
         ("PING on a stream", frame(PING, 0, 1, &[0; 8])),
         ("SETTINGS too short", frame(SETTINGS, 0, 0, &[0; 5])),
         ("SETTINGS on a stream", frame(SETTINGS, 0, 1, &[])),
-        ("SETTINGS that answer and say", frame(SETTINGS, ACK, 0, &[0; 6])),
+        ("SETTINGS with ACK and payload", frame(SETTINGS, ACK, 0, &[0; 6])),
         ("a window too large", settings(&[(INITIAL_WINDOW_SIZE, 1 << 31)])),
         ("a frame too small", settings(&[(5, 100)])),
-        ("PRIORITY on no stream", frame(PRIORITY, 0, 0, &[0; 5])),
-        ("WINDOW_UPDATE by nothing", window_update(0, 0)),
-        ("the same of a stream", window_update(1, 0)),
-        ("WINDOW_UPDATE by too much", window_update(0, u32::MAX >> 1)),
+        ("PRIORITY on stream 0", frame(PRIORITY, 0, 0, &[0; 5])),
+        ("WINDOW_UPDATE by 0", window_update(0, 0)),
+        ("WINDOW_UPDATE by 0 on a stream", window_update(1, 0)),
+        ("WINDOW_UPDATE that overflows", window_update(0, u32::MAX >> 1)),
         ("WINDOW_UPDATE too short", frame(WINDOW_UPDATE, 0, 0, &[0])),
         ("a frame too large", frame(0x42, 0, 0, &[0; (1 << 14) + 1])),
         ("HTTP/1.1", b"GET /ws/status HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
     ];
     let mut other = Http2::connect(server.address);
-    let bystander = other.open();
-    for (round, (name, bytes)) in (1_u32..).zip(breaches) {
+    let other_session = other.open();
+    for (round, (name, bytes)) in (1_u32..).zip(errors) {
         let mut client = Http2::connect(server.address);
         client.open();
         client.send(&bytes);
         let rest = client.rest();
-        let goodbye = rest.iter().find(|frame| frame.kind == GOAWAY).map(Frame::code);
-        assert!(goodbye.is_some_and(|code| code != NO_ERROR), "{name}: {rest:?}");
+        let goaway = rest.iter().find(|frame| frame.kind == GOAWAY).map(Frame::code);
+        assert!(goaway.is_some_and(|code| code != NO_ERROR), "{name}: {rest:?}");
         drop(client);
         server.wait_for("connections", 1.0);
         assert_eq!(server.refused("malformed"), f64::from(round), "{name}");
-        other.exchange_pings(bystander);
+        other.exchange_pings(other_session);
     }
 }
 
 #[test]
-fn a_session_ends_with_its_stream_and_no_other_does() {
+fn a_session_ends_with_its_stream_and_no_other_session_does() {
     let server = server();
     let mut client = Http2::connect(server.address);
     let session = client.open();
@@ -204,7 +204,7 @@ fn a_session_ends_with_its_stream_and_no_other_does() {
         ("trailers", |stream| {
             frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&[("x", "x")]))
         }),
-        ("trailers that are no end", |stream| headers(stream, &[("x", "x")])),
+        ("trailers without END_STREAM", |stream| headers(stream, &[("x", "x")])),
         ("a window too large", |stream| window_update(stream, u32::MAX >> 1)),
     ];
     for (round, (name, ending)) in (2_u32..).zip(endings) {

@@ -1,4 +1,4 @@
-//! What an HTTP/2 client can make grow: heads, tables of headers, windows, streams and sessions.
+//! Limits of HTTP/2: heads, header tables, windows, streams and sessions.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -10,7 +10,7 @@ mod support;
 
 use std::sync::atomic::Ordering;
 
-use support::chatter::Chatter;
+use support::flooding_handler::FloodingHandler;
 use support::raw_http2::{
     CONNECT, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GET, HEADERS, Http2,
     INITIAL_WINDOW_SIZE, PREFACE, REFUSED_STREAM, RST_STREAM, SETTINGS, block, frame, settings,
@@ -23,13 +23,13 @@ fn server(flags: &[&str]) -> Server {
     Server::start(&[&["--admin-listen", "127.0.0.1:0"], flags].concat())
 }
 
-/// A block of header lines that a request for the endpoint may have besides.
+/// The header block of the valid request with these additional fields.
 fn with(lines: &[(&str, &str)]) -> Vec<u8> {
     block(&[CONNECT, lines].concat())
 }
 
 #[test]
-fn a_head_that_is_too_large_gets_431_and_the_others_go_on() {
+fn a_head_that_is_too_large_gets_431_and_other_streams_stay_open() {
     let server = server(&["--max-headers", "20"]);
     let mut client = Http2::connect(server.address);
     let session = client.open();
@@ -45,27 +45,27 @@ fn a_head_that_is_too_large_gets_431_and_the_others_go_on() {
 }
 
 #[test]
-fn a_head_has_the_limits_of_http_1_1_however_many_fields_a_cookie_comes_in() {
+fn a_head_has_the_limits_of_http_1_1_and_a_split_cookie_counts_as_one_field() {
     let server = server(&["--max-headers", "20"]);
-    let crumb = |index: usize| format!("name{index}=value{index}");
-    // Chromium keeps 180 for a site.
+    let pair = |index: usize| format!("name{index}=value{index}");
+    // Chromium stores up to 180 cookies per site.
     for (count, expected) in [(1, true), (80, true), (180, true), (600, false)] {
-        let crumbs: Vec<String> = (0..count).map(crumb).collect();
-        let lines: Vec<(&str, &str)> = crumbs.iter().map(|it| ("cookie", it.as_str())).collect();
+        let pairs: Vec<String> = (0..count).map(pair).collect();
+        let lines: Vec<(&str, &str)> = pairs.iter().map(|it| ("cookie", it.as_str())).collect();
         let status = Http2::connect(server.address).request(&[CONNECT, &lines].concat());
         assert_eq!(status, if expected { 200 } else { 431 }, "{count} over HTTP/2");
-        let line = format!("Host: a\r\nCookie: {}", crumbs.join("; "));
+        let line = format!("Host: a\r\nCookie: {}", pairs.join("; "));
         let mut client = Client::connect(server.address);
         client.send(UPGRADE.replace("Host: a", &line).as_bytes());
         assert_eq!(client.head().0, if expected { 101 } else { 431 }, "{count} over HTTP/1.1");
     }
-    // The cookie is one of twenty, and its parts have a length together.
+    // A split cookie counts as one field, and its pairs count by their total length.
     for (others, expected) in [(18, 200), (19, 431)] {
         let lines = [&[("cookie", "a=b"); 50][..], &vec![("x", "x"); others]].concat();
         let status = Http2::connect(server.address).request(&[CONNECT, &lines].concat());
         assert_eq!(status, expected, "{others}");
     }
-    // RFC 9113, section 6.5.2, has 32 bytes more for each, and HTTP/1.1 four.
+    // RFC 9113, section 6.5.2, adds 32 bytes per field; HTTP/1.1 has four.
     let server = self::server(&["--max-headers", "300"]);
     for (length, expected) in [(10, true), (23, true), (25, false)] {
         let value = "x".repeat(length);
@@ -77,38 +77,39 @@ fn a_head_has_the_limits_of_http_1_1_however_many_fields_a_cookie_comes_in() {
         client.send(UPGRADE.replace("Host: a", &lines).as_bytes());
         assert_eq!(client.head().0 == 101, expected, "{length} over HTTP/1.1");
     }
-    // Each takes a byte, and its separator two.
+    // An indexed cookie takes one byte of input and counts two for its separator.
     let mut client = Http2::connect(server.address);
     let session = client.open();
-    for (crumbs, expected) in [(3000, 200), (5000, 431)] {
+    for (count, expected) in [(3000, 200), (5000, 431)] {
         const COOKIE: u8 = 0x80 | 32;
         let stream = client.stream();
-        let lines = [block(CONNECT), vec![COOKIE; crumbs]].concat();
+        let lines = [block(CONNECT), vec![COOKIE; count]].concat();
         client.send(&frame(HEADERS, END_HEADERS, stream, &lines));
-        assert_eq!(client.expect(HEADERS, stream).status(), expected, "{crumbs}");
+        assert_eq!(client.expect(HEADERS, stream).status(), expected, "{count}");
         client.exchange_pings(session);
     }
 }
 
 #[test]
-fn a_client_is_told_to_hold_back_no_head_that_fits() {
+fn the_advertised_header_list_size_allows_every_head_that_is_accepted() {
     const MAX_HEADER_LIST_SIZE: u16 = 6;
     let server = server(&[]);
-    let mut client = Http2::connect_silently(server.address);
+    let mut client = Http2::connect_without_preface(server.address);
     client.send(&[PREFACE, &settings(&[])].concat());
     let settings = client.expect(SETTINGS, 0);
-    let told = settings.payload.chunks(6).find(|it| it[..2] == MAX_HEADER_LIST_SIZE.to_be_bytes());
-    let told = u32::from_be_bytes(told.unwrap()[2..].try_into().unwrap());
-    // As many parts of a cookie as a head has room for, with what RFC 9113, section 6.5.2, adds to each.
-    let parts = 8192 / "a=b; ".len();
+    let advertised =
+        settings.payload.chunks(6).find(|it| it[..2] == MAX_HEADER_LIST_SIZE.to_be_bytes());
+    let advertised = u32::from_be_bytes(advertised.unwrap()[2..].try_into().unwrap());
+    // The most cookie pairs that fit in a head, with the overhead of RFC 9113, section 6.5.2, for each.
+    let pairs = 8192 / "a=b; ".len();
     assert!(
-        usize::try_from(told).unwrap() >= parts * ("cookie".len() + "a=b".len() + 32),
-        "{told}"
+        usize::try_from(advertised).unwrap() >= pairs * ("cookie".len() + "a=b".len() + 32),
+        "{advertised}"
     );
 }
 
 #[test]
-fn a_target_that_is_too_long_gets_414_and_the_others_go_on() {
+fn a_target_that_is_too_long_gets_414_and_other_streams_stay_open() {
     let server = server(&["--max-header-bytes", "100000"]);
     let mut client = Http2::connect(server.address);
     let session = client.open();
@@ -135,7 +136,7 @@ fn a_target_that_is_too_long_gets_414_and_the_others_go_on() {
 }
 
 #[test]
-fn a_head_in_many_parts_has_the_same_limit() {
+fn a_head_with_continuation_frames_has_the_same_limit() {
     let server = server(&[]);
     let mut client = Http2::connect(server.address);
     let lines = with(&[("x", &"x".repeat(9000))]);
@@ -147,11 +148,11 @@ fn a_head_in_many_parts_has_the_same_limit() {
 }
 
 #[test]
-fn a_head_many_times_too_large_gets_431_as_well_and_the_session_beside_it_goes_on() {
+fn a_head_many_times_too_large_gets_431_and_other_sessions_stay_open() {
     let server = server(&[]);
     let mut client = Http2::connect(server.address);
     let session = client.open();
-    // As much as a proxy passes on: Envoy's limit is 60 KiB.
+    // More than proxies forward: the limit of Envoy is 60 KiB.
     let lines = with(&[("x", &"x".repeat(100_000))]);
     let stream = client.stream();
     let mut parts = lines.chunks(16_384).peekable();
@@ -167,34 +168,34 @@ fn a_head_many_times_too_large_gets_431_as_well_and_the_session_beside_it_goes_o
 }
 
 #[test]
-fn a_head_without_an_end_is_the_end_of_its_connection() {
+fn an_endless_head_ends_its_connection() {
     let server = server(&[]);
     for part in [block(&[("x", "x")]), block(&[("x", &"x".repeat(16_000))]), Vec::new()] {
         let mut client = Http2::connect(server.address);
         let stream = client.stream();
         client.send(&frame(HEADERS, 0, stream, &block(CONNECT)));
-        client.send_anyway(&frame(CONTINUATION, 0, stream, &part).repeat(20));
-        assert_eq!(client.expect_goodbye(), ENHANCE_YOUR_CALM, "{}", part.len());
+        client.send_ignoring_errors(&frame(CONTINUATION, 0, stream, &part).repeat(20));
+        assert_eq!(client.expect_goaway(), ENHANCE_YOUR_CALM, "{}", part.len());
     }
     server.wait_for("connections", 0.0);
     assert_eq!(server.refused("too_many_frames"), 3.0);
 }
 
 #[test]
-fn a_bomb_in_the_table_of_headers_does_not_go_off() {
+fn an_hpack_bomb_ends_its_connection() {
     let server = server(&[]);
     let mut client = Http2::connect(server.address);
-    // A line that is remembered, and then named by a byte again and again (RFC 7541, section 6.1).
+    // A field in the dynamic table, referenced by one byte each (RFC 7541, section 6.1).
     let bomb = [&[0x40], &*text("x"), &*text("x".repeat(4000)), &[0xbe; 10_000]].concat();
     let stream = client.stream();
     client.send(&frame(HEADERS, END_HEADERS, stream, &[block(CONNECT), bomb].concat()));
-    assert_eq!(client.expect_goodbye(), ENHANCE_YOUR_CALM);
+    assert_eq!(client.expect_goaway(), ENHANCE_YOUR_CALM);
 }
 
 #[test]
-fn a_client_that_accepts_no_settings_has_the_same_limits() {
+fn a_client_that_acknowledges_no_settings_has_the_same_limits() {
     let server = server(&["--http2-max-streams", "2", "--max-headers", "20"]);
-    let mut client = Http2::connect_silently(server.address);
+    let mut client = Http2::connect_without_preface(server.address);
     client.send(PREFACE);
     client.send(&settings(&[(support::raw_http2::HEADER_TABLE_SIZE, 0)]));
     client.expect(SETTINGS, 0);
@@ -204,7 +205,7 @@ fn a_client_that_accepts_no_settings_has_the_same_limits() {
         assert_eq!(client.request(&[CONNECT, lines].concat()), 431, "{}", lines.len());
     }
     let sessions = [client.open(), client.open()];
-    let refused = client.ask(CONNECT);
+    let refused = client.start_request(CONNECT);
     assert_eq!(client.expect(RST_STREAM, refused).code(), REFUSED_STREAM);
     for session in sessions {
         client.exchange_pings(session);
@@ -212,19 +213,19 @@ fn a_client_that_accepts_no_settings_has_the_same_limits() {
 }
 
 #[test]
-fn more_streams_than_there_may_be_are_refused_and_count_for_nothing() {
+fn streams_beyond_the_limit_are_refused_and_not_counted() {
     let server = server(&["--http2-max-streams", "2"]);
     let mut client = Http2::connect(server.address);
     let first = client.open();
     let second = client.open();
     for fields in [CONNECT, GET] {
-        let refused = client.ask(fields);
+        let refused = client.start_request(fields);
         assert_eq!(client.expect(RST_STREAM, refused).code(), REFUSED_STREAM);
     }
     assert_eq!(server.metric("sessions_opened_total"), 2.0);
     assert_eq!(server.metric("connections"), 2.0);
     client.close(first);
-    // Our half is closed only when the server has seen the end of ours.
+    // A stream stays open until the server has received the end of both sides.
     client.send(&frame(DATA, END_STREAM, first, &[]));
     client.exchange_pings(second);
     client.open();
@@ -232,29 +233,29 @@ fn more_streams_than_there_may_be_are_refused_and_count_for_nothing() {
 }
 
 #[test]
-fn who_opens_no_window_is_sent_little_and_let_go() {
-    let chatter = Chatter::default();
+fn a_client_that_opens_no_window_is_sent_little_and_disconnected() {
+    let handler = FloodingHandler::default();
     let flags = ["--admin-listen", "127.0.0.1:0", "--write-timeout-secs", "0.5"];
-    let server = Server::start_with(chatter.clone(), &flags);
+    let server = Server::start_with(handler.clone(), &flags);
     let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
     let sessions: Vec<u32> = (0..64).map(|_| client.open()).collect();
-    // They end one by one, and only then is the count complete.
+    // The count is final once all sessions have ended.
     server.wait_for("sessions", 0.0);
-    // The queue of 64 KiB, the 4 KiB that h2 takes, and the last word above it.
+    // The queue of 64 KiB, the 4 KiB in h2, and the message that exceeds the queue.
     let most = 64 * (64 + 4 + 2);
-    let words = chatter.0.load(Ordering::Relaxed);
-    assert!(words <= most, "{words}");
+    let messages = handler.0.load(Ordering::Relaxed);
+    assert!(messages <= most, "{messages}");
     let timed_out = server.metric("sessions_closed_total{cause=\"write_timeout\",code=\"1006\"}");
     assert_eq!(timed_out, 64.0);
     drop(sessions);
 }
 
 #[test]
-fn a_window_that_is_shut_holds_up_no_other_stream() {
-    let chatter = Chatter::default();
-    let server = Server::start_with(chatter, &["--admin-listen", "127.0.0.1:0"]);
+fn a_closed_window_blocks_no_other_stream() {
+    let handler = FloodingHandler::default();
+    let server = Server::start_with(handler, &["--admin-listen", "127.0.0.1:0"]);
     let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
-    let _stuck = client.open();
+    let _blocked = client.open();
     let other = client.open();
     for _ in 0..10 {
         client.send(&[window_update(0, 10_000), window_update(other, 10_000)].concat());
@@ -265,51 +266,52 @@ fn a_window_that_is_shut_holds_up_no_other_stream() {
     }
 }
 
-/// Four streams, and no time or rate that would end a session which is stuck.
-const PATIENT: [&str; 6] =
+/// Four streams, and no timeout or rate limit that would end a blocked session.
+const NO_TIMEOUTS: [&str; 6] =
     ["--http2-max-streams", "4", "--write-timeout-secs", "0", "--control-frames-per-second", "0"];
 
 #[test]
-fn a_stream_that_is_not_read_takes_no_window_of_the_others() {
-    let server = server(&PATIENT);
+fn a_stream_that_is_not_read_uses_no_connection_window_of_other_streams() {
+    let server = server(&NO_TIMEOUTS);
     let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
-    let stuck = [client.open(), client.open(), client.open()];
+    let blocked = [client.open(), client.open(), client.open()];
     let other = client.open();
     client.send(&window_update(other, 1000));
-    // The pong to the first is stuck, so that no more is read.
-    for stream in stuck {
+    // The pong to the first ping is blocked, so the server reads no further input.
+    for stream in blocked {
         let ping = websocket_frame(PING, &[7; 125]);
-        client.say(stream, &ping);
+        client.send_data(stream, &ping);
         client.exchange_pings(other);
         let pings = ping.repeat(16_384 / ping.len() - 1);
-        client.say(stream, &pings);
+        client.send_data(stream, &pings);
     }
     for _ in 0..10 {
         client.exchange_pings(other);
     }
-    // They go on where they were as soon as there is a window.
-    client.send(&window_update(stuck[0], 1 << 20));
-    let pong = client.expect(DATA, stuck[0]);
+    // A blocked stream continues once it has a window.
+    client.send(&window_update(blocked[0], 1 << 20));
+    let pong = client.expect(DATA, blocked[0]);
     assert_eq!(pong.payload[..2], [PONG, 125]);
 }
 
 #[test]
-fn what_waits_for_a_stuck_session_holds_up_nothing_of_its_connection() {
-    // With more, a worker that the system keeps waiting may be behind by more pings than may wait.
-    let server = Server::start_on_one_worker(&PATIENT);
+fn input_queued_for_a_blocked_session_blocks_no_other_stream() {
+    // With more workers, a delayed one may fall behind by more pings than the queue holds.
+    let server = Server::start_on_one_worker(&NO_TIMEOUTS);
     let mut client = Http2::connect_with(server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
-    let stuck = client.open();
+    let blocked = client.open();
     let other = client.open();
     client.send(&window_update(other, 10_000));
-    // h2 would hold 256 frames for all streams together, each with the buffer that it came in.
-    let pings = frame(DATA, 0, stuck, &websocket_frame(PING, b"")).repeat(20);
+    // Without a separate queue, h2 would hold 256 frames for all streams together, with their read buffers.
+    let pings = frame(DATA, 0, blocked, &websocket_frame(PING, b"")).repeat(20);
     for _ in 0..50 {
         client.send(&pings);
         client.exchange_pings(other);
     }
-    client.send(&window_update(stuck, 10_000));
+    client.send(&window_update(blocked, 10_000));
     let mut pongs = 0;
     while pongs < 1000 {
-        pongs += client.expect(DATA, stuck).payload.chunks(2).filter(|it| *it == [PONG, 0]).count();
+        pongs +=
+            client.expect(DATA, blocked).payload.chunks(2).filter(|it| *it == [PONG, 0]).count();
     }
 }

@@ -1,5 +1,5 @@
-//! Heads and trailers that are malformed are errors of their streams, and the sessions on the same
-//! connection go on (RFC 9113, section 8.1.1).
+//! Malformed heads and trailers are stream errors, and other sessions on the connection stay open
+//! (RFC 9113, section 8.1.1).
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -15,7 +15,7 @@ use support::raw_http2::{
 };
 use support::server::Server;
 
-/// The connection is its client's own, or a trusted proxy's.
+/// Flags for a connection of a client, and for one of a trusted proxy.
 const OWN: &[&str] = &[];
 const SHARED: &[&str] =
     &["--trusted-proxies", "127.0.0.1", "--forwarded-header", "x-forwarded-for"];
@@ -27,62 +27,65 @@ fn server(flags: &[&str]) -> Server {
     Server::start(&[&["--admin-listen", "127.0.0.1:0"], &unlimited, flags].concat())
 }
 
-/// The good request.
-fn good() -> Fields {
+/// The valid request.
+fn valid() -> Fields {
     CONNECT.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect()
 }
 
-/// The good request with one more line.
+/// The valid request with one more field.
 fn with(name: &'static [u8], value: &'static [u8]) -> Fields {
-    [good(), vec![(name, value)]].concat()
+    [valid(), vec![(name, value)]].concat()
 }
 
-/// The good request with another value.
+/// The valid request with another value of a field.
 fn changed(name: &'static [u8], value: &'static [u8]) -> Fields {
-    good().into_iter().map(|line| if line.0 == name { (name, value) } else { line }).collect()
+    valid().into_iter().map(|line| if line.0 == name { (name, value) } else { line }).collect()
 }
 
-/// The good request with one more line before the others.
-fn behind(name: &'static [u8], value: &'static [u8]) -> Fields {
-    [vec![(name, value)], good()].concat()
+/// The valid request with one more field before the others.
+fn preceded_by(name: &'static [u8], value: &'static [u8]) -> Fields {
+    [vec![(name, value)], valid()].concat()
 }
 
-/// What h2 or the `http` crate refuses.
+/// Requests that h2 or the `http` crate would refuse.
 fn malformed() -> Vec<(&'static str, Fields)> {
     vec![
         ("a control character", with(b"x", b"a\x01b")),
         ("an escape", with(b"user-agent", b"a\x1b[31m")),
         ("a control character in a cookie", with(b"cookie", b"a=\x01")),
-        ("one in a part of it", [with(b"cookie", b"a=b"), vec![(b"cookie", b"c=\x7f")]].concat()),
-        ("a delete", with(b"x", b"a\x7f")),
-        ("a zero", with(b"x", b"\0")),
-        ("two lines in one", with(b"x", b"x\r\norigin: b")),
+        (
+            "a control character in a split cookie",
+            [with(b"cookie", b"a=b"), vec![(b"cookie", b"c=\x7f")]].concat(),
+        ),
+        ("a DEL", with(b"x", b"a\x7f")),
+        ("a NUL", with(b"x", b"\0")),
+        ("a line break in a value", with(b"x", b"x\r\norigin: b")),
         ("a name in upper case", with(b"X", b"x")),
         ("an empty name", with(b"", b"x")),
         ("a space in a name", with(b"x x", b"x")),
         ("a control character in a name", with(b"x\x01", b"x")),
         ("a name that is no ASCII", with(b"x\xe9", b"x")),
-        ("an unknown pseudo-header", behind(b":other", b"x")),
-        ("an empty pseudo-header", behind(b":", b"x")),
-        ("a status", behind(b":status", b"200")),
-        ("a status that is none", behind(b":status", b"x")),
+        ("an unknown pseudo-header", preceded_by(b":other", b"x")),
+        ("an empty pseudo-header", preceded_by(b":", b"x")),
+        ("a status", preceded_by(b":status", b"200")),
+        ("an invalid status", preceded_by(b":status", b"x")),
         ("a pseudo-header twice", with(b":path", b"/ws/status")),
-        ("a pseudo-header behind others", with(b":other", b"x")),
+        ("a pseudo-header after other fields", with(b":other", b"x")),
         ("an empty method", changed(b":method", b"")),
         ("a space in the method", changed(b":method", b"CON NECT")),
         ("a method that is no UTF-8", changed(b":method", b"\xe9")),
         ("a protocol that is no UTF-8", changed(b":protocol", b"\xe9")),
         ("a scheme that is no UTF-8", changed(b":scheme", b"\xe9")),
-        ("a scheme that is none", changed(b":scheme", b"a b")),
+        ("an invalid scheme", changed(b":scheme", b"a b")),
         ("a path that is no UTF-8", changed(b":path", b"/ws/status?\xe9")),
-        ("a path that is none", changed(b":path", b"/ws/status?<")),
+        ("an invalid path", changed(b":path", b"/ws/status?<")),
         ("an empty path", changed(b":path", b"")),
         ("a control character in the path", changed(b":path", b"/ws/status?\x01")),
         ("an authority that is no UTF-8", changed(b":authority", b"a\xe9")),
-        ("an authority that is none", changed(b":authority", b"a/b c")),
-        ("a length that is none", with(b"content-length", b"x")),
+        ("an invalid authority", changed(b":authority", b"a/b c")),
+        ("an invalid length", with(b"content-length", b"x")),
         ("a length with a sign", with(b"content-length", b"+1")),
-        ("a length beyond all numbers", with(b"content-length", b"99999999999999999999999")),
+        ("a length beyond 64 bits", with(b"content-length", b"99999999999999999999999")),
         ("transfer-encoding", with(b"transfer-encoding", b"chunked")),
         ("connection", with(b"connection", b"close")),
         ("te", with(b"te", b"gzip")),
@@ -90,7 +93,7 @@ fn malformed() -> Vec<(&'static str, Fields)> {
 }
 
 #[test]
-fn a_malformed_head_gets_400_and_the_session_beside_it_goes_on() {
+fn a_malformed_head_gets_400_and_other_sessions_stay_open() {
     for flags in [OWN, SHARED] {
         let server = server(flags);
         for (round, (name, fields)) in (1_u32..).zip(malformed()) {
@@ -107,14 +110,14 @@ fn a_malformed_head_gets_400_and_the_session_beside_it_goes_on() {
 }
 
 #[test]
-fn a_malformed_head_in_parts_is_the_same() {
+fn a_malformed_head_with_continuation_frames_gets_400() {
     let server = server(SHARED);
     for (name, fields) in malformed() {
         let mut client = Http2::connect(server.address);
         let session = client.open();
         let stream = client.stream();
         let block = block(&fields);
-        // Not even a name is in one piece.
+        // Even a name is split.
         let (first, rest) = block.split_at(3);
         let (second, third) = rest.split_at(rest.len() / 2);
         client.send(&frame(HEADERS, 0, stream, first));
@@ -126,7 +129,7 @@ fn a_malformed_head_in_parts_is_the_same() {
 }
 
 #[test]
-fn a_length_that_its_head_cannot_have_is_malformed() {
+fn a_content_length_that_contradicts_the_request_is_malformed() {
     let server = server(SHARED);
     let mut client = Http2::connect(server.address);
     let session = client.open();
@@ -140,15 +143,20 @@ fn a_length_that_its_head_cannot_have_is_malformed() {
 }
 
 #[test]
-fn a_malformed_line_that_is_remembered_may_be_named_again_and_again() {
+fn a_malformed_field_in_the_dynamic_table_gets_400_each_time() {
     let server = server(SHARED);
     let mut client = Http2::connect(server.address);
     let session = client.open();
-    // Literals with indexing (RFC 7541, section 6.2.1): the good one is behind the bad one then.
-    let origin = [&[0x40], &*text("x-good"), &*text("x")].concat();
-    let bad = [&[0x40], &*text("x-bad"), &*text("a\x01b")].concat();
+    // Literals with indexing (RFC 7541, section 6.2.1). The valid field has the higher index.
+    let valid_field = [&[0x40], &*text("x-good"), &*text("x")].concat();
+    let invalid_field = [&[0x40], &*text("x-bad"), &*text("a\x01b")].concat();
     let stream = client.stream();
-    client.send(&frame(HEADERS, END_HEADERS, stream, &[block(CONNECT), origin, bad].concat()));
+    client.send(&frame(
+        HEADERS,
+        END_HEADERS,
+        stream,
+        &[block(CONNECT), valid_field, invalid_field].concat(),
+    ));
     assert_eq!(client.expect(HEADERS, stream).status(), 400);
     for (index, status) in [(0xbe, 400), (0xbf, 200), (0xbe, 400), (0xbf, 200)] {
         let stream = client.stream();
@@ -159,7 +167,7 @@ fn a_malformed_line_that_is_remembered_may_be_named_again_and_again() {
 }
 
 #[test]
-fn a_head_that_depends_on_itself_or_is_padded_is_as_good_as_another() {
+fn a_head_that_depends_on_itself_or_is_padded_is_accepted() {
     let server = server(SHARED);
     let mut client = Http2::connect(server.address);
     let session = client.open();
@@ -176,7 +184,7 @@ fn a_head_that_depends_on_itself_or_is_padded_is_as_good_as_another() {
 }
 
 #[test]
-fn malformed_trailers_end_their_session_and_no_other() {
+fn malformed_trailers_reset_their_stream_and_no_other() {
     for flags in [OWN, SHARED] {
         let server = server(flags);
         let mut client = Http2::connect(server.address);
@@ -185,8 +193,8 @@ fn malformed_trailers_end_their_session_and_no_other() {
             ("a control character", END_STREAM, vec![(b"x", b"a\x01b")]),
             ("a name in upper case", END_STREAM, vec![(b"X", b"x")]),
             ("a pseudo-header", END_STREAM, vec![(b":path", b"/")]),
-            ("a header of a connection", END_STREAM, vec![(b"connection", b"close")]),
-            ("no end", 0, vec![(b"x", b"x")]),
+            ("a connection-specific header", END_STREAM, vec![(b"connection", b"close")]),
+            ("no END_STREAM", 0, vec![(b"x", b"x")]),
         ];
         for (name, end, fields) in trailers {
             let stream = client.open();
@@ -199,7 +207,7 @@ fn malformed_trailers_end_their_session_and_no_other() {
 }
 
 #[test]
-fn malformed_trailers_that_come_with_their_request_get_it_400() {
+fn malformed_trailers_that_arrive_with_their_request_get_400() {
     let server = server(SHARED);
     let mut client = Http2::connect(server.address);
     let session = client.open();
@@ -215,11 +223,11 @@ fn malformed_trailers_that_come_with_their_request_get_it_400() {
 }
 
 #[test]
-fn trailers_that_come_too_late_for_their_stream_end_nobody() {
+fn late_trailers_end_no_session() {
     let server = server(SHARED);
     let mut client = Http2::connect(server.address);
     let session = client.open();
-    // More than are remembered.
+    // More streams than h2 remembers.
     let streams: Vec<u32> = (0..200).map(|_| client.stream()).collect();
     for stream in &streams {
         client.send(&headers(*stream, GET));
@@ -233,19 +241,19 @@ fn trailers_that_come_too_late_for_their_stream_end_nobody() {
 }
 
 #[test]
-fn a_client_behind_a_proxy_whose_head_is_malformed_is_known_by_its_address() {
+fn a_malformed_head_behind_a_proxy_is_logged_with_the_client_address() {
     let process = support::process::Process::start(SHARED);
     let mut client = Http2::connect(process.address);
     let forwarded: Fields = vec![(b"x-forwarded-for", b"198.51.100.7"), (b"x", b"\x01")];
     let stream = client.stream();
-    client.send(&frame(HEADERS, END_HEADERS, stream, &block(&[good(), forwarded].concat())));
+    client.send(&frame(HEADERS, END_HEADERS, stream, &block(&[valid(), forwarded].concat())));
     assert_eq!(client.expect(HEADERS, stream).status(), 400);
     let line = process.event("refused");
     assert_eq!((&line["refusal"], &line["peer"]), (&"malformed".into(), &"198.51.100.7".into()));
 }
 
 #[test]
-fn an_answer_to_a_malformed_head_has_a_body_unless_it_is_for_head() {
+fn the_response_to_a_malformed_request_has_a_body_except_for_head() {
     let server = server(SHARED);
     let mut client = Http2::connect(server.address);
     for (method, has_body) in [(&b"GET"[..], true), (b"HEAD", false), (b"\xe9", true)] {
@@ -261,10 +269,10 @@ fn an_answer_to_a_malformed_head_has_a_body_unless_it_is_for_head() {
     }
 }
 
-/// A small generator, so that each seed is a story of its own (`SplitMix64`).
-struct Random(u64);
+/// A random number generator with reproducible seeds (`SplitMix64`).
+struct Rng(u64);
 
-impl Random {
+impl Rng {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -284,16 +292,16 @@ impl Random {
         (0..self.below(most + 1)).map(|_| self.byte()).collect()
     }
 
-    /// A line of any kind that can be decoded (RFC 7541, section 6).
-    fn line(&mut self) -> Vec<u8> {
+    /// A random field in any decodable representation (RFC 7541, section 6).
+    fn field(&mut self) -> Vec<u8> {
         let name = match self.below(4) {
             0 => self.bytes(6),
             1 => [b":", &*self.bytes(6)].concat(),
-            _ => good()[self.below(6)].0.to_vec(),
+            _ => valid()[self.below(6)].0.to_vec(),
         };
         let value = self.bytes(20);
         match self.below(4) {
-            // In the table that everybody has.
+            // An entry of the static table.
             0 => vec![0x80 | u8::try_from(self.below(61) + 1).unwrap()],
             1 => [&[0x40], &*text(name), &*text(value)].concat(),
             2 => [&[0x10], &*text(name), &*text(value)].concat(),
@@ -301,7 +309,7 @@ impl Random {
         }
     }
 
-    /// A block in frames of any size, with or without padding.
+    /// Splits a block into frames of random sizes, with or without padding.
     fn frames(&mut self, mut flags: u8, stream: u32, mut block: &[u8]) -> Vec<u8> {
         let mut kind = HEADERS;
         let mut frames = Vec::new();
@@ -323,32 +331,32 @@ impl Random {
 }
 
 #[test]
-fn no_head_that_can_be_decoded_ends_the_session_beside_it() {
+fn no_decodable_head_ends_other_sessions() {
     let server = server(SHARED);
     for seed in 0..100 {
-        let mut random = Random(seed);
+        let mut rng = Rng(seed);
         let mut client = Http2::connect(server.address);
         let session = client.open();
         for _ in 0..20 {
             let stream = client.stream();
-            let mut lines: Vec<Vec<u8>> = (0..random.below(4)).map(|_| random.line()).collect();
-            lines.extend(CONNECT.iter().map(|line| block(&[*line])));
-            for _ in 0..random.below(6) {
-                let (a, b) = (random.below(lines.len()), random.below(lines.len()));
-                lines.swap(a, b);
+            let mut fields: Vec<Vec<u8>> = (0..rng.below(4)).map(|_| rng.field()).collect();
+            fields.extend(CONNECT.iter().map(|field| block(&[*field])));
+            for _ in 0..rng.below(6) {
+                let (a, b) = (rng.below(fields.len()), rng.below(fields.len()));
+                fields.swap(a, b);
             }
-            let line = random.line();
-            let bytes = match random.below(3) {
-                0 => random.frames(END_STREAM, stream, &lines.concat()),
-                1 => random.frames(0, stream, &lines.concat()),
-                // With trailers, which are no end where they are wrong in this as well.
+            let field = rng.field();
+            let bytes = match rng.below(3) {
+                0 => rng.frames(END_STREAM, stream, &fields.concat()),
+                1 => rng.frames(0, stream, &fields.concat()),
+                // With trailers, some of them invalid for lack of END_STREAM, too.
                 _ => [
-                    random.frames(0, stream, &lines.concat()),
-                    random.frames(if line.len() > 9 { END_STREAM } else { 0 }, stream, &line),
+                    rng.frames(0, stream, &fields.concat()),
+                    rng.frames(if field.len() > 9 { END_STREAM } else { 0 }, stream, &field),
                 ]
                 .concat(),
             };
-            for part in bytes.chunks(random.below(200) + 1) {
+            for part in bytes.chunks(rng.below(200) + 1) {
                 client.send(part);
             }
         }
@@ -357,24 +365,24 @@ fn no_head_that_can_be_decoded_ends_the_session_beside_it() {
 }
 
 #[test]
-fn bytes_that_are_no_head_end_the_connection_only_for_what_cannot_be_decoded() {
+fn random_header_blocks_end_the_connection_only_with_compression_error() {
     let server = server(SHARED);
     let mut ended = 0;
     for seed in 0..400 {
-        let mut random = Random(seed);
+        let mut rng = Rng(seed);
         let mut client = Http2::connect(server.address);
         let session = client.open();
         let mut block = block(CONNECT);
-        for _ in 0..=random.below(3) {
-            let place = random.below(block.len());
-            block[place] = random.byte();
+        for _ in 0..=rng.below(3) {
+            let position = rng.below(block.len());
+            block[position] = rng.byte();
         }
         let stream = client.stream();
-        client.send(&random.frames(0, stream, &block));
-        client.say(session, &support::frame(support::PING, b"!"));
+        client.send(&rng.frames(0, stream, &block));
+        client.send_data(session, &support::frame(support::PING, b"!"));
         let answer = std::iter::from_fn(|| client.frame())
             .find(|frame| frame.kind == GOAWAY || frame.is(DATA, session))
-            .unwrap_or_else(|| panic!("the end of {seed} has no reason"));
+            .unwrap_or_else(|| panic!("seed {seed} ends without a GOAWAY"));
         if answer.kind == GOAWAY {
             assert_eq!(answer.code(), COMPRESSION_ERROR, "{seed}");
             ended += 1;

@@ -1,4 +1,4 @@
-//! An HTTP/2 connection of a trusted proxy: many clients share it, and none of them ends it.
+//! An HTTP/2 connection of a trusted proxy: no client ends the sessions of the others that share it.
 #![allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -15,18 +15,18 @@ use support::server::Server;
 
 const PROXY: &[&str] = &["--trusted-proxies", "127.0.0.1", "--forwarded-header", "x-forwarded-for"];
 
-/// Kinds of frames (RFC 9113, section 6).
+/// Frame types (RFC 9113, section 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 
-/// More than what is taken for an attack where a connection is one client's.
+/// More requests than a client with its own connection may send.
 const MANY: u32 = 300;
 
 #[test]
-fn clients_behind_a_proxy_that_come_and_go_do_not_end_the_sessions_of_others() {
+fn resets_of_clients_behind_a_proxy_do_not_end_other_sessions() {
     let server = Server::start(PROXY);
     let mut proxy = Http2::with_session(&server);
     for stream in (3..).step_by(2).take(MANY.try_into().unwrap()) {
@@ -37,7 +37,7 @@ fn clients_behind_a_proxy_that_come_and_go_do_not_end_the_sessions_of_others() {
 }
 
 #[test]
-fn what_http2_refuses_and_a_proxy_passes_on_does_not_end_the_sessions_of_others() {
+fn malformed_requests_that_a_proxy_forwards_do_not_end_other_sessions() {
     let server = Server::start(PROXY);
     let mut proxy = Http2::with_session(&server);
     for stream in (3..).step_by(2).take(MANY.try_into().unwrap()) {
@@ -50,21 +50,21 @@ fn what_http2_refuses_and_a_proxy_passes_on_does_not_end_the_sessions_of_others(
 }
 
 #[test]
-fn a_client_of_its_own_is_held_to_more() {
+fn a_client_with_its_own_connection_has_stricter_limits() {
     let server = Server::start(&[]);
     let mut client = Http2::with_session(&server);
     for stream in (3..).step_by(2).take(MANY.try_into().unwrap()) {
-        // It may have been cut off.
+        // The server may have closed the connection.
         let _ = client.stream.write_all(&frame(HEADERS, stream, &head("/ws/status?<")));
     }
-    // It is taken leave of (NO_ERROR), and goes on all the same (ENHANCE_YOUR_CALM).
+    // The graceful GOAWAY (NO_ERROR) is followed by ENHANCE_YOUR_CALM, since the client goes on.
     let goaways = std::iter::from_fn(|| client.next(0)).map(|(kind, payload)| (kind, payload[7]));
     let (mut goaways, end) = (goaways.peekable(), (GOAWAY, 11));
     while goaways.next_if_eq(&(GOAWAY, 0)).is_some() {}
     assert_eq!(goaways.next(), Some(end));
 }
 
-/// One side of a connection, in frames.
+/// An HTTP/2 client that sends single frames.
 struct Http2 {
     stream: TcpStream,
 }
@@ -79,7 +79,7 @@ impl Http2 {
         http2.send(SETTINGS, 0, &[]);
         http2.send(HEADERS, 1, &head("/ws/status"));
         let answer = http2.next(1).unwrap();
-        // A name and a value of the static table: `:status: 200` (RFC 7541, appendix A).
+        // `:status: 200` in the static table (RFC 7541, appendix A).
         assert_eq!((answer.0, answer.1[0]), (HEADERS, 0x88));
         http2
     }
@@ -88,7 +88,7 @@ impl Http2 {
         self.stream.write_all(&frame(kind, stream, payload)).unwrap();
     }
 
-    /// The next frame of a stream that is no answer to settings, or the end.
+    /// Reads a frame of this stream; `None` is the end. Skips settings, pings and window updates.
     fn next(&mut self, wanted: u32) -> Option<(u8, Vec<u8>)> {
         loop {
             let mut head = [0; 9];
@@ -97,16 +97,16 @@ impl Http2 {
             let mut payload = vec![0; length.try_into().unwrap()];
             self.stream.read_exact(&mut payload).ok()?;
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            let is_of_streams = matches!(head[3], DATA | HEADERS | RST_STREAM | GOAWAY);
-            if stream == wanted && is_of_streams {
+            let is_relevant = matches!(head[3], DATA | HEADERS | RST_STREAM | GOAWAY);
+            if stream == wanted && is_relevant {
                 return Some((head[3], payload));
             }
         }
     }
 
-    /// That the session on stream 1 answers.
+    /// Expects that the session on stream 1 answers a ping.
     fn expect_session(&mut self) {
-        // A ping with a mask and nothing else, and its pong.
+        // An empty masked ping, and its pong.
         self.send(DATA, 1, b"\x89\x80mask");
         assert_eq!(self.next(1), Some((DATA, b"\x8a\0".to_vec())));
     }
@@ -119,7 +119,7 @@ fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// An extended CONNECT, in literals without an index (RFC 7541, section 6.2.2).
+/// An extended CONNECT as literals without indexing (RFC 7541, section 6.2.2).
 fn head(path: &str) -> Vec<u8> {
     let fields = [
         (":method", "CONNECT"),

@@ -1,5 +1,4 @@
-//! The log of the real binary: how much of it clients can have written, and what becomes of it while
-//! its output takes nothing.
+//! The log of the binary: bounds on lines and rates that clients cause, and output that blocks or is full.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -25,10 +24,10 @@ use serde_json::Value;
 use support::process::{Process, documented, fields, server};
 use support::{Client, PING, PONG, UPGRADE, close, frame};
 
-/// No line that a client fills is longer, in bytes and with its end.
-const LONGEST_LINE: usize = 2048;
+/// Upper limit of a line with client text, in bytes, with its line break.
+const MAX_LINE_BYTES: usize = 2048;
 
-/// Texts that become much longer when they are escaped, each of them as long as a head has room for.
+/// Texts that escaping makes much longer, each as long as fits in a head.
 fn hostile_texts() -> Vec<String> {
     ["\"", "\\", "\t", "\u{80}", "\u{200b}", "\u{feff}", "\u{e0001}", "x", "🦀"]
         .map(|c| format!("a{}a", c.repeat(7000 / c.len())))
@@ -36,7 +35,7 @@ fn hostile_texts() -> Vec<String> {
 }
 
 #[test]
-fn no_client_makes_a_line_long_in_either_format() {
+fn log_lines_with_client_text_are_bounded_in_both_formats() {
     for format in ["text", "json"] {
         let mut process = Process::spawn(&["--log-format", format, "--allowed-origins=*"]);
         let mut listening = process.line();
@@ -46,7 +45,7 @@ fn no_client_makes_a_line_long_in_either_format() {
         let (_, address) = listening.split_once("address").unwrap();
         let address = address.trim_matches(['"', '=', ':', '}']).parse().unwrap();
 
-        // Whose origin is as long as a good one can be, and whose reason is as long as a frame has room.
+        // The longest valid origin, and the longest close reason.
         let host = ["a".repeat(63), "a".repeat(63), "a".repeat(63), "a".repeat(60)].join(".");
         let reasons = ["\u{1}", "\u{7f}", "\"", "\u{9b}", "\u{e0001}"];
         for (text, reason) in hostile_texts().iter().zip(reasons.iter().cycle()) {
@@ -65,16 +64,16 @@ fn no_client_makes_a_line_long_in_either_format() {
             let of_event = lines.iter().filter(|line| line.contains(&format!("\"{event}\"")));
             let of_event: Vec<&String> = of_event.collect();
             assert_eq!(of_event.len(), hostile_texts().len(), "{event}");
-            // Where a text goes on, that is seen. A reason is never so long.
-            let is_cut = |line: &&String| line.contains('…');
-            assert!(of_event.into_iter().all(|line| is_cut(&line) || event == "closed"));
+            // A truncated text ends in an ellipsis. A close reason is short enough.
+            let is_truncated = |line: &&String| line.contains('…');
+            assert!(of_event.into_iter().all(|line| is_truncated(&line) || event == "closed"));
         }
         let longest = lines.iter().max_by_key(|line| line.len()).unwrap();
-        assert!(longest.len() < LONGEST_LINE, "{}: {longest}", longest.len());
+        assert!(longest.len() < MAX_LINE_BYTES, "{}: {longest}", longest.len());
     }
 }
 
-/// Sends so many requests that are refused, twenty by each connection.
+/// Sends twenty requests that are refused on each of these connections.
 fn refuse(address: SocketAddr, connections: usize) {
     for _ in 0..connections {
         let mut client = Client::connect(address);
@@ -85,11 +84,11 @@ fn refuse(address: SocketAddr, connections: usize) {
 }
 
 #[test]
-fn refusals_above_the_rate_are_summed_up_in_one_line_before_the_end() {
+fn refusals_above_the_rate_are_summarized_before_the_end() {
     for (end, exit_code) in [("stopped", 0), ("forced_exit", 143)] {
         let flags = ["--close-timeout-secs=600", "--shutdown-grace-secs=600"];
         let mut process = Process::start(&flags);
-        let mute = Client::open(process.address);
+        let silent = Client::open(process.address);
         refuse(process.address, 30);
         process.signal(Signal::TERM);
         let mut lines = Vec::new();
@@ -100,28 +99,28 @@ fn refusals_above_the_rate_are_summed_up_in_one_line_before_the_end() {
             process.signal(Signal::TERM);
             assert_eq!(process.exit_code(), exit_code);
         }
-        drop(mute);
+        drop(silent);
         assert_eq!(process.exit_code(), exit_code);
         lines.extend(process.log.iter().map(|line| serde_json::from_str(&line).unwrap()));
 
-        // A session that is cut then may still have a line of its own.
-        let behind = lines.iter().rev().take_while(|line| line["event"] != end);
-        assert!(behind.clone().count() < lines.len(), "the end is told");
-        assert!(behind.into_iter().all(|line| line["event"] == "closed"));
+        // An aborted session may still log its end.
+        let after = lines.iter().rev().take_while(|line| line["event"] != end);
+        assert!(after.clone().count() < lines.len(), "the end is logged");
+        assert!(after.into_iter().all(|line| line["event"] == "closed"));
         let of = |event: &'static str| lines.iter().filter(move |line| line["event"] == event);
         let summaries: Vec<&Value> = of("refused_suppressed").collect();
         assert_eq!(fields(summaries[0]), documented("refused_suppressed"));
         assert!(summaries[0]["window_ms"].as_f64().unwrap() > 0.0);
         let suppressed: u64 = summaries.iter().map(|line| line["lines"].as_u64().unwrap()).sum();
-        let told = u64::try_from(of("refused").count()).unwrap();
-        assert_eq!(told + suppressed, 600);
-        // Those of one connection, and one for each second that this took.
-        assert!((20..300).contains(&told), "{told}");
+        let logged = u64::try_from(of("refused").count()).unwrap();
+        assert_eq!(logged + suppressed, 600);
+        // The burst of one address, and one per second.
+        assert!((20..300).contains(&logged), "{logged}");
     }
 }
 
 #[test]
-fn suppressed_refusals_are_told_while_the_server_serves_and_counted_exactly() {
+fn suppressed_refusals_are_logged_while_serving_and_counted_exactly() {
     let process = Process::spawn(&["--admin-listen=127.0.0.1:0", "--log-format=json"]);
     let admin: SocketAddr = process.event("starting")["admin"].as_str().unwrap().parse().unwrap();
     let address = process.event("listening")["address"].as_str().unwrap().parse().unwrap();
@@ -130,7 +129,7 @@ fn suppressed_refusals_are_told_while_the_server_serves_and_counted_exactly() {
     let (_, _, metrics) = Client::connect(admin).request(request);
     let sample = "ws_status_handshakes_refused_total{refusal=\"not_found\"} 40\n";
     assert!(metrics.contains(sample), "{metrics}");
-    // Nothing more happens, and it is told all the same.
+    // The summary is logged without another event.
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {
         if let Ok(line) = process.log.recv_timeout(Duration::from_secs(20))
@@ -139,10 +138,10 @@ fn suppressed_refusals_are_told_while_the_server_serves_and_counted_exactly() {
             return;
         }
     }
-    panic!("it is not told");
+    panic!("no summary");
 }
 
-/// A server with this standard error, and where to reach it.
+/// A server with a given standard error, on a Unix socket.
 struct Service {
     child: Child,
     socket: PathBuf,
@@ -172,7 +171,7 @@ impl Service {
         }
     }
 
-    /// Opens sessions and closes them, while one that is open gets its pongs in time.
+    /// Opens and closes sessions while another session receives its pongs in time.
     fn open_and_close(&self, sessions: usize) {
         let mut healthy = self.connect();
         assert_eq!(healthy.request(UPGRADE).0, 101);
@@ -181,10 +180,10 @@ impl Service {
             assert_eq!(client.request(UPGRADE).0, 101);
             client.send(&close(1000, ""));
             client.frame();
-            let asked = Instant::now();
+            let sent = Instant::now();
             healthy.send(&frame(PING, b""));
             assert_eq!(healthy.frame(), (PONG, vec![]));
-            assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+            assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());
         }
     }
 
@@ -192,22 +191,22 @@ impl Service {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM and waits for the end.
     fn stop(&mut self) -> i32 {
         self.terminate();
-        self.child.wait().unwrap().code().expect("it ends by itself")
+        self.child.wait().unwrap().code().expect("the process exits")
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It has ended already, unless the test has failed.
+        // The process still runs only if the test failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Checks that the log is whole, line by line, and that it tells of so many sessions.
+/// Checks that each line is complete and that the log has this number of sessions.
 fn assert_complete(log: &str, sessions: usize) {
     let lines: Vec<Value> = log
         .lines()
@@ -219,20 +218,20 @@ fn assert_complete(log: &str, sessions: usize) {
 }
 
 #[test]
-fn a_pipe_that_never_blocks_and_is_read_late_gets_every_line() {
+fn a_nonblocking_pipe_that_is_read_late_receives_every_line() {
     let (reader, writer) = io::pipe().unwrap();
     ioctl_fionbio(&writer, true).unwrap();
     let mut service = Service::start("late", server(), writer);
-    // Much more than a pipe holds.
+    // Far more output than a pipe holds.
     service.open_and_close(1000);
     let (lines, log) = mpsc::channel();
     thread::spawn(move || {
-        let written = BufReader::new(reader).lines().map_while(Result::ok);
-        written.map(|line| line + "\n").try_for_each(|line| lines.send(line))
+        let log = BufReader::new(reader).lines().map_while(Result::ok);
+        log.map(|line| line + "\n").try_for_each(|line| lines.send(line))
     });
     let (mut text, mut closed) = (String::new(), 0);
     while closed < 1001 {
-        let line = log.recv_timeout(Duration::from_secs(10)).expect("the log goes on");
+        let line = log.recv_timeout(Duration::from_secs(10)).expect("another log line");
         closed += usize::from(line.contains("\"closed\""));
         text += &line;
     }
@@ -242,9 +241,9 @@ fn a_pipe_that_never_blocks_and_is_read_late_gets_every_line() {
 }
 
 #[test]
-fn a_file_that_is_full_gets_every_line_once_it_has_room_again() {
+fn a_full_file_receives_every_line_once_it_has_room() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    // The shells do not agree on what a block is.
+    // The block size of `ulimit -f` depends on the shell.
     let measured = folder.join("full.measured");
     let script = "ulimit -f 16; exec head -c 100000 /dev/zero > \"$0\"";
     let measure = Command::new("/bin/sh").arg("-c").arg(script).arg(&measured).status();
@@ -261,25 +260,26 @@ fn a_file_that_is_full_gets_every_line_once_it_has_room_again() {
     service.open_and_close(300);
     let deadline = Instant::now() + Duration::from_secs(30);
     while file.metadata().unwrap().len() < full {
-        assert!(Instant::now() < deadline, "much more is said");
+        assert!(Instant::now() < deadline, "the file fills up");
         thread::sleep(Duration::from_millis(1));
     }
 
-    // Room comes back whenever there is none; before, a line could come between reading and clearing.
+    // The file is truncated only while it is full: otherwise a line could be written between the read and
+    // the truncation.
     let mut log = String::new();
     let mut make_room = |is_last: bool| {
         let is_full = file.metadata().unwrap().len() == full;
-        let written = fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
         if is_full || is_last {
             file.set_len(0).unwrap();
-            log += &written;
+            log += &text;
             return log.clone();
         }
         thread::sleep(Duration::from_millis(1));
-        format!("{log}{written}")
+        format!("{log}{text}")
     };
     while make_room(false).matches("\"closed\"").count() < 301 {
-        assert!(Instant::now() < deadline, "it goes on");
+        assert!(Instant::now() < deadline, "all sessions are logged");
     }
     service.terminate();
     let status = loop {
@@ -293,23 +293,26 @@ fn a_file_that_is_full_gets_every_line_once_it_has_room_again() {
 }
 
 #[test]
-fn a_disk_that_stays_full_delays_neither_a_pong_nor_the_end() {
+fn a_full_disk_delays_neither_pongs_nor_the_end() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut service = Service::start("stays-full", server(), full);
     service.open_and_close(200);
-    let asked = Instant::now();
+    let begin = Instant::now();
     assert_eq!(service.stop(), 0);
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }
 
 #[test]
-fn what_a_person_asked_for_and_did_not_get_is_exit_code_1_and_a_sentence() {
+fn output_that_cannot_be_written_to_stdout_is_exit_code_1() {
     for flag in ["--help", "--version", "--check-config", "--print-config"] {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output = server().arg(flag).stdout(full).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{flag}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.starts_with("server: cannot write: No space left on device"), "{said}");
-        assert_eq!(said.lines().count(), 1);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            message.starts_with("server: cannot write to stdout: No space left on device"),
+            "{message}"
+        );
+        assert_eq!(message.lines().count(), 1);
     }
 }

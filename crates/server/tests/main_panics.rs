@@ -1,4 +1,4 @@
-//! The exit code of a process that failed. It sets the log of the process, so it is alone here.
+//! The exit code of a failed `main`. It sets the global log subscriber, so it is the only test here.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use server::transport::Discard;
 
 #[test]
-fn a_handler_that_cannot_be_made_is_exit_code_1() {
+fn a_panic_while_creating_the_handler_is_exit_code_1() {
     let flags = ["--listen=127.0.0.1:0", "--max-connections=10"].map(OsString::from);
-    let code = server::main(flags, || -> Discard { panic!("there is no database") });
+    let code = server::main(flags, || -> Discard { panic!("no database") });
     assert_eq!(code, ExitCode::FAILURE);
 }

@@ -1,4 +1,4 @@
-//! What connections take of the real process' memory, as Linux counts it: idle ones, and the worst.
+//! Memory of the server process per connection, as Linux counts it: idle, and under attack.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::indexing_slicing,
@@ -16,14 +16,14 @@ use support::raw_http2::{GET, Http2, INITIAL_WINDOW_SIZE, window_update};
 use support::tls;
 use support::{BINARY, Client, PING, PONG, frame};
 
-/// As many as the usual limit of 1,024 open files leaves this process.
+/// Connections, within the default limit of 1,024 open files for the test process.
 const COUNT: usize = 800;
 
-/// What is measured, and a margin; docs/performance.md has the figures. Without mimalloc it depends on
+/// The measured value and a margin; docs/performance.md has the figures. Without mimalloc, it depends on
 /// the C library.
 const MOST_BYTES: usize = if cfg!(feature = "mimalloc") { 800 } else { 1_000 };
 
-/// No rate stands in the way of a flood, and no ping of the server's comes between.
+/// No rate limits, which would end a flood, and no keep-alive pings.
 const FLAGS: [&str; 6] = [
     "--messages-per-second",
     "0",
@@ -35,10 +35,10 @@ const FLAGS: [&str; 6] = [
 
 #[test]
 fn an_idle_connection_takes_at_most_800_bytes_even_after_a_flood() {
-    // With one worker, so that it does not depend on which of them a connection came to.
+    // One worker, so that the result does not depend on the distribution of connections.
     let mut command = server();
     command.env("TOKIO_WORKER_THREADS", "1");
-    // Where the system gives huge pages to everyone, memory comes in steps of 2 MB.
+    // With transparent huge pages, memory would grow in steps of 2 MB.
     command.env("MIMALLOC_ALLOW_THP", "0");
     let process = Process::start_as(command, &FLAGS);
     drop(open(process.address, 100));
@@ -56,9 +56,9 @@ fn an_idle_connection_takes_at_most_800_bytes_even_after_a_flood() {
     assert!(each.iter().all(|bytes| *bytes <= MOST_BYTES), "{each:?} bytes each");
 }
 
-/// rustls keeps the keys of both directions, its key schedule and room for a handshake; there are no buffers.
+/// rustls keeps the keys of both directions, its key schedule and the handshake state, and no buffers.
 #[test]
-fn an_idle_connection_within_tls_takes_at_most_5_000_bytes() {
+fn an_idle_tls_connection_takes_at_most_5_000_bytes() {
     const CONNECTIONS: usize = 400;
     let files = tls::Files::new("memory");
     let mut command = server();
@@ -79,33 +79,34 @@ fn an_idle_connection_within_tls_takes_at_most_5_000_bytes() {
     assert!(each <= 5_000, "{each} bytes each");
 }
 
-/// On each connection some sessions, and requests that are refused, and nobody reads what they are told:
-/// no window is open, and the sessions' are opened by a byte at a time, each of which is a frame.
+/// Each connection has sessions and refused requests, and reads no response: it opens no window, except
+/// those of the sessions by one byte at a time, so that each byte is a frame.
 #[test]
-fn connections_under_attack_take_no_more_than_the_server_says_at_its_start() {
+fn connections_under_attack_take_at_most_the_logged_worst_case() {
     const CONNECTIONS: usize = 4;
     const SESSIONS: usize = 4;
     const REFUSED: usize = 20;
-    // With what was refused, nearly all that may come at once.
+    // Together with the refused requests, nearly the whole frame budget.
     const ROUNDS: usize = 6500;
 
-    let (_, of_the_other) = start_for(1);
-    let (process, of_all) = start_for(1 + CONNECTIONS * SESSIONS);
+    let (_, other_worst_case) = start_for(1);
+    let (process, worst_case) = start_for(1 + CONNECTIONS * SESSIONS);
     let mut other = Http2::connect(process.address);
-    let bystander = other.open();
-    other.exchange_pings(bystander);
+    let other_session = other.open();
+    other.exchange_pings(other_session);
     let before = private_bytes(&process);
 
     let pings = frame(PING, &[7; 125]).repeat(120);
     let mut clients: Vec<(Http2, Vec<u8>)> = (0..CONNECTIONS)
         .map(|_| {
-            let mut client = Http2::connect_narrowly(process.address, &[(INITIAL_WINDOW_SIZE, 0)]);
+            let mut client =
+                Http2::connect_with_small_buffer(process.address, &[(INITIAL_WINDOW_SIZE, 0)]);
             let sessions: Vec<u32> = (0..SESSIONS).map(|_| client.open()).collect();
             for _ in 0..REFUSED {
-                client.ask(GET);
+                client.start_request(GET);
             }
             for session in &sessions {
-                client.say(*session, &pings);
+                client.send_data(*session, &pings);
             }
             let windows = sessions.iter().flat_map(|session| window_update(*session, 1));
             (client, windows.collect())
@@ -115,16 +116,16 @@ fn connections_under_attack_take_no_more_than_the_server_says_at_its_start() {
         for (client, windows) in &mut clients {
             client.send(windows);
         }
-        // With one worker, the sessions have had their turn by then.
-        other.exchange_pings(bystander);
+        // With one worker, the sessions have run before this pong.
+        other.exchange_pings(other_session);
     }
     let growth = private_bytes(&process) - before;
-    let most = of_all - of_the_other;
-    assert!(growth <= most, "{growth} bytes, and not {most}");
+    let most = worst_case - other_worst_case;
+    assert!(growth <= most, "{growth} bytes exceed {most}");
 }
 
-/// A server for so many connections with one worker, for which the system keeps as little as it can, and
-/// what it says that they may take.
+/// Starts a server with this connection limit, one worker and the smallest socket buffers. Returns it with
+/// the worst case that it logs.
 fn start_for(connections: usize) -> (Process, usize) {
     let mut command = server();
     command.env("TOKIO_WORKER_THREADS", "1").env("MIMALLOC_ALLOW_THP", "0");
@@ -137,7 +138,7 @@ fn start_for(connections: usize) -> (Process, usize) {
     (process, worst_case.try_into().unwrap())
 }
 
-/// Sessions that have exchanged a ping.
+/// Opens sessions, each of which has exchanged a ping.
 fn open(address: SocketAddr, count: usize) -> Vec<Client> {
     let mut clients: Vec<Client> = (0..count).map(|_| Client::open(address)).collect();
     exchange_pings(&mut clients);
@@ -151,8 +152,8 @@ fn exchange_pings(clients: &mut [Client]) {
     }
 }
 
-/// The memory that this process has written to and that no file backs: pages of a binary which was built
-/// just now count as written, too, and as private if no other test runs it.
+/// The anonymous memory of a process. File-backed pages would vary: those of a binary that was just built
+/// count as dirty, and as private if no other test runs it.
 fn private_bytes(process: &Process) -> usize {
     let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.child.id())).unwrap();
     let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).unwrap();

@@ -1,5 +1,4 @@
-//! Who only looks whether the server is there: health checks by HTTP and by TCP, and what is said of
-//! those that ask wrongly.
+//! Health checks over HTTP and TCP, and the log of invalid requests to the admin listener.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -19,13 +18,13 @@ use serde_json::Value;
 use support::Client;
 use support::process::{Process, documented, fields};
 use support::server::Server;
-use support::tls::{Files, connect, trusting};
+use support::tls::{Files, client_config, connect};
 
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 const PROXIED: &[u8] = b"PROXY TCP4 198.51.100.7 10.0.0.1 4711 8080\r\n";
 
-/// The status of the answer to a request to the admin listener.
-fn ask(admin: SocketAddr, request: &str) -> u16 {
+/// Sends a request to the admin listener and returns the status.
+fn status(admin: SocketAddr, request: &str) -> u16 {
     Client::connect(admin).request(request).0
 }
 
@@ -34,7 +33,7 @@ fn a_health_check_of_http_1_0_needs_no_host_and_one_of_http_1_1_does() {
     let server = Server::start(&["--admin-listen=127.0.0.1:0"]);
     let admin = server.admin.unwrap();
     server.wait_for("ready", 1.0);
-    for (request, status) in [
+    for (request, expected) in [
         // As HAProxy's `option httpchk GET /readyz` sends it.
         ("GET /readyz HTTP/1.0\r\n\r\n", 200),
         ("OPTIONS /readyz HTTP/1.0\r\n\r\n", 405),
@@ -43,18 +42,18 @@ fn a_health_check_of_http_1_0_needs_no_host_and_one_of_http_1_1_does() {
         ("GET /readyz HTTP/1.1\r\n\r\n", 400),
         ("GET /readyz HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n\r\n", 400),
         ("GET /readyz HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
-        // Whoever names somebody is held to it, whatever the version.
+        // A host that is present is checked in every version.
         ("GET /readyz HTTP/1.0\r\nHost: evil.example\r\n\r\n", 403),
         ("GET /readyz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
         ("GET http://evil.example/readyz HTTP/1.0\r\n\r\n", 403),
     ] {
-        assert_eq!(ask(admin, request), status, "{request}");
+        assert_eq!(status(admin, request), expected, "{request}");
     }
 }
 
 #[test]
-fn each_refusal_of_the_admin_listener_leaves_a_line_as_far_as_refusals_do() {
-    // On a port of its own, which the `starting` line says.
+fn each_refusal_of_the_admin_listener_is_logged_within_the_rate() {
+    // The `starting` line has the port.
     let process = Process::spawn(&["--log-format=json", "--admin-listen=127.0.0.1:0"]);
     let admin: SocketAddr = process.event("starting")["admin"].as_str().unwrap().parse().unwrap();
     process.event("listening");
@@ -80,24 +79,24 @@ fn each_refusal_of_the_admin_listener_leaves_a_line_as_far_as_refusals_do() {
         assert_eq!(fields(&line), documented("admin_refused"));
     }
     for _ in 0..50 {
-        assert_eq!(ask(admin, "GET /readyz HTTP/1.1\r\nHost: evil.example\r\n\r\n"), 403);
+        assert_eq!(status(admin, "GET /readyz HTTP/1.1\r\nHost: evil.example\r\n\r\n"), 403);
     }
     process.signal(Signal::TERM);
     let suppressed = process.event("refused_suppressed")["lines"].as_u64().unwrap();
-    // Twenty at once and one more a second, and six were before.
+    // The burst is twenty, refilled by one a second, and six were used before.
     assert!((26..=36).contains(&suppressed), "{suppressed}");
 }
 
-/// Connects, says this, and is gone; by a reset if that is wanted.
-fn look(address: SocketAddr, said: &[u8], resets: bool) {
+/// Connects, sends these bytes, and disconnects, by a reset if `resets` is set.
+fn probe(address: SocketAddr, bytes: &[u8], resets: bool) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(said).unwrap();
+    stream.write_all(bytes).unwrap();
     if resets {
         set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     }
 }
 
-/// Ends a server, and gives the events of all lines that it has written since it listened.
+/// Stops a server and returns the events that it has logged since it listened.
 fn events(mut process: Process) -> Vec<Value> {
     process.signal(Signal::TERM);
     let lines = process.log.iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
@@ -107,27 +106,27 @@ fn events(mut process: Process) -> Vec<Value> {
 }
 
 #[test]
-fn a_client_that_has_gone_before_its_first_byte_leaves_no_line() {
+fn a_client_that_disconnects_before_its_first_byte_is_not_logged() {
     let files = Files::new("probes");
     for mode in ["off", "optional", "required"] {
         let mode = format!("--proxy-protocol={mode}");
-        let trusting = ["--trusted-proxies=127.0.0.1", &mode];
-        for process in [Process::start(&trusting), files.start(&trusting)] {
+        let flags = ["--trusted-proxies=127.0.0.1", &mode];
+        for process in [Process::start(&flags), files.start(&flags)] {
             for resets in [false, true] {
-                look(process.address, b"", resets);
+                probe(process.address, b"", resets);
                 if mode != "--proxy-protocol=off" {
-                    // The proxy's own check, and a client of its that only looks.
-                    look(process.address, LOCAL, resets);
-                    look(process.address, PROXIED, resets);
+                    // A health check of the proxy, and one of a client behind it.
+                    probe(process.address, LOCAL, resets);
+                    probe(process.address, PROXIED, resets);
                 }
             }
             assert_eq!(events(process), ["stopping", "stopped"], "{mode}");
         }
     }
-    // Within TLS.
+    // After a TLS handshake.
     for protocol in [&b"http/1.1"[..], b"h2"] {
         let process = files.start(&[]);
-        let mut config = trusting(&files.cert, rustls::ALL_VERSIONS);
+        let mut config = client_config(&files.cert, rustls::ALL_VERSIONS);
         config.alpn_protocols = vec![protocol.to_vec()];
         let mut stream = connect(process.address, config);
         stream.conn.complete_io(&mut stream.sock).unwrap();
@@ -137,13 +136,13 @@ fn a_client_that_has_gone_before_its_first_byte_leaves_no_line() {
 }
 
 #[test]
-fn a_client_that_has_gone_in_the_middle_of_a_proxy_header_leaves_one() {
+fn a_client_that_disconnects_within_a_proxy_header_is_logged() {
     let process = Process::start(&["--trusted-proxies=127.0.0.1", "--proxy-protocol=optional"]);
-    for said in [&LOCAL[..5], b"PROXY TCP4 198.51", &[&LOCAL[..15], b"\x05abc"].concat()] {
-        look(process.address, said, false);
+    for bytes in [&LOCAL[..5], b"PROXY TCP4 198.51", &[&LOCAL[..15], b"\x05abc"].concat()] {
+        probe(process.address, bytes, false);
         assert_eq!(process.event("refused")["refusal"], "bad_proxy_header");
     }
-    // Whoever says nothing is not heard of, however long that takes.
+    // A client that sends nothing is not logged, even at the timeout.
     let silent = TcpStream::connect(process.address).unwrap();
     assert_eq!(events(process), ["stopping", "stopped"]);
     drop(silent);

@@ -23,9 +23,9 @@ use support::process::{Process, documented, fields, server};
 use support::{Client, PING, PONG, TEXT, UPGRADE, close, frame};
 
 #[test]
-fn what_is_not_http_is_answered_and_logged() {
+fn input_that_is_not_http_is_answered_and_logged() {
     let process = Process::start(&[]);
-    // A TLS client hello, an old protocol, and nonsense.
+    // A TLS ClientHello, FTP, and random bytes.
     for bytes in
         [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"USER ftp\r\n", b"\0\0\r\n\r\n"]
     {
@@ -39,25 +39,25 @@ fn what_is_not_http_is_answered_and_logged() {
 }
 
 #[test]
-fn a_client_at_its_rate_outlives_a_stop_of_the_process() {
+fn a_client_within_its_rate_survives_a_stop_of_the_process() {
     let flags = ["--control-frames-per-second", "50", "--control-frame-burst", "10"];
     let process = Process::start(&flags);
     let mut client = Client::open(process.address);
     client.send(&frame(PING, b""));
     client.frame();
     process.signal(Signal::STOP);
-    // One of its threads has to be told first, and the others go on until then.
+    // The signal reaches one thread first, and the others run until then.
     let pid = Pid::from_child(&process.child);
     let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
     assert!(stopped.1.stopped());
     for _ in 0..50 {
-        client.send(&frame(PING, b"meanwhile"));
+        client.send(&frame(PING, b"during the stop"));
     }
-    // The process has to stand still for as long as that many may take, in real time.
+    // In real time, long enough that the rate limit allows this number of pings.
     thread::sleep(Duration::from_millis(1500));
     process.signal(Signal::CONT);
     for _ in 0..50 {
-        assert_eq!(client.frame(), (PONG, b"meanwhile".to_vec()));
+        assert_eq!(client.frame(), (PONG, b"during the stop".to_vec()));
     }
 }
 
@@ -101,7 +101,7 @@ fn each_line_of_the_log_has_its_fields() {
     drop(Client::open(process.address));
     let line = process.event("closed");
     assert_eq!((&line["cause"], &line["initiator"]), (&"disconnected".into(), &"none".into()));
-    // Nothing was measured.
+    // No round trip was measured.
     assert!(!fields(&line).contains(&"rtt_ms"), "{line}");
 }
 
@@ -109,7 +109,7 @@ fn each_line_of_the_log_has_its_fields() {
 fn sigterm_drains_with_exit_code_0_and_a_summary() {
     let mut process = Process::start(&["--close-timeout-secs", "0.2"]);
     let mut clients: Vec<Client> = (0..3).map(|_| Client::open(process.address)).collect();
-    let _mute = Client::open(process.address);
+    let _silent = Client::open(process.address);
     process.signal(Signal::TERM);
     for client in &mut clients {
         client.answer_drain();
@@ -135,11 +135,11 @@ fn sigint_drains_as_well() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_process_at_once() {
     for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let mut process =
             Process::start(&["--close-timeout-secs", "600", "--shutdown-grace-secs", "600"]);
-        let _mute = Client::open(process.address);
+        let _silent = Client::open(process.address);
         process.signal(Signal::TERM);
         process.event("stopping");
         process.signal(second);
@@ -148,10 +148,10 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn sessions_that_had_to_be_cut_are_exit_code_3() {
+fn aborted_sessions_are_exit_code_3() {
     let mut process =
         Process::start(&["--close-timeout-secs", "600", "--shutdown-grace-secs", "0.2"]);
-    let _mute = Client::open(process.address);
+    let _silent = Client::open(process.address);
     process.signal(Signal::TERM);
     let line = process.event("closed");
     assert_eq!((&line["cause"], &line["clean"]), (&"drained".into(), &false.into()));
@@ -169,7 +169,7 @@ fn a_server_without_sessions_stops_at_once() {
 }
 
 #[test]
-fn several_addresses_are_listened_on() {
+fn the_server_listens_on_several_addresses() {
     let process = Process::start(&["--listen", "127.0.0.1:0, [::1]:0"]);
     let other = process.event("listening")["address"].as_str().unwrap().to_owned();
     for address in [process.address, other.parse().unwrap()] {
@@ -179,14 +179,14 @@ fn several_addresses_are_listened_on() {
 }
 
 #[test]
-fn a_limit_above_what_the_system_allows_is_warned_about() {
+fn a_limit_above_that_of_the_system_is_warned_about() {
     let process = Process::spawn(&["--max-connections", "1000000000"]);
     let lines: Vec<String> = (0..2).map(|_| process.line()).collect();
     assert!(lines[1].contains("WARN") && lines[1].contains("too_few_open_files"), "{lines:?}");
 }
 
 #[test]
-fn a_server_without_files_backs_off_and_recovers_by_itself() {
+fn a_server_without_file_descriptors_backs_off_and_recovers() {
     let mut command = Command::new("/bin/sh");
     command.env_clear().stdin(Stdio::null()).args([
         "-c",
@@ -212,8 +212,8 @@ fn a_server_without_files_backs_off_and_recovers_by_itself() {
     assert_eq!(process.exit_code(), 0);
 }
 
-/// A server whose log is not read any more once it listens, and the unread rest of the log.
-fn unheard(flags: &[&str]) -> (Process, SocketAddr, BufReader<ChildStderr>) {
+/// Starts a server whose log is not read once it listens. Returns its admin address and the unread log, too.
+fn start_unread(flags: &[&str]) -> (Process, SocketAddr, BufReader<ChildStderr>) {
     let mut child = server()
         .args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"])
         .args(flags)
@@ -221,7 +221,7 @@ fn unheard(flags: &[&str]) -> (Process, SocketAddr, BufReader<ChildStderr>) {
         .spawn()
         .unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
-    // It ends with the test, however that ends.
+    // The process is killed when the test ends.
     let mut process = Process { child, log: mpsc::channel().1, address: ([0; 4], 0).into() };
     let mut admin = None;
     loop {
@@ -239,30 +239,30 @@ fn unheard(flags: &[&str]) -> (Process, SocketAddr, BufReader<ChildStderr>) {
     }
 }
 
-/// Makes the server say more than a pipe and its own queue hold, while it answers pings in time.
-fn drown_the_log(address: SocketAddr, admin: SocketAddr) {
+/// Makes the server log more than a pipe and its queue hold, while it answers pings in time.
+fn overflow_log(address: SocketAddr, admin: SocketAddr) {
     let mut healthy = Client::open(address);
-    // The longest lines that there are: a quote takes two bytes.
+    // The longest lines: escaping doubles each quote.
     let agent = format!("Host: a\r\nUser-Agent: {}", "\"".repeat(256));
     let request = UPGRADE.replace("Host: a", &agent);
     for _ in 0..5500 {
         assert_eq!(Client::connect(address).request(&request).0, 101);
-        let asked = Instant::now();
+        let sent = Instant::now();
         healthy.send(&frame(PING, b""));
         assert_eq!(healthy.frame(), (PONG, vec![]));
-        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        assert!(sent.elapsed() < Duration::from_secs(1), "{:?}", sent.elapsed());
     }
     let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let (_, _, metrics) = Client::connect(admin).request(request);
     let (_, rest) = metrics.rsplit_once("ws_status_log_lines_dropped_total ").unwrap();
     let dropped: u64 = rest.split_whitespace().next().unwrap().parse().unwrap();
-    assert!(dropped > 0, "more was said than fits");
+    assert!(dropped > 0, "lines are dropped");
 }
 
 #[test]
-fn a_log_that_nobody_reads_delays_neither_a_pong_nor_the_end() {
-    let (mut process, admin, _log) = unheard(&["--control-frames-per-second=0"]);
-    drown_the_log(process.address, admin);
+fn an_unread_log_delays_neither_pongs_nor_the_end() {
+    let (mut process, admin, _log) = start_unread(&["--control-frames-per-second=0"]);
+    overflow_log(process.address, admin);
     process.signal(Signal::TERM);
     let begin = Instant::now();
     assert_eq!(process.exit_code(), 0);
@@ -270,21 +270,21 @@ fn a_log_that_nobody_reads_delays_neither_a_pong_nor_the_end() {
 }
 
 #[test]
-fn a_log_that_is_read_again_tells_what_it_left_out_and_goes_on() {
-    let (mut process, admin, log) = unheard(&["--control-frames-per-second=0"]);
-    drown_the_log(process.address, admin);
-    let (lines, later) = mpsc::channel();
+fn a_log_that_is_read_again_reports_dropped_lines_and_goes_on() {
+    let (mut process, admin, log) = start_unread(&["--control-frames-per-second=0"]);
+    overflow_log(process.address, admin);
+    let (reported, later) = mpsc::channel();
     let reader = thread::spawn(move || {
-        let mut left_out = None;
+        let mut dropped = None;
         for line in log.lines().map_while(Result::ok) {
-            let line: Value = serde_json::from_str(&line).expect("each line is whole");
+            let line: Value = serde_json::from_str(&line).expect("a complete line");
             if line["event"] == "lines_dropped" {
                 assert_eq!(fields(&line), documented("lines_dropped"));
-                left_out = line["lines"].as_u64();
-                let _ = lines.send(());
+                dropped = line["lines"].as_u64();
+                let _ = reported.send(());
             }
             if line["event"] == "stopped" {
-                return left_out;
+                return dropped;
             }
         }
         None
@@ -296,7 +296,7 @@ fn a_log_that_is_read_again_tells_what_it_left_out_and_goes_on() {
 }
 
 #[test]
-fn the_start_says_what_was_decided_and_warns_of_what_cannot_work() {
+fn the_start_logs_its_settings_and_warnings() {
     let flags = [
         "--allowed-origins=https://a.example, https://*.b.example",
         "--admin-listen=127.0.0.1:0",
@@ -331,7 +331,7 @@ fn the_start_says_what_was_decided_and_warns_of_what_cannot_work() {
 }
 
 #[test]
-fn settings_that_work_are_not_warned_about() {
+fn valid_settings_start_without_warnings() {
     let flags = ["--max-connections=100", "--drain-delay-secs=5", "--drain-spread-secs=7"];
     let process = Process::spawn(&[&flags[..], &["--log-format=json"]].concat());
     let events: Vec<String> = (0..2).map(|_| process.line()).collect();
@@ -339,7 +339,7 @@ fn settings_that_work_are_not_warned_about() {
 }
 
 #[test]
-fn a_signal_after_a_drain_request_is_the_first_one() {
+fn a_signal_after_a_drain_request_counts_as_the_first() {
     let flags = ["--admin-listen=127.0.0.1:0", "--close-timeout-secs=0.5"];
     let mut process = Process::spawn(&[&flags[..], &["--log-format=json"]].concat());
     let admin: SocketAddr = process.event("starting")["admin"].as_str().unwrap().parse().unwrap();
@@ -359,11 +359,11 @@ fn a_signal_after_a_drain_request_is_the_first_one() {
 }
 
 #[test]
-fn the_admin_listener_never_shares_the_clients_port() {
+fn the_admin_listener_cannot_share_the_port_of_clients() {
     let output = output(&["--listen=127.0.0.1:18999", "--admin-listen=127.0.0.1:18999"], &[]);
     assert_eq!(output.status.code(), Some(2));
-    let complaint = String::from_utf8(output.stderr).unwrap();
-    assert!(complaint.contains("admin_listen") && complaint.contains("18999"), "{complaint}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("admin_listen") && message.contains("18999"), "{message}");
 }
 
 /// Runs the binary to its end.
@@ -371,8 +371,8 @@ fn output(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     server().args(arguments).envs(environment.iter().copied()).output().unwrap()
 }
 
-/// Runs the binary, which has to refuse: exit code 2, and one sentence on stderr.
-fn complaint(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+/// Runs the binary and expects exit code 2 with one sentence on stderr, which it returns.
+fn usage_error(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let Output { status, stdout, stderr } = output(arguments, environment);
     let stderr = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(2), "{arguments:?} {environment:?}: {stderr}");
@@ -388,14 +388,14 @@ fn temporary_file(name: &str, text: &str) -> PathBuf {
 }
 
 #[test]
-fn a_wrong_setting_is_named_with_its_source_and_what_would_be_right() {
-    let seconds = "it must be seconds above 0 and at most 86400, such as 25 or 0.5";
+fn an_invalid_setting_is_named_with_its_source_and_the_requirement() {
+    let seconds = "it must be a number of seconds above 0 and at most 86400, such as 25 or 0.5";
     assert_eq!(
-        complaint(&["--ping-interval-secs", "fast"], &[]),
+        usage_error(&["--ping-interval-secs", "fast"], &[]),
         format!("ping_interval_secs is \"fast\" in the flag --ping-interval-secs: {seconds}")
     );
     assert_eq!(
-        complaint(&[], &[("WS_STATUS_CLOSE_TIMEOUT_SECS", "0")]),
+        usage_error(&[], &[("WS_STATUS_CLOSE_TIMEOUT_SECS", "0")]),
         format!(
             "close_timeout_secs is \"0\" in the environment variable WS_STATUS_CLOSE_TIMEOUT_SECS: {seconds}"
         )
@@ -403,86 +403,103 @@ fn a_wrong_setting_is_named_with_its_source_and_what_would_be_right() {
     let file = temporary_file("wrong.toml", "pong_timeout_secs = -1\n");
     let file = file.to_str().unwrap();
     assert_eq!(
-        complaint(&["--config", file], &[]),
+        usage_error(&["--config", file], &[]),
         format!("pong_timeout_secs is \"-1\" in the file {file}: {seconds}")
     );
     assert_eq!(
-        complaint(&["--allowed-origins", "https://a.example,https://b.example/"], &[]),
+        usage_error(&["--allowed-origins", "https://a.example,https://b.example/"], &[]),
         "allowed_origins is \"https://b.example/\" in the flag --allowed-origins: \
          an origin ends after its host or port, with no slash, path or user name"
     );
 }
 
 #[test]
-fn an_unknown_key_is_refused_wherever_it_is() {
+fn an_unknown_key_is_refused_in_every_source() {
     let file = temporary_file("unknown.toml", "lisen = \"127.0.0.1:1\"\n");
     let file = file.to_str().unwrap();
     assert_eq!(
-        complaint(&["--config", file], &[]),
-        format!("the file {file} sets \"lisen\", and there is no such setting; --help lists them")
+        usage_error(&["--config", file], &[]),
+        format!(
+            "the file {file} sets \"lisen\", which is not a setting; --help lists all settings"
+        )
     );
     assert_eq!(
-        complaint(&[], &[("WS_STATUS_LISEN", "x")]),
-        "the environment variable WS_STATUS_LISEN sets \"lisen\", and there is no such setting; \
-         --help lists them"
+        usage_error(&[], &[("WS_STATUS_LISEN", "x")]),
+        "the environment variable WS_STATUS_LISEN sets \"lisen\", which is not a setting; \
+         --help lists all settings"
     );
-    assert!(complaint(&["--lisen", "x"], &[]).contains("'--lisen'"));
-    assert!(complaint(&["--ping_interval_secs", "1"], &[]).contains("'--ping_interval_secs'"));
-    assert!(complaint(&["extra"], &[]).contains("extra"));
-    assert!(complaint(&["--listen"], &[]).contains("--listen"));
+    assert!(usage_error(&["--lisen", "x"], &[]).contains("'--lisen'"));
+    assert!(usage_error(&["--ping_interval_secs", "1"], &[]).contains("'--ping_interval_secs'"));
+    assert!(usage_error(&["extra"], &[]).contains("extra"));
+    assert!(usage_error(&["--listen"], &[]).contains("--listen"));
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_refused() {
-    assert!(complaint(&["--config", "/nonexistent.toml"], &[]).contains("/nonexistent.toml"));
+    assert!(usage_error(&["--config", "/nonexistent.toml"], &[]).contains("/nonexistent.toml"));
     let file = temporary_file("broken.toml", "listen = = 1\n");
     let file = file.to_str().unwrap();
-    let said = complaint(&[], &[("WS_STATUS_CONFIG", file)]);
-    assert!(said.starts_with(&format!("the file {file} is not TOML: ")), "{said}");
-    assert!(said.contains("line 1"), "{said}");
+    let message = usage_error(&[], &[("WS_STATUS_CONFIG", file)]);
+    assert!(message.starts_with(&format!("the file {file} is not TOML: ")), "{message}");
+    assert!(message.contains("line 1"), "{message}");
 }
 
 #[test]
 fn an_address_that_is_taken_is_refused() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let said = complaint(&["--listen", &format!("127.0.0.1:0,{address}")], &[]);
+    let message = usage_error(&["--listen", &format!("127.0.0.1:0,{address}")], &[]);
     assert!(
-        said.starts_with(&format!("listen from the flag --listen: cannot listen on {address}: ")),
-        "{said}"
+        message
+            .starts_with(&format!("listen from the flag --listen: cannot listen on {address}: ")),
+        "{message}"
     );
 }
 
 #[test]
-fn what_a_person_asks_for_comes_on_stdout() {
-    let ask = |arguments: &[&str]| {
+fn requested_output_goes_to_stdout() {
+    let stdout = |arguments: &[&str]| {
         let Output { status, stdout, stderr } =
             output(arguments, &[("WS_STATUS_PING_INTERVAL_SECS", "5")]);
         assert_eq!((status.code(), stderr), (Some(0), vec![]), "{arguments:?}");
         String::from_utf8(stdout).unwrap()
     };
-    assert!(ask(&["--help"]).contains("--ping-interval-secs (WS_STATUS_PING_INTERVAL_SECS) = 25"));
-    assert!(ask(&["--version"]).starts_with(concat!("server ", env!("CARGO_PKG_VERSION"), " (")));
-    assert_eq!(ask(&["--check-config"]), "the configuration is good\n");
-    let printed = ask(&["--print-config", "--close-timeout-secs", "0.5"]);
+    assert!(
+        stdout(&["--help"]).contains("--ping-interval-secs (WS_STATUS_PING_INTERVAL_SECS) = 25")
+    );
+    assert!(stdout(&["--version"]).starts_with(concat!(
+        "server ",
+        env!("CARGO_PKG_VERSION"),
+        " ("
+    )));
+    assert_eq!(stdout(&["--check-config"]), "the configuration is valid\n");
+    let printed = stdout(&["--print-config", "--close-timeout-secs", "0.5"]);
     assert!(printed.contains(
         "ping_interval_secs = 5 # the environment variable WS_STATUS_PING_INTERVAL_SECS\n"
     ));
     assert!(printed.contains("close_timeout_secs = 0.5 # the flag --close-timeout-secs\n"));
     assert!(printed.contains("pong_timeout_secs = 10 # the defaults\n"));
-    // What is printed is a file with the same settings.
+    // The output is a valid file with the same settings.
     let file = temporary_file("printed.toml", &printed);
-    let again =
-        ask(&["--print-config", "--config", file.to_str().unwrap(), "--ping-interval-secs", "5"]);
+    let reprinted = stdout(&[
+        "--print-config",
+        "--config",
+        file.to_str().unwrap(),
+        "--ping-interval-secs",
+        "5",
+    ]);
     let values = |text: &str| -> Vec<String> {
         text.lines().map(|line| line.split(" # ").next().unwrap().to_owned()).collect()
     };
-    assert_eq!(values(&printed), values(&again));
-    assert_eq!(complaint(&["--check-config", "--log", "loud"], &[]).split(' ').next(), Some("log"));
+    assert_eq!(values(&printed), values(&reprinted));
+    assert_eq!(
+        usage_error(&["--check-config", "--log", "loud"], &[]).split(' ').next(),
+        Some("log")
+    );
 }
 
 #[test]
-fn the_log_is_plain_text_without_colour_where_there_is_no_terminal() {
+fn the_log_without_a_terminal_is_plain_text_without_colour() {
     let mut process = Process::spawn(&[]);
     let mut text = String::new();
     while !text.contains("event=\"listening\"") {

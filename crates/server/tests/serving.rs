@@ -1,4 +1,4 @@
-//! The server in this process, on a port of its own, with clients on real sockets.
+//! The server in the test process, with clients on real sockets: routes, sessions, shutdown and limits.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use server::ShutdownSummary;
+use support::protocols::{self, Protocol, Session};
 use support::server::Server;
-use support::ways::{self, Session, Way};
 use support::{CLOSE, Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, header};
 
 #[test]
@@ -29,7 +29,7 @@ fn a_request_to_the_path_is_upgraded_with_or_without_a_query() {
 }
 
 #[test]
-fn a_plain_get_gets_a_proper_error() {
+fn a_plain_get_is_refused_with_426() {
     let server = Server::start(&[]);
     let mut client = Client::connect(server.address);
     let (status, head, body) = client.request("GET /ws/status HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -38,7 +38,7 @@ fn a_plain_get_gets_a_proper_error() {
     assert_eq!(header(&head, "connection"), Some("upgrade"));
     assert!(body.starts_with("not_an_upgrade: "), "{body}");
 
-    // The connection is still good.
+    // The connection stays open.
     let (status, ..) = client.request(UPGRADE);
     assert_eq!(status, 101);
 }
@@ -76,29 +76,29 @@ fn every_other_method_is_not_allowed() {
 }
 
 #[test]
-fn a_connected_clients_ping_gets_its_pong() {
-    let server = ways::start(&[]);
-    for (way, mut client) in ways::open_all(&server) {
+fn a_ping_is_answered_with_its_pong() {
+    let server = protocols::start(&[]);
+    for (protocol, mut client) in protocols::open_all(&server) {
         client.send(&frame(TEXT, b"dropped"));
         client.send(&frame(PING, b"are you there?"));
-        assert_eq!(client.frame(), (PONG, b"are you there?".to_vec()), "{way:?}");
+        assert_eq!(client.frame(), (PONG, b"are you there?".to_vec()), "{protocol:?}");
     }
 }
 
 #[test]
-fn the_server_pings_and_lets_go_of_a_peer_that_does_not_answer() {
-    let server = ways::start(&["--ping-interval-secs", "0.2", "--pong-timeout-secs", "1"]);
-    let mut answering = ways::open_all(&server);
-    let mute = ways::open_all(&server);
+fn the_server_pings_and_disconnects_a_peer_that_does_not_answer() {
+    let server = protocols::start(&["--ping-interval-secs", "0.2", "--pong-timeout-secs", "1"]);
+    let mut answering = protocols::open_all(&server);
+    let silent = protocols::open_all(&server);
     for _ in 0..5 {
-        for (way, client) in &mut answering {
+        for (protocol, client) in &mut answering {
             let (first, payload) = client.frame();
-            assert_eq!(first, PING, "{way:?}");
+            assert_eq!(first, PING, "{protocol:?}");
             client.send(&frame(PONG, &payload));
         }
     }
-    for (way, mut client) in mute {
-        assert_eq!(client.frame().0, PING, "{way:?}");
+    for (protocol, mut client) in silent {
+        assert_eq!(client.frame().0, PING, "{protocol:?}");
         client.expect_end();
     }
     for (_, mut client) in answering {
@@ -108,88 +108,90 @@ fn the_server_pings_and_lets_go_of_a_peer_that_does_not_answer() {
 }
 
 #[test]
-fn a_connection_closes_gracefully() {
-    let server = ways::start(&[]);
-    for (way, mut client) in ways::open_all(&server) {
+fn a_client_closes_gracefully() {
+    let server = protocols::start(&[]);
+    for (protocol, mut client) in protocols::open_all(&server) {
         client.send(&close(1000, "done"));
-        assert_eq!(client.frame(), (CLOSE, close_payload(1000, "done")), "{way:?}");
+        assert_eq!(client.frame(), (CLOSE, close_payload(1000, "done")), "{protocol:?}");
         client.expect_end();
     }
 }
 
 #[test]
-fn a_client_that_is_told_1009_sees_it_although_it_goes_on_sending() {
-    let server = ways::start(&["--max-message-bytes", "100", "--close-timeout-secs", "60"]);
-    for (way, mut client) in ways::open_all(&server) {
-        // Far more than any buffers hold: it only gets through if the server reads it away.
+fn a_close_with_1009_reaches_a_client_that_keeps_sending() {
+    let server = protocols::start(&["--max-message-bytes", "100", "--close-timeout-secs", "60"]);
+    for (protocol, mut client) in protocols::open_all(&server) {
+        // More than all buffers hold: the client can only send this if the server discards it.
         for _ in 0..500 {
             client.send(&frame(TEXT, &[b'x'; 60_000]));
         }
         client.0.end();
-        assert_eq!(client.frame(), (CLOSE, close_payload(1009, "too_big")), "{way:?}");
+        assert_eq!(client.frame(), (CLOSE, close_payload(1009, "too_big")), "{protocol:?}");
         client.expect_end();
     }
 }
 
 #[test]
 fn a_shutdown_closes_open_sessions_gracefully() {
-    let mut server = ways::start(&[]);
+    let mut server = protocols::start(&[]);
     let clients: Vec<Session> =
-        Way::ALL.iter().cycle().take(48).map(|way| way.open(&server)).collect();
-    server.begin_stop();
-    // Each then hangs up: one that stays on a connection of HTTP/2 is waited for a while.
+        Protocol::ALL.iter().cycle().take(48).map(|protocol| protocol.open(&server)).collect();
+    server.begin_shutdown();
+    // Each client disconnects: the server would wait for an HTTP/2 connection that stays open.
     for mut client in clients {
         client.answer_drain();
     }
-    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.stopped();
+    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.join();
     assert_eq!(failed, None);
     assert_eq!((clean, timed_out, aborted), (48, 0, 0));
     assert!(duration < Duration::from_secs(3), "{duration:?}");
 }
 
 #[test]
-fn a_peer_that_does_not_answer_the_close_is_waited_for_as_long_as_its_timeout() {
-    let mut server = ways::start(&["--close-timeout-secs", "0.3"]);
-    let _mute = ways::open_all(&server);
-    let polite = ways::open_all(&server);
-    server.begin_stop();
-    for (_, mut client) in polite {
+fn a_shutdown_waits_for_an_unresponsive_peer_until_the_close_timeout() {
+    let mut server = protocols::start(&["--close-timeout-secs", "0.3"]);
+    let _silent = protocols::open_all(&server);
+    let responsive = protocols::open_all(&server);
+    server.begin_shutdown();
+    for (_, mut client) in responsive {
         client.answer_drain();
     }
-    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.stopped();
+    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.join();
     assert_eq!(failed, None);
     assert_eq!((clean, timed_out, aborted), (4, 4, 0));
     assert!((0.3..2.0).contains(&duration.as_secs_f64()), "{duration:?}");
 }
 
 #[test]
-fn what_is_left_when_the_grace_is_over_is_aborted() {
-    let mut server = ways::start(&["--close-timeout-secs", "60", "--shutdown-grace-secs", "0.3"]);
-    let mute = ways::open_all(&server);
-    server.begin_stop();
-    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.stopped();
+fn sessions_that_outlast_the_grace_are_aborted() {
+    let mut server =
+        protocols::start(&["--close-timeout-secs", "60", "--shutdown-grace-secs", "0.3"]);
+    let silent = protocols::open_all(&server);
+    server.begin_shutdown();
+    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.join();
     assert_eq!(failed, None);
     assert_eq!((clean, timed_out, aborted), (0, 0, 4));
     assert!((0.3..2.0).contains(&duration.as_secs_f64()), "{duration:?}");
-    for (way, mut client) in mute {
-        assert_eq!(client.frame(), (CLOSE, close_payload(1001, "drained")), "{way:?}");
-        // In no order: over HTTP/2 the connection may go before its sessions can say so.
-        client.expect_hang_up();
+    for (protocol, mut client) in silent {
+        assert_eq!(client.frame(), (CLOSE, close_payload(1001, "drained")), "{protocol:?}");
+        // Orderly or not: over HTTP/2, the connection may end before the end of its streams is sent.
+        client.expect_disconnect();
     }
 }
 
 #[test]
-fn who_stays_on_a_connection_behind_its_last_session_is_not_waited_for_beyond_the_grace() {
-    let mut server = ways::start(&["--close-timeout-secs", "60", "--shutdown-grace-secs", "0.3"]);
-    let mut clients = ways::open_all(&server);
-    server.begin_stop();
+fn a_client_that_keeps_its_connection_open_does_not_outlast_the_grace() {
+    let mut server =
+        protocols::start(&["--close-timeout-secs", "60", "--shutdown-grace-secs", "0.3"]);
+    let mut clients = protocols::open_all(&server);
+    server.begin_shutdown();
     for (_, client) in &mut clients {
         client.answer_drain();
     }
-    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.stopped();
+    let ShutdownSummary { clean, timed_out, aborted, duration, failed } = server.join();
     assert_eq!(failed, None);
     assert_eq!((clean, timed_out, aborted), (4, 0, 0));
-    // What does not end by itself is left behind after a second more, with a warning.
+    // A task that does not end would take another second, with a warning.
     assert!(duration < Duration::from_millis(1300), "{duration:?}");
 }
 
@@ -197,14 +199,14 @@ fn who_stays_on_a_connection_behind_its_last_session_is_not_waited_for_beyond_th
 fn during_a_shutdown_no_connection_is_accepted_and_accepted_ones_get_503() {
     let mut server = Server::start(&["--close-timeout-secs", "1"]);
     let mut session = Client::open(server.address);
-    let mut silent_so_far = Client::connect(server.address);
-    let mut used_before = Client::connect(server.address);
-    assert_eq!(used_before.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 404);
-    server.begin_stop();
-    // The session is told last of all that there is a shutdown, or first: it has begun in any case.
+    let mut silent = Client::connect(server.address);
+    let mut used = Client::connect(server.address);
+    assert_eq!(used.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 404);
+    server.begin_shutdown();
+    // Whatever the order of notifications, the shutdown has begun when the session receives its Close frame.
     assert_eq!(session.frame(), (CLOSE, close_payload(1001, "drained")));
 
-    for client in [&mut silent_so_far, &mut used_before] {
+    for client in [&mut silent, &mut used] {
         let (status, head, body) = client.request(UPGRADE);
         assert_eq!(status, 503, "{body}");
         assert_eq!(header(&head, "retry-after"), Some("1"));
@@ -214,28 +216,28 @@ fn during_a_shutdown_no_connection_is_accepted_and_accepted_ones_get_503() {
     }
     session.send(&close(1001, ""));
     let address = server.address;
-    assert_eq!(server.stopped().clean, 1);
-    assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert_eq!(server.join().clean, 1);
+    assert!(std::net::TcpStream::connect(address).is_err(), "the listener is closed");
 }
 
 #[test]
-fn a_client_in_the_backlog_is_not_lost_by_a_shutdown() {
+fn a_client_in_the_backlog_is_answered_during_a_shutdown() {
     let mut server = Server::start(&["--close-timeout-secs", "1"]);
-    // Connected as far as the system is concerned, whether the server has accepted them or not.
+    // The system has established the connections, whether the server has accepted them or not.
     let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(server.address)).collect();
-    server.begin_stop();
+    server.begin_shutdown();
     for client in &mut clients {
         let (status, ..) = client.request(UPGRADE);
         match status {
-            101 => client.answer_drain(), // It was faster than the shutdown.
+            101 => client.answer_drain(), // The request arrived before the shutdown.
             status => assert_eq!(status, 503),
         }
     }
-    assert_eq!(server.stopped().aborted, 0);
+    assert_eq!(server.join().aborted, 0);
 }
 
 #[test]
-fn a_client_too_many_is_told_so_and_gets_in_when_another_leaves() {
+fn a_client_beyond_the_limit_gets_503_and_is_accepted_after_another_leaves() {
     let server = Server::start(&["--max-connections", "2"]);
     let mut first = Client::open(server.address);
     let _second = Client::open(server.address);
@@ -243,21 +245,21 @@ fn a_client_too_many_is_told_so_and_gets_in_when_another_leaves() {
     let (status, head, body) = third.request(UPGRADE);
     assert_eq!(status, 503);
     assert_eq!(header(&head, "retry-after"), Some("5"));
-    assert!(body.starts_with("full: "), "{body}");
+    assert!(body.starts_with("connection_limit: "), "{body}");
     third.expect_end();
 
     first.send(&close(1000, ""));
     first.frame();
     first.expect_end();
-    // The slot is free a moment after the socket is closed.
+    // The permit is released shortly after the socket is closed.
     let until = Instant::now() + Duration::from_secs(5);
     while Client::connect(server.address).request(UPGRADE).0 != 101 {
-        assert!(Instant::now() < until, "the slot is not given back");
+        assert!(Instant::now() < until, "the permit is not released");
     }
 }
 
 #[test]
-fn a_connection_has_so_long_for_its_upgrade_and_not_longer() {
+fn a_connection_without_an_upgrade_ends_at_the_handshake_timeout() {
     let server = Server::start(&["--handshake-timeout-secs", "0.4"]);
     let begin = Instant::now();
     let mut silent = Client::connect(server.address);
@@ -270,26 +272,26 @@ fn a_connection_has_so_long_for_its_upgrade_and_not_longer() {
         let took = begin.elapsed().as_secs_f64();
         assert!((0.35..3.0).contains(&took), "{took}");
     }
-    // A session has all the time in the world.
+    // A session has no such deadline.
     let mut session = Client::open(server.address);
     session.0.set_read_timeout(Some(Duration::from_millis(800))).unwrap();
-    assert!(session.0.read(&mut [0]).is_err(), "nothing comes, and it does not end");
+    assert!(session.0.read(&mut [0]).is_err(), "the session stays open without input");
     session.send(&frame(PING, b""));
     assert_eq!(session.frame(), (PONG, vec![]));
 }
 
 #[test]
-fn many_clients_come_and_go_and_all_slots_come_back() {
-    let mut server = ways::start(&["--max-connections", "64"]);
+fn all_permits_are_released_after_many_sessions() {
+    let mut server = protocols::start(&["--max-connections", "64"]);
     thread::scope(|scope| {
-        for way in Way::ALL.iter().cycle().take(8) {
+        for protocol in Protocol::ALL.iter().cycle().take(8) {
             let server = &server;
             scope.spawn(move || {
                 for round in 0..50 {
-                    let mut client = way.open(server);
+                    let mut client = protocol.open(server);
                     match round % 4 {
                         0 => drop(client),
-                        1 => client.send(&frame(0x83, b"nonsense")),
+                        1 => client.send(&frame(0x83, b"invalid")),
                         2 => {
                             client.send(&close(1000, ""));
                             client.frame();
@@ -306,18 +308,18 @@ fn many_clients_come_and_go_and_all_slots_come_back() {
     });
     let mut last: Vec<Session> = Vec::new();
     let until = Instant::now() + Duration::from_secs(10);
-    for way in Way::ALL.iter().cycle() {
-        match way.try_open(&server) {
+    for protocol in Protocol::ALL.iter().cycle() {
+        match protocol.try_open(&server) {
             Some(client) => last.push(client),
-            None => assert!(Instant::now() < until, "only {} of 64 slots are free", last.len()),
+            None => assert!(Instant::now() < until, "only {} of 64 permits are free", last.len()),
         }
         if last.len() == 64 {
             break;
         }
     }
-    server.begin_stop();
+    server.begin_shutdown();
     for mut client in last {
         client.answer_drain();
     }
-    assert_eq!(server.stopped().aborted, 0);
+    assert_eq!(server.join().aborted, 0);
 }

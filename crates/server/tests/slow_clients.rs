@@ -1,4 +1,4 @@
-//! Clients that read late: what they are told then, and that they are not cut for it.
+//! Clients that read late: they receive recent states and stay connected.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -12,11 +12,11 @@ use std::io::{ErrorKind, Read};
 use std::thread;
 use std::time::Duration;
 
-use support::newest::Newest;
-use support::ways::{self, Way};
+use support::protocols::{self, Protocol};
+use support::publisher::Publisher;
 use support::{BINARY, Client, PING, PONG, UPGRADE, frame};
 
-/// A state of 4 KiB that says its number.
+/// A state of 4 KiB that begins with its number.
 fn state(number: u32) -> Vec<u8> {
     [&number.to_be_bytes()[..], &[0; 4092]].concat()
 }
@@ -29,53 +29,53 @@ fn next_number<S: Read + std::io::Write>(client: &mut Client<S>) -> u32 {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_client_that_reads_late_is_told_few_states_before_the_newest() {
-    const NEWEST: u32 = 200;
-    let newest = Newest::default();
-    let server = ways::start_with(newest.handler(), &["--write-timeout-secs=0"]);
-    let mut late = Client::connect_narrow(server.address);
+fn a_client_that_reads_late_receives_few_states_before_the_latest() {
+    const LATEST: u32 = 200;
+    let publisher = Publisher::default();
+    let server = protocols::start_with(publisher.subscribe(), &["--write-timeout-secs=0"]);
+    let mut late = Client::connect_with_small_buffer(server.address);
     assert_eq!(late.request(UPGRADE).0, 101);
-    let mut prompt = Way::Http1.open(&server);
-    for number in 1..=NEWEST {
-        newest.set(state(number));
-        // Whoever is told states as they come sets the pace.
+    let mut prompt = Protocol::Http1.open(&server);
+    for number in 1..=LATEST {
+        publisher.publish(state(number));
+        // The client that reads each state sets the pace.
         assert_eq!(next_number(&mut prompt), number);
     }
-    let mut told = 1;
-    while next_number(&mut late) < NEWEST {
-        told += 1;
+    let mut received = 1;
+    while next_number(&mut late) < LATEST {
+        received += 1;
     }
-    // What its own system holds, what ours holds, and one that waits.
-    assert!(told <= 6, "{told} states");
+    // The states in the receive buffer, in the send buffer, and one in the session.
+    assert!(received <= 6, "{received} states");
 }
 
 #[test]
-fn who_reads_everything_after_a_while_and_is_quiet_is_not_cut() {
+fn a_client_that_reads_everything_late_and_is_idle_stays_connected() {
     const TIMEOUT: &str = "--write-timeout-secs=2";
     let flags = [TIMEOUT, "--control-frames-per-second=0", "--ping-interval-secs=3600"];
-    let server = ways::start(&flags);
+    let server = protocols::start(&flags);
     let server = &server;
-    let play = |way: Way, pings: usize| {
-        let mut client = way.open_narrow(server);
-        client.0.welcome_all();
-        // More than the systems keep of the answers, at some of these amounts.
+    let run = |protocol: Protocol, pings: usize| {
+        let mut client = protocol.open_with_small_buffer(server);
+        client.0.open_windows();
+        // At some of these counts, the pongs exceed the socket buffers.
         client.send(&frame(PING, &[7; 125]).repeat(pings));
         for _ in 0..pings {
             assert_eq!(client.frame(), (PONG, vec![7; 125]));
         }
-        // It is quiet for longer than the write timeout.
+        // The client is idle for longer than the write timeout.
         client.0.socket().set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
         let quiet = client.0.read(&mut [0]).map_err(|error| error.kind());
         let is_quiet = matches!(quiet, Err(ErrorKind::WouldBlock | ErrorKind::TimedOut));
-        assert!(is_quiet, "{way:?}, {pings} pings: {quiet:?}");
+        assert!(is_quiet, "{protocol:?}, {pings} pings: {quiet:?}");
         client.0.socket().set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         client.send(&frame(PING, b"still there?"));
         assert_eq!(client.frame(), (PONG, b"still there?".to_vec()));
     };
     thread::scope(|scope| {
-        for way in Way::ALL {
+        for protocol in Protocol::ALL {
             for pings in (20..=180).step_by(40) {
-                scope.spawn(move || play(way, pings));
+                scope.spawn(move || run(protocol, pings));
             }
         }
     });

@@ -1,4 +1,4 @@
-//! The start of the process: what it needs and does not get, and signals that come in its course.
+//! The start of the process: warnings, missing resources, and signals during the start.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -14,9 +14,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use support::Client;
-use support::process::{Process, ran_as_ordinary_user, refusal, server};
+use support::process::{Process, ran_as_ordinary_user, server, startup_error};
 
-/// The server under limits that a shell sets.
+/// The server under limits set by a shell.
 fn limited(limits: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     let script = format!("{limits}; exec \"$0\" \"$@\"");
@@ -26,7 +26,7 @@ fn limited(limits: &str) -> Command {
 }
 
 #[test]
-fn a_check_of_the_configuration_prints_what_a_start_would_warn_of() {
+fn a_check_of_the_configuration_prints_the_startup_warnings() {
     for (event, flags) in [
         ("pings_too_rare", &["--ping-interval-secs=30"][..]),
         ("grace_too_short", &["--drain-delay-secs=5", "--drain-spread-secs=8"]),
@@ -41,10 +41,10 @@ fn a_check_of_the_configuration_prints_what_a_start_would_warn_of() {
             let mut command = server();
             command.args(flags).args(["--check-config", "--log-format", format]);
             let output = command.output().unwrap();
-            let said = String::from_utf8(output.stderr).unwrap();
-            assert!(said.contains(&wanted) && said.contains("WARN"), "{event}: {said}");
+            let log = String::from_utf8(output.stderr).unwrap();
+            assert!(log.contains(&wanted) && log.contains("WARN"), "{event}: {log}");
             assert_eq!(output.status.code(), Some(0));
-            assert_eq!(output.stdout, b"the configuration is good\n");
+            assert_eq!(output.stdout, b"the configuration is valid\n");
             let quiet = command.args(["--log=off"]).output().unwrap();
             assert_eq!((quiet.status.code(), quiet.stderr), (Some(0), vec![]));
         }
@@ -53,7 +53,7 @@ fn a_check_of_the_configuration_prints_what_a_start_would_warn_of() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn signals_that_mean_nothing_here_do_nothing() {
+fn signals_without_a_meaning_are_ignored() {
     use rustix::process::{Pid, kill_process};
     let mut process = Process::start(&[]);
     let named = [
@@ -82,7 +82,7 @@ fn signals_that_mean_nothing_here_do_nothing() {
     assert_eq!(process.exit_code(), 0);
 }
 
-/// More than there are addresses for a thread's stack, whoever asks and whatever the limits are.
+/// A stack size beyond the address space, so that no thread can be started under any limits.
 const NO_THREADS: (&str, &str) = ("RUST_MIN_STACK", "140737488355328");
 
 #[test]
@@ -90,25 +90,25 @@ fn a_start_without_threads_is_one_sentence_and_exit_code_1() {
     for arguments in [&["--listen=127.0.0.1:0"][..], &["--version"], &["--check-config"]] {
         let mut command = server();
         command.env(NO_THREADS.0, NO_THREADS.1).env("TOKIO_WORKER_THREADS", "3").args(arguments);
-        let (code, sentence) = refusal(command);
+        let (code, message) = startup_error(command);
         assert_eq!(code, 1);
-        assert!(sentence.starts_with("cannot start 5 threads: "), "{sentence}");
+        assert!(message.starts_with("cannot start 5 threads: "), "{message}");
     }
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn a_start_with_fewer_threads_than_it_needs_is_one_sentence_and_exit_code_1() {
-    // One stack has room in the addresses that the process may use, and two have not.
+    // The address space limit allows one stack and not two.
     let mut command = limited("ulimit -v 8388608");
     command.env("RUST_MIN_STACK", (5_u64 << 30).to_string()).env("TOKIO_WORKER_THREADS", "2");
-    let (code, sentence) = refusal(command);
+    let (code, message) = startup_error(command);
     assert_eq!(code, 1);
-    assert!(sentence.starts_with("cannot start 4 threads: "), "{sentence}");
+    assert!(message.starts_with("cannot start 4 threads: "), "{message}");
 }
 
 #[test]
-fn a_wrong_number_of_workers_is_one_sentence_and_exit_code_2() {
+fn an_invalid_number_of_workers_is_one_sentence_and_exit_code_2() {
     for value in ["", "0", "many", "-1", "1025"] {
         let mut command = server();
         command.env("TOKIO_WORKER_THREADS", value);
@@ -116,13 +116,13 @@ fn a_wrong_number_of_workers_is_one_sentence_and_exit_code_2() {
             "the environment variable TOKIO_WORKER_THREADS is {value:?}: it must be a whole number \
              from 1 to 1024"
         );
-        assert_eq!(refusal(command), (2, expected));
+        assert_eq!(startup_error(command), (2, expected));
     }
 }
 
 #[test]
-fn a_start_without_files_is_one_sentence_and_exit_code_1() {
-    // With 4 the system can load the program at least.
+fn a_start_without_file_descriptors_is_one_sentence_and_exit_code_1() {
+    // The system needs 4 to load the program.
     for files in 4..32 {
         let mut process = Process::run(limited(&format!("ulimit -n {files}")));
         let line = process.line();
@@ -134,13 +134,13 @@ fn a_start_without_files_is_one_sentence_and_exit_code_1() {
         assert_eq!(process.exit_code(), 1, "{files}: {line}");
         assert_eq!(process.log.iter().next(), None, "{files}");
     }
-    panic!("it does not start with 31 files");
+    panic!("the server does not start with 31 files");
 }
 
-/// A pipe with a name, in the place of a file of settings.
-struct Pipe(PathBuf);
+/// A named pipe in place of a settings file.
+struct SettingsPipe(PathBuf);
 
-impl Pipe {
+impl SettingsPipe {
     fn new(name: &str) -> Self {
         let pipe = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
         let _ = fs::remove_file(&pipe.0);
@@ -148,7 +148,7 @@ impl Pipe {
         pipe
     }
 
-    /// A server that is reading its settings, which do not come before the file is dropped.
+    /// Starts a server that waits for its settings until the returned file is dropped.
     fn start(&self) -> (Process, File) {
         let mut command = server();
         command.args(["--listen=127.0.0.1:0", "--log-format=json", "--max-connections=10"]);
@@ -156,18 +156,18 @@ impl Pipe {
             command.arg(format!("--config={}", self.0.display()));
             command
         });
-        // It opens when the server opens the other end.
+        // The open blocks until the server opens the other end.
         let writer = File::options().write(true).open(&self.0).unwrap();
         (process, writer)
     }
 }
 
 #[test]
-fn a_hangup_in_the_start_is_a_reload_after_it() {
-    let pipe = Pipe::new("hangup.toml");
+fn a_sighup_during_the_start_is_a_reload_after_it() {
+    let pipe = SettingsPipe::new("hangup.toml");
     let (mut process, writer) = pipe.start();
     process.signal(Signal::HUP);
-    // What the reload finds is a file.
+    // The reload finds a regular file.
     fs::remove_file(&pipe.0).unwrap();
     fs::write(&pipe.0, "ping_interval_secs = 20").unwrap();
     drop(writer);
@@ -177,9 +177,9 @@ fn a_hangup_in_the_start_is_a_reload_after_it() {
 }
 
 #[test]
-fn a_start_that_waits_for_a_file_ends_at_a_signal() {
+fn a_start_that_waits_for_a_file_ends_on_a_signal() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let pipe = Pipe::new("waits.toml");
+        let pipe = SettingsPipe::new("waits.toml");
         let (mut process, writer) = pipe.start();
         process.signal(signal);
         assert_eq!(process.exit_code(), code);
@@ -196,13 +196,13 @@ fn a_reload_without_a_thread_is_refused_and_the_server_goes_on() {
         return;
     }
     let mut process = Process::start(&["--max-connections=10"]);
-    // Its own threads are more already.
+    // Below the current number of threads.
     let limit = Rlimit { current: Some(1), maximum: Some(1) };
     prlimit(Some(Pid::from_child(&process.child)), Resource::Nproc, limit).unwrap();
     process.signal(Signal::HUP);
     let line = process.event("reload_refused");
     let problem = line["problem"].as_str().unwrap();
-    assert!(problem.starts_with("they cannot be read: no thread has done it: "), "{problem}");
+    assert!(problem.starts_with("the settings cannot be read: its thread failed: "), "{problem}");
     Client::open(process.address);
     process.signal(Signal::TERM);
     assert_eq!(process.exit_code(), 0);

@@ -1,4 +1,4 @@
-//! What the log says of how a connection ended, by real sockets and each of the four ways.
+//! The stream end in the log of a closed session, over each protocol.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -14,44 +14,44 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_linger;
 use support::http2::Http2;
 use support::process::Process;
+use support::protocols::{Session, SessionStream};
 use support::tls::{self, Files};
-use support::ways::{Session, Wire};
 use support::{Client, PING, PONG, close, document, frame, table, word};
 use transport::StreamEnd;
 
-/// How a client leaves.
+/// How a client ends its session.
 #[derive(Clone, Copy, Debug)]
-enum Leaving {
-    /// Its side of the session's stream is ended in order.
-    InOrder,
-    /// The TCP connection ends without a word of what is above it.
-    WithTcp,
-    /// The session's stream is reset.
-    ByReset,
-    /// The TCP connection is reset.
-    ByResetOfTcp,
-    /// With a closing handshake.
-    Closing,
+enum Exit {
+    /// An orderly end of the client's side of the stream.
+    Orderly,
+    /// A TCP FIN without close_notify or `END_STREAM`.
+    TcpFin,
+    /// A reset of the stream.
+    StreamReset,
+    /// A reset of the TCP connection.
+    TcpReset,
+    /// A closing handshake.
+    Close,
 }
 
-/// A session by each way: two in the clear, and two within TLS.
+/// Opens a session over each protocol: two in plaintext, then two over TLS.
 fn sessions(plain: &Process, encrypted: &Process, files: &Files) -> [Session; 4] {
-    let within_tls = |protocol: &[u8]| {
-        let mut config = tls::trusting(&files.cert, rustls::ALL_VERSIONS);
-        config.alpn_protocols = vec![protocol.to_vec()];
+    let over_tls = |alpn: &[u8]| {
+        let mut config = tls::client_config(&files.cert, rustls::ALL_VERSIONS);
+        config.alpn_protocols = vec![alpn.to_vec()];
         tls::connect(encrypted.address, config)
     };
-    let mut http1 = within_tls(b"http/1.1");
+    let mut http1 = over_tls(b"http/1.1");
     tls::upgrade(&mut http1);
-    let wires: [Box<dyn Wire>; 4] = [
+    let streams: [Box<dyn SessionStream>; 4] = [
         Box::new(Client::open(plain.address).0),
         Box::new(Http2::open(Client::connect(plain.address).0).unwrap()),
         Box::new(http1),
-        Box::new(Http2::open(within_tls(b"h2")).unwrap()),
+        Box::new(Http2::open(over_tls(b"h2")).unwrap()),
     ];
-    let mut sessions = wires.map(Client);
+    let mut sessions = streams.map(Client);
     for session in &mut sessions {
-        // The session is there, and nothing is left unread.
+        // The session is open, and all its output is read.
         session.send(&frame(PING, b""));
         assert_eq!(session.frame(), (PONG, vec![]));
     }
@@ -63,33 +63,33 @@ fn reset_tcp(socket: &TcpStream) {
 }
 
 #[test]
-fn each_end_has_its_word_whichever_way_the_client_came() {
+fn each_stream_end_is_logged_with_its_word_over_every_protocol() {
     let files = Files::new("stream-ends");
     let (plain, encrypted) = (Process::start(&[]), files.start(&[]));
-    for (leaving, cause, error) in [
-        (Leaving::InOrder, "disconnected", "eof"),
-        (Leaving::WithTcp, "disconnected", "eof"),
-        (Leaving::ByReset, "disconnected", "reset"),
-        (Leaving::ByResetOfTcp, "disconnected", "reset"),
-        (Leaving::Closing, "peer_closed", ""),
+    for (exit, cause, error) in [
+        (Exit::Orderly, "disconnected", "eof"),
+        (Exit::TcpFin, "disconnected", "eof"),
+        (Exit::StreamReset, "disconnected", "reset"),
+        (Exit::TcpReset, "disconnected", "reset"),
+        (Exit::Close, "peer_closed", ""),
     ] {
         for (index, mut session) in sessions(&plain, &encrypted, &files).into_iter().enumerate() {
-            match leaving {
-                Leaving::InOrder => session.0.end(),
-                Leaving::WithTcp => {
+            match exit {
+                Exit::Orderly => session.0.end(),
+                Exit::TcpFin => {
                     session.0.socket().shutdown(Shutdown::Write).unwrap();
                 }
-                Leaving::ByReset => session.0.reset(),
-                Leaving::ByResetOfTcp => reset_tcp(session.0.socket()),
-                Leaving::Closing => session.send(&close(1000, "")),
+                Exit::StreamReset => session.0.reset(),
+                Exit::TcpReset => reset_tcp(session.0.socket()),
+                Exit::Close => session.send(&close(1000, "")),
             }
-            if matches!(leaving, Leaving::ByReset | Leaving::ByResetOfTcp) {
+            if matches!(exit, Exit::StreamReset | Exit::TcpReset) {
                 drop(session);
             }
             let process = if index < 2 { &plain } else { &encrypted };
             let line = process.event("closed");
-            let told = (&line["cause"], &line["error"]);
-            assert_eq!(told, (&cause.into(), &error.into()), "{leaving:?} {index}: {line}");
+            let logged = (&line["cause"], &line["error"]);
+            assert_eq!(logged, (&cause.into(), &error.into()), "{exit:?} {index}: {line}");
         }
     }
 }

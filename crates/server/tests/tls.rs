@@ -1,4 +1,4 @@
-//! TLS: the handshake and its deadline, who may connect, and what breaks its rules.
+//! TLS: the handshake and its deadline, client certificates, resumption, and invalid records.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -25,40 +25,41 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use support::process::Process;
 use support::tls::{
-    Client, Files, bytes, certificate, connect, exchange_ping, open, trusting, trusting_by, upgrade,
+    Client, Files, bytes, certificate, client_config, client_config_with, connect, exchange_ping,
+    open, upgrade,
 };
 use support::{CLOSE, UPGRADE, close};
 
 #[test]
-fn a_session_runs_within_both_versions_of_tls_and_ends_with_a_goodbye() {
+fn a_session_runs_over_both_versions_of_tls_and_ends_with_close_notify() {
     let files = Files::new("versions");
     let process = files.start(&["--admin-listen=127.0.0.1:0"]);
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let mut client = connect(process.address, trusting(&files.cert, &[version]));
+        let mut client = connect(process.address, client_config(&files.cert, &[version]));
         upgrade(&mut client);
         assert_eq!(process.event("opened")["protocol"], "http/1.1+tls");
         exchange_ping(&mut client);
         client.write_all(&close(1000, "")).unwrap();
         assert_eq!(bytes(&mut client, 4), [CLOSE, 2, 3, 232]);
-        // Without a goodbye of TLS (RFC 8446, section 6.1) this were an error.
+        // Without close_notify (RFC 8446, section 6.1), this read would fail.
         assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0);
         assert_eq!(process.event("closed")["clean"], true);
     }
 }
 
 #[test]
-fn who_offers_a_key_exchange_that_resists_quantum_computers_gets_it_without_a_round_trip_more() {
+fn a_client_that_offers_a_post_quantum_key_exchange_gets_it_without_another_round_trip() {
     let files = Files::new("groups");
     let process = files.start(&[]);
     let exchange = |groups: &[&'static dyn SupportedKxGroup]| {
         let provider = CryptoProvider { kx_groups: groups.to_vec(), ..default_provider() };
-        let config = trusting_by(provider, &files.cert, &[&rustls::version::TLS13]);
+        let config = client_config_with(provider, &files.cert, &[&rustls::version::TLS13]);
         let mut client = connect(process.address, config);
         upgrade(&mut client);
         assert_eq!(client.conn.handshake_kind(), Some(HandshakeKind::Full));
         client.conn.negotiated_key_exchange_group().unwrap().name()
     };
-    // What browsers offer, and in their order.
+    // The groups that browsers offer, in their order.
     let groups = [X25519MLKEM768, X25519, SECP256R1, SECP384R1];
     assert_eq!(exchange(&groups), NamedGroup::X25519MLKEM768);
     for group in groups {
@@ -67,34 +68,34 @@ fn who_offers_a_key_exchange_that_resists_quantum_computers_gets_it_without_a_ro
 }
 
 #[test]
-fn what_comes_in_single_bytes_is_understood_as_well() {
+fn a_handshake_in_single_bytes_is_accepted() {
     let files = Files::new("bytes");
     let process = files.start(&[]);
-    let mut client = connect(process.address, trusting(&files.cert, rustls::ALL_VERSIONS));
+    let mut client = connect(process.address, client_config(&files.cert, rustls::ALL_VERSIONS));
     client.sock.set_nodelay(true).unwrap();
-    let trickle = |client: &mut Client| {
-        let mut waiting = Vec::new();
+    let send_bytewise = |client: &mut Client| {
+        let mut records = Vec::new();
         while client.conn.wants_write() {
-            client.conn.write_tls(&mut waiting).unwrap();
+            client.conn.write_tls(&mut records).unwrap();
         }
-        waiting.iter().for_each(|byte| client.sock.write_all(&[*byte]).unwrap());
+        records.iter().for_each(|byte| client.sock.write_all(&[*byte]).unwrap());
     };
     while client.conn.is_handshaking() {
-        trickle(&mut client);
+        send_bytewise(&mut client);
         if client.conn.is_handshaking() {
             client.conn.read_tls(&mut client.sock).unwrap();
             client.conn.process_new_packets().unwrap();
         }
     }
     client.conn.writer().write_all(UPGRADE.as_bytes()).unwrap();
-    trickle(&mut client);
+    send_bytewise(&mut client);
     let mut head = [0; 13];
     client.read_exact(&mut head).unwrap();
     assert_eq!(&head, b"HTTP/1.1 101 ");
 }
 
 #[test]
-fn who_speaks_no_tls_is_told_by_an_alert_and_leaves_a_line() {
+fn a_client_without_tls_gets_an_alert_and_is_logged() {
     let files = Files::new("plain");
     let process = files.start(&[]);
     let mut client = TcpStream::connect(process.address).unwrap();
@@ -108,15 +109,15 @@ fn who_speaks_no_tls_is_told_by_an_alert_and_leaves_a_line() {
 }
 
 #[test]
-fn who_trusts_another_or_shares_no_protocol_is_turned_away() {
+fn a_client_that_distrusts_the_server_or_shares_no_protocol_is_refused() {
     let files = Files::new("distrust");
     let process = files.start(&[]);
     let (other, _) = certificate(|_| {});
-    let mut client = connect(process.address, trusting(&other, rustls::ALL_VERSIONS));
+    let mut client = connect(process.address, client_config(&other, rustls::ALL_VERSIONS));
     assert!(client.write_all(b"GET").is_err());
     assert_eq!(process.event("refused")["refusal"], "bad_tls");
 
-    let mut config = trusting(&files.cert, rustls::ALL_VERSIONS);
+    let mut config = client_config(&files.cert, rustls::ALL_VERSIONS);
     config.alpn_protocols = vec![b"http/3".to_vec()];
     let mut client = connect(process.address, config);
     let error = client.write_all(b"GET").unwrap_err().to_string();
@@ -125,17 +126,17 @@ fn who_trusts_another_or_shares_no_protocol_is_turned_away() {
 }
 
 #[test]
-fn the_handshake_is_within_the_one_deadline() {
+fn the_tls_handshake_counts_toward_the_handshake_timeout() {
     let files = Files::new("deadline");
     let process = files.start(&["--handshake-timeout-secs=0.5"]);
     let begin = Instant::now();
     let mut silent = TcpStream::connect(process.address).unwrap();
     let mut slow = TcpStream::connect(process.address).unwrap();
-    // The beginning of a record (RFC 8446, section 5.1) that never ends.
+    // The start of a record (RFC 8446, section 5.1) that never ends.
     slow.write_all(&[22, 3, 1, 0, 200, 1]).unwrap();
-    let mut mute = connect(process.address, trusting(&files.cert, rustls::ALL_VERSIONS));
-    mute.conn.complete_io(&mut mute.sock).unwrap();
-    for stream in [&mut silent, &mut slow, &mut mute.sock] {
+    let mut idle = connect(process.address, client_config(&files.cert, rustls::ALL_VERSIONS));
+    idle.conn.complete_io(&mut idle.sock).unwrap();
+    for stream in [&mut silent, &mut slow, &mut idle.sock] {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
         assert!(begin.elapsed() >= Duration::from_millis(400));
@@ -143,41 +144,41 @@ fn the_handshake_is_within_the_one_deadline() {
     assert!(begin.elapsed() < Duration::from_secs(5));
 }
 
-/// Numbers as if by chance, the same ones each time.
-struct Chance(u64);
+/// A random number generator with a fixed sequence.
+struct Rng(u64);
 
-impl Chance {
+impl Rng {
     fn below(&mut self, end: usize) -> usize {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % end
     }
 
-    /// The same with a byte changed, left out or said twice, or cut off.
-    fn mangle(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
-        let place = self.below(bytes.len());
+    /// Changes, removes or duplicates a byte, or truncates the bytes.
+    fn corrupt(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+        let position = self.below(bytes.len());
         match self.below(4) {
-            0 => bytes[place] ^= u8::try_from(1 + self.below(255)).unwrap(),
-            1 => drop(bytes.remove(place)),
-            2 => bytes.insert(place, bytes[place]),
-            _ => bytes.truncate(place),
+            0 => bytes[position] ^= u8::try_from(1 + self.below(255)).unwrap(),
+            1 => drop(bytes.remove(position)),
+            2 => bytes.insert(position, bytes[position]),
+            _ => bytes.truncate(position),
         }
         bytes
     }
 }
 
 #[test]
-fn no_mangled_handshake_or_record_makes_the_server_panic() {
-    let files = Files::new("mangled");
+fn no_corrupted_handshake_or_record_makes_the_server_panic() {
+    let files = Files::new("corrupted");
     let process = files.start(&[]);
     let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
-    let mut chance = Chance(1);
+    let mut rng = Rng(1);
     for round in 0..1500 {
-        let config = trusting(&files.cert, &[versions[round % 2]]);
+        let config = client_config(&files.cert, &[versions[round % 2]]);
         let mut client = connect(process.address, config);
-        // In one of the client's flights, of which the last is a record of data.
-        let bad_flight = chance.below(4);
-        for flight in 0..=bad_flight {
+        // One of the client's flights is corrupted. The last flight is application data.
+        let corrupted_flight = rng.below(4);
+        for flight in 0..=corrupted_flight {
             if !client.conn.is_handshaking() {
                 client.conn.writer().write_all(UPGRADE.as_bytes()).unwrap();
             }
@@ -185,11 +186,11 @@ fn no_mangled_handshake_or_record_makes_the_server_panic() {
             while client.conn.wants_write() {
                 client.conn.write_tls(&mut bytes).unwrap();
             }
-            if flight == bad_flight && !bytes.is_empty() {
-                bytes = chance.mangle(bytes);
+            if flight == corrupted_flight && !bytes.is_empty() {
+                bytes = rng.corrupt(bytes);
             }
             client.sock.write_all(&bytes).unwrap();
-            if flight < bad_flight && client.conn.is_handshaking() {
+            if flight < corrupted_flight && client.conn.is_handshaking() {
                 client.conn.read_tls(&mut client.sock).unwrap();
                 client.conn.process_new_packets().unwrap();
             }
@@ -205,14 +206,14 @@ fn no_mangled_handshake_or_record_makes_the_server_panic() {
 }
 
 #[test]
-fn a_bad_record_behind_the_handshake_is_told_by_an_alert_and_leaves_a_line() {
+fn an_invalid_record_after_the_handshake_gets_an_alert_and_is_logged() {
     let files = Files::new("bad-record");
     let process = files.start(&[]);
     let settings =
         [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        for (alpn, good, protocol) in [
-            // The first record, with and without ALPN; while it is not clear yet which HTTP it is; within HTTP/1.1
+        for (alpn, input, protocol) in [
+            // The first record, with and without ALPN; during the detection of the HTTP version; within HTTP/1.1
             // and HTTP/2; between two requests.
             ("", &b""[..], ""),
             ("h2", b"", ""),
@@ -221,31 +222,31 @@ fn a_bad_record_behind_the_handshake_is_told_by_an_alert_and_leaves_a_line() {
             ("h2", &settings, ""),
             ("http/1.1", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "http/1.1+tls"),
         ] {
-            let mut config = trusting(&files.cert, &[version]);
+            let mut config = client_config(&files.cert, &[version]);
             config.alpn_protocols =
                 Some(alpn.into()).filter(|_| !alpn.is_empty()).into_iter().collect();
             let mut client = connect(process.address, config);
             client.conn.complete_io(&mut client.sock).unwrap();
-            client.write_all(good).unwrap();
+            client.write_all(input).unwrap();
             if !protocol.is_empty() {
                 assert_eq!(bytes(&mut client, 12), b"HTTP/1.1 404");
                 assert_eq!(process.event("refused")["protocol"], protocol);
             }
             client.sock.write_all(&[&[23, 3, 3, 0, 32][..], &[7; 32]].concat()).unwrap();
-            // Who hangs up without reading this resets the connection, and the alert may be lost.
+            // A server that closes without reading this resets the connection, and the alert may be lost.
             client.sock.write_all(&[0; 40_000]).unwrap();
             let error = client.read_to_end(&mut Vec::new()).unwrap_err().to_string();
-            assert!(error.contains("BadRecordMac"), "{alpn} {good:?}: {error}");
-            assert_eq!(process.event("refused")["refusal"], "bad_tls", "{alpn} {good:?}");
+            assert!(error.contains("BadRecordMac"), "{alpn} {input:?}: {error}");
+            assert_eq!(process.event("refused")["refusal"], "bad_tls", "{alpn} {input:?}");
         }
     }
 }
 
 #[test]
-fn what_came_before_a_bad_record_is_read_before_the_error() {
+fn input_before_an_invalid_record_is_read_before_the_error() {
     let files = Files::new("before-bad");
     let process = files.start(&[]);
-    let mut client = connect(process.address, trusting(&files.cert, rustls::ALL_VERSIONS));
+    let mut client = connect(process.address, client_config(&files.cert, rustls::ALL_VERSIONS));
     client.conn.complete_io(&mut client.sock).unwrap();
     client.conn.writer().write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let mut both = Vec::new();
@@ -257,11 +258,11 @@ fn what_came_before_a_bad_record_is_read_before_the_error() {
 }
 
 #[test]
-fn a_bad_record_behind_our_goodbye_is_read_away() {
-    let files = Files::new("goodbye");
+fn an_invalid_record_after_close_notify_is_discarded() {
+    let files = Files::new("close-notify");
     let process = files.start(&[]);
     let mut client = open(process.address, &files.cert);
-    // A reserved opcode (RFC 6455, section 5.2), so that the server ends its side and reads on.
+    // A reserved opcode (RFC 6455, section 5.2): the server ends its side and discards further input.
     client.write_all(&[0x8f, 0x80, 0, 0, 0, 0]).unwrap();
     assert_eq!(bytes(&mut client, 4), [CLOSE, 2 + 14, 3, 234]);
     assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 14);
@@ -275,7 +276,7 @@ fn a_bad_record_behind_our_goodbye_is_read_away() {
     assert!(line.contains("\"protocol_error\""), "{line}");
 }
 
-/// Those who vouch for clients, in the folder of `files`.
+/// Creates a CA for client certificates in the folder of `files`.
 fn client_ca(files: &Files) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -284,8 +285,8 @@ fn client_ca(files: &Files) -> CertifiedIssuer<'static, KeyPair> {
     ca
 }
 
-/// A client with this certificate.
-fn showing(
+/// The configuration of a client with this certificate.
+fn config_with_certificate(
     server: &str,
     versions: &[&'static SupportedProtocolVersion],
     cert: &str,
@@ -303,18 +304,20 @@ fn showing(
 
 fn expect_refused(process: &Process, config: ClientConfig) {
     let mut client = connect(process.address, config);
-    // TLS 1.3 lets a client talk before it is known whether it may.
+    // In TLS 1.3, the client may send before the server has verified its certificate.
     let _ = client.write_all(UPGRADE.as_bytes());
     assert!(client.read_exact(&mut [0]).is_err());
     assert_eq!(process.event("refused")["refusal"], "bad_tls");
 }
 
 #[test]
-fn with_a_client_ca_only_who_is_vouched_for_gets_in() {
+fn with_a_client_ca_only_clients_with_its_certificates_are_accepted() {
     let files = Files::new("mutual");
     let ca = client_ca(&files);
     let process = files.start(&[&format!("--tls-client-ca-file={}", files.path("ca.pem"))]);
-    let config = |cert: &str, key: &KeyPair| showing(&files.cert, rustls::ALL_VERSIONS, cert, key);
+    let config = |cert: &str, key: &KeyPair| {
+        config_with_certificate(&files.cert, rustls::ALL_VERSIONS, cert, key)
+    };
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["a client".to_owned()]).unwrap();
     let cert = params.signed_by(&key, &ca).unwrap().pem();
@@ -324,24 +327,24 @@ fn with_a_client_ca_only_who_is_vouched_for_gets_in() {
 
     let (own, own_key) = certificate(|_| {});
     expect_refused(&process, config(&own, &KeyPair::from_pem(&own_key).unwrap()));
-    expect_refused(&process, trusting(&files.cert, rustls::ALL_VERSIONS));
+    expect_refused(&process, client_config(&files.cert, rustls::ALL_VERSIONS));
     params.not_after = date_time_ymd(2020, 1, 1);
     expect_refused(&process, config(&params.signed_by(&key, &ca).unwrap().pem(), &key));
 }
 
-/// A way in which a client may want to go on with what was agreed upon before.
+/// The resumption mechanisms of each TLS version.
 const RESUMPTIONS: [(&SupportedProtocolVersion, Tls12Resumption); 3] = [
     (&rustls::version::TLS12, Tls12Resumption::SessionIdOnly),
     (&rustls::version::TLS12, Tls12Resumption::SessionIdOrTickets),
     (&rustls::version::TLS13, Tls12Resumption::Disabled),
 ];
 
-/// Connects twice, and says how the second handshake went.
+/// Connects twice and returns the kind of the second handshake.
 fn second_handshake(process: &Process, config: &ClientConfig) -> HandshakeKind {
     let handshake = || {
         let mut client = connect(process.address, config.clone());
         upgrade(&mut client);
-        // A ticket comes in front of this.
+        // The client reads a ticket before this pong.
         exchange_ping(&mut client);
         client.conn.handshake_kind().unwrap()
     };
@@ -350,7 +353,7 @@ fn second_handshake(process: &Process, config: &ClientConfig) -> HandshakeKind {
 }
 
 #[test]
-fn a_certificate_of_a_client_is_looked_at_each_time() {
+fn a_client_certificate_is_verified_in_every_handshake() {
     let files = Files::new("resumed");
     let ca = client_ca(&files);
     let process = files.start(&[&format!("--tls-client-ca-file={}", files.path("ca.pem"))]);
@@ -358,14 +361,14 @@ fn a_certificate_of_a_client_is_looked_at_each_time() {
     let params = CertificateParams::new(vec!["a client".to_owned()]).unwrap();
     let cert = params.signed_by(&key, &ca).unwrap().pem();
     let configs = RESUMPTIONS.map(|(version, tls12)| {
-        let mut config = showing(&files.cert, &[version], &cert, &key);
+        let mut config = config_with_certificate(&files.cert, &[version], &cert, &key);
         config.resumption = Resumption::in_memory_sessions(8).tls12_resumption(tls12);
-        // In a handshake that goes on with an old one, nobody looks at a certificate.
+        // A resumed handshake would not verify the certificate.
         assert_eq!(second_handshake(&process, &config), HandshakeKind::Full);
         config
     });
 
-    // Those who vouched for it do so no more.
+    // Replaces the CA.
     client_ca(&files);
     process.signal(Signal::HUP);
     process.event("reloaded");
@@ -375,12 +378,12 @@ fn a_certificate_of_a_client_is_looked_at_each_time() {
 }
 
 #[test]
-fn without_certificates_of_clients_tickets_are_for_those_that_come_back_and_nothing_is_kept() {
+fn without_client_certificates_resumption_uses_tickets_and_no_stored_sessions() {
     let files = Files::new("tickets");
     let process = files.start(&[]);
     let expected = [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed];
     for ((version, tls12), expected) in RESUMPTIONS.into_iter().zip(expected) {
-        let mut config = trusting(&files.cert, &[version]);
+        let mut config = client_config(&files.cert, &[version]);
         config.resumption = Resumption::in_memory_sessions(8).tls12_resumption(tls12);
         assert_eq!(second_handshake(&process, &config), expected, "{version:?} {tls12:?}");
     }

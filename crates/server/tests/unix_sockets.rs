@@ -1,4 +1,4 @@
-//! Unix sockets: whose path may be taken over, who may connect, and whose file goes away.
+//! Unix sockets: reuse of a path, permissions, removal of the file, and sessions.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -20,9 +20,9 @@ use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Signal;
 use support::UPGRADE;
-use support::process::{Process, ran_as_ordinary_user, refusal, server};
+use support::process::{Process, ran_as_ordinary_user, server, startup_error};
 
-/// A folder for sockets, which is not in the target folder: that path may be too long for them.
+/// A folder for sockets outside the target folder, whose path may be too long for a socket address.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -60,15 +60,15 @@ fn start_on(path: &Path) -> Process {
     process
 }
 
-fn expect_refusal(path: &Path, problem: &str) {
+fn expect_startup_error(path: &Path, problem: &str) {
     let expected = format!(
         "listen from the flag --listen: cannot listen on unix:{}: {problem}",
         path.display()
     );
-    assert_eq!(refusal(server_on(path)), (2, expected));
+    assert_eq!(startup_error(server_on(path)), (2, expected));
 }
 
-/// The status of an answer to a client that comes by the socket.
+/// The status line of a handshake over the socket.
 fn status(path: &Path) -> String {
     let mut stream = UnixStream::connect(path).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -78,37 +78,37 @@ fn status(path: &Path) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-/// A connection that is not waited for, if there is room for it.
-fn connect_at_once(path: &Path) -> rustix::io::Result<OwnedFd> {
+/// Connects without blocking; fails if the backlog is full.
+fn connect_nonblocking(path: &Path) -> rustix::io::Result<OwnedFd> {
     let (unix, stream) = (AddressFamily::UNIX, SocketType::STREAM);
     let socket = rustix::net::socket_with(unix, stream, SocketFlags::NONBLOCK, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
 
-/// Clients that fill the backlog of a listener that accepts nobody.
+/// Fills the backlog of a listener that accepts no connections.
 fn fill_backlog(path: &Path) -> Vec<OwnedFd> {
-    std::iter::from_fn(|| connect_at_once(path).ok()).take(100_000).collect()
+    std::iter::from_fn(|| connect_nonblocking(path).ok()).take(100_000).collect()
 }
 
 #[test]
-fn a_server_whose_backlog_is_full_is_noticed_and_keeps_its_path() {
+fn a_server_with_a_full_backlog_is_detected_and_keeps_its_path() {
     let folder = Folder::new("full");
     let path = folder.path("s");
-    let busy = UnixListener::bind(&path).unwrap();
-    let _waiting = fill_backlog(&path);
-    expect_refusal(&path, "another server listens there");
-    busy.set_nonblocking(true).unwrap();
-    busy.accept().unwrap();
-    connect_at_once(&path).unwrap();
+    let listener = UnixListener::bind(&path).unwrap();
+    let _backlog = fill_backlog(&path);
+    expect_startup_error(&path, "another server listens there");
+    listener.set_nonblocking(true).unwrap();
+    listener.accept().unwrap();
+    connect_nonblocking(&path).unwrap();
 }
 
 #[test]
-fn a_server_that_lives_keeps_its_path_and_one_that_was_killed_does_not() {
+fn a_running_server_keeps_its_path_and_the_path_of_a_killed_one_is_reused() {
     let folder = Folder::new("lives");
     let path = folder.path("s");
     let mut process = start_on(&path);
-    expect_refusal(&path, "another server listens there");
+    expect_startup_error(&path, "another server listens there");
     assert_eq!(status(&path), "HTTP/1.1 101");
     process.signal(Signal::KILL);
     process.child.wait().unwrap();
@@ -121,7 +121,7 @@ fn a_server_that_lives_keeps_its_path_and_one_that_was_killed_does_not() {
 }
 
 #[test]
-fn a_server_that_ends_leaves_the_file_of_its_successor() {
+fn a_server_that_ends_does_not_remove_the_socket_of_its_successor() {
     let folder = Folder::new("successor");
     let path = folder.path("s");
     let mut process = start_on(&path);
@@ -133,7 +133,7 @@ fn a_server_that_ends_leaves_the_file_of_its_successor() {
 }
 
 #[test]
-fn only_those_who_may_can_connect_whatever_the_mask_is() {
+fn the_socket_has_the_configured_mode_under_any_umask() {
     let folder = Folder::new("mode");
     for mask in ["000", "077"] {
         let path = folder.path(mask);
@@ -149,39 +149,39 @@ fn only_those_who_may_can_connect_whatever_the_mask_is() {
 }
 
 #[test]
-fn what_is_at_the_path_and_is_no_socket_of_a_server_that_was_killed_stops_the_start() {
+fn a_path_that_is_not_the_socket_of_a_killed_server_fails_the_start() {
     let folder = Folder::new("paths");
     let file = folder.path("file");
     fs::write(&file, "precious").unwrap();
-    expect_refusal(&file, "there is a file that is no socket");
+    expect_startup_error(&file, "there is a file that is no socket");
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
 
     let link = folder.path("link");
     symlink(folder.path("elsewhere"), &link).unwrap();
-    expect_refusal(&link, "there is a symbolic link");
+    expect_startup_error(&link, "there is a symbolic link");
 
     let datagrams = folder.path("datagrams");
     let _socket = UnixDatagram::bind(&datagrams).unwrap();
-    expect_refusal(&datagrams, "another server listens there");
+    expect_startup_error(&datagrams, "another server listens there");
 
-    expect_refusal(&folder.path("missing/s"), "its directory does not exist");
-    expect_refusal(&folder.path(&"x".repeat(108)), "the path is too long for a socket");
-    expect_refusal(&file.join("s"), "Not a directory (os error 20)");
+    expect_startup_error(&folder.path("missing/s"), "its directory does not exist");
+    expect_startup_error(&folder.path(&"x".repeat(108)), "the path is too long for a socket");
+    expect_startup_error(&file.join("s"), "Not a directory (os error 20)");
 }
 
 #[test]
-fn a_server_that_we_may_not_connect_to_keeps_its_path() {
-    if ran_as_ordinary_user("a_server_that_we_may_not_connect_to_keeps_its_path") {
+fn a_server_that_refuses_permission_to_connect_keeps_its_path() {
+    if ran_as_ordinary_user("a_server_that_refuses_permission_to_connect_keeps_its_path") {
         return;
     }
     let folder = Folder::new("forbidden");
     let path = folder.path("s");
-    let _theirs = UnixListener::bind(&path).unwrap();
+    let _other = UnixListener::bind(&path).unwrap();
     fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).unwrap();
     let problem = "there is a socket, and whether a server listens on it cannot be told: Permission \
                    denied (os error 13)";
-    let (code, sentence) = refusal(server_on(&path));
+    let (code, message) = startup_error(server_on(&path));
     assert_eq!(code, 2);
-    assert!(sentence.ends_with(problem), "{sentence}");
+    assert!(message.ends_with(problem), "{message}");
     assert!(path.exists());
 }

@@ -1,10 +1,9 @@
-//! The same endpoint on every path, sending back what it gets: for the Autobahn test suite and for
-//! trying clients.
+//! An echo endpoint on every path, for the Autobahn test suite and for trying clients.
 //!
 //! ```sh
 //! cargo run -p transport --example echo -- 127.0.0.1:9001
 //! ```
-#![expect(clippy::print_stdout, reason = "a program for people at a terminal")]
+#![expect(clippy::print_stdout, reason = "the output is for the terminal")]
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,7 +21,7 @@ use transport::{
     Origins, Permission, Permit, Policy, SizeLimits,
 };
 
-/// Sends back what it gets.
+/// Sends each message back.
 #[derive(Clone, Default)]
 struct Echo(VecDeque<Message>);
 
@@ -36,7 +35,7 @@ impl Handler for Echo {
     }
 }
 
-/// Prints what happens.
+/// Prints all events.
 struct Print;
 
 impl Observer for Print {
@@ -70,8 +69,8 @@ async fn main() -> std::io::Result<()> {
     };
     let endpoint = Endpoint::new(Echo::default(), Arc::new(Print));
     let endpoint = Arc::new((endpoint, policy));
-    let (drain, keeper) = Drain::new();
-    tokio::spawn(keeper);
+    let (drain, timer_task) = Drain::new();
+    tokio::spawn(timer_task);
 
     loop {
         let (stream, peer) = listener.accept().await?;
@@ -81,13 +80,13 @@ async fn main() -> std::io::Result<()> {
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
                 let (endpoint, policy) = &*endpoint;
-                // There is room for any number of sessions.
+                // The number of sessions is not limited here.
                 let permit = || Ok(Permit::new(()));
                 let answer = endpoint.answer(&request, &client, policy, permit);
                 let response = answer.over_http1(&mut request, TokioIo::new);
                 async { Ok::<_, Infallible>(response) }
             });
-            // A connection that breaks before it is a session is nobody's fault here.
+            // An error before the upgrade concerns only this connection.
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades()

@@ -1,4 +1,4 @@
-//! How everything that lives is told to end, and how its end is waited for.
+//! Graceful shutdown: announces its phases, and waits until all token holders have ended.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,21 +11,21 @@ use ws_core::CloseCode;
 
 use crate::timer::TimerService;
 
-/// How far a shutdown has come. [`Drain`] has an example.
+/// The phase of a shutdown. [`Drain`] has an example.
 ///
-/// Whoever lives in one has to know what to do in each, so a new one is a breaking change.
+/// Every token holder has to handle each phase, so a new one is a breaking change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// There is none.
+    /// No shutdown has begun.
     Serving,
-    /// New sessions are refused, and the open ones close.
+    /// New sessions are refused, and open sessions close.
     Draining,
-    /// Whatever is left ends at once.
+    /// Everything that is left ends at once.
     Aborting,
 }
 
 impl Phase {
-    /// As which generation it is announced to those who sleep.
+    /// The generation that announces it to the timer service.
     fn generation(self) -> u8 {
         match self {
             Self::Serving => 0,
@@ -43,26 +43,28 @@ impl Phase {
     }
 }
 
-/// How sessions are told to end. [`Drain`] has an example.
+/// How a drain closes sessions. [`Drain`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainOptions {
-    /// What their peers are told.
+    /// The code of the Close frames.
     pub code: CloseCode,
-    /// Over how long a time they are closed, evenly. Zero is all at once.
+    /// The time over which the sessions are closed, at an even rate. Zero closes all of them at once.
     pub spread: Duration,
 }
 
-/// 1001, and all at once.
+/// Close code 1001 (Going Away), all sessions at once.
 impl Default for DrainOptions {
     fn default() -> Self {
         Self { code: CloseCode::GOING_AWAY, spread: Duration::ZERO }
     }
 }
 
-/// The end of everything: how it is announced, and how it is waited for.
+/// Announces a shutdown, and waits until it is complete.
 ///
-/// Whatever lives holds a [`DrainToken`]. Who waits for nothing else waits on a channel; sessions are woken
-/// together with their deadlines, because a place in the channel would cost each of them a future.
+/// Every session and every task that a shutdown must wait for holds a [`DrainToken`]. Tasks wait for a
+/// phase on a channel ([`DrainToken::past`]). Sessions are woken by the timer task, as for their
+/// deadlines, because waiting on the channel would take a future for each session.
+///
 /// Dropping the drain is the same as [`abort`](Self::abort).
 ///
 /// ```
@@ -71,14 +73,14 @@ impl Default for DrainOptions {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let (drain, wake_up) = Drain::new();
-/// tokio::spawn(wake_up);
+/// let (drain, timer_task) = Drain::new();
+/// tokio::spawn(timer_task);
 ///
-/// // Something that lives, and is no session. `run` takes a watch as well.
-/// let watch = drain.token();
+/// // A task that is no session. `run` takes a token for a session.
+/// let token = drain.token();
 /// let worker = tokio::spawn(async move {
-///     watch.past(Phase::Serving).await;
-///     watch.options().code
+///     token.past(Phase::Serving).await;
+///     token.options().code
 /// });
 ///
 /// drain.start(DrainOptions { code: CloseCode::SERVICE_RESTART, ..DrainOptions::default() });
@@ -104,12 +106,12 @@ struct Signal {
 }
 
 impl Drain {
-    /// A drain, and the keeper of the sessions that hold a [`DrainToken`] of it.
+    /// Creates a drain, and the timer task of the sessions that hold a [`DrainToken`] of it.
     ///
-    /// Somebody has to run the keeper, in the runtime that the sessions run in and for as long as
-    /// there are any: it wakes them at their deadlines and when the drain goes on, and it notices when
-    /// that runtime stands still.
-    #[must_use = "sessions see neither a deadline nor the drain unless their wake_up is run"]
+    /// The caller has to spawn the timer task in the runtime of the sessions, and keep it running until
+    /// the last session has ended. It wakes sessions at their deadlines and when the phase changes, and
+    /// detects that the runtime stalled.
+    #[must_use = "sessions see neither deadlines nor the drain unless the timer task runs"]
     pub fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
         let signal = Signal { phase: Phase::Serving, options: DrainOptions::default() };
         let shared = Arc::new(Shared {
@@ -121,27 +123,28 @@ impl Drain {
         (Self(Arc::clone(&shared)), async move { shared.timers.run().await })
     }
 
-    /// A token for something that lives: its end is waited for until this is dropped.
+    /// Returns a token. [`closed`](Self::closed) waits until it is dropped.
     #[must_use]
     pub fn token(&self) -> DrainToken {
         DrainToken::new(&self.0)
     }
 
-    /// Asks everyone to close. Only the first call counts, and none after [`abort`](Self::abort).
+    /// Begins the shutdown: sessions close as `options` say. Only the first call has an effect, and none
+    /// after [`abort`](Self::abort).
     pub fn start(&self, options: DrainOptions) {
         self.announce(Phase::Draining, |signal| signal.options = options);
     }
 
-    /// Tells everyone to end without waiting for anything.
+    /// Ends everything at once: no session waits for the closing handshake.
     pub fn abort(&self) {
         self.announce(Phase::Aborting, |_| {});
     }
 
-    /// Waits until nobody holds a [`DrainToken`].
+    /// Waits until every [`DrainToken`] is dropped.
     pub async fn closed(&self) {
         loop {
             let mut all_dropped = pin!(self.0.all_dropped.notified());
-            // It is in line before it looks, so it cannot miss the last one.
+            // Registered before the count is read, so the drop of the last token cannot be missed.
             all_dropped.as_mut().enable();
             if self.0.tokens.load(Ordering::SeqCst) == 0 {
                 return;
@@ -156,6 +159,7 @@ impl Drain {
             if is_later {
                 signal.phase = phase;
                 change(signal);
+                // Under the lock of the channel, so a session that sees the phase gets its options.
                 self.0.timers.announce(phase.generation());
             }
             is_later
@@ -169,7 +173,8 @@ impl Drop for Drain {
     }
 }
 
-/// The token of something that lives, and its view of the [`Drain`], which has an example.
+/// Delays the completion of a [`Drain`] until it is dropped, and shows its phase. [`Drain`] has an
+/// example.
 #[derive(Debug)]
 pub struct DrainToken(Arc<Shared>);
 
@@ -179,19 +184,19 @@ impl DrainToken {
         Self(Arc::clone(shared))
     }
 
-    /// How far the shutdown has come.
+    /// Returns the current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         Phase::of(self.0.timers.generation())
     }
 
-    /// How a session is to end, once the shutdown has begun.
+    /// Returns the options of [`Drain::start`], or the defaults if it was not called.
     #[must_use]
     pub fn options(&self) -> DrainOptions {
         self.0.signal.borrow().options
     }
 
-    /// Waits until the shutdown has come further than `seen`, and says how far.
+    /// Waits for a phase later than `seen`, and returns it.
     ///
     /// Cancel safe.
     pub async fn past(&self, seen: Phase) -> Phase {
@@ -201,7 +206,7 @@ impl DrainToken {
     }
 }
 
-/// An alarm has a watch, and reaches its roster by that.
+/// A timer handle owns a token, and reaches the timer service through it.
 impl AsRef<TimerService> for DrainToken {
     fn as_ref(&self) -> &TimerService {
         &self.0.timers

@@ -1,5 +1,4 @@
-//! The endpoint: a request in, an answer out, and where that is an opening, a session that runs by
-//! itself.
+//! The endpoint: answers a request with a refusal, or opens a session in a task of its own.
 
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::SessionConfig;
 
-use crate::catch_panic::{Guarded, Panicked, guarded};
+use crate::catch_panic::{CatchPanic, Panicked, catch_panic};
 use crate::drain::{DrainToken, Phase};
 use crate::events::{EndpointEvent, Headers, Observer, observe};
 use crate::h2_stream::{self, Http2Stream};
@@ -19,20 +18,20 @@ use crate::handler::Handler;
 use crate::handshake::{Origins, Protocol, Rejection, Upgrade};
 use crate::peer::Peer;
 use crate::permit::Permit;
-use crate::session::{Pending, SessionTask, SizeLimits};
+use crate::session::{PendingSession, SessionTask, SizeLimits};
 
-/// What holds for every session of an endpoint. The [front page](crate#an-endpoint) has an example.
+/// The configuration of an endpoint's sessions. The [front page](crate#an-endpoint) has an example.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Which pages may connect.
+    /// The origins that may connect.
     pub origins: Origins,
-    /// When to ping, how long to wait, and how much a peer may do. The sessions share them.
+    /// Timing and limits, shared by the sessions.
     pub session: Arc<SessionConfig>,
-    /// How much may be held for one peer.
+    /// The memory that one peer may use.
     pub sizes: SizeLimits,
 }
 
-/// A WebSocket endpoint. It knows no path: routing is the server's. The
+/// A WebSocket endpoint. It knows no path; routing is the task of the server. The
 /// [front page](crate#an-endpoint) has an example.
 #[derive(Debug)]
 pub struct Endpoint<H, O> {
@@ -40,48 +39,47 @@ pub struct Endpoint<H, O> {
     observer: Arc<O>,
 }
 
-/// An accepted connection, as the endpoint needs to know it. The [front page](crate#an-endpoint) has an
-/// example.
+/// The properties of an accepted connection. The [front page](crate#an-endpoint) has an example.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Who it is. Whoever accepts decides that; here it is only told on.
+    /// The peer as the caller knows it. The endpoint only passes it to the observer.
     pub peer: Peer,
-    /// Whether what it says is encrypted on the way to us. Then pages of the server's own origin are
-    /// `https`.
+    /// Whether the connection to this process uses TLS. If so, the server's own origin is `https`.
     pub is_encrypted: bool,
-    /// Its token in the drain. A session takes one of its own before the answer goes out.
+    /// The connection's token of the drain. A session clones it before the response is sent.
     pub token: DrainToken,
 }
 
-/// What becomes of a request. The [front page](crate#an-endpoint) has one sent by HTTP/1.1.
+/// The answer to a request. The [front page](crate#an-endpoint) has an example over HTTP/1.1.
 ///
-/// There is no third outcome, so whoever sends it in another way can handle all that there are.
+/// There is no third outcome, so a caller that sends it over another protocol can handle all of them.
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub enum Answer<H, O> {
     /// A session opens.
     Open(Opening<H, O>),
-    /// It is refused, with this response.
+    /// The request is refused with this response.
     Refuse(Response<String>),
 }
 
-/// A session that is about to open. It holds its tokens, so no drain can overlook it.
+/// A session that is about to open. It holds its drain token and its permit already, so a drain waits
+/// for it.
 ///
-/// [`Answer`] opens it over HTTP/1.1 and HTTP/2, so only whoever has another way needs its methods.
+/// [`Answer`] opens it over HTTP/1.1 and HTTP/2. Its methods are for other protocols.
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub struct Opening<H, O> {
     upgrade: Upgrade,
     permit: Permit,
-    pending: Pending<H, O>,
+    pending: PendingSession<H, O>,
 }
 
 impl<H: Handler, O: Observer> Answer<H, O> {
-    /// Gives the answer to an HTTP/1.1 request, for hyper to send. A session that opens begins once
-    /// that is done; for this hyper has to serve the connection with upgrades.
+    /// Returns the response to an HTTP/1.1 request, for hyper to send. A session begins when hyper has
+    /// sent the response, and requires that hyper serves the connection with upgrades.
     ///
-    /// `reclaim` makes of hyper's upgraded stream the one that was accepted, without the layers
-    /// around it, which an idle session would pay for; `TokioIo::new` leaves them on.
+    /// `reclaim` extracts the accepted stream from hyper's upgraded one. The layers around it would cost
+    /// memory in an idle session. `TokioIo::new` keeps them.
     ///
     /// Must be called within a tokio runtime.
     pub fn over_http1<B, S>(
@@ -103,12 +101,12 @@ impl<H: Handler, O: Observer> Answer<H, O> {
         response
     }
 
-    /// Gives the answer to an HTTP/2 request by `respond`. A session that opens begins on the
-    /// request's stream, of which `receiver` is what the client sends.
+    /// Sends the response to an HTTP/2 request through `respond`. A session begins on the stream of the
+    /// request; `receiver` is the client's side of that stream.
     ///
-    /// `wrap` puts the stream into the type that sessions over HTTP/1.1 have. So the driver is
-    /// monomorphized once, its hot calls have one call site each, and they are inlined. Where there is
-    /// only HTTP/2, `|stream| stream` will do.
+    /// `wrap` converts the stream to the type of the sessions over HTTP/1.1. So the driver is
+    /// monomorphized once, its hot functions have one call site each, and they are inlined. If there is
+    /// only HTTP/2, `|stream| stream` is enough.
     ///
     /// Must be called within a tokio runtime.
     pub fn over_http2<S>(
@@ -123,7 +121,7 @@ impl<H: Handler, O: Observer> Answer<H, O> {
         match self {
             Self::Open(opening) => {
                 let (head, _) = h2_stream::response(opening.response());
-                // A client that went away before the 200 has not been a session.
+                // If the client disconnected or reset the stream before the 200, no session opens.
                 if let Ok(sender) = respond.send_response(head, false) {
                     opening.begin(wrap(Http2Stream::new(sender, receiver)));
                 }
@@ -134,7 +132,7 @@ impl<H: Handler, O: Observer> Answer<H, O> {
                 if let Ok(mut sender) = respond.send_response(head, is_bodiless)
                     && !is_bodiless
                 {
-                    // Where this fails, nobody waits for it any more.
+                    // This fails only if the client no longer waits for the response.
                     let _ = sender.send_data(body.into(), true);
                 }
             }
@@ -143,20 +141,20 @@ impl<H: Handler, O: Observer> Answer<H, O> {
 }
 
 impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
-    /// An endpoint whose sessions each get a clone of `handler`.
+    /// Creates an endpoint. Each session gets a clone of `handler`.
     pub fn new(handler: H, observer: Arc<O>) -> Self {
         Self { handler, observer }
     }
 
-    /// Answers a request. A session that opens keeps to `policy` to its end, whatever the next
-    /// request is answered by.
+    /// Answers a request. A session uses `policy` until it ends, even if later requests are answered
+    /// with another.
     ///
-    /// `permit` is asked last, if there is nothing to refuse, for a place that the session keeps to its
-    /// end; or why there is none.
+    /// `permit` is called last, if the request is valid. It returns the permit that the session holds
+    /// until it ends, or the reason why none is available.
     ///
-    /// Where the clone of the handler or `permit` panics, the request is refused.
+    /// If the clone of the handler or `permit` panics, the request is refused.
     ///
-    /// There is no authentication here: whoever wants one asks for it before calling this.
+    /// The endpoint does not authenticate clients: a caller that has to does so before this call.
     pub fn answer<B>(
         &self,
         request: &Request<B>,
@@ -166,18 +164,18 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
     ) -> Answer<H, O> {
         let protocol = Protocol::of(request.version(), client.is_encrypted);
         let checked = Upgrade::check(request, protocol, &policy.origins);
-        let handler = || match guarded(|| self.handler.clone()) {
-            Ok(handler) => Ok(Guarded::new(handler)),
+        let handler = || match catch_panic(|| self.handler.clone()) {
+            Ok(handler) => Ok(CatchPanic::new(handler)),
             Err(Panicked) => Err(Rejection::InternalError),
         };
-        // A request that is wrong is told so even if there is no room.
+        // Last: an invalid request is refused for its error even if no permit is available.
         let permit = || match client.token.phase() {
-            Phase::Serving => guarded(permit).unwrap_or(Err(Rejection::InternalError)),
+            Phase::Serving => catch_panic(permit).unwrap_or(Err(Rejection::InternalError)),
             Phase::Draining | Phase::Aborting => Err(Rejection::Draining),
         };
         match checked.and_then(|upgrade| Ok((upgrade, handler()?, permit()?))) {
             Ok((upgrade, handler, permit)) => {
-                let pending = Pending {
+                let pending = PendingSession {
                     headers: Headers::of(request.headers()),
                     protocol,
                     peer: client.peer,
@@ -193,7 +191,7 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         }
     }
 
-    /// Answers a request with a refusal, for a router that has nothing at the request's path.
+    /// Refuses a request, for a router that has no endpoint at its path.
     pub fn refuse<B>(
         &self,
         rejection: Rejection,
@@ -206,8 +204,8 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
         Answer::Refuse(rejection.response())
     }
 
-    /// Tells the observer of a client that was turned away before it could ask for anything, or whom
-    /// the HTTP library has answered by itself.
+    /// Reports to the observer a client that was rejected before it sent a request, or that the HTTP
+    /// library answered itself.
     pub fn record_rejected(&self, rejection: Rejection, client: &Client) {
         self.observe_refused(rejection, client.peer, None, &Headers::default());
     }
@@ -225,13 +223,13 @@ impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
 }
 
 impl<H: Handler, O: Observer> Opening<H, O> {
-    /// What the client is to be told: a 101, or a 200 over HTTP/2.
+    /// Returns the response to send: a 101, or a 200 over HTTP/2.
     #[must_use]
     pub fn response(&self) -> Response<String> {
         self.upgrade.response()
     }
 
-    /// Begins the session on `stream`, once the response is on its way. Its task runs by itself.
+    /// Spawns the session on `stream`. The response has to be sent before.
     ///
     /// Must be called within a tokio runtime.
     pub fn begin<S>(self, stream: S)

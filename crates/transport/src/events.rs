@@ -1,100 +1,97 @@
-//! What is to be known of sessions from outside, told as facts. Log lines and metrics are made
-//! from it.
+//! Events of sessions and refused requests, for an observer that makes log lines and metrics from them.
 
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderValue, ORIGIN, USER_AGENT};
 use ws_core::{CloseRecord, Counters};
 
-use crate::catch_panic::guarded;
+use crate::catch_panic::catch_panic;
 use crate::handshake::{Protocol, Rejection};
 use crate::peer::Peer;
 use crate::stream_end::StreamEnd;
 
-/// Somebody who is told what happens to sessions. The [front page](crate#an-endpoint) has an example.
+/// Receives the events of an endpoint. The [front page](crate#an-endpoint) has an example.
 pub trait Observer: Send + Sync + 'static {
-    /// Takes in one fact. Is called on the way of a connection, so it must not block.
+    /// Handles one event. It is called in the task of the connection or session, so it must not block.
     ///
-    /// If it panics, it has missed this fact, and is told the next.
+    /// If it panics, this event is lost, and it receives the next.
     fn observe(&self, event: &EndpointEvent<'_>);
 }
 
-/// Tells a fact. An observer that panics misses that one, and neither the session nor its other facts
-/// are lost.
+/// Delivers an event. If the observer panics, only this event is lost; the session goes on.
 pub(crate) fn observe(observer: &impl Observer, event: &EndpointEvent<'_>) {
-    let _ = guarded(|| observer.observe(event));
+    let _ = catch_panic(|| observer.observe(event));
 }
 
-/// A fact about a connection. What is text here came from the peer: escape it.
+/// An event of a connection. Its texts are the peer's: escape them.
 /// The [front page](crate#an-endpoint) has an example.
 ///
-/// There will be more facts, and more to be said of each; an observer passes over what it does not
-/// know.
+/// Minor versions may add events and fields; an observer ignores those it does not know.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum EndpointEvent<'a> {
-    /// A session is over.
+    /// A session ended.
     #[non_exhaustive]
     Closed {
-        /// The number it was opened with.
+        /// The id of the session, as in [`Opened`](Self::Opened).
         id: u64,
-        /// What is to be said of it.
+        /// The close record.
         record: &'a CloseRecord,
-        /// How the stream ended, if it did before the session let go of it.
+        /// How the stream ended, if it ended before the session closed it.
         stream_end: Option<StreamEnd>,
     },
-    /// A session has begun: the 101 is sent, or the 200 is on its way over HTTP/2.
+    /// A session opened: the 101 is sent, or over HTTP/2 the 200 is queued.
     #[non_exhaustive]
     Opened {
-        /// A number that no other session of this endpoint has.
+        /// A number that is unique among the sessions of the endpoint.
         id: u64,
-        /// Who it is with.
+        /// The peer of the connection.
         peer: Peer,
-        /// How it came.
+        /// The protocol of the request.
         protocol: Protocol,
-        /// What the request said of itself.
+        /// Texts of the request.
         request: RequestText<'a>,
     },
-    /// The code that serves a session panicked; there is a bug in it. The session ends.
+    /// The code of a session panicked, which is a bug in it. The session ends.
     #[non_exhaustive]
     Panicked {
-        /// The number it was opened with.
+        /// The id of the session, as in [`Opened`](Self::Opened).
         id: u64,
     },
-    /// A request was not upgraded.
+    /// A request was not upgraded, or a client was rejected before its request.
     #[non_exhaustive]
     Refused {
-        /// Who it came from.
+        /// The peer of the connection.
         peer: Peer,
-        /// How it came, if it got as far as HTTP.
+        /// The protocol of the request, if there was one.
         protocol: Option<Protocol>,
-        /// What the request said of itself.
+        /// Texts of the request.
         request: RequestText<'a>,
-        /// Why it was not.
+        /// The reason.
         rejection: Rejection,
     },
-    /// What has come on top since the session last told of it. It does so at each ping that it sends,
-    /// at the pong to it, at its end, and when it is a million messages or bytes, so that nothing which
-    /// sessions share is touched for a frame.
+    /// Messages and bytes since the session's previous `Traffic`. It is reported at each ping that is
+    /// sent, at the pong that answers it, at the end, and when 2²⁰ messages or bytes are unreported. So
+    /// no state that sessions share is accessed for each frame.
     #[non_exhaustive]
     Traffic {
-        /// The number it was opened with.
+        /// The id of the session, as in [`Opened`](Self::Opened).
         id: u64,
-        /// What the peer sent.
+        /// Messages and control frames from the peer.
         received: Counters,
-        /// What the peer was sent.
+        /// Messages and control frames to the peer.
         sent: Counters,
-        /// The round trip, if one was measured.
+        /// The round-trip time, if one was measured.
         round_trip: Option<Duration>,
     },
 }
 
-/// What a request said of itself, in the peer's own words. [`EndpointEvent`]s bring it; only an endpoint makes
-/// one.
+/// Texts of a request, as the peer sent them. They are part of [`EndpointEvent`]s; only an endpoint
+/// creates them.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestText<'a>(&'a Headers);
 
-/// The headers that are told on, shared with the request.
+/// The headers that events have, shared with the request.
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
     origin: Option<HeaderValue>,
@@ -102,13 +99,13 @@ pub(crate) struct Headers {
 }
 
 impl<'a> RequestText<'a> {
-    /// The first `Origin`, if it is readable text.
+    /// Returns the first `Origin` header, if it is UTF-8.
     #[must_use]
     pub fn origin(self) -> Option<&'a str> {
         text(self.0.origin.as_ref())
     }
 
-    /// The first `User-Agent`, if it is readable text.
+    /// Returns the first `User-Agent` header, if it is UTF-8.
     #[must_use]
     pub fn user_agent(self) -> Option<&'a str> {
         text(self.0.user_agent.as_ref())

@@ -14,11 +14,11 @@ use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, UPGRADE};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-/// The most that one DATA frame carries, and so the most that h2 holds of a stream.
+/// The most payload of one DATA frame, and so the most output of a stream that h2 queues.
 const FRAME_BYTES: usize = 4096;
 
-/// A response as HTTP/2 says it: without headers that are about a connection (RFC 9113, section
-/// 8.2.2), and with those that hyper adds to its answers over HTTP/1.1.
+/// Converts a response to HTTP/2: removes the connection-specific headers (RFC 9113, section 8.2.2), and
+/// adds those that hyper adds over HTTP/1.1.
 pub(crate) fn response(response: Response<String>) -> (Response<()>, String) {
     let (head, body) = response.into_parts();
     let mut response = Response::from_parts(head, ());
@@ -33,30 +33,31 @@ pub(crate) fn response(response: Response<String>) -> (Response<()>, String) {
     (response, body)
 }
 
-/// A stream of an HTTP/2 connection, as bytes. [`Answer::over_http2`](crate::Answer::over_http2) makes
-/// one of a request.
+/// A stream of an HTTP/2 connection, as a byte stream. [`Answer::over_http2`](crate::Answer::over_http2)
+/// creates one for a request.
 ///
-/// h2 queues what it is given, counts its bytes and not the frames that these become, and tells nobody
-/// how much it still has. So it has at most one DATA frame of a stream at a time, of 4 KiB at most, and
-/// a flush is complete when h2 has put that frame into what the connection writes. A write timeout sees
-/// progress in these steps of 4 KiB, and the streams of a connection share what its client reads.
+/// h2 queues the data that it is given. It counts the bytes but not the frames that these become, and
+/// does not expose how much is unsent. So this stream gives h2 one DATA frame at a time, of at most 4
+/// KiB, and a flush is complete when h2 has moved that frame to the write buffer of the connection. A
+/// write timeout sees progress in steps of 4 KiB, and the streams of a connection share the rate at
+/// which the client reads.
 ///
-/// Dropping it before both sides have ended it resets the stream.
+/// Dropping it before both sides have closed resets the stream.
 #[derive(Debug)]
 pub struct Http2Stream {
     sender: SendStream<Bytes>,
     receiver: RecvStream,
-    /// What came while output was blocked, or did not fit into the reader's buffer; mostly nothing.
-    unread: Option<Box<Bytes>>,
-    /// There while h2 has a frame of ours. Nothing is ever sent: it ends when h2 drops the frame.
+    /// Input that was received while output was blocked, or did not fit into the reader's buffer.
+    buffered: Option<Box<Bytes>>,
+    /// Present while h2 holds our frame. No value is sent: it completes when h2 drops the frame.
     queued: Option<oneshot::Receiver<Infallible>>,
 }
 
-/// The payload of a DATA frame. h2 drops it, with `_queued`, when the frame is written or the stream is
-/// reset. That is within h2's lock, so the drop only wakes a task, as h2 itself does there.
+/// The payload of a DATA frame. h2 drops it, with `_on_drop`, when the frame is written or the stream is
+/// reset. h2 does so under its lock, where the drop only wakes a task, as h2 itself does.
 struct Payload {
     bytes: Vec<u8>,
-    _queued: oneshot::Sender<Infallible>,
+    _on_drop: oneshot::Sender<Infallible>,
 }
 
 impl AsRef<[u8]> for Payload {
@@ -67,10 +68,10 @@ impl AsRef<[u8]> for Payload {
 
 impl Http2Stream {
     pub(crate) fn new(sender: SendStream<Bytes>, receiver: RecvStream) -> Self {
-        Self { sender, receiver, unread: None, queued: None }
+        Self { sender, receiver, buffered: None, queued: None }
     }
 
-    /// Waits until h2 has no frame of ours.
+    /// Waits until h2 holds no frame of this stream.
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(queued) = &mut self.queued else { return Poll::Ready(Ok(())) };
         if Pin::new(queued).poll(cx).is_pending() {
@@ -78,7 +79,7 @@ impl Http2Stream {
             return Poll::Pending;
         }
         self.queued = None;
-        // A frame of a stream that was reset is dropped, too.
+        // h2 also drops the frame if the stream was reset.
         match self.sender.poll_reset(cx) {
             Poll::Pending => Poll::Ready(Ok(())),
             Poll::Ready(reset) => {
@@ -87,17 +88,19 @@ impl Http2Stream {
         }
     }
 
-    /// Takes what has come into a buffer of its own, for the next to read. The window stays as it is and
-    /// bounds it; an error or the end is there again.
+    /// Copies the received input into a buffer of this stream, for the next reads. The flow-control
+    /// window is not released, and bounds the buffer. An error, or the end of the stream, is returned by
+    /// a later read.
     ///
-    /// A stream that refuses output does this by itself, and so has to do what refuses it around the
-    /// stream: a session that cannot write does not read, and each frame that h2 holds keeps alive the
-    /// 8 KiB that it was read with.
+    /// The stream calls this when it blocks output, and a wrapper that blocks output has to call it as
+    /// well: a session that cannot write does not read, and each frame that h2 holds keeps alive the 8
+    /// KiB buffer that it was read into.
     pub fn buffer_input(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(Ok(data))) = self.receiver.poll_data(cx) {
-            let mut unread = self.unread.take().map(|bytes| Vec::from(*bytes)).unwrap_or_default();
-            unread.extend_from_slice(&data);
-            self.unread = Some(Box::new(unread.into()));
+            let buffered = self.buffered.take();
+            let mut buffered = buffered.map(|bytes| Vec::from(*bytes)).unwrap_or_default();
+            buffered.extend_from_slice(&data);
+            self.buffered = Some(Box::new(buffered.into()));
         }
     }
 }
@@ -108,8 +111,8 @@ impl AsyncRead for Http2Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut data = match self.unread.take() {
-            Some(unread) => *unread,
+        let mut data = match self.buffered.take() {
+            Some(buffered) => *buffered,
             None => loop {
                 match ready!(self.receiver.poll_data(cx)) {
                     Some(Ok(data)) if data.is_empty() => {}
@@ -120,8 +123,8 @@ impl AsyncRead for Http2Stream {
         };
         let count = buffer.remaining().min(data.len());
         buffer.put_slice(&data.split_to(count));
-        // Even an empty one keeps all that the connection has read at once.
-        self.unread = Some(data).filter(Buf::has_remaining).map(Box::new);
+        // Even an empty slice would keep the buffer alive that the connection has read it into.
+        self.buffered = Some(data).filter(Buf::has_remaining).map(Box::new);
         self.receiver.flow_control().release_capacity(count).map_err(io_error)?;
         Poll::Ready(Ok(()))
     }
@@ -147,26 +150,27 @@ impl AsyncWrite for Http2Stream {
                 }
             };
         }
-        let taken = bytes.get(..capacity).unwrap_or(bytes);
-        let (dropped, queued) = oneshot::channel();
-        let payload = Payload { bytes: taken.to_vec(), _queued: dropped };
+        let accepted = bytes.get(..capacity).unwrap_or(bytes);
+        let (on_drop, queued) = oneshot::channel();
+        let payload = Payload { bytes: accepted.to_vec(), _on_drop: on_drop };
         self.sender.send_data(Bytes::from_owner(payload), false).map_err(io_error)?;
         self.queued = Some(queued);
-        Poll::Ready(Ok(taken.len()))
+        Poll::Ready(Ok(accepted.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_written(cx)
     }
 
-    /// Ends our side, behind what h2 still has; the client's is still read (RFC 8441, section 5).
+    /// Closes our side, after the data that h2 holds. The client's side can still be read (RFC 8441,
+    /// section 5).
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.sender.send_data(Bytes::new(), true).map_err(io_error))
     }
 }
 
 fn io_error(error: h2::Error) -> io::Error {
-    // A client that resets the stream, or ends the connection for a fault of ours.
+    // The client reset the stream, or closed the connection because of an error of ours.
     if error.is_remote() || matches!(error.reason(), Some(Reason::CANCEL | Reason::NO_ERROR)) {
         return io::ErrorKind::ConnectionReset.into();
     }

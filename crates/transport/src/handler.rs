@@ -1,4 +1,4 @@
-//! The seam for the features to come: what a session sends, and what becomes of what it receives.
+//! The interface between a session and its application: what to send, and what to do with messages.
 
 use std::task::{Context, Poll};
 
@@ -6,9 +6,9 @@ use ws_core::{CloseCode, Reason};
 
 use crate::message::{Message, PreparedMessage};
 
-/// What a handler wants next. The [front page](crate#a-handler) has an example.
+/// The next action of a handler. The [front page](crate#a-handler) has an example.
 ///
-/// A handler around another passes on what it does not know.
+/// A handler that wraps another passes on the variants that it does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Next {
@@ -16,36 +16,37 @@ pub enum Next {
     Close(CloseCode, Reason),
     /// Send this message.
     Send(Message),
-    /// Send this message, which others are sent as well: its bytes are shared with them.
+    /// Send this message, whose bytes are shared with other sessions.
     ///
-    /// Nothing more is asked for until the stream has taken it.
+    /// The handler is not polled again until the stream has accepted the message.
     SendPrepared(PreparedMessage),
 }
 
-/// What a session is for. Each session gets a clone of the endpoint's handler. The
+/// The application logic of a session. Each session gets a clone of the endpoint's handler. The
 /// [front page](crate#a-handler) has an example.
 ///
-/// It polls instead of being `async` because the session asks it on every wake-up and also hands it
-/// what came: a future of `next` would borrow the handler while `receive` needs it, and dropping
-/// and making it anew would lose its place in line.
+/// It is polled instead of being `async`, because every poll of the session polls it, and received
+/// messages are passed to it as well: a future of an `async fn next` would borrow the handler while
+/// `receive` needs it, and a future that is dropped and created again loses its position in wait queues.
 ///
-/// A panic in one of its methods ends its session with 1011, and one in its clone refuses the request;
-/// one in its drop is passed over. The panic hook is told of each.
+/// A panic in one of its methods ends its session with close code 1011. A panic in its clone refuses the
+/// request, and one in its drop is ignored. The panic hook runs for each.
 pub trait Handler: Send + 'static {
-    /// What to send next. `Pending` is nothing for now; the waker in `cx` says when to ask again.
+    /// Returns what to send next. `Pending` means nothing for now; the waker in `cx` is woken when the
+    /// handler has to be polled again.
     ///
-    /// This is not asked while what was sent before is stuck, so a handler needs no queue for a peer
-    /// that reads slowly. It is not asked any more once the session is closing.
+    /// The handler is not polled while earlier output is blocked, so it needs no queue for a peer that
+    /// reads slowly. It is not polled once the session is closing.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next>;
 
-    /// Takes a message of the peer. Must not block.
+    /// Handles a message from the peer. Must not block.
     ///
-    /// [`poll_next`](Self::poll_next) is asked right after this, so an answer can be given there.
+    /// [`poll_next`](Self::poll_next) is called right after this, and can return an answer.
     fn receive(&mut self, message: Message);
 }
 
-/// The handler of a scaffold: it says nothing, and drops what it is told. The
-/// [front page](crate#an-endpoint) has an endpoint with it.
+/// A handler that sends nothing and drops all messages. The [front page](crate#an-endpoint) has an
+/// example.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Discard;
 

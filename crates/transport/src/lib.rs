@@ -1,32 +1,32 @@
-//! From an HTTP request to a WebSocket session: the upgrade, the origin policy, the codec and the
-//! driver.
+//! From an HTTP request to a WebSocket session: the opening handshake, the origin policy, the codec and
+//! the driver.
 //!
 //! ```text
 //!  Request ──▶ Endpoint::answer ──▶ Answer::over_http1: 101  ┐
 //!                    │              Answer::over_http2: 200  ├ or a refusal
-//!                    │ Upgrade::check: is it one?   │        ┘
+//!                    │ Upgrade::check: valid?       │        ┘
 //!                    │ Rejection: why not           ▼
-//!                    │                        run(socket, config, handler, watch)
-//!                    └── Observer ◀── facts ──      │        Session: drain, socket, handler, clock
+//!                    │                        run(socket, config, handler, token)
+//!                    └── Observer ◀── events ──     │        Session: drain, socket, handler, deadline
 //!                                                   ▼
-//!                                                CloseRecord: who ended it, and why
+//!                                                CloseRecord: which side closed, and why
 //! ```
 //!
-//! [`Endpoint`] is the whole of it in one piece, for HTTP/1.1 and for HTTP/2. Below it, [`Upgrade`] is
-//! the opening handshake for whoever brings another session, and [`run`] is the session for whoever
-//! brings another stream.
+//! [`Endpoint`] has all of it, over HTTP/1.1 and HTTP/2. The parts can be used alone: [`Upgrade`] is the
+//! opening handshake, for another implementation of sessions, and [`run`] is the session, over any
+//! stream.
 //!
 //! # What this crate does not do
 //!
-//! It accepts no connections, knows no path, reads no settings, writes no log and catches no signal:
-//! those are the server's. It decides neither when to ping nor when to close nor with which code:
-//! that is [`ws_core`]'s. It parses no frame: that is tungstenite's. And **it asks nobody for a
-//! password**; [`Endpoint::answer`] is called for requests that were let in.
+//! It does not accept connections, route paths, read settings, write logs or handle signals: the server
+//! does. It does not decide when to ping, or when and with which code to close: [`ws_core`] does. It
+//! does not parse frames: tungstenite does. And **it does not authenticate clients**: call
+//! [`Endpoint::answer`] only for requests that are authorized.
 //!
 //! # An endpoint
 //!
-//! hyper serves it over a pipe here; `examples/echo.rs` does so over TCP, and the `server` crate with
-//! all that a server needs besides.
+//! In this example hyper serves the endpoint over an in-memory stream. `examples/echo.rs` does so over
+//! TCP, and the `server` crate has all that a production server needs.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -39,11 +39,11 @@
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! use transport::ws_core::{Limits, SessionConfig, Timing};
 //! use transport::{
-//!     Client, Drain, Endpoint, EndpointEvent, DrainOptions, Observer, Origins, Peer, Permission, Policy, Discard,
-//!     SizeLimits, Permit,
+//!     Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Observer, Origins, Peer, Permission,
+//!     Permit, Policy, SizeLimits,
 //! };
 //!
-//! /// Keeps a line for each opening, closing and refusal.
+//! /// Records a line for each session that opens or closes, and for each refusal.
 //! #[derive(Default)]
 //! struct Log(Mutex<Vec<String>>);
 //!
@@ -80,39 +80,34 @@
 //! };
 //! let log = Arc::new(Log::default());
 //! let endpoint = Endpoint::new(Discard, Arc::clone(&log));
-//! let (drain, keeper) = Drain::new();
-//! tokio::spawn(keeper);
+//! let (drain, timer_task) = Drain::new();
+//! tokio::spawn(timer_task);
 //!
-//! // This is done for each connection that is accepted.
-//! let (near, mut far) = tokio::io::duplex(4096);
-//! let client = Client {
-//!     peer: Peer::Local,
-//!     is_encrypted: false,
-//!     watch: drain.token(),
-//! };
+//! // For each accepted connection:
+//! let (stream, mut client_stream) = tokio::io::duplex(4096);
+//! let client = Client { peer: Peer::Local, is_encrypted: false, token: drain.token() };
 //! tokio::spawn(async move {
 //!     let service = service_fn(|mut request| {
-//!         // There is room for any number of sessions.
+//!         // The number of sessions is not limited here.
 //!         let permit = || Ok(Permit::new(()));
 //!         let answer = endpoint.answer(&request, &client, &policy, permit);
 //!         let response = answer.over_http1(&mut request, TokioIo::new);
 //!         async { Ok::<_, Infallible>(response) }
 //!     });
-//!     http1::Builder::new().serve_connection(TokioIo::new(near), service).with_upgrades().await
+//!     http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await
 //! });
 //!
-//! // The client's side: a browser with a page of https://app.example.com, which hangs up at the
-//! // first sign of the shutdown.
+//! // The client: a page of https://app.example.com, which disconnects when the shutdown begins.
 //! let request = "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example.com\r\n\
 //!                Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
 //!                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-//! far.write_all(request.as_bytes()).await?;
-//! let mut head = [0; 12];
-//! far.read_exact(&mut head).await?;
-//! assert_eq!(head, *b"HTTP/1.1 101");
+//! client_stream.write_all(request.as_bytes()).await?;
+//! let mut status_line = [0; 12];
+//! client_stream.read_exact(&mut status_line).await?;
+//! assert_eq!(status_line, *b"HTTP/1.1 101");
 //!
 //! drain.start(DrainOptions::default());
-//! drop(far);
+//! drop(client_stream);
 //! drain.closed().await;
 //! let lines = log.0.lock().unwrap();
 //! assert_eq!(
@@ -125,8 +120,8 @@
 //!
 //! # A handler
 //!
-//! What a session says and hears is a [`Handler`]'s business; the crate `broadcast` has one that tells
-//! many sessions the same. This one counts out loud, and then says goodbye:
+//! A [`Handler`] decides what a session sends, and receives its messages. The crate `broadcast` has one
+//! that sends the same messages to many sessions. This one sends three numbers and closes the session:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -153,71 +148,73 @@
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() {
-//! let (near, _far) = tokio::io::duplex(1024);
-//! let (drain, keeper) = Drain::new();
-//! tokio::spawn(keeper);
+//! let (stream, _client_stream) = tokio::io::duplex(1024);
+//! let (drain, timer_task) = Drain::new();
+//! tokio::spawn(timer_task);
 //! let timing = Timing {
 //!     ping_interval: Duration::from_secs(25),
 //!     pong_timeout: Duration::from_secs(10),
 //!     close_timeout: Duration::from_secs(3),
 //!     max_age: None,
 //! };
-//! let socket = WebSocket::new(near, SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 });
+//! let sizes = SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 };
+//! let socket = WebSocket::new(stream, sizes);
 //! let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
 //! let record = run(socket, config, Countdown(3), drain.token()).await;
 //! assert_eq!(record.cause, Cause::HandlerClosed);
+//! // The three messages and the Close frame.
 //! assert_eq!(record.sent.messages, 3 + 1);
 //! # }
 //! ```
 //!
 //! # Stability
 //!
-//! Versions follow [Semantic Versioning](https://semver.org) as Cargo reads it: what breaks a user
-//! comes with a new major version, and before 1.0 with a new 0.x.
-//! Raising the least version of Rust, which is 1.88, comes with a minor version and never with a patch.
+//! Versions follow [Semantic Versioning](https://semver.org) as Cargo interprets it: a breaking change
+//! requires a new major version, and before 1.0 a new 0.x.
+//! Raising the minimum supported Rust version, which is 1.88, requires a minor version, never a patch.
 //!
-//! Types of these crates are in the signatures, so a breaking version of one of them is one of ours:
+//! Types of these crates are part of the API, so a breaking version of one of them is one of this crate:
 //!
-//! | crate | what of it |
+//! | crate | types |
 //! |---|---|
-//! | [`ws_core`] | All of it, under that name. |
+//! | [`ws_core`] | All, re-exported under that name. |
 //! | `hyper` 1 | `Request`, `Response`, `Method`, `StatusCode` and `Upgraded`. |
 //! | `h2` 0.4 | `RecvStream` and `SendResponse`, and `ext::Protocol` as an extension of a request. |
 //! | `bytes` 1 | `Bytes`, in [`Message`] and in [`Answer::over_http2`]. |
-//! | `tungstenite` 0.30 | [`Utf8Bytes`], and no more: another codec would need a text of its own. |
-//! | `tokio` 1 | `AsyncRead` and `AsyncWrite`; sessions run in its runtime and by its clock. |
+//! | `tungstenite` 0.30 | Only [`Utf8Bytes`]: another codec would need another type of text. |
+//! | `tokio` 1 | `AsyncRead` and `AsyncWrite`. Sessions run in its runtime and use its clock. |
 //!
-//! These may grow in a minor version, and are `#[non_exhaustive]`:
+//! Minor versions may add variants or fields to these types, which are `#[non_exhaustive]`:
 //!
-//! | type | because |
+//! | type | reason |
 //! |---|---|
-//! | [`Next`] | Handlers make them and the session takes them apart; a handler around another passes on what it does not know. |
-//! | [`EndpointEvent`] and each of its facts | The endpoint tells them, and an observer passes over what it does not know. |
-//! | [`Rejection`] | There will be more reasons to refuse. Whoever counts or prints them has the word, the status and [`Rejection::ALL`]. |
-//! | [`StreamEnd`] | Systems have more ways to break a connection. Whoever counts or prints them has the word and [`StreamEnd::ALL`]. |
-//! | [`Protocol`], [`Peer`] | There are more ways to come than those of today. Both say themselves how they are written. |
-//! | [`OriginPattern`], [`ParseOriginError`] | Both come from a text that somebody wrote, and there can be more to write, and more to get wrong. |
+//! | [`Next`] | Handlers create it and the session matches on it. A handler that wraps another passes on the variants that it does not know. |
+//! | [`EndpointEvent`] and its variants | The endpoint creates them, and an observer ignores those that it does not know. |
+//! | [`Rejection`] | More reasons will be added. For metrics and logs there are its word, its status and [`Rejection::ALL`]. |
+//! | [`StreamEnd`] | Operating systems have more ways to end a connection. For metrics and logs there are its word and [`StreamEnd::ALL`]. |
+//! | [`Protocol`], [`Peer`] | More transports may be added. Both have a text form. |
+//! | [`OriginPattern`], [`ParseOriginError`] | Both are results of parsing, and more syntax may be added. |
 //!
-//! These may not, because whoever uses them has to handle every case or to decide every field:
+//! These types are exhaustive, because their users have to handle every variant or to choose every
+//! field:
 //!
-//! | type | because |
+//! | type | reason |
 //! |---|---|
-//! | [`Message`] | RFC 6455 has two kinds of data, and a handler has to do something with each. |
-//! | [`Phase`] | Whoever overlooked one would hold up a shutdown; the compiler has to tell. |
-//! | [`Answer`] | Whoever sends it in another way has to send whatever it is. |
-//! | [`Permission`] | There is nothing between yes and no. |
-//! | [`Policy`], [`Origins`], [`SizeLimits`], [`DrainOptions`] | They are written down field by field, and a new one is a decision of the user's. |
-//! | [`Client`] | Only whoever has accepted it knows what stands there; a default would be a guess. |
+//! | [`Message`] | RFC 6455 has two kinds of data messages, and a handler has to handle both. |
+//! | [`Phase`] | A token holder that ignored a phase would delay a shutdown; the compiler reports the missing case. |
+//! | [`Answer`] | A caller that sends it over another protocol has to send each variant. |
+//! | [`Permission`] | It is a choice between two values. |
+//! | [`Policy`], [`Origins`], [`SizeLimits`], [`DrainOptions`] | They are written field by field, and the user has to decide on a new field. |
+//! | [`Client`] | Only the code that accepts a connection knows the values; a default would be a guess. |
 //!
-//! All other types show no fields.
-//! [`Handler`], [`Observer`] and [`PermitPool`] get new methods only with a default that leaves everything as
-//! it was.
+//! No other type has public fields.
+//! [`Handler`], [`Observer`] and [`PermitPool`] get new methods only with a default implementation that
+//! preserves their behaviour.
 //!
-//! Behaviour is part of the promise: which request is refused, with which word, status and headers, and
-//! which rule comes first; what an observer is told and in which order; what a session does, as
-//! [`ws_core`] has it.
-//! The sentences of refusals and errors are not, nor is what `Debug` prints, how much memory a session
-//! takes and when it looks around.
+//! Behaviour is part of the API: which requests are refused, with which word, status and headers, and
+//! the order of the checks; the events of an observer and their order; and the actions of a session, as
+//! [`ws_core`] defines them. The sentences of refusals and errors are not, nor are the output of
+//! `Debug`, the memory of a session and the times of its polls.
 
 mod catch_panic;
 mod drain;
@@ -249,5 +246,5 @@ pub use permit::{Permit, PermitPool};
 pub use session::{Session, SizeLimits, WebSocket, run};
 pub use stream_end::StreamEnd;
 
-/// The machine beneath, whose types are part of this crate's.
+/// The state machine of a session. Its types are part of this crate's API.
 pub use ws_core;

@@ -1,13 +1,12 @@
-//! A message, and a message as it goes over the wire.
+//! Data messages, and messages that are encoded once for many sessions.
 
 use bytes::Bytes;
 use tungstenite::protocol::frame::Frame as CodecFrame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-/// A whole data message (RFC 6455, section 5.6).
+/// A complete data message (RFC 6455, section 5.6).
 ///
-/// This is less than the codec's own type on purpose: control frames are the session's business,
-/// and a handler cannot send one behind its back.
+/// There are no control frames here, unlike in the codec's own type: only the session sends these.
 ///
 /// ```
 /// use transport::Message;
@@ -18,7 +17,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 /// assert_eq!(text.as_str(), "Zoë");
 /// ```
 ///
-/// RFC 6455 has no other kinds, and a handler has to do something with each.
+/// Not `#[non_exhaustive]`: RFC 6455 has no other kinds of data, and a handler has to handle each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Bytes.
@@ -27,7 +26,7 @@ pub enum Message {
     Text(Utf8Bytes),
 }
 
-/// The text of a [`Message`], which is tungstenite's own type: shared bytes that are UTF-8.
+/// The text of a [`Message`]: shared bytes that are UTF-8. The type is tungstenite's.
 pub use tungstenite::protocol::frame::Utf8Bytes;
 
 impl From<&str> for Message {
@@ -49,7 +48,7 @@ impl From<Vec<u8>> for Message {
 }
 
 impl Message {
-    /// The length of the payload in bytes.
+    /// Returns the length of the payload in bytes.
     #[must_use]
     pub fn payload_len(&self) -> usize {
         match self {
@@ -59,17 +58,17 @@ impl Message {
     }
 }
 
-/// A message that is encoded already, for all who are to be sent it.
+/// A message that is encoded once, to be sent by any number of sessions.
 ///
-/// A server's frames have no mask (RFC 6455, section 5.1), so they are the same for everyone: clones
-/// of a frame share its bytes, and a session writes them from where they are. See
+/// The frames of a server are not masked (RFC 6455, section 5.1), so they are the same for every client.
+/// Clones share the bytes, and sessions write them without a copy. See
 /// [`Next::SendPrepared`](crate::Next::SendPrepared).
 ///
 /// ```
-/// use transport::{PreparedMessage, Message};
+/// use transport::{Message, PreparedMessage};
 ///
-/// let frame = PreparedMessage::from(Message::from("all is well"));
-/// assert_eq!(frame.payload_len(), 11);
+/// let prepared = PreparedMessage::from(Message::from("all is well"));
+/// assert_eq!(prepared.payload_len(), 11);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedMessage {
@@ -78,28 +77,27 @@ pub struct PreparedMessage {
 }
 
 impl PreparedMessage {
-    /// The length of the message's payload in bytes.
+    /// Returns the length of the message's payload in bytes.
     #[must_use]
     pub fn payload_len(&self) -> usize {
         self.payload_len
     }
 
-    /// Its head and its payload.
+    /// Returns the frame: its header and its payload.
     pub(crate) fn into_bytes(self) -> Bytes {
         self.bytes
     }
 
-    /// The same bytes with a count of their own of who uses them.
+    /// Returns the same bytes with a reference count of their own. The bytes are not copied.
     ///
-    /// All clones of a frame are counted in one place, and cores that count in one place wait for each
-    /// other. A handler that many sessions have takes one of these for each thread, and gives its
-    /// sessions clones of that. The bytes are not copied.
+    /// All clones of a prepared message share one reference count, for whose cache line the cores
+    /// contend. A handler of many sessions takes one of these for each thread, and sends clones of it.
     ///
     /// ```
-    /// use transport::{PreparedMessage, Message};
+    /// use transport::{Message, PreparedMessage};
     ///
-    /// let frame = PreparedMessage::from(Message::from("all is well"));
-    /// assert_eq!(frame.with_own_refcount(), frame);
+    /// let prepared = PreparedMessage::from(Message::from("all is well"));
+    /// assert_eq!(prepared.with_own_refcount(), prepared);
     /// ```
     #[must_use]
     pub fn with_own_refcount(&self) -> Self {
@@ -115,7 +113,7 @@ impl From<Message> for PreparedMessage {
             Message::Text(text) => CodecFrame::message(text, OpCode::Data(Data::Text), true),
         };
         let mut bytes = Vec::with_capacity(frame.len());
-        frame.format(&mut bytes).expect("a vector takes everything");
+        frame.format(&mut bytes).expect("a write to a vector never fails");
         Self { bytes: bytes.into(), payload_len }
     }
 }

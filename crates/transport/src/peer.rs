@@ -1,9 +1,9 @@
-//! Who a connection is with.
+//! The peer of a connection.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// Who a connection is with, as far as that is known.
+/// The peer of a connection, as far as it is known.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -19,14 +19,14 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Peer {
     /// The address and the port of a socket.
     Address(SocketAddr),
-    /// An address alone, which is all that a proxy told.
+    /// An address without a port, as a proxy reported it.
     Host(IpAddr),
-    /// A program on this machine, by a Unix socket.
+    /// A process on this machine, over a Unix socket.
     Local,
 }
 
 impl Peer {
-    /// The address, if it has one; an IPv4 address is told as one, whatever socket it came by.
+    /// Returns the IP address, if the peer has one. An IPv4-mapped IPv6 address is returned as IPv4.
     #[must_use]
     pub fn ip(self) -> Option<IpAddr> {
         match self {
@@ -37,8 +37,8 @@ impl Peer {
     }
 }
 
-/// As it stands in the log: `192.0.2.7:4711`, `192.0.2.7` or `unix`. It is the address that limits
-/// go by, so an IPv4 address is shown as one.
+/// The form in the log: `192.0.2.7:4711`, `192.0.2.7` or `unix`. Limits per address use the same
+/// address, so an IPv4-mapped IPv6 address is shown as IPv4.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

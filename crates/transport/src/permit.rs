@@ -1,69 +1,69 @@
-//! A place for a session.
+//! Permits, which limit the number of sessions.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::catch_panic::guarded;
+use crate::catch_panic::catch_panic;
 
-/// A place among the sessions there may be. Its drop gives it back.
+/// A permit for one session. Dropping it returns it to its pool.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use tokio::sync::Semaphore;
 /// use transport::Permit;
 ///
-/// let places = Arc::new(Semaphore::new(1));
-/// let permit = Permit::new(Arc::clone(&places).try_acquire_owned().unwrap());
-/// assert_eq!(places.available_permits(), 0);
+/// let semaphore = Arc::new(Semaphore::new(1));
+/// let permit = Permit::new(Arc::clone(&semaphore).try_acquire_owned().unwrap());
+/// assert_eq!(semaphore.available_permits(), 0);
 /// drop(permit);
-/// assert_eq!(places.available_permits(), 1);
+/// assert_eq!(semaphore.available_permits(), 1);
 /// ```
-#[must_use = "a place that nobody holds is free"]
+#[must_use = "dropping a permit releases it"]
 pub struct Permit(Option<Arc<dyn PermitPool>>);
 
-/// Whoever has places to give, and gets them back.
+/// A pool that permits are returned to.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicUsize, Ordering};
 /// use transport::{PermitPool, Permit};
 ///
-/// struct Taken(AtomicUsize);
+/// struct InUse(AtomicUsize);
 ///
-/// impl PermitPool for Taken {
+/// impl PermitPool for InUse {
 ///     fn release(&self) {
 ///         self.0.fetch_sub(1, Ordering::Relaxed);
 ///     }
 /// }
 ///
-/// let taken = Arc::new(Taken(AtomicUsize::new(2)));
-/// let slots = [Permit::of(taken.clone()), Permit::of(taken.clone())];
-/// drop(slots);
-/// assert_eq!(taken.0.load(Ordering::Relaxed), 0);
+/// let in_use = Arc::new(InUse(AtomicUsize::new(2)));
+/// let permits = [Permit::of(in_use.clone()), Permit::of(in_use.clone())];
+/// drop(permits);
+/// assert_eq!(in_use.0.load(Ordering::Relaxed), 0);
 /// ```
 pub trait PermitPool: Send + Sync + 'static {
-    /// One of them is free again. Is called once for each [`Permit`], and must not block.
+    /// Returns one permit to the pool. Called once for each [`Permit`]. Must not block.
     fn release(&self);
 }
 
 impl Permit {
-    /// A place that is given back by the drop of `guard`.
+    /// Creates a permit that drops `guard` when it is dropped.
     pub fn new(guard: impl Send + Sync + 'static) -> Self {
         Self::of(Arc::new(Guard(guard)))
     }
 
-    /// One of these places, which has been taken. It has no memory of its own.
-    pub fn of(places: Arc<dyn PermitPool>) -> Self {
-        Self(Some(places))
+    /// Creates a permit that the caller has acquired from `pool`. This allocates nothing.
+    pub fn of(pool: Arc<dyn PermitPool>) -> Self {
+        Self(Some(pool))
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // What it gives back may be dropped here as well, so that is guarded, too.
-        let _ = guarded(|| {
-            if let Some(places) = self.0.take() {
-                places.release();
+        // Within the call, because this may drop the pool as well.
+        let _ = catch_panic(|| {
+            if let Some(pool) = self.0.take() {
+                pool.release();
             }
         });
     }
@@ -75,7 +75,7 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// A place by itself, which is given back when it goes.
+/// The pool of a single permit: dropping it drops the guard.
 struct Guard<T>(T);
 
 impl<T: Send + Sync + 'static> PermitPool for Guard<T> {

@@ -1,4 +1,4 @@
-//! How a stream ends that its session did not end.
+//! How a stream ends if its session did not close it.
 
 use std::io::{self, ErrorKind};
 
@@ -12,25 +12,25 @@ use std::io::{self, ErrorKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StreamEnd {
-    /// The peer ended its side in order, as far as TCP or HTTP/2 can tell. Within TLS it may have left
-    /// out the `close_notify`.
+    /// The peer closed its side in order, as far as TCP or HTTP/2 shows. Over TLS it may have omitted
+    /// the `close_notify`.
     Eof,
-    /// Reading failed in another way, such as a record of TLS that is none.
+    /// A read failed in another way, such as an invalid TLS record.
     ReadFailed,
     /// The peer reset the connection, or over HTTP/2 the stream.
     Reset,
-    /// The system has given up on the peer, which acknowledged nothing.
+    /// The operating system gave up on the peer, which acknowledged nothing.
     TimedOut,
-    /// Writing failed in another way: the peer took no more.
+    /// A write failed in another way: the peer accepts no more data.
     WriteFailed,
 }
 
 impl StreamEnd {
-    /// Every way, in the order of its word.
+    /// All variants, in the order of their words.
     pub const ALL: &'static [Self] =
         &[Self::Eof, Self::ReadFailed, Self::Reset, Self::TimedOut, Self::WriteFailed];
 
-    /// The word for it, the same in logs and documents.
+    /// Returns its word, the same in logs and documents.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,27 +43,27 @@ impl StreamEnd {
     }
 
     pub(crate) fn of_read(error: &io::Error) -> Self {
-        // No read of the system's breaks a pipe: h2 calls the end of its connection so.
+        // A read from a socket never fails with `BrokenPipe`: h2 reports the end of its connection so.
         if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof) {
             return Self::Eof;
         }
-        Self::of_either(error).unwrap_or(Self::ReadFailed)
+        Self::of_read_or_write(error).unwrap_or(Self::ReadFailed)
     }
 
     pub(crate) fn of_write(error: &io::Error) -> Self {
-        Self::of_either(error).unwrap_or(Self::WriteFailed)
+        Self::of_read_or_write(error).unwrap_or(Self::WriteFailed)
     }
 
-    /// What does not depend on what was tried.
-    fn of_either(error: &io::Error) -> Option<Self> {
+    /// Returns the ends that reads and writes have in common.
+    fn of_read_or_write(error: &io::Error) -> Option<Self> {
         use ErrorKind::{
             ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
         };
         if matches!(error.kind(), ConnectionAborted | ConnectionReset) {
             return Some(Self::Reset);
         }
-        // Where a router has said why nothing gets through, Linux gives that as the reason when it gives
-        // up, and not before.
+        // If an ICMP message reported the host or network unreachable, Linux returns that in place of
+        // the timeout, and not before it.
         matches!(error.kind(), HostUnreachable | NetworkUnreachable | TimedOut)
             .then_some(Self::TimedOut)
     }

@@ -1,21 +1,21 @@
-//! Which waker lies somewhere, without looking there.
+//! A waker's identity, without the waker.
 
 use std::ptr;
 use std::task::Waker;
 
-/// What tells a waker from every other, as [`Waker::will_wake`] does, for as long as it is kept.
+/// Distinguishes a waker from all others, as [`Waker::will_wake`] does, while a clone of it is kept.
 ///
-/// A session compares it at each wake-up with that of the waker that it has left with others. These keep
-/// it behind a lock, and a second one beside the session would take 16 bytes.
+/// At each poll a session compares the current waker with the one that it has registered. That one is
+/// kept behind a lock, and a second clone in the session would take 16 bytes.
 ///
-/// Two wakers are the same if their data and their vtable are, so both are in this one word. Those with
-/// the same data or the same vtable are told apart for certain. So are others, unless their vtables are a
-/// multiple of 64 KiB apart: no address of a process has the highest bits, which get a vtable's lowest.
+/// Two wakers are the same if their data and vtable pointers are, so this word has both. Wakers with the
+/// same data or the same vtable never collide. Others do only if their vtables are a multiple of 64 KiB
+/// apart: the highest bits of an address in user space are zero, and take the lowest of the vtable's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WakerId(usize);
 
 impl WakerId {
-    /// That of no waker that matters.
+    /// The id before a waker is registered.
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) fn of(waker: &Waker) -> Self {

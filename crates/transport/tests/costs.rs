@@ -1,5 +1,5 @@
-//! What a session costs: calls of its stream, allocations, memory. These figures repeat, so they are
-//! asserted; times are the benchmark's.
+//! The costs of a session that are the same in each run: calls of its stream, allocations and memory.
+//! The benchmark measures times.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -22,8 +22,8 @@ use allocation_counter::measure;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use support::newest::Newest;
-use support::{BINARY, CLOSE, PING, PONG, SIZES, close, config, frame, kept_drain};
+use support::latest_message::LatestMessage;
+use support::{BINARY, CLOSE, PING, PONG, SIZES, close, config, frame, spawned_drain};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
@@ -38,21 +38,21 @@ const UPGRADE: &[u8] =
     b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// A stream in memory, and what was asked of it.
+/// The bytes and the calls of a stream in memory.
 #[derive(Default)]
 struct Wire {
     input: Vec<u8>,
     output: Vec<u8>,
     calls: Calls,
     reader: Option<Waker>,
-    /// Where the bytes were that were written last.
+    /// The address of the bytes of the latest write.
     written_from: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Calls {
-    /// Reads that gave something. The others are not calls of the system: tokio knows by itself that
-    /// there is nothing more when a read has not filled its buffer.
+    /// Reads that returned bytes. The others are no system calls: after a read that did not fill its
+    /// buffer, tokio returns `Pending` without one.
     reads: usize,
     writes: usize,
     shutdowns: usize,
@@ -62,8 +62,8 @@ struct Calls {
 struct Stream(Arc<Mutex<Wire>>);
 
 impl Stream {
-    /// Lets these bytes come.
-    fn bring(&self, bytes: &[u8]) {
+    /// Adds input.
+    fn push_input(&self, bytes: &[u8]) {
         let wire = &mut *self.0.lock().unwrap();
         wire.input.extend(bytes);
         if let Some(reader) = wire.reader.take() {
@@ -114,34 +114,34 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A session that is polled by hand.
-struct Story {
+/// A session that the test polls.
+struct PolledSession {
     session: Session<Stream, Discard>,
     stream: Stream,
     drain: Drain,
 }
 
-impl Story {
+impl PolledSession {
     fn new() -> Self {
         let (drain, _) = Drain::new();
         let stream = Stream::default();
         let socket = WebSocket::new(stream.clone(), SIZES);
         let session = run(socket, config(Limits::default()), Discard, drain.token());
-        let mut story = Self { session, stream, drain };
-        assert!(story.wake().is_pending());
-        // The thread's buffers are there from the first frame on.
-        story.hear(&frame(PING, b"warm up"));
-        story
+        let mut session = Self { session, stream, drain };
+        assert!(session.poll().is_pending());
+        // The first frame allocates the buffers of the thread.
+        session.exchange(&frame(PING, b"warm up"));
+        session
     }
 
-    fn wake(&mut self) -> Poll<CloseRecord> {
+    fn poll(&mut self) -> Poll<CloseRecord> {
         Pin::new(&mut self.session).poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// Lets the session wake up to these bytes, and gives the length of the answer and the calls.
-    fn hear(&mut self, bytes: &[u8]) -> (usize, Calls) {
-        self.stream.bring(bytes);
-        assert!(self.wake().is_pending());
+    /// Polls the session with this input. Returns the length of its output and its calls.
+    fn exchange(&mut self, bytes: &[u8]) -> (usize, Calls) {
+        self.stream.push_input(bytes);
+        assert!(self.poll().is_pending());
         let wire = &mut *self.stream.0.lock().unwrap();
         let length = wire.output.len();
         wire.output.clear();
@@ -150,53 +150,53 @@ impl Story {
 }
 
 #[test]
-fn whatever_comes_at_once_costs_one_read_and_its_answers_one_write() {
-    let mut story = Story::new();
+fn input_that_arrives_at_once_costs_one_read_and_its_answers_one_write() {
+    let mut session = PolledSession::new();
     let once = Calls { reads: 1, writes: 1, shutdowns: 0 };
     for pings in [1, 16, 100] {
-        let (answer, calls) = story.hear(&frame(PING, b"ping").repeat(pings));
+        let (answer, calls) = session.exchange(&frame(PING, b"ping").repeat(pings));
         assert_eq!((answer, calls), (pings * 6, once), "{pings} pings");
     }
-    let (answer, calls) = story.hear(&frame(BINARY, b"message").repeat(100));
+    let (answer, calls) = session.exchange(&frame(BINARY, b"message").repeat(100));
     assert_eq!((answer, calls), (0, Calls { writes: 0, ..once }));
 }
 
 #[test]
 fn a_closing_handshake_costs_a_read_a_write_and_a_shutdown() {
-    let mut story = Story::new();
-    story.stream.bring(&close(1000, ""));
-    let Poll::Ready(record) = story.wake() else { panic!("it has answered") };
+    let mut session = PolledSession::new();
+    session.stream.push_input(&close(1000, ""));
+    let Poll::Ready(record) = session.poll() else { panic!("the handshake is complete") };
     assert_eq!((record.cause, record.clean), (Cause::PeerClosed, true));
-    let wire = story.stream.0.lock().unwrap();
+    let wire = session.stream.0.lock().unwrap();
     assert_eq!(wire.calls, Calls { reads: 1, writes: 1, shutdowns: 1 });
     assert_eq!(wire.output[0], CLOSE);
 }
 
-/// A stream that is only dropped reads as one that was cut off, within TLS and HTTP/2.
+/// Over TLS and HTTP/2, a stream that is dropped without a shutdown reads as truncated.
 #[test]
-fn an_end_without_a_closing_handshake_has_its_shutdown_too() {
-    let mut story = Story::new();
-    story.drain.abort();
-    let Poll::Ready(record) = story.wake() else { panic!("nobody is waited for") };
+fn a_session_that_ends_without_a_closing_handshake_shuts_its_stream_down() {
+    let mut session = PolledSession::new();
+    session.drain.abort();
+    let Poll::Ready(record) = session.poll() else { panic!("an abort waits for nothing") };
     assert_eq!((record.cause, record.clean), (Cause::Drained, false));
-    let wire = story.stream.0.lock().unwrap();
+    let wire = session.stream.0.lock().unwrap();
     assert_eq!(wire.calls, Calls { reads: 0, writes: 1, shutdowns: 1 });
     assert_eq!(wire.output[0], CLOSE);
 }
 
 #[test]
-fn from_the_request_to_the_end_there_are_two_reads_two_writes_and_a_shutdown() {
-    struct Nobody;
+fn a_session_costs_two_reads_two_writes_and_a_shutdown_from_the_request_to_the_end() {
+    struct NoopObserver;
 
-    impl Observer for Nobody {
+    impl Observer for NoopObserver {
         fn observe(&self, _: &transport::EndpointEvent<'_>) {}
     }
 
     let stream = Stream::default();
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let drain = kept_drain();
-        let endpoint = Endpoint::new(Discard, Arc::new(Nobody));
+        let drain = spawned_drain();
+        let endpoint = Endpoint::new(Discard, Arc::new(NoopObserver));
         let allowed = vec![OriginPattern::Any];
         let origins = Origins { allowed, missing: Permission::Allow, null: Permission::Allow };
         let policy = Policy { origins, session: config(Limits::default()), sizes: SIZES };
@@ -204,8 +204,8 @@ fn from_the_request_to_the_end_there_are_two_reads_two_writes_and_a_shutdown() {
         let near = TokioIo::new(stream.clone());
         tokio::spawn(async move {
             let service = service_fn(|mut request| {
-                let slot = || Ok(Permit::new(()));
-                let answer = endpoint.answer(&request, &client, &policy, slot);
+                let permit = || Ok(Permit::new(()));
+                let answer = endpoint.answer(&request, &client, &policy, permit);
                 let response = answer.over_http1(&mut request, TokioIo::new);
                 async { Ok::<_, Infallible>(response) }
             });
@@ -215,11 +215,11 @@ fn from_the_request_to_the_end_there_are_two_reads_two_writes_and_a_shutdown() {
                 .with_upgrades()
                 .await
         });
-        stream.bring(UPGRADE);
+        stream.push_input(UPGRADE);
         while !stream.0.lock().unwrap().output.ends_with(b"\r\n\r\n") {
             yield_now().await;
         }
-        stream.bring(&close(1000, ""));
+        stream.push_input(&close(1000, ""));
         drain.closed().await;
     });
     let calls = stream.0.lock().unwrap().calls;
@@ -228,14 +228,14 @@ fn from_the_request_to_the_end_there_are_two_reads_two_writes_and_a_shutdown() {
 
 #[test]
 fn pings_and_dropped_messages_allocate_nothing() {
-    let mut story = Story::new();
+    let mut session = PolledSession::new();
     for first in [PING, BINARY] {
         for at_once in [1, 1000] {
             let frames = frame(first, b"payload").repeat(at_once);
-            story.hear(&frames);
+            session.exchange(&frames);
             let info = measure(|| {
                 for _ in 0..100 {
-                    story.hear(&frames);
+                    session.exchange(&frames);
                 }
             });
             assert_eq!(info.count_total, 0, "of {first:#x}, {at_once} at once");
@@ -244,20 +244,20 @@ fn pings_and_dropped_messages_allocate_nothing() {
 }
 
 #[test]
-fn a_ping_of_ours_allocates_its_payload_and_its_pong_nothing() {
+fn a_keep_alive_ping_allocates_its_payload_and_the_pong_nothing() {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut story = Story::new();
+        let mut session = PolledSession::new();
         for round in 0..3 {
             advance(config(Limits::default()).timing.ping_interval).await;
-            let ping = measure(|| assert!(story.wake().is_pending()));
-            let sent = story.stream.0.lock().unwrap().output.clone();
+            let ping = measure(|| assert!(session.poll().is_pending()));
+            let sent = session.stream.0.lock().unwrap().output.clone();
             assert_eq!(sent[0], PING);
             let pong = frame(PONG, &sent[2..]);
             let answer = measure(|| {
-                story.hear(&pong);
+                session.exchange(&pong);
             });
-            // In the first round there are the buffers of the stream.
+            // The first round allocates the buffers of the stream.
             assert!(
                 round == 0 || (ping.count_total, answer.count_total) == (1, 0),
                 "{ping:?} {answer:?}"
@@ -267,19 +267,19 @@ fn a_ping_of_ours_allocates_its_payload_and_its_pong_nothing() {
 }
 
 #[test]
-fn a_shared_frame_is_written_by_each_session_at_once_and_from_the_same_bytes() {
+fn a_prepared_message_is_written_by_all_sessions_from_the_same_bytes() {
     const COUNT: usize = 100;
-    let newest = Newest::default();
-    let (drain, _keeper) = Drain::new();
+    let latest = LatestMessage::default();
+    let (drain, _timers) = Drain::new();
     let open = |stream: &Stream| {
         let socket = WebSocket::new(stream.clone(), SIZES);
-        run(socket, config(Limits::default()), newest.subscribe(), drain.token())
+        run(socket, config(Limits::default()), latest.subscribe(), drain.token())
     };
     let streams: [Stream; COUNT] = std::array::from_fn(|_| Stream::default());
     let mut sessions = streams.each_ref().map(open);
     let mut cx = Context::from_waker(Waker::noop());
     for round in ["a first message", "another one"] {
-        newest.publish(round);
+        latest.publish(round);
         for session in &mut sessions {
             assert!(Pin::new(session).poll(&mut cx).is_pending());
         }
@@ -295,11 +295,11 @@ fn a_shared_frame_is_written_by_each_session_at_once_and_from_the_same_bytes() {
 }
 
 #[test]
-fn an_idle_session_takes_220_bytes_beside_its_stream() {
+fn an_idle_session_takes_220_bytes_besides_its_stream() {
     const COUNT: usize = 1000;
-    let (drain, _keeper) = Drain::new();
+    let (drain, _timers) = Drain::new();
     let config = config(Limits::default());
-    Story::new();
+    PolledSession::new();
     let mut sessions = Vec::with_capacity(COUNT);
     let stream = Stream::default();
     let info = measure(|| {
@@ -312,23 +312,23 @@ fn an_idle_session_takes_220_bytes_beside_its_stream() {
         }
     });
     let each = info.bytes_current / i64::try_from(COUNT).unwrap();
-    // The machine, the driver, and a seat in the roster.
-    assert!((200..=220).contains(&each), "{each} bytes; if it is less, well done: change this");
+    // The state machine, the driver, and a slot of the timer service.
+    assert!((200..=220).contains(&each), "{each} bytes: if it is less, lower the limit");
 
     let rest = measure(|| sessions.clear());
-    // Each shard of the roster keeps the list of its rows, which are empty.
+    // Each shard of the timer service keeps the list of its chunks, which are empty.
     let left_behind = info.bytes_current + rest.bytes_current;
     assert!((0..=16 * 200).contains(&left_behind), "{left_behind} bytes");
 }
 
 #[test]
-fn a_machine_that_is_idle_again_holds_no_more_than_a_new_one() {
-    let patience = Some(Duration::from_secs(5));
+fn a_state_machine_that_is_idle_again_holds_no_more_than_a_new_one() {
+    let timeout = Some(Duration::from_secs(5));
     let limits = Limits {
         control_frames: Rate::new(10, 20),
         messages: Rate::new(10, 20),
-        message_timeout: patience,
-        write_timeout: patience,
+        message_timeout: timeout,
+        write_timeout: timeout,
     };
     let mut machine = Lifecycle::new(config(limits), 0);
     let info = measure(|| {
@@ -345,7 +345,7 @@ fn a_machine_that_is_idle_again_holds_no_more_than_a_new_one() {
             assert_eq!(machine.handle(event, now), None);
         }
     });
-    assert!(info.bytes_current > 0, "it has something to remember");
+    assert!(info.bytes_current > 0, "the active state is allocated");
     let rest = measure(|| {
         let due = machine.deadline().unwrap();
         let Some(Action::Ping(payload)) = machine.handle(Event::Tick, due) else { panic!() };

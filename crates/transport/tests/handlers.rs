@@ -1,4 +1,4 @@
-//! Stories of handlers: what they may do, and what becomes of a panic.
+//! Handlers: sending, closing, and panics of the handler or the stream.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use support::newest::Newest;
+use support::latest_message::LatestMessage;
 use support::{BINARY, SIZES, TEXT, close, config, frame, open, open_over};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::time::sleep;
@@ -23,27 +23,27 @@ use transport::{Discard, Drain, Handler, Message, Next, WebSocket, run};
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_may_answer_and_may_close() {
-    struct Once;
-    impl Handler for Once {
+    struct Closes;
+    impl Handler for Closes {
         fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
             let code = CloseCode::try_from(4000).unwrap();
             Poll::Ready(Next::Close(code, "that was all".into()))
         }
         fn receive(&mut self, _: Message) {}
     }
-    let mut story = open(Once, 1024);
-    story.peer.expect_close(4000, "that was all").await;
-    story.peer.send(&close(4000, "")).await;
-    let record = story.end().await;
+    let mut session = open(Closes, 1024);
+    session.peer.expect_close(4000, "that was all").await;
+    session.peer.send(&close(4000, "")).await;
+    let record = session.end().await;
     assert_eq!(record.cause, Cause::HandlerClosed);
     assert_eq!(u16::from(record.code), 4000);
     assert!(record.clean);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_handler_is_asked_again_when_it_says_so() {
-    struct Later(Option<tokio::sync::oneshot::Receiver<()>>);
-    impl Handler for Later {
+async fn a_pending_handler_is_polled_again_when_it_wakes_its_waker() {
+    struct SendsLater(Option<tokio::sync::oneshot::Receiver<()>>);
+    impl Handler for SendsLater {
         fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
             let Some(receiver) = &mut self.0 else { return Poll::Pending };
             std::task::ready!(std::pin::Pin::new(receiver).poll(cx)).unwrap();
@@ -53,77 +53,77 @@ async fn a_waiting_handler_is_asked_again_when_it_says_so() {
         fn receive(&mut self, _: Message) {}
     }
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let mut story = open(Later(Some(receiver)), 1024);
+    let mut session = open(SendsLater(Some(receiver)), 1024);
     sleep(Duration::from_secs(1)).await;
     sender.send(()).unwrap();
-    assert_eq!(story.peer.frame().await, (BINARY, vec![1, 2, 3]));
+    assert_eq!(session.peer.frame().await, (BINARY, vec![1, 2, 3]));
 }
 
-/// Panics at the first message, and in its drop if that is wanted.
-struct Fragile {
+/// A handler that panics at the first message and, if `in_drop` is set, when it is dropped.
+struct PanicsInReceive {
     in_drop: bool,
 }
 
-impl Handler for Fragile {
+impl Handler for PanicsInReceive {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
         Poll::Pending
     }
 
     fn receive(&mut self, _: Message) {
-        panic!("as it was told to");
+        panic!("the handler panics");
     }
 }
 
-impl Drop for Fragile {
+impl Drop for PanicsInReceive {
     fn drop(&mut self) {
-        assert!(!self.in_drop || std::thread::panicking(), "again");
+        assert!(!self.in_drop || std::thread::panicking(), "the drop panics");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_ends_its_session_with_1011_and_a_record() {
-    let mut story = open(Fragile { in_drop: false }, 1024);
-    story.peer.send(&frame(TEXT, b"panic")).await;
-    story.peer.expect_close(1011, "panicked").await;
-    story.peer.send(&close(1011, "")).await;
-    story.peer.expect_end().await;
-    let record = story.end().await;
+    let mut session = open(PanicsInReceive { in_drop: false }, 1024);
+    session.peer.send(&frame(TEXT, b"panic")).await;
+    session.peer.expect_close(1011, "panicked").await;
+    session.peer.send(&close(1011, "")).await;
+    session.peer.expect_end().await;
+    let record = session.end().await;
     assert_eq!((record.cause, record.clean), (Cause::Panicked, true));
     assert_eq!(record.initiator, Initiator::Local);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_panic_takes_neither_the_record_away_nor_the_handshake() {
-    let mut story = open(Fragile { in_drop: true }, 1024);
-    story.peer.send(&frame(TEXT, b"panic")).await;
-    story.peer.expect_close(1011, "panicked").await;
-    story.peer.send(&close(1011, "")).await;
-    let record = story.end().await;
+async fn a_second_panic_loses_neither_the_close_record_nor_the_handshake() {
+    let mut session = open(PanicsInReceive { in_drop: true }, 1024);
+    session.peer.send(&frame(TEXT, b"panic")).await;
+    session.peer.expect_close(1011, "panicked").await;
+    session.peer.send(&close(1011, "")).await;
+    let record = session.end().await;
     assert_eq!((record.cause, record.clean), (Cause::Panicked, true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_lies_behind_the_message_of_a_panic_is_still_read() {
+async fn input_behind_the_message_that_panicked_is_still_read() {
     let behind = frame(BINARY, &[0; 200]);
     for cut in 0..=behind.len() {
         let (begun, rest) = behind.split_at(cut);
-        let mut story = open(Fragile { in_drop: false }, 1024);
-        story.peer.send(&[&frame(TEXT, b"panic"), begun].concat()).await;
-        story.peer.expect_close(1011, "panicked").await;
-        story.peer.send(&[rest, &close(1011, "")].concat()).await;
-        story.peer.expect_end().await;
-        let record = story.end().await;
+        let mut session = open(PanicsInReceive { in_drop: false }, 1024);
+        session.peer.send(&[&frame(TEXT, b"panic"), begun].concat()).await;
+        session.peer.expect_close(1011, "panicked").await;
+        session.peer.send(&[rest, &close(1011, "")].concat()).await;
+        session.peer.expect_end().await;
+        let record = session.end().await;
         assert_eq!((record.cause, record.clean), (Cause::Panicked, true), "cut at {cut}");
     }
 }
 
-/// Panics when it is asked after its first message.
+/// A handler that panics when it is polled after its first message.
 #[derive(Default)]
-struct Speechless(bool);
+struct PanicsInPoll(bool);
 
-impl Handler for Speechless {
+impl Handler for PanicsInPoll {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
-        assert!(!self.0, "it has no answer");
+        assert!(!self.0, "the poll panics");
         Poll::Pending
     }
 
@@ -133,20 +133,20 @@ impl Handler for Speechless {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_panics_leaves_the_close_frame_behind_the_message_to_be_read() {
-    let mut story = open(Speechless::default(), 1024);
-    story.peer.send(&[frame(TEXT, b"?"), close(1000, "")].concat()).await;
-    story.peer.expect_close(1011, "panicked").await;
-    story.peer.expect_end().await;
-    let record = story.end().await;
+async fn a_close_frame_behind_a_message_whose_answer_panics_is_still_read() {
+    let mut session = open(PanicsInPoll::default(), 1024);
+    session.peer.send(&[frame(TEXT, b"?"), close(1000, "")].concat()).await;
+    session.peer.expect_close(1011, "panicked").await;
+    session.peer.expect_end().await;
+    let record = session.end().await;
     assert_eq!((record.cause, record.clean), (Cause::Panicked, true));
     assert_eq!(record.initiator, Initiator::Local);
 }
 
 /// A stream whose first write panics.
-struct FirstWriteFails(DuplexStream, bool);
+struct FirstWritePanics(DuplexStream, bool);
 
-impl AsyncRead for FirstWriteFails {
+impl AsyncRead for FirstWritePanics {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -156,13 +156,13 @@ impl AsyncRead for FirstWriteFails {
     }
 }
 
-impl AsyncWrite for FirstWriteFails {
+impl AsyncWrite for FirstWritePanics {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        assert!(mem::replace(&mut self.1, true), "the stream has a bug");
+        assert!(mem::replace(&mut self.1, true), "the write panics");
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
@@ -176,29 +176,29 @@ impl AsyncWrite for FirstWriteFails {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_panic_of_the_stream_what_comes_is_read_away_and_not_decoded() {
-    let newest = Newest::default();
-    newest.publish("it is flushed before the next message is decoded");
-    let wrap = |stream| FirstWriteFails(stream, false);
-    let mut story = open_over(wrap, Limits::default(), newest, 1024);
+async fn input_after_a_panic_of_the_stream_is_discarded_undecoded() {
+    let latest = LatestMessage::default();
+    latest.publish("it is flushed before the next message is decoded");
+    let wrap = |stream| FirstWritePanics(stream, false);
+    let mut session = open_over(wrap, Limits::default(), latest, 1024);
     let behind = frame(BINARY, &[0xff; 200]);
     let (begun, rest) = behind.split_at(100);
-    story.peer.send(&[&frame(TEXT, b"?"), begun].concat()).await;
-    assert_eq!(story.peer.frame().await.0, TEXT);
-    story.peer.expect_close(1011, "panicked").await;
-    // The stream ends, and what still comes holds up nobody and is no violation.
-    story.peer.expect_end().await;
-    story.peer.send(rest).await;
+    session.peer.send(&[&frame(TEXT, b"?"), begun].concat()).await;
+    assert_eq!(session.peer.frame().await.0, TEXT);
+    session.peer.expect_close(1011, "panicked").await;
+    // The output ends. Further input is discarded and is not a violation.
+    session.peer.expect_end().await;
+    session.peer.send(rest).await;
     sleep(Duration::from_secs(1)).await;
-    story.peer.send(&close(1011, "")).await;
-    let record = story.end().await;
+    session.peer.send(&close(1011, "")).await;
+    let record = session.end().await;
     assert_eq!((record.cause, record.clean), (Cause::Panicked, false));
 }
 
-/// A stream on which nothing comes, and that panics where it should end.
-struct Endless;
+/// A stream without input whose shutdown panics.
+struct ShutdownPanics;
 
-impl AsyncRead for Endless {
+impl AsyncRead for ShutdownPanics {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -208,7 +208,7 @@ impl AsyncRead for Endless {
     }
 }
 
-impl AsyncWrite for Endless {
+impl AsyncWrite for ShutdownPanics {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -222,14 +222,14 @@ impl AsyncWrite for Endless {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        panic!("it has no end");
+        panic!("the shutdown panics");
     }
 }
 
 #[tokio::test]
-async fn a_panic_of_the_stream_at_the_end_does_not_take_the_record_away() {
+async fn a_panic_in_the_shutdown_of_the_stream_does_not_lose_the_close_record() {
     let (drain, _) = Drain::new();
-    let socket = WebSocket::new(Endless, SIZES);
+    let socket = WebSocket::new(ShutdownPanics, SIZES);
     let session = run(socket, config(Limits::default()), Discard, drain.token());
     drain.abort();
     let record = session.await;

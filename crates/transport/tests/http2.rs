@@ -1,4 +1,4 @@
-//! A session on a stream of an HTTP/2 connection: how it begins, flows, stalls and ends.
+//! Sessions on the streams of an HTTP/2 connection: opening, flow control, drains, ends and refusals.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -16,8 +16,8 @@ use h2::client::SendRequest;
 use h2::{Reason, RecvStream, SendStream};
 use hyper::{Request, Response};
 use support::{
-    BINARY, CLOSE, Chatter, PING, PONG, SIZES, close, close_payload, config, frame, in_time,
-    kept_drain,
+    BINARY, CLOSE, FloodingHandler, PING, PONG, SIZES, close, close_payload, config, frame,
+    in_time, spawned_drain,
 };
 use tokio::io::duplex;
 use transport::ws_core::Limits;
@@ -26,12 +26,13 @@ use transport::{
     OriginPattern, Origins, Permission, Permit, Policy, Rejection,
 };
 
+/// Records the events that open, close or refuse sessions, as text.
 #[derive(Debug, Default)]
-struct Notes(Mutex<Vec<String>>);
+struct EventLog(Mutex<Vec<String>>);
 
-impl Observer for Notes {
+impl Observer for EventLog {
     fn observe(&self, event: &EndpointEvent<'_>) {
-        let note = match event {
+        let line = match event {
             EndpointEvent::Closed { record, .. } => format!("closed {}", record.cause),
             EndpointEvent::Opened { protocol, .. } => format!("opened {}", protocol.as_str()),
             EndpointEvent::Refused { protocol, rejection, .. } => {
@@ -39,26 +40,26 @@ impl Observer for Notes {
             }
             EndpointEvent::Panicked { .. } | EndpointEvent::Traffic { .. } | _ => return,
         };
-        self.0.lock().unwrap().push(note);
+        self.0.lock().unwrap().push(line);
     }
 }
 
-/// An endpoint behind one HTTP/2 connection, and its client.
-struct World {
+/// An HTTP/2 connection to an endpoint, and its client.
+struct Fixture {
     client: SendRequest<Bytes>,
-    notes: Arc<Notes>,
+    log: Arc<EventLog>,
     drain: Drain,
 }
 
-impl World {
+impl Fixture {
     async fn new(handler: impl Handler + Clone + Sync) -> Self {
         Self::with(handler, h2::client::Builder::new()).await
     }
 
     async fn with(handler: impl Handler + Clone + Sync, client: h2::client::Builder) -> Self {
         let (near, far) = duplex(64 * 1024);
-        let (notes, drain) = (Arc::new(Notes::default()), kept_drain());
-        let endpoint = Endpoint::new(handler, Arc::clone(&notes));
+        let (log, drain) = (Arc::new(EventLog::default()), spawned_drain());
+        let endpoint = Endpoint::new(handler, Arc::clone(&log));
         let policy = Policy {
             origins: Origins {
                 allowed: vec![OriginPattern::Any],
@@ -71,7 +72,7 @@ impl World {
             }),
             sizes: SIZES,
         };
-        let guest =
+        let client_info =
             Client { peer: transport::Peer::Local, is_encrypted: true, token: drain.token() };
         tokio::spawn(async move {
             let mut builder = h2::server::Builder::new();
@@ -81,19 +82,19 @@ impl World {
                 let (head, receiver) = request.into_parts();
                 let request = Request::from_parts(head, ());
                 let answer = match request.uri().path() {
-                    "/" => endpoint.answer(&request, &guest, &policy, || Ok(Permit::new(()))),
-                    _ => endpoint.refuse(Rejection::NotFound, &request, &guest),
+                    "/" => endpoint.answer(&request, &client_info, &policy, || Ok(Permit::new(()))),
+                    _ => endpoint.refuse(Rejection::NotFound, &request, &client_info),
                 };
                 answer.over_http2(request.method(), receiver, respond, |stream| stream);
             }
         });
         let (client, connection) = client.handshake(far).await.unwrap();
         tokio::spawn(connection);
-        Self { client, notes, drain }
+        Self { client, log, drain }
     }
 
-    /// A request, and the head of its answer.
-    async fn ask(
+    /// Sends a request and returns the response, and the stream of a CONNECT.
+    async fn request(
         &mut self,
         method: &str,
         path: &str,
@@ -117,13 +118,13 @@ impl World {
     }
 
     async fn open(&mut self) -> Stream {
-        let (response, sender) = self.ask("CONNECT", "/").await;
+        let (response, sender) = self.request("CONNECT", "/").await;
         assert_eq!(response.status(), 200);
         Stream { sender: sender.unwrap(), receiver: response.into_body() }
     }
 
-    fn notes(&self) -> Vec<String> {
-        self.notes.0.lock().unwrap().clone()
+    fn log(&self) -> Vec<String> {
+        self.log.0.lock().unwrap().clone()
     }
 }
 
@@ -138,7 +139,7 @@ impl Stream {
         self.sender.send_data(Bytes::copy_from_slice(bytes), false).unwrap();
     }
 
-    /// What comes next; `None` is the end of the stream.
+    /// Reads a DATA frame; `None` is the end of the stream.
     async fn data(&mut self) -> Option<Result<Bytes, h2::Error>> {
         let data = in_time(self.receiver.data()).await;
         if let Some(Ok(data)) = &data {
@@ -147,7 +148,7 @@ impl Stream {
         data
     }
 
-    /// Expects `END_STREAM` and nothing else, no reset either.
+    /// Expects `END_STREAM` without data and without a reset.
     async fn expect_end(&mut self) {
         assert_eq!(self.data().await.unwrap().unwrap(), b""[..]);
         assert!(self.data().await.is_none());
@@ -160,9 +161,9 @@ impl Stream {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sessions_share_a_connection_and_each_has_its_own_end() {
-    let mut world = World::new(Discard).await;
-    let (mut first, mut second) = (world.open().await, world.open().await);
+async fn sessions_share_a_connection_and_end_independently() {
+    let mut fixture = Fixture::new(Discard).await;
+    let (mut first, mut second) = (fixture.open().await, fixture.open().await);
     first.send(&frame(PING, b"first"));
     second.send(&frame(PING, b"second"));
     second.expect(PONG, b"second").await;
@@ -170,37 +171,37 @@ async fn sessions_share_a_connection_and_each_has_its_own_end() {
     first.send(&close(1000, "bye"));
     first.expect(CLOSE, &close_payload(1000, "bye")).await;
     first.expect_end().await;
-    // And the other lives.
+    // The other session goes on.
     second.expect(PING, &[0, 0, 0, 1]).await;
     let opened = "opened http/2+tls";
-    assert_eq!(world.notes(), [opened, opened, "closed peer_closed"]);
+    assert_eq!(fixture.log(), [opened, opened, "closed peer_closed"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_ends_or_is_reset_is_a_client_that_hung_up() {
-    let mut world = World::new(Discard).await;
-    let mut ended = world.open().await;
+async fn a_stream_that_ends_or_is_reset_is_a_disconnected_client() {
+    let mut fixture = Fixture::new(Discard).await;
+    let mut ended = fixture.open().await;
     ended.sender.send_data(Bytes::new(), true).unwrap();
-    // As over TCP, an end in order is answered by one (RFC 8441, section 5).
+    // As over TCP, an orderly end is answered by one (RFC 8441, section 5).
     ended.expect_end().await;
-    let mut reset = world.open().await;
+    let mut reset = fixture.open().await;
     reset.sender.send_reset(Reason::CANCEL);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let closed = "closed disconnected";
-    assert_eq!(world.notes(), ["opened http/2+tls", closed, "opened http/2+tls", closed]);
+    assert_eq!(fixture.log(), ["opened http/2+tls", closed, "opened http/2+tls", closed]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_grants_no_window_meets_the_write_timeout_and_nothing_piles_up() {
+async fn a_client_that_grants_no_window_reaches_the_write_timeout_and_output_stays_bounded() {
     let mut client = h2::client::Builder::new();
     client.initial_window_size(100);
-    let chatter = Chatter::default();
-    let mut world = World::with(chatter.clone(), client).await;
-    let stream = world.open().await;
+    let handler = FloodingHandler::default();
+    let mut fixture = Fixture::with(handler.clone(), client).await;
+    let stream = fixture.open().await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(world.notes(), ["opened http/2+tls", "closed write_timeout"]);
-    let said = chatter.0.load(std::sync::atomic::Ordering::Relaxed);
-    assert!(said < 20_000, "{said} messages of nine bytes");
+    assert_eq!(fixture.log(), ["opened http/2+tls", "closed write_timeout"]);
+    let sent = handler.0.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(sent < 20_000, "{sent} messages of nine bytes");
     drop(stream);
 }
 
@@ -208,24 +209,24 @@ async fn a_client_that_grants_no_window_meets_the_write_timeout_and_nothing_pile
 async fn a_window_that_opens_slowly_is_used_as_it_opens() {
     let mut client = h2::client::Builder::new();
     client.initial_window_size(5);
-    let mut world = World::with(Chatter::default(), client).await;
-    let mut stream = world.open().await;
-    let mut came = Vec::new();
+    let mut fixture = Fixture::with(FloodingHandler::default(), client).await;
+    let mut stream = fixture.open().await;
+    let mut received = Vec::new();
     for _ in 0..100 {
         let data = in_time(stream.receiver.data()).await.unwrap().unwrap();
         assert!(data.len() <= 5);
-        came.extend_from_slice(&data);
+        received.extend_from_slice(&data);
         tokio::time::sleep(Duration::from_secs(5)).await;
         stream.receiver.flow_control().release_capacity(data.len()).unwrap();
     }
-    assert!(came.starts_with(b"\x81\x07chatter\x81\x07chatter"));
-    assert_eq!(world.notes(), ["opened http/2+tls"], "who reads slowly is not cut");
+    assert!(received.starts_with(b"\x81\x07chatter\x81\x07chatter"));
+    assert_eq!(fixture.log(), ["opened http/2+tls"], "a slow reader stays connected");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_may_come_in_any_number_of_data_frames_empty_ones_as_well() {
-    let mut world = World::new(Discard).await;
-    let mut stream = world.open().await;
+async fn a_message_may_span_any_number_of_data_frames_including_empty_ones() {
+    let mut fixture = Fixture::new(Discard).await;
+    let mut stream = fixture.open().await;
     for byte in frame(BINARY, b"in parts") {
         stream.send(&[byte]);
         stream.send(&[]);
@@ -236,32 +237,32 @@ async fn a_message_may_come_in_any_number_of_data_frames_empty_ones_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_closes_every_stream_with_its_code() {
-    let mut world = World::new(Discard).await;
-    let mut streams = [world.open().await, world.open().await, world.open().await];
-    world.drain.start(DrainOptions::default());
+    let mut fixture = Fixture::new(Discard).await;
+    let mut streams = [fixture.open().await, fixture.open().await, fixture.open().await];
+    fixture.drain.start(DrainOptions::default());
     for stream in &mut streams {
         stream.expect(CLOSE, &close_payload(1001, "drained")).await;
         stream.send(&close(1001, ""));
         stream.expect_end().await;
     }
-    let (response, _) = world.ask("CONNECT", "/").await;
+    let (response, _) = fixture.request("CONNECT", "/").await;
     assert_eq!(response.status(), 503);
-    assert_eq!(world.notes().last().unwrap(), "refused draining http/2+tls");
+    assert_eq!(fixture.log().last().unwrap(), "refused draining http/2+tls");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_word_of_a_session_that_nobody_waits_for_is_sent_all_the_same() {
-    let mut world = World::new(Discard).await;
-    let mut stream = world.open().await;
-    world.drain.abort();
+async fn the_close_frame_of_an_aborted_session_is_sent() {
+    let mut fixture = Fixture::new(Discard).await;
+    let mut stream = fixture.open().await;
+    fixture.drain.abort();
     stream.expect(CLOSE, &close_payload(1001, "drained")).await;
     stream.expect_end().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_the_one_of_http_1_1_without_headers_that_are_about_a_connection() {
-    let mut world = World::new(Discard).await;
-    let (response, _) = world.ask("GET", "/").await;
+async fn a_refusal_equals_that_of_http_1_1_without_connection_specific_headers() {
+    let mut fixture = Fixture::new(Discard).await;
+    let (response, _) = fixture.request("GET", "/").await;
     let (head, mut body) = response.into_parts();
     assert_eq!(head.status, Rejection::NotAnUpgrade.status());
     let names: Vec<&str> = head.headers.keys().map(hyper::header::HeaderName::as_str).collect();
@@ -270,10 +271,10 @@ async fn a_refusal_is_the_one_of_http_1_1_without_headers_that_are_about_a_conne
     assert!(text.starts_with(b"not_an_upgrade: "));
     assert_eq!(head.headers["content-length"], text.len().to_string());
     let date = head.headers["date"].to_str().unwrap();
-    httpdate::parse_http_date(date).expect("it is a date of RFC 9110, section 5.6.7");
+    httpdate::parse_http_date(date).expect("a date (RFC 9110, section 5.6.7)");
 
-    let (response, _) = world.ask("HEAD", "/elsewhere").await;
+    let (response, _) = fixture.request("HEAD", "/elsewhere").await;
     assert_eq!(response.status(), 404);
     assert!(response.headers().contains_key("content-length"));
-    assert!(response.into_body().is_end_stream(), "a HEAD has no body");
+    assert!(response.into_body().is_end_stream(), "the response to HEAD has no body");
 }

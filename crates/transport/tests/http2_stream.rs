@@ -1,4 +1,4 @@
-//! A stream of an HTTP/2 connection by itself: what h2 holds of it, and what a flush means.
+//! [`Http2Stream`] without a session: how much h2 queues, and what a flush waits for.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream, client, server};
 use hyper::Request;
-use support::{SIZES, config, in_time, kept_drain};
+use support::{SIZES, config, in_time, spawned_drain};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
@@ -28,16 +28,16 @@ use transport::{
     Permission, Permit, Policy,
 };
 
-struct Nobody;
+struct NoopObserver;
 
-impl Observer for Nobody {
+impl Observer for NoopObserver {
     fn observe(&self, _: &EndpointEvent<'_>) {}
 }
 
-/// A stream that a test has to itself, while its session waits for ever.
-struct Kept;
+/// Replaces the stream that a test has taken; its session stays pending.
+struct PendingStream;
 
-impl AsyncRead for Kept {
+impl AsyncRead for PendingStream {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -47,7 +47,7 @@ impl AsyncRead for Kept {
     }
 }
 
-impl AsyncWrite for Kept {
+impl AsyncWrite for PendingStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Pending
     }
@@ -61,8 +61,8 @@ impl AsyncWrite for Kept {
     }
 }
 
-/// Both ends of a stream, and the server's connection, which does nothing unless it has a turn.
-struct World {
+/// Both ends of a stream, and the server's connection, which runs only when the test polls it.
+struct Fixture {
     stream: Http2Stream,
     connection: Connection,
     sender: SendStream<Bytes>,
@@ -72,26 +72,26 @@ struct World {
 struct Connection(server::Connection<DuplexStream, Bytes>);
 
 impl Connection {
-    /// Lets the connection read and write what it can, and its client after it.
-    async fn turn(&mut self) -> Option<(Request<RecvStream>, SendResponse<Bytes>)> {
+    /// Polls the connection, then its client.
+    async fn run_once(&mut self) -> Option<(Request<RecvStream>, SendResponse<Bytes>)> {
         let mut cx = Context::from_waker(Waker::noop());
         let request = match self.0.poll_accept(&mut cx) {
             Poll::Ready(Some(Ok(request))) => Some(request),
             Poll::Ready(_) | Poll::Pending => None,
         };
-        client_turn().await;
+        run_client().await;
         request
     }
 }
 
-/// Lets the client's connection do what it can.
-async fn client_turn() {
+/// Runs the client's connection until it is idle.
+async fn run_client() {
     for _ in 0..4 {
         yield_now().await;
     }
 }
 
-impl World {
+impl Fixture {
     async fn new() -> Self {
         let (near, far) = duplex(64 * 1024);
         let mut builder = server::Builder::new();
@@ -100,7 +100,7 @@ impl World {
         let (mut connection, (mut client, driver)) = (Connection(server.unwrap()), client.unwrap());
         tokio::spawn(driver);
         while !client.is_extended_connect_protocol_enabled() {
-            connection.turn().await;
+            connection.run_once().await;
         }
         let request = Request::builder()
             .method("CONNECT")
@@ -109,12 +109,12 @@ impl World {
             .header("sec-websocket-version", "13");
         let (response, sender) = client.send_request(request.body(()).unwrap(), false).unwrap();
         let (request, respond) = loop {
-            if let Some(asked) = connection.turn().await {
-                break asked;
+            if let Some(request) = connection.run_once().await {
+                break request;
             }
         };
         let stream = accept(request, respond);
-        connection.turn().await;
+        connection.run_once().await;
         let receiver = in_time(response).await.unwrap().into_body();
         Self { stream, connection, sender, receiver }
     }
@@ -128,7 +128,7 @@ impl World {
     }
 }
 
-/// Answers a request for a session, and keeps its stream.
+/// Accepts a request and takes the stream of its session.
 fn accept(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Http2Stream {
     let origins = Origins {
         allowed: vec![OriginPattern::Any],
@@ -136,22 +136,22 @@ fn accept(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Http2St
         null: Permission::Refuse,
     };
     let policy = Policy { origins, session: config(Limits::default()), sizes: SIZES };
-    let drain = kept_drain();
+    let drain = spawned_drain();
     let peer = transport::Peer::Local;
     let client = Client { peer, is_encrypted: false, token: drain.token() };
     let (head, receiver) = request.into_parts();
     let request = Request::from_parts(head, ());
-    let endpoint = Endpoint::new(Discard, Arc::new(Nobody));
+    let endpoint = Endpoint::new(Discard, Arc::new(NoopObserver));
     let answer = endpoint.answer(&request, &client, &policy, || Ok(Permit::new(())));
-    let mut kept = None;
+    let mut taken = None;
     answer.over_http2(request.method(), receiver, respond, |stream| {
-        kept = Some(stream);
-        Kept
+        taken = Some(stream);
+        PendingStream
     });
-    kept.unwrap()
+    taken.unwrap()
 }
 
-/// The error that this is ready with.
+/// The kind of a ready error.
 fn error<T>(ready: Poll<io::Result<T>>) -> io::ErrorKind {
     match ready {
         Poll::Ready(Err(error)) => error.kind(),
@@ -161,78 +161,78 @@ fn error<T>(ready: Poll<io::Result<T>>) -> io::ErrorKind {
 }
 
 #[tokio::test]
-async fn h2_has_one_frame_of_4_kib_at_a_time_and_a_flush_waits_for_it() {
-    let mut world = World::new().await;
+async fn h2_holds_one_frame_of_4_kib_at_a_time_and_a_flush_waits_for_it() {
+    let mut fixture = Fixture::new().await;
     for length in [1, 300, 5000] {
         let bytes = vec![7; length];
-        let taken = length.min(4096);
-        assert!(matches!(world.write(&bytes), Poll::Ready(Ok(count)) if count == taken));
-        assert!(world.write(b"more").is_pending());
-        assert!(world.flush().is_pending());
-        world.connection.turn().await;
-        assert!(matches!(world.flush(), Poll::Ready(Ok(()))));
-        let data = in_time(world.receiver.data()).await.unwrap().unwrap();
-        assert_eq!(data, bytes[..taken]);
+        let accepted = length.min(4096);
+        assert!(matches!(fixture.write(&bytes), Poll::Ready(Ok(count)) if count == accepted));
+        assert!(fixture.write(b"more").is_pending());
+        assert!(fixture.flush().is_pending());
+        fixture.connection.run_once().await;
+        assert!(matches!(fixture.flush(), Poll::Ready(Ok(()))));
+        let data = in_time(fixture.receiver.data()).await.unwrap().unwrap();
+        assert_eq!(data, bytes[..accepted]);
     }
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_flush_is_woken_when_the_frame_is_written() {
-    let mut world = World::new().await;
-    assert!(world.write(b"a frame").is_ready());
-    let mut stream = world.stream;
+async fn a_task_that_flushes_is_woken_when_the_frame_is_written() {
+    let mut fixture = Fixture::new().await;
+    assert!(fixture.write(b"a frame").is_ready());
+    let mut stream = fixture.stream;
     let flushing = tokio::spawn(async move { stream.flush().await.map(|()| stream) });
-    client_turn().await;
+    run_client().await;
     assert!(!flushing.is_finished());
-    world.connection.turn().await;
+    fixture.connection.run_once().await;
     in_time(flushing).await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn what_the_client_sends_meanwhile_is_read_later_and_in_order() {
-    let mut world = World::new().await;
-    assert!(world.write(b"a frame").is_ready());
+async fn input_that_arrives_during_a_flush_is_read_later_and_in_order() {
+    let mut fixture = Fixture::new().await;
+    assert!(fixture.write(b"a frame").is_ready());
     for part in ["some ", "", "words"] {
-        world.sender.send_data(part.into(), false).unwrap();
-        client_turn().await;
+        fixture.sender.send_data(part.into(), false).unwrap();
+        run_client().await;
         let mut cx = Context::from_waker(Waker::noop());
-        assert!(world.connection.0.poll_accept(&mut cx).is_pending());
-        // The first time it is written by now, and then there is the next.
-        while world.flush().is_ready() {
-            assert!(world.write(b"another").is_ready());
+        assert!(fixture.connection.0.poll_accept(&mut cx).is_pending());
+        // The first frame is written by now. Keep one queued.
+        while fixture.flush().is_ready() {
+            assert!(fixture.write(b"another").is_ready());
         }
     }
     let mut read = [0; 10];
-    in_time(world.stream.read_exact(&mut read)).await.unwrap();
+    in_time(fixture.stream.read_exact(&mut read)).await.unwrap();
     assert_eq!(&read, b"some words");
 }
 
 #[tokio::test]
 async fn a_stream_that_is_reset_or_loses_its_connection_before_a_frame_is_written_fails() {
-    let mut world = World::new().await;
-    assert!(world.write(b"a frame").is_ready());
-    world.sender.send_reset(Reason::CANCEL);
-    client_turn().await;
-    assert!(world.flush().is_pending());
-    world.connection.turn().await;
-    assert_eq!(error(world.flush()), io::ErrorKind::ConnectionReset);
-    assert_eq!(error(world.write(b"more")), io::ErrorKind::BrokenPipe);
+    let mut fixture = Fixture::new().await;
+    assert!(fixture.write(b"a frame").is_ready());
+    fixture.sender.send_reset(Reason::CANCEL);
+    run_client().await;
+    assert!(fixture.flush().is_pending());
+    fixture.connection.run_once().await;
+    assert_eq!(error(fixture.flush()), io::ErrorKind::ConnectionReset);
+    assert_eq!(error(fixture.write(b"more")), io::ErrorKind::BrokenPipe);
 
-    let mut world = World::new().await;
-    assert!(world.write(b"a frame").is_ready());
-    drop(world.connection.0);
+    let mut fixture = Fixture::new().await;
+    assert!(fixture.write(b"a frame").is_ready());
+    drop(fixture.connection.0);
     let mut cx = Context::from_waker(Waker::noop());
-    error(Pin::new(&mut world.stream).poll_flush(&mut cx));
+    error(Pin::new(&mut fixture.stream).poll_flush(&mut cx));
 }
 
 #[tokio::test]
-async fn an_end_comes_behind_the_frame_that_is_not_written() {
-    let mut world = World::new().await;
-    assert!(world.write(b"the last words").is_ready());
-    in_time(world.stream.shutdown()).await.unwrap();
-    drop(world.stream);
-    world.connection.turn().await;
-    let data = in_time(world.receiver.data()).await.unwrap().unwrap();
+async fn the_end_of_the_stream_follows_a_frame_that_is_still_queued() {
+    let mut fixture = Fixture::new().await;
+    assert!(fixture.write(b"the last words").is_ready());
+    in_time(fixture.stream.shutdown()).await.unwrap();
+    drop(fixture.stream);
+    fixture.connection.run_once().await;
+    let data = in_time(fixture.receiver.data()).await.unwrap().unwrap();
     assert_eq!(data, b"the last words"[..]);
-    assert!(in_time(world.receiver.data()).await.is_none_or(|data| data.unwrap().is_empty()));
+    assert!(in_time(fixture.receiver.data()).await.is_none_or(|data| data.unwrap().is_empty()));
 }

@@ -1,4 +1,4 @@
-//! What is an origin, when two are the same, and which a pattern takes in.
+//! Parsing, comparing and matching of origins.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -18,7 +18,7 @@ fn pattern(text: &str) -> OriginPattern {
 
 #[test]
 fn an_origin_has_one_canonical_form() {
-    for (written, canonical) in [
+    for (text, canonical) in [
         ("https://example.com", "https://example.com"),
         ("HTTPS://EXAMPLE.com", "https://example.com"),
         ("https://example.com:443", "https://example.com"),
@@ -43,16 +43,16 @@ fn an_origin_has_one_canonical_form() {
         ("app://A.b:80", "app://A.b:80"),
         ("app://[0::1]", "app://[::1]"),
     ] {
-        assert_eq!(origin(written).to_string(), canonical, "{written}");
-        assert_eq!(origin(canonical), origin(written));
+        assert_eq!(origin(text).to_string(), canonical, "{text}");
+        assert_eq!(origin(canonical), origin(text));
     }
     assert_ne!(origin("https://example.com."), origin("https://example.com"));
 }
 
 #[test]
-fn what_is_no_origin_says_why() {
+fn an_invalid_origin_is_refused_with_its_error() {
     use ParseOriginError::{Excess, Host, Port, Scheme, Wildcard};
-    for (text, why) in [
+    for (text, error) in [
         ("", Scheme),
         ("example.com", Scheme),
         ("://example.com", Scheme),
@@ -105,7 +105,7 @@ fn what_is_no_origin_says_why() {
         ("app://:", Port),
         ("app:///", Excess),
     ] {
-        assert_eq!(text.parse::<Origin>(), Err(why), "{text}");
+        assert_eq!(text.parse::<Origin>(), Err(error), "{text}");
     }
     let host = |length: usize| format!("https://{}.com", "a".repeat(length - 4));
     assert!(host(253).parse::<Origin>().is_ok());
@@ -114,7 +114,7 @@ fn what_is_no_origin_says_why() {
 }
 
 #[test]
-fn a_wildcard_stands_for_just_one_whole_label() {
+fn a_wildcard_matches_exactly_one_whole_label() {
     let labels = pattern("https://*.example.com");
     assert!(labels.matches(&origin("https://a.example.com"), &[]));
     assert!(labels.matches(&origin("HTTPS://A.Example.com:443"), &[]));
@@ -133,7 +133,7 @@ fn a_wildcard_stands_for_just_one_whole_label() {
 }
 
 #[test]
-fn a_wildcard_before_a_host_of_another_kind_is_one_whole_label_as_well() {
+fn a_wildcard_before_an_opaque_host_matches_one_whole_label() {
     let labels = pattern("app://*.example");
     assert!(labels.matches(&origin("app://a.example"), &[]));
     for other in ["app://.example", "app://a.b.example", "app://a.Example", "app://example"] {
@@ -144,15 +144,15 @@ fn a_wildcard_before_a_host_of_another_kind_is_one_whole_label_as_well() {
 }
 
 #[test]
-fn any_takes_in_every_origin() {
+fn the_pattern_any_matches_every_origin() {
     for text in ["https://example.com", "http://[::1]:1", "chrome-extension://abc"] {
         assert!(pattern("*").matches(&origin(text), &[]));
     }
 }
 
 #[test]
-fn a_pattern_that_cannot_be_meant_says_why() {
-    for (text, why) in [
+fn an_invalid_pattern_is_refused_with_its_error() {
+    for (text, error) in [
         ("https://*", ParseOriginError::Wildcard),
         ("https://*example.com", ParseOriginError::Wildcard),
         ("https://a.*.com", ParseOriginError::Wildcard),
@@ -169,6 +169,6 @@ fn a_pattern_that_cannot_be_meant_says_why() {
         ("ws://*.example.com", ParseOriginError::WebSocketScheme),
         ("", ParseOriginError::Scheme),
     ] {
-        assert_eq!(text.parse::<OriginPattern>(), Err(why), "{text}");
+        assert_eq!(text.parse::<OriginPattern>(), Err(error), "{text}");
     }
 }

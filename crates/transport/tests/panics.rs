@@ -1,4 +1,4 @@
-//! Panics of code that an endpoint calls: each ends what it was called for, and nothing around it.
+//! Panics in code that an endpoint calls: each is contained in the request or session that it belongs to.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -17,7 +17,9 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use hyper::{Request, StatusCode};
-use support::{CLOSE, PONG, SIZES, TEXT, close, close_payload, config, frame, in_time, kept_drain};
+use support::{
+    CLOSE, PONG, SIZES, TEXT, close, close_payload, config, frame, in_time, spawned_drain,
+};
 use tokio::io::duplex;
 use tokio::time::sleep;
 use transport::ws_core::Limits;
@@ -26,70 +28,72 @@ use transport::{
     OriginPattern, Origins, Permission, Permit, PermitPool, Policy, Rejection,
 };
 
-/// Keeps each fact's word, and panics after that at each fact that it is to panic at.
+/// Records the name of each event, then panics at the events in `panics_at`.
 #[derive(Debug, Default)]
-struct Notes {
-    words: Mutex<Vec<String>>,
+struct EventLog {
+    events: Mutex<Vec<String>>,
     panics_at: &'static [&'static str],
 }
 
-impl Observer for Notes {
+impl Observer for EventLog {
     fn observe(&self, event: &EndpointEvent<'_>) {
-        let word = match event {
+        let name = match event {
             EndpointEvent::Closed { record, .. } => format!("closed {}", record.cause),
             EndpointEvent::Opened { .. } => "opened".to_owned(),
             EndpointEvent::Panicked { .. } => "panicked".to_owned(),
             EndpointEvent::Refused { rejection, .. } => format!("refused {rejection}"),
-            EndpointEvent::Traffic { .. } => "tally".to_owned(),
+            EndpointEvent::Traffic { .. } => "traffic".to_owned(),
             other => panic!("{other:?} is new"),
         };
-        self.words.lock().unwrap().push(word.clone());
-        let is_fatal = self.panics_at.iter().any(|at| word.starts_with(at));
-        assert!(!is_fatal, "the observer panics at this");
+        self.events.lock().unwrap().push(name.clone());
+        let is_fatal = self.panics_at.iter().any(|at| name.starts_with(at));
+        assert!(!is_fatal, "the observer panics");
     }
 }
 
-type FindSlot = fn() -> Result<Permit, Rejection>;
+type PermitFn = fn() -> Result<Permit, Rejection>;
 
-fn free() -> Result<Permit, Rejection> {
+fn granted() -> Result<Permit, Rejection> {
     Ok(Permit::new(()))
 }
 
-/// An endpoint behind one HTTP/2 connection, and its client.
-struct World {
+/// An HTTP/2 connection to an endpoint, and its client.
+struct Fixture {
     client: SendRequest<Bytes>,
-    notes: Arc<Notes>,
+    log: Arc<EventLog>,
     _drain: Drain,
 }
 
-impl World {
-    /// The request with the number N gets its place by the N-th of `slots`, or by the last.
+impl Fixture {
+    /// The Nth request takes its permit from the Nth function of `permits`, in a cycle.
     async fn new(
         handler: impl Handler + Clone + Sync,
         panics_at: &'static [&'static str],
-        slots: &'static [FindSlot],
+        permits: &'static [PermitFn],
     ) -> Self {
         let (near, far) = duplex(64 * 1024);
-        let (notes, drain) = (Arc::new(Notes { panics_at, ..Notes::default() }), kept_drain());
-        let endpoint = Endpoint::new(handler, Arc::clone(&notes));
+        let (log, drain) =
+            (Arc::new(EventLog { panics_at, ..EventLog::default() }), spawned_drain());
+        let endpoint = Endpoint::new(handler, Arc::clone(&log));
         let policy = policy();
-        let guest =
+        let client_info =
             Client { peer: transport::Peer::Local, is_encrypted: false, token: drain.token() };
         tokio::spawn(async move {
             let mut builder = h2::server::Builder::new();
             builder.enable_connect_protocol();
             let mut connection = builder.handshake(near).await.unwrap();
-            let mut slots = slots.iter().cycle();
+            let mut permits = permits.iter().cycle();
             while let Some(Ok((request, respond))) = connection.accept().await {
                 let (head, receiver) = request.into_parts();
                 let request = Request::from_parts(head, ());
-                let answer = endpoint.answer(&request, &guest, &policy, slots.next().unwrap());
+                let answer =
+                    endpoint.answer(&request, &client_info, &policy, permits.next().unwrap());
                 answer.over_http2(request.method(), receiver, respond, |stream| stream);
             }
         });
         let (client, connection) = h2::client::handshake(far).await.unwrap();
         tokio::spawn(connection);
-        Self { client, notes, _drain: drain }
+        Self { client, log, _drain: drain }
     }
 
     async fn request(&mut self) -> (ResponseFuture, SendStream<Bytes>) {
@@ -106,23 +110,23 @@ impl World {
         client.send_request(request.body(()).unwrap(), false).unwrap()
     }
 
-    /// Asks for a session, and says what the answer is.
-    async fn ask(&mut self) -> (StatusCode, Stream) {
+    /// Requests a session and returns the status.
+    async fn connect(&mut self) -> (StatusCode, Stream) {
         let (response, sender) = self.request().await;
         let response = in_time(response).await.unwrap();
         (response.status(), Stream { sender, receiver: response.into_body() })
     }
 
     async fn open(&mut self) -> Stream {
-        let (status, stream) = self.ask().await;
+        let (status, stream) = self.connect().await;
         assert_eq!(status, StatusCode::OK);
         stream
     }
 
-    /// What was told, once nothing happens any more.
-    async fn told(&self) -> Vec<String> {
+    /// Returns the events once all tasks are idle.
+    async fn events(&self) -> Vec<String> {
         sleep(Duration::from_secs(1)).await;
-        self.notes.words.lock().unwrap().clone()
+        self.log.events.lock().unwrap().clone()
     }
 }
 
@@ -163,24 +167,24 @@ impl Stream {
         let _ = self.sender.send_data(Bytes::new(), true);
     }
 
-    async fn expect_life(&mut self) {
+    async fn expect_pong(&mut self) {
         self.send(&frame(support::PING, b"?"));
         self.expect(PONG, b"?").await;
     }
 }
 
-/// Panics at its second clone, and otherwise says nothing.
+/// A handler whose second clone panics.
 #[derive(Default)]
-struct CannotBeCloned(Arc<AtomicUsize>);
+struct PanicsInClone(Arc<AtomicUsize>);
 
-impl Clone for CannotBeCloned {
+impl Clone for PanicsInClone {
     fn clone(&self) -> Self {
         assert_ne!(self.0.fetch_add(1, Ordering::Relaxed), 1, "the clone panics");
         Self(Arc::clone(&self.0))
     }
 }
 
-impl Handler for CannotBeCloned {
+impl Handler for PanicsInClone {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
         Poll::Pending
     }
@@ -189,25 +193,29 @@ impl Handler for CannotBeCloned {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_cannot_be_cloned_is_a_refusal_and_other_sessions_go_on() {
-    let mut world = World::new(CannotBeCloned::default(), &[], &[free]).await;
-    let mut first = world.open().await;
-    assert_eq!(world.ask().await.0, StatusCode::INTERNAL_SERVER_ERROR);
-    let mut third = world.open().await;
+async fn a_panic_in_the_clone_of_a_handler_is_a_refusal_and_other_sessions_go_on() {
+    let mut fixture = Fixture::new(PanicsInClone::default(), &[], &[granted]).await;
+    let mut first = fixture.open().await;
+    assert_eq!(fixture.connect().await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    let mut third = fixture.open().await;
     for session in [&mut first, &mut third] {
-        session.expect_life().await;
+        session.expect_pong().await;
         session.close().await;
     }
-    let told = world.told().await;
-    assert_eq!(told.iter().filter(|word| *word == "refused internal_error").count(), 1);
-    assert_eq!(told.iter().filter(|word| *word == "closed peer_closed").count(), 2, "{told:?}");
+    let events = fixture.events().await;
+    assert_eq!(events.iter().filter(|event| *event == "refused internal_error").count(), 1);
+    assert_eq!(
+        events.iter().filter(|event| *event == "closed peer_closed").count(),
+        2,
+        "{events:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_place_is_asked_for_when_the_handler_cannot_be_cloned() {
-    let handler = CannotBeCloned(Arc::new(AtomicUsize::new(1)));
-    let endpoint = Endpoint::new(handler, Arc::new(Notes::default()));
-    let drain = kept_drain();
+async fn no_permit_is_requested_when_the_clone_of_a_handler_panics() {
+    let handler = PanicsInClone(Arc::new(AtomicUsize::new(1)));
+    let endpoint = Endpoint::new(handler, Arc::new(EventLog::default()));
+    let drain = spawned_drain();
     let client = Client { peer: transport::Peer::Local, is_encrypted: false, token: drain.token() };
     let request = Request::get("/")
         .header("host", "a")
@@ -216,69 +224,69 @@ async fn no_place_is_asked_for_when_the_handler_cannot_be_cloned() {
         .header("sec-websocket-version", "13")
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     let request = request.body(()).unwrap();
-    let asked = AtomicUsize::new(0);
-    let slot = || {
-        asked.fetch_add(1, Ordering::Relaxed);
-        free()
+    let requested = AtomicUsize::new(0);
+    let permit = || {
+        requested.fetch_add(1, Ordering::Relaxed);
+        granted()
     };
-    let transport::Answer::Refuse(response) = endpoint.answer(&request, &client, &policy(), slot)
+    let transport::Answer::Refuse(response) = endpoint.answer(&request, &client, &policy(), permit)
     else {
-        panic!("it has no handler")
+        panic!("the session has no handler")
     };
     assert_eq!(response.status(), 500);
     assert!(response.body().starts_with("internal_error: "));
-    assert_eq!(asked.into_inner(), 0);
+    assert_eq!(requested.into_inner(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slot_function_that_panics_is_a_refusal() {
-    let slots: &[FindSlot] = &[free, || panic!("the function panics")];
-    let mut world = World::new(Discard, &[], slots).await;
-    let mut first = world.open().await;
-    assert_eq!(world.ask().await.0, StatusCode::INTERNAL_SERVER_ERROR);
-    first.expect_life().await;
+async fn a_panic_in_the_permit_function_is_a_refusal() {
+    let permits: &[PermitFn] = &[granted, || panic!("the function panics")];
+    let mut fixture = Fixture::new(Discard, &[], permits).await;
+    let mut first = fixture.open().await;
+    assert_eq!(fixture.connect().await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    first.expect_pong().await;
 }
 
-/// Places that cannot be given back.
-struct Lost;
+/// A permit pool whose release panics.
+struct PanicsInRelease;
 
-impl PermitPool for Lost {
+impl PermitPool for PanicsInRelease {
     fn release(&self) {
-        panic!("the place is lost");
+        panic!("the release panics");
     }
 }
 
 /// Panics when it is dropped.
-struct Bomb;
+struct PanicsInDrop;
 
-impl Drop for Bomb {
+impl Drop for PanicsInDrop {
     fn drop(&mut self) {
         panic!("the drop panics");
     }
 }
 
 #[test]
-fn a_place_that_cannot_be_given_back_holds_up_nobody() {
-    drop(Permit::of(Arc::new(Lost)));
-    drop(Permit::new(Bomb));
+fn a_panic_in_the_release_of_a_permit_is_contained() {
+    drop(Permit::of(Arc::new(PanicsInRelease)));
+    drop(Permit::new(PanicsInDrop));
 }
 
-/// Panics when a clone of it is dropped.
-struct Clinging(bool);
+/// A handler that panics when a clone of it is dropped.
+struct CloneDropPanics(bool);
 
-impl Clone for Clinging {
+impl Clone for CloneDropPanics {
     fn clone(&self) -> Self {
         Self(true)
     }
 }
 
-impl Drop for Clinging {
+impl Drop for CloneDropPanics {
     fn drop(&mut self) {
         assert!(!self.0, "the drop panics");
     }
 }
 
-impl Handler for Clinging {
+impl Handler for CloneDropPanics {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
         Poll::Pending
     }
@@ -287,49 +295,49 @@ impl Handler for Clinging {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drop_of_a_handler_that_panics_ends_no_other_session() {
-    // The second client gets no place, so what was cloned for it is dropped on the connection's way.
-    let slots: &[FindSlot] = &[free, || Err(Rejection::ConnectionLimit)];
-    let mut world = World::new(Clinging(false), &[], slots).await;
-    let mut first = world.open().await;
-    assert_eq!(world.ask().await.0, StatusCode::SERVICE_UNAVAILABLE);
-    first.expect_life().await;
+async fn a_panic_in_the_drop_of_a_handler_ends_no_other_session() {
+    // The second client gets no permit, so the connection task drops the clone made for it.
+    let permits: &[PermitFn] = &[granted, || Err(Rejection::ConnectionLimit)];
+    let mut fixture = Fixture::new(CloneDropPanics(false), &[], permits).await;
+    let mut first = fixture.open().await;
+    assert_eq!(fixture.connect().await.0, StatusCode::SERVICE_UNAVAILABLE);
+    first.expect_pong().await;
     first.close().await;
-    let told = world.told().await;
-    assert_eq!(told, ["opened", "refused connection_limit", "tally", "closed peer_closed"]);
+    let events = fixture.events().await;
+    assert_eq!(events, ["opened", "refused connection_limit", "traffic", "closed peer_closed"]);
 }
 
-/// Panics at the first message.
+/// A handler that panics at the first message.
 #[derive(Clone)]
-struct Fragile;
+struct PanicsInReceive;
 
-impl Handler for Fragile {
+impl Handler for PanicsInReceive {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
         Poll::Pending
     }
 
     fn receive(&mut self, _: Message) {
-        panic!("as it was told to");
+        panic!("the handler panics");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_that_panics_at_everything_is_told_everything_and_no_session_ends_by_it() {
-    const ALL: &[&str] = &["opened", "refused", "panicked", "tally", "closed"];
-    let slots: &[FindSlot] = &[free, || Err(Rejection::ConnectionLimit), free];
-    let mut world = World::new(Fragile, ALL, slots).await;
-    let mut first = world.open().await;
-    assert_eq!(world.ask().await.0, StatusCode::SERVICE_UNAVAILABLE);
-    let mut third = world.open().await;
+async fn an_observer_that_panics_receives_every_event_and_ends_no_session() {
+    const ALL: &[&str] = &["opened", "refused", "panicked", "traffic", "closed"];
+    let permits: &[PermitFn] = &[granted, || Err(Rejection::ConnectionLimit), granted];
+    let mut fixture = Fixture::new(PanicsInReceive, ALL, permits).await;
+    let mut first = fixture.open().await;
+    assert_eq!(fixture.connect().await.0, StatusCode::SERVICE_UNAVAILABLE);
+    let mut third = fixture.open().await;
     first.send(&frame(TEXT, b"panic"));
     first.expect(CLOSE, &close_payload(1011, "panicked")).await;
     first.send(&close(1011, ""));
-    third.expect_life().await;
+    third.expect_pong().await;
     third.close().await;
-    let told = world.told().await;
+    let events = fixture.events().await;
     let closed = ["closed panicked", "closed peer_closed"].map(str::to_owned);
-    assert!(closed.iter().all(|closed| told.contains(closed)), "{told:?}");
-    assert_eq!(told.iter().filter(|word| *word == "panicked").count(), 1);
-    assert_eq!(told.iter().filter(|word| *word == "tally").count(), 2);
-    assert!(told.contains(&"refused connection_limit".to_owned()));
+    assert!(closed.iter().all(|closed| events.contains(closed)), "{events:?}");
+    assert_eq!(events.iter().filter(|event| *event == "panicked").count(), 1);
+    assert_eq!(events.iter().filter(|event| *event == "traffic").count(), 2);
+    assert!(events.contains(&"refused connection_limit".to_owned()));
 }

@@ -1,4 +1,4 @@
-//! Stories of peers that do not read, and of what does not grow meanwhile.
+//! Peers that read slowly or not at all, unfinished messages and floods: memory and time stay bounded.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -12,65 +12,65 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use support::buffered::Buffered;
-use support::{CLOSE, Chatter, PING, PONG, TEXT, close, frame, open, open_over, open_with};
+use support::{CLOSE, FloodingHandler, PING, PONG, TEXT, close, frame, open, open_over, open_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 use transport::ws_core::{Cause, Limits, Rate};
 use transport::{Discard, DrainOptions};
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_reads_nothing_is_let_go_although_the_handler_never_stops() {
-    let handler = Chatter::default();
-    let story = open(handler.clone(), 1024);
+async fn a_peer_that_reads_nothing_is_disconnected_although_the_handler_never_stops() {
+    let handler = FloodingHandler::default();
+    let session = open(handler.clone(), 1024);
     let start = Instant::now();
-    let record = story.end().await;
+    let record = session.end().await;
     assert_eq!(record.cause, Cause::PongTimeout);
     assert!(start.elapsed() < Duration::from_secs(36), "{:?}", start.elapsed());
-    let asked = handler.0.load(Ordering::Relaxed);
-    assert!(asked < 10_000, "the handler is not asked while output is stuck: {asked}");
+    let polls = handler.0.load(Ordering::Relaxed);
+    assert!(polls < 10_000, "the handler is not polled while output is blocked: {polls}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_reaches_a_session_whose_output_is_stuck() {
-    let story = open(Chatter::default(), 1024);
+async fn a_drain_reaches_a_session_whose_output_is_blocked() {
+    let session = open(FloodingHandler::default(), 1024);
     sleep(Duration::from_secs(1)).await;
     let start = Instant::now();
-    story.drain.start(DrainOptions::default());
-    let record = story.end().await;
+    session.drain.start(DrainOptions::default());
+    let record = session.end().await;
     assert_eq!((record.cause, record.clean), (Cause::Drained, false));
     assert!((3.0..3.1).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_gets_everything_in_order_and_then_the_close() {
-    let mut story = open(Chatter::default(), 64);
+async fn a_slow_reader_receives_everything_in_order_and_then_the_close_frame() {
+    let mut session = open(FloodingHandler::default(), 64);
     for _ in 0..1000 {
-        assert_eq!(story.peer.frame().await, (TEXT, b"chatter".to_vec()));
+        assert_eq!(session.peer.frame().await, (TEXT, b"chatter".to_vec()));
     }
-    story.drain.start(DrainOptions::default());
+    session.drain.start(DrainOptions::default());
     loop {
-        match story.peer.frame().await {
+        match session.peer.frame().await {
             (TEXT, payload) => assert_eq!(payload, b"chatter"),
             last => break assert_eq!(last, (CLOSE, b"\x03\xe9drained".to_vec())),
         }
     }
-    story.peer.send(&close(1001, "")).await;
-    assert!(story.end().await.clean);
+    session.peer.send(&close(1001, "")).await;
+    assert!(session.end().await.clean);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_floods_with_pings_and_reads_nothing_is_not_read_either() {
-    let mut story = open(Discard, 1024);
+    let mut session = open(Discard, 1024);
     let ping = frame(PING, &[7; 125]);
-    let mut taken = 0;
-    while timeout(Duration::from_secs(1), story.peer.0.write_all(&ping)).await.is_ok() {
-        taken += 1;
-        // The pipe holds 1,024 bytes each way, and what was read last waits for it.
-        assert!(taken < 30, "the session takes in what it cannot answer");
+    let mut accepted = 0;
+    while timeout(Duration::from_secs(1), session.peer.0.write_all(&ping)).await.is_ok() {
+        accepted += 1;
+        // The pipe holds 1,024 bytes in each direction, and the last read waits for room in it.
+        assert!(accepted < 30, "the session reads pings that it cannot answer");
     }
-    // Once it reads, it gets every pong it is due, and the session goes on.
-    for _ in 0..taken {
-        assert_eq!(story.peer.frame().await, (PONG, vec![7; 125]));
+    // A peer that reads again receives every pong, and the session goes on.
+    for _ in 0..accepted {
+        assert_eq!(session.peer.frame().await, (PONG, vec![7; 125]));
     }
 }
 
@@ -85,192 +85,192 @@ fn limits() -> Limits {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_reads_nothing_is_let_go_after_the_write_timeout() {
-    let handler = Chatter::default();
-    let story = open_with(limits(), handler.clone(), 1024);
+async fn a_peer_that_reads_nothing_is_disconnected_after_the_write_timeout() {
+    let handler = FloodingHandler::default();
+    let session = open_with(limits(), handler.clone(), 1024);
     let start = Instant::now();
-    let record = story.end().await;
+    let record = session.end().await;
     assert_eq!(record.cause, Cause::WriteTimeout);
     assert!((7.0..7.1).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_peer_that_does_not_read_is_bounded() {
-    let handler = Chatter::default();
-    let story = open_with(limits(), handler.clone(), 1024);
-    story.end().await;
-    // Each "chatter" is a frame of 9 bytes; what the pipe holds, and the queue, and one above it.
+async fn queued_output_for_a_peer_that_does_not_read_is_bounded() {
+    let handler = FloodingHandler::default();
+    let session = open_with(limits(), handler.clone(), 1024);
+    session.end().await;
+    // Each message is a frame of 9 bytes: the pipe, the queue, and one frame above its limit.
     let most = (1024 + support::SIZES.max_queued_bytes) / 9 + 2;
     assert!(handler.0.load(Ordering::Relaxed) <= most);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_and_steady_reader_is_not_let_go_although_its_pongs_are_late() {
-    let mut story = open_with(limits(), Chatter::default(), 64);
+async fn a_slow_and_steady_reader_stays_connected_although_its_pongs_are_late() {
+    let mut session = open_with(limits(), FloodingHandler::default(), 64);
     let start = Instant::now();
-    // Nine bytes every six seconds: less than the write timeout, and pings pile up behind.
+    // Nine bytes every six seconds are progress within the write timeout, while pings queue behind.
     while start.elapsed() < Duration::from_secs(600) {
-        let (first, payload) = story.peer.frame().await;
+        let (first, payload) = session.peer.frame().await;
         if first == PING {
-            story.peer.send(&frame(PONG, &payload)).await;
+            session.peer.send(&frame(PONG, &payload)).await;
         }
         sleep(Duration::from_secs(6)).await;
     }
-    story.drain.abort();
-    assert_eq!(story.end().await.cause, Cause::Drained, "it lived until then");
+    session.drain.abort();
+    assert_eq!(session.end().await.cause, Cause::Drained, "it was open until the abort");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_what_was_stuck_is_healthy_whatever_buffer_the_stream_has_of_its_own() {
-    // At some amount the last bytes lie in the stream's own buffer when the output is stuck.
+async fn a_peer_that_reads_blocked_output_stays_connected_whatever_the_stream_buffers() {
+    // At some of these counts, the last bytes are in the stream's buffer when the output blocks.
     for pings in 1..40 {
         let over = |stream| Buffered::new(stream, 300);
         let limits = Limits { control_frames: None, ..limits() };
-        let mut story = open_over(over, limits, Discard, 128);
+        let mut session = open_over(over, limits, Discard, 128);
         let ping = frame(PING, &[7; 60]);
-        let is_stuck = |sent: Result<_, _>| sent.is_err();
+        let is_blocked = |sent: Result<_, _>| sent.is_err();
         let mut sent = 0;
         while sent < pings {
-            let sending = story.peer.0.write_all(&ping);
-            if is_stuck(timeout(Duration::from_secs(1), sending).await) {
+            let sending = session.peer.0.write_all(&ping);
+            if is_blocked(timeout(Duration::from_secs(1), sending).await) {
                 break;
             }
             sent += 1;
         }
         for _ in 0..sent {
-            assert_eq!(story.peer.frame().await, (PONG, vec![7; 60]));
+            assert_eq!(session.peer.frame().await, (PONG, vec![7; 60]));
         }
-        // A part of one more may have been sent, and is of no use any more.
-        let quiet = timeout(Duration::from_secs(8), story.peer.0.read_u8()).await;
-        assert!(quiet.is_err(), "it is let be after {pings} pings: {quiet:?}");
+        // A part of one more ping may have been sent.
+        let quiet = timeout(Duration::from_secs(8), session.peer.0.read_u8()).await;
+        assert!(quiet.is_err(), "the session stays open after {pings} pings: {quiet:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_trickles_is_ended_in_time() {
-    let mut story = open_with(limits(), Discard, 1024);
+async fn a_message_that_arrives_too_slowly_is_closed_at_the_message_timeout() {
+    let mut session = open_with(limits(), Discard, 1024);
     let start = Instant::now();
-    let mut trickle = frame(TEXT, &[b'x'; 100]).into_iter();
+    let mut bytes = frame(TEXT, &[b'x'; 100]).into_iter();
     let closing = loop {
-        match timeout(Duration::from_secs(1), story.peer.0.read_u8()).await {
+        match timeout(Duration::from_secs(1), session.peer.0.read_u8()).await {
             Ok(byte) => break byte.unwrap(),
-            Err(_) => story.peer.send(&[trickle.next().unwrap()]).await,
+            Err(_) => session.peer.send(&[bytes.next().unwrap()]).await,
         }
     };
     assert_eq!(closing, CLOSE);
     assert!((10.0..12.1).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
     let mut rest = Vec::new();
-    story.peer.0.read_to_end(&mut rest).await.unwrap();
+    session.peer.0.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"\x11\x03\xf0message_timeout");
-    assert_eq!(story.end().await.cause, Cause::MessageTimeout);
+    assert_eq!(session.end().await.cause, Cause::MessageTimeout);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_of_endless_parts_is_ended() {
-    for part in [&b""[..], b"x"] {
-        let mut story = open_with(limits(), Discard, 1024);
-        story.peer.send(&frame(0x01, part)).await;
+async fn a_message_of_endless_fragments_is_closed_as_too_big() {
+    for fragment in [&b""[..], b"x"] {
+        let mut session = open_with(limits(), Discard, 1024);
+        session.peer.send(&frame(0x01, fragment)).await;
         for _ in 0..5000 {
-            // What comes after the close is read away, so this always goes on.
-            story.peer.send(&frame(0x00, part)).await;
+            // Input after the Close frame is discarded, so these writes never block.
+            session.peer.send(&frame(0x00, fragment)).await;
         }
-        story.peer.expect_close(1009, "too_big").await;
+        session.peer.expect_close(1009, "too_big").await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn floods_are_ended_and_their_senders_told() {
+async fn floods_are_closed_with_1008() {
     for flood in [frame(TEXT, b"x"), frame(PING, b""), frame(PONG, b"unasked")] {
-        let mut story = open_with(limits(), Discard, 64 * 1024);
-        story.peer.send(&flood.repeat(21)).await;
-        let (mut first, mut payload) = story.peer.frame().await;
+        let mut session = open_with(limits(), Discard, 64 * 1024);
+        session.peer.send(&flood.repeat(21)).await;
+        let (mut first, mut payload) = session.peer.frame().await;
         while first == PONG {
-            (first, payload) = story.peer.frame().await;
+            (first, payload) = session.peer.frame().await;
         }
         assert_eq!((first, payload), (CLOSE, b"\x03\xf0rate_limited".to_vec()));
-        story.peer.send(&close(1008, "")).await;
-        let record = story.end().await;
+        session.peer.send(&close(1008, "")).await;
+        let record = session.end().await;
         assert_eq!((record.cause, record.clean), (Cause::RateLimited, true));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_comes_after_the_close_that_ends_a_flood_of_pings() {
-    let mut story = open_with(limits(), Discard, 64 * 1024);
-    story.peer.send(&frame(PING, b"").repeat(30)).await;
+async fn the_close_frame_that_ends_a_flood_of_pings_is_the_last_frame() {
+    let mut session = open_with(limits(), Discard, 64 * 1024);
+    session.peer.send(&frame(PING, b"").repeat(30)).await;
     for _ in 0..21 {
-        assert_eq!(story.peer.frame().await, (PONG, vec![]));
+        assert_eq!(session.peer.frame().await, (PONG, vec![]));
     }
-    story.peer.expect_close(1008, "rate_limited").await;
-    story.peer.send(&close(1008, "")).await;
-    story.peer.expect_end().await;
+    session.peer.expect_close(1008, "rate_limited").await;
+    session.peer.send(&close(1008, "")).await;
+    session.peer.expect_end().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_flood_sends_long_after_it_was_told_to_stop_is_not_decoded() {
-    let mut story = open_with(limits(), Discard, 64 * 1024);
+async fn a_flood_long_after_its_close_frame_is_not_decoded() {
+    let mut session = open_with(limits(), Discard, 64 * 1024);
     let ping = frame(PING, b"");
-    story.peer.send(&ping.repeat(21)).await;
+    session.peer.send(&ping.repeat(21)).await;
     for _ in 0..21 {
-        assert_eq!(story.peer.frame().await, (PONG, vec![]));
+        assert_eq!(session.peer.frame().await, (PONG, vec![]));
     }
-    story.peer.expect_close(1008, "rate_limited").await;
-    story.peer.send(&ping.repeat(500_000)).await;
-    let record = story.end().await;
+    session.peer.expect_close(1008, "rate_limited").await;
+    session.peer.send(&ping.repeat(500_000)).await;
+    let record = session.end().await;
     assert_eq!((record.cause, record.clean), (Cause::RateLimited, false));
-    // What may have been on its way, and what was read with the last of it.
+    // The limit for input in flight, and one read beyond it.
     let most = (256 + 16) * 1024 / u64::try_from(ping.len()).unwrap();
     assert!(record.received.messages < most, "{}", record.received.messages);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_answers_a_close_behind_what_was_on_its_way_ends_clean() {
-    let mut story = open_with(limits(), Discard, 64 * 1024);
-    story.peer.send(&frame(PING, b"").repeat(40_000)).await;
-    story.peer.send(&close(1008, "")).await;
-    let record = story.end().await;
+async fn a_close_answered_behind_frames_in_flight_ends_clean() {
+    let mut session = open_with(limits(), Discard, 64 * 1024);
+    session.peer.send(&frame(PING, b"").repeat(40_000)).await;
+    session.peer.send(&close(1008, "")).await;
+    let record = session.end().await;
     assert_eq!((record.cause, record.clean), (Cause::RateLimited, true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn control_frames_in_between_do_not_prolong_an_unfinished_message() {
-    let mut story = open_with(limits(), Discard, 1024);
+async fn control_frames_do_not_extend_the_deadline_of_an_unfinished_message() {
+    let mut session = open_with(limits(), Discard, 1024);
     let start = Instant::now();
-    story.peer.send(&[frame(PING, b""), frame(0x01, b"begun")].concat()).await;
-    assert_eq!(story.peer.frame().await, (PONG, vec![]));
+    session.peer.send(&[frame(PING, b""), frame(0x01, b"begun")].concat()).await;
+    assert_eq!(session.peer.frame().await, (PONG, vec![]));
     let mut pings = 0;
-    let told = loop {
+    let close_frame = loop {
         sleep(Duration::from_secs(1)).await;
-        story.peer.send(&frame(PING, b"?")).await;
+        session.peer.send(&frame(PING, b"?")).await;
         pings += 1;
-        match story.peer.frame().await {
-            (PONG, _) => assert!(pings < 20, "it is still taken for alive"),
+        match session.peer.frame().await {
+            (PONG, _) => assert!(pings < 20, "the session stays open"),
             (first, payload) => break (first, payload),
         }
     };
-    assert_eq!(told, (CLOSE, b"\x03\xf0message_timeout".to_vec()));
+    assert_eq!(close_frame, (CLOSE, b"\x03\xf0message_timeout".to_vec()));
     assert!((10..=12).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn control_frames_in_between_do_not_hide_endless_parts() {
-    let mut story = open(Discard, 64 * 1024);
-    story.peer.send(&frame(0x01, b"")).await;
+async fn control_frames_do_not_hide_endless_fragments() {
+    let mut session = open(Discard, 64 * 1024);
+    session.peer.send(&frame(0x01, b"")).await;
     for _ in 0..20 {
-        story.peer.send(&frame(0x00, b"").repeat(100)).await;
-        story.peer.send(&frame(PONG, b"")).await;
+        session.peer.send(&frame(0x00, b"").repeat(100)).await;
+        session.peer.send(&frame(PONG, b"")).await;
     }
-    story.peer.expect_close(1009, "too_big").await;
+    session.peer.expect_close(1009, "too_big").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn fragmented_messages_one_after_the_other_are_fine() {
+async fn consecutive_fragmented_messages_stay_within_the_limits() {
     let limits = Limits { messages: None, control_frames: None, ..limits() };
-    let mut story = open_with(limits, Discard, 64 * 1024);
+    let mut session = open_with(limits, Discard, 64 * 1024);
     for _ in 0..1000 {
         let message = [frame(0x01, b"in"), frame(PING, b"!"), frame(0x80, b"parts")].concat();
-        story.peer.send(&message).await;
-        assert_eq!(story.peer.frame().await, (PONG, b"!".to_vec()));
+        session.peer.send(&message).await;
+        assert_eq!(session.peer.frame().await, (PONG, b"!".to_vec()));
         sleep(Duration::from_millis(15)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Stories of a process that stands still: what its peers said meanwhile is not held against them.
+//! Stalls of the process: peers get credit for the time in which the process did not run.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -11,8 +11,8 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    CLOSE, Chatter, PING, PONG, Peer, SIZES, close, close_payload, config, frame, in_time,
-    kept_drain, open_with,
+    CLOSE, FloodingHandler, PING, PONG, Peer, SIZES, close, close_payload, config, frame, in_time,
+    open_with, spawned_drain,
 };
 use tokio::io::duplex;
 use tokio::task::{JoinHandle, yield_now};
@@ -20,7 +20,7 @@ use tokio::time::advance;
 use transport::ws_core::{Cause, CloseRecord, Limits, Rate};
 use transport::{Discard, Drain, DrainOptions, WebSocket, run};
 
-/// A session that may be sent ten pings a second and twenty at once.
+/// Opens a session with a limit of ten pings a second and a burst of twenty.
 fn open(drain: &Drain) -> (Peer, JoinHandle<CloseRecord>) {
     let (near, far) = duplex(64 * 1024);
     let limits = Limits { control_frames: Rate::new(10, 20), ..Limits::default() };
@@ -28,15 +28,15 @@ fn open(drain: &Drain) -> (Peer, JoinHandle<CloseRecord>) {
     (Peer(far), tokio::spawn(session))
 }
 
-/// Makes the session look around once, so that it has slept for no longer than the stall.
+/// Makes the session run once, so that it has slept no longer than the stall.
 async fn wake(peer: &mut Peer) {
     peer.send(&frame(PING, b"")).await;
     assert_eq!(peer.frame().await, (PONG, vec![]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_kept_to_the_rate_while_the_process_stood_still_is_not_cut() {
-    let drain = kept_drain();
+async fn a_peer_within_its_rate_survives_a_stall_of_the_process() {
+    let drain = spawned_drain();
     let (mut peer, session) = open(&drain);
     wake(&mut peer).await;
     for _ in 0..50 {
@@ -51,38 +51,37 @@ async fn who_kept_to_the_rate_while_the_process_stood_still_is_not_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_read_while_the_process_stood_still_is_not_cut_for_reading_nothing() {
+async fn a_peer_that_read_during_a_stall_does_not_reach_the_write_timeout() {
     let limits = Limits { write_timeout: Some(Duration::from_secs(7)), ..Limits::default() };
-    let mut story = open_with(limits, Chatter::default(), 64);
+    let mut session = open_with(limits, FloodingHandler::default(), 64);
     yield_now().await;
-    // The session waits for the peer now. It looks again at the very moment of its deadline, and the
-    // peer has read long before.
-    story.peer.bytes(64).await;
+    // The session waits for the peer. Its next poll is exactly at its deadline, long after the peer read.
+    session.peer.bytes(64).await;
     advance(Duration::from_secs(7)).await;
-    story.peer.bytes(1000).await;
+    session.peer.bytes(1000).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn whose_pong_is_in_the_socket_when_a_drain_is_told_is_not_cut() {
-    let mut story = open_with(Limits::default(), Discard, 1024);
-    let (first, payload) = story.peer.frame().await;
+async fn a_peer_whose_pong_is_buffered_when_a_drain_starts_is_closed_clean() {
+    let mut session = open_with(Limits::default(), Discard, 1024);
+    let (first, payload) = session.peer.frame().await;
     assert_eq!(first, PING);
-    // The session looks again at the very moment of the pong's deadline: the drain is told first.
-    story.peer.send(&frame(PONG, &payload)).await;
-    story.drain.start(DrainOptions::default());
+    // The next poll is exactly at the pong deadline, and the session sees the drain first.
+    session.peer.send(&frame(PONG, &payload)).await;
+    session.drain.start(DrainOptions::default());
     advance(Duration::from_secs(10)).await;
-    story.peer.expect_close(1001, "drained").await;
-    story.peer.send(&close(1001, "")).await;
-    let record = story.end().await;
+    session.peer.expect_close(1001, "drained").await;
+    session.peer.send(&close(1001, "")).await;
+    let record = session.end().await;
     assert_eq!((record.cause, record.clean), (Cause::Drained, true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_no_stall_and_earns_no_more_than_a_burst() {
-    let drain = kept_drain();
+async fn silence_is_not_a_stall_and_credits_no_more_than_a_burst() {
+    let drain = spawned_drain();
     let (mut peer, _session) = open(&drain);
     wake(&mut peer).await;
-    // Time passes in small steps, and the process is there at each.
+    // Time advances in small steps, and the process runs at each.
     for _ in 0..100 {
         advance(Duration::from_millis(50)).await;
         yield_now().await;
@@ -97,16 +96,16 @@ async fn silence_is_no_stall_and_earns_no_more_than_a_burst() {
             other => break other,
         }
     };
-    // The codec answers the one that was too many as well.
+    // The codec answers the ping that exceeds the limit, too.
     assert_eq!((last, pongs), ((CLOSE, close_payload(1008, "rate_limited")), 21));
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_stalls_count_for_who_slept_through_them() {
-    let drain = kept_drain();
+async fn all_stalls_are_credited_to_a_session_that_slept_through_them() {
+    let drain = spawned_drain();
     let (mut peer, session) = open(&drain);
     wake(&mut peer).await;
-    // The heart wakes up between the two, and the session does not.
+    // The stall detector ticks between the two stalls, and the session is not polled.
     advance(Duration::from_secs(3)).await;
     yield_now().await;
     advance(Duration::from_secs(2)).await;

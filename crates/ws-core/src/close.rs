@@ -1,4 +1,4 @@
-//! How a session ends: what a Close frame says, and what is said of the session when it is over.
+//! The end of a session: Close frames and close codes, causes, the close record and the counters.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -11,35 +11,36 @@ use core::time::Duration;
 /// ```
 /// use ws_core::{CloseCode, CloseFrame};
 ///
-/// let frame = CloseFrame { code: CloseCode::NORMAL, reason: "goodbye".into() };
-/// assert_eq!(frame.payload_len(), 2 + 7);
+/// let frame = CloseFrame { code: CloseCode::NORMAL, reason: "done".into() };
+/// assert_eq!(frame.payload_len(), 2 + 4);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseFrame {
     /// The status code.
     pub code: CloseCode,
-    /// The text behind it, often empty.
+    /// The text after the code, often empty.
     pub reason: Reason,
 }
 
 impl CloseFrame {
-    /// The frame that this side sends for `cause`: its reason is the word in the record.
+    /// Creates the frame that this side sends for `cause`, with the word of the cause as its reason.
     pub(crate) fn for_cause(cause: Cause, code: CloseCode) -> Self {
         Self { code, reason: cause.as_str().into() }
     }
 
-    /// The payload's length in bytes: two of the code, and those of the reason.
+    /// Returns the payload length in bytes: two for the code, plus the reason; at most 125.
     #[must_use]
     pub fn payload_len(&self) -> usize {
         2 + self.reason.as_str().len()
     }
 }
 
-/// A status code that may stand in a Close frame (RFC 6455, section 7.4).
+/// A status code that a Close frame may contain (RFC 6455, section 7.4).
 ///
-/// Those are 1000 to 1003, 1007 to 1014 and 3000 to 4999.
-/// 1005, 1006 and 1015 are only ever reported: see [`CloseStatus`](crate::CloseStatus).
-/// 1012 to 1014 are not in the RFC but in the registry that its section 11.7 set up.
+/// These are 1000 to 1003, 1007 to 1014 and 3000 to 4999; `try_from` fails with [`UnsendableCode`] for
+/// every other number.
+/// 1005, 1006 and 1015 are never sent, only reported: see [`CloseStatus`](crate::CloseStatus).
+/// 1012 to 1014 are not defined by the RFC, but by the registry of its section 11.7.
 ///
 /// ```
 /// use ws_core::CloseCode;
@@ -53,23 +54,23 @@ pub struct CloseCode(u16);
 impl CloseCode {
     /// 1000: the purpose of the connection is fulfilled.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: the server goes down, or the browser leaves the page.
+    /// 1001: the server shuts down, or the browser leaves the page.
     pub const GOING_AWAY: Self = Self(1001);
-    /// 1002: the peer broke the protocol.
+    /// 1002: the peer violated the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// 1003: a kind of data that the endpoint cannot take.
+    /// 1003: a type of data that the endpoint does not accept.
     pub const UNSUPPORTED_DATA: Self = Self(1003);
-    /// 1007: data that does not fit its kind, such as a text that is not UTF-8.
+    /// 1007: data inconsistent with its type, such as a text message that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
-    /// 1008: the peer broke a policy for which there is no better code.
+    /// 1008: the peer violated a policy for which there is no more specific code.
     pub const POLICY_VIOLATION: Self = Self(1008);
     /// 1009: a message that is too big.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
-    /// 1011: this side met something unexpected.
+    /// 1011: this side encountered an unexpected condition.
     pub const INTERNAL_ERROR: Self = Self(1011);
-    /// 1012: the service restarts; come back after a while.
+    /// 1012: the service restarts; the client may reconnect after a delay.
     pub const SERVICE_RESTART: Self = Self(1012);
-    /// 1013: the service is overloaded; come back later.
+    /// 1013: the service is overloaded; the client may try again later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 }
 
@@ -96,7 +97,7 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// A number that must not stand in a Close frame (RFC 6455, section 7.4).
+/// The error for a number that a Close frame must not contain (RFC 6455, section 7.4).
 ///
 /// ```
 /// use ws_core::{CloseCode, UnsendableCode};
@@ -116,10 +117,10 @@ impl fmt::Display for UnsendableCode {
 
 impl core::error::Error for UnsendableCode {}
 
-/// The text of a Close frame, at most [`Reason::MAX_BYTES`] long.
+/// The reason of a Close frame (RFC 6455, section 5.5.1): at most [`Reason::MAX_BYTES`] of text.
 ///
-/// A longer text is cut at the last character that fits: a reason explains a closing and must not
-/// be what makes it fail.
+/// A longer text is truncated after the last character that fits, so that a long reason cannot make the
+/// close fail.
 ///
 /// ```
 /// use ws_core::Reason;
@@ -131,10 +132,11 @@ impl core::error::Error for UnsendableCode {}
 pub struct Reason(Cow<'static, str>);
 
 impl Reason {
-    /// A control frame holds 125 bytes (RFC 6455, section 5.5), and the code takes two of them.
+    /// Maximum length in bytes: the payload of a control frame has at most 125 (RFC 6455,
+    /// section 5.5), and the code takes two of them.
     pub const MAX_BYTES: usize = 123;
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -143,13 +145,13 @@ impl Reason {
 
 impl From<&'static str> for Reason {
     fn from(text: &'static str) -> Self {
-        Self(Cow::Borrowed(fitting(text)))
+        Self(Cow::Borrowed(truncated(text)))
     }
 }
 
 impl From<String> for Reason {
     fn from(mut text: String) -> Self {
-        text.truncate(fitting(&text).len());
+        text.truncate(truncated(&text).len());
         Self(Cow::Owned(text))
     }
 }
@@ -160,18 +162,18 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The longest beginning of `text` that is whole characters and fits a Close frame.
-fn fitting(text: &str) -> &str {
+/// Returns the longest prefix of `text` that has whole characters and fits a Close frame.
+fn truncated(text: &str) -> &str {
     let mut end = text.len().min(Reason::MAX_BYTES);
     loop {
         match text.get(..end) {
-            Some(beginning) => return beginning,
+            Some(prefix) => return prefix,
             None => end -= 1,
         }
     }
 }
 
-/// The record of a session that has ended: the answer to "who closed this, and why?".
+/// The record of a session that has ended: which side closed it, and why.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -184,7 +186,7 @@ fn fitting(text: &str) -> &str {
 /// # let config = SessionConfig { timing, limits: Limits::default() };
 /// # let mut session = Lifecycle::new(Arc::new(config), 0);
 ///
-/// // The peer says goodbye, and the codec's answer is flushed a timestamp later.
+/// // The peer sends a Close frame; the codec's echo is flushed a second later.
 /// let frame = CloseFrame { code: CloseCode::NORMAL, reason: "bye".into() };
 /// session.handle(Event::PeerClose(Some(frame)), Duration::from_secs(7));
 /// let end = session.handle(Event::Finished, Duration::from_secs(8));
@@ -200,27 +202,27 @@ fn fitting(text: &str) -> &str {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseRecord {
-    /// Why the end began.
+    /// Why the session ended.
     pub cause: Cause,
-    /// The code of the Close frame that began the closing handshake, or what stands for its lack.
+    /// The code of the Close frame that began the closing handshake (RFC 6455, section 7.1.5).
     pub code: CloseStatus,
-    /// The reason in that frame; the peer's own words if the peer sent it, so escape it.
+    /// The reason in that frame. If the peer sent it, it is untrusted text: escape it.
     pub reason: Reason,
-    /// How the end went: whether the closing handshake was completed (RFC 6455, section 7.1.4).
+    /// Whether the closing handshake was completed (RFC 6455, section 7.1.4).
     pub clean: bool,
-    /// Who began the closing handshake.
+    /// Which side began the closing handshake.
     pub initiator: Initiator,
-    /// From opening to end.
+    /// Time from the opening of the session to its end.
     pub duration: Duration,
-    /// The time from the latest answered ping to its pong; `None` if none was answered.
+    /// Time from the latest answered ping to its pong; `None` if no ping was answered.
     pub round_trip: Option<Duration>,
-    /// What the peer sent.
+    /// Messages and control frames from the peer.
     pub received: Counters,
-    /// What was handed to the codec for the peer, or sent by the codec itself.
+    /// Messages and control frames to the peer, with the codec's own pongs and Close frames.
     pub sent: Counters,
 }
 
-/// Why a session ended. The cause says why the end began; [`CloseRecord::clean`] says how it went.
+/// Why a session ended. [`CloseRecord::clean`] says whether the closing handshake was completed.
 ///
 /// ```
 /// use ws_core::Cause;
@@ -234,34 +236,34 @@ pub struct CloseRecord {
 pub enum Cause {
     /// The stream ended or failed without a Close frame.
     Disconnected,
-    /// This process shuts down.
+    /// This process shut down or released the session ([`Event::Drain`](crate::Event::Drain)).
     Drained,
     /// The application closed the session.
     HandlerClosed,
     /// A text message or a close reason was not UTF-8 (RFC 6455, section 8.1).
     InvalidUtf8,
-    /// The session had reached the greatest age.
+    /// The session reached its maximum age.
     MaxAge,
-    /// A message was begun and not ended within the message timeout.
+    /// A message began and did not end within the message timeout.
     MessageTimeout,
     /// The code that served the session panicked.
     Panicked,
     /// The peer sent a Close frame.
     PeerClosed,
-    /// A ping was followed by nothing at all within the pong timeout.
+    /// After a ping, the peer sent no whole message, ping or pong within the pong timeout.
     PongTimeout,
     /// The peer broke the framing rules (RFC 6455, section 5).
     ProtocolError,
-    /// The peer sent messages or control frames more often than it may.
+    /// The peer exceeded the rate limit for messages or for control frames.
     RateLimited,
-    /// A frame or a message was larger than allowed.
+    /// A frame or a message exceeded the size limit.
     TooBig,
-    /// Output waited for the write timeout, and none of it went out.
+    /// Output waited for the write timeout, and no byte of it was written.
     WriteTimeout,
 }
 
 impl Cause {
-    /// Every cause, in the order of its word.
+    /// Every cause, sorted by its word.
     pub const ALL: &'static [Self] = &[
         Self::Disconnected,
         Self::Drained,
@@ -278,7 +280,7 @@ impl Cause {
         Self::WriteTimeout,
     ];
 
-    /// The word for it, the same in logs, close reasons and documents.
+    /// Returns the word for the cause, the same in logs, close reasons and documents.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -305,7 +307,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The code of a closing: one that stood in a Close frame, or one that is only reported
+/// The status of a close: the code of a Close frame, or a code that is only reported and never sent
 /// (RFC 6455, sections 7.1.5 and 7.4.1).
 ///
 /// ```
@@ -317,11 +319,11 @@ impl fmt::Display for Cause {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseStatus {
-    /// 1006: there was no Close frame.
+    /// 1006: no Close frame was sent or received.
     Abnormal,
-    /// The code in the frame.
+    /// The code in the Close frame.
     Frame(CloseCode),
-    /// 1005: the peer's Close frame held no code.
+    /// 1005: the peer's Close frame had no code.
     NoStatus,
 }
 
@@ -335,35 +337,36 @@ impl From<CloseStatus> for u16 {
     }
 }
 
-/// Who began a closing handshake. [`CloseRecord`] has an example.
+/// The side that began the closing handshake. [`CloseRecord`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Initiator {
-    /// This side did.
+    /// This side.
     Local,
-    /// There was none: no Close frame was sent or seen.
+    /// Neither side: no Close frame was sent or received.
     None,
-    /// The peer did.
+    /// The peer.
     Peer,
 }
 
-/// What has been counted and measured of a session while it lasts.
+/// The counters and measurements of a session so far.
+///
 /// [`Lifecycle`](crate::Lifecycle) has an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Pings that were sent, modulo 2³².
+    /// Number of pings sent, modulo 2³².
     pub pings: u32,
-    /// Pings whose own pong came, modulo 2³².
+    /// Number of pings answered by their own pong, modulo 2³².
     pub pongs: u32,
-    /// The time from the latest answered ping to its pong; `None` if none was answered.
+    /// Time from the latest answered ping to its pong; `None` if no ping was answered.
     pub round_trip: Option<Duration>,
-    /// What the peer sent.
+    /// Messages and control frames from the peer.
     pub received: Counters,
-    /// What was handed to the codec for the peer, or sent by the codec itself.
+    /// Messages and control frames to the peer, with the codec's own pongs and Close frames.
     pub sent: Counters,
 }
 
-/// How much went in one direction: whole messages and control frames, and their payload.
+/// The counters of one direction. They saturate at `u64::MAX`.
 ///
 /// ```
 /// use ws_core::Counters;
@@ -375,9 +378,9 @@ pub struct Stats {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Whole messages and control frames.
+    /// Number of whole messages and control frames.
     pub messages: u64,
-    /// Their payload in bytes, without frame headers.
+    /// Total length of their payloads in bytes, without frame headers.
     pub bytes: u64,
 }
 
@@ -389,7 +392,7 @@ impl AddAssign for Counters {
 }
 
 impl Counters {
-    /// What has come on top of `earlier`.
+    /// Returns the counts since `earlier`, at least zero.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {

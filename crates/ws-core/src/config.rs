@@ -1,21 +1,25 @@
-//! What is decided for a session before it begins: how long it waits, and what its peer may do.
+//! The configuration of a session: its timeouts and the limits on its peer.
 
 use core::time::Duration;
 
 use crate::rate::Rate;
 use crate::time::at_least_1_ms;
 
-/// How long things take. A value below a millisecond counts as one.
+/// The intervals and timeouts of a session. A value below 1 ms counts as 1 ms.
+///
 /// [`Lifecycle`](crate::Lifecycle) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// From one ping to the next.
+    /// Time from one ping to the next. The first comes up to a tenth earlier, as
+    /// [`Jitter::ping`](crate::Jitter::ping) says.
     pub ping_interval: Duration,
-    /// From a ping to the moment when a peer that has said nothing since is given up.
+    /// Time from a ping until the session is given up, unless the peer sends a whole message, a ping
+    /// or a pong.
     pub pong_timeout: Duration,
-    /// From a Close frame to the moment when an unfinished closing handshake is given up.
+    /// Time from a Close frame until an unfinished closing handshake is given up.
     pub close_timeout: Duration,
-    /// How old a session gets before it is closed; `None` is as old as it likes.
+    /// Age at which a session is closed, reduced by up to a tenth as
+    /// [`Jitter::end`](crate::Jitter::end) says. `None` is no limit.
     pub max_age: Option<Duration>,
 }
 
@@ -25,7 +29,7 @@ impl Timing {
     }
 }
 
-/// What a peer may make a session do, beyond what the codec limits. `None` is no limit.
+/// Limits on the peer, beyond those of the codec. `None` is no limit; a time below 1 ms counts as 1 ms.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,24 +44,30 @@ impl Timing {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// How often a ping, or a pong that nobody asked for, may come.
+    /// Rate of pings, and of pongs that do not answer the latest ping. A faster peer is closed with
+    /// 1008, `rate_limited`.
     pub control_frames: Option<Rate>,
-    /// From the first byte of a message to its end.
+    /// Time from the first byte of a message to its end. A slower peer is closed with 1008,
+    /// `message_timeout`.
     pub message_timeout: Option<Duration>,
-    /// How often a data message may come.
+    /// Rate of data messages. A faster peer is closed with 1008, `rate_limited`.
     pub messages: Option<Rate>,
-    /// How long output may wait without any of it going out.
-    /// While it waits, neither the pong timeout nor the message timeout runs: what they wait for may
-    /// sit in what is not read then. Without it they run on, so that such a session ends at all.
+    /// Time that output may wait while no byte of it is written. The session then ends without a
+    /// Close frame.
+    ///
+    /// While output waits, the pong timeout and the message timeout are suspended: the frames that
+    /// they wait for may be in the input, which is not read then. If this is `None` they keep running,
+    /// so that such a session ends at all.
     pub write_timeout: Option<Duration>,
 }
 
-/// What holds for every session of an endpoint. The sessions share it. [`Lifecycle`](crate::Lifecycle)
-/// has an example.
+/// The configuration that all sessions of an endpoint share.
+///
+/// [`Lifecycle`](crate::Lifecycle) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
-    /// When to ping, and how long to wait for the peer.
+    /// Intervals and timeouts.
     pub timing: Timing,
-    /// What the peer may do beyond what the protocol forbids.
+    /// Limits on the peer, beyond those of RFC 6455.
     pub limits: Limits,
 }

@@ -1,79 +1,91 @@
-//! What goes into the machine, and what comes out of it.
+//! The input and the output of the state machine: events and actions.
 
 use core::time::Duration;
 
 use crate::close::{Cause, CloseCode, CloseFrame, CloseRecord};
 
-/// Something that happened to a session.
+/// An input of the state machine: something that happened to the session.
 ///
-/// A driver tells each as it sees it. What it never tells only costs what depends on that, which the
-/// event's own lines say. [`Lifecycle`](crate::Lifecycle) has an example.
+/// A driver reports each event when it observes it. If it never reports one of the optional events,
+/// only the feature that depends on it is lost; the documentation of the event names it.
+/// [`Lifecycle`](crate::Lifecycle) has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The stream refuses output. Only the write timeout needs it, together with `WriteProgressed`.
-    WriteBlocked,
-    /// This side wants to end the session at once, for `cause` and with `frame`. There is a
-    /// constructor for each such cause.
+    /// This side closes the session at once.
+    ///
+    /// [`handler_closed`](Event::handler_closed) and [`panicked`](Event::panicked) create it.
     Close {
-        /// What the closure record shall say.
+        /// The cause for the close record.
         cause: Cause,
-        /// What the peer shall be told.
+        /// The Close frame for the peer.
         frame: CloseFrame,
     },
-    /// Nothing is unfinished of what the peer sent. Only the message timeout needs it, together with
-    /// `MessageBegan`.
-    MessageEnded,
     /// The stream ended, failed or was given up.
     Disconnected,
-    /// The process shuts down, or lets go of its sessions in another way. This takes the place of an
-    /// end that a greatest age or an earlier drain had set.
+    /// The process shuts down or releases its sessions for another reason.
+    ///
+    /// This replaces a close that the maximum age or an earlier drain has scheduled.
     Drain {
-        /// What the peer shall be told: 1001, or 1012 where the service comes back.
+        /// The close code for the peer: 1001, or 1012 if the service restarts.
         code: CloseCode,
-        /// From now to the Close frame, if nothing else ends the session before. Zero is at once;
-        /// sessions that are to leave one after the other get different ones.
+        /// Time from now to the Close frame, if nothing ends the session earlier. Zero closes at once;
+        /// different values spread the closes of many sessions.
         after: Duration,
     },
-    /// The closing handshake is complete and everything is flushed: a Close frame went each way. For
-    /// a client, too, this is before the server has closed the TCP connection.
+    /// The closing handshake is complete: each side sent a Close frame, and all output is flushed.
+    ///
+    /// A client reports it, too, before the server has closed the TCP connection.
     Finished,
-    /// A whole data message came.
+    /// A whole data message was received.
     Message {
-        /// The length of its payload.
+        /// Payload length in bytes.
         bytes: usize,
     },
-    /// There is a beginning of something whose end has not come.
+    /// The beginning of a message or frame was received, but not its end.
+    ///
+    /// Optional: only the message timeout needs it, together with [`MessageEnded`](Event::MessageEnded).
     MessageBegan,
-    /// A Close frame came, with or without a body.
-    /// Whatever answer it needs is the codec's business.
+    /// No message or frame is incomplete in the input.
+    ///
+    /// Optional: only the message timeout needs it, together with [`MessageBegan`](Event::MessageBegan).
+    MessageEnded,
+    /// A Close frame was received; `None` is one without a body. The codec echoes it if necessary.
     PeerClose(Option<CloseFrame>),
-    /// A ping came. The codec answers it, unless the session is closing already.
+    /// A ping was received. The codec answers it, unless the session is closing.
     Ping {
-        /// The length of its payload.
+        /// Payload length in bytes.
         bytes: usize,
     },
-    /// A pong came, with this payload.
+    /// A pong with this payload was received.
     Pong(&'a [u8]),
-    /// A whole data message of ours was handed to the codec.
+    /// The driver passed a whole data message to the codec, to send it.
     Sent {
-        /// The length of its payload.
+        /// Payload length in bytes.
         bytes: usize,
     },
-    /// The process has stood still for so long since this was last told, so what the peer said
-    /// meanwhile comes all at once, and is told next. Whoever cannot tell leaves it out: a burst then
-    /// has to cover it.
+    /// The process did not run for this time since the last `Stalled`. The input that arrived
+    /// meanwhile is read all at once, and the following events report it.
+    ///
+    /// Optional: without it, the burst of each [`Rate`](crate::Rate) has to cover such input.
     Stalled(Duration),
-    /// Time has passed. Harmless at any moment, and needed at [`deadline`](crate::Lifecycle::deadline).
+    /// Time passed. Harmless at any time, and required at [`deadline`](crate::Lifecycle::deadline).
     Tick,
-    /// The peer broke a rule, and the codec is not to be read again.
+    /// The peer violated the protocol. The codec must not be read any more.
     Violation(Violation),
-    /// Some of the output that waited went out. If the rest is refused, it is `WriteBlocked` anew.
+    /// The stream accepts no more output.
+    ///
+    /// Optional: only the write timeout needs it, together with
+    /// [`WriteProgressed`](Event::WriteProgressed).
+    WriteBlocked,
+    /// Some of the waiting output was written. If the stream does not accept the rest, the driver
+    /// reports [`WriteBlocked`](Event::WriteBlocked) again.
     WriteProgressed,
 }
 
 impl Event<'_> {
-    /// Whether a driver tells it before it reads, so that the peer's answer may still lie unread.
+    /// Returns whether drivers report this event before they read the stream: input that arrived in
+    /// time may still be unread.
     pub(crate) fn precedes_reading(&self) -> bool {
         matches!(
             self,
@@ -81,12 +93,12 @@ impl Event<'_> {
         )
     }
 
-    /// The application closes the session with a code and a reason of its own.
+    /// Creates the event for a close by the application, with its own code and reason.
     ///
     /// ```
     /// use ws_core::{Cause, CloseCode, CloseFrame, Event};
     ///
-    /// let frame = CloseFrame { code: CloseCode::NORMAL, reason: "goodbye".into() };
+    /// let frame = CloseFrame { code: CloseCode::NORMAL, reason: "done".into() };
     /// let Event::Close { cause, .. } = Event::handler_closed(frame) else { panic!() };
     /// assert_eq!(cause, Cause::HandlerClosed);
     /// ```
@@ -95,7 +107,7 @@ impl Event<'_> {
         Self::Close { cause: Cause::HandlerClosed, frame }
     }
 
-    /// The code that serves the session panicked: 1011.
+    /// Creates the event for a panic in the code that serves the session: it closes with 1011.
     ///
     /// ```
     /// use ws_core::{Cause, CloseCode, Event};
@@ -110,32 +122,35 @@ impl Event<'_> {
     }
 }
 
-/// What the driver has to do next. The driver of the [front page](crate#a-driver) does each.
+/// An output of the state machine: what the driver has to do next.
 ///
-/// A driver matches these without `_`, so that it cannot overlook a new one; therefore a new one is
+/// The driver of the [front page](crate#a-driver) performs each of them.
+/// A driver matches them without a `_` arm, so that it cannot miss a new one; a new one is therefore
 /// a breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send this Close frame.
     ///
-    /// If a [`Violation`] led to it, what the peer still sends is to be read and thrown away until
-    /// the peer hangs up, which is [`Event::Disconnected`]: closing a TCP socket that holds unread
-    /// input resets the connection, and the frame may be lost with it.
+    /// If a [`Violation`] caused it, read and discard further input until the peer closes the
+    /// connection, which is [`Event::Disconnected`]: closing a TCP socket that has unread input
+    /// resets the connection, and the Close frame may be lost.
     Close(CloseFrame),
-    /// The session is over: let go of the stream and report this.
+    /// The session is over: close the stream and report this record.
     ///
-    /// After a clean end a server closes the TCP connection, and a client gives it a moment to do so
-    /// first (RFC 6455, section 7.1.1).
+    /// After a clean end a server closes the TCP connection; a client first gives the server some time
+    /// to do so (RFC 6455, section 7.1.1).
     End(CloseRecord),
     /// Send a ping with this payload.
     Ping(PingPayload),
 }
 
-/// The payload of a ping: a counter, so that a late pong is not taken for the answer to a newer ping.
-/// A driver sends it as it is. [`Lifecycle`](crate::Lifecycle) has an example.
+/// The payload of a ping: a counter, so that a late pong is not mistaken for the answer to a newer
+/// ping. A driver sends it unchanged.
+///
+/// [`Lifecycle`](crate::Lifecycle) has an example.
 pub type PingPayload = [u8; 4];
 
-/// A peer's fault that ends the session after the peer was told.
+/// A protocol violation by the peer. This side sends a Close frame, and the session ends.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -152,7 +167,7 @@ pub type PingPayload = [u8; 4];
 /// let Some(Action::Close(frame)) = session.handle(event, Duration::from_secs(1)) else { panic!() };
 /// assert_eq!((frame.code, frame.reason.as_str()), (CloseCode::MESSAGE_TOO_BIG, "too_big"));
 ///
-/// // What still comes is thrown away until the peer hangs up.
+/// // The driver discards further input until the peer closes the connection.
 /// let Some(Action::End(record)) = session.handle(Event::Disconnected, Duration::from_secs(2))
 /// else {
 ///     panic!()
@@ -164,9 +179,9 @@ pub type PingPayload = [u8; 4];
 pub enum Violation {
     /// A text message or a close reason was not UTF-8: 1007.
     InvalidUtf8,
-    /// The framing rules were broken: 1002.
+    /// A frame broke the framing rules: 1002.
     ProtocolError,
-    /// A frame or a message was larger than allowed: 1009.
+    /// A frame or a message exceeded the size limit: 1009.
     TooBig,
 }
 
@@ -179,7 +194,7 @@ impl Violation {
         }
     }
 
-    /// RFC 6455, section 7.4.1, says which code is for what.
+    /// Returns the frame with the code for this violation (RFC 6455, section 7.4.1).
     pub(crate) fn close_frame(self) -> CloseFrame {
         let code = match self {
             Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,

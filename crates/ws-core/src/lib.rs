@@ -1,65 +1,70 @@
-//! The life of one WebSocket session (RFC 6455) as a pure state machine: when to ping, how long to
-//! wait for an answer, how a session closes, and what is to be said of it afterwards.
+//! The lifecycle of one WebSocket session (RFC 6455) as a pure state machine: when to send a ping, how
+//! long to wait for the peer, how the session closes, and the record of how it ended.
 //!
 //! # What this crate does not do
 //!
-//! It does no I/O, reads no clock, draws no random number, writes no log and knows no frame format.
-//! Time is the [`Duration`](core::time::Duration) since the session opened and comes in with every
-//! call, as does randomness; frames are a codec's business.
-//! The crate is `no_std` and has no dependencies, so the compiler holds it to that.
-//! **It sends no pong and echoes no close frame**: it expects a codec that does both by itself, as
-//! tungstenite and most others do.
+//! It does no I/O, reads no clock, generates no random numbers, writes no log and does not know the
+//! frame format.
+//! Time is the [`Duration`](core::time::Duration) since the session opened; the caller passes it with
+//! every event. Randomness is the [`Jitter`] that the caller passes to [`Lifecycle::new`]. A codec
+//! encodes and decodes the frames.
+//! The compiler enforces this: the crate is `no_std` and has no dependencies.
+//! **It sends no pong and echoes no Close frame**: it expects a codec that does both, as tungstenite
+//! and most others do.
 //!
-//! # The machine
+//! # The state machine
 //!
-//! One call takes everything in, [`Lifecycle::handle`]; it answers with at most one [`Action`].
-//! One getter says when to call again at the latest, [`Lifecycle::deadline`].
-//! A needless [`Event::Tick`] is always harmless.
+//! [`Lifecycle::handle`] takes every input and returns at most one [`Action`].
+//! [`Lifecycle::deadline`] returns the latest time for the next call.
+//! An [`Event::Tick`] before the deadline is harmless.
 //!
 //! ```text
-//!             Close, time to scheduled_close / send close     ┐
+//!             Close, scheduled close / send close   ┐
 //!             Violation / send close                │
-//!             too often, too slow / send close      │
+//!             rate, message timeout / send close    │
 //!             PeerClose / – (the codec echoes)      ▼
 //!     ┌──────┐                                 ┌─────────┐
 //!  ──▶│ Open │────────────────────────────────▶│ Closing │
 //!     └──────┘                                 └─────────┘
 //!      │  ▲  │ ping is due / send ping              │  Finished                  / end, clean
-//!      │  └──┘ anything else / –                    │  Disconnected, Violation   / end, not clean
+//!      │  └──┘ any other event / –                  │  Disconnected, Violation   / end, not clean
 //!      │                                            │  close timeout             / end, not clean
 //!      │  Disconnected  / end, 1006                 ▼
 //!      │  pong timeout  / end, 1006            ┌────────┐
-//!      │  write timeout / end, 1006            │ Closed │  (every event: nothing)
+//!      │  write timeout / end, 1006            │ Closed │  any event / –
 //!      └──────────────────────────────────────▶│        │
 //!                                              └────────┘
 //! ```
 //!
-//! # Who owns what
+//! A close is scheduled by [`Timing::max_age`] and by [`Event::Drain`].
+//!
+//! # Ownership
 //!
 //! | question | owner |
 //! |---|---|
-//! | frames, masks, fragments, UTF-8, sizes | the codec |
-//! | answering a ping, echoing a close frame, refusing to write after one | the codec |
-//! | when to ping, with what payload, which pong counts, the round trip time | this crate |
-//! | how long to wait for a pong, a message's end, a write, the closing handshake | this crate |
-//! | how often a peer may send something | this crate |
-//! | which close code and why; who began; was it clean; the counts | this crate |
-//! | which of the codec's errors is which [`Violation`] | the driver |
-//! | flushing, half-closing, reading on until the peer hangs up | the driver |
-//! | the clock, the randomness, the tasks, the log | the driver |
+//! | frames, masking, fragmentation, UTF-8, size limits | the codec |
+//! | answering a ping, echoing a Close frame, refusing to write after one | the codec |
+//! | when to ping, with which payload, which pong counts, the round-trip time | this crate |
+//! | how long to wait for a pong, the end of a message, a write, the closing handshake | this crate |
+//! | the rate of the peer's messages and control frames | this crate |
+//! | the close code, the cause and the initiator; whether the close was clean; the counters | this crate |
+//! | which error of the codec is which [`Violation`] | the driver |
+//! | flushing, half-closing, discarding input until the peer closes the TCP connection | the driver |
+//! | the clock, the random numbers, the tasks, the log | the driver |
 //!
 //! # A driver
 //!
-//! This one runs on anything that can wait with a timeout.
+//! This driver works with any stream that can wait with a timeout.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use std::time::{Duration, Instant};
-//! use ws_core::{Action, Cause, CloseFrame, CloseRecord, Event, Lifecycle, Limits, SessionConfig, Timing};
+//! use ws_core::{Action, Cause, CloseFrame, CloseRecord, Event};
+//! use ws_core::{Lifecycle, Limits, SessionConfig, Timing};
 //!
-//! /// What a driver asks of its codec and its stream.
+//! /// What the driver needs from its codec and its stream.
 //! trait Wire {
-//!     /// What happened, or [`Event::Tick`] when `timeout` has passed without anything.
+//!     /// Returns the next event, or [`Event::Tick`] after `timeout`.
 //!     fn wait(&mut self, timeout: Duration) -> Event<'_>;
 //!     fn send_ping(&mut self, payload: &[u8]);
 //!     fn send_close(&mut self, frame: CloseFrame);
@@ -80,10 +85,10 @@
 //!     }
 //! }
 //!
-//! /// A peer that never says a word.
-//! struct Mute;
+//! /// A peer that never sends anything.
+//! struct SilentPeer;
 //!
-//! impl Wire for Mute {
+//! impl Wire for SilentPeer {
 //!     fn wait(&mut self, timeout: Duration) -> Event<'_> {
 //!         std::thread::sleep(timeout);
 //!         Event::Tick
@@ -99,41 +104,41 @@
 //!     max_age: None,
 //! };
 //! let config = SessionConfig { timing, limits: Limits::default() };
-//! let record = drive(&mut Mute, Arc::new(config), 0);
+//! let record = drive(&mut SilentPeer, Arc::new(config), 0);
 //! assert_eq!(record.cause, Cause::PongTimeout);
 //! assert_eq!(u16::from(record.code), 1006);
 //! ```
 //!
-//! Nothing in the machine says "server": `examples/blocking-client` in the repository is a client on a
-//! blocking socket, and `docs/guides/a-driver-for-ws-core.md` walks through it. The `transport` crate
-//! is the driver of a server with many thousand sessions.
+//! The state machine serves both roles: `examples/blocking-client` in the repository is a client on a
+//! blocking socket, explained in `docs/guides/a-driver-for-ws-core.md`. The `transport` crate is the
+//! driver of a server with many thousand sessions.
 //!
 //! # Stability
 //!
-//! Versions follow [Semantic Versioning](https://semver.org) as Cargo reads it: what breaks a user
-//! comes with a new major version, and before 1.0 with a new 0.x.
-//! Raising the least version of Rust, which is 1.88, comes with a minor version and never with a patch.
+//! Versions follow [Semantic Versioning](https://semver.org) as Cargo interprets it: a breaking change
+//! needs a new major version, and before 1.0 a new 0.x.
+//! Raising the minimum supported Rust version, now 1.88, needs a minor version; a patch never does it.
 //!
-//! These may grow in a minor version, and are `#[non_exhaustive]`:
+//! These types may grow in a minor version and are `#[non_exhaustive]`:
 //!
-//! | type | because |
+//! | type | reason |
 //! |---|---|
-//! | [`Event`], [`Violation`] | Drivers make them and the machine takes them apart; a driver that does not know a new one does without what depends on it. |
-//! | [`Cause`] | There will be more reasons to end a session. Whoever counts or prints them has the word, and [`Cause::ALL`]. |
-//! | [`CloseRecord`], [`Stats`] | The machine makes them, and more can be said. |
+//! | [`Event`], [`Violation`] | Drivers construct them and the state machine matches them. A driver that never sends a new event only lacks the feature that depends on it. |
+//! | [`Cause`] | There will be more reasons to end a session. Code that counts or prints them uses [`Cause::as_str`] and [`Cause::ALL`]. |
+//! | [`CloseRecord`], [`Stats`] | The state machine constructs them, and fields may be added. |
 //!
-//! These may not, because whoever uses them has to handle every case or to decide every field:
+//! These types may not, because their users have to handle every variant or set every field:
 //!
-//! | type | because |
+//! | type | reason |
 //! |---|---|
-//! | [`Action`] | What a driver does not do does not happen; the compiler has to tell it of a new one. |
-//! | [`CloseStatus`], [`Initiator`], [`CloseFrame`] | RFC 6455 has no more of them. |
-//! | [`Timing`], [`Limits`], [`SessionConfig`] | They are written down field by field, and a new one is a decision of the user's. With `..Limits::default()` a new limit is none. |
+//! | [`Action`] | An action that a driver does not know is not performed; the compiler has to report a new one. |
+//! | [`CloseStatus`], [`Initiator`], [`CloseFrame`] | RFC 6455 defines no more. |
+//! | [`Timing`], [`Limits`], [`SessionConfig`] | Users set every field, and a new one is a decision of the user. With `..Limits::default()` a new limit is off. |
 //! | [`Counters`] | It is a pair of counts that is added and compared. |
 //!
-//! Behaviour is part of the promise: which history of events leads to which actions at which times,
-//! which code and word go with a cause, how events are counted.
-//! What `Debug` prints is not, nor how large a [`Lifecycle`] is and when it allocates.
+//! The promise covers behaviour: which sequence of events leads to which actions at which times, which
+//! code and word belong to a cause, and how events are counted.
+//! It does not cover the output of `Debug`, the size of a [`Lifecycle`], or when it allocates.
 
 #![no_std]
 

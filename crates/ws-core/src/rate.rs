@@ -1,20 +1,22 @@
-//! How often a peer may do something.
+//! Rate limits: token buckets.
 
 use core::time::Duration;
 
-use crate::time::{Timestamp, whole_nanos};
+use crate::time::{Timestamp, saturating_nanos};
 
-/// How often something may happen: so many times at once, and from then on so many times a second.
+/// The size and the refill rate of a token bucket: a burst at once, then a number per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// From one to the next.
+    /// Time in which one token is earned.
     interval: Duration,
-    /// What may happen at once takes this long to be earned.
+    /// Time in which an empty bucket fills.
     burst: Duration,
 }
 
 impl Rate {
-    /// `burst` at once, and then `per_second`. `None` if one of them is zero, which is no limit.
+    /// Creates a rate of `burst` at once and `per_second` after that.
+    ///
+    /// Returns `None`, which is no limit, if one of them is zero or `per_second` is above 10⁹.
     ///
     /// ```
     /// use ws_core::Rate;
@@ -30,11 +32,11 @@ impl Rate {
     }
 }
 
-/// A token bucket, told by the moment when it will be full again.
+/// A token bucket, represented by the time at which it is full again.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     full_at: Timestamp,
-    /// What was earned beyond the brim while the process stood still, in nanoseconds.
+    /// Tokens earned during a stall beyond the bucket's size, as nanoseconds of refill time.
     credit: u64,
 }
 
@@ -45,36 +47,38 @@ impl Default for Bucket {
 }
 
 impl Bucket {
-    /// Takes a token, or says that there is none.
+    /// Takes a token. Returns `false` if the bucket is empty.
     ///
-    /// What a stall has earned goes first, or its end would find the bucket empty.
+    /// Stall credit is used first: it is lost with [`clear_credit`](Self::clear_credit), and the
+    /// bucket should be as full then as it was before the stall.
     pub(crate) fn take(&mut self, rate: Rate, now: Timestamp) -> bool {
-        if let Some(rest) = self.credit.checked_sub(whole_nanos(rate.interval)) {
-            self.credit = rest;
+        if let Some(remaining) = self.credit.checked_sub(saturating_nanos(rate.interval)) {
+            self.credit = remaining;
             return true;
         }
         let full_at = self.full_at.max(now).after(rate.interval);
-        let is_there = full_at <= now.after(rate.burst);
-        if is_there {
+        let has_token = full_at <= now.after(rate.burst);
+        if has_token {
             self.full_at = full_at;
         }
-        is_there
+        has_token
     }
 
-    /// Whether it is full, and holds nothing beyond that.
+    /// Returns whether the bucket is full and has no stall credit, as a new one.
     pub(crate) fn is_full(&self, now: Timestamp) -> bool {
         self.full_at <= now && self.credit == 0
     }
 
-    /// Lets go of what it holds beyond the brim.
     pub(crate) fn clear_credit(&mut self) {
         self.credit = 0;
     }
 
-    /// Keeps what `stall`, which is over at `now`, has earned: what the peer sent in it is read all
-    /// at once. The rate holds all the same, over the whole session.
+    /// Credits the tokens that a stall which ended at `now` earned beyond the bucket's size: the input
+    /// that arrived during the stall is read all at once.
+    ///
+    /// Over the whole session the rate still holds.
     pub(crate) fn credit_stall(&mut self, stall: Duration, now: Timestamp) {
         let missing = self.full_at.since(now.before(stall));
-        self.credit = self.credit.saturating_add(whole_nanos(stall.saturating_sub(missing)));
+        self.credit = self.credit.saturating_add(saturating_nanos(stall.saturating_sub(missing)));
     }
 }

@@ -1,22 +1,22 @@
-//! What always holds, shown over every history of a given length.
+//! The invariants of a session, checked over every sequence of events of a given length.
 
-#[path = "support/watched.rs"]
-mod watched;
+#[path = "support/checker.rs"]
+mod checker;
 
 use std::time::Duration;
 
-use watched::{Often, Step, Watched};
+use checker::{Checker, RateSpec, Step};
 use ws_core::{Limits, Timing, Violation};
 
-/// When a step happens.
+/// The time of a step.
 #[derive(Clone, Copy)]
 enum When {
-    /// A second before the session asked to be looked at.
+    /// One second before the deadline.
     Early,
-    /// So long after that, because the process stood still.
+    /// This number of seconds after the deadline, because the process stalled.
     Late(u64),
     OnTime,
-    /// Half a second after the step before, if nothing is due by then.
+    /// Half a second after the previous step, but not after the deadline.
     Soon,
 }
 
@@ -27,28 +27,28 @@ const STEPS: [(When, Step); 22] = [
     (Early, Step::Tick),
     (Late(7), Step::Tick),
     (Late(100), Step::Tick),
-    (Soon, Step::Blocked),
-    (Soon, Step::Complete),
     (Soon, Step::Disconnected),
     (Soon, Step::Drain(Duration::ZERO)),
     (Soon, Step::Drain(Duration::from_secs(8))),
     (Soon, Step::Finished),
     (Soon, Step::HandlerClosed),
     (Soon, Step::Message),
-    (Soon, Step::Partial),
-    (Soon, Step::PeerClose(true)),
-    (Soon, Step::PeerClose(false)),
+    (Soon, Step::MessageBegan),
+    (Soon, Step::MessageEnded),
+    (Soon, Step::PeerClose { has_body: true }),
+    (Soon, Step::PeerClose { has_body: false }),
     (Soon, Step::Ping),
     (Soon, Step::Pong),
     (Soon, Step::Sent),
     (Late(7), Step::Stalled(Duration::from_secs(7))),
-    (Soon, Step::StrayPong),
+    (Soon, Step::UnsolicitedPong),
     (Soon, Step::Violation(Violation::TooBig)),
-    (Soon, Step::Written),
+    (Soon, Step::WriteBlocked),
+    (Soon, Step::WriteProgressed),
 ];
 
-/// A session whose rates allow two at once: a history of five steps can have too many.
-fn watched(max_age: Option<Duration>) -> Watched {
+/// Returns a session with bursts of two, which a history of five steps can exceed.
+fn checker(max_age: Option<Duration>) -> Checker {
     let timing = Timing {
         ping_interval: Duration::from_secs(25),
         pong_timeout: Duration::from_secs(10),
@@ -60,48 +60,49 @@ fn watched(max_age: Option<Duration>) -> Watched {
         write_timeout: Some(Duration::from_secs(5)),
         ..Limits::default()
     };
-    Watched::new(timing, Often(1, 2), Often(1, 2), limits, u32::MAX / 2)
+    let rate = RateSpec { per_second: 1, burst: 2 };
+    Checker::new(timing, rate, rate, limits, u32::MAX / 2)
 }
 
-fn step(watched: &mut Watched, (when, step): (When, Step)) {
-    let (now, deadline) = (watched.now, watched.deadline());
+fn step(checker: &mut Checker, (when, step): (When, Step)) {
+    let (now, deadline) = (checker.now, checker.deadline());
     let time = match when {
         Early => deadline.saturating_sub(Duration::from_secs(1)).max(now),
         Late(seconds) => deadline + Duration::from_secs(seconds),
         OnTime => deadline,
         Soon => (now + Duration::from_millis(500)).min(deadline),
     };
-    // What precedes reading may leave a deadline that has passed.
-    watched.step(step, time.max(now));
+    // After an event that precedes reading, the deadline may have passed.
+    checker.step(step, time.max(now));
 }
 
 const MAX_AGE: Option<Duration> = Some(Duration::from_secs(70));
 
 #[test]
-fn every_history_of_five_steps_keeps_the_rules() {
+fn every_history_of_five_steps_keeps_the_invariants() {
     for number in 0..STEPS.len().pow(5) {
-        let mut watched = watched(MAX_AGE);
+        let mut checker = checker(MAX_AGE);
         let mut digits = number;
         for _ in 0..5 {
-            step(&mut watched, STEPS[digits % STEPS.len()]);
+            step(&mut checker, STEPS[digits % STEPS.len()]);
             digits /= STEPS.len();
         }
-        assert!(watched.fall_silent(9), "history {number} does not end");
+        assert!(checker.ends_with_silent_peer(9), "history {number} does not end");
     }
 }
 
 #[test]
-fn every_pair_of_steps_keeps_the_rules_after_a_long_life() {
+fn every_pair_of_steps_keeps_the_invariants_in_an_old_session() {
     for first in STEPS {
         for second in STEPS {
-            let mut watched = watched(None);
+            let mut checker = checker(None);
             for _ in 0..20 {
-                step(&mut watched, (OnTime, Step::Tick));
-                step(&mut watched, (Soon, Step::Pong));
+                step(&mut checker, (OnTime, Step::Tick));
+                step(&mut checker, (Soon, Step::Pong));
             }
-            step(&mut watched, first);
-            step(&mut watched, second);
-            assert!(watched.fall_silent(9), "a silent peer is let go");
+            step(&mut checker, first);
+            step(&mut checker, second);
+            assert!(checker.ends_with_silent_peer(9), "{:?}, {:?} does not end", first.1, second.1);
         }
     }
 }

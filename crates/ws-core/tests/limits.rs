@@ -1,4 +1,4 @@
-//! Stories of peers that do too much, and of peers that take too long.
+//! Rate limits, the message timeout and the write timeout.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -9,31 +9,31 @@
 
 mod support;
 
-use support::{end, limited, ping, secs, told};
+use support::{close, end, open_with, ping, secs};
 use ws_core::{Action, Cause, Event, Limits, Rate};
 
 #[test]
-fn a_burst_is_allowed_and_then_so_many_a_second() {
+fn a_burst_is_allowed_and_then_the_rate_per_second() {
     let rate = Rate::new(10, 20);
-    let mut session = limited(Limits { messages: rate, ..Limits::default() });
+    let mut session = open_with(Limits { messages: rate, ..Limits::default() });
     let message = Event::Message { bytes: 1 };
     for _ in 0..20 {
         assert_eq!(session.handle(message.clone(), secs(1.0)), None);
     }
-    // A tenth of a second earns one more, again and again.
+    // Each tenth of a second earns one token.
     for tenth in 1..=50_u32 {
         assert_eq!(session.handle(message.clone(), secs(1.0) + secs(0.1) * tenth), None);
     }
-    let refused = session.handle(message, secs(6.05));
-    assert_eq!(told(refused), (1008, "rate_limited".to_owned()));
+    let action = session.handle(message, secs(6.05));
+    assert_eq!(close(action), (1008, "rate_limited".to_owned()));
     let record = end(session.handle(Event::Finished, secs(6.1)));
     assert_eq!((record.cause, record.clean), (Cause::RateLimited, true));
 }
 
 #[test]
-fn a_burst_is_earned_anew_and_not_more_than_once() {
+fn a_bucket_refills_to_at_most_one_burst() {
     let rate = Rate::new(10, 20);
-    let mut session = limited(Limits { messages: rate, ..Limits::default() });
+    let mut session = open_with(Limits { messages: rate, ..Limits::default() });
     let message = Event::Message { bytes: 1 };
     for _ in 0..20 {
         assert_eq!(session.handle(message.clone(), secs(0.0)), None);
@@ -41,45 +41,49 @@ fn a_burst_is_earned_anew_and_not_more_than_once() {
     for _ in 0..20 {
         assert_eq!(session.handle(message.clone(), secs(20.0)), None);
     }
-    told(session.handle(message, secs(20.0)));
+    close(session.handle(message, secs(20.0)));
 }
 
 #[test]
-fn pings_and_unasked_pongs_are_counted_together_and_answers_are_not() {
+fn pings_and_unsolicited_pongs_share_a_limit_and_answers_are_exempt() {
     let rate = Rate::new(1, 4);
-    let mut session = limited(Limits { control_frames: rate, ..Limits::default() });
+    let mut session = open_with(Limits { control_frames: rate, ..Limits::default() });
     for round in 1..=10_u32 {
         let now = secs(25.0) * round;
         let payload = ping(session.handle(Event::Tick, now));
         assert_eq!(session.handle(Event::Pong(&payload), now), None);
         assert_eq!(session.handle(Event::Ping { bytes: 0 }, now), None);
-        assert_eq!(session.handle(Event::Pong(b"unasked"), now), None);
-        // Messages have a bucket of their own.
+        assert_eq!(session.handle(Event::Pong(b"unsolicited"), now), None);
+        // Messages have a separate bucket.
         assert_eq!(session.handle(Event::Message { bytes: 1 }, now), None);
         assert_eq!(session.handle(Event::Ping { bytes: 0 }, now), None);
-        assert_eq!(session.handle(Event::Pong(&payload), now), None, "the second time is unasked");
+        assert_eq!(
+            session.handle(Event::Pong(&payload), now),
+            None,
+            "the same pong again is unsolicited"
+        );
     }
-    told(session.handle(Event::Ping { bytes: 0 }, secs(250.0)));
+    close(session.handle(Event::Ping { bytes: 0 }, secs(250.0)));
 }
 
 #[test]
-fn a_message_that_is_begun_has_to_end_in_time() {
+fn a_message_has_to_end_within_the_message_timeout() {
     let limits = Limits { message_timeout: Some(secs(10.0)), ..Limits::default() };
-    let mut session = limited(limits);
+    let mut session = open_with(limits);
     session.handle(Event::MessageBegan, secs(1.0));
     session.handle(Event::MessageBegan, secs(9.0));
-    assert_eq!(session.deadline(), Some(secs(11.0)), "from its beginning");
+    assert_eq!(session.deadline(), Some(secs(11.0)), "measured from the beginning of the message");
     session.handle(Event::Message { bytes: 1 }, secs(10.0));
     session.handle(Event::MessageBegan, secs(12.0));
-    assert_eq!(session.deadline(), Some(secs(22.0)), "another one, another time");
-    let refused = session.handle(Event::Tick, secs(22.0));
-    assert_eq!(told(refused), (1008, "message_timeout".to_owned()));
+    assert_eq!(session.deadline(), Some(secs(22.0)), "a new message starts the timeout again");
+    let action = session.handle(Event::Tick, secs(22.0));
+    assert_eq!(close(action), (1008, "message_timeout".to_owned()));
 }
 
 #[test]
-fn output_that_does_not_go_out_ends_the_session() {
+fn output_that_makes_no_progress_ends_the_session() {
     let limits = Limits { write_timeout: Some(secs(10.0)), ..Limits::default() };
-    let mut session = limited(limits);
+    let mut session = open_with(limits);
     session.handle(Event::WriteBlocked, secs(1.0));
     session.handle(Event::WriteBlocked, secs(5.0));
     assert_eq!(session.deadline(), Some(secs(11.0)));
@@ -89,28 +93,28 @@ fn output_that_does_not_go_out_ends_the_session() {
 }
 
 #[test]
-fn a_slow_and_steady_reader_is_healthy() {
+fn a_slow_reader_that_makes_progress_is_not_given_up() {
     let limits = Limits { write_timeout: Some(secs(10.0)), ..Limits::default() };
-    let mut session = limited(limits);
+    let mut session = open_with(limits);
     let mut now = secs(0.0);
-    // Its pongs sit in what we do not read while our output waits for it.
+    // Its pongs are in the input, which is not read while output waits.
     for _ in 0..1000 {
         now += secs(9.0);
         for event in [Event::WriteProgressed, Event::WriteBlocked] {
             assert!(!matches!(session.handle(event, now), Some(Action::End(_))), "{now:?}");
         }
     }
-    // Once everything went out, it has the whole time for its pong.
+    // Once all output is written, the whole pong timeout runs.
     session.handle(Event::WriteProgressed, now);
     assert_eq!(session.handle(Event::Tick, now + secs(9.9)), None);
     assert_eq!(end(session.handle(Event::Tick, now + secs(10.0))).cause, Cause::PongTimeout);
 }
 
 #[test]
-fn what_was_earned_while_the_process_stood_still_is_not_lost() {
-    let mut session = limited(Limits { messages: Rate::new(10, 20), ..Limits::default() });
+fn tokens_earned_during_a_stall_are_not_lost() {
+    let mut session = open_with(Limits { messages: Rate::new(10, 20), ..Limits::default() });
     let message = Event::Message { bytes: 1 };
-    // Nine were sent before the stall, and fifty in its five seconds.
+    // Nine messages arrive before the stall, and fifty during its five seconds.
     for _ in 0..9 {
         assert_eq!(session.handle(message.clone(), secs(10.0)), None);
     }
@@ -118,58 +122,58 @@ fn what_was_earned_while_the_process_stood_still_is_not_lost() {
     for _ in 0..50 {
         assert_eq!(session.handle(message.clone(), secs(15.0)), None);
     }
-    // What is left of the burst is what was left before.
+    // The rest of the burst is the same as before the stall.
     for _ in 0..11 {
         assert_eq!(session.handle(message.clone(), secs(15.0)), None);
     }
-    assert_eq!(told(session.handle(message, secs(15.0))).0, 1008);
+    assert_eq!(close(session.handle(message, secs(15.0))).0, 1008);
 }
 
 #[test]
 fn a_stall_earns_no_more_than_its_time() {
-    let mut session = limited(Limits { control_frames: Rate::new(10, 20), ..Limits::default() });
+    let mut session = open_with(Limits { control_frames: Rate::new(10, 20), ..Limits::default() });
     let ping = Event::Ping { bytes: 0 };
-    // The bucket was full all along, so everything that the stall earned lies above its brim.
+    // The bucket was full before the stall, so everything that the stall earned is credit.
     session.handle(Event::Stalled(secs(3.0)), secs(10.0));
     for _ in 0..20 + 30 {
         assert_eq!(session.handle(ping.clone(), secs(10.0)), None);
     }
-    assert_eq!(told(session.handle(ping, secs(10.0))).0, 1008);
+    assert_eq!(close(session.handle(ping, secs(10.0))).0, 1008);
 }
 
 #[test]
-fn what_came_in_a_stall_is_not_paid_for_with_the_burst() {
-    let mut session = limited(Limits { messages: Rate::new(10, 20), ..Limits::default() });
+fn input_of_a_stall_does_not_use_up_the_burst() {
+    let mut session = open_with(Limits { messages: Rate::new(10, 20), ..Limits::default() });
     let message = Event::Message { bytes: 1 };
     let payload = ping(session.handle(Event::Stalled(secs(3.0)), secs(25.0)));
     for _ in 0..30 {
         assert_eq!(session.handle(message.clone(), secs(25.0)), None);
     }
-    // With this pong the forgiveness is over, and the peer goes on as before.
+    // This pong clears the credit; the burst is still available.
     session.handle(Event::Pong(&payload), secs(25.0));
     for number in 0..20 {
         assert_eq!(session.handle(message.clone(), secs(25.0)), None, "message {number}");
     }
-    assert_eq!(told(session.handle(message, secs(25.0))).0, 1008);
+    assert_eq!(close(session.handle(message, secs(25.0))).0, 1008);
 }
 
 #[test]
-fn a_pong_that_cannot_have_overtaken_anything_ends_the_forgiveness() {
+fn only_the_pong_to_a_ping_after_the_stall_clears_the_stall_credit() {
     let limits = Limits { messages: Rate::new(10, 20), ..Limits::default() };
     for (stalled_at, allowed) in [(10.0, 20), (25.0, 20), (25.5, 20 + 30)] {
-        let mut session = limited(limits);
-        let mut moments = [(Event::Stalled(secs(3.0)), stalled_at), (Event::Tick, 25.0_f64)];
-        moments.sort_by(|(_, one), (_, other)| one.total_cmp(other));
-        let actions = moments.map(|(event, at)| session.handle(event, secs(at)));
-        // Whichever event comes at 25 seconds brings it.
+        let mut session = open_with(limits);
+        let mut events = [(Event::Stalled(secs(3.0)), stalled_at), (Event::Tick, 25.0_f64)];
+        events.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+        let actions = events.map(|(event, at)| session.handle(event, secs(at)));
+        // The ping is the action of whichever event is handled at 25 seconds.
         let payload = ping(actions.into_iter().flatten().next());
         session.handle(Event::Pong(&payload), secs(26.0));
-        // Long after, when the bucket is full again whatever there was before.
+        // Five seconds later the bucket is full in each case.
         let message = Event::Message { bytes: 1 };
         for number in 0..allowed {
             let action = session.handle(message.clone(), secs(30.0));
             assert_eq!(action, None, "message {number} after a stall at {stalled_at}");
         }
-        assert_eq!(told(session.handle(message, secs(30.0))).0, 1008, "{stalled_at}");
+        assert_eq!(close(session.handle(message, secs(30.0))).0, 1008, "{stalled_at}");
     }
 }

@@ -1,6 +1,6 @@
-//! A driver for [`Lifecycle`] on one thread: a blocking socket, tungstenite's codec, and the machine.
+//! A driver for [`Lifecycle`] on one thread: a blocking socket, tungstenite's codec, and the state machine.
 //!
-//! The thread waits in one place only, the socket, and never beyond the machine's deadline.
+//! The thread blocks only on the socket, and never beyond the state machine's deadline.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -18,30 +18,34 @@ use ws_core::{
     Action, CloseCode, CloseFrame, CloseRecord, Event, Lifecycle, Reason, SessionConfig, Violation,
 };
 
-use crate::bounded::Bounded;
+use crate::deadline_stream::DeadlineStream;
 
-/// How long the thread stays in the socket before it looks whether it is to leave.
-const LOOK_AROUND: Duration = Duration::from_millis(100);
+/// The longest time that the thread blocks on the socket before it checks the shutdown flag.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The most that is held for the server: also what tungstenite reserves for a frame of which only the
-/// head has come.
+/// Limit of one message, in bytes. tungstenite reserves up to this size as soon as it has read the header
+/// of a frame.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
-/// The client's side of a session.
+/// The client side of a session.
 pub(crate) struct Client {
-    socket: WebSocket<Bounded>,
+    socket: WebSocket<DeadlineStream>,
     lifecycle: Lifecycle,
     close_timeout: Duration,
     opened: Instant,
-    /// The system did not take all of our output.
+    /// The kernel did not accept all of the output.
     is_blocked: bool,
-    /// The server broke a rule, so nothing that it still says is understood.
-    is_failing: bool,
+    /// The server violated the protocol: all further input is discarded.
+    is_discarding: bool,
 }
 
 impl Client {
-    /// Opens a session over `stream`, which is connected, before that stream's time is over.
-    pub(crate) fn open(url: &str, stream: Bounded, config: SessionConfig) -> Result<Self, Error> {
+    /// Opens a session over a connected stream, before the stream's deadline.
+    pub(crate) fn open(
+        url: &str,
+        stream: DeadlineStream,
+        config: SessionConfig,
+    ) -> Result<Self, Error> {
         let codec = WebSocketConfig::default()
             .max_frame_size(Some(MAX_MESSAGE_BYTES))
             .max_message_size(Some(MAX_MESSAGE_BYTES));
@@ -52,7 +56,7 @@ impl Client {
                 return Err(Error::Io(ErrorKind::TimedOut.into()));
             }
         };
-        // By chance, so that clients which a server has lost all at once do not ping in step.
+        // Random, so that clients that reconnect at the same time do not ping in step.
         let jitter = u32::try_from(RandomState::new().build_hasher().finish() >> 32);
         Ok(Self {
             socket,
@@ -60,70 +64,74 @@ impl Client {
             close_timeout: config.timing.close_timeout,
             opened: Instant::now(),
             is_blocked: false,
-            is_failing: false,
+            is_discarding: false,
         })
     }
 
-    /// Runs the session to its end, which begins at the latest when `leave` is set.
-    pub(crate) fn run(mut self, leave: &AtomicBool, mut hear: impl FnMut(&str)) -> CloseRecord {
+    /// Runs the session to its end. Setting `shutdown` starts the closing handshake.
+    pub(crate) fn run(
+        mut self,
+        shutdown: &AtomicBool,
+        mut on_text: impl FnMut(&str),
+    ) -> CloseRecord {
         loop {
-            if let ControlFlow::Break(record) = self.turn(leave, &mut hear) {
+            if let ControlFlow::Break(record) = self.poll_once(shutdown, &mut on_text) {
                 if record.clean {
-                    self.wait_for_hang_up();
+                    self.wait_for_eof();
                 }
                 return record;
             }
         }
     }
 
-    fn turn(
+    fn poll_once(
         &mut self,
-        leave: &AtomicBool,
-        hear: &mut impl FnMut(&str),
+        shutdown: &AtomicBool,
+        on_text: &mut impl FnMut(&str),
     ) -> ControlFlow<CloseRecord> {
-        self.socket.get_mut().until = self.next_look();
-        if leave.load(Ordering::Relaxed) {
-            // Needless once the end has begun, and harmless.
+        self.socket.get_mut().deadline = self.next_deadline();
+        if shutdown.load(Ordering::Relaxed) {
+            // Has no effect if the session is already closing.
             let frame = CloseFrame { code: CloseCode::NORMAL, reason: Reason::default() };
-            self.tell(Event::handler_closed(frame))?;
+            self.dispatch(Event::handler_closed(frame))?;
         }
-        // Before anything is read: a server that sends and does not read must not fill our memory
-        // with answers.
+        // Flush before reading: a server that sends but does not read must not make the client queue
+        // answers without limit.
         match self.socket.flush() {
             Ok(()) => {}
             Err(error) if is_timeout(&error) => {
                 self.is_blocked = true;
-                self.tell(Event::WriteBlocked)?;
-                // Nothing is read while output is stuck, so there is nothing to hear first.
-                return self.tell(Event::Tick);
+                self.dispatch(Event::WriteBlocked)?;
+                // Nothing is read while output is blocked, so no input can precede this tick.
+                return self.dispatch(Event::Tick);
             }
-            Err(_) => return self.tell(Event::Disconnected),
+            Err(_) => return self.dispatch(Event::Disconnected),
         }
         if mem::take(&mut self.is_blocked) {
-            return self.tell(Event::WriteProgressed);
+            return self.dispatch(Event::WriteProgressed);
         }
-        if self.is_failing {
-            return self.read_away();
+        if self.is_discarding {
+            return self.discard_input();
         }
         if !self.socket.can_read() {
-            return self.tell(Event::Finished);
+            return self.dispatch(Event::Finished);
         }
         match self.socket.read() {
-            Ok(message) => self.take_in(&message, hear),
-            Err(error) => self.take_error(&error),
+            Ok(message) => self.on_message(&message, on_text),
+            Err(error) => self.on_read_error(&error),
         }
     }
 
-    /// Tells the machine what happened, and does what it says.
-    fn tell(&mut self, event: Event<'_>) -> ControlFlow<CloseRecord> {
+    /// Passes an event to the state machine and performs the action that it returns.
+    fn dispatch(&mut self, event: Event<'_>) -> ControlFlow<CloseRecord> {
         match self.lifecycle.handle(event, self.opened.elapsed()) {
             None => {}
             Some(Action::Close(frame)) => {
-                // A pong that is due must not come behind the close frame.
+                // A pending pong must be sent before the Close frame.
                 let _ = self.socket.flush();
                 let code = u16::from(frame.code).into();
                 let reason = frame.reason.as_str().into();
-                // What does not go out now is flushed in the next turn, which also sees the errors.
+                // The next iteration flushes what remains, and handles errors.
                 let _ = self.socket.close(Some(protocol::CloseFrame { code, reason }));
             }
             Some(Action::End(record)) => return ControlFlow::Break(record),
@@ -134,75 +142,77 @@ impl Client {
         ControlFlow::Continue(())
     }
 
-    fn take_in(
+    fn on_message(
         &mut self,
         message: &Message,
-        hear: &mut impl FnMut(&str),
+        on_text: &mut impl FnMut(&str),
     ) -> ControlFlow<CloseRecord> {
         match message {
             Message::Text(text) => {
-                self.tell(Event::Message { bytes: text.len() })?;
-                hear(text);
+                self.dispatch(Event::Message { bytes: text.len() })?;
+                on_text(text);
                 ControlFlow::Continue(())
             }
-            Message::Binary(bytes) => self.tell(Event::Message { bytes: bytes.len() }),
-            Message::Ping(payload) => self.tell(Event::Ping { bytes: payload.len() }),
-            Message::Pong(payload) => self.tell(Event::Pong(payload)),
+            Message::Binary(bytes) => self.dispatch(Event::Message { bytes: bytes.len() }),
+            Message::Ping(payload) => self.dispatch(Event::Ping { bytes: payload.len() }),
+            Message::Pong(payload) => self.dispatch(Event::Pong(payload)),
             Message::Close(frame) => {
                 let frame = frame.as_ref().and_then(|frame| {
                     let code = CloseCode::try_from(u16::from(frame.code)).ok()?;
                     Some(CloseFrame { code, reason: Reason::from(frame.reason.to_string()) })
                 });
-                self.tell(Event::PeerClose(frame))
+                self.dispatch(Event::PeerClose(frame))
             }
-            // Reading never gives a single frame.
+            // `read` never returns a raw frame.
             Message::Frame(_) => ControlFlow::Continue(()),
         }
     }
 
-    fn take_error(&mut self, error: &Error) -> ControlFlow<CloseRecord> {
+    fn on_read_error(&mut self, error: &Error) -> ControlFlow<CloseRecord> {
         let violation = match error {
-            // What has come of a frame stays in the codec, and the next read goes on with it.
-            Error::Io(_) if is_timeout(error) => return self.tell(Event::Tick),
-            // The end of the stream comes as an error of the protocol.
+            // The codec keeps a partial frame, and the next read continues with it.
+            Error::Io(_) if is_timeout(error) => return self.dispatch(Event::Tick),
+            // tungstenite reports the end of the stream as a protocol error.
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-                return self.tell(Event::Disconnected);
+                return self.dispatch(Event::Disconnected);
             }
             Error::Capacity(_) => Violation::TooBig,
             Error::Protocol(_) => Violation::ProtocolError,
             Error::Utf8(_) => Violation::InvalidUtf8,
-            _ => return self.tell(Event::Disconnected),
+            _ => return self.dispatch(Event::Disconnected),
         };
-        self.is_failing = true;
-        self.tell(Event::Violation(violation))
+        self.is_discarding = true;
+        self.dispatch(Event::Violation(violation))
     }
 
-    /// Closing a socket that holds unread input resets the connection, and the server may never see
-    /// why; so it is read until the server hangs up.
-    fn read_away(&mut self) -> ControlFlow<CloseRecord> {
+    /// Reads and discards until the server closes the connection. Closing a socket with unread input
+    /// would reset the connection, and the server could lose the Close frame.
+    fn discard_input(&mut self) -> ControlFlow<CloseRecord> {
         match io::copy(self.socket.get_mut(), &mut io::sink()) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.tell(Event::Tick),
-            Ok(_) | Err(_) => self.tell(Event::Disconnected),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.dispatch(Event::Tick),
+            Ok(_) | Err(_) => self.dispatch(Event::Disconnected),
         }
     }
 
-    /// The server closes the TCP connection first (RFC 6455, section 7.1.1), if it does so in time.
-    fn wait_for_hang_up(&mut self) {
+    /// Waits until the server closes the TCP connection (RFC 6455, section 7.1.1), for `close_timeout` at
+    /// most.
+    fn wait_for_eof(&mut self) {
         let stream = self.socket.get_mut();
-        stream.until = Instant::now() + self.close_timeout;
+        stream.deadline = Instant::now() + self.close_timeout;
         let _ = io::copy(stream, &mut io::sink());
     }
 
-    /// The machine's deadline, or sooner. Never at once, because the socket is looked at before the
-    /// clock: after a stall of this process, what the server said in time still counts.
-    fn next_look(&self) -> Instant {
+    /// The state machine's deadline, within `POLL_INTERVAL`. At least 1 ms from now, so that the socket is
+    /// read before the deadline is checked: after a stall of this process, input that arrived in time still
+    /// counts.
+    fn next_deadline(&self) -> Instant {
         let deadline = self.lifecycle.deadline().unwrap_or_default();
         let time = deadline.saturating_sub(self.opened.elapsed());
-        Instant::now() + time.clamp(Duration::from_millis(1), LOOK_AROUND)
+        Instant::now() + time.clamp(Duration::from_millis(1), POLL_INTERVAL)
     }
 }
 
-/// Whether the time was over before anything was.
+/// Whether the stream's deadline passed.
 fn is_timeout(error: &Error) -> bool {
     matches!(error, Error::Io(error) if error.kind() == ErrorKind::WouldBlock)
 }

@@ -1,20 +1,20 @@
-//! A WebSocket client on plain threads: it prints what a server sends, keeps the connection alive, and
-//! says at the end who ended it and why.
+//! A WebSocket client without an async runtime: it prints the server's messages, keeps the connection
+//! alive, and reports which side closed it and why.
 //!
 //! ```sh
 //! cargo example blocking-client ws://127.0.0.1:8080/ws/status
 //! cargo example blocking-client -- --ping-interval 5 ws://127.0.0.1:8080/ws/status | head -1
 //! ```
 //!
-//! Each text message is a line of stdout; binary messages are only counted.
-//! Ctrl-C and the end of stdin close the session.
-//! The exit code is 0 if it closed cleanly, 1 if it did not, and 2 if there was none.
+//! Each text message is printed as a line on stdout; binary messages are only counted.
+//! Ctrl-C, SIGTERM and the end of stdin close the session.
+//! The exit code is 0 after a clean close, 1 after any other, and 2 if no session was opened.
 //!
-//! It has no TLS, and it does not connect again.
-//! Whoever reads its stdout and stops doing so holds up the session, pings included.
+//! It supports no TLS and does not reconnect.
+//! If the reader of its stdout stops reading, the session blocks, pings included.
 
-mod bounded;
 mod client;
+mod deadline_stream;
 
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -30,16 +30,16 @@ use tungstenite::Error;
 use tungstenite::http::Uri;
 use ws_core::{CloseRecord, Limits, SessionConfig, Timing};
 
-use crate::bounded::Bounded;
 use crate::client::Client;
+use crate::deadline_stream::DeadlineStream;
 
 const USAGE: &str = "\
 usage: blocking-client [OPTIONS] ws://HOST[:PORT]/PATH
 
-  --open-timeout SECONDS   for connecting, and again for the opening handshake (10)
-  --ping-interval SECONDS  from one ping to the next (25)
-  --pong-timeout SECONDS   from a ping to giving up a server that says nothing (10)
-  --close-timeout SECONDS  for the closing handshake, and again for the server to hang up (3)";
+  --open-timeout SECONDS   limit for connecting, and again for the opening handshake (10)
+  --ping-interval SECONDS  time between pings (25)
+  --pong-timeout SECONDS   time to wait for any input after a ping (10)
+  --close-timeout SECONDS  limit for the closing handshake, and again for the TCP close (3)";
 
 fn main() -> ExitCode {
     match session() {
@@ -58,11 +58,11 @@ fn session() -> Result<CloseRecord, String> {
     let (url, open_timeout, config) = arguments().map_err(|error| format!("{error}\n{USAGE}"))?;
     let stream = connect(&url, open_timeout)?;
     let client = Client::open(&url, stream, config).map_err(refusal)?;
-    let leave = leaving().map_err(|error| format!("signals cannot be caught: {error}"))?;
-    Ok(client.run(&leave, |text| {
-        // Nobody reads it any more.
+    let shutdown = shutdown_flag().map_err(|error| format!("signals cannot be caught: {error}"))?;
+    Ok(client.run(&shutdown, |text| {
+        // The reader closed stdout.
         if writeln!(io::stdout(), "{text}").is_err() {
-            leave.store(true, Ordering::Relaxed);
+            shutdown.store(true, Ordering::Relaxed);
         }
     }))
 }
@@ -89,62 +89,62 @@ fn arguments() -> Result<(String, Duration, SessionConfig), lexopt::Error> {
             }
             other => return Err(other.unexpected()),
         };
-        // Beyond that, a moment could not be added to.
+        // A larger value could overflow `Instant`.
         let seconds =
             |word: &str| word.parse().map(|s: f64| Duration::try_from_secs_f64(s.min(1e9)));
         *time = arguments.value()?.parse_with(seconds)?.map_err(|error| error.to_string())?;
     }
-    // A server that reads nothing is as good as one that answers nothing.
+    // Treat a server that does not read like one that does not answer.
     let limits = Limits { write_timeout: Some(timing.pong_timeout), ..Limits::default() };
-    let url = url.ok_or("there is no address to connect to")?;
+    let url = url.ok_or("no URL given")?;
     Ok((url, open_timeout, SessionConfig { timing, limits }))
 }
 
-fn connect(url: &str, timeout: Duration) -> Result<Bounded, String> {
-    let uri: Uri = url.parse().map_err(|error| format!("{url} is no address: {error}"))?;
+fn connect(url: &str, timeout: Duration) -> Result<DeadlineStream, String> {
+    let uri: Uri = url.parse().map_err(|error| format!("{url} is not a valid URL: {error}"))?;
     let (Some("ws"), Some(host)) = (uri.scheme_str(), uri.host()) else {
-        return Err(format!("{url} is not one of ws://, and this client knows no other"));
+        return Err(format!("{url}: only the scheme ws:// is supported"));
     };
-    // An IPv6 address is in brackets there, and only there.
+    // A URL has brackets around an IPv6 address; `ToSocketAddrs` does not accept them.
     let host = host.trim_matches(['[', ']']);
     let addresses = (host, uri.port_u16().unwrap_or(80))
         .to_socket_addrs()
-        .map_err(|error| format!("{host} cannot be looked up: {error}"))?;
+        .map_err(|error| format!("cannot resolve {host}: {error}"))?;
     let mut problem = format!("{host} has no address");
     for address in addresses {
         let connected = TcpStream::connect_timeout(&address, timeout);
-        match connected.and_then(|stream| Bounded::new(stream, Instant::now() + timeout)) {
+        match connected.and_then(|stream| DeadlineStream::new(stream, Instant::now() + timeout)) {
             Ok(stream) => return Ok(stream),
-            Err(error) => problem = format!("{address} cannot be connected to: {error}"),
+            Err(error) => problem = format!("cannot connect to {address}: {error}"),
         }
     }
     Err(problem)
 }
 
-/// What the server says to a request that it does not upgrade.
+/// Describes a failed opening handshake, with the server's response if there is one.
 fn refusal(error: Error) -> String {
     let Error::Http(response) = error else { return format!("no session was opened: {error}") };
     let body = response.body().as_deref().unwrap_or_default();
     format!("refused with {}: {}", response.status(), String::from_utf8_lossy(body).trim())
 }
 
-/// What is set by Ctrl-C, by SIGTERM and at the end of stdin.
-fn leaving() -> io::Result<Arc<AtomicBool>> {
-    let leave = Arc::new(AtomicBool::new(false));
+/// Returns a flag that is set by SIGINT, by SIGTERM and at the end of stdin.
+fn shutdown_flag() -> io::Result<Arc<AtomicBool>> {
+    let shutdown = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&leave))?;
+        signal_hook::flag::register(signal, Arc::clone(&shutdown))?;
     }
-    let at_the_end = Arc::clone(&leave);
-    // It ends with the process.
+    let on_eof = Arc::clone(&shutdown);
+    // The thread runs until the process exits.
     thread::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        at_the_end.store(true, Ordering::Relaxed);
+        on_eof.store(true, Ordering::Relaxed);
     });
-    Ok(leave)
+    Ok(shutdown)
 }
 
-/// The closure record, on stderr, so that stdout has nothing but messages. The reason is quoted,
-/// because it may be the server's.
+/// Prints the close record to stderr; stdout carries only messages. The reason is escaped, because it may
+/// be the server's text.
 fn report(record: &CloseRecord) {
     let CloseRecord { cause, reason, clean, duration, .. } = record;
     let code = u16::from(record.code);

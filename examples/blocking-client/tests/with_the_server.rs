@@ -5,14 +5,14 @@ mod support;
 use support::Client;
 use support::server::Server;
 
-/// Often enough for the tests to see it, and not more often than the server allows.
-const OFTEN: [&str; 2] = ["--ping-interval", "0.2"];
+/// Short enough for the tests to observe pings, and within the server's rate limit.
+const SHORT_PING_INTERVAL: [&str; 2] = ["--ping-interval", "0.2"];
 
 #[test]
-fn each_text_is_a_line_and_nothing_else_is() {
+fn each_text_message_is_one_line_of_stdout() {
     let server = Server::start(&[]);
     server.publisher.publish("sunny");
-    let mut client = Client::start(&server.url("/ws/status"), &OFTEN);
+    let mut client = Client::start(&server.url("/ws/status"), &SHORT_PING_INTERVAL);
     assert_eq!(client.line(), "sunny");
     server.publisher.publish("rain");
     assert_eq!(client.line(), "rain");
@@ -23,9 +23,9 @@ fn each_text_is_a_line_and_nothing_else_is() {
 }
 
 #[test]
-fn each_side_pings_the_other_and_is_answered() {
+fn both_sides_ping_and_answer_pings() {
     let server = Server::start(&["--ping-interval-secs", "1", "--pong-timeout-secs", "1"]);
-    let client = Client::start(&server.url("/ws/status"), &OFTEN);
+    let client = Client::start(&server.url("/ws/status"), &SHORT_PING_INTERVAL);
     server.wait_for("ws_status_round_trip_seconds_count", 2.0);
 
     client.interrupt();
@@ -36,7 +36,7 @@ fn each_side_pings_the_other_and_is_answered() {
 }
 
 #[test]
-fn the_servers_1001_is_reported_and_clean() {
+fn a_close_with_1001_from_the_server_is_clean() {
     let server = Server::start(&[]);
     let client = Client::start(&server.url("/ws/status"), &[]);
     server.wait_for("ws_status_sessions", 1.0);
@@ -45,7 +45,7 @@ fn the_servers_1001_is_reported_and_clean() {
 }
 
 #[test]
-fn a_refused_handshake_is_told_with_the_servers_words() {
+fn a_refused_handshake_prints_the_servers_response() {
     let server = Server::start(&[]);
     let client = Client::start(&server.url("/elsewhere"), &[]);
     client.end().expect(2, "blocking-client: refused with 404 Not Found: not_found: ");

@@ -1,4 +1,4 @@
-//! The command line: what is ours, and what is the server's.
+//! The command line: the options of this program, and those of the server.
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
@@ -6,55 +6,56 @@ use std::time::Duration;
 use async_nats::ServerAddr;
 use server::ConfigError;
 
-/// What `--help` says before the server's own.
+/// The text of `--help` before the server's own.
 pub const USAGE: &str = "\
-A status node whose state is one key of a NATS key-value bucket.
+A status node that publishes one key of a NATS key-value bucket.
 
 Usage: nats-status [OPTION]... [OPTION of the server]...
-       nats-status put [OPTION]...    each line of standard input is put as a state
+       nats-status put [OPTION]...    puts each line of standard input as a state
 
   --nats URL,...        the brokers (NATS_URL) = nats://127.0.0.1:4222
-  --bucket NAME         the bucket, which is made if it is missing = status
-  --key NAME            the key in it = current
-  --patience-secs N     how long a new session waits for the broker's word that nothing newer is
-                        known, before it is told what this node has = 5
+  --bucket NAME         the bucket, created if it does not exist = status
+  --key NAME            the key in the bucket = current
+  --patience-secs N     the longest time that a new session waits for a read of the bucket before
+                        it is sent the state that this node has = 5
 
 The server's options:
 
 ";
 
-/// What to do.
+/// The command.
 #[derive(Debug)]
 pub enum Arguments {
-    /// Put states there.
-    Put(Place),
-    /// Serve the state from there.
+    /// Put states under the key.
+    Put(KeyLocation),
+    /// Serve the state of the key.
     Serve {
-        /// Where the state is.
-        place: Place,
-        /// How long a new session waits for the broker's word.
-        patience: Duration,
-        /// Whether ours have to be explained as well.
-        asks_for_help: bool,
-        /// The arguments that are the server's.
+        /// The key.
+        location: KeyLocation,
+        /// The longest time that a new session waits for a read of the bucket (`--patience-secs`).
+        max_wait: Duration,
+        /// Whether to print [`USAGE`] before the server's help.
+        prints_help: bool,
+        /// The arguments of the server.
         server: Vec<OsString>,
     },
 }
 
-/// Where a state is.
+/// A key of a bucket, and the brokers that store it.
 #[derive(Debug)]
-pub struct Place {
+pub struct KeyLocation {
     pub(crate) brokers: Vec<ServerAddr>,
     pub(crate) bucket: String,
     pub(crate) key: String,
 }
 
 impl Arguments {
-    /// Takes what is ours out of the arguments; `environment` knows the variables.
+    /// Parses the options of this program, and leaves the others to the server. `environment` looks up a
+    /// variable.
     ///
     /// # Errors
     ///
-    /// A value of ours is missing or makes no sense.
+    /// The value of an option is missing or invalid.
     pub fn parse(
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl Fn(&str) -> Option<OsString>,
@@ -65,49 +66,49 @@ impl Arguments {
             rest.remove(0);
         }
         let brokers = take(&mut rest, "--nats")?.or_else(|| environment("NATS_URL"));
-        let place = Place {
-            brokers: brokers_of(&text(brokers, "--nats", "nats://127.0.0.1:4222")?)?,
+        let location = KeyLocation {
+            brokers: parse_brokers(&text(brokers, "--nats", "nats://127.0.0.1:4222")?)?,
             bucket: name(take(&mut rest, "--bucket")?, "--bucket", "status", "-_")?,
             key: name(take(&mut rest, "--key")?, "--key", "current", "-_/=.")?,
         };
-        let patience =
-            patience_of(&text(take(&mut rest, "--patience-secs")?, "--patience-secs", "5")?)?;
+        let max_wait =
+            parse_max_wait(&text(take(&mut rest, "--patience-secs")?, "--patience-secs", "5")?)?;
         if is_put {
             return match rest.first() {
                 Some(argument) => Err(ConfigError(format!(
-                    "put does not know {argument:?}: states come by standard input"
+                    "put: unknown argument {argument:?}; states are read from standard input"
                 ))),
-                None => Ok(Self::Put(place)),
+                None => Ok(Self::Put(location)),
             };
         }
-        let asks_for_help = rest.iter().any(|argument| argument == "--help" || argument == "-h");
-        let says_what_to_log = |argument: &OsString| {
+        let prints_help = rest.iter().any(|argument| argument == "--help" || argument == "-h");
+        let sets_log = |argument: &OsString| {
             let flag = argument.to_str().and_then(|text| text.split('=').next());
             matches!(flag, Some("--log" | "--config"))
         };
         let is_set =
             ["WS_STATUS_LOG", "WS_STATUS_CONFIG"].iter().any(|name| environment(name).is_some());
-        if !is_set && !rest.iter().any(says_what_to_log) {
-            // The library tells each of its attempts to connect, and the node tells what they come to.
+        if !is_set && !rest.iter().any(sets_log) {
+            // async-nats logs each attempt to connect; the node logs the outcome.
             rest.push("--log=info,async_nats=off".into());
         }
-        Ok(Self::Serve { place, patience, asks_for_help, server: rest })
+        Ok(Self::Serve { location, max_wait, prints_help, server: rest })
     }
 }
 
-/// Takes `flag VALUE` or `flag=VALUE` out of the arguments, wherever it is; the last one counts.
+/// Removes every `flag VALUE` and `flag=VALUE` from the arguments; the last one wins.
 fn take(arguments: &mut Vec<OsString>, flag: &str) -> Result<Option<OsString>, ConfigError> {
-    let mut taken = None;
-    while let Some(place) = arguments.iter().position(|argument| is_flag(argument, flag)) {
-        let argument = arguments.remove(place);
+    let mut found = None;
+    while let Some(location) = arguments.iter().position(|argument| is_flag(argument, flag)) {
+        let argument = arguments.remove(location);
         let joined = argument.to_str().and_then(|text| text.split_once('='));
-        taken = Some(match joined {
+        found = Some(match joined {
             Some((_, value)) => value.into(),
-            None if place < arguments.len() => arguments.remove(place),
+            None if location < arguments.len() => arguments.remove(location),
             None => return Err(ConfigError(format!("{flag} needs a value"))),
         });
     }
-    Ok(taken)
+    Ok(found)
 }
 
 fn is_flag(argument: &OsStr, flag: &str) -> bool {
@@ -120,7 +121,7 @@ fn text(value: Option<OsString>, flag: &str, default: &str) -> Result<String, Co
     value.into_string().map_err(|value| ConfigError(format!("{flag}: {value:?} is not UTF-8")))
 }
 
-fn brokers_of(list: &str) -> Result<Vec<ServerAddr>, ConfigError> {
+fn parse_brokers(list: &str) -> Result<Vec<ServerAddr>, ConfigError> {
     let broker = |url: &str| {
         url.parse().map_err(|_| {
             ConfigError(String::from("--nats: a broker is a URL like nats://127.0.0.1:4222"))
@@ -129,7 +130,7 @@ fn brokers_of(list: &str) -> Result<Vec<ServerAddr>, ConfigError> {
     list.split(',').map(str::trim).map(broker).collect()
 }
 
-/// A name by NATS's rules: letters, digits and some other characters, and no dot at either end.
+/// Parses a name by the rules of NATS: letters, digits and `others`, and no dot at either end.
 fn name(
     value: Option<OsString>,
     flag: &str,
@@ -141,17 +142,17 @@ fn name(
     if name.is_empty() || name.starts_with('.') || name.ends_with('.') || !name.chars().all(is_good)
     {
         return Err(ConfigError(format!(
-            "{flag}: {name:?} is no name: it has letters, digits and {others:?} in it, and no dot at \
+            "{flag}: {name:?} is not a valid name: use letters, digits and {others:?}, and no dot at \
              either end"
         )));
     }
     Ok(name)
 }
 
-fn patience_of(text: &str) -> Result<Duration, ConfigError> {
+fn parse_max_wait(text: &str) -> Result<Duration, ConfigError> {
     let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
     let seconds = seconds.ok_or_else(|| {
-        ConfigError(format!("--patience-secs: {text:?} is no number from 0 to 3600"))
+        ConfigError(format!("--patience-secs: {text:?} is not a number from 0 to 3600"))
     })?;
     Ok(Duration::from_secs_f64(seconds))
 }

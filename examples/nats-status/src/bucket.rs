@@ -1,4 +1,4 @@
-//! One key of a bucket: what stands there, and each change.
+//! One key of a bucket: its current state, and each change.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,53 +8,56 @@ use async_nats::jetstream::kv::{Operation, Store, Watch};
 use async_nats::jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind};
 use futures_util::StreamExt;
 
-use crate::broker::Link;
+use crate::broker::ConnectionStatus;
 use crate::state::{State, Version};
 
-/// The key, by one connection to the broker: each method fails once that is lost.
+/// A key over one connection to the broker. Each method fails after that connection is lost.
 pub struct Bucket {
     store: Store,
     watch: Watch,
     subject: String,
-    link: Link,
+    connection: ConnectionStatus,
 }
 
-/// Why the broker could not be asked, in a sentence.
+/// The reason why a request to the broker failed, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem(pub String);
+pub struct BrokerError(pub String);
 
-impl fmt::Display for Problem {
+impl fmt::Display for BrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for BrokerError {}
 
 impl Bucket {
-    pub(crate) async fn open(store: Store, key: String, mut link: Link) -> Result<Self, Problem> {
-        // Changes are listened to before anything is read, so nothing falls between.
-        let watch = link.unless_lost(store.watch(&key)).await?;
+    pub(crate) async fn open(
+        store: Store,
+        key: String,
+        mut connection: ConnectionStatus,
+    ) -> Result<Self, BrokerError> {
+        // Watch before the first read, so that no change in between is missed.
+        let watch = connection.unless_lost(store.watch(&key)).await?;
         let subject = format!("{}{key}", store.prefix);
-        Ok(Self { store, watch, subject, link })
+        Ok(Self { store, watch, subject, connection })
     }
 
-    /// What stands there, if anything was ever put: no state that was stored before this was called is
-    /// newer.
+    /// Reads the latest state, if there is one. No state that was stored before this call is newer.
     ///
     /// # Errors
     ///
-    /// The broker is away, or the bucket is gone.
-    pub async fn read(&mut self) -> Result<Option<State>, Problem> {
-        // Not `Store::entry`, which asks any replica: this asks the one that decides.
+    /// The broker is not reachable, or the bucket does not exist.
+    pub async fn read(&mut self) -> Result<Option<State>, BrokerError> {
+        // Not `Store::entry`, which reads from any replica: this reads from the leader of the stream.
         let newest = async {
             match self.store.stream.get_last_raw_message_by_subject(&self.subject).await {
                 Ok(message) => Ok(Some(message)),
-                Err(error) if is_nothing(&error) => Ok(None),
+                Err(error) if is_not_found(&error) => Ok(None),
                 Err(error) => Err(error),
             }
         };
-        let newest = self.link.unless_lost(newest).await?;
+        let newest = self.connection.unless_lost(newest).await?;
         Ok(newest.map(|message| {
             let operation = operation(&message.headers);
             state(
@@ -66,23 +69,23 @@ impl Bucket {
         }))
     }
 
-    /// Waits for the next change. It loses none if it is given up and called again.
+    /// Waits for the next change. Cancel safe.
     ///
     /// # Errors
     ///
-    /// The broker is away, or does not tell changes any more.
-    pub async fn changed(&mut self) -> Result<State, Problem> {
+    /// The broker is not reachable, or the watch has ended.
+    pub async fn changed(&mut self) -> Result<State, BrokerError> {
         let change = tokio::select! {
             change = self.watch.next() => change,
-            problem = self.link.lost() => return Err(problem),
+            error = self.connection.lost() => return Err(error),
         };
         match change {
             Some(Ok(entry)) => {
                 let stored = entry.created.unix_timestamp_nanos();
                 Ok(state(entry.revision, stored, entry.operation, &entry.value))
             }
-            Some(Err(error)) => Err(Problem(format!("the broker tells no changes: {error}"))),
-            None => Err(Problem(String::from("the broker has stopped telling changes"))),
+            Some(Err(error)) => Err(BrokerError(format!("the watch failed: {error}"))),
+            None => Err(BrokerError(String::from("the broker has ended the watch"))),
         }
     }
 }
@@ -93,11 +96,11 @@ impl fmt::Debug for Bucket {
     }
 }
 
-fn is_nothing(error: &LastRawMessageError) -> bool {
+fn is_not_found(error: &LastRawMessageError) -> bool {
     matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound)
 }
 
-/// What a message of the bucket does to its key; what does not say is a value.
+/// The operation of a message in the bucket. A message without the header is a put.
 fn operation(headers: &HeaderMap) -> Operation {
     let named = headers.get("KV-Operation");
     named.and_then(|name| Operation::from_str(name.as_str()).ok()).unwrap_or(Operation::Put)

@@ -1,4 +1,4 @@
-//! The task that keeps a node's sessions and the bucket together.
+//! The task that publishes the state of the bucket to the sessions of a node.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,134 +8,137 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
-use crate::arguments::Place;
+use crate::arguments::KeyLocation;
 use crate::broker::Broker;
-use crate::bucket::{Bucket, Problem};
-use crate::newcomer::{Newcomer, Waiting};
+use crate::bucket::{BrokerError, Bucket};
+use crate::late_join::{LateJoin, PendingJoin};
 use crate::state::{State, Version};
 
-/// How often the bucket is read even if nothing is said to have changed: a watch may have ended without
-/// a word.
-const LOOK: Duration = Duration::from_secs(2);
+/// Interval of reads without a change notification: a watch may end without an error.
+const REREAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// For how long new sessions gather before the bucket is read for all of them.
-const GATHER: Duration = Duration::from_millis(10);
+/// Coalescing window of new sessions: one read of the bucket serves all of them.
+const COALESCE: Duration = Duration::from_millis(10);
 
-/// From an attempt that failed to the next one: it doubles.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Exponential backoff between attempts that fail.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Tells sessions the newest state of the bucket, never an older one after a newer one.
+/// Publishes the latest state of the bucket, and never an older state after a newer one.
 #[derive(Debug)]
 pub struct Node {
     publisher: Publisher,
-    newcomers: mpsc::UnboundedReceiver<Waiting>,
-    /// Those whose turn it is at the next reading.
-    waiting: Vec<Waiting>,
-    /// What was told last.
-    told: Option<Version>,
-    /// Whether the log has said that the broker is away, or that it is there.
-    is_away: Option<bool>,
+    joins: mpsc::UnboundedReceiver<PendingJoin>,
+    /// Sessions that the next read releases.
+    pending: Vec<PendingJoin>,
+    /// The version that was published last.
+    published: Option<Version>,
+    /// The state of the broker that was logged last: away, reached, or none yet.
+    reported_away: Option<bool>,
 }
 
 impl Node {
-    /// A node, and the handler of its sessions.
+    /// Returns a node and the handler of its sessions.
     #[must_use]
-    pub fn new(patience: Duration) -> (Self, Newcomer) {
+    pub fn new(max_wait: Duration) -> (Self, LateJoin) {
         let publisher = Publisher::new();
-        let (door, newcomers) = mpsc::unbounded_channel();
-        let handler = Newcomer::new(publisher.subscribe(), door, patience);
-        (Self { publisher, newcomers, waiting: Vec::new(), told: None, is_away: None }, handler)
+        let (sender, joins) = mpsc::unbounded_channel();
+        let handler = LateJoin::new(publisher.subscribe(), sender, max_wait);
+        (
+            Self { publisher, joins, pending: Vec::new(), published: None, reported_away: None },
+            handler,
+        )
     }
 
-    /// Follows the bucket, for as long as the process lives.
-    pub async fn follow(mut self, place: Place) {
-        let broker = Broker::connect(place).await;
-        let mut pause = SHORTEST_PAUSE;
+    /// Follows the bucket. Does not return.
+    pub async fn follow(mut self, location: KeyLocation) {
+        let broker = Broker::connect(location).await;
+        let mut backoff = MIN_BACKOFF;
         loop {
-            let Err(problem) = self.follow_while_it_is_there(&broker).await;
-            if self.is_away != Some(true) {
-                warn!(event = "broker_away", reason = problem.0, revision = self.revision());
-                self.is_away = Some(true);
-                pause = SHORTEST_PAUSE;
+            let Err(error) = self.follow_until_lost(&broker).await;
+            if self.reported_away != Some(true) {
+                warn!(event = "broker_away", reason = error.0, revision = self.revision());
+                self.reported_away = Some(true);
+                backoff = MIN_BACKOFF;
             }
-            // Or those who come while the broker is away would be kept until it is back.
-            self.gather();
-            sleep(pause).await;
-            pause = LONGEST_PAUSE.min(2 * pause);
+            // Remove abandoned sessions, which would otherwise accumulate while the broker is away.
+            self.collect_joins();
+            sleep(backoff).await;
+            backoff = MAX_BACKOFF.min(2 * backoff);
         }
     }
 
-    async fn follow_while_it_is_there(&mut self, broker: &Broker) -> Result<Infallible, Problem> {
+    async fn follow_until_lost(&mut self, broker: &Broker) -> Result<Infallible, BrokerError> {
         let mut bucket = broker.open().await?;
         loop {
-            self.gather();
+            self.collect_joins();
             let read = bucket.read().await?;
             let revision_before = self.revision();
             if let Some(state) = read
-                && self.tell(&state)
+                && self.publish_if_newer(&state)
                 && state.version.revision < revision_before
             {
                 warn!(
                     event = "history_restarted",
                     revision = state.version.revision,
                     revision_before,
-                    "the broker has lost states, or the bucket was made anew"
+                    "the broker lost states, or the bucket was created again"
                 );
-                // The watch may be of a bucket that is gone.
+                // The watch may belong to a bucket that was deleted.
                 bucket = broker.open().await?;
                 continue;
             }
-            if self.is_away != Some(false) {
+            if self.reported_away != Some(false) {
                 info!(event = "broker_reached", broker = broker.name(), revision = self.revision());
-                self.is_away = Some(false);
+                self.reported_away = Some(false);
             }
-            self.waiting.clear();
-            self.tell_changes(&mut bucket).await?;
+            self.pending.clear();
+            self.publish_changes(&mut bucket).await?;
         }
     }
 
-    /// Tells changes until it is time to read.
-    async fn tell_changes(&mut self, bucket: &mut Bucket) -> Result<(), Problem> {
-        let gathered = Instant::now() + GATHER;
-        let look = Instant::now() + LOOK;
+    /// Publishes changes until the next read is due.
+    async fn publish_changes(&mut self, bucket: &mut Bucket) -> Result<(), BrokerError> {
+        let coalesced_at = Instant::now() + COALESCE;
+        let reread_at = Instant::now() + REREAD_INTERVAL;
         loop {
             tokio::select! {
-                // Changes come first: a reading makes them wait.
+                // Changes first: they are not published during a read.
                 biased;
                 change = bucket.changed() => {
                     let change = change?;
-                    self.tell(&change);
+                    self.publish_if_newer(&change);
                 }
-                () = sleep_until(look) => return Ok(()),
-                Some(newcomer) = self.newcomers.recv() => {
-                    self.waiting.push(newcomer);
-                    sleep_until(gathered).await;
+                () = sleep_until(reread_at) => return Ok(()),
+                Some(join) = self.joins.recv() => {
+                    self.pending.push(join);
+                    sleep_until(coalesced_at).await;
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Takes in those who have come until now, and forgets those who do not wait any more.
-    fn gather(&mut self) {
-        while let Ok(newcomer) = self.newcomers.try_recv() {
-            self.waiting.push(newcomer);
+    /// Receives all announced sessions, and removes those that no longer wait.
+    fn collect_joins(&mut self) {
+        while let Ok(join) = self.joins.try_recv() {
+            self.pending.push(join);
         }
-        self.waiting.retain(|newcomer| !newcomer.is_over());
+        self.pending.retain(|join| !join.is_abandoned());
     }
 
-    /// Tells this state unless it is old, and whether it did.
-    fn tell(&mut self, state: &State) -> bool {
-        let is_newer = self.told.is_none_or(|told| state.version.is_newer_than(told));
+    /// Publishes a state if it is newer than the last one. Returns whether it did.
+    fn publish_if_newer(&mut self, state: &State) -> bool {
+        let is_newer =
+            self.published.is_none_or(|published| state.version.is_newer_than(published));
         if is_newer {
-            self.told = Some(state.version);
+            self.published = Some(state.version);
             self.publisher.publish(state.message());
         }
         is_newer
     }
 
     fn revision(&self) -> u64 {
-        self.told.map_or(0, |told| told.revision)
+        self.published.map_or(0, |published| published.revision)
     }
 }

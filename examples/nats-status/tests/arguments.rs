@@ -1,4 +1,4 @@
-//! What is taken from the command line, what is left to the server, and what is wrong.
+//! Options of this program, options of the server, and invalid values.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -7,39 +7,36 @@ use nats_status::Arguments;
 use server::ConfigError;
 
 #[test]
-fn our_options_may_stand_anywhere_and_the_others_are_the_servers() {
+fn own_options_may_stand_anywhere_and_the_others_go_to_the_server() {
     let words = "--listen 127.0.0.1:1 --bucket=states --max-connections 9 --key a.b --log warn";
-    assert_eq!(
-        left_to_the_server(words, &[]),
-        "--listen 127.0.0.1:1 --max-connections 9 --log warn"
-    );
+    assert_eq!(server_arguments(words, &[]), "--listen 127.0.0.1:1 --max-connections 9 --log warn");
 }
 
 #[test]
-fn the_library_does_not_log_unless_somebody_has_said_what_to_log() {
+fn async_nats_does_not_log_unless_logging_is_configured() {
     let quiet = "--log=info,async_nats=off";
-    assert_eq!(left_to_the_server("", &[]), quiet);
-    assert_eq!(left_to_the_server("--log=debug", &[]), "--log=debug");
-    assert_eq!(left_to_the_server("--config /etc/it", &[]), "--config /etc/it");
-    assert_eq!(left_to_the_server("", &["WS_STATUS_LOG"]), "");
-    assert_eq!(left_to_the_server("--log-format json", &[]), format!("--log-format json {quiet}"));
+    assert_eq!(server_arguments("", &[]), quiet);
+    assert_eq!(server_arguments("--log=debug", &[]), "--log=debug");
+    assert_eq!(server_arguments("--config /etc/it", &[]), "--config /etc/it");
+    assert_eq!(server_arguments("", &["WS_STATUS_LOG"]), "");
+    assert_eq!(server_arguments("--log-format json", &[]), format!("--log-format json {quiet}"));
 }
 
 #[test]
-fn what_makes_no_sense_is_told_in_a_sentence_and_ends_with_2() {
+fn an_invalid_option_is_reported_and_exits_with_2() {
     for (words, sentence) in [
         ("--nats", "--nats needs a value"),
         ("--nats nats://a:b:c", "--nats: a broker is a URL like nats://127.0.0.1:4222"),
         (
             "--bucket a.b",
-            "--bucket: \"a.b\" is no name: it has letters, digits and \"-_\" in it, and no dot at either end",
+            "--bucket: \"a.b\" is not a valid name: use letters, digits and \"-_\", and no dot at either end",
         ),
         (
             "--key a.*",
-            "--key: \"a.*\" is no name: it has letters, digits and \"-_/=.\" in it, and no dot at either end",
+            "--key: \"a.*\" is not a valid name: use letters, digits and \"-_/=.\", and no dot at either end",
         ),
-        ("--patience-secs=-1", "--patience-secs: \"-1\" is no number from 0 to 3600"),
-        ("put well", "put does not know \"well\": states come by standard input"),
+        ("--patience-secs=-1", "--patience-secs: \"-1\" is not a number from 0 to 3600"),
+        ("put well", "put: unknown argument \"well\"; states are read from standard input"),
     ] {
         let done = Command::new(env!("CARGO_BIN_EXE_nats-status")).args(words.split(' ')).output();
         let done = done.unwrap();
@@ -49,7 +46,7 @@ fn what_makes_no_sense_is_told_in_a_sentence_and_ends_with_2() {
 }
 
 #[test]
-fn the_servers_own_mistakes_are_told_by_the_server() {
+fn an_invalid_option_of_the_server_is_reported_by_the_server() {
     let done =
         Command::new(env!("CARGO_BIN_EXE_nats-status")).args(["--lisen", "x"]).output().unwrap();
     assert!(String::from_utf8_lossy(&done.stderr).starts_with("server: "));
@@ -57,7 +54,7 @@ fn the_servers_own_mistakes_are_told_by_the_server() {
 }
 
 #[test]
-fn help_tells_ours_and_the_servers() {
+fn help_lists_own_options_and_those_of_the_server() {
     let done = Command::new(env!("CARGO_BIN_EXE_nats-status")).arg("--help").output().unwrap();
     let help = String::from_utf8_lossy(&done.stdout);
     for option in
@@ -68,7 +65,7 @@ fn help_tells_ours_and_the_servers() {
     assert_eq!(done.status.code(), Some(0));
 }
 
-fn left_to_the_server(words: &str, variables: &[&str]) -> String {
+fn server_arguments(words: &str, variables: &[&str]) -> String {
     let environment = |name: &str| variables.contains(&name).then(|| OsString::from("a value"));
     let words = words.split_whitespace().map(OsString::from);
     match Arguments::parse(words, environment) {
@@ -76,7 +73,7 @@ fn left_to_the_server(words: &str, variables: &[&str]) -> String {
             let server: Vec<_> = server.iter().map(|word| word.to_string_lossy()).collect();
             server.join(" ")
         }
-        Ok(Arguments::Put(_)) => panic!("it was asked to serve"),
-        Err(ConfigError(problem)) => panic!("{problem}"),
+        Ok(Arguments::Put(_)) => panic!("expected Serve"),
+        Err(ConfigError(error)) => panic!("{error}"),
     }
 }

@@ -1,8 +1,8 @@
-//! A status server whose state is the body of `POST /publish` on a listener of its own:
+//! A status server that publishes the body of each `POST /publish` on a separate listener:
 //! `publish --admin ADDRESS [the server's options]`.
 //!
-//! Whoever reaches that listener can publish, so its address is one that clients do not reach. Pages in
-//! browsers cannot, wherever they are.
+//! That listener has no authentication: bind it to an address that clients cannot reach. It refuses
+//! requests with an `Origin` header, so that no page in a browser can publish.
 
 use std::env;
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use axum::routing::post;
 use axum::{Router, serve};
 use broadcast::Publisher;
 
-/// docs/performance.md has the figures for which it is here.
+/// See docs/performance.md for the measurements.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -34,17 +34,17 @@ fn main() -> ExitCode {
     server::main(arguments, || {
         let publisher = Arc::new(Publisher::new());
         let handler = publisher.subscribe();
-        tokio::spawn(take_states(listener, publisher));
+        tokio::spawn(serve_admin(listener, publisher));
         handler
     })
 }
 
-/// Takes `--admin ADDRESS` out of the arguments, and listens there.
+/// Removes `--admin ADDRESS` from the arguments, and binds a listener to it.
 fn bind(arguments: &mut Vec<OsString>) -> Result<TcpListener, String> {
-    const USAGE: &str = "--admin needs the address on which states are taken, like 127.0.0.1:9001";
-    let place = arguments.iter().position(|argument| argument == "--admin").ok_or(USAGE)?;
-    let end = arguments.len().min(place + 2);
-    let address = arguments.drain(place..end).nth(1).ok_or(USAGE)?;
+    const USAGE: &str = "--admin needs the address for POST /publish, such as 127.0.0.1:9001";
+    let index = arguments.iter().position(|argument| argument == "--admin").ok_or(USAGE)?;
+    let end = arguments.len().min(index + 2);
+    let address = arguments.drain(index..end).nth(1).ok_or(USAGE)?;
     let address: SocketAddr =
         address.to_str().and_then(|address| address.parse().ok()).ok_or(USAGE)?;
     let listen = || {
@@ -55,18 +55,18 @@ fn bind(arguments: &mut Vec<OsString>) -> Result<TcpListener, String> {
     listen().map_err(|error: io::Error| format!("--admin: cannot listen on {address}: {error}"))
 }
 
-/// Answers when a state is handed on to the sessions, which may not have written it yet.
-async fn take_states(listener: TcpListener, publisher: Arc<Publisher>) {
-    let take = async |publisher: State<Arc<Publisher>>, headers: HeaderMap, state: String| {
-        // A page that is open in a browser on this machine reaches this, too, and is told by this.
+/// Serves `POST /publish`. The response says that the state was published, not that sessions have sent it.
+async fn serve_admin(listener: TcpListener, publisher: Arc<Publisher>) {
+    let publish = async |publisher: State<Arc<Publisher>>, headers: HeaderMap, state: String| {
+        // A page in a browser on this machine can reach this listener; its requests have this header.
         if headers.contains_key(ORIGIN) {
             return StatusCode::FORBIDDEN;
         }
         publisher.publish(state);
         StatusCode::NO_CONTENT
     };
-    let router = Router::new().route("/publish", post(take)).with_state(publisher);
-    let listener = tokio::net::TcpListener::from_std(listener).expect("it is in a runtime");
-    // It ends with the process.
+    let router = Router::new().route("/publish", post(publish)).with_state(publisher);
+    let listener = tokio::net::TcpListener::from_std(listener).expect("called within a runtime");
+    // Runs until the process exits.
     let _ = serve(listener, router).await;
 }

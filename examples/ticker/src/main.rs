@@ -1,6 +1,6 @@
-//! A complete status server: everyone is told the time, once a second.
+//! A complete status server: it sends the time to every client, once a second.
 //!
-//! It is the server itself, with its settings, signals, limits, log and metrics, and another handler.
+//! It is the server, with its settings, signals, limits, log and metrics, and a handler of its own.
 
 use std::env;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use broadcast::Publisher;
 use serde_json::json;
 use tokio::time::interval;
 
-/// docs/performance.md has the figures for which it is here.
+/// See docs/performance.md for the measurements.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// What everyone is told.
+/// The state that is published.
 fn status() -> serde_json::Value {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     json!({ "status": "well", "unix_time": now.as_secs() })

@@ -1,5 +1,5 @@
-//! A handler of one's own around the newest state, and the two ways to test one.
-#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+//! A custom handler that wraps a subscription, and two ways to test a handler.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,17 +12,17 @@ use server::transport::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-/// Tells the newest state, and answers each "ping?" by "pong!".
+/// Sends the latest state, and answers each "ping?" with "pong!".
 #[derive(Clone)]
-struct Answering {
+struct StateAndAnswers {
     latest: Subscription,
-    owed: usize,
+    pending_answers: usize,
 }
 
-impl Handler for Answering {
+impl Handler for StateAndAnswers {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        if self.owed > 0 {
-            self.owed -= 1;
+        if self.pending_answers > 0 {
+            self.pending_answers -= 1;
             return Poll::Ready(Next::Send("pong!".into()));
         }
         self.latest.poll_next(cx)
@@ -30,16 +30,16 @@ impl Handler for Answering {
 
     fn receive(&mut self, message: Message) {
         if message == "ping?".into() {
-            self.owed += 1;
+            self.pending_answers += 1;
         }
     }
 }
 
 #[test]
-fn it_tells_the_state_and_then_answers() {
+fn the_handler_sends_the_state_and_then_answers() {
     let publisher = Publisher::new();
     publisher.publish("all is well");
-    let mut handler = Answering { latest: publisher.subscribe(), owed: 0 };
+    let mut handler = StateAndAnswers { latest: publisher.subscribe(), pending_answers: 0 };
     let mut cx = Context::from_waker(Waker::noop());
 
     let state = PreparedMessage::from(Message::from("all is well"));
@@ -51,10 +51,11 @@ fn it_tells_the_state_and_then_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_is_told_the_state_and_then_answered() {
+async fn a_client_receives_the_state_and_then_an_answer() {
     let publisher = Publisher::new();
     publisher.publish("all is well");
-    let (mut client, _drain) = open(Answering { latest: publisher.subscribe(), owed: 0 });
+    let (mut client, _drain) =
+        open(StateAndAnswers { latest: publisher.subscribe(), pending_answers: 0 });
 
     let mut frame = [0; 13];
     client.read_exact(&mut frame).await.unwrap();
@@ -65,11 +66,12 @@ async fn a_client_is_told_the_state_and_then_answered() {
     assert_eq!(&frame, b"\x81\x05pong!");
 }
 
-/// Opens a session over a pipe, and gives the client's end and the drain, without which it ends.
+/// Opens a session over an in-memory pipe, and returns the client's end and the drain. Dropping the drain
+/// ends the session.
 fn open(handler: impl Handler) -> (DuplexStream, Drain) {
     let (near, client) = duplex(1024);
-    let (drain, keeper) = Drain::new();
-    tokio::spawn(keeper);
+    let (drain, timer_service) = Drain::new();
+    tokio::spawn(timer_service);
     let timing = Timing {
         ping_interval: Duration::from_secs(25),
         pong_timeout: Duration::from_secs(10),

@@ -1,5 +1,5 @@
-//! The ticker as a process, with a client.
-#![allow(clippy::unwrap_used, reason = "a test says what it expects in the shortest way")]
+//! The ticker as a process, with clients.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tungstenite::{Message, connect};
 
-/// A running ticker, and what it has not logged yet.
+/// A running ticker, and the reader of its log.
 struct Ticker {
     process: Child,
     log: BufReader<ChildStderr>,
@@ -23,7 +23,7 @@ impl Ticker {
         Self { process, log }
     }
 
-    /// Where it listens, once it does.
+    /// Waits until it listens, and returns the URL of its endpoint.
     fn url(&mut self) -> String {
         let lines = self.log.by_ref().lines().map(|line| serde_json::from_str(&line.unwrap()));
         let listening = lines.map(Result::<Value, _>::unwrap).find(|it| it["event"] == "listening");
@@ -39,7 +39,7 @@ impl Drop for Ticker {
 }
 
 #[test]
-fn everyone_is_told_the_time_once_a_second_and_1001_at_the_end() {
+fn every_client_receives_the_time_each_second_and_1001_on_shutdown() {
     let mut ticker = Ticker::start();
     let url = ticker.url();
     let (mut one, _) = connect(&url).unwrap();
@@ -56,17 +56,17 @@ fn everyone_is_told_the_time_once_a_second_and_1001_at_the_end() {
 
     let process = Pid::from_child(&ticker.process);
     kill_process(process, Signal::TERM).unwrap();
-    let farewell = std::iter::from_fn(|| one.read().ok()).find_map(|message| match message {
+    let close_frame = std::iter::from_fn(|| one.read().ok()).find_map(|message| match message {
         Message::Close(frame) => frame,
         _ => None,
     });
-    assert_eq!(u16::from(farewell.unwrap().code), 1001);
+    assert_eq!(u16::from(close_frame.unwrap().code), 1001);
     drop((one, other));
     assert_eq!(ticker.process.wait().unwrap().code(), Some(0));
 }
 
 #[test]
-fn it_is_fifty_lines_at_most() {
+fn the_source_has_at_most_50_lines() {
     let source = include_str!("../src/main.rs");
     assert!(source.lines().count() <= 50);
 }

@@ -1,8 +1,8 @@
-//! The order of the modules: each file on a floor, and no import that leads upward, in a circle or to
-//! the crate's root.
+//! The order of the modules: each file is on a floor, and no import leads to a higher floor, forms a
+//! cycle or uses the crate's root.
 
-mod arrows;
-mod circles;
+mod cycles;
+mod dependencies;
 mod resolve;
 mod source;
 mod table;
@@ -14,34 +14,35 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::files::{folders, read, tree};
-use crate::floors::{CRATES, Floor, Room};
+use crate::floors::{CRATES, Entry, Floor};
 use crate::tools::{Failure, root};
 
-use arrows::Arrow;
+use dependencies::Dependency;
 use resolve::Crate;
 
-/// What is wrong, and what to do about it.
+/// A violation, and how to fix it.
 struct Problem {
-    what: String,
+    message: String,
     remedy: &'static str,
 }
 
 const TABLE: &str =
-    "a file that is new, moved or gone: change its crate's table in xtask/src/floors.rs";
-const UPWARD: &str = "an arrow upward: move what is needed down to the floor of its subject, or hand it \
-                      in as an argument; only if the order itself is wrong, change xtask/src/floors.rs";
-const CIRCLE: &str = "a circle: move what both need into a file below both, or hand it in";
+    "a file was added, moved or removed: update its crate's table in xtask/src/floors.rs";
+const UPWARD: &str = "an upward dependency: move the item down to the floor of its subject, or pass it as an \
+                      argument; change xtask/src/floors.rs only if the order itself is wrong";
+const CYCLE: &str =
+    "a cycle: move the shared items into a file below both, or pass them as arguments";
 const ROOT: &str =
-    "a name of the root: name the module that defines it, as in `crate::routes::Router`";
+    "a name of the root: import it from the module that defines it, as in `crate::routes::Router`";
 
 pub(crate) fn check() -> Result<(), Failure> {
     let mut problems = Vec::new();
-    let (mut files, mut arrows) = (0, 0);
-    let there = folders("crates")?;
-    for (name, _) in CRATES.iter().filter(|(name, _)| !there.iter().any(|it| it == name)) {
-        problems.push(Problem { what: format!("there is no crates/{name}"), remedy: TABLE });
+    let (mut files, mut dependencies) = (0, 0);
+    let crates_found = folders("crates")?;
+    for (name, _) in CRATES.iter().filter(|(name, _)| !crates_found.iter().any(|it| it == name)) {
+        problems.push(Problem { message: format!("crates/{name} does not exist"), remedy: TABLE });
     }
-    for name in &there {
+    for name in &crates_found {
         let table = CRATES.iter().find(|(it, _)| it == name);
         let floors = table.map_or(&[][..], |(_, floors)| *floors);
         let src = format!("crates/{name}/src");
@@ -50,53 +51,53 @@ pub(crate) fn check() -> Result<(), Failure> {
             let text = read(&root().join(&src).join(&path))?;
             texts.push((path, text));
         }
-        let outcome = held_against(&src, floors, &texts);
+        let outcome = check_crate(&src, floors, &texts);
         problems.extend(outcome.problems);
         files += texts.len();
-        arrows += outcome.arrows;
+        dependencies += outcome.dependencies;
     }
     if problems.is_empty() {
-        println!("{arrows} imports between {files} files lead downward");
+        println!("{dependencies} imports between {files} files lead downward");
         return Ok(());
     }
     let remedies: BTreeSet<&str> = problems.iter().map(|problem| problem.remedy).collect();
     let remedies: Vec<&str> = remedies.into_iter().collect();
-    let sentences: Vec<&str> = problems.iter().map(|problem| &*problem.what).collect();
-    Err(Failure::new(sentences.join("\n"), remedies.join("\n            ")))
+    let sentences: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
+    Err(Failure::new(sentences.join("\n"), remedies.join("\n        ")))
 }
 
 struct Outcome {
     problems: Vec<Problem>,
-    arrows: usize,
+    dependencies: usize,
 }
 
-/// The files of a crate, each with its text, against its floors.
-fn held_against(src: &str, floors: &[Floor], texts: &[(String, String)]) -> Outcome {
+/// Checks the files of a crate, given as paths and texts, against its floors.
+fn check_crate(src: &str, floors: &[Floor], texts: &[(String, String)]) -> Outcome {
     let mut problems = Vec::new();
     let files = texts.iter().map(|(path, _)| path.as_str());
     let places = table::places(src, floors, files, &mut problems);
     let krate = Crate::new(texts);
-    let arrows = arrows::arrows(&krate, src, &mut problems);
+    let dependencies = dependencies::dependencies(&krate, src, &mut problems);
     let name = |file: usize| krate.files.get(file).map_or("", |it| it.path.as_str());
-    for Arrow { from, to, line, path } in &arrows {
+    for Dependency { from, to, line, path } in &dependencies {
         let (from, to) = (name(*from), name(*to));
         if let (Some(lower), Some(upper)) = (places.get(from), places.get(to))
             && upper.floor < lower.floor
         {
-            let Room(room, meaning) = upper.room;
-            let what = format!(
-                "{src}/{from}:{line}: `{path}` is in {src}/{to}, which stands above ({room}: {meaning})"
+            let Entry(entry, meaning) = upper.entry;
+            let message = format!(
+                "{src}/{from}:{line}: `{path}` is in {src}/{to}, on a higher floor ({entry}: {meaning})"
             );
-            problems.push(Problem { what, remedy: UPWARD });
+            problems.push(Problem { message, remedy: UPWARD });
         }
     }
-    for circle in circles::shortest(&arrows) {
-        let mut what = format!("{} files of {src} name each other:", circle.len());
-        for Arrow { from, to, line, path } in &circle {
+    for cycle in cycles::shortest(&dependencies) {
+        let mut message = format!("{} files of {src} depend on each other:", cycle.len());
+        for Dependency { from, to, line, path } in &cycle {
             let (from, to) = (name(*from), name(*to));
-            _ = write!(what, "\n    {src}/{from}:{line} names {src}/{to}: `{path}`");
+            _ = write!(message, "\n    {src}/{from}:{line} uses {src}/{to}: `{path}`");
         }
-        problems.push(Problem { what, remedy: CIRCLE });
+        problems.push(Problem { message, remedy: CYCLE });
     }
-    Outcome { problems, arrows: arrows.len() }
+    Outcome { problems, dependencies: dependencies.len() }
 }

@@ -1,4 +1,4 @@
-//! From a path in the code to the file that has what it names.
+//! Resolves a path in the source to the file that defines the item.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub(super) struct Crate {
 }
 
 pub(super) struct File {
-    /// From the crate's `src`.
+    /// Relative to the crate's `src`.
     pub(super) path: String,
     pub(super) module: Path,
     pub(super) source: Source,
@@ -22,33 +22,34 @@ struct Module {
     scope: Scope,
 }
 
-/// What a path leads to.
+/// The target of a path.
 pub(super) enum Target {
-    /// Something that the crate's root defines or exports, and the file that has it.
+    /// A name that the crate's root defines or exports, with the file that defines it if that is
+    /// another.
     Root(Option<usize>),
-    /// The files that are named: the one that has it, and those that hand it on from elsewhere. That
-    /// the face of a folder hands on what is in the folder names the face no more than
-    /// `folder::file::Name` does.
+    /// The file that defines the name, and the files that re-export it. A `mod.rs` that re-exports a
+    /// name of its own folder is not included: the path depends on it no more than `folder::file::Name`
+    /// would.
     Files(Vec<usize>),
 }
 
-/// Imports of imports are followed so far; who imports in a circle does not compile.
-const FOLLOWED: usize = 16;
+/// Limit for following re-exports. A cycle of imports does not compile.
+const MAX_HOPS: usize = 16;
 
-/// Neither is a module of the crate that others could name.
+/// Whether a file is the root of the library or of the binary.
 pub(super) fn is_root(path: &str) -> bool {
     matches!(path, "lib.rs" | "main.rs")
 }
 
 impl Crate {
-    /// From each file's path in `src` and its text.
+    /// Parses the files of a crate, given as paths relative to `src` and texts.
     pub(super) fn new(texts: &[(String, String)]) -> Self {
         let mut modules = BTreeMap::new();
         let mut files = Vec::new();
         for (file, (path, text)) in texts.iter().enumerate() {
             let module = module(path);
             let mut source = parse(text, module.clone());
-            // A binary is a crate of its own.
+            // The binary is a separate crate.
             if path != "main.rs" {
                 let scopes = std::mem::take(&mut source.scopes).into_iter();
                 modules.extend(scopes.map(|(path, scope)| (path, Module { file, scope })));
@@ -58,30 +59,30 @@ impl Crate {
         Self { files, modules }
     }
 
-    /// The imports of a file, each with the module that has it.
+    /// Returns the imports of a file, each with its module.
     pub(super) fn imports(&self, file: usize) -> impl Iterator<Item = (&Path, &Import)> {
         let modules = self.modules.iter().filter(move |(_, module)| module.file == file);
         modules.flat_map(|(path, module)| module.scope.imports.iter().map(move |it| (path, it)))
     }
 
-    /// Nothing if it leads out of the crate.
+    /// Resolves a path, or returns `None` if it leads to another crate.
     pub(super) fn target(&self, from: &Path, path: &[String]) -> Option<Target> {
-        let path = self.absolute(from, path, FOLLOWED)?;
+        let path = self.absolute(from, path, MAX_HOPS)?;
         if path.first().is_none_or(|first| !self.modules.contains_key(std::slice::from_ref(first)))
         {
-            let defined = self.hops(&path, FOLLOWED).last().copied();
+            let defined = self.hops(&path, MAX_HOPS).last().copied();
             return Some(Target::Root(defined.filter(|it| !self.is_root_file(*it))));
         }
-        let hops = self.hops(&path, FOLLOWED);
+        let hops = self.hops(&path, MAX_HOPS);
         let named = hops.iter().enumerate().filter(|(at, hop)| {
             let next = hops.get(at + 1);
-            next.is_none_or(|next| !self.is_face_of(**hop, *next)) && !self.is_root_file(**hop)
+            next.is_none_or(|next| !self.is_mod_rs_of(**hop, *next)) && !self.is_root_file(**hop)
         });
         Some(Target::Files(named.map(|(_, hop)| *hop).collect()))
     }
 
-    /// Whether a file is the `mod.rs` of a folder with the other in it.
-    pub(super) fn is_face_of(&self, file: usize, other: usize) -> bool {
+    /// Whether a file is the `mod.rs` of a folder that contains the other.
+    pub(super) fn is_mod_rs_of(&self, file: usize, other: usize) -> bool {
         let module = |file: usize| self.files.get(file).map(|it| &it.module);
         file != other
             && module(file).zip(module(other)).is_some_and(|(it, other)| other.starts_with(it))
@@ -91,7 +92,7 @@ impl Crate {
         self.files.get(file).is_none_or(|it| is_root(&it.path))
     }
 
-    /// The path from the crate's root.
+    /// Returns the absolute path.
     fn absolute(&self, from: &Path, path: &[String], limit: usize) -> Option<Path> {
         let (first, rest) = path.split_first()?;
         match first.as_str() {
@@ -102,7 +103,7 @@ impl Crate {
         }
     }
 
-    /// Behind `self` or `super` there may be more of the latter.
+    /// Resolves further `super` segments after `self` or `super`.
     fn relative(&self, mut module: Path, mut rest: &[String]) -> Option<Path> {
         while let Some((first, others)) = rest.split_first()
             && first == "super"
@@ -113,7 +114,7 @@ impl Crate {
         Some(module)
     }
 
-    /// What a name without a path in front of it is in a module: one of its own modules or imports.
+    /// Resolves the first segment of a path in a module: a child module or an import.
     fn local(&self, module: &Path, name: &str, limit: usize) -> Option<Path> {
         let limit = limit.checked_sub(1)?;
         let scope = &self.modules.get(module)?.scope;
@@ -128,7 +129,7 @@ impl Crate {
         globs.find_map(|glob| self.local(&self.absolute(module, &glob.path, limit)?, name, limit))
     }
 
-    /// The files on the way to a definition, which is in the last.
+    /// Returns the files from a path to its definition, which is in the last file.
     fn hops(&self, path: &[String], limit: usize) -> Vec<usize> {
         let prefixes = (0..=path.len()).rev().filter_map(|len| path.split_at_checked(len));
         let longest = prefixes.map(|(module, rest)| (self.modules.get(module), module, rest));
@@ -138,16 +139,16 @@ impl Crate {
             return Vec::new();
         };
         let mut hops = vec![module.file];
-        let Some((name, behind)) = rest.split_first() else { return hops };
+        let Some((name, rest_of_path)) = rest.split_first() else { return hops };
         if let Some(elsewhere) = self.imported(at, module, name, limit) {
-            let path = [elsewhere.as_slice(), behind].concat();
+            let path = [elsewhere.as_slice(), rest_of_path].concat();
             hops.extend(self.hops(&path, limit.saturating_sub(1)));
         }
         hops.dedup();
         hops
     }
 
-    /// Where a module has a name from, if it does not define it.
+    /// Returns the path from which a module imports a name, unless it defines the name itself.
     fn imported(&self, at: &[String], module: &Module, name: &str, limit: usize) -> Option<Path> {
         let limit = limit.checked_sub(1)?;
         if module.scope.items.contains(name) {
@@ -156,7 +157,8 @@ impl Crate {
         let at = at.to_vec();
         let imports = &module.scope.imports;
         if let Some(import) = imports.iter().find(|it| it.name.as_deref() == Some(name)) {
-            // A `use` of what is imported beside it is rare, and of another crate frequent.
+            // Not resolved as a local name first: imports of another crate are frequent, imports through
+            // another import of the same module are rare.
             return self.absolute(&at, &import.path, limit);
         }
         imports.iter().filter(|it| it.name.is_none()).find_map(|glob| {
@@ -170,7 +172,7 @@ impl Crate {
     }
 }
 
-/// `net/mod.rs` is `net`, and so would `net.rs` be.
+/// Returns the module of a file: `net/mod.rs` and `net.rs` are `net`.
 fn module(path: &str) -> Path {
     if is_root(path) {
         return Path::new();

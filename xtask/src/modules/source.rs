@@ -1,29 +1,30 @@
-//! What a file says about modules: which it declares, what it imports, and which paths it names.
+//! Parses a file for its modules, items, imports and paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tokens::{Token, tokens};
 
-/// A module's path from the crate's root.
+/// The path of a module from the crate's root.
 pub(super) type Path = Vec<String>;
 
 #[derive(Default)]
 pub(super) struct Source {
-    /// The file's own module, and those that it has between braces.
+    /// The module of the file, and its inline modules.
     pub(super) scopes: BTreeMap<Path, Scope>,
     /// Paths in expressions, types and attributes.
     pub(super) mentions: Vec<Mention>,
-    /// Words that are not imported here, but used, and where first. Those in lower case only where they
-    /// are called or lead on, since a field or a variable may have the same name.
+    /// Names that are used outside imports, with the line of the first use. A name in lower case counts
+    /// only as a call, a macro or the start of a path, because a field or a variable may have the same
+    /// name.
     pub(super) used: BTreeMap<String, usize>,
 }
 
 /// The names of one module.
 #[derive(Default)]
 pub(super) struct Scope {
-    /// Modules of files that it declares, and those between braces.
+    /// Child modules, declared or inline.
     pub(super) children: BTreeSet<String>,
-    /// What is defined in it.
+    /// The items that it defines.
     pub(super) items: BTreeSet<String>,
     pub(super) imports: Vec<Import>,
 }
@@ -32,20 +33,20 @@ pub(super) struct Scope {
 #[derive(Clone)]
 pub(super) struct Import {
     pub(super) path: Vec<String>,
-    /// What it is called here, or nothing for `*`.
+    /// The local name, or `None` for a glob.
     pub(super) name: Option<String>,
     pub(super) is_public: bool,
     pub(super) line: usize,
 }
 
-/// A path of at least two words that stands in the code.
+/// A path of at least two segments outside imports.
 pub(super) struct Mention {
     pub(super) module: Path,
     pub(super) path: Vec<String>,
     pub(super) line: usize,
 }
 
-/// Reads the file of a module.
+/// Parses the file of a module.
 pub(super) fn parse(code: &str, module: Path) -> Source {
     let tokens = tokens(code);
     let mut source = Source::default();
@@ -57,7 +58,7 @@ pub(super) fn parse(code: &str, module: Path) -> Source {
 struct Reader<'a> {
     tokens: &'a [Token],
     at: usize,
-    /// The modules around, each with the depth of braces at which its items stand.
+    /// The enclosing modules, each with the brace depth of its items.
     modules: Vec<(Path, usize)>,
     depth: usize,
     source: Source,
@@ -71,9 +72,9 @@ impl<'a> Reader<'a> {
                 "{" => self.depth += 1,
                 "}" => self.close(),
                 "mod" if self.is_word(1) => self.module(next),
-                // Not `impl Trait + use<'a>`.
+                // Excludes `impl Trait + use<'a>`.
                 "use" if next != "<" => self.imports(),
-                // `pub(in crate::a)` imports nothing.
+                // `pub(in crate::a)` is not an import.
                 "pub" if next == "(" && self.text(2) == Some("in") => {
                     while self.text(1).is_some_and(|text| text != ")") {
                         self.at += 1;
@@ -82,9 +83,9 @@ impl<'a> Reader<'a> {
                 "const" | "enum" | "fn" | "static" | "struct" | "trait" | "type" | "union"
                     if self.is_word(1) =>
                 {
-                    self.defines(next);
+                    self.define(next);
                 }
-                "macro_rules" if next == "!" => self.defines(self.text(2).unwrap_or_default()),
+                "macro_rules" if next == "!" => self.define(self.text(2).unwrap_or_default()),
                 _ if self.is_word(0) => self.word(),
                 _ => {}
             }
@@ -93,12 +94,12 @@ impl<'a> Reader<'a> {
         self.source
     }
 
-    /// The token that many places ahead.
+    /// Returns the text of a token ahead.
     fn text(&self, ahead: usize) -> Option<&'a str> {
         self.tokens.get(self.at + ahead).map(|token| token.text.as_str())
     }
 
-    fn before(&self) -> &'a str {
+    fn previous(&self) -> &'a str {
         let token = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
         token.map_or("", |token| token.text.as_str())
     }
@@ -111,13 +112,13 @@ impl<'a> Reader<'a> {
         self.tokens.get(self.at).map_or(0, |token| token.line)
     }
 
-    fn here(&self) -> Path {
+    fn current_module(&self) -> Path {
         self.modules.last().map(|(module, _)| module.clone()).unwrap_or_default()
     }
 
     fn scope(&mut self) -> &mut Scope {
-        let here = self.here();
-        self.source.scopes.entry(here).or_default()
+        let current_module = self.current_module();
+        self.source.scopes.entry(current_module).or_default()
     }
 
     fn close(&mut self) {
@@ -133,15 +134,15 @@ impl<'a> Reader<'a> {
         self.at += 2;
         if self.text(0) == Some("{") {
             self.depth += 1;
-            let mut path = self.here();
+            let mut path = self.current_module();
             path.push(name.to_owned());
             self.source.scopes.entry(path.clone()).or_default();
             self.modules.push((path, self.depth));
         }
     }
 
-    /// Methods and what is defined in functions are not names of the module.
-    fn defines(&mut self, name: &str) {
+    /// Adds an item of the module; methods and items within functions are ignored.
+    fn define(&mut self, name: &str) {
         if self.modules.last().is_some_and(|(_, depth)| *depth == self.depth) {
             self.scope().items.insert(name.to_owned());
         }
@@ -149,10 +150,10 @@ impl<'a> Reader<'a> {
 
     fn word(&mut self) {
         let is_defined = matches!(
-            self.before(),
+            self.previous(),
             "const" | "enum" | "fn" | "mod" | "static" | "struct" | "trait" | "type" | "union"
         );
-        if is_defined || matches!(self.before(), "::" | ".") {
+        if is_defined || matches!(self.previous(), "::" | ".") {
             return;
         }
         let (line, mut path) = (self.line(), vec![self.text(0).unwrap_or_default().to_owned()]);
@@ -161,22 +162,22 @@ impl<'a> Reader<'a> {
             path.push(self.text(0).unwrap_or_default().to_owned());
         }
         if let [name] = path.as_slice() {
-            let leads_on = matches!(self.text(1), Some("(" | "!" | "::"));
-            if leads_on || name.starts_with(char::is_uppercase) {
+            let is_used = matches!(self.text(1), Some("(" | "!" | "::"));
+            if is_used || name.starts_with(char::is_uppercase) {
                 self.source.used.entry(name.clone()).or_insert(line);
             }
             return;
         }
         self.source.used.entry(path.first().cloned().unwrap_or_default()).or_insert(line);
-        let module = self.here();
+        let module = self.current_module();
         self.source.mentions.push(Mention { module, path, line });
     }
 
-    /// From `use` to its semicolon.
+    /// Parses from `use` to its semicolon.
     fn imports(&mut self) {
         let is_public = self.is_after_visibility();
         self.at += 1;
-        // `::name` is of another crate.
+        // `::name` is another crate.
         let is_foreign = self.text(0) == Some("::");
         let mut imports = Vec::new();
         self.branch(&[], is_public, &mut imports);
@@ -189,18 +190,18 @@ impl<'a> Reader<'a> {
     }
 
     fn is_after_visibility(&self) -> bool {
-        let mut before = self.tokens.get(..self.at).unwrap_or_default().iter().rev();
-        match before.next().map(|token| token.text.as_str()) {
+        let mut previous = self.tokens.get(..self.at).unwrap_or_default().iter().rev();
+        match previous.next().map(|token| token.text.as_str()) {
             Some("pub") => true,
             Some(")") => {
-                let mut opened = before.skip_while(|token| token.text != "(").skip(1);
+                let mut opened = previous.skip_while(|token| token.text != "(").skip(1);
                 opened.next().is_some_and(|token| token.text == "pub")
             }
             _ => false,
         }
     }
 
-    /// One branch of the tree, up to the comma, brace or semicolon behind it.
+    /// Parses one branch of a use tree, up to the next comma, brace or semicolon.
     fn branch(&mut self, stem: &[String], is_public: bool, imports: &mut Vec<Import>) {
         let (mut path, mut line, mut alias) = (stem.to_vec(), self.line(), None);
         let mut is_glob = false;

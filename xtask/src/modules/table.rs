@@ -1,18 +1,19 @@
-//! The table of floors against the files that are there.
+//! Compares the table of floors with the existing files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Problem, TABLE};
-use crate::floors::{Floor, Room};
+use crate::floors::{Entry, Floor};
 
-/// Where a file stands.
+/// The floor of a file.
 pub(super) struct Place {
     /// Counted from the top.
     pub(super) floor: usize,
-    pub(super) room: &'static Room,
+    pub(super) entry: &'static Entry,
 }
 
-/// The place of each file. A folder's entry is for those of its files that have none of their own.
+/// Returns the place of each file. A folder's entry applies to its files that have no entry of their
+/// own.
 pub(super) fn places<'a>(
     src: &str,
     floors: &[Floor],
@@ -20,24 +21,24 @@ pub(super) fn places<'a>(
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<&'a str, Place> {
     let mut refuse = |path: &str, why: &str| {
-        problems.push(Problem { what: format!("{src}/{path} {why}"), remedy: TABLE });
+        problems.push(Problem { message: format!("{src}/{path} {why}"), remedy: TABLE });
     };
-    let mut rooms: BTreeMap<&str, (usize, &'static Room)> = BTreeMap::new();
+    let mut entries: BTreeMap<&str, (usize, &'static Entry)> = BTreeMap::new();
     for (floor, of_floor) in floors.iter().enumerate() {
-        for room @ Room(path, _) in *of_floor {
-            if rooms.insert(path, (floor, room)).is_some() {
+        for entry @ Entry(path, _) in *of_floor {
+            if entries.insert(path, (floor, entry)).is_some() {
                 refuse(path, "has two entries");
             }
         }
     }
-    let mut without_files: BTreeSet<&str> = rooms.keys().copied().collect();
+    let mut without_files: BTreeSet<&str> = entries.keys().copied().collect();
     let mut places = BTreeMap::new();
     for path in files {
         let folders = path.rmatch_indices('/').filter_map(|(at, _)| path.get(..=at));
-        match std::iter::once(path).chain(folders).find_map(|entry| rooms.get(entry)) {
-            Some((floor, room)) => {
-                without_files.remove(room.0);
-                places.insert(path, Place { floor: *floor, room });
+        match std::iter::once(path).chain(folders).find_map(|entry| entries.get(entry)) {
+            Some((floor, entry)) => {
+                without_files.remove(entry.0);
+                places.insert(path, Place { floor: *floor, entry });
             }
             None => refuse(path, "is on no floor"),
         }
@@ -45,7 +46,7 @@ pub(super) fn places<'a>(
     for path in without_files {
         refuse(
             path,
-            "is on a floor, and there is no such file, or all in it have their own entries",
+            "is on a floor, but it does not exist, or all its files have their own entries",
         );
     }
     places

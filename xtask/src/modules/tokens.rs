@@ -1,14 +1,13 @@
-//! Rust as far as imports need it: its words and marks, without comments, strings, characters and
-//! lifetimes.
+//! A minimal Rust tokenizer: words and punctuation, without comments, literals and lifetimes.
 
-/// A word, `::`, or a mark of one character.
+/// A word, `::`, or one punctuation character.
 pub(super) struct Token {
-    /// A literal's is [`LITERAL`].
+    /// The text; [`LITERAL`] for a string or a character.
     pub(super) text: String,
     pub(super) line: usize,
 }
 
-/// Stands for a string or a character, so that its neighbours are not neighbours of each other.
+/// The placeholder for a string or a character, which separates the tokens around it.
 const LITERAL: &str = "\"";
 
 impl Token {
@@ -20,52 +19,52 @@ impl Token {
 pub(super) fn tokens(code: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let (mut rest, mut line) = (code, 1);
-    while let Some((piece, len)) = next(rest) {
-        let (taken, left) = rest.split_at(len);
-        let text = match piece {
-            Piece::Literal => LITERAL,
-            Piece::Skipped => "",
-            Piece::Text => taken,
+    while let Some((kind, len)) = next(rest) {
+        let (current, remaining) = rest.split_at(len);
+        let text = match kind {
+            Kind::Literal => LITERAL,
+            Kind::Skipped => "",
+            Kind::Text => current,
         };
         if !text.is_empty() {
             tokens.push(Token { text: text.to_owned(), line });
         }
-        line += taken.matches('\n').count();
-        rest = left;
+        line += current.matches('\n').count();
+        rest = remaining;
     }
     tokens
 }
 
-enum Piece {
+enum Kind {
     Literal,
     Skipped,
     Text,
 }
 
-/// What the code begins with, and how many bytes of it that is.
-fn next(code: &str) -> Option<(Piece, usize)> {
+/// Returns the kind and the length in bytes of the first token.
+fn next(code: &str) -> Option<(Kind, usize)> {
     let first = code.chars().next()?;
     if code.starts_with("//") {
-        return Some((Piece::Skipped, code.find('\n').unwrap_or(code.len())));
+        return Some((Kind::Skipped, code.find('\n').unwrap_or(code.len())));
     }
     if code.starts_with("/*") {
-        return Some((Piece::Skipped, block_comment(code)));
+        return Some((Kind::Skipped, block_comment(code)));
     }
     if let Some(len) = string(code) {
-        return Some((Piece::Literal, len));
+        return Some((Kind::Literal, len));
     }
     if first == '\'' {
         return Some(quote(code));
     }
     Some(match first {
-        c if c.is_whitespace() => (Piece::Skipped, c.len_utf8()),
-        c if c.is_alphanumeric() || c == '_' => (Piece::Text, word(code)),
-        _ if code.starts_with("::") => (Piece::Text, 2),
-        c => (Piece::Text, c.len_utf8()),
+        c if c.is_whitespace() => (Kind::Skipped, c.len_utf8()),
+        c if c.is_alphanumeric() || c == '_' => (Kind::Text, word(code)),
+        _ if code.starts_with("::") => (Kind::Text, 2),
+        c => (Kind::Text, c.len_utf8()),
     })
 }
 
-/// A word, of digits too, and `r#type`, which is one as well.
+/// Returns the length of a word: an identifier, a raw identifier or a number.
 fn word(code: &str) -> usize {
     let plain = |code: &str| {
         let end = code.find(|c: char| c != '_' && !c.is_alphanumeric());
@@ -77,7 +76,7 @@ fn word(code: &str) -> usize {
     }
 }
 
-/// Comments within comments are part of it.
+/// Returns the length of a block comment, with nested ones.
 fn block_comment(code: &str) -> usize {
     let (mut depth, mut at) = (0_usize, 0);
     while let Some(rest) = code.get(at..).filter(|rest| !rest.is_empty()) {
@@ -113,18 +112,18 @@ fn string(code: &str) -> Option<usize> {
     })
 }
 
-/// A character, or a lifetime or a label.
-fn quote(code: &str) -> (Piece, usize) {
+/// Distinguishes a character literal from a lifetime or a label.
+fn quote(code: &str) -> (Kind, usize) {
     let text = code.strip_prefix('\'').unwrap_or(code);
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
-        (Some('\\'), _) => (Piece::Literal, 1 + escaped(text, '\'').unwrap_or(text.len())),
-        (Some(c), Some('\'')) => (Piece::Literal, c.len_utf8() + 2),
-        _ => (Piece::Skipped, 1 + word(text)),
+        (Some('\\'), _) => (Kind::Literal, 1 + escaped(text, '\'').unwrap_or(text.len())),
+        (Some(c), Some('\'')) => (Kind::Literal, c.len_utf8() + 2),
+        _ => (Kind::Skipped, 1 + word(text)),
     }
 }
 
-/// The length up to the end and including it, past what has a backslash before it.
+/// Returns the length up to and including the closing quote; escaped characters are skipped.
 fn escaped(text: &str, end: char) -> Option<usize> {
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {

@@ -1,15 +1,14 @@
-//! Clients that come and go, 32 at a time: connect, upgrade, and a closing handshake that the
-//! client begins.
+//! Short connections, 32 at a time: connect, upgrade, and a closing handshake started by the client.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Mode, Outcome, Size, less, micros, more};
-use crate::load::fleet::Fleet;
-use crate::load::link::{Event, Link};
+use super::{Mode, Outcome, Size, TIME_LIMIT, less, micros, more};
+use crate::load::clients::Clients;
 use crate::load::peer::Peer;
-use crate::load::running::Running;
-use crate::load::vitals::processor_time;
+use crate::load::peer_process::PeerProcess;
+use crate::load::process_stats::cpu_time;
+use crate::load::session::{Event, Session};
 
 pub(super) const MODE: Mode = Mode {
     name: "connect",
@@ -18,32 +17,34 @@ pub(super) const MODE: Mode = Mode {
     run,
 };
 
-const AT_ONCE: usize = 32;
+const MAX_PENDING: usize = 32;
 const WARM_UP: usize = 500;
 
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let count = size.pick(4_000, 20_000);
-    let running = Running::start(peer, 0)?;
-    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
-    come_and_go(&mut fleet, WARM_UP)?;
-    let (used, began) = (processor_time(running.process)?, Instant::now());
-    come_and_go(&mut fleet, count)?;
-    let time = began.elapsed();
-    let used = processor_time(running.process)? - used;
-    Ok(Outcome::of([micros(used) / count as f64, count as f64 / time.as_secs_f64()]))
+    let peer_process = PeerProcess::start(peer, 0)?;
+    let mut clients = Clients::new(peer_process.address, &peer_process.protocol, TIME_LIMIT)?;
+    open_and_close(&mut clients, WARM_UP)?;
+    let (cpu, started_at) = (cpu_time(peer_process.process)?, Instant::now());
+    open_and_close(&mut clients, count)?;
+    let time = started_at.elapsed();
+    let cpu = cpu_time(peer_process.process)? - cpu;
+    Ok(Outcome::of([micros(cpu) / count as f64, count as f64 / time.as_secs_f64()]))
 }
 
-fn come_and_go(fleet: &mut Fleet, count: usize) -> io::Result<()> {
-    let mut script = |link: &mut Link, event: Event<'_>| match event {
-        Event::Opened => link.leave(),
+fn open_and_close(clients: &mut Clients, count: usize) -> io::Result<()> {
+    let mut on_event = |session: &mut Session, event: Event<'_>| match event {
+        Event::Opened => session.start_close(),
         _ => Ok(()),
     };
-    let all = fleet.tally.closes + count;
-    while fleet.tally.closes < all || fleet.tally.begun > 0 {
-        while fleet.tally.begun < AT_ONCE && fleet.tally.closes + fleet.tally.begun < all {
-            fleet.start()?;
+    let all = clients.counters.closes + count;
+    while clients.counters.closes < all || clients.counters.started > 0 {
+        while clients.counters.started < MAX_PENDING
+            && clients.counters.closes + clients.counters.started < all
+        {
+            clients.start()?;
         }
-        fleet.turn(Duration::from_secs(1), &mut script)?;
+        clients.poll(Duration::from_secs(1), &mut on_event)?;
     }
     Ok(())
 }

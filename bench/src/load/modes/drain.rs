@@ -1,14 +1,14 @@
-//! The end: how long it takes from SIGTERM until every client has its Close frame.
+//! Shutdown: the time from SIGTERM until every client has received its Close frame.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Mode, Outcome, PAYLOAD, Size, less, millis, steps};
+use super::{Mode, Outcome, PAYLOAD, Size, TIME_LIMIT, histogram, less, millis};
 use crate::client::{PING, frame};
-use crate::load::fleet::Fleet;
-use crate::load::link::{Event, Link};
+use crate::load::clients::Clients;
 use crate::load::peer::Peer;
-use crate::load::running::Running;
+use crate::load::peer_process::PeerProcess;
+use crate::load::session::{Event, Session};
 
 pub(super) const MODE: Mode = Mode {
     name: "drain",
@@ -22,29 +22,29 @@ pub(super) const MODE: Mode = Mode {
 
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let count = size.pick(1_000, 5_000);
-    let mut running = Running::start(peer, 0)?;
-    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
-    fleet.open(count)?;
-    fleet.ask_all(&frame(PING, PAYLOAD), 1)?;
-    fleet.rest(Duration::from_millis(300))?;
-    fleet.check_open(count)?;
+    let mut peer_process = PeerProcess::start(peer, 0)?;
+    let mut clients = Clients::new(peer_process.address, &peer_process.protocol, TIME_LIMIT)?;
+    clients.open(count)?;
+    clients.send_to_all(&frame(PING, PAYLOAD), 1)?;
+    clients.idle_for(Duration::from_millis(300))?;
+    clients.verify_open(count)?;
 
-    fleet.may_be_told = Some(1001);
-    let began = Instant::now();
-    running.terminate()?;
-    let mut told = Vec::with_capacity(count);
-    let mut script = |_: &mut Link, event: Event<'_>| {
+    clients.expected_close = Some(1001);
+    let started_at = Instant::now();
+    peer_process.terminate()?;
+    let mut closed_at = Vec::with_capacity(count);
+    let mut on_event = |_: &mut Session, event: Event<'_>| {
         if matches!(event, Event::Close) {
-            told.push(millis(began.elapsed()));
+            closed_at.push(millis(started_at.elapsed()));
         }
         Ok(())
     };
-    // Whoever is cut without a Close frame is an error of the fleet.
-    while fleet.tally.begun > 0 {
-        fleet.turn(Duration::from_secs(1), &mut script)?;
+    // A session that ends without a Close frame makes `poll` fail.
+    while clients.counters.started > 0 {
+        clients.poll(Duration::from_secs(1), &mut on_event)?;
     }
-    let ended = millis(began.elapsed());
-    running.end_well(Duration::from_secs(5))?;
-    let last = told.last().copied().unwrap_or_default();
-    Ok(Outcome { values: vec![last, ended], series: steps(&told) })
+    let ended = millis(started_at.elapsed());
+    peer_process.wait_for_exit(Duration::from_secs(5))?;
+    let last = closed_at.last().copied().unwrap_or_default();
+    Ok(Outcome { values: vec![last, ended], series: histogram(&closed_at) })
 }

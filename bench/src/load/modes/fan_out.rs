@@ -1,14 +1,14 @@
-//! A state for everyone: what it costs to send it to each session, and when the last one has it.
+//! Broadcast: the CPU time for each message, and the time until the last session has received a state.
 
 use std::io;
 use std::time::Duration;
 
 use super::states::States;
-use super::{LIMIT, Mode, Outcome, Size, less, micros, steps};
-use crate::load::fleet::Fleet;
+use super::{Mode, Outcome, Size, TIME_LIMIT, histogram, less, micros};
+use crate::load::clients::Clients;
 use crate::load::peer::Peer;
-use crate::load::running::Running;
-use crate::load::vitals::processor_time;
+use crate::load::peer_process::PeerProcess;
+use crate::load::process_stats::cpu_time;
 
 pub(super) const MODE: Mode = Mode {
     name: "fan-out",
@@ -24,7 +24,7 @@ pub(super) const MODE: Mode = Mode {
 };
 
 const LENGTH: usize = 200;
-/// States before the measured ones, for buffers that are made once.
+/// States before the measured ones, so that buffers are allocated.
 const WARM_UP: usize = 2;
 
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
@@ -35,33 +35,34 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
         deliveries.sort_by(|one, other| last(one).total_cmp(&last(other)));
         let median = &deliveries[deliveries.len() / 2];
         if outcome.series.is_empty() {
-            outcome.series = steps(median);
+            outcome.series = histogram(median);
         }
         outcome.values.extend([each, last(median)]);
     }
     Ok(outcome)
 }
 
-/// The processor time in microseconds for each message, and when each state came to each session.
+/// Returns the CPU time for each message in microseconds, and the delivery times of each state.
 fn publish(peer: &Peer, count: usize, states: usize) -> io::Result<(f64, Vec<Vec<f64>>)> {
-    let running = Running::start_publisher(peer)?;
-    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
-    fleet.open(count)?;
-    fleet.rest(Duration::from_millis(500))?;
+    let peer_process = PeerProcess::start_publisher(peer)?;
+    let mut clients = Clients::new(peer_process.address, &peer_process.protocol, TIME_LIMIT)?;
+    clients.open(count)?;
+    clients.idle_for(Duration::from_millis(500))?;
 
-    fleet.may_be_sent = true;
+    clients.expects_messages = true;
     let readers = vec![true; count];
     let texts = States::new(WARM_UP + states, LENGTH);
     for number in 0..WARM_UP {
-        texts.deliver(number, &mut fleet, &running, &readers)?;
+        texts.deliver(number, &mut clients, &peer_process, &readers)?;
     }
-    let used = processor_time(running.process)?;
+    let cpu = cpu_time(peer_process.process)?;
     let numbers = WARM_UP..WARM_UP + states;
-    let deliveries = numbers.map(|number| texts.deliver(number, &mut fleet, &running, &readers));
+    let deliveries =
+        numbers.map(|number| texts.deliver(number, &mut clients, &peer_process, &readers));
     let deliveries = deliveries.collect::<io::Result<_>>()?;
-    let used = processor_time(running.process)? - used;
-    fleet.check_open(count)?;
-    Ok((micros(used) / (count * states) as f64, deliveries))
+    let cpu = cpu_time(peer_process.process)? - cpu;
+    clients.verify_open(count)?;
+    Ok((micros(cpu) / (count * states) as f64, deliveries))
 }
 
 fn last(times: &[f64]) -> f64 {

@@ -1,16 +1,16 @@
-//! Readers that stand still while states are published: what the server keeps for them, and what
-//! they get when they read again.
+//! Broadcast with stalled readers: how much the server buffers for them, and what they receive when they
+//! resume reading.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use super::states::States;
-use super::{LIMIT, Mode, Outcome, Size, check, less, middle, millis};
-use crate::load::fleet::Fleet;
-use crate::load::link::Event;
+use super::{Mode, Outcome, Size, TIME_LIMIT, ensure, less, median_of, millis};
+use crate::load::clients::Clients;
 use crate::load::peer::Peer;
-use crate::load::running::Running;
-use crate::load::vitals::private_memory;
+use crate::load::peer_process::PeerProcess;
+use crate::load::process_stats::private_memory;
+use crate::load::session::Event;
 
 pub(super) const MODE: Mode = Mode {
     name: "fan-out-stalled",
@@ -27,90 +27,97 @@ pub(super) const MODE: Mode = Mode {
 };
 
 const LENGTH: usize = 64 << 10;
-/// One of so many does not read.
-const SHARE: usize = 10;
-/// States before that, which all read, for buffers that are made once.
+/// One in this many sessions does not read.
+const STALLED_ONE_IN: usize = 10;
+/// States that all sessions read before the measured ones, so that buffers are allocated.
 const WARM_UP: usize = 2;
-/// How long nothing may come before nothing is expected any more.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time without an event after which no further event is expected.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let (count, states) = (size.pick(300, 1_000), size.pick(40, 100));
-    let running = Running::start_publisher(peer)?;
-    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
-    fleet.open(count)?;
+    let peer_process = PeerProcess::start_publisher(peer)?;
+    let mut clients = Clients::new(peer_process.address, &peer_process.protocol, TIME_LIMIT)?;
+    clients.open(count)?;
 
-    fleet.may_be_sent = true;
+    clients.expects_messages = true;
     let texts = States::new(WARM_UP + states, LENGTH);
     for number in 0..WARM_UP {
-        texts.deliver(number, &mut fleet, &running, &vec![true; count])?;
+        texts.deliver(number, &mut clients, &peer_process, &vec![true; count])?;
     }
-    fleet.rest(Duration::from_millis(500))?;
-    let before = private_memory(running.process)?;
-    let readers: Vec<bool> = (0..count).map(|slot| slot % SHARE != 0).collect();
+    clients.idle_for(Duration::from_millis(500))?;
+    let before = private_memory(peer_process.process)?;
+    let readers: Vec<bool> = (0..count).map(|slot| slot % STALLED_ONE_IN != 0).collect();
     let is_stalled = |slot: &usize| !readers[*slot];
     for slot in (0..count).filter(is_stalled) {
-        fleet.pause(slot)?;
+        clients.pause(slot)?;
     }
     for number in WARM_UP..WARM_UP + states {
-        texts.deliver(number, &mut fleet, &running, &readers)?;
+        texts.deliver(number, &mut clients, &peer_process, &readers)?;
     }
-    let growth = private_memory(running.process)? as f64 - before as f64;
+    let growth = private_memory(peer_process.process)? as f64 - before as f64;
 
-    let woken = wake(&mut fleet, &texts, &readers)?;
-    let is_lost = |slot: &usize| !fleet.link(*slot).is_ok_and(|link| link.is_open());
+    let resumed = resume_readers(&mut clients, &texts, &readers)?;
+    let is_lost = |slot: &usize| !clients.session(*slot).is_ok_and(|session| session.is_open());
     let (lost, kept): (Vec<usize>, Vec<usize>) = (0..count).partition(is_lost);
-    check(lost.iter().all(is_stalled), || "a session was cut that has read all".to_owned())?;
-    let without = kept.iter().filter(|slot| is_stalled(slot) && woken[**slot].at.is_none()).count();
+    ensure(lost.iter().all(is_stalled), || "the server closed a session that reads".to_owned())?;
+    let without =
+        kept.iter().filter(|slot| is_stalled(slot) && resumed[**slot].at.is_none()).count();
 
     let mut outcome = Outcome::of([growth / f64::from(1 << 20), lost.len() as f64, without as f64]);
-    let had: Vec<&Woken> = woken.iter().filter(|woken| woken.at.is_some()).collect();
+    let had: Vec<&Resumed> = resumed.iter().filter(|resumed| resumed.at.is_some()).collect();
     if !had.is_empty() {
-        let wait = middle(had.iter().filter_map(|woken| woken.at.map(millis)).collect());
-        outcome.values.extend([wait, middle(had.iter().map(|woken| woken.old as f64).collect())]);
+        let wait = median_of(had.iter().filter_map(|resumed| resumed.at.map(millis)).collect());
+        outcome
+            .values
+            .extend([wait, median_of(had.iter().map(|resumed| resumed.old as f64).collect())]);
     }
     Ok(outcome)
 }
 
-/// What a reader got that read again.
+/// The states that a reader received after it resumed.
 #[derive(Clone, Default)]
-struct Woken {
-    /// How many states that were not the newest.
+struct Resumed {
+    /// Number of states before the newest.
     old: usize,
     last: Option<usize>,
-    /// After which time it had the newest.
+    /// Time until it received the newest state.
     at: Option<Duration>,
 }
 
-/// Lets the stalled readers read, until all have the newest state or nothing comes any more.
-fn wake(fleet: &mut Fleet, texts: &States, readers: &[bool]) -> io::Result<Vec<Woken>> {
-    let mut woken = vec![Woken::default(); readers.len()];
+/// Resumes the stalled readers, and polls until all have the newest state or no event arrives any more.
+fn resume_readers(
+    clients: &mut Clients,
+    texts: &States,
+    readers: &[bool],
+) -> io::Result<Vec<Resumed>> {
+    let mut resumed = vec![Resumed::default(); readers.len()];
     let mut left = readers.iter().filter(|reads| !**reads).count();
-    let (began, mut heard) = (Instant::now(), Instant::now());
-    fleet.resume_all()?;
-    while left > 0 && heard.elapsed() < PATIENCE {
-        fleet.turn(Duration::from_millis(100), &mut |link, event| {
-            let woken = &mut woken[link.slot];
-            heard = Instant::now();
+    let (started_at, mut last_event) = (Instant::now(), Instant::now());
+    clients.resume_all()?;
+    while left > 0 && last_event.elapsed() < TIMEOUT {
+        clients.poll(Duration::from_millis(100), &mut |session, event| {
+            let resumed = &mut resumed[session.slot];
+            last_event = Instant::now();
             let payload = match event {
                 Event::Message(payload) => payload,
-                Event::Close | Event::Cut if woken.at.is_none() => {
+                Event::Close | Event::Disconnected if resumed.at.is_none() => {
                     left -= 1;
                     return Ok(());
                 }
                 _ => return Ok(()),
             };
             let number = texts.number(payload)?;
-            let is_newer = woken.last.replace(number).is_none_or(|last| last < number);
-            check(is_newer, || "a session got an older state after a newer one".to_owned())?;
+            let is_newer = resumed.last.replace(number).is_none_or(|last| last < number);
+            ensure(is_newer, || "a session got an older state after a newer one".to_owned())?;
             if texts.is_newest(number) {
-                woken.at = Some(began.elapsed());
+                resumed.at = Some(started_at.elapsed());
                 left -= 1;
             } else {
-                woken.old += 1;
+                resumed.old += 1;
             }
             Ok(())
         })?;
     }
-    Ok(woken)
+    Ok(resumed)
 }

@@ -1,14 +1,14 @@
-//! What the server's own pings cost, and whether they come evenly or in a burst.
+//! The CPU time of the server's pings, and whether they are spread evenly or sent in a burst.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Mode, Outcome, Size, check, less, millis};
-use crate::load::fleet::Fleet;
-use crate::load::link::{Event, Link};
+use super::{Mode, Outcome, Size, TIME_LIMIT, ensure, less, millis};
+use crate::load::clients::Clients;
 use crate::load::peer::Peer;
-use crate::load::running::Running;
-use crate::load::vitals::processor_time;
+use crate::load::peer_process::PeerProcess;
+use crate::load::process_stats::cpu_time;
+use crate::load::session::{Event, Session};
 
 pub(super) const MODE: Mode = Mode {
     name: "keep-alive",
@@ -17,38 +17,38 @@ pub(super) const MODE: Mode = Mode {
     run,
 };
 
-/// Intervals over which it is measured.
+/// Ping intervals that are measured.
 const INTERVALS: u32 = 2;
-const STEP: Duration = Duration::from_millis(10);
+const BIN: Duration = Duration::from_millis(10);
 
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let count = size.pick(2_000, 5_000);
     let interval = size.pick(3, 8);
-    let running = Running::start(peer, interval)?;
-    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
-    fleet.open(count)?;
-    // And a half, so that no burst is on the border of what is measured.
+    let peer_process = PeerProcess::start(peer, interval)?;
+    let mut clients = Clients::new(peer_process.address, &peer_process.protocol, TIME_LIMIT)?;
+    clients.open(count)?;
+    // One and a half intervals, so that no burst falls on the boundary of the measurement.
     let interval = Duration::from_secs(interval);
-    fleet.rest(interval * 3 / 2)?;
+    clients.idle_for(interval * 3 / 2)?;
 
     let window = interval * INTERVALS;
-    let mut steps = vec![0; 1 + (window.as_millis() / STEP.as_millis()) as usize];
-    let (used, pings) = (processor_time(running.process)?, fleet.tally.pings);
-    let began = Instant::now();
-    fleet.play(window, &mut |_: &mut Link, event: Event<'_>| {
+    let mut histogram = vec![0; 1 + (window.as_millis() / BIN.as_millis()) as usize];
+    let (cpu, pings) = (cpu_time(peer_process.process)?, clients.counters.pings);
+    let started_at = Instant::now();
+    clients.run_for(window, &mut |_: &mut Session, event: Event<'_>| {
         if matches!(event, Event::Ping) {
-            let step = (began.elapsed().as_millis() / STEP.as_millis()) as usize;
-            let last = steps.len() - 1;
-            steps[step.min(last)] += 1;
+            let bin = (started_at.elapsed().as_millis() / BIN.as_millis()) as usize;
+            let last = histogram.len() - 1;
+            histogram[bin.min(last)] += 1;
         }
         Ok(())
     })?;
-    let used = processor_time(running.process)? - used;
-    let pings = (fleet.tally.pings - pings) as f64;
+    let cpu = cpu_time(peer_process.process)? - cpu;
+    let pings = (clients.counters.pings - pings) as f64;
 
-    fleet.check_open(count)?;
+    clients.verify_open(count)?;
     let each = pings / count as f64 / f64::from(INTERVALS);
-    check((0.75..1.25).contains(&each), || format!("{each:.2} pings came for each interval"))?;
-    let most = steps.iter().max().copied().unwrap_or(0);
-    Ok(Outcome::of([millis(used) / window.as_secs_f64(), f64::from(most)]))
+    ensure((0.75..1.25).contains(&each), || format!("{each:.2} pings arrived in each interval"))?;
+    let most = histogram.iter().max().copied().unwrap_or(0);
+    Ok(Outcome::of([millis(cpu) / window.as_secs_f64(), f64::from(most)]))
 }

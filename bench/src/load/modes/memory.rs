@@ -1,15 +1,15 @@
-//! The memory of idle connections: after each has exchanged a ping, and after each has sent 64
-//! messages at once. A server that keeps what it needed then pays for it ever after.
+//! The memory of idle connections: after each has exchanged a ping, and after each has sent 64 messages
+//! at once. The second figure shows whether the server frees the buffers of the burst.
 
 use std::io;
 use std::time::Duration;
 
-use super::{LIMIT, Mode, Outcome, PAYLOAD, Size, less};
+use super::{Mode, Outcome, PAYLOAD, Size, TIME_LIMIT, less};
 use crate::client::{BINARY, PING, frame};
-use crate::load::fleet::Fleet;
+use crate::load::clients::Clients;
 use crate::load::peer::Peer;
-use crate::load::running::Running;
-use crate::load::vitals::{kernel_memory, private_memory};
+use crate::load::peer_process::PeerProcess;
+use crate::load::process_stats::{kernel_memory, private_memory};
 
 pub(super) const MODE: Mode = Mode {
     name: "memory",
@@ -30,7 +30,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let counts: &[usize] = size.pick(&[1_000, 5_000], &[1_000, 5_000, 10_000, 19_000]);
     let mut outcome = Outcome::of([]);
     for count in counts {
-        let [flooded, pinged, kernel] = grow(peer, *count, size)?;
+        let [flooded, pinged, kernel] = measure(peer, *count, size)?;
         outcome.series.push((*count as f64, flooded));
         if *count == main {
             outcome.values = vec![flooded, pinged, kernel];
@@ -39,28 +39,29 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// What each of so many connections adds.
-fn grow(peer: &Peer, count: usize, size: Size) -> io::Result<[f64; 3]> {
-    let running = Running::start(peer, 0)?;
+/// Returns the memory that each of `count` connections adds: after the burst, after a ping, and in the
+/// kernel.
+fn measure(peer: &Peer, count: usize, size: Size) -> io::Result<[f64; 3]> {
+    let peer_process = PeerProcess::start(peer, 0)?;
     let ping = frame(PING, PAYLOAD);
     let flood = [frame(BINARY, PAYLOAD).repeat(FLOOD), ping.clone()].concat();
-    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
-    fleet.open(WARM_UP)?;
-    fleet.ask_all(&flood, 1)?;
-    fleet.leave()?;
-    fleet.rest(Duration::from_millis(500))?;
+    let mut clients = Clients::new(peer_process.address, &peer_process.protocol, TIME_LIMIT)?;
+    clients.open(WARM_UP)?;
+    clients.send_to_all(&flood, 1)?;
+    clients.close_all()?;
+    clients.idle_for(Duration::from_millis(500))?;
 
-    let process = running.process;
+    let process = peer_process.process;
     let (private, kernel) = (private_memory(process)?, kernel_memory()?);
     let each = |now: u64, before: u64| (now as f64 - before as f64) / count as f64;
-    fleet.open(count)?;
-    fleet.ask_all(&ping, 1)?;
-    fleet.rest(Duration::from_millis(500))?;
+    clients.open(count)?;
+    clients.send_to_all(&ping, 1)?;
+    clients.idle_for(Duration::from_millis(500))?;
     let pinged = each(private_memory(process)?, private);
-    fleet.ask_all(&flood, 1)?;
-    fleet.rest(Duration::from_secs(size.pick(1, 2)))?;
+    clients.send_to_all(&flood, 1)?;
+    clients.idle_for(Duration::from_secs(size.pick(1, 2)))?;
     let flooded = each(private_memory(process)?, private);
     let kernel = each(kernel_memory()?, kernel);
-    fleet.check_open(count)?;
+    clients.verify_open(count)?;
     Ok([flooded, pinged, kernel])
 }

@@ -1,5 +1,5 @@
-//! What is measured. Each mode has a fresh process of the peer, and fails where the peer does not
-//! do what is measured.
+//! The measurements. Each mode starts a new process of the peer, and fails if the peer does not do what
+//! the mode measures.
 
 mod absorb;
 mod connect;
@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use super::peer::Peer;
 
-/// How long a mode may take before it fails.
-const LIMIT: Duration = Duration::from_secs(90);
-/// What is exchanged most: as short as a real one.
+/// The time after which a mode fails.
+const TIME_LIMIT: Duration = Duration::from_secs(90);
+/// The payload of most messages, as short as a real status.
 const PAYLOAD: &[u8; 8] = b"a status";
 
-/// How much is done.
+/// The number of connections and the duration of a run.
 #[derive(Clone, Copy)]
 pub enum Size {
     Quick,
@@ -44,7 +44,7 @@ pub enum Better {
     More,
 }
 
-/// One figure of a mode, which is a row of the table.
+/// One figure of a mode, a row of the table.
 pub struct Measure {
     pub name: &'static str,
     pub unit: &'static str,
@@ -54,13 +54,13 @@ pub struct Measure {
 pub struct Mode {
     pub name: &'static str,
     pub meaning: &'static str,
-    /// The first is what the mode is for.
+    /// The first is the main figure.
     pub measures: &'static [Measure],
     pub run: fn(&Peer, Size) -> io::Result<Outcome>,
 }
 
 impl Mode {
-    /// Whether a peer is measured in it.
+    /// Whether a peer is measured in this mode.
     #[must_use]
     pub fn is_for(&self, peer: &Peer) -> bool {
         let is_broadcast = [fan_out::MODE.name, fan_out_stalled::MODE.name].contains(&self.name);
@@ -70,10 +70,9 @@ impl Mode {
 }
 
 pub struct Outcome {
-    /// One for each of the mode's measures; the last ones may be missing where there is nothing to
-    /// measure.
+    /// One value for each measure of the mode; the last ones may be missing.
     pub values: Vec<f64>,
-    /// Points for a plot, where there is one.
+    /// The points of a chart, if the mode has one.
     pub series: Vec<(f64, f64)>,
 }
 
@@ -104,9 +103,9 @@ const fn more(name: &'static str, unit: &'static str) -> Measure {
     Measure { name, unit, better: Better::More }
 }
 
-/// An error if what is measured has not happened.
-fn check(is_so: bool, what: impl FnOnce() -> String) -> io::Result<()> {
-    if is_so { Ok(()) } else { Err(io::Error::other(what())) }
+/// Returns an error if the condition does not hold.
+fn ensure(holds: bool, message: impl FnOnce() -> String) -> io::Result<()> {
+    if holds { Ok(()) } else { Err(io::Error::other(message())) }
 }
 
 fn micros(time: Duration) -> f64 {
@@ -117,28 +116,28 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The time that so many hundredths of all do not exceed.
-fn percentile(waits: &mut [Duration], percent: usize) -> Duration {
-    waits.sort_unstable();
-    let place = (waits.len() * percent / 100).min(waits.len().saturating_sub(1));
-    waits.get(place).copied().unwrap_or_default()
+/// Returns a percentile.
+fn percentile(round_trips: &mut [Duration], percent: usize) -> Duration {
+    round_trips.sort_unstable();
+    let index = (round_trips.len() * percent / 100).min(round_trips.len().saturating_sub(1));
+    round_trips.get(index).copied().unwrap_or_default()
 }
 
-/// The middle one.
-fn middle(mut values: Vec<f64>) -> f64 {
+/// Returns the median.
+fn median_of(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-/// How many times are in each millisecond.
-fn steps(times: &[f64]) -> Vec<(f64, f64)> {
-    let mut steps: Vec<(f64, f64)> = Vec::new();
+/// Counts the times in each millisecond.
+fn histogram(times: &[f64]) -> Vec<(f64, f64)> {
+    let mut histogram: Vec<(f64, f64)> = Vec::new();
     for time in times {
-        let step = *time as usize;
-        while steps.len() <= step {
-            steps.push((steps.len() as f64, 0.0));
+        let bin = *time as usize;
+        while histogram.len() <= bin {
+            histogram.push((histogram.len() as f64, 0.0));
         }
-        steps[step].1 += 1.0;
+        histogram[bin].1 += 1.0;
     }
-    steps
+    histogram
 }

@@ -1,15 +1,17 @@
-//! Busy connections: 64 of them, each with some pings under way all the time.
+//! Active connections: 64 of them, each with unanswered pings at all times.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Measure, Mode, Outcome, PAYLOAD, Size, check, less, micros, more, percentile};
+use super::{
+    Measure, Mode, Outcome, PAYLOAD, Size, TIME_LIMIT, ensure, less, micros, more, percentile,
+};
 use crate::client::{PING, frame};
-use crate::load::fleet::Fleet;
-use crate::load::link::{Event, Link};
+use crate::load::clients::Clients;
 use crate::load::peer::Peer;
-use crate::load::running::Running;
-use crate::load::vitals::processor_time;
+use crate::load::peer_process::PeerProcess;
+use crate::load::process_stats::cpu_time;
+use crate::load::session::{Event, Session};
 
 pub(super) const ONE: Mode = Mode {
     name: "ping-1",
@@ -36,45 +38,47 @@ const CONNECTIONS: usize = 64;
 
 struct Batch {
     sent: Instant,
-    /// Pongs that are still to come.
-    owed: usize,
+    /// Number of pongs that are missing.
+    pending_pongs: usize,
 }
 
 fn run(peer: &Peer, size: Size, depth: usize) -> io::Result<Outcome> {
-    let running = Running::start(peer, 0)?;
-    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
-    fleet.open(CONNECTIONS)?;
+    let peer_process = PeerProcess::start(peer, 0)?;
+    let mut clients = Clients::new(peer_process.address, &peer_process.protocol, TIME_LIMIT)?;
+    clients.open(CONNECTIONS)?;
 
     let pings = frame(PING, PAYLOAD).repeat(depth);
     let mut batches = Vec::new();
     for slot in 0..CONNECTIONS {
-        batches.push(Batch { sent: Instant::now(), owed: depth });
-        fleet.link(slot)?.say(&pings)?;
+        batches.push(Batch { sent: Instant::now(), pending_pongs: depth });
+        clients.session(slot)?.send(&pings)?;
     }
-    let mut waits = Vec::with_capacity(1 << 20);
-    let mut script = |link: &mut Link, event: Event<'_>| {
-        let batch = &mut batches[link.slot];
+    let mut round_trips = Vec::with_capacity(1 << 20);
+    let mut on_event = |session: &mut Session, event: Event<'_>| {
+        let batch = &mut batches[session.slot];
         match event {
-            Event::Pong => batch.owed -= 1,
-            _ => return Err(io::Error::other("something else than a pong came")),
+            Event::Pong => batch.pending_pongs -= 1,
+            _ => return Err(io::Error::other("received something other than a pong")),
         }
-        if batch.owed == 0 {
+        if batch.pending_pongs == 0 {
             let now = Instant::now();
-            waits.push(now - batch.sent);
-            *batch = Batch { sent: now, owed: depth };
-            link.say(&pings)?;
+            round_trips.push(now - batch.sent);
+            *batch = Batch { sent: now, pending_pongs: depth };
+            session.send(&pings)?;
         }
         Ok(())
     };
-    fleet.play(Duration::from_millis(500), &mut script)?;
-    let (used, pongs) = (processor_time(running.process)?, fleet.tally.pongs);
-    let began = Instant::now();
-    fleet.play(size.pick(Duration::from_secs(1), Duration::from_secs(3)), &mut script)?;
-    let used = processor_time(running.process)? - used;
-    let (pongs, time) = ((fleet.tally.pongs - pongs) as f64, began.elapsed());
+    clients.run_for(Duration::from_millis(500), &mut on_event)?;
+    let (cpu, pongs) = (cpu_time(peer_process.process)?, clients.counters.pongs);
+    let started_at = Instant::now();
+    clients.run_for(size.pick(Duration::from_secs(1), Duration::from_secs(3)), &mut on_event)?;
+    let cpu = cpu_time(peer_process.process)? - cpu;
+    let (pongs, time) = ((clients.counters.pongs - pongs) as f64, started_at.elapsed());
 
-    fleet.check_open(CONNECTIONS)?;
-    check(pongs > 0.0 && waits.len() > CONNECTIONS * 10, || "next to no pongs came".to_owned())?;
-    let [median, p99] = [50, 99].map(|percent| micros(percentile(&mut waits, percent)));
-    Ok(Outcome::of([micros(used) / pongs, pongs / time.as_secs_f64(), median, p99]))
+    clients.verify_open(CONNECTIONS)?;
+    ensure(pongs > 0.0 && round_trips.len() > CONNECTIONS * 10, || {
+        "too few pongs arrived".to_owned()
+    })?;
+    let [median, p99] = [50, 99].map(|percent| micros(percentile(&mut round_trips, percent)));
+    Ok(Outcome::of([micros(cpu) / pongs, pongs / time.as_secs_f64(), median, p99]))
 }

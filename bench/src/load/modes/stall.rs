@@ -1,14 +1,14 @@
-//! What active clients notice of the others: of idle ones, of a storm of new ones, and of the end.
+//! Round trips of active clients beside idle connections, during a burst of new ones, and after SIGTERM.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Mode, Outcome, PAYLOAD, Size, check, less, micros, millis, percentile};
+use super::{Mode, Outcome, PAYLOAD, Size, TIME_LIMIT, ensure, less, micros, millis, percentile};
 use crate::client::{PING, frame};
-use crate::load::fleet::Fleet;
-use crate::load::link::{Event, Link, Tally};
+use crate::load::clients::Clients;
 use crate::load::peer::Peer;
-use crate::load::running::Running;
+use crate::load::peer_process::PeerProcess;
+use crate::load::session::{Counters, Event, Session};
 
 pub(super) const MODE: Mode = Mode {
     name: "stall",
@@ -24,103 +24,105 @@ pub(super) const MODE: Mode = Mode {
 };
 
 const ACTIVE: usize = 32;
-const BEAT: Duration = Duration::from_millis(5);
-/// Connections of the storm that may be under way, below the backlog of any peer.
-const AT_ONCE: usize = 1000;
-/// Connections that are begun before the active clients are looked at again.
-const AT_A_TIME: usize = 16;
+const PING_INTERVAL: Duration = Duration::from_millis(5);
+/// The most connections of the burst that may be pending, below the listen backlog of any peer.
+const MAX_PENDING: usize = 1000;
+/// Connections that are started between two polls of the active clients.
+const BATCH: usize = 16;
 
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
-    let (idle, storm) = (size.pick(2_000, 10_000), size.pick(2_000, 9_000));
-    let mut running = Running::start(peer, 0)?;
-    let mut fleet = Fleet::new(running.address, &running.way, LIMIT)?;
-    fleet.open(ACTIVE + idle)?;
+    let (idle, burst) = (size.pick(2_000, 10_000), size.pick(2_000, 9_000));
+    let mut peer_process = PeerProcess::start(peer, 0)?;
+    let mut clients = Clients::new(peer_process.address, &peer_process.protocol, TIME_LIMIT)?;
+    clients.open(ACTIVE + idle)?;
 
     let mut active = Active::among(ACTIVE + idle);
     let end = Instant::now() + size.pick(Duration::from_secs(1), Duration::from_secs(3));
     while Instant::now() < end {
-        active.go_on(&mut fleet)?;
+        active.poll(&mut clients)?;
     }
-    let mut waits = active.take_waits();
-    check(waits.len() > ACTIVE * 10, || "next to no pongs came".to_owned())?;
-    let [median, p99] = [50, 99].map(|percent| micros(percentile(&mut waits, percent)));
+    let mut round_trips = active.take_round_trips();
+    ensure(round_trips.len() > ACTIVE * 10, || "too few pongs arrived".to_owned())?;
+    let [median, p99] = [50, 99].map(|percent| micros(percentile(&mut round_trips, percent)));
 
-    let all = fleet.tally.open + storm;
-    while fleet.tally.open < all {
-        for _ in 0..AT_A_TIME {
-            let Tally { begun, open, .. } = fleet.tally;
-            if begun < all && begun - open < AT_ONCE {
-                fleet.start()?;
+    let all = clients.counters.open + burst;
+    while clients.counters.open < all {
+        for _ in 0..BATCH {
+            let Counters { started, open, .. } = clients.counters;
+            if started < all && started - open < MAX_PENDING {
+                clients.start()?;
             }
         }
-        active.go_on(&mut fleet)?;
+        active.poll(&mut clients)?;
     }
-    let in_storm = active.take_waits().into_iter().max().unwrap_or_default();
-    fleet.check_open(all)?;
+    let during_burst = active.take_round_trips().into_iter().max().unwrap_or_default();
+    clients.verify_open(all)?;
 
-    fleet.may_be_told = Some(1001);
-    running.terminate()?;
-    while fleet.tally.begun > 0 {
-        active.go_on(&mut fleet)?;
+    clients.expected_close = Some(1001);
+    peer_process.terminate()?;
+    while clients.counters.started > 0 {
+        active.poll(&mut clients)?;
     }
-    let at_end = active.take_waits().into_iter().max().unwrap_or_default();
-    running.end_well(Duration::from_secs(5))?;
-    Ok(Outcome::of([p99, median, millis(in_storm), millis(at_end)]))
+    let after_sigterm = active.take_round_trips().into_iter().max().unwrap_or_default();
+    peer_process.wait_for_exit(Duration::from_secs(5))?;
+    Ok(Outcome::of([p99, median, millis(during_burst), millis(after_sigterm)]))
 }
 
-/// The connections that ping, evenly among the others: a server may deal with them in any order.
+/// The connections that ping. They are spread evenly among the others, because a server may handle
+/// connections in any order.
 struct Active {
     ping: Vec<u8>,
-    /// From the place of one of them to that of the next.
+    /// Distance between the slots of two active connections.
     stride: usize,
-    /// When each pings again.
+    /// When each sends its next ping.
     due: [Instant; ACTIVE],
-    /// When each has sent the ping that is under way.
+    /// When each sent its unanswered ping, if it has one.
     sent: [Option<Instant>; ACTIVE],
-    waits: Vec<Duration>,
+    round_trips: Vec<Duration>,
 }
 
 impl Active {
     fn among(all: usize) -> Self {
         let now = Instant::now();
-        // Not all at once.
-        let due = std::array::from_fn(|place| now + BEAT * place as u32 / ACTIVE as u32);
+        // Spread over the interval.
+        let due = std::array::from_fn(|index| now + PING_INTERVAL * index as u32 / ACTIVE as u32);
         let (ping, stride) = (frame(PING, PAYLOAD), all / ACTIVE);
-        Self { ping, stride, due, sent: [None; ACTIVE], waits: Vec::new() }
+        Self { ping, stride, due, sent: [None; ACTIVE], round_trips: Vec::new() }
     }
 
-    /// Sends what is due, and handles what has come.
-    fn go_on(&mut self, fleet: &mut Fleet) -> io::Result<()> {
-        for place in 0..ACTIVE {
+    /// Sends the pings that are due, and handles input.
+    fn poll(&mut self, clients: &mut Clients) -> io::Result<()> {
+        for index in 0..ACTIVE {
             let now = Instant::now();
-            if self.sent[place].is_some() || now < self.due[place] {
+            if self.sent[index].is_some() || now < self.due[index] {
                 continue;
             }
-            // After the end there is none.
-            let slot = place * self.stride;
-            if let Some(link) = fleet.link(slot).ok().filter(|link| link.is_open()) {
-                link.say(&self.ping)?;
-                self.sent[place] = Some(now);
-                self.due[place] = now + BEAT;
+            // The session may have ended.
+            let slot = index * self.stride;
+            if let Some(session) = clients.session(slot).ok().filter(|session| session.is_open()) {
+                session.send(&self.ping)?;
+                self.sent[index] = Some(now);
+                self.due[index] = now + PING_INTERVAL;
             }
         }
-        let turned = fleet.turn(Duration::ZERO, &mut |link: &mut Link, event: Event<'_>| {
-            // A Close frame is as good as a pong: the client is not left waiting.
-            let is_answer = matches!(event, Event::Pong | Event::Close);
-            let is_active = link.slot.is_multiple_of(self.stride);
-            let sent = self.sent.get_mut(link.slot / self.stride);
-            if let Some(sent) = sent.filter(|_| is_active && is_answer) {
-                self.waits.extend(sent.take().map(|sent| sent.elapsed()));
-            }
-            Ok(())
-        });
-        turned.map(drop)
+        let polled =
+            clients.poll(Duration::ZERO, &mut |session: &mut Session, event: Event<'_>| {
+                // A Close frame counts as an answer.
+                let is_answer = matches!(event, Event::Pong | Event::Close);
+                let is_active = session.slot.is_multiple_of(self.stride);
+                let sent = self.sent.get_mut(session.slot / self.stride);
+                if let Some(sent) = sent.filter(|_| is_active && is_answer) {
+                    self.round_trips.extend(sent.take().map(|sent| sent.elapsed()));
+                }
+                Ok(())
+            });
+        polled.map(drop)
     }
 
-    /// The waits since the last time, with those that go on.
-    fn take_waits(&mut self) -> Vec<Duration> {
-        let mut waits = std::mem::take(&mut self.waits);
-        waits.extend(self.sent.iter().flatten().map(Instant::elapsed));
-        waits
+    /// Takes the round trips since the last call, and the ages of the unanswered pings.
+    fn take_round_trips(&mut self) -> Vec<Duration> {
+        let mut round_trips = std::mem::take(&mut self.round_trips);
+        round_trips.extend(self.sent.iter().flatten().map(Instant::elapsed));
+        round_trips
     }
 }

@@ -1,4 +1,7 @@
-//! The admin listener: health, metrics, who is there, the drain, and a page that shows it all.
+//! The admin listener: health, metrics, the table of connections, the drain, and the status page.
+//!
+//! It answers one HTTP/1.1 request per connection and keeps no state; `telemetry` and `shutdown` own the
+//! data. Start with [`Admin::respond`].
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -20,6 +23,7 @@ use tracing::info;
 use transport::{Authority, Peer};
 
 use crate::config::ConfigReceiver;
+use crate::config::settings::Setting;
 use crate::config::values::DrainCode;
 use crate::limits::ConnectionPermits;
 use crate::net::accept_errors::AcceptErrors;
@@ -32,23 +36,24 @@ use crate::telemetry::metrics::{Format, Snapshot};
 use crate::telemetry::writer::dropped_lines;
 use crate::tls::Tls;
 
-/// The page for people: one file, which asks for `/metrics` and `/drain` and for nothing else.
+/// The status page: one file, which fetches only `/metrics` and `/drain`.
 const PAGE: &str = include_str!("index.html");
 
-/// The page runs its own script and talks to us; nothing else is let in, and nobody may frame it.
+/// Allows the inline script and style of the page, and requests to this listener; forbids everything else,
+/// including frames.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Connections at a time. More wait to be accepted.
+/// Maximum number of concurrent connections. More wait in the backlog.
 const MAX_CONNECTIONS: usize = 64;
 
-/// From accepting a connection to the end of its one answer.
+/// Time from accepting a connection to the end of its response.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many connections a page of the table holds if nobody says so.
+/// Rows of a page of the table if the request has no limit.
 const DEFAULT_PAGE_ROWS: usize = 100;
 
-/// Answers what an operator asks.
+/// Serves the requests of operators.
 #[derive(Debug)]
 pub(crate) struct Admin {
     configs: ConfigReceiver,
@@ -67,21 +72,22 @@ impl Admin {
         Self { configs, telemetry, shutdown, permits }
     }
 
-    /// Serves until it is dropped, which is after the drain: until then somebody may want to watch.
+    /// Serves until it is dropped, which is after the drain, so that operators can watch the drain.
     pub(crate) async fn serve(self, listener: Listener) {
         let admin = Arc::new(self);
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         let mut errors = AcceptErrors::default();
         loop {
-            let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
+            let permit =
+                Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
             let admin = Arc::clone(&admin);
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     errors.reset();
                     connections.spawn(async move {
-                        admin.answer(stream, peer).await;
-                        drop(place);
+                        admin.serve_connection(stream, peer).await;
+                        drop(permit);
                     });
                 }
                 Err(error) => {
@@ -93,8 +99,8 @@ impl Admin {
         }
     }
 
-    /// One request and its answer.
-    async fn answer(&self, stream: Stream, peer: Peer) {
+    /// Serves one request.
+    async fn serve_connection(&self, stream: Stream, peer: Peer) {
         let service = service_fn(|request| {
             let response = self.respond(&request);
             if response.status().is_client_error() {
@@ -109,7 +115,7 @@ impl Admin {
             .keep_alive(false)
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service);
-        // What goes wrong otherwise is that the client has gone, or its time is over.
+        // Other errors are a client that disconnected, or the timeout.
         if let Ok(Err(error)) = timeout(TIMEOUT, http).await
             && error.is_parse()
         {
@@ -124,17 +130,16 @@ impl Admin {
 
     fn respond<B>(&self, request: &Request<B>) -> Response<String> {
         match Authority::of(request) {
-            Ok(Some(authority)) if self.is_ours(&authority) => {}
-            // A health check of HTTP/1.0, which needs no name. A browser always sends one.
+            Ok(Some(authority)) if self.is_allowed(&authority) => {}
+            // Health checks over HTTP/1.0 may omit Host. Browsers always send it.
             Ok(None) if request.version() < Version::HTTP_11 => {}
             // RFC 9112, section 3.2.
             Ok(None) | Err(_) => {
-                let sentence = "the request must have one Host header, and it must name a host";
+                let sentence = "the request must have exactly one valid Host header";
                 return refuse(StatusCode::BAD_REQUEST, sentence);
             }
             Ok(Some(_)) => {
-                let sentence =
-                    "call this listener by an IP address, localhost or the admin_host setting";
+                let sentence = "the host of the request must be an IP address, localhost or the admin_host setting";
                 return refuse(StatusCode::FORBIDDEN, sentence);
             }
         }
@@ -142,30 +147,31 @@ impl Admin {
         match request.uri().path() {
             "/drain" if request.method() == Method::POST => self.begin_drain(request),
             "/drain" if !is_read => not_allowed("GET, HEAD, POST"),
-            "/" | "/connections" | "/livez" | "/metrics" | "/readyz" if !is_read => {
+            "/" | "/config" | "/connections" | "/livez" | "/metrics" | "/readyz" if !is_read => {
                 not_allowed("GET, HEAD")
             }
             "/" => page(),
+            "/config" => self.settings(),
             "/connections" => self.connections(request.uri().query().unwrap_or_default()),
             "/drain" => json(StatusCode::OK, &self.shutdown.progress(&self.telemetry.metrics)),
-            // That there is an answer is the answer.
+            // A response is sufficient as proof of liveness.
             "/livez" => plain(StatusCode::OK, "live"),
             "/metrics" => self.metrics(request.headers()),
             "/readyz" => self.readiness(),
             _ => refuse(
                 StatusCode::NOT_FOUND,
-                "there are /, /livez, /readyz, /metrics, /connections and /drain",
+                "not found; the paths are /, /livez, /readyz, /metrics, /config, /connections and /drain",
             ),
         }
     }
 
-    /// Whether a request that names this authority names us as we may be named. A page elsewhere whose
-    /// name was pointed at our address (DNS rebinding) names itself.
-    fn is_ours(&self, authority: &Authority) -> bool {
-        let is_named = |name: &String| authority.host() == name;
+    /// Whether requests may use this authority. Rejects DNS rebinding, where a web page resolves its own
+    /// host name to the address of this listener.
+    fn is_allowed(&self, authority: &Authority) -> bool {
+        let is_admin_host = |name: &String| authority.host() == name;
         authority.ip().is_some()
             || authority.host() == "localhost"
-            || self.configs.borrow().admin_host.as_ref().is_some_and(is_named)
+            || self.configs.borrow().admin_host.as_ref().is_some_and(is_admin_host)
     }
 
     fn readiness(&self) -> Response<String> {
@@ -177,6 +183,17 @@ impl Admin {
         plain(status, stage.as_str())
     }
 
+    /// Every setting, as TOML has it, and the source of its value.
+    fn settings(&self) -> Response<String> {
+        let config = self.configs.borrow().clone();
+        let settings = Setting::all().iter().map(|setting| {
+            let raw = config.settings.get(&setting.key);
+            let value = setting.toml(&raw.texts());
+            (setting.key.clone(), json!({ "value": value, "source": raw.origin }))
+        });
+        json(StatusCode::OK, &settings.collect())
+    }
+
     fn metrics(&self, headers: &HeaderMap) -> Response<String> {
         let stage = self.shutdown.stage();
         let config = self.configs.borrow().clone();
@@ -185,13 +202,16 @@ impl Admin {
             max_connections: config.max_connections,
             is_ready: stage == Stage::Ready,
             is_draining: matches!(stage, Stage::Draining { .. }),
-            certificate_ends: config.tls.as_ref().and_then(Tls::not_after).map_or(0, |end| {
-                let since_1970 = end.duration_since(SystemTime::UNIX_EPOCH);
-                since_1970.unwrap_or_default().as_secs()
-            }),
+            certificate_expiry: config.tls.as_ref().and_then(Tls::not_after).map_or(
+                0,
+                |not_after| {
+                    let since_epoch = not_after.duration_since(SystemTime::UNIX_EPOCH);
+                    since_epoch.unwrap_or_default().as_secs()
+                },
+            ),
             dropped_lines: dropped_lines(),
         };
-        let format = preferred(headers);
+        let format = negotiate_format(headers);
         respond(
             StatusCode::OK,
             format.content_type(),
@@ -201,30 +221,30 @@ impl Admin {
 
     fn connections(&self, query: &str) -> Response<String> {
         let Some(table) = &self.telemetry.table else {
-            let sentence = "there is no table of connections; the setting connection_table = \"on\" \
-                            keeps one";
+            let sentence = "the connection table is off; connection_table = \"on\" enables it";
             return refuse(StatusCode::NOT_FOUND, sentence);
         };
-        let (mut after, mut most) = (0, DEFAULT_PAGE_ROWS);
+        let (mut after, mut limit) = (0, DEFAULT_PAGE_ROWS);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let is_good = match pair.split_once('=') {
+            let is_valid = match pair.split_once('=') {
                 Some(("after", number)) => number.parse().map(|number| after = number).is_ok(),
-                Some(("limit", number)) => number.parse().map(|number| most = number).is_ok(),
+                Some(("limit", number)) => number.parse().map(|number| limit = number).is_ok(),
                 _ => false,
             };
-            if !is_good || !(1..=MAX_PAGE_ROWS).contains(&most) {
+            if !is_valid || !(1..=MAX_PAGE_ROWS).contains(&limit) {
                 let sentence = "the query may be after=ID and limit=N, with N from 1 to 1000";
                 return refuse(StatusCode::BAD_REQUEST, sentence);
             }
         }
-        json(StatusCode::OK, &table.page(after, most))
+        json(StatusCode::OK, &table.page(after, limit))
     }
 
     fn begin_drain<B>(&self, request: &Request<B>) -> Response<String> {
-        // A browser sends no such header across origins without asking first, and names its origin.
+        // Cross-site request forgery: a browser sends this header across origins only after a preflight
+        // request, and adds Origin.
         let headers = request.headers();
-        if headers.contains_key(ORIGIN) || headers.get("x-drain").is_none_or(|it| it != "1") {
-            let sentence = "the request must have the header X-Drain: 1, and no Origin";
+        if headers.contains_key(ORIGIN) || headers.get("x-drain").is_none_or(|value| value != "1") {
+            let sentence = "the request must have the header X-Drain: 1 and no Origin header";
             return refuse(StatusCode::FORBIDDEN, sentence);
         }
         let code = match request.uri().query() {
@@ -243,22 +263,22 @@ impl Admin {
     }
 }
 
-/// The format that the reader wants most. Prometheus' own is what everybody understands.
-fn preferred(headers: &HeaderMap) -> Format {
-    let wanted = |media_type: &str| {
+/// Selects the format by the `Accept` header. The Prometheus text format is the default.
+fn negotiate_format(headers: &HeaderMap) -> Format {
+    let quality = |media_type: &str| {
         let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
         let elements = lines.flat_map(|line| line.split(','));
         let qualities = elements.filter_map(|element| {
             let mut parts = element.split(';').map(str::trim);
-            let is_it = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type));
-            let quality = parts.find_map(|part| part.strip_prefix("q="));
+            let is_match = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type));
+            let weight = parts.find_map(|part| part.strip_prefix("q="));
             // RFC 9110, section 12.4.2.
-            is_it.then(|| quality.map_or(Some(1.0), |text| text.parse().ok()))?
+            is_match.then(|| weight.map_or(Some(1.0), |text| text.parse().ok()))?
         });
         qualities.fold(0.0, f32::max)
     };
-    let open_metrics = wanted("application/openmetrics-text");
-    if open_metrics > 0.0 && open_metrics >= wanted("text/plain") {
+    let open_metrics = quality("application/openmetrics-text");
+    if open_metrics > 0.0 && open_metrics >= quality("text/plain") {
         Format::OpenMetrics
     } else {
         Format::Prometheus
@@ -276,8 +296,8 @@ fn json(status: StatusCode, value: &Value) -> Response<String> {
     respond(status, "application/json", format!("{value}\n"))
 }
 
-fn plain(status: StatusCode, word: &str) -> Response<String> {
-    respond(status, "text/plain; charset=utf-8", format!("{word}\n"))
+fn plain(status: StatusCode, text: &str) -> Response<String> {
+    respond(status, "text/plain; charset=utf-8", format!("{text}\n"))
 }
 
 fn refuse(status: StatusCode, sentence: &str) -> Response<String> {
@@ -285,7 +305,8 @@ fn refuse(status: StatusCode, sentence: &str) -> Response<String> {
 }
 
 fn not_allowed(methods: &'static str) -> Response<String> {
-    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "this is not what the path is for");
+    let mut response =
+        refuse(StatusCode::METHOD_NOT_ALLOWED, "this path does not support the method");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     response
 }

@@ -1,8 +1,8 @@
-//! The server as a whole: what it is composed of, and how it ends when a part of it fails.
+//! The composition of the server, and its end when a part of it fails.
 //!
-//! [`run`] composes the records, the shutdown, the admin listener and the acceptors; [`supervision`]
-//! watches the tasks that live as long as the server. What is around it (command line, signals, exit
-//! code) is `process`.
+//! [`run`] composes the telemetry, the shutdown, the admin listener and the acceptors; [`supervision`]
+//! watches the tasks that run as long as the server. The command line, signals and exit codes are in
+//! `process`.
 
 pub(crate) mod supervision;
 
@@ -24,11 +24,11 @@ use crate::telemetry::Telemetry;
 
 use self::supervision::Supervisor;
 
-/// Serves on `listeners` until `shutdown` completes, or the admin listener is asked to drain, and
-/// everything has come to its end.
+/// Serves on `listeners` until `shutdown` completes or the admin listener receives a drain request, and
+/// returns when the shutdown has ended.
 ///
-/// Each session gets a clone of `handler`. If a task of the server's own fails, that is a shutdown as
-/// well, and [`ShutdownSummary::failed`] names the task.
+/// Each session gets a clone of `handler`. A failed task of the server also starts a shutdown;
+/// [`ShutdownSummary::failed`] names the task.
 pub async fn run<H: Handler + Clone + Sync>(
     configs: ConfigReceiver,
     listeners: Listeners,
@@ -38,46 +38,50 @@ pub async fn run<H: Handler + Clone + Sync>(
     run_supervised(configs, listeners, handler, shutdown, Supervisor::default()).await
 }
 
-/// The same beside tasks that the supervisor has already.
+/// Like [`run`], with a supervisor that may have tasks already.
 pub(crate) async fn run_supervised<H: Handler + Clone + Sync>(
     configs: ConfigReceiver,
     listeners: Listeners,
     handler: H,
-    shutdown: impl Future<Output = ()>,
+    signal: impl Future<Output = ()>,
     mut tasks: Supervisor<'_>,
 ) -> ShutdownSummary {
     let telemetry = Arc::new(Telemetry::new(&configs.borrow()));
-    let (end, timer) = Shutdown::new(configs.clone());
-    let end = Arc::new(end);
+    let (shutdown, timer) = Shutdown::new(configs.clone());
+    let shutdown = Arc::new(shutdown);
     let permits = ConnectionPermits::default();
 
     if let Some(listener) = listeners.admin {
-        let (telemetry, end, permits) = (Arc::clone(&telemetry), Arc::clone(&end), permits.clone());
-        tasks.spawn("admin", Admin::new(configs.clone(), telemetry, end, permits).serve(listener));
+        let (telemetry, shutdown) = (Arc::clone(&telemetry), Arc::clone(&shutdown));
+        let admin = Admin::new(configs.clone(), telemetry, shutdown, permits.clone());
+        tasks.spawn("admin", admin.serve(listener));
     }
     tasks.spawn(supervision::TIMER, timer);
-    let healthy = Arc::clone(&end);
-    tasks.spawn("watchdog", systemd::run_watchdog(move || !healthy.has_failed()));
+    let watched = Arc::clone(&shutdown);
+    tasks.spawn("watchdog", systemd::run_watchdog(move || !watched.has_failed()));
     let reported = Arc::clone(&telemetry);
-    tasks.spawn("status", systemd::report_status(move || session_counts(&reported)));
+    tasks.spawn("status", systemd::report_status(move || status_line(&reported)));
     let limited = Arc::clone(&telemetry);
-    tasks.spawn("log-limits", async move { limited.log_limits.summarize_regularly().await });
+    tasks.spawn("log-limits", async move { limited.log_limits.summarize_periodically().await });
 
     let router = Router::new(Endpoint::new(handler, Arc::clone(&telemetry)));
     let acceptor =
         Arc::new(Acceptor::new(Http { router, permits, configs }, Arc::clone(&telemetry)));
-    // The system accepts for us from here on.
-    end.ready();
+    // The sockets listen already, so the kernel completes connections before the tasks run.
+    shutdown.ready();
     systemd::ready();
     for listener in listeners.public {
-        tasks.spawn(supervision::ACCEPT, Arc::clone(&acceptor).accept(listener, Arc::clone(&end)));
+        tasks.spawn(
+            supervision::ACCEPT,
+            Arc::clone(&acceptor).accept(listener, Arc::clone(&shutdown)),
+        );
     }
 
-    tasks.run(&end, shutdown, &telemetry).await
+    tasks.run(&shutdown, signal, &telemetry).await
 }
 
-/// The line of `systemctl status`.
-fn session_counts(telemetry: &Telemetry) -> String {
-    let count = telemetry.metrics.sessions();
-    format!("{} sessions open, {} so far", count.open(), count.opened)
+/// Returns the line of `systemctl status`.
+fn status_line(telemetry: &Telemetry) -> String {
+    let sessions = telemetry.metrics.sessions();
+    format!("{} sessions open, {} opened in total", sessions.open(), sessions.opened)
 }

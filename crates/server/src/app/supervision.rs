@@ -1,5 +1,5 @@
-//! The tasks that live as long as the server: one that ends before its time ends the server, and never
-//! in silence.
+//! Supervision of the tasks that run as long as the server: a task that ends early is logged, and starts
+//! a shutdown.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,13 +15,13 @@ use crate::telemetry::Telemetry;
 /// The tasks that accept connections.
 pub(crate) const ACCEPT: &str = "accept";
 
-/// The task that wakes sessions. Without it no session sees a drain.
+/// The task that wakes sessions. Without it no session is notified of a drain.
 pub(crate) const TIMER: &str = "timer";
 
-/// What goes from the signal to the end.
+/// The shutdown itself.
 const SHUTDOWN: &str = "shutdown";
 
-/// The tasks that have to live until the shutdown. Dropping it ends them.
+/// The tasks that have to run until the shutdown. Dropping it aborts them.
 #[derive(Default)]
 pub(crate) struct Supervisor<'a> {
     spawned: JoinSet<TaskEnd>,
@@ -36,7 +36,7 @@ struct TaskEnd {
 }
 
 impl<'a> Supervisor<'a> {
-    /// Runs a task on the workers.
+    /// Spawns a task on the runtime's workers.
     pub(crate) fn spawn(
         &mut self,
         task: &'static str,
@@ -45,34 +45,34 @@ impl<'a> Supervisor<'a> {
         self.spawned.spawn(supervised(task, future));
     }
 
-    /// Runs a task wherever the supervisor is polled.
-    pub(crate) fn run_local(&mut self, task: &'static str, future: impl Future<Output = ()> + 'a) {
+    /// Adds a task that runs inside [`run`](Self::run) and may borrow.
+    pub(crate) fn add_local(&mut self, task: &'static str, future: impl Future<Output = ()> + 'a) {
         self.local.push(Box::pin(supervised(task, future)));
     }
 
-    /// Sees the shutdown through, which begins with `signal`, or by itself when a task has ended before
-    /// its time. The drain then goes on as usual; if it needs the task that failed, everything ends at once.
+    /// Runs until the shutdown ends, which `signal` or an early end of a task starts.
     ///
-    /// No task is started again: what it held when it failed is not known to be whole, and a supervisor
-    /// that starts the process again begins with nothing broken.
+    /// A failed task leads to a normal drain, unless the drain depends on that task: then the server ends
+    /// at once. No task is restarted, because its state may be inconsistent; a service manager that restarts
+    /// the process starts from a clean state.
     pub(crate) async fn run(
         mut self,
         shutdown: &Shutdown,
         signal: impl Future<Output = ()>,
         telemetry: &Telemetry,
     ) -> ShutdownSummary {
-        let mut ending = pin!(catch_panic(shutdown.run(signal, telemetry)));
+        let mut shutdown_run = pin!(catch_panic(shutdown.run(signal, telemetry)));
         let mut failed = None;
         loop {
             let TaskEnd { task, has_panicked } = tokio::select! {
                 biased;
                 ended = self.next() => ended,
-                stopped = &mut ending => match stopped {
-                    Ok(stopped) => return ShutdownSummary { failed, ..stopped },
+                summary = &mut shutdown_run => match summary {
+                    Ok(summary) => return ShutdownSummary { failed, ..summary },
                     Err(Panicked) => TaskEnd { task: SHUTDOWN, has_panicked: true },
                 },
             };
-            // These end with the drain, and nothing else ends by itself.
+            // Accept tasks end with the drain. Any other end of a task is a failure.
             if task == ACCEPT && !has_panicked && shutdown.has_begun() {
                 continue;
             }
@@ -85,12 +85,12 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The next task that ends. Cancel safe.
+    /// Waits for the next task that ends. Cancel safe.
     async fn next(&mut self) -> TaskEnd {
         poll_fn(|cx| {
             match self.spawned.poll_join_next(cx) {
                 Poll::Ready(Some(Ok(ended))) => return Poll::Ready(ended),
-                // It panicked again when it was dropped, and took its name with it.
+                // The future panicked again in its destructor, so its name is lost.
                 Poll::Ready(Some(Err(_))) => {
                     return Poll::Ready(TaskEnd { task: "unknown", has_panicked: true });
                 }
@@ -118,15 +118,15 @@ async fn supervised(task: &'static str, future: impl Future<Output = ()>) -> Tas
     TaskEnd { task, has_panicked }
 }
 
-/// A future panicked. The panic itself has left a line.
+/// A future panicked. The panic hook has logged the panic.
 #[derive(Debug)]
 pub(crate) struct Panicked;
 
-/// What `future` gives, unless it panics.
+/// Returns the output of `future`.
 ///
 /// # Errors
 ///
-/// It panicked.
+/// `future` panicked.
 pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
@@ -151,9 +151,9 @@ mod tests {
 
     fn shutdown() -> (Arc<Shutdown>, Telemetry) {
         let Ok(Command::Serve(settings)) = Command::parse([], []) else {
-            panic!("the defaults are right")
+            panic!("the defaults are valid")
         };
-        let config = Config::check(&settings, 1024).expect("the defaults are right");
+        let config = Config::check(settings, 1024).expect("the defaults are valid");
         let telemetry = Telemetry::new(&config);
         let (shutdown, timer) = Shutdown::new(config.fixed());
         tokio::spawn(timer);
@@ -166,71 +166,71 @@ mod tests {
         panic!("a bug");
     }
 
-    /// The task that failed, while something waits for the drain, and whether that has seen it.
-    async fn failed(
+    /// Returns the failed task, and whether a waiter was notified of the drain.
+    async fn failed_task(
         tasks: Supervisor<'_>,
         signal: impl Future<Output = ()>,
     ) -> (Option<&str>, bool) {
         let (shutdown, telemetry) = shutdown();
         let token = shutdown.token();
-        let drained = tokio::spawn(async move {
+        let waiter = tokio::spawn(async move {
             token.past(Phase::Serving).await;
         });
         let limit = Duration::from_secs(10);
-        let stopped = timeout(limit, tasks.run(&shutdown, signal, &telemetry)).await;
-        let failed = stopped.expect("the server ends").failed;
+        let summary = timeout(limit, tasks.run(&shutdown, signal, &telemetry)).await;
+        let failed = summary.expect("the server ends").failed;
         assert_eq!(shutdown.has_failed(), failed.is_some());
-        assert_eq!(shutdown.stage().as_str(), "draining", "it is not ready any more");
-        (failed, drained.is_finished())
+        assert_eq!(shutdown.stage().as_str(), "draining");
+        (failed, waiter.is_finished())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_panics_or_returns_is_a_drain_and_is_named() {
+    async fn a_task_that_panics_or_returns_starts_a_drain_and_is_named() {
         let mut tasks = Supervisor::default();
         tasks.spawn("admin", pending());
         tasks.spawn("status", panics());
-        assert_eq!(failed(tasks, pending()).await, (Some("status"), true));
+        assert_eq!(failed_task(tasks, pending()).await, (Some("status"), true));
 
         let mut tasks = Supervisor::default();
         tasks.spawn(ACCEPT, ready(()));
-        assert_eq!(failed(tasks, pending()).await, (Some(ACCEPT), true));
+        assert_eq!(failed_task(tasks, pending()).await, (Some(ACCEPT), true));
 
         let mut tasks = Supervisor::default();
-        tasks.run_local("reload", pending());
-        tasks.run_local("log", ready(()));
-        assert_eq!(failed(tasks, pending()).await, (Some("log"), true));
+        tasks.add_local("reload", pending());
+        tasks.add_local("log", ready(()));
+        assert_eq!(failed_task(tasks, pending()).await, (Some("log"), true));
 
         let mut tasks = Supervisor::default();
-        tasks.run_local("reload", panics());
-        assert_eq!(failed(tasks, pending()).await, (Some("reload"), true));
+        tasks.add_local("reload", panics());
+        assert_eq!(failed_task(tasks, pending()).await, (Some("reload"), true));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_the_timer_the_end_comes_at_once() {
+    async fn a_failed_timer_ends_the_server_without_a_drain() {
         let mut tasks = Supervisor::default();
         tasks.spawn(TIMER, panics());
-        assert_eq!(failed(tasks, pending()).await, (Some(TIMER), false));
+        assert_eq!(failed_task(tasks, pending()).await, (Some(TIMER), false));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_shutdown_that_panics_is_an_end() {
-        assert_eq!(failed(Supervisor::default(), panics()).await, (Some(SHUTDOWN), false));
+    async fn a_shutdown_that_panics_ends_the_server() {
+        assert_eq!(failed_task(Supervisor::default(), panics()).await, (Some(SHUTDOWN), false));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_has_failed_when_accepting_ends_with_the_drain() {
-        let (begun, begins) = tokio::sync::oneshot::channel::<()>();
+    async fn accept_tasks_that_end_with_the_drain_are_no_failure() {
+        let (drain, drain_started) = tokio::sync::oneshot::channel::<()>();
         let mut tasks = Supervisor::default();
-        tasks.spawn(ACCEPT, async { begins.await.unwrap_or_default() });
-        let signal = async move { drop(begun) };
-        assert_eq!(failed(tasks, signal).await, (None, true));
+        tasks.spawn(ACCEPT, async { drain_started.await.unwrap_or_default() });
+        let signal = async move { drop(drain) };
+        assert_eq!(failed_task(tasks, signal).await, (None, true));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_task_that_failed_is_the_one_that_is_named() {
+    async fn the_first_failed_task_is_named() {
         let mut tasks = Supervisor::default();
         tasks.spawn("admin", panics());
-        tasks.run_local("reload", async {
+        tasks.add_local("reload", async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             panic!("another");
         });

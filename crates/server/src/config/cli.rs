@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, Args, value_parser};
 use crate::config::error::ConfigError;
 use crate::config::settings::{PREFIX, Setting, Settings};
 use crate::config::sources::RawSettings;
-use crate::files::ReadPhase;
+use crate::files::LoadReason;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -38,12 +38,12 @@ impl Command {
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        Self::parse_in(ReadPhase::Starting, arguments, environment)
+        Self::parse_for(LoadReason::Startup, arguments, environment)
     }
 
-    /// The same in a phase.
-    pub(crate) fn parse_in(
-        phase: ReadPhase,
+    /// Like [`parse`](Self::parse), at startup or in a reload.
+    pub(crate) fn parse_for(
+        reason: LoadReason,
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
@@ -69,7 +69,7 @@ impl Command {
                 flags.push((setting.key.clone(), value));
             }
         }
-        let settings = RawSettings::load_in(phase, file.as_deref(), &environment, &flags)?;
+        let settings = RawSettings::load_for(reason, file.as_deref(), &environment, &flags)?;
         Ok(if matches.get_flag("print-config") {
             Self::PrintConfig(settings)
         } else if matches.get_flag("check-config") {

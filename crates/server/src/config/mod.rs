@@ -1,8 +1,9 @@
-//! The configuration: settings that have been checked, so that what exists is good.
+//! The configuration: a [`Config`] exists only if all settings are valid.
 //!
-//! A setting goes from `settings` (its key, default and meaning) and `sources` (file, environment,
-//! flags) through `values` (what a text has to be) to the [`Config`] here. `cli` reads the command line,
-//! and `startup_warnings` says what is allowed and cannot work well.
+//! `settings` defines every setting (type, default, meaning), `values` the types, and `sources` reads the
+//! file, the environment and the flags; the [`Config`] here is made of them. `cli` parses the command
+//! line, and `startup_warnings` reports settings that are valid but unlikely to work well. Start with
+//! `settings`.
 
 pub(crate) mod cli;
 pub(crate) mod error;
@@ -28,70 +29,73 @@ use crate::net::client_addr::{ClientAddrPolicy, ProxyProtocol};
 use crate::net::listener::ListenOptions;
 use crate::tls::{FileError, Tls, TlsPaths};
 
-/// Files that are open besides the sockets of clients: listeners, the log, those being refused.
+/// Open files reserved for everything but accepted clients: listeners, the log, connections being refused.
 pub const RESERVED_FILES: u64 = 256;
 
-/// Everything the server wants to know before it starts.
+/// The checked configuration of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen, the admin listener included.
+    /// Addresses of all listeners, including the admin listener.
     pub listen: ListenOptions,
-    /// The certificate and what belongs to it, if there is one.
+    /// The TLS configuration, if a certificate is set.
     pub tls: Option<Tls>,
-    /// Whether it is known that what clients send can be read on the way to us.
+    /// Whether plaintext listeners on addresses other than loopback are intended; silences the warning.
     pub plaintext_ok: bool,
-    /// Sessions that an HTTP/2 connection may have. At least one.
+    /// Maximum number of concurrent sessions of an HTTP/2 connection, from 1 to 1,000.
     pub http2_max_streams: u32,
-    /// Whose word about the client is believed.
-    pub trust: ClientAddrPolicy,
-    /// What holds for every session.
+    /// How the address of the client is determined behind proxies.
+    pub client_addr: ClientAddrPolicy,
+    /// The policy for handshakes and sessions.
     pub policy: Policy,
-    /// From accepting a connection to its upgrade.
+    /// Time from accepting a connection to its upgrade.
     pub handshake_timeout: Duration,
-    /// How a shutdown goes.
+    /// The timing of a shutdown, and its close code.
     pub shutdown: ShutdownOptions,
-    /// Sessions, and connections without one. At least one.
+    /// Maximum number of sessions plus connections without a session. At least 1.
     pub max_connections: usize,
-    /// The same for each client address; 0 is no limit.
+    /// The same limit for each client address; 0 disables it.
     pub max_connections_per_address: usize,
-    /// Bytes of a request's head. At least [`MIN_HEADER_BYTES`].
+    /// Maximum size of a request head, from [`MIN_HEADER_BYTES`](crate::MIN_HEADER_BYTES) to
+    /// [`MAX_BYTES`](crate::MAX_BYTES).
     pub max_header_bytes: usize,
-    /// Header lines of a request. At least one.
+    /// Maximum number of header fields in a request, from 1 to 1,000.
     pub max_headers: usize,
-    /// A name by which the admin listener may be called, besides `localhost` and any IP address.
+    /// A host name that admin requests may use, besides `localhost` and any IP address.
     pub admin_host: Option<String>,
-    /// Whether the connections are kept in a table.
+    /// Whether the table of open sessions is kept.
     pub connection_table: bool,
-    /// What to log.
+    /// The log filter.
     pub log: Targets,
-    /// How to write it.
+    /// The format of log lines.
     pub log_format: LogFormat,
+    /// The settings that this was made of.
+    pub settings: Arc<RawSettings>,
 }
 
-/// How a shutdown goes. All of its parts have to fit into the grace.
+/// The timing of a shutdown, and its close code. Delay, spread and close timeout should fit into the grace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShutdownOptions {
-    /// How long it may take in all. What is left then is cut.
+    /// Time for the whole shutdown. Sessions that are open at its end are aborted.
     pub grace: Duration,
-    /// From its beginning to the first refusal.
+    /// Time from the start of the shutdown to the first refusal.
     pub delay: Duration,
-    /// What sessions are told, and over how long a time.
-    pub farewell: DrainOptions,
+    /// The close code, and the time over which sessions are closed.
+    pub drain: DrainOptions,
 }
 
-/// The configuration in force, and its changes.
+/// The current configuration, and its changes.
 pub type ConfigReceiver = watch::Receiver<Arc<Config>>;
 
 impl Config {
-    /// Checks the settings. `open_files` is how many files the process may have open.
+    /// Checks the settings. `open_files` is the process's limit of open files.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong.
-    pub fn check(raw: &RawSettings, open_files: u64) -> Result<Self, ConfigError> {
+    /// Describes every invalid setting.
+    pub fn check(raw: RawSettings, open_files: u64) -> Result<Self, ConfigError> {
         let settings = raw.typed()?;
-        let mut problems = contradictions(&settings, raw);
-        let tls = match tls_paths(&settings, raw).map(|paths| load(paths, raw)) {
+        let mut problems = contradictions(&settings, &raw);
+        let tls = match tls_paths(&settings, &raw).map(|paths| load(paths, &raw)) {
             Ok(loaded) => loaded.unwrap_or_else(|problem| {
                 problems.push(problem);
                 None
@@ -102,16 +106,16 @@ impl Config {
             }
         };
         ConfigError::check(problems)?;
-        Ok(Self::of(settings, tls, open_files))
+        Ok(Self::new(settings, raw, tls, open_files))
     }
 
-    /// This configuration, without changes.
+    /// Returns a receiver whose configuration never changes.
     #[must_use]
     pub fn fixed(self) -> ConfigReceiver {
         watch::Sender::new(Arc::new(self)).subscribe()
     }
 
-    fn of(settings: Settings, tls: Option<Tls>, open_files: u64) -> Self {
+    fn new(settings: Settings, raw: RawSettings, tls: Option<Tls>, open_files: u64) -> Self {
         let rate = |per_second: u32, burst: u32| Rate::new(per_second, burst);
         Self {
             listen: ListenOptions {
@@ -124,7 +128,7 @@ impl Config {
             tls,
             plaintext_ok: settings.plaintext_ok.0,
             http2_max_streams: settings.http2_max_streams.get_u32(),
-            trust: ClientAddrPolicy {
+            client_addr: ClientAddrPolicy {
                 proxies: settings.trusted_proxies.0,
                 forwarded_header: settings.forwarded_header,
                 proxy_protocol: settings.proxy_protocol,
@@ -164,7 +168,7 @@ impl Config {
             shutdown: ShutdownOptions {
                 grace: settings.shutdown_grace_secs.0,
                 delay: settings.drain_delay_secs.0.unwrap_or_default(),
-                farewell: DrainOptions {
+                drain: DrainOptions {
                     code: settings.drain_close_code.0,
                     spread: settings.drain_spread_secs.0.unwrap_or_default(),
                 },
@@ -183,11 +187,12 @@ impl Config {
             connection_table: settings.connection_table.0,
             log: settings.log.0,
             log_format: settings.log_format,
+            settings: Arc::new(raw),
         }
     }
 }
 
-/// Settings that are right each by itself and wrong together.
+/// Describes settings that are valid each, and contradict each other.
 fn contradictions(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     let mut problems = Vec::new();
     let mut add = |key: &str, problem: &str| problems.push(raw.get(key).problem(key, problem));
@@ -199,23 +204,23 @@ fn contradictions(settings: &Settings, raw: &RawSettings) -> Vec<String> {
         && addresses.contains(admin)
         && !matches!(admin, ListenAddress::Tcp(address) if address.port() == 0)
     {
-        let problem = "it must be another address than those of listen, where clients connect";
+        let problem = "it must not be one of the addresses in listen, where clients connect";
         add("admin_listen", problem);
     }
     let is_tls = |address: &ListenAddress| matches!(address, ListenAddress::Tls(_));
     if settings.tls_cert_file.0.is_none() && addresses.iter().any(is_tls) {
-        add("listen", "an address with tls: needs tls_cert_file and tls_key_file");
+        add("listen", "an address with tls: requires tls_cert_file and tls_key_file");
     }
     if settings.proxy_protocol == ProxyProtocol::Required && settings.trusted_proxies.0.is_empty() {
-        add("proxy_protocol", "that needs trusted_proxies, or no client could connect");
+        add("proxy_protocol", "it requires trusted_proxies; without them no client could connect");
     }
     problems
 }
 
-/// The files of the certificate, which need each other.
+/// Returns the files of the certificate, which require each other.
 fn tls_paths(settings: &Settings, raw: &RawSettings) -> Result<Option<TlsPaths>, String> {
     let alone =
-        |key: &str, other: &str| Err(raw.get(key).problem(key, &format!("that needs {other}")));
+        |key: &str, other: &str| Err(raw.get(key).problem(key, &format!("it requires {other}")));
     let Settings { tls_cert_file, tls_key_file, tls_client_ca_file, .. } = settings.clone();
     match (tls_cert_file.0, tls_key_file.0, tls_client_ca_file.0) {
         (None, None, None) => Ok(None),
@@ -227,6 +232,6 @@ fn tls_paths(settings: &Settings, raw: &RawSettings) -> Result<Option<TlsPaths>,
 }
 
 fn load(paths: Option<TlsPaths>, raw: &RawSettings) -> Result<Option<Tls>, String> {
-    let loaded = paths.map(|paths| Tls::load(paths, raw.phase())).transpose();
+    let loaded = paths.map(|paths| Tls::load(paths, raw.reason())).transpose();
     loaded.map_err(|FileError { key, problem }| raw.get(key).problem(key, &problem))
 }

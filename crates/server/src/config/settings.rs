@@ -57,8 +57,7 @@ pub struct Settings {
     pub tls_client_ca_file: OptionalPath,
 
     /// Declares that plaintext listeners on addresses other than loopback are intended, for example
-    /// behind a proxy that terminates TLS: "true", or "false", which logs a warning for such a
-    /// listener.
+    /// behind a proxy that terminates TLS: true, or false, which logs a warning for such a listener.
     #[arg(long, value_name = "BOOL", default_value = "false", help_heading = "TLS")]
     pub plaintext_ok: Switch,
 
@@ -206,7 +205,7 @@ pub struct Settings {
     pub admin_host: HostName,
 
     /// Whether to keep the table for /connections of the admin listener, about 240 bytes per session:
-    /// "on" or "off".
+    /// true or false.
     #[arg(long, value_name = "BOOL", default_value = "false", help_heading = "Admin")]
     #[schemars(extend("x-needs-restart" = true))]
     pub connection_table: Switch,

@@ -12,13 +12,13 @@ use toml::Spanned;
 
 use crate::config::error::ConfigError;
 use crate::config::settings::{PREFIX, Setting, Settings};
-use crate::files::{self, ReadPhase};
+use crate::files::{self, LoadReason};
 
 /// The settings as they are written, each from the uppermost source that has it.
 #[derive(Clone, Debug)]
 pub struct RawSettings {
     values: BTreeMap<String, RawValue>,
-    phase: ReadPhase,
+    reason: LoadReason,
 }
 
 /// A value as it is written.
@@ -41,12 +41,12 @@ impl RawSettings {
         environment: &[(String, String)],
         flags: &[(String, String)],
     ) -> Result<Self, ConfigError> {
-        Self::load_in(ReadPhase::Starting, file, environment, flags)
+        Self::load_for(LoadReason::Startup, file, environment, flags)
     }
 
-    /// The same in a phase, in which the files that settings name are read as well.
-    pub(crate) fn load_in(
-        phase: ReadPhase,
+    /// Like [`load`](Self::load), at startup or in a reload.
+    pub(crate) fn load_for(
+        reason: LoadReason,
         file: Option<&Path>,
         environment: &[(String, String)],
         flags: &[(String, String)],
@@ -57,7 +57,7 @@ impl RawSettings {
             let cannot = |problem: &dyn fmt::Display| {
                 ConfigError::new(format!("{origin} cannot be read: {problem}"))
             };
-            let (bytes, _) = files::read(path, phase).map_err(|error| cannot(&error))?;
+            let (bytes, _) = files::read(path, reason).map_err(|error| cannot(&error))?;
             let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8"))?;
             layers.push(Layer::parse(&text, &origin)?);
         }
@@ -76,7 +76,7 @@ impl RawSettings {
             let origin = value.origin().unwrap_or_default().to_owned();
             (key, RawValue { value, origin })
         });
-        Ok(Self { values: values.collect(), phase })
+        Ok(Self { values: values.collect(), reason })
     }
 
     /// The typed settings.
@@ -118,9 +118,9 @@ impl RawSettings {
             .filter(move |it| self.get(&it.key).texts() != other.get(&it.key).texts())
     }
 
-    /// When they were read.
-    pub(crate) fn phase(&self) -> ReadPhase {
-        self.phase
+    /// Why the settings were loaded, which decides how the files that they name are read.
+    pub(crate) fn reason(&self) -> LoadReason {
+        self.reason
     }
 }
 

@@ -1,7 +1,7 @@
-//! What a setting can be: types that exist only with a good value.
+//! The types of settings. A value of one exists only if it is valid.
 //!
-//! Each is read from text by `FromStr`, whose error says in a few words what would be right, and through
-//! serde by that. So a file, an environment variable and a flag have the same rules.
+//! Each is parsed by `FromStr`, whose error is a clause that describes the valid values; serde uses the same
+//! parser. So a file, an environment variable and a flag have the same rules.
 
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
@@ -161,7 +161,9 @@ impl FromStr for Seconds {
         let duration = seconds.map(Duration::from_secs_f64).filter(|it| !it.is_zero());
         match duration {
             Some(duration) => Ok(Self(duration)),
-            None => expected("it must be seconds above 0 and at most 86400, such as 25 or 0.5"),
+            None => expected(
+                "it must be a number of seconds above 0 and at most 86400, such as 25 or 0.5",
+            ),
         }
     }
 }
@@ -180,7 +182,7 @@ impl FromStr for OptionalSeconds {
         }
         match text.parse() {
             Ok(Seconds(duration)) => Ok(Self(Some(duration))),
-            Err(Expected(it)) => expected(format!("{it}, or 0 for none")),
+            Err(Expected(it)) => expected(format!("{it}, or 0 to disable it")),
         }
     }
 }

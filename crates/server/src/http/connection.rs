@@ -1,5 +1,5 @@
-//! Accepting connections, and finding out of each whose it is and what it speaks, so that HTTP is
-//! served.
+//! Accepts connections, admits them by the limits, reads the PROXY header, negotiates the protocol, and
+//! serves HTTP on them.
 
 use std::future::pending;
 use std::io;
@@ -15,8 +15,8 @@ use transport::{Client, DrainToken, Handler, Peer, Permit, Phase, Rejection};
 
 use crate::config::Config;
 use crate::http::http2::frame::PREFACE;
-use crate::http::service::{Http, out_of_time};
-use crate::limits::MAX_REFUSALS_AT_ONCE;
+use crate::http::service::{Http, request_timeout};
+use crate::limits::MAX_CONCURRENT_REFUSALS;
 use crate::net::accept_errors::AcceptErrors;
 use crate::net::lingering_close::lingering_close;
 use crate::net::listener::Listener;
@@ -24,24 +24,26 @@ use crate::net::stream::Stream;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 
-/// Connections that are accepted before everybody else gets a turn. In a storm the others wait in the
-/// system's queue and not in front of a session that has a ping to answer.
+/// Connections accepted before the task yields. In a burst the rest wait in the listen backlog, and do
+/// not delay a session that has to answer a ping.
 const ACCEPT_BATCH: usize = 16;
 
-/// How long a client has to ask when it is only to be refused.
+/// Time a connection without a permit has to send its request.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Accepts connections, and has HTTP served on them.
+/// Accepts connections and spawns a task for each.
 #[derive(Debug)]
 pub(crate) struct Acceptor<H> {
     http: Http<H>,
-    refused: Arc<Semaphore>,
+    /// Refusal permits: held by connections that are accepted only to be refused.
+    refusal_permits: Arc<Semaphore>,
     telemetry: Arc<Telemetry>,
 }
 
 impl<H: Handler + Clone + Sync> Acceptor<H> {
     pub(crate) fn new(http: Http<H>, telemetry: Arc<Telemetry>) -> Self {
-        Self { http, refused: Arc::new(Semaphore::new(MAX_REFUSALS_AT_ONCE)), telemetry }
+        let refusal_permits = Arc::new(Semaphore::new(MAX_CONCURRENT_REFUSALS));
+        Self { http, refusal_permits, telemetry }
     }
 
     /// Accepts connections until a shutdown begins.
@@ -50,11 +52,12 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         let (is_shared, is_encrypted) = (listener.is_shared, listener.is_encrypted);
         let token = shutdown.token();
         let draining = token.past(Phase::Serving);
-        // Whoever has a shared socket besides us takes the next connection as soon as we leave it,
-        // so we leave it at the first sign; those that we have taken are served until the drain.
-        let left_to_others =
+        // Another process that has a shared socket accepts the next connections once this one stops, so
+        // this one stops as soon as a shutdown begins. Connections accepted before are served until the
+        // drain.
+        let handed_over =
             async { if is_shared { shutdown.begun().await } else { pending().await } };
-        tokio::pin!(draining, left_to_others);
+        tokio::pin!(draining, handed_over);
         let mut errors = AcceptErrors::default();
         for number in 1_usize.. {
             if number.is_multiple_of(ACCEPT_BATCH) {
@@ -63,20 +66,23 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             let accepted = tokio::select! {
                 biased;
                 _ = &mut draining => break,
-                _ = &mut left_to_others => break,
+                _ = &mut handed_over => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
                     errors.reset();
-                    let permit = tokio::select! {
+                    let admission = tokio::select! {
                         biased;
-                        permit = self.acquire(peer) => permit,
-                        // Not `draining` itself, which the next round has to poll.
-                        _ = token.past(Phase::Serving) => Some(ConnectionPermit::draining_now()),
+                        admission = self.admit(peer) => admission,
+                        // Not `draining`, which the next iteration polls: a completed future must not be
+                        // polled again.
+                        _ = token.past(Phase::Serving) => Some(Admission::draining()),
                     };
-                    match permit {
-                        Some(permit) => self.spawn(stream, peer, is_encrypted, permit, &token),
+                    match admission {
+                        Some(admission) => {
+                            self.spawn(stream, peer, is_encrypted, admission, &token);
+                        }
                         None => self.telemetry.metrics.count_refusal(Rejection::AddressLimit),
                     }
                 }
@@ -90,39 +96,39 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             return;
         }
         for (stream, peer) in listener.into_pending_connections() {
-            self.spawn(stream, peer, is_encrypted, ConnectionPermit::draining_now(), &token);
+            self.spawn(stream, peer, is_encrypted, Admission::draining(), &token);
         }
     }
 
-    /// A slot, or a place among those that are told that there is none: what is to be had first.
+    /// Waits for a permit or for a refusal permit, whichever is available first.
     ///
-    /// Nothing, if an address has had its share and more than can be told so at once: whoever comes
-    /// behind it must not wait for that.
-    async fn acquire(&self, peer: Peer) -> Option<ConnectionPermit> {
+    /// Returns `None` if the address is at its limit and no refusal permit is available: connections of
+    /// other addresses must not wait for that.
+    async fn admit(&self, peer: Peer) -> Option<Admission> {
         loop {
-            let rejection = match self.permit(peer) {
-                Ok(permit) => return Some(ConnectionPermit { permit: Ok(permit), refused: None }),
+            let rejection = match self.acquire_permit(peer) {
+                Ok(permit) => return Some(Admission { permit: Ok(permit), refusal_permit: None }),
                 Err(rejection) => rejection,
             };
-            if let Ok(refused) = Arc::clone(&self.refused).try_acquire_owned() {
-                return Some(ConnectionPermit { permit: Err(rejection), refused: Some(refused) });
+            if let Ok(permit) = Arc::clone(&self.refusal_permits).try_acquire_owned() {
+                return Some(Admission { permit: Err(rejection), refusal_permit: Some(permit) });
             }
             if rejection == Rejection::AddressLimit {
                 return None;
             }
             let max = self.http.configs.borrow().max_connections;
             tokio::select! {
-                _ = self.refused.acquire() => {}
+                _ = self.refusal_permits.acquire() => {}
                 () = self.http.permits.released(max) => {}
             }
         }
     }
 
-    /// A slot for the peer of a socket. A proxy has many clients, and the limit of an address is for
-    /// each of them, once it is known who they are.
-    fn permit(&self, peer: Peer) -> Result<Permit, Rejection> {
+    /// Acquires a permit for the peer of a socket. The limit per address does not apply to a proxy: it
+    /// applies to each of its clients, once their addresses are known.
+    fn acquire_permit(&self, peer: Peer) -> Result<Permit, Rejection> {
         let config = self.http.configs.borrow();
-        self.http.permit(peer, !config.trust.is_proxy(peer), &config)
+        self.http.acquire_permit(peer, !config.client_addr.is_proxy(peer), &config)
     }
 
     fn spawn(
@@ -130,21 +136,20 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         stream: Stream,
         peer: Peer,
         is_encrypted: bool,
-        permit: ConnectionPermit,
+        admission: Admission,
         token: &DrainToken,
     ) {
-        let ConnectionPermit { permit, refused } = permit;
+        let Admission { permit, refusal_permit } = admission;
         let client = Client { peer, is_encrypted, token: token.clone() };
         let acceptor = Arc::clone(self);
         tokio::spawn(async move {
             acceptor.serve(stream, client, permit).await;
-            drop(refused);
+            drop(refusal_permit);
         });
     }
 
-    /// Serves a connection to its end, or to that of HTTP on it. Until a session begins all of it has
-    /// one deadline, because nothing else has one for a client that does not read, or for one that
-    /// never says a word.
+    /// Serves a connection until it ends or is upgraded. One deadline covers everything before a session
+    /// begins: nothing else times out a client that does not read, or that sends nothing.
     async fn serve(
         &self,
         stream: Stream,
@@ -152,56 +157,60 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         mut permit: Result<Permit, Rejection>,
     ) {
         let config = self.http.configs.borrow().clone();
-        // Who is only to be refused has little time to ask, or silent clients would keep others from
-        // being told.
-        let most =
-            |permit: &Result<_, _>| if permit.is_ok() { Duration::MAX } else { REFUSAL_TIMEOUT };
-        let mut deadline = Instant::now() + config.handshake_timeout.min(most(&permit));
-        let over = out_of_time(client.token.clone(), deadline, &config);
-        tokio::pin!(over);
-        let peer = client.peer;
-        let client_ip = tokio::select! {
-            client_ip = self.read_proxy_header(stream, &mut client, &config) => client_ip,
-            () = &mut over => None,
+        // A connection that is only refused has little time for its request: silent clients would hold
+        // all refusal permits.
+        let timeout = |permit: &Result<_, _>| match permit {
+            Ok(_) => config.handshake_timeout,
+            Err(_) => config.handshake_timeout.min(REFUSAL_TIMEOUT),
         };
-        let Some(stream) = client_ip else { return };
-        let mut own = None;
-        if config.trust.is_proxy(peer) && !config.trust.names_clients_in_requests(client.peer) {
-            let taken = self.http.assign_address(&mut permit, client.peer.ip(), &config);
-            // If the client's address has had its share, the connection still takes a place.
-            own = mem::replace(&mut permit, taken).ok();
-            deadline = deadline.min(Instant::now() + config.handshake_timeout.min(most(&permit)));
-            over.set(out_of_time(client.token.clone(), deadline, &config));
+        let mut deadline = Instant::now() + timeout(&permit);
+        let timed_out = request_timeout(client.token.clone(), deadline, &config);
+        tokio::pin!(timed_out);
+        let peer = client.peer;
+        let stream = tokio::select! {
+            stream = self.read_proxy_header(stream, &mut client, &config) => stream,
+            () = &mut timed_out => None,
+        };
+        let Some(stream) = stream else { return };
+        let mut connection_permit = None;
+        if config.client_addr.is_proxy(peer)
+            && !config.client_addr.uses_forwarded_header(client.peer)
+        {
+            let address_permit = self.http.take_for_address(&mut permit, client.peer.ip(), &config);
+            // If the client's address is at its limit, the connection keeps its own permit to the end.
+            connection_permit = mem::replace(&mut permit, address_permit).ok();
+            deadline = deadline.min(Instant::now() + timeout(&permit));
+            timed_out.set(request_timeout(client.token.clone(), deadline, &config));
         }
         let negotiated = tokio::select! {
             negotiated = self.negotiate(stream, &client, &config) => negotiated,
-            () = &mut over => None,
+            () = &mut timed_out => None,
         };
         match negotiated {
             Some(Negotiated::Http1(stream)) => tokio::select! {
                 () = Box::pin(self.http.serve_http1(stream, client, permit, &config)) => {}
-                () = &mut over => {}
+                () = &mut timed_out => {}
             },
-            // It has many requests, and looks at the clock itself.
+            // It has many requests, and checks the deadline itself.
             Some(Negotiated::Http2(stream)) => {
                 Box::pin(self.http.serve_http2(stream, client, permit, deadline, &config)).await;
             }
             None => {}
         }
-        drop(own);
+        drop(connection_permit);
     }
 
-    /// Finds out whose a stream is, by the PROXY protocol. Nothing is a client that has gone, or was
-    /// turned away.
+    /// Reads the PROXY header and sets the client's address. Returns `None` if the peer has closed the
+    /// connection or was rejected.
     async fn read_proxy_header(
         &self,
         mut stream: Stream,
         client: &mut Client,
         config: &Config,
     ) -> Option<Stream> {
-        match config.trust.read_proxy_header(&mut stream, client.peer).await {
-            Ok(client_ip) => {
-                client.peer = client_ip;
+        match config.client_addr.read_proxy_header(&mut stream, client.peer).await {
+            Ok(peer) => {
+                client.peer = peer;
                 Some(stream)
             }
             Err(rejection) => {
@@ -213,16 +222,16 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         }
     }
 
-    /// Finds out what a client speaks, by TLS and its first bytes. Nothing is one that has gone, or was
-    /// turned away.
+    /// Negotiates the protocol, by TLS and the first bytes. Returns `None` if the client has closed the
+    /// connection or was rejected.
     async fn negotiate(
         &self,
         mut stream: Stream,
         client: &Client,
         config: &Config,
     ) -> Option<Negotiated> {
-        // A client that says nothing costs a socket and not the state of a handshake or the buffers of
-        // a request, so neither silence nor a storm of connections leaves the heap in pieces.
+        // A silent client costs a socket, but neither TLS state nor request buffers: silent clients and
+        // bursts of connections do not fragment the heap.
         stream.peek_any().await.ok()?;
         if client.is_encrypted {
             stream = stream.into_tls(config.tls.as_ref()?.config()).ok()?;
@@ -231,8 +240,8 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             Ok(true) => Some(Negotiated::Http2(stream)),
             Ok(false) => Some(Negotiated::Http1(stream)),
             Err(_) => {
-                // What is wrong otherwise is that the client has gone.
-                if stream.has_broken_tls() {
+                // Any other error means that the client has closed the connection.
+                if stream.has_tls_error() {
                     self.http.router.record_rejected(Rejection::BadTls, client);
                     lingering_close(stream).await;
                 }
@@ -242,34 +251,34 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     }
 }
 
-/// Whether the client speaks HTTP/2, by what was agreed upon within TLS or by its first bytes.
+/// Returns whether the client speaks HTTP/2, by ALPN or by its first bytes.
 async fn speaks_http2(stream: &mut Stream) -> io::Result<bool> {
     stream.handshake().await?;
-    // As without TLS: a client that says nothing more has no buffers of a request.
+    // As without TLS: no request buffers before the first byte.
     stream.peek_any().await?;
     match stream.alpn() {
         Some(protocol) => Ok(protocol == b"h2"),
         // Prior knowledge (RFC 9113, section 3.3).
-        None => stream.begins_with(PREFACE).await,
+        None => stream.starts_with(PREFACE).await,
     }
 }
 
-/// A client that was met, by the HTTP that it speaks.
+/// A stream, by the version of HTTP that its client speaks.
 enum Negotiated {
     Http1(Stream),
     Http2(Stream),
 }
 
-/// Where a connection stands among the others.
-struct ConnectionPermit {
+/// How an accepted connection is admitted: with a permit, or to be refused.
+struct Admission {
     permit: Result<Permit, Rejection>,
-    /// Held by those that are told that there is no slot.
-    refused: Option<OwnedSemaphorePermit>,
+    /// Held by a connection that is refused because of a limit.
+    refusal_permit: Option<OwnedSemaphorePermit>,
 }
 
-impl ConnectionPermit {
-    /// In a shutdown nobody gets a slot any more, and everybody is told so.
-    fn draining_now() -> Self {
-        Self { permit: Err(Rejection::Draining), refused: None }
+impl Admission {
+    /// During a shutdown every new connection is refused, without a limit.
+    fn draining() -> Self {
+        Self { permit: Err(Rejection::Draining), refusal_permit: None }
     }
 }

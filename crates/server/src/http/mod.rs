@@ -1,8 +1,8 @@
-//! HTTP on connections that were accepted, up to the answer: what becomes of a request at a path is
-//! `routes`' business, and what a session does is `transport`'s.
+//! HTTP on accepted connections, up to the response.
 //!
-//! Read `connection` first: it accepts, finds out whose a connection is and what it speaks, and hands it
-//! to `http1` or `http2`, which have `service` in common.
+//! `routes` decides how a request is answered, and `transport` runs the sessions.
+//! Read `connection` first: it accepts connections, finds out the client's address and the protocol, and
+//! serves them with `http1` or `http2`, which share `service`.
 
 pub(crate) mod connection;
 mod http1;

@@ -1,7 +1,7 @@
-//! Limits of requests that hold for HTTP/1.1 and HTTP/2.
+//! Limits of requests, for HTTP/1.1 and HTTP/2.
 
-/// Requests of a connection that may be refused. Each leaves a line in the log.
+/// Refusals after which a connection is closed. Each of them is a line in the log.
 pub(crate) const MAX_REFUSALS: usize = 20;
 
-/// The longest target that there can be: the `http` crate counts its bytes in 16 bits.
+/// The longest request target, in bytes: the `http` crate stores its length in 16 bits.
 pub(crate) const MAX_TARGET_BYTES: usize = 65_534;

@@ -1,5 +1,5 @@
-//! What serves HTTP/1.1 and HTTP/2 have in common: who asks, whether there is a place for a session, and
-//! how long requests are waited for.
+//! What HTTP/1.1 and HTTP/2 share: the client of a request, permits for sessions, and the deadline of
+//! requests.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigReceiver};
 use crate::limits::ConnectionPermits;
 use crate::routes::Router;
 
-/// What serves HTTP, whichever version of it.
+/// Serves HTTP connections of either version.
 #[derive(Debug)]
 pub(crate) struct Http<H> {
     pub(crate) router: Router<H>,
@@ -20,54 +20,55 @@ pub(crate) struct Http<H> {
 }
 
 impl<H: Handler + Clone + Sync> Http<H> {
-    /// Who a request is from, which every request on a proxy's connection may say anew; and its address,
-    /// if that is so.
-    pub(crate) fn client_of(
+    /// Returns the client of a request. Where trusted headers identify it, its address is returned as
+    /// well: the requests of one connection can then have different clients.
+    pub(crate) fn resolve_client(
         &self,
         headers: &HeaderMap,
         client: &Client,
         config: &Config,
     ) -> (Client, Option<IpAddr>) {
         let mut requester = client.clone();
-        if !config.trust.names_clients_in_requests(client.peer) {
+        if !config.client_addr.uses_forwarded_header(client.peer) {
             return (requester, None);
         }
-        requester.peer = config.trust.client(headers, client.peer);
+        requester.peer = config.client_addr.client(headers, client.peer);
         let address = requester.peer.ip();
         (requester, address)
     }
 
-    /// A slot for a connection or for one more session of it; where it is known that `peer` is the
-    /// client, also of those of its address.
-    pub(crate) fn permit(
+    /// Acquires a permit for a connection, or for another session of one. If `peer` is known to be the
+    /// client, the permit counts for the limit of its address, too.
+    pub(crate) fn acquire_permit(
         &self,
         peer: Peer,
         is_client: bool,
         config: &Config,
     ) -> Result<Permit, Rejection> {
         let mut permit = Ok(self.permits.acquire(config.max_connections)?);
-        self.assign_address(&mut permit, peer.ip().filter(|_| is_client), config)
+        self.take_for_address(&mut permit, peer.ip().filter(|_| is_client), config)
     }
 
-    /// Takes over a slot, and takes one of its client's address, once that is known. If that has had its
-    /// share, the slot stays where it is.
-    pub(crate) fn assign_address(
+    /// Takes `permit` and counts it for the limit of `address`. If the address is at its limit, `permit`
+    /// is left in place.
+    pub(crate) fn take_for_address(
         &self,
         permit: &mut Result<Permit, Rejection>,
         address: Option<IpAddr>,
         config: &Config,
     ) -> Result<Permit, Rejection> {
-        self.permits.assign_address(permit, address, config.max_connections_per_address)
+        self.permits.take_for_address(permit, address, config.max_connections_per_address)
     }
 }
 
-/// Completes at the deadline, or when a shutdown leaves no more time for requests.
-pub(crate) async fn out_of_time(token: DrainToken, deadline: Instant, config: &Config) {
+/// Completes at `deadline`, or earlier if a shutdown leaves no more time for requests: when it aborts,
+/// or the close timeout after the drain began.
+pub(crate) async fn request_timeout(token: DrainToken, deadline: Instant, config: &Config) {
     tokio::select! {
         () = sleep_until(deadline) => return,
         phase = token.past(Phase::Serving) => if phase == Phase::Aborting { return },
     }
-    // A request that is under way is still answered, as a session is still closed.
-    let last = Instant::now() + config.policy.session.timing.close_timeout;
-    let _ = timeout_at(last.min(deadline), token.past(Phase::Draining)).await;
+    // A request in progress is still answered, as an open session is still closed.
+    let close_deadline = Instant::now() + config.policy.session.timing.close_timeout;
+    let _ = timeout_at(close_deadline.min(deadline), token.past(Phase::Draining)).await;
 }

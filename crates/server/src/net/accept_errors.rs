@@ -1,4 +1,4 @@
-//! What accepting may fail for, and how long to wait before it is tried again.
+//! Errors of `accept`, and the back-off after them.
 
 use std::io;
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::time::sleep;
 
-/// How long to wait when accepting fails for lack of something, which is mostly files.
+/// The pause after an error of the listener, which mostly is a lack of file descriptors.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// So many failures of connections may follow on each other without a pause. A system that says so of
-/// every connection, as a sandbox may, must not keep a processor busy.
-const MAX_IN_A_ROW: u32 = 128;
+/// Consecutive errors of single connections without a pause. A system where `accept` fails for every
+/// connection, as in a sandbox, must not cause a busy loop.
+const MAX_CONSECUTIVE: u32 = 128;
 
-/// What is wrong with one connection and not with the next: accept(2) tells of an error that is pending
-/// on it, and of a firewall that forbids it.
-const OF_ONE_CONNECTION: &[Errno] = &[
+/// Errors of a single connection, after which `accept` can succeed at once: accept(2) reports pending
+/// network errors of the new connection, and firewall rules that forbid it.
+const CONNECTION_ERRORS: &[Errno] = &[
     Errno::CONNABORTED,
     Errno::CONNRESET,
     Errno::HOSTDOWN,
@@ -30,32 +30,33 @@ const OF_ONE_CONNECTION: &[Errno] = &[
     Errno::PROTO,
 ];
 
-/// The failures of one listener.
+/// The back-off of one listener.
 #[derive(Debug, Default)]
 pub(crate) struct AcceptErrors {
-    in_a_row: u32,
+    /// Errors of single connections since the last accepted one or the last pause.
+    consecutive: u32,
 }
 
 impl AcceptErrors {
-    /// A connection was accepted.
+    /// Resets the count after an accepted connection.
     pub(crate) fn reset(&mut self) {
-        self.in_a_row = 0;
+        self.consecutive = 0;
     }
 
-    /// Waits for as long as has to be after this error.
+    /// Waits for the back-off of this error, which may be zero.
     pub(crate) async fn pause(&mut self, error: &io::Error) {
-        if is_of_one_connection(error) && self.in_a_row < MAX_IN_A_ROW {
-            self.in_a_row += 1;
+        if is_connection_error(error) && self.consecutive < MAX_CONSECUTIVE {
+            self.consecutive += 1;
         } else {
-            self.in_a_row = 0;
+            self.consecutive = 0;
             sleep(BACK_OFF).await;
         }
     }
 }
 
-/// Whether the next connection may be accepted all the same.
-pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
-    OF_ONE_CONNECTION.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+/// Returns whether `error` concerns a single connection and not the listener.
+pub(crate) fn is_connection_error(error: &io::Error) -> bool {
+    CONNECTION_ERRORS.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]
@@ -64,8 +65,8 @@ mod tests {
 
     use super::*;
 
-    /// How long is waited for in all, after so many of these errors.
-    async fn paused(errno: Errno, count: u32) -> Duration {
+    /// The total pause after `count` of these errors.
+    async fn total_pause(errno: Errno, count: u32) -> Duration {
         let begin = Instant::now();
         let mut errors = AcceptErrors::default();
         for _ in 0..count {
@@ -75,23 +76,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_wrong_with_one_connection_keeps_no_other_waiting() {
-        for errno in OF_ONE_CONNECTION {
-            assert_eq!(paused(*errno, MAX_IN_A_ROW).await, Duration::ZERO, "{errno}");
+    async fn an_error_of_one_connection_does_not_delay_others() {
+        for errno in CONNECTION_ERRORS {
+            assert_eq!(total_pause(*errno, MAX_CONSECUTIVE).await, Duration::ZERO, "{errno}");
         }
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::INVAL] {
-            assert!(paused(errno, 3).await >= BACK_OFF * 3, "{errno}");
+            assert!(total_pause(errno, 3).await >= BACK_OFF * 3, "{errno}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_system_that_says_so_of_every_connection_is_asked_no_faster_than_that() {
-        let waited = paused(Errno::PERM, 10 * (MAX_IN_A_ROW + 1)).await;
+    async fn errors_of_every_connection_are_backed_off_from() {
+        let waited = total_pause(Errno::PERM, 10 * (MAX_CONSECUTIVE + 1)).await;
         assert!(waited >= BACK_OFF * 10, "{waited:?}");
-        // One that is accepted begins it anew.
+        // An accepted connection resets the count.
         let mut errors = AcceptErrors::default();
         let begin = Instant::now();
-        for _ in 0..10 * MAX_IN_A_ROW {
+        for _ in 0..10 * MAX_CONSECUTIVE {
             errors.pause(&io::Error::from(Errno::PERM)).await;
             errors.reset();
         }

@@ -1,23 +1,23 @@
-//! Where to listen, as it is written.
+//! Listen addresses and their syntax.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// A TCP port.
     Tcp(SocketAddr),
-    /// A TCP port on which everything is within TLS.
+    /// A TCP port with TLS.
     Tls(SocketAddr),
-    /// A Unix socket.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
 impl ListenAddress {
-    /// Its port, if it has one, within TLS or not.
+    /// Returns the TCP address, with or without TLS.
     pub(crate) fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) | Self::Tls(address) => Some(*address),
@@ -49,7 +49,7 @@ impl FromStr for ListenAddress {
     }
 }
 
-/// A text that is no address to listen on.
+/// The error of parsing a [`ListenAddress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseListenAddressError;
 

@@ -1,6 +1,6 @@
-//! The half of a wrapping stream that only passes on.
+//! Macros that forward one direction of a wrapping stream.
 
-/// Implements `AsyncRead` for a type by its field `stream`.
+/// Implements `AsyncRead` for a type by forwarding to its field `stream`.
 macro_rules! forward_read {
     ($type:ident $(<$inner:ident>)?) => {
         impl $(<$inner: tokio::io::AsyncRead + Unpin>)? tokio::io::AsyncRead for $type $(<$inner>)? {
@@ -15,7 +15,7 @@ macro_rules! forward_read {
     };
 }
 
-/// Implements `AsyncWrite` for a type by its field `stream`.
+/// Implements `AsyncWrite` for a type by forwarding to its field `stream`.
 macro_rules! forward_write {
     ($type:ident $(<$inner:ident>)?) => {
         impl $(<$inner: tokio::io::AsyncWrite + Unpin>)? tokio::io::AsyncWrite for $type $(<$inner>)? {

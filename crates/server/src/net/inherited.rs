@@ -1,4 +1,4 @@
-//! Listening sockets that whoever started the process has passed to it (`sd_listen_fds(3)`).
+//! Listening sockets inherited from the service manager (`sd_listen_fds(3)`).
 
 use std::env;
 use std::fmt;
@@ -11,13 +11,14 @@ use listenfd::ListenFd;
 #[cfg(not(target_vendor = "apple"))]
 use rustix::net::sockopt;
 
-/// Sockets that were passed, by what their names in `LISTEN_FDNAMES` say: the one named `admin`, those
-/// named `tls`, and those for clients without TLS.
+/// Inherited listening sockets. Their names in `LISTEN_FDNAMES` say what they are for: `admin`, `tls`,
+/// or clients without TLS.
 #[derive(Debug, Default)]
 pub struct InheritedSockets {
+    /// The sockets for clients, and whether they use TLS.
     pub(crate) public: Vec<(InheritedSocket, bool)>,
     pub(crate) admin: Option<InheritedSocket>,
-    /// Whether there are sockets for a process that is not this one.
+    /// Whether `LISTEN_PID` names another process, and there are sockets for it.
     pub(crate) are_for_another: bool,
 }
 
@@ -28,12 +29,13 @@ pub(crate) enum InheritedSocket {
 }
 
 impl InheritedSockets {
-    /// Takes what the environment says was passed, in `LISTEN_FDS` and `LISTEN_FDNAMES`. What is for
-    /// another process, by `LISTEN_PID`, is left alone.
+    /// Takes the sockets that `LISTEN_FDS` and `LISTEN_FDNAMES` describe. Sockets for another process,
+    /// by `LISTEN_PID`, are not touched.
     ///
     /// # Errors
     ///
-    /// Something was passed that cannot be served, or the variables contradict each other.
+    /// A variable is invalid or contradicts another, or a socket cannot be served: it does not listen,
+    /// is not a stream socket, or has an unknown name.
     pub fn from_env() -> Result<Self, InheritError> {
         let Some(count) = variable("LISTEN_FDS")? else { return Ok(Self::default()) };
         let count: u16 = count.parse().map_err(|_| {
@@ -60,7 +62,7 @@ impl InheritedSockets {
             )));
         }
         let mut descriptors = ListenFd::from_env();
-        let mut passed = Self::default();
+        let mut inherited = Self::default();
         for (index, name) in names.into_iter().enumerate() {
             let refuse = |problem| {
                 InheritError(format!(
@@ -69,14 +71,14 @@ impl InheritedSockets {
             };
             let socket = InheritedSocket::take(&mut descriptors, index).map_err(refuse)?;
             match name.as_str() {
-                "admin" if passed.admin.is_some() => {
+                "admin" if inherited.admin.is_some() => {
                     return Err(refuse("is a second admin listener, and there can be only one"));
                 }
-                "admin" => passed.admin = Some(socket),
-                "tls" => passed.public.push((socket, true)),
+                "admin" => inherited.admin = Some(socket),
+                "tls" => inherited.public.push((socket, true)),
                 // systemd names a socket after its unit if `FileDescriptorName=` is not set.
-                "" | "public" | "unknown" => passed.public.push((socket, false)),
-                unit if unit.ends_with(".socket") => passed.public.push((socket, false)),
+                "" | "public" | "unknown" => inherited.public.push((socket, false)),
+                unit if unit.ends_with(".socket") => inherited.public.push((socket, false)),
                 _ => {
                     let sentence = "has a name without a meaning here; it must be admin, tls or \
                                     public, or that of a .socket unit";
@@ -84,12 +86,12 @@ impl InheritedSockets {
                 }
             }
         }
-        Ok(passed)
+        Ok(inherited)
     }
 }
 
 impl InheritedSocket {
-    /// The error says what is wrong with it.
+    /// Takes the descriptor at `index`. The error completes the sentence "a socket that ...".
     fn take(descriptors: &mut ListenFd, index: usize) -> Result<Self, &'static str> {
         let socket = match descriptors.take_tcp_listener(index) {
             Ok(Some(listener)) => Self::Tcp(listener),
@@ -115,13 +117,13 @@ fn listens(socket: impl AsFd) -> bool {
     sockopt::socket_acceptconn(socket).unwrap_or(false)
 }
 
-/// There the system does not tell, and there is no systemd.
+/// `SO_ACCEPTCONN` is not available on Apple systems, which have no systemd.
 #[cfg(target_vendor = "apple")]
 fn listens(_: impl AsFd) -> bool {
     true
 }
 
-/// An empty one is as good as none.
+/// Reads an environment variable. An empty one counts as unset.
 fn variable(name: &str) -> Result<Option<String>, InheritError> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
@@ -130,7 +132,7 @@ fn variable(name: &str) -> Result<Option<String>, InheritError> {
     }
 }
 
-/// What was passed and cannot be served, in a sentence.
+/// The error of taking inherited sockets, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InheritError(String);
 

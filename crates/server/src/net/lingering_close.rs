@@ -1,4 +1,4 @@
-//! The end of a connection that HTTP is through with, while its client may still be sending.
+//! Lingering close: ends a connection after the last response, while the client may still be sending.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -12,44 +12,44 @@ use tokio::sync::oneshot;
 
 use crate::net::stream::Stream;
 
-/// A stream that comes home when whoever has it drops it. If nobody waits for it there, because it
-/// was upgraded, it is dropped.
+/// Returns the inner stream through a oneshot channel when dropped. If the receiver has been dropped,
+/// because the stream was upgraded, the stream is dropped as well.
 ///
-/// hyper keeps a stream to itself and hangs up where a client is still sending, which resets the
-/// connection, and then the client may never see the answer.
+/// hyper owns its stream and closes it while the client may still be sending. That resets the
+/// connection, and the client may never read the response.
 #[derive(Debug)]
 pub(crate) struct ReclaimOnDrop(Option<(Stream, oneshot::Sender<Stream>)>);
 
 impl ReclaimOnDrop {
-    /// The stream to lend, and where it will come home.
+    /// Wraps `stream`. The receiver yields it after the drop.
     pub(crate) fn new(stream: Stream) -> (Self, oneshot::Receiver<Stream>) {
-        let (home, returned) = oneshot::channel();
-        (Self(Some((stream, home))), returned)
+        let (sender, receiver) = oneshot::channel();
+        (Self(Some((stream, sender))), receiver)
     }
 
-    /// Gives back what was read too much.
-    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+    /// Puts back bytes that were read, see [`Stream::rewind`].
+    pub(crate) fn rewind(&mut self, bytes: &[u8]) {
         if let Some((stream, _)) = &mut self.0 {
-            stream.unread(bytes);
+            stream.rewind(bytes);
         }
     }
 
-    /// The stream, which does not come home then.
+    /// Takes the stream out. The receiver gets nothing.
     pub(crate) fn into_inner(mut self) -> Stream {
-        let (stream, _) = self.0.take().expect("only what ends this takes it out");
+        let (stream, _) = self.0.take().expect("it is only taken by value and in drop");
         stream
     }
 
     fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
-        let (stream, _) = self.get_mut().0.as_mut().expect("only what ends this takes it out");
+        let (stream, _) = self.get_mut().0.as_mut().expect("it is only taken by value and in drop");
         Pin::new(stream)
     }
 }
 
 impl Drop for ReclaimOnDrop {
     fn drop(&mut self) {
-        if let Some((stream, home)) = self.0.take() {
-            let _ = home.send(stream);
+        if let Some((stream, sender)) = self.0.take() {
+            let _ = sender.send(stream);
         }
     }
 }
@@ -94,15 +94,16 @@ impl AsyncWrite for ReclaimOnDrop {
     }
 }
 
-/// Half-closes the stream and reads away what the client still sends, until it hangs up. How long
-/// that may take is the caller's business.
+/// Shuts down the write half, and reads and discards input until the client closes the connection. The
+/// caller sets the timeout.
 pub(crate) async fn lingering_close(mut stream: Stream) {
     if poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await.is_ok() {
         while let Ok(1..) = stream.discard().await {}
     }
 }
 
-/// Answers in hyper's place, without a body as hyper does it where a request cannot be read, and lingers.
+/// Sends the response in place of hyper, followed by a lingering close. It has no body, as hyper's own
+/// response to a request that it cannot parse.
 pub(crate) async fn refuse_and_close(mut stream: Stream, status: StatusCode) {
     let date = httpdate::fmt_http_date(SystemTime::now());
     let head = format!(

@@ -1,4 +1,4 @@
-//! Where the server is to be reached.
+//! Listening sockets: bound or inherited, TCP or Unix.
 
 use std::fmt;
 use std::io;
@@ -11,49 +11,50 @@ use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use transport::Peer;
 
-use crate::net::accept_errors::is_of_one_connection;
+use crate::net::accept_errors::is_connection_error;
 use crate::net::address::ListenAddress;
 use crate::net::inherited::{InheritedSocket, InheritedSockets};
 use crate::net::stream::Stream;
 use crate::net::tcp_write::INITIAL_SEND_BUFFER;
 use crate::net::unix_socket::{self, SocketFile};
 
-/// Connections that wait to be accepted. With less, a storm of them loses SYNs and waits a second.
+/// The listen backlog. With a shorter one, a burst of connections loses SYNs, which are retransmitted
+/// after a second.
 const BACKLOG: u16 = 4096;
 
-/// Who may connect to the admin listener's Unix socket: the user that the server runs as.
+/// The mode of the admin listener's Unix socket: only the user of the server may connect.
 const ADMIN_MODE: u32 = 0o600;
 
-/// Where to listen, and how.
+/// Addresses to listen on, and options of the sockets.
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
-    /// The addresses for clients. At least one.
+    /// The addresses for clients, at least one.
     pub addresses: Vec<ListenAddress>,
-    /// The permissions of the files of their Unix sockets.
+    /// The mode of the clients' Unix sockets.
     pub unix_mode: u32,
-    /// Where the admin listener is, if there is one.
+    /// The address of the admin listener.
     pub admin: Option<ListenAddress>,
-    /// What the system may keep for a client in each direction; `None` leaves it to the system.
+    /// The size of the socket buffers in each direction, in bytes; `None` keeps the system's default.
     pub socket_buffer_bytes: Option<usize>,
 }
 
-/// Every port and path that the server listens on.
+/// All sockets that the server listens on.
 #[derive(Debug)]
 pub struct Listeners {
     pub(crate) public: Vec<Listener>,
     pub(crate) admin: Option<Listener>,
 }
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// Held for its drop, which comes before that of the socket.
+    /// Dropped before `socket`: see [`SocketFile`].
     _file: Option<SocketFile>,
     socket: ListeningSocket,
-    /// Whether the socket was passed to us. Then somebody else has it as well, and goes on listening
-    /// when we end.
+    /// Whether the socket was inherited. Then another process has it as well, and it still listens after
+    /// this process has ended.
     pub(crate) is_shared: bool,
-    /// Whether everything on it is within TLS.
+    /// Whether connections use TLS.
     pub(crate) is_encrypted: bool,
 }
 
@@ -64,18 +65,18 @@ enum ListeningSocket {
 }
 
 impl Listeners {
-    /// Binds everything, or nothing. Sockets that were passed take the place of the addresses in
-    /// the options. Whether there is a certificate decides whether one that is named `tls` can be served.
+    /// Binds all addresses, or none. Inherited sockets replace the addresses in the options.
+    /// `has_certificate` decides whether an inherited socket named `tls` can be served.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
-    /// The first address that cannot be bound.
+    /// The first address that cannot be bound, or inherited socket that cannot be used.
     pub fn bind(
         options: &ListenOptions,
         has_certificate: bool,
-        passed: InheritedSockets,
+        inherited: InheritedSockets,
     ) -> Result<Self, BindError> {
         let adopt = |key, socket, is_encrypted| {
             let adopted = if is_encrypted && !has_certificate {
@@ -92,18 +93,18 @@ impl Listeners {
                 error,
             })
         };
-        let public: Vec<Listener> = if passed.public.is_empty() {
+        let public: Vec<Listener> = if inherited.public.is_empty() {
             let (addresses, mode) = (&options.addresses, options.unix_mode);
             let bound = addresses.iter().map(|address| {
-                bind("listen", address, mode, IpFamilies::beside(address, addresses))
+                bind("listen", address, mode, IpFamilies::for_address(address, addresses))
             });
             bound.collect::<Result<_, _>>()?
         } else {
-            let public = passed.public.into_iter();
+            let public = inherited.public.into_iter();
             let adopted = public.map(|(socket, is_tls)| adopt("listen", socket, is_tls));
             adopted.collect::<Result<_, _>>()?
         };
-        let admin = match (passed.admin, &options.admin) {
+        let admin = match (inherited.admin, &options.admin) {
             (Some(socket), _) => Some(adopt("admin_listen", socket, false)?),
             (None, Some(address)) => {
                 Some(bind("admin_listen", address, ADMIN_MODE, IpFamilies::Both)?)
@@ -111,44 +112,45 @@ impl Listeners {
             (None, None) => None,
         };
         for listener in public.iter().chain(&admin) {
-            // Where that fails, the system goes by its own.
-            let _ = listener.limit_buffers(options.socket_buffer_bytes);
+            // Best effort: on failure the system default applies.
+            let _ = listener.set_buffer_sizes(options.socket_buffer_bytes);
         }
         Ok(Self { public, admin })
     }
 
-    /// The ports for clients.
+    /// Returns the TCP addresses for clients.
     #[must_use]
     pub fn ports(&self) -> Vec<SocketAddr> {
         self.public.iter().filter_map(Listener::port).collect()
     }
 
-    /// The ports for clients on which nothing is encrypted.
+    /// Returns the TCP addresses for clients without TLS.
     #[must_use]
     pub fn plain_ports(&self) -> Vec<SocketAddr> {
         let plain = self.public.iter().filter(|listener| !listener.is_encrypted);
         plain.filter_map(Listener::port).collect()
     }
 
-    /// Whether there is a port on which everything is.
+    /// Returns whether any listener for clients uses TLS.
     #[must_use]
     pub fn are_encrypted(&self) -> bool {
         self.public.iter().any(|listener| listener.is_encrypted)
     }
 
-    /// The addresses for clients as they stand in the configuration, with the ports that were picked.
+    /// Returns the addresses for clients in the syntax of the configuration. Port 0 is replaced by the
+    /// port that the system chose.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         self.public.iter().map(Listener::address).collect()
     }
 
-    /// The address of the admin listener.
+    /// Returns the address of the admin listener.
     #[must_use]
     pub fn admin_address(&self) -> Option<String> {
         self.admin.as_ref().map(Listener::address)
     }
 
-    /// Whether a socket was passed, which somebody else has as well.
+    /// Returns whether any socket for clients was inherited, and so is shared with another process.
     #[must_use]
     pub fn are_shared(&self) -> bool {
         self.public.iter().any(|listener| listener.is_shared)
@@ -191,14 +193,14 @@ impl Listener {
         file: Option<SocketFile>,
     ) -> Self {
         if let ListeningSocket::Tcp(listener) = &socket {
-            // Frames are small, and Nagle's algorithm would hold them back. Connections have this from
-            // their listener; where it fails, frames are late.
+            // Frames are small, and Nagle's algorithm would delay them. Connections inherit the option
+            // from their listener. Best effort: on failure frames are late.
             let _ = sockopt::set_tcp_nodelay(listener, true);
         }
         Self { _file: file, socket, is_shared, is_encrypted }
     }
 
-    /// The next connection, and who it is with. Cancel safe.
+    /// Accepts the next connection, and returns it with its peer. Cancel safe.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         Ok(match &self.socket {
             ListeningSocket::Tcp(listener) => {
@@ -212,12 +214,13 @@ impl Listener {
         })
     }
 
-    /// The connections that the system has accepted and we have not. Their clients believe that they
-    /// are connected, so they get an answer, too.
+    /// Closes the listener, and returns the connections left in its backlog. For their clients they are
+    /// established, so they get a response, too.
     ///
-    /// The system is asked directly: tokio may not have heard of the latest ones yet.
+    /// This calls `accept` of the system directly: tokio may not have received the event of the latest
+    /// ones.
     pub(crate) fn into_pending_connections(self) -> Vec<(Stream, Peer)> {
-        // The file is removed before the socket is closed, as its drop has to be.
+        // Dropped before the socket is closed: see `SocketFile`.
         let Self { _file: file, socket, .. } = self;
         let mut accept: Box<dyn FnMut() -> io::Result<(Stream, Peer)>> = match socket {
             ListeningSocket::Tcp(listener) => {
@@ -237,22 +240,22 @@ impl Listener {
                 })
             }
         };
-        // Not for ever, or a storm of connections would keep the port open.
+        // At most `BACKLOG`: a burst of connections must not keep the port open.
         let accepted = iter::from_fn(|| Some(accept()))
             .take(BACKLOG.into())
-            .take_while(|accepted| accepted.as_ref().err().is_none_or(is_of_one_connection))
+            .take_while(|accepted| accepted.as_ref().err().is_none_or(is_connection_error))
             .flatten()
             .collect();
         drop(file);
         accepted
     }
 
-    /// Sets what the system may keep for each client. Connections have this from their listener, and
-    /// have to: the largest window is agreed on before a connection is accepted.
-    fn limit_buffers(&self, bytes: Option<usize>) -> io::Result<()> {
+    /// Sets the sizes of the socket buffers. Connections must inherit them from their listener: TCP
+    /// negotiates the window scale before a connection is accepted.
+    fn set_buffer_sizes(&self, bytes: Option<usize>) -> io::Result<()> {
         if let ListeningSocket::Tcp(listener) = &self.socket {
-            let first = bytes.map_or(INITIAL_SEND_BUFFER, |bytes| bytes.min(INITIAL_SEND_BUFFER));
-            sockopt::set_socket_send_buffer_size(listener, first)?;
+            let send = bytes.map_or(INITIAL_SEND_BUFFER, |bytes| bytes.min(INITIAL_SEND_BUFFER));
+            sockopt::set_socket_send_buffer_size(listener, send)?;
             if let Some(bytes) = bytes {
                 sockopt::set_socket_recv_buffer_size(listener, bytes)?;
             }
@@ -267,12 +270,13 @@ impl Listener {
         }
     }
 
+    /// Returns the address in the syntax of the configuration.
     pub(crate) fn address(&self) -> String {
         match &self.socket {
             ListeningSocket::Tcp(listener) => {
                 let address = listener.local_addr().map(|address| address.to_string());
-                let kind = if self.is_encrypted { "tls:" } else { "" };
-                format!("{kind}{}", address.unwrap_or_default())
+                let prefix = if self.is_encrypted { "tls:" } else { "" };
+                format!("{prefix}{}", address.unwrap_or_default())
             }
             ListeningSocket::Unix(listener) => {
                 let address = listener.local_addr().ok();
@@ -283,14 +287,14 @@ impl Listener {
     }
 }
 
-/// An address that cannot be listened on.
+/// The error of listening on an address.
 #[derive(Debug)]
 pub struct BindError {
-    /// The setting that holds it.
+    /// The key of the setting with the address.
     pub key: &'static str,
-    /// The address as it would be written there.
+    /// The address in the syntax of that setting.
     pub address: String,
-    /// What the system said.
+    /// The cause.
     pub error: io::Error,
 }
 
@@ -301,7 +305,7 @@ impl fmt::Display for BindError {
 }
 
 impl BindError {
-    /// Whether the system has run out of something, and the address may be good.
+    /// Returns whether the system lacks a resource, so that the address may still be valid.
     pub(crate) fn is_shortage(&self) -> bool {
         let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         shortages.iter().any(|errno| self.error.raw_os_error() == Some(errno.raw_os_error()))
@@ -310,19 +314,20 @@ impl BindError {
 
 impl std::error::Error for BindError {}
 
-/// Whose connections `[::]` takes.
+/// The IP versions that a listener on `[::]` accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IpFamilies {
-    /// Those of IPv4 as well.
+    /// IPv6, and IPv4 as mapped addresses.
     Both,
-    /// Those of IPv6: another listener has the port of IPv4, and the system lets it be had once.
+    /// IPv6 only: another listener has the IPv4 port, which can be bound once.
     Ipv6,
 }
 
 impl IpFamilies {
-    fn beside(address: &ListenAddress, all: &[ListenAddress]) -> Self {
+    /// Returns the IP versions for `address`, which is one of `all`.
+    fn for_address(address: &ListenAddress, all: &[ListenAddress]) -> Self {
         let Some(port) = address.tcp().map(|address| address.port()) else { return Self::Both };
-        // Port 0 is another one each time.
+        // The system chooses another port for each port 0.
         let is_ipv4 = |other: &SocketAddr| {
             port != 0 && other.port() == port && other.ip().to_canonical().is_ipv4()
         };
@@ -333,10 +338,10 @@ impl IpFamilies {
 
 fn tcp(address: SocketAddr, families: IpFamilies) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Or a restart would have to wait for the connections of the process before it.
+    // Without it a restart fails while connections of the previous process exist, as in TIME-WAIT.
     socket.set_reuseaddr(true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        // Said either way: what the system does by itself is a setting of its own.
+        // Set either way: the default depends on a system setting.
         sockopt::set_ipv6_v6only(&socket, families == IpFamilies::Ipv6)?;
     }
     socket.bind(address)?;
@@ -348,7 +353,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_accepted_connection_has_the_buffers_of_its_listener() {
+    async fn an_accepted_connection_inherits_the_buffer_sizes_of_its_listener() {
         let options = ListenOptions {
             addresses: vec![ListenAddress::Tcp(([127, 0, 0, 1], 0).into())],
             unix_mode: 0o600,
@@ -366,7 +371,7 @@ mod tests {
             sockopt::socket_recv_buffer_size(&stream).expect("it can be asked"),
             sockopt::socket_send_buffer_size(&stream).expect("it can be asked"),
         ];
-        // Linux doubles it, for its own bookkeeping.
+        // Linux doubles the size for its own bookkeeping.
         let [receive, send] = sizes;
         assert!((50_000..=100_000).contains(&receive), "{receive}");
         assert!((INITIAL_SEND_BUFFER..=3 * INITIAL_SEND_BUFFER).contains(&send), "{send}");

@@ -1,7 +1,7 @@
-//! What connections come by: listening sockets, streams of every kind, and whose a connection is.
+//! Listening sockets, streams of every kind, and the client address of a connection.
 //!
-//! It knows no HTTP beyond the headers that name a client, and no setting: `config` makes its options.
-//! Read `listener` and `stream` first.
+//! It reads no HTTP except the headers with a client's address, and no settings: `config` builds its
+//! options. Read `listener` and `stream` first.
 
 pub(crate) mod accept_errors;
 pub(crate) mod address;

@@ -1,4 +1,4 @@
-//! A stream that HTTP or a session runs on: of whatever kind, and with what was read of it already.
+//! The stream of a connection or session: TCP, Unix socket, TLS, or a stream of HTTP/2; with peeking.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -20,16 +20,16 @@ use crate::net::http2_stream::SessionStream;
 use crate::net::tcp_write::TcpWriter;
 use crate::tls::stream::{TlsStream, poll_discard};
 
-/// As many as the head of a request mostly has.
+/// Bytes peeked at once: most request heads fit.
 const PEEK_BYTES: usize = 1024;
 
-/// What is read of a client before everybody else gets a turn.
+/// Bytes read from a client before its task yields.
 ///
-/// Whatever runs on the stream (TLS, HTTP/2, a session, the lingering at the end) reads until there is
-/// nothing more, and a client that sends fast enough always has more.
+/// Every reader of the stream (TLS, HTTP/2, a session, a lingering close) reads until no input is left,
+/// and a client that sends fast enough always has more.
 const READ_BUDGET_BYTES: u16 = 32 << 10;
 
-/// How long the system goes on with what it still has for a client when we have let go of it.
+/// How long the system retries to send buffered output after the socket is closed (`TCP_USER_TIMEOUT`).
 #[cfg(target_os = "linux")]
 const CLOSE_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -37,18 +37,18 @@ const CLOSE_USER_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
-    /// Bytes that were read since the client last had nothing to say or others had their turn.
-    read_in_turn: u16,
-    /// Of use for TCP.
+    /// Bytes read since the task last yielded or found no input.
+    read_since_yield: u16,
+    /// Used for TCP only.
     writer: TcpWriter,
-    /// What was read and belongs to whoever reads next, which is rarely anything.
-    unread: Option<Box<Bytes>>,
+    /// Bytes that were peeked or put back, for the next read. Rarely any.
+    buffered: Option<Box<Bytes>>,
 }
 
-/// All but the most frequent are in a box, so that it takes no more than that one does.
+/// All variants but the most frequent are boxed, so that the enum is as small as a `TcpStream`.
 #[derive(Debug)]
 enum Socket {
-    /// One of the streams of an HTTP/2 connection, which is over one of the others.
+    /// A stream of an HTTP/2 connection.
     Http2(Box<SessionStream>),
     Tcp(TcpStream),
     /// TLS over TCP or a Unix socket.
@@ -58,21 +58,21 @@ enum Socket {
 
 const _: () = assert!(size_of::<Socket>() == size_of::<TcpStream>());
 
-/// The same for every kind of socket.
-macro_rules! each {
-    ($socket:expr, $it:ident => $do:expr) => {
+/// Evaluates the same expression for every kind of socket.
+macro_rules! delegate {
+    ($socket:expr, $stream:ident => $call:expr) => {
         match $socket {
-            Socket::Http2($it) => $do,
-            Socket::Tcp($it) => $do,
-            Socket::Tls($it) => $do,
-            Socket::Unix($it) => $do,
+            Socket::Http2($stream) => $call,
+            Socket::Tcp($stream) => $call,
+            Socket::Tls($stream) => $call,
+            Socket::Unix($stream) => $call,
         }
     };
 }
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self { socket, read_in_turn: 0, writer: TcpWriter::default(), unread: None }
+        Self { socket, read_since_yield: 0, writer: TcpWriter::default(), buffered: None }
     }
 }
 
@@ -95,12 +95,12 @@ impl From<UnixStream> for Stream {
 }
 
 impl Stream {
-    /// The stream within TLS, of which the handshake comes first.
+    /// Wraps the stream in TLS. The [`handshake`](Self::handshake) has to complete first.
     pub(crate) fn into_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Socket::Tls(Box::new(TlsStream::new(self, config)?)).into())
     }
 
-    /// Waits for the handshake of TLS, if there is one.
+    /// Waits for the TLS handshake, if the stream has TLS.
     pub(crate) async fn handshake(&mut self) -> io::Result<()> {
         match &mut self.socket {
             Socket::Tls(stream) => stream.handshake().await,
@@ -108,12 +108,12 @@ impl Stream {
         }
     }
 
-    /// Whether the client has broken a rule of TLS.
-    pub(crate) fn has_broken_tls(&self) -> bool {
-        matches!(&self.socket, Socket::Tls(stream) if stream.is_broken())
+    /// Returns whether the client has violated the TLS protocol.
+    pub(crate) fn has_tls_error(&self) -> bool {
+        matches!(&self.socket, Socket::Tls(stream) if stream.has_protocol_error())
     }
 
-    /// What both sides have agreed to speak, if they had means to.
+    /// Returns the protocol negotiated by ALPN (RFC 7301).
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         match &self.socket {
             Socket::Tls(stream) => stream.alpn(),
@@ -121,53 +121,55 @@ impl Stream {
         }
     }
 
-    /// What has been looked at, and still belongs to whoever reads next.
+    /// Returns the buffered bytes, which the next read returns.
     pub(crate) fn peeked(&self) -> &[u8] {
-        self.unread.as_deref().map_or(&[], |bytes| bytes)
+        self.buffered.as_deref().map_or(&[], |bytes| bytes)
     }
 
-    /// Waits for bytes, or the end, and has a look at them. Says how many; 0 is the end. Cancel safe.
+    /// Reads more bytes into the buffer, and returns their number; 0 is the end of input. Cancel safe.
     ///
-    /// To wait until there are some is not enough: the system may say so when there are none.
+    /// Waiting for readiness instead would not suffice: the system may report it when there is no input.
     pub(crate) async fn peek_more(&mut self) -> io::Result<usize> {
         poll_fn(|cx| {
-            // On the stack, and no part of the future.
+            // On the stack, and not in the future's state.
             let mut buffer = [0; PEEK_BYTES];
             let mut read = ReadBuf::new(&mut buffer);
             ready!(self.poll_socket(cx, &mut read))?;
             let bytes = [self.peeked(), read.filled()].concat();
-            self.keep(bytes.into());
+            self.set_buffered(bytes.into());
             Poll::Ready(Ok(read.filled().len()))
         })
         .await
     }
 
-    /// Waits until something can be seen, or the end. Cancel safe.
+    /// Waits until there are buffered bytes, or for the end of input. Cancel safe.
     pub(crate) async fn peek_any(&mut self) -> io::Result<()> {
-        if self.unread.is_none() {
+        if self.buffered.is_none() {
             self.peek_more().await?;
         }
         Ok(())
     }
 
-    /// Whether it begins with these bytes, as soon as that is certain. The end is a no.
-    pub(crate) async fn begins_with(&mut self, wanted: &[u8]) -> io::Result<bool> {
+    /// Peeks until it is certain whether the input starts with `prefix`. Returns false if the input ends
+    /// before.
+    pub(crate) async fn starts_with(&mut self, prefix: &[u8]) -> io::Result<bool> {
         loop {
-            if self.peeked().starts_with(wanted) {
+            if self.peeked().starts_with(prefix) {
                 return Ok(true);
             }
-            if !wanted.starts_with(self.peeked()) || self.peek_more().await? == 0 {
+            if !prefix.starts_with(self.peeked()) || self.peek_more().await? == 0 {
                 return Ok(false);
             }
         }
     }
 
-    /// Reads away so many bytes, which begin with those that were seen. The end before that is an error.
-    pub(crate) async fn skip(&mut self, mut count: usize) -> io::Result<()> {
+    /// Discards `count` bytes, buffered ones first. An earlier end of input is an error.
+    pub(crate) async fn discard_exact(&mut self, mut count: usize) -> io::Result<()> {
         loop {
-            let seen = self.peeked().len().min(count);
-            self.keep(Bytes::copy_from_slice(self.peeked().get(seen..).unwrap_or_default()));
-            count -= seen;
+            let peeked = self.peeked().len().min(count);
+            let rest = Bytes::copy_from_slice(self.peeked().get(peeked..).unwrap_or_default());
+            self.set_buffered(rest);
+            count -= peeked;
             if count == 0 {
                 return Ok(());
             }
@@ -177,36 +179,37 @@ impl Stream {
         }
     }
 
-    /// Gives back what was read too much.
-    pub(crate) fn unread(&mut self, bytes: &[u8]) {
-        self.keep([bytes, self.peeked()].concat().into());
+    /// Puts back bytes that were read: the next read returns them first.
+    pub(crate) fn rewind(&mut self, bytes: &[u8]) {
+        self.set_buffered([bytes, self.peeked()].concat().into());
     }
 
+    /// Reads from the socket, or yields if [`READ_BUDGET_BYTES`] is used up.
     fn poll_socket(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read_in_turn >= READ_BUDGET_BYTES {
-            self.read_in_turn = 0;
-            // Its first poll is never ready, and has the runtime wake this task after all others.
+        if self.read_since_yield >= READ_BUDGET_BYTES {
+            self.read_since_yield = 0;
+            // Its first poll is never ready, and makes tokio schedule this task after the others.
             let _ = pin!(yield_now()).poll(cx);
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        let result = each!(&mut self.socket, it => Pin::new(it).poll_read(cx, buffer));
+        let result = delegate!(&mut self.socket, stream => Pin::new(stream).poll_read(cx, buffer));
         let count = u16::try_from(buffer.filled().len() - before).unwrap_or(u16::MAX);
-        self.read_in_turn =
-            if result.is_pending() { 0 } else { self.read_in_turn.saturating_add(count) };
+        self.read_since_yield =
+            if result.is_pending() { 0 } else { self.read_since_yield.saturating_add(count) };
         result
     }
 
-    fn keep(&mut self, bytes: Bytes) {
-        self.unread = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Box::new);
+    fn set_buffered(&mut self, bytes: Bytes) {
+        self.buffered = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Box::new);
     }
 
-    /// Waits for bytes and throws them away, and says how many; 0 is the end. What is within TLS is
-    /// not even decrypted. Cancel safe.
+    /// Reads and discards bytes, and returns their number; 0 is the end of input. TLS records are not
+    /// decrypted. Cancel safe.
     pub(crate) async fn discard(&mut self) -> io::Result<usize> {
         poll_fn(|cx| self.poll_discard(cx)).await
     }
@@ -219,14 +222,15 @@ impl Stream {
     }
 }
 
-/// A client that reads nothing more must not keep a socket of the system's for minutes. Before that the
-/// timeouts of the session are better: the system's does not tell a slow reader from a dead one.
+/// Sets `TCP_USER_TIMEOUT`, so that a client that does not read cannot occupy a closed socket for
+/// minutes. On an open connection the session's timeouts apply: the system's does not distinguish a slow
+/// reader from a dead one.
 impl Drop for Stream {
     fn drop(&mut self) {
         #[cfg(target_os = "linux")]
         if let Socket::Tcp(stream) = &self.socket {
             let millis = u32::try_from(CLOSE_USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
-            // Where that fails, the system goes by its own.
+            // Best effort: on failure the system default applies.
             let _ = sockopt::set_tcp_user_timeout(stream, millis);
         }
     }
@@ -238,9 +242,9 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(mut bytes) = self.unread.take() {
+        if let Some(mut bytes) = self.buffered.take() {
             buffer.put_slice(&bytes.split_to(buffer.remaining().min(bytes.len())));
-            self.unread = Some(bytes).filter(|bytes| !bytes.is_empty());
+            self.buffered = Some(bytes).filter(|bytes| !bytes.is_empty());
             return Poll::Ready(Ok(()));
         }
         self.poll_socket(cx, buffer)
@@ -256,22 +260,22 @@ impl AsyncWrite for Stream {
         let Self { socket, writer, .. } = &mut *self;
         match socket {
             Socket::Tcp(stream) => writer.poll_write(stream, cx, bytes),
-            Socket::Http2(it) => Pin::new(it).poll_write(cx, bytes),
-            Socket::Tls(it) => {
-                // How much is worth being taken at once depends on the TCP connection beneath.
-                let most = it.get_ref().writer.chunk(bytes.len());
-                Pin::new(it).poll_write(cx, bytes.get(..most).unwrap_or(bytes))
+            Socket::Http2(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Tls(stream) => {
+                // The chunk size depends on the TCP connection below.
+                let max = stream.get_ref().writer.chunk_size(bytes.len());
+                Pin::new(stream).poll_write(cx, bytes.get(..max).unwrap_or(bytes))
             }
-            Socket::Unix(it) => Pin::new(it).poll_write(cx, bytes),
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(&mut self.socket, it => Pin::new(it).poll_flush(cx))
+        delegate!(&mut self.socket, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(&mut self.socket, it => Pin::new(it).poll_shutdown(cx))
+        delegate!(&mut self.socket, stream => Pin::new(stream).poll_shutdown(cx))
     }
 
     fn poll_write_vectored(
@@ -282,14 +286,14 @@ impl AsyncWrite for Stream {
         let Self { socket, writer, .. } = &mut *self;
         match socket {
             Socket::Tcp(stream) => writer.poll_write_vectored(stream, cx, slices),
-            Socket::Http2(it) => Pin::new(it).poll_write_vectored(cx, slices),
-            Socket::Tls(it) => Pin::new(it).poll_write_vectored(cx, slices),
-            Socket::Unix(it) => Pin::new(it).poll_write_vectored(cx, slices),
+            Socket::Http2(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        each!(&self.socket, it => it.is_write_vectored())
+        delegate!(&self.socket, stream => stream.is_write_vectored())
     }
 }
 
@@ -301,8 +305,8 @@ mod tests {
 
     use super::*;
 
-    /// How much is read before the stream says that there is nothing, though there is.
-    async fn turn(stream: &mut Stream) -> usize {
+    /// Reads until the stream is pending, and returns the number of bytes.
+    async fn read_until_pending(stream: &mut Stream) -> usize {
         poll_fn(|cx| {
             let mut count = 0;
             loop {
@@ -319,18 +323,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_always_has_more_gets_so_much_in_a_turn_and_the_rest_in_the_next() {
+    async fn a_client_that_always_has_more_is_read_in_portions() {
         let (ours, mut theirs) = BlockingUnixStream::pair().expect("there are files");
         ours.set_nonblocking(true).expect("it is a socket");
-        let all = 3 * usize::from(READ_BUDGET_BYTES);
-        theirs.write_all(&vec![0; all]).expect("the system keeps so much");
+        let total = 3 * usize::from(READ_BUDGET_BYTES);
+        theirs.write_all(&vec![0; total]).expect("it fits into the socket buffer");
         let mut stream = Stream::from(UnixStream::from_std(ours).expect("there is a runtime"));
-        let (begin, mut turns) = (Instant::now(), Vec::new());
-        while turns.iter().sum::<usize>() < all {
-            assert!(begin.elapsed() < Duration::from_secs(10), "{turns:?}");
-            turns.extend(Some(turn(&mut stream).await).filter(|count| *count > 0));
+        let (begin, mut portions) = (Instant::now(), Vec::new());
+        while portions.iter().sum::<usize>() < total {
+            assert!(begin.elapsed() < Duration::from_secs(10), "{portions:?}");
+            portions.extend(Some(read_until_pending(&mut stream).await).filter(|count| *count > 0));
             yield_now().await;
         }
-        assert_eq!(turns, [33_000, 33_000, all - 66_000]);
+        assert_eq!(portions, [33_000, 33_000, total - 66_000]);
     }
 }

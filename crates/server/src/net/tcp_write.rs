@@ -1,7 +1,8 @@
-//! Writing to a TCP connection so that little lies between the server and a slow client.
+//! Writes to a TCP connection with a small send buffer, so that little output is queued for a slow
+//! client.
 //!
-//! What the system has taken is out of our hands: a newer state cannot replace it, and a ping waits
-//! behind it. So the system keeps little of our output, and more only where that is acknowledged soon.
+//! Output in the socket buffer cannot be replaced by a newer message, and a ping queues behind it. So
+//! the buffer is small, and grows only where its content is acknowledged soon.
 
 use std::io::{self, IoSlice};
 use std::mem;
@@ -13,66 +14,68 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg, sockopt};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// What the system keeps of our output at first: the least that Linux grants (`SO_SNDBUF`; it doubles
-/// it for its own bookkeeping).
+/// The initial size of the send buffer: the smallest that Linux allows (`SO_SNDBUF`; Linux doubles the
+/// value for its own bookkeeping).
 pub(crate) const INITIAL_SEND_BUFFER: usize = 2304;
 
-/// Where so much as the first buffer holds goes out in this time, the buffer may double: the path is
-/// long rather than slow. A connection of 64 kbit/s takes longer for the first one.
+/// If a full buffer drains within this time, the buffer may double: the path has a high latency rather
+/// than a low bandwidth. At 64 kbit/s the initial buffer takes longer.
 const FAST_DRAIN: Duration = Duration::from_millis(200);
 
-/// Where it takes this long, the path is slow, and the buffer is the first again.
+/// If draining takes this long, the path is slow, and the buffer shrinks to its initial size.
 const SLOW_DRAIN: Duration = Duration::from_millis(500);
 
-/// The most that is written at once. Linux takes a write as a whole, whatever room is left.
+/// The largest write. Linux accepts a write as a whole, even if less space is left.
 const MAX_CHUNK: usize = 8 << 10;
 
-/// The least that is written at once to a client that is slow.
+/// The smallest write to a slow client, unless less is left.
 const MIN_CHUNK: usize = 1 << 10;
 
-/// After so many writes in a row that were not refused, a client is not slow any more.
+/// After this number of consecutive writes without blocking, a client no longer counts as slow.
 const FAST_WRITES: u8 = 8;
 
-/// How much is written at once, and how much of it the system keeps.
+/// Chooses the size of writes and of the send buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TcpWriter {
-    /// Writes since one was refused, up to [`FAST_WRITES`].
-    accepted: u8,
+    /// Writes since one blocked, at most [`FAST_WRITES`].
+    fast_writes: u8,
     /// How often the buffer has doubled.
     doublings: u8,
-    /// What has gone out in a backlog, in parts of the buffer.
+    /// Output drained from the buffer while the client is slow, in [`BUFFER_PARTS`] of the buffer.
     drained: u16,
-    /// How long writes were refused meanwhile, in [`TICK`]s; while one is, the moment from which that
-    /// counts. What passes between two messages says nothing of the path.
-    refused: u16,
+    /// The time for which writes blocked meanwhile, in [`TICK`]s. While a write blocks, its start minus
+    /// that time. The time between two messages does not count: it says nothing about the path.
+    blocked: u16,
 }
 
-/// Parts that a buffer has, whatever its size.
-const PARTS: usize = 144;
+/// The number of parts in which the content of a buffer is measured, whatever its size.
+const BUFFER_PARTS: usize = 144;
 
+/// The unit in which time is measured.
 const TICK: Duration = Duration::from_millis(4);
 
 impl Default for TcpWriter {
     fn default() -> Self {
-        Self { accepted: FAST_WRITES, doublings: 0, drained: 0, refused: 0 }
+        Self { fast_writes: FAST_WRITES, doublings: 0, drained: 0, blocked: 0 }
     }
 }
 
 impl TcpWriter {
-    /// Writes a part of `bytes`.
+    /// Writes one chunk of `bytes`.
     pub(crate) fn poll_write(
         &mut self,
         stream: &TcpStream,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let chunk = bytes.get(..self.chunk(bytes.len())).unwrap_or(bytes);
+        let chunk = bytes.get(..self.chunk_size(bytes.len())).unwrap_or(bytes);
         let written = poll_send(stream, cx, |flags| send(stream, chunk, flags));
         self.adapt(stream, &written);
         written
     }
 
-    /// Writes slices together as far as one chunk has room for all, as it has for a head and a body.
+    /// Writes all slices if they fit into one chunk, as a frame header and its payload do; otherwise a
+    /// chunk of the first one.
     pub(crate) fn poll_write_vectored(
         &mut self,
         stream: &TcpStream,
@@ -80,7 +83,7 @@ impl TcpWriter {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let total = slices.iter().map(|slice| slice.len()).sum();
-        if self.chunk(total) < total {
+        if self.chunk_size(total) < total {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return self.poll_write(stream, cx, first.map_or(&[], |slice| slice));
         }
@@ -91,82 +94,87 @@ impl TcpWriter {
         written
     }
 
-    /// The next message is asked for when the last chunk of this one is taken, so towards its end the
-    /// chunks get small where the client is slow.
-    pub(crate) fn chunk(self, rest: usize) -> usize {
-        if self.accepted < FAST_WRITES { (rest / 4).clamp(MIN_CHUNK, MAX_CHUNK) } else { MAX_CHUNK }
+    /// Returns the size of the next write if `rest` bytes are left. The session requests its next
+    /// message when the last chunk of this one is written, so for a slow client the chunks get smaller
+    /// towards the end.
+    pub(crate) fn chunk_size(self, rest: usize) -> usize {
+        let is_slow = self.fast_writes < FAST_WRITES;
+        if is_slow { (rest / 4).clamp(MIN_CHUNK, MAX_CHUNK) } else { MAX_CHUNK }
     }
 
+    /// Measures the result of a write, and resizes the send buffer if needed.
     fn adapt(&mut self, stream: &TcpStream, written: &Poll<io::Result<usize>>) {
         let count = if let Poll::Ready(Ok(count)) = written { Some(*count) } else { None };
-        let Some(time) = self.measure(count, ticks()) else { return };
-        // What the settings allow in one direction they allow in the other; Linux tells the double.
-        let most = sockopt::socket_recv_buffer_size(stream).unwrap_or_default() / 2;
-        if self.resize(time, most) {
-            // Where that fails, it stays as it is.
-            let _ = sockopt::set_socket_send_buffer_size(stream, self.buffer());
+        let Some(drain_time) = self.measure(count, ticks()) else { return };
+        // The settings have one limit for both directions. Linux reports the double of the size.
+        let max = sockopt::socket_recv_buffer_size(stream).unwrap_or_default() / 2;
+        if self.resize(drain_time, max) {
+            // Best effort: on failure the buffer keeps its size.
+            let _ = sockopt::set_socket_send_buffer_size(stream, self.buffer_size());
         }
     }
 
-    /// Takes in that so much was accepted, or that nothing was; in a backlog the former is what has gone
-    /// out. Says in which time the buffer goes out, each time when so much has.
+    /// Records a write: the bytes accepted, or `None` if it blocked. While the client is slow, accepted
+    /// bytes replace drained ones. Each time as many bytes as the buffer holds have drained, returns the
+    /// time that took.
     fn measure(&mut self, accepted: Option<usize>, now: u16) -> Option<Duration> {
         let Some(count) = accepted else {
-            if self.accepted == FAST_WRITES {
-                (self.drained, self.refused) = (0, 0);
+            if self.fast_writes == FAST_WRITES {
+                (self.drained, self.blocked) = (0, 0);
             }
-            if self.accepted > 0 {
-                self.refused = now.wrapping_sub(self.refused);
+            if self.fast_writes > 0 {
+                self.blocked = now.wrapping_sub(self.blocked);
             }
-            self.accepted = 0;
+            self.fast_writes = 0;
             return None;
         };
-        if self.accepted == FAST_WRITES {
+        if self.fast_writes == FAST_WRITES {
             return None;
         }
-        if self.accepted == 0 {
-            self.refused = now.wrapping_sub(self.refused);
+        if self.fast_writes == 0 {
+            self.blocked = now.wrapping_sub(self.blocked);
         }
-        self.accepted += 1;
-        let parts = count * PARTS / self.buffer();
+        self.fast_writes += 1;
+        let parts = count * BUFFER_PARTS / self.buffer_size();
         self.drained = self.drained.saturating_add(parts.try_into().unwrap_or(u16::MAX));
-        if usize::from(self.drained) < PARTS {
+        if usize::from(self.drained) < BUFFER_PARTS {
             return None;
         }
-        let parts = u32::try_from(PARTS).unwrap_or(u32::MAX);
-        let time = TICK * u32::from(self.refused) * parts / u32::from(self.drained);
-        (self.drained, self.refused) = (0, 0);
-        Some(time)
+        let parts = u32::try_from(BUFFER_PARTS).unwrap_or(u32::MAX);
+        let drain_time = TICK * u32::from(self.blocked) * parts / u32::from(self.drained);
+        (self.drained, self.blocked) = (0, 0);
+        Some(drain_time)
     }
 
-    fn buffer(self) -> usize {
+    fn buffer_size(self) -> usize {
         INITIAL_SEND_BUFFER << self.doublings
     }
 
-    /// Whether a buffer that goes out in this time is to have another size, of so many bytes at most.
-    fn resize(&mut self, time: Duration, most: usize) -> bool {
+    /// Chooses the size of a buffer that drains in this time, at most `max` bytes. Returns whether it
+    /// changed.
+    fn resize(&mut self, drain_time: Duration, max: usize) -> bool {
         let doublings = match self.doublings {
-            doublings if time <= FAST_DRAIN && 2 * self.buffer() <= most => doublings + 1,
-            1.. if time >= SLOW_DRAIN => 0,
+            doublings if drain_time <= FAST_DRAIN && 2 * self.buffer_size() <= max => doublings + 1,
+            1.. if drain_time >= SLOW_DRAIN => 0,
             doublings => doublings,
         };
         mem::replace(&mut self.doublings, doublings) != doublings
     }
 }
 
-/// Since some moment of the process; it wraps around after four minutes.
+/// Returns the ticks since the first call. They wrap around after four minutes.
 fn ticks() -> u16 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let ticks = START.elapsed().as_millis() / TICK.as_millis();
     u16::try_from(ticks % (1 << 16)).unwrap_or_default()
 }
 
-/// Linux looks at the limit of its buffer when a segment begins, and adds to the last one whatever comes
-/// until that has 64 KiB. So each write ends its segment.
+/// Linux checks the limit of the send buffer when it starts a segment, and appends later writes to the
+/// last segment up to 64 KiB. `MSG_EOR` ends the segment after each write.
 #[cfg(target_os = "linux")]
 const FLAGS: SendFlags = SendFlags::EOR.union(SendFlags::NOSIGNAL);
 
-/// Other systems refuse the end of a record on a stream (`EINVAL`), and not all have the other one.
+/// Other systems reject `MSG_EOR` on a stream (`EINVAL`), and not all of them have `MSG_NOSIGNAL`.
 #[cfg(not(target_os = "linux"))]
 const FLAGS: SendFlags = SendFlags::empty();
 
@@ -188,7 +196,7 @@ fn poll_send(
 mod tests {
     use super::*;
 
-    /// A path, and what the system keeps of a connection's output.
+    /// Simulates a path and the socket's send buffer.
     struct Path {
         writer: TcpWriter,
         now: Duration,
@@ -212,32 +220,32 @@ mod tests {
 
         fn measure(&mut self, accepted: Option<usize>) {
             let now = self.tick();
-            if let Some(time) = self.writer.measure(accepted, now) {
-                self.writer.resize(time, 1 << 16);
+            if let Some(drain_time) = self.writer.measure(accepted, now) {
+                self.writer.resize(drain_time, 1 << 16);
             }
         }
 
-        /// Writes so much, and waits for room each time when the buffer is full.
+        /// Writes this number of bytes, and waits whenever the buffer is full.
         fn write(&mut self, mut bytes: usize) {
-            let mut room = self.writer.buffer();
+            let mut space = self.writer.buffer_size();
             while bytes > 0 {
-                if room == 0 {
+                if space == 0 {
                     self.measure(None);
-                    let freed = self.writer.buffer();
-                    let out =
+                    let freed = self.writer.buffer_size();
+                    let seconds =
                         f64::from(u32::try_from(freed).expect("small")) / self.bytes_per_second;
-                    self.now += self.round_trip + Duration::from_secs_f64(out);
-                    room = freed;
+                    self.now += self.round_trip + Duration::from_secs_f64(seconds);
+                    space = freed;
                 }
-                let count = self.writer.chunk(bytes).min(bytes).min(room);
+                let count = self.writer.chunk_size(bytes).min(bytes).min(space);
                 self.measure(Some(count));
-                (bytes, room) = (bytes - count, room - count);
+                (bytes, space) = (bytes - count, space - count);
             }
         }
     }
 
     #[test]
-    fn a_slow_path_keeps_the_first_buffer_and_a_long_one_does_not() {
+    fn a_slow_path_keeps_the_initial_buffer_and_a_long_one_does_not() {
         for (round_trip_ms, kilobits_per_second, grows) in [
             (200, 16, false),
             (200, 36, false),
@@ -255,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_between_messages_is_not_taken_for_a_slow_path() {
+    fn a_pause_between_messages_does_not_count_as_a_slow_path() {
         let mut path = Path::new(20, 10_000);
         path.write(1 << 20);
         let grown = path.writer.doublings;
@@ -268,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_gets_slow_has_the_first_buffer_again() {
+    fn a_path_that_gets_slow_has_the_initial_buffer_again() {
         let mut path = Path::new(20, 10_000);
         path.write(1 << 20);
         assert!(path.writer.doublings > 0);

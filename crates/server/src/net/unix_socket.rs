@@ -1,4 +1,4 @@
-//! A Unix socket and its file: when a path may be taken over, who may connect, and whose file is removed.
+//! Unix listening sockets and their files: replacing stale files, permissions, and removal.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -11,10 +11,10 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use rustix::{io::ioctl_fionbio, net};
 
-/// The file of a socket that this process has bound. Dropping it removes the file, unless another process
-/// has put its own into the place meanwhile.
+/// The file of a socket that this process has bound. Dropping this removes the file, unless another
+/// process has replaced it.
 ///
-/// It is to be dropped before the socket is closed: until then no other file gets its inode.
+/// Drop it before the socket is closed: until then no other file can get the same inode.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -24,11 +24,12 @@ pub(crate) struct SocketFile {
 /// The device and the inode of a file.
 type Identity = (u64, u64);
 
-/// Listens on `path`, with these permissions on its file. Never waits for another process.
+/// Listens on `path`, whose file gets `mode`. Does not block on another process.
 ///
 /// # Errors
 ///
-/// The path cannot be a socket, something else is there, or a server that lives.
+/// The path is not usable for a socket, another kind of file exists there, or another server listens
+/// there.
 pub(crate) fn listen(
     path: &Path,
     mode: u32,
@@ -38,16 +39,16 @@ pub(crate) fn listen(
         Errno::NAMETOOLONG => io::Error::other("the path is too long for a socket"),
         other => other.into(),
     })?;
-    make_room(path, &address)?;
+    remove_stale_socket(path, &address)?;
     let socket = stream_socket()?;
     net::bind(&socket, &address).map_err(|error| match error {
         Errno::NOENT => io::Error::other("its directory does not exist"),
-        Errno::ADDRINUSE => in_use(),
+        Errno::ADDRINUSE => address_in_use(),
         other => other.into(),
     })?;
     let file =
         SocketFile { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path)?) };
-    // Before it listens nobody can connect, so the permissions that `bind` gave it never count.
+    // Clients can connect only after `listen`, so the mode set by `bind` never takes effect.
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     net::listen(&socket, backlog.into())?;
     Ok((socket.into(), file))
@@ -56,16 +57,16 @@ pub(crate) fn listen(
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|file| identity(&file) == self.identity) {
-            // Where that fails, the next process that listens there removes it.
+            // Best effort: the next process that listens there removes it.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Removes the socket that a process which was killed has left behind. Only a refused connection says that
-/// nobody listens there: a full backlog belongs to a process that is busy or stopped, and without the
-/// permission to connect nothing is known.
-fn make_room(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
+/// Removes the socket file of a process that was killed. Only `ECONNREFUSED` shows that no process
+/// listens: a full backlog belongs to a process that is overloaded or stopped, and without the
+/// permission to connect the state is unknown.
+fn remove_stale_socket(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     if found.is_symlink() {
         return Err(io::Error::other("there is a symbolic link"));
@@ -79,16 +80,16 @@ fn make_room(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
         Err(error @ (Errno::ACCESS | Errno::PERM)) => Err(io::Error::other(format!(
             "there is a socket, and whether a server listens on it cannot be told: {error}"
         ))),
-        // Connected, a full backlog, or a socket of another type: there is a process.
-        Ok(()) | Err(_) => Err(in_use()),
+        // Connected, a full backlog, or a socket of another type: a process has it.
+        Ok(()) | Err(_) => Err(address_in_use()),
     }
 }
 
-fn in_use() -> io::Error {
+fn address_in_use() -> io::Error {
     io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")
 }
 
-/// Does not wait, and is closed in processes that this one starts.
+/// Returns a stream socket, non-blocking and close-on-exec.
 fn stream_socket() -> io::Result<OwnedFd> {
     let socket = net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;

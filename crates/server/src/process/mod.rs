@@ -1,11 +1,13 @@
-//! The process: what happens from the command line to the exit code.
+//! The process, from the command line to the exit code.
 //!
-//! [`main`] is the table of contents: signals, runtime, settings, listeners, log, serving, exit code.
-//! `reload` reads settings and certificates again while the server serves.
+//! [`main`] shows the order: signals, runtime, settings, listeners, log, serving, exit code. `reload`
+//! reloads settings and certificates while the server runs. The composition of the server itself is in
+//! `app`.
 
 mod disk_thread;
 pub(crate) mod reload;
 mod rlimit;
+mod running_server;
 mod runtime;
 mod signals;
 
@@ -15,6 +17,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 use transport::Handler;
@@ -26,36 +29,36 @@ use crate::config::cli::{Command, VERSION};
 use crate::config::error::ConfigError;
 use crate::config::sources::RawSettings;
 use crate::config::startup_warnings;
-use crate::files::ReadPhase;
+use crate::files::LoadReason;
 use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listeners;
 use crate::shutdown::ShutdownSummary;
 use crate::systemd;
 use crate::telemetry::subscriber;
 
-use self::disk_thread::on_a_thread;
+use self::disk_thread::on_new_thread;
 use self::reload::Reloader;
 use self::runtime::RuntimeError;
 use self::signals::{Hangups, Signals};
 
-/// All sessions were closed, though some may have had to be timed out.
+/// All sessions were closed, some possibly by their close timeout.
 const EXIT_DRAINED: u8 = 0;
-/// Something failed while starting or running.
+/// The server failed at startup or while it ran.
 const EXIT_FAILURE: u8 = 1;
-/// The command line, a setting or an address is wrong; nothing was started.
+/// The command line, a setting or an address is invalid; nothing was started.
 const EXIT_USAGE: u8 = 2;
-/// The grace of the shutdown was over, and sessions were cut.
+/// Sessions were aborted at the end of the grace period.
 const EXIT_ABORTED: u8 = 3;
 
-/// The thread that writes the log, among the tasks that are supervised. It cannot say itself that it failed.
+/// The supervised task that waits for the log thread. Its failure is reported on stderr, not in the log.
 const LOG: &str = "log";
 
-/// Everything that the binary does: reads the command line, binds the ports, serves, reads its settings
-/// again when asked to, and says by the exit code how it ended.
+/// Runs the server process: parses the command line, binds the ports, serves, reloads the settings on
+/// SIGHUP, and returns the exit code.
 ///
-/// `arguments` are those behind the program's name. `handler` is called once, on the runtime and right
-/// before the first client is accepted; each session gets a clone of what it gives. A task that it
-/// spawns lives as long as the process.
+/// `arguments` are the arguments without the program's name. `handler` is called once, on the runtime,
+/// right before the first client is accepted; each session gets a clone of its result. Tasks that it
+/// spawns run until the process ends.
 ///
 /// ```no_run
 /// use std::env;
@@ -71,10 +74,10 @@ pub fn main<H: Handler + Clone + Sync>(
     arguments: impl IntoIterator<Item = OsString>,
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
-    // Even the signals need some files.
+    // First, because registering signals already opens files.
     let open_files = rlimit::raise_limit();
-    // Before anything that takes time: a SIGHUP that comes earlier ends the process. And before there are
-    // workers, which would deal with a signal whose stream is not made yet, and it would be lost.
+    // Before anything that takes time, because an earlier SIGHUP ends the process. Also before the workers
+    // start: they would consume a signal whose stream does not exist yet, and it would be lost.
     let registered = runtime::with_current_thread(|| {
         signals::ignore_others()?;
         Ok((Signals::register()?, Hangups::register()?))
@@ -83,57 +86,69 @@ pub fn main<H: Handler + Clone + Sync>(
     let (signals, runtime) = match started {
         Ok(started) => started,
         Err(error @ RuntimeError::Unavailable(_)) => return fail(EXIT_FAILURE, error),
-        Err(error @ RuntimeError::WrongVariable(_)) => return fail(EXIT_USAGE, error),
+        Err(error @ RuntimeError::InvalidVariable(_)) => return fail(EXIT_USAGE, error),
     };
     let arguments = arguments.into_iter().collect();
-    let code = runtime.block_on(start_up(arguments, open_files, signals, handler));
-    runtime.shutdown_background(); // A handler that blocks its thread must not hold us up.
+    let code = runtime.block_on(load_and_serve(arguments, open_files, signals, handler));
+    runtime.shutdown_background(); // Does not wait for a handler that blocks its thread.
     code
 }
 
-async fn start_up<H: Handler + Clone + Sync>(
+async fn load_and_serve<H: Handler + Clone + Sync>(
     arguments: Vec<OsString>,
     open_files: u64,
     (mut signals, hangups): (Signals, Hangups),
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
-    let again = arguments.clone();
-    // A file or a terminal that does not answer must not make it deaf.
-    let found = tokio::select! {
+    let reload_arguments = arguments.clone();
+    let runtime = Handle::current();
+    // On a thread of its own, so that a file that blocks does not delay the signals.
+    let loaded = tokio::select! {
         biased;
         signal = signals.next() => return ExitCode::from(signal.exit_code()),
-        found = on_a_thread("settings", move || execute(arguments, open_files)) => found,
+        loaded = on_new_thread("settings", move || run_command(arguments, open_files, &runtime)) => loaded,
     };
-    match found {
-        Ok(Ok((config, settings))) => {
-            serve(config, settings, again, open_files, (signals, hangups), handler).await
+    match loaded {
+        Ok(Ok(config)) => {
+            serve(config, reload_arguments, open_files, (signals, hangups), handler).await
         }
         Ok(Err(code)) => code,
-        Err(error) => fail(EXIT_FAILURE, format_args!("cannot read its settings: {error}")),
+        Err(error) => fail(EXIT_FAILURE, format_args!("cannot read the settings: {error}")),
     }
 }
 
-/// Does what the command line asks for. If that is to serve, there is no exit code yet.
-fn execute(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, RawSettings), ExitCode> {
-    let usage = |wrong: ConfigError| {
-        wrong.problems().iter().for_each(|problem| complain(problem));
+/// Runs the command of the command line. Returns the configuration to serve with, or the exit code of
+/// any other command.
+fn run_command(
+    arguments: Vec<OsString>,
+    open_files: u64,
+    runtime: &Handle,
+) -> Result<Config, ExitCode> {
+    let usage_error = |error: ConfigError| {
+        error.problems().iter().for_each(|problem| print_problem(problem));
         ExitCode::from(EXIT_USAGE)
     };
-    let check = |settings: RawSettings| {
-        Config::check(&settings, open_files).map(|config| (config, settings)).map_err(usage)
-    };
-    match Command::parse(arguments, env::vars_os()).map_err(usage)? {
+    let check = |settings: RawSettings| Config::check(settings, open_files).map_err(usage_error);
+    match Command::parse(arguments, env::vars_os()).map_err(usage_error)? {
         Command::Help(text) => Err(print(&text)),
         Command::Version => Err(print(&format!("{VERSION}\n"))),
-        Command::CheckConfig(settings, _against) => {
-            let (config, _) = check(settings)?;
-            subscriber::without_a_thread(&config, || {
-                startup_warnings::warn_of(&config, open_files);
+        Command::CheckConfig(settings, against) => {
+            let config = check(settings)?;
+            let warnings = subscriber::with_synchronous_log(&config, || {
+                startup_warnings::warn_about_config(&config, open_files);
             });
-            Err(print("the configuration is good\n"))
+            let changes =
+                against.map(|url| running_server::changes(&url, &config, runtime)).transpose();
+            let changes = changes.map_err(|problem| fail(EXIT_FAILURE, problem))?;
+            let verdict = match warnings {
+                0 => "the configuration is valid\n".to_owned(),
+                1 => "the configuration is valid, with a warning\n".to_owned(),
+                count => format!("the configuration is valid, with {count} warnings\n"),
+            };
+            Err(print(&format!("{verdict}{}", changes.unwrap_or_default())))
         }
         Command::PrintConfig(settings) => {
-            check(settings).and_then(|(_, settings)| Err(print(&settings.to_string())))
+            check(settings).and_then(|config| Err(print(&config.settings.to_string())))
         }
         Command::Serve(settings) => check(settings),
     }
@@ -141,21 +156,20 @@ fn execute(arguments: Vec<OsString>, open_files: u64) -> Result<(Config, RawSett
 
 async fn serve<H: Handler + Clone + Sync>(
     config: Config,
-    settings: RawSettings,
     arguments: Vec<OsString>,
     open_files: u64,
     (mut signals, mut hangups): (Signals, Hangups),
     handler: impl FnOnce() -> H,
 ) -> ExitCode {
-    let passed = match InheritedSockets::from_env() {
-        Ok(passed) => passed,
+    let inherited = match InheritedSockets::from_env() {
+        Ok(inherited) => inherited,
         Err(error) => return fail(EXIT_USAGE, error),
     };
-    let are_for_another = passed.are_for_another;
-    let listeners = match Listeners::bind(&config.listen, config.tls.is_some(), passed) {
+    let are_for_another = inherited.are_for_another;
+    let listeners = match Listeners::bind(&config.listen, config.tls.is_some(), inherited) {
         Ok(listeners) => listeners,
         Err(error) => {
-            let origin = &settings.get(error.key).origin;
+            let origin = &config.settings.get(error.key).origin;
             let code = if error.is_shortage() { EXIT_FAILURE } else { EXIT_USAGE };
             return fail(code, format_args!("{} from {origin}: {error}", error.key));
         }
@@ -164,24 +178,24 @@ async fn serve<H: Handler + Clone + Sync>(
         Ok(writer) => writer,
         Err(error) => return fail(EXIT_FAILURE, format_args!("cannot start the log: {error}")),
     };
-    startup_warnings::log_startup(&config, &settings, &listeners, open_files);
+    startup_warnings::log_startup(&config, &listeners, open_files);
     if are_for_another {
-        startup_warnings::warn_of_sockets_of_another_process();
+        startup_warnings::warn_about_unused_sockets();
     }
 
     let (stop, stopping) = oneshot::channel();
     let second_signal = async {
         signals.next().await;
-        // Nobody listens only if it has stopped already.
+        // Fails only if the server has stopped already.
         let _ = stop.send(());
         signals.next().await
     };
     let shutdown = async { stopping.await.unwrap_or_default() };
-    let mut reloader = Reloader::new(settings, config, open_files);
+    let mut reloader = Reloader::new(config, open_files);
     let configs = reloader.configs();
     let mut tasks = Supervisor::default();
-    tasks.run_local(LOG, writer.ended());
-    tasks.run_local("reload", async {
+    tasks.add_local(LOG, writer.thread_ended());
+    tasks.add_local("reload", async {
         loop {
             tokio::select! {
                 () = hangups.next() => {}
@@ -189,7 +203,7 @@ async fn serve<H: Handler + Clone + Sync>(
             }
             systemd::reloading();
             let arguments = arguments.clone();
-            let read = || Command::parse_in(ReadPhase::Serving, arguments, env::vars_os());
+            let read = || Command::parse_for(LoadReason::Reload, arguments, env::vars_os());
             reloader.reload(&writer, read).await;
             systemd::ready();
         }
@@ -197,8 +211,8 @@ async fn serve<H: Handler + Clone + Sync>(
     let serving =
         catch_panic(async { run_supervised(configs, listeners, handler(), shutdown, tasks).await });
     tokio::select! {
-        stopped = serving => match stopped {
-            Ok(ShutdownSummary { failed: Some(LOG), .. }) => fail(EXIT_FAILURE, "the log's thread has failed"),
+        summary = serving => match summary {
+            Ok(ShutdownSummary { failed: Some(LOG), .. }) => fail(EXIT_FAILURE, "the log thread has failed"),
             Ok(ShutdownSummary { failed: Some(_), .. }) => ExitCode::from(EXIT_FAILURE),
             Ok(ShutdownSummary { aborted: 0, .. }) => ExitCode::from(EXIT_DRAINED),
             Ok(ShutdownSummary { .. }) => ExitCode::from(EXIT_ABORTED),
@@ -214,26 +228,27 @@ async fn serve<H: Handler + Clone + Sync>(
     }
 }
 
-/// Prints what a person asked for.
+/// Prints to stdout.
 fn print(text: &str) -> ExitCode {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(EXIT_FAILURE, format_args!("cannot write: {error}")),
+        Err(error) => fail(EXIT_FAILURE, format_args!("cannot write to stdout: {error}")),
     }
 }
 
-/// Prints a problem, and returns the exit code for it.
+/// Prints a problem, and returns the exit code.
 fn fail(code: u8, problem: impl Display) -> ExitCode {
-    complain(&problem.to_string());
+    print_problem(&problem.to_string());
     ExitCode::from(code)
 }
 
-/// Prints a problem to stderr in one line, whatever is quoted in it.
-fn complain(problem: &str) {
+/// Prints one line to stderr.
+fn print_problem(problem: &str) {
+    // Control characters in quoted input are escaped, so that it stays one line.
     let escape =
         |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
     let line: String = problem.chars().map(escape).collect();
-    // Best effort: without a stderr only the exit code tells.
+    // Best effort: the exit code reports the failure as well.
     let _ = io::stderr().write_all(format!("server: {line}\n").as_bytes());
 }

@@ -1,4 +1,5 @@
-//! Reading the settings again while the server serves: all of them, or none.
+//! Reloads while the server runs: the settings on SIGHUP, all or nothing, and the certificate when its
+//! files change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,93 +11,101 @@ use tracing::{info, warn};
 use crate::config::cli::Command;
 use crate::config::error::ConfigError;
 use crate::config::settings::Setting;
-use crate::config::sources::RawSettings;
-use crate::config::startup_warnings::{date, warn_of_certificate, warn_of_settings};
+use crate::config::startup_warnings::{format_expiry, warn_about_certificate, warn_about_settings};
 use crate::config::{Config, ConfigReceiver};
-use crate::files::ReadPhase;
+use crate::files::LoadReason;
 use crate::process::disk_thread::DiskThread;
 use crate::telemetry::writer::LogWriter;
 use crate::tls::{FileError, Stamps, Tls};
 
-/// Whether a setting cannot change while the server serves.
+/// Whether a change of the setting needs a restart.
 #[must_use]
 pub fn needs_restart(key: &str) -> bool {
     Setting::named(key).is_none_or(|setting| setting.needs_restart)
 }
 
-/// How often the files of the certificate are looked at.
+/// Interval at which the files of the certificate are checked.
 const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often a certificate that nobody renews is warned of.
+/// Interval of warnings about a certificate that expires soon.
 const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The settings in force, and how they are changed.
+/// Holds the current configuration, and replaces it.
 #[derive(Debug)]
 pub struct Reloader {
-    settings: RawSettings,
     configs: watch::Sender<Arc<Config>>,
     open_files: u64,
-    /// The certificate's files as they were last seen, or why they could not be, if they are not those
-    /// in force; and whether they were found to be no good.
-    seen: Option<(Result<Stamps, FileError>, bool)>,
+    /// A change of the certificate's files that is not in force.
+    pending: Option<PendingCertificate>,
     settings_thread: DiskThread,
     certificate_thread: DiskThread,
-    last_warning: Instant,
+    last_expiry_warning: Instant,
+}
+
+/// Files of a certificate that differ from those in force.
+#[derive(Debug)]
+struct PendingCertificate {
+    /// The stamps of the latest check, or why they could not be read.
+    stamps: Result<Stamps, FileError>,
+    /// Whether the files with these stamps were refused. They are not loaded again.
+    is_refused: bool,
 }
 
 impl Reloader {
-    /// Begins with settings from which this configuration was made.
+    /// Starts from the current configuration.
     #[must_use]
-    pub fn new(settings: RawSettings, config: Config, open_files: u64) -> Self {
+    pub fn new(config: Config, open_files: u64) -> Self {
         let configs = watch::Sender::new(Arc::new(config));
         Self {
-            settings,
             configs,
             open_files,
-            seen: None,
+            pending: None,
             settings_thread: DiskThread::new("settings"),
             certificate_thread: DiskThread::new("certificate"),
-            last_warning: Instant::now(),
+            last_expiry_warning: Instant::now(),
         }
     }
 
-    /// The configuration in force, and its changes.
+    /// Returns a receiver of the current configuration and its changes.
     #[must_use]
     pub fn configs(&self) -> ConfigReceiver {
         self.configs.subscribe()
     }
 
-    /// Puts the settings that `read` finds now in force, if they are good and can be without a
-    /// restart. Otherwise those that are in force stay. The log says which.
+    /// Applies the settings that `read` returns, if they are valid and need no restart. Otherwise the
+    /// current ones stay. The log reports the result.
     ///
-    /// Reading happens on a thread of its own, and is waited for ten seconds: a disk that does not answer must
-    /// hold up neither a worker nor the shutdown, nor the certificates nor the next reload.
+    /// `read` runs on a thread of its own with a timeout of 10 seconds, because a disk that does not respond
+    /// must not block a worker, the shutdown, the renewal of certificates or the next reload.
     pub async fn reload(
         &mut self,
         log: &LogWriter,
         read: impl FnOnce() -> Result<Command, ConfigError> + Send + 'static,
     ) {
         let open_files = self.open_files;
-        let found = self.settings_thread.run(move || check(read, open_files)).await;
-        match found
-            .unwrap_or_else(|error| Err(ConfigError::new(format!("they cannot be read: {error}"))))
-            .and_then(|found| self.compare(found))
+        let loaded = self.settings_thread.run(move || load(read, open_files)).await;
+        match loaded
+            .unwrap_or_else(|error| {
+                Err(ConfigError::new(format!("the settings cannot be read: {error}")))
+            })
+            .and_then(|loaded| self.check_reloadable(loaded))
         {
-            Ok((settings, config)) => {
-                let changed = self.settings.changed(&settings);
-                let changed = changed.map(|it| it.key.as_str()).collect::<Vec<_>>().join(",");
+            Ok(config) => {
+                let current = self.configs.borrow().settings.clone();
+                let changed = current.changed(&config.settings);
+                let changed: Vec<&str> = changed.map(|it| it.key.as_str()).collect();
+                let changed = changed.join(",");
                 log.set_filter(config.log.clone());
-                self.settings = settings;
                 let config = Arc::new(config);
                 self.configs.send_replace(Arc::clone(&config));
                 info!(event = "reloaded", changed);
-                warn_of_settings(&config, self.open_files);
+                warn_about_settings(&config, self.open_files);
             }
             Err(error) => warn!(event = "reload_refused", problem = %error),
         }
     }
 
-    /// Looks at the files of the certificate again and again, for as long as it is polled. Cancel safe.
+    /// Checks the files of the certificate every 5 seconds. Never returns. Cancel safe.
     pub async fn renew_certificates(&mut self) {
         loop {
             sleep(CERTIFICATE_CHECK_INTERVAL).await;
@@ -104,62 +113,66 @@ impl Reloader {
         }
     }
 
-    /// Puts a new certificate in force if its files have changed since they were looked at before, and are
-    /// the same as then. Other settings stay as they are. Cancel safe.
+    /// Checks the files of the certificate, and loads them if they differ from those in force and have not
+    /// changed since the previous check. Other settings stay. Cancel safe.
     ///
-    /// Files are read only then. Before that it is enough what the file system says of them.
+    /// Only metadata is read until then, not the files.
     pub async fn check_certificate(&mut self) {
         let config = self.configs.borrow().clone();
         let Some(tls) = &config.tls else { return };
         let paths = tls.paths().clone();
         let stamps = on_disk_thread(&self.certificate_thread, move || paths.stamps()).await;
-        if self.have_new_files_settled(stamps, tls) {
+        if self.are_new_files_complete(stamps, tls) {
             let paths = tls.paths().clone();
-            let load = move || Tls::load(paths, ReadPhase::Serving);
+            let load = move || Tls::load(paths, LoadReason::Reload);
             let loaded = on_disk_thread(&self.certificate_thread, load).await;
             self.apply_certificate(loaded, tls, &config);
         }
-        if self.last_warning.elapsed() >= EXPIRY_WARNING_INTERVAL {
-            self.last_warning = Instant::now();
-            warn_of_certificate(&config);
+        if self.last_expiry_warning.elapsed() >= EXPIRY_WARNING_INTERVAL {
+            self.last_expiry_warning = Instant::now();
+            warn_about_certificate(&config);
         }
     }
 
-    /// Whether the files are others than those in force, and complete: whoever renews a certificate writes
-    /// one file after the other, so they are when they are the same for the second time.
-    fn have_new_files_settled(&mut self, stamps: Result<Stamps, FileError>, tls: &Tls) -> bool {
-        if stamps.as_ref().is_ok_and(|stamps| tls.is_of(stamps)) {
-            self.seen = None;
+    /// Whether the files differ from those in force and are complete.
+    ///
+    /// A renewal writes one file after the other, so they count as complete when two checks in succession
+    /// find the same stamps.
+    fn are_new_files_complete(&mut self, stamps: Result<Stamps, FileError>, tls: &Tls) -> bool {
+        if stamps.as_ref().is_ok_and(|stamps| tls.is_loaded_from(stamps)) {
+            self.pending = None;
             return false;
         }
-        match &self.seen {
-            Some((seen, is_bad)) if *seen == stamps => !is_bad,
+        match &self.pending {
+            Some(pending) if pending.stamps == stamps => !pending.is_refused,
             _ => {
-                self.seen = Some((stamps, false));
+                self.pending = Some(PendingCertificate { stamps, is_refused: false });
                 false
             }
         }
     }
 
     fn apply_certificate(&mut self, loaded: Result<Tls, FileError>, tls: &Tls, config: &Config) {
-        let seen = self.seen.take().map(|(seen, _)| seen);
+        let expected = self.pending.take().map(|pending| pending.stamps);
         match loaded {
-            Ok(loaded) if seen.as_ref() != Some(&Ok(*loaded.stamps())) => {
-                // Somebody is still writing.
-                self.seen = Some((Ok(*loaded.stamps()), false));
+            Ok(loaded) if expected.as_ref() != Some(&Ok(*loaded.stamps())) => {
+                // The files changed between the check and the load: they are still being written.
+                let stamps = Ok(*loaded.stamps());
+                self.pending = Some(PendingCertificate { stamps, is_refused: false });
             }
-            // They were touched, or put into force while a change could not have been seen.
-            Ok(loaded) if loaded.is_same_as(tls) => {
-                self.apply(tls.with_stamps_of(&loaded), config);
+            // Only the timestamps changed, or the files were loaded too soon after a change to trust them.
+            Ok(loaded) if loaded.has_same_contents(tls) => {
+                self.apply(tls.with_stamps_from(&loaded), config);
             }
             Ok(loaded) => {
-                let not_after = date(loaded.not_after());
+                let not_after = format_expiry(loaded.not_after());
                 self.apply(loaded, config);
                 info!(event = "certificate_renewed", not_after);
-                warn_of_certificate(&self.configs.borrow());
+                warn_about_certificate(&self.configs.borrow());
             }
             Err(FileError { key, problem }) => {
-                self.seen = seen.map(|seen| (seen, true));
+                self.pending =
+                    expected.map(|stamps| PendingCertificate { stamps, is_refused: true });
                 warn!(event = "certificate_refused", setting = key, problem);
             }
         }
@@ -169,22 +182,20 @@ impl Reloader {
         self.configs.send_replace(Arc::new(Config { tls: Some(tls), ..config.clone() }));
     }
 
-    /// Whether what was found can be put in force without a restart.
-    fn compare(
-        &self,
-        (settings, config): (RawSettings, Config),
-    ) -> Result<(RawSettings, Config), ConfigError> {
-        let fixed = self.settings.changed(&settings).filter(|setting| setting.needs_restart);
+    /// Returns the configuration if none of its changes needs a restart.
+    fn check_reloadable(&self, config: Config) -> Result<Config, ConfigError> {
+        let current = self.configs.borrow();
+        let fixed = current.settings.changed(&config.settings).filter(|it| it.needs_restart);
         let problem = |setting: &Setting| {
-            let origin = &settings.get(&setting.key).origin;
+            let origin = &config.settings.get(&setting.key).origin;
             format!("{} from {origin} needs a restart to change", setting.key)
         };
         ConfigError::check(fixed.map(problem).collect())?;
-        Ok((settings, config))
+        Ok(config)
     }
 }
 
-/// Does what has to do with the certificate's files on a thread of its own.
+/// Runs work on the certificate's files on their thread.
 async fn on_disk_thread<T: Send + 'static>(
     thread: &DiskThread,
     work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
@@ -194,14 +205,13 @@ async fn on_disk_thread<T: Send + 'static>(
     })
 }
 
-fn check(
+fn load(
     read: impl FnOnce() -> Result<Command, ConfigError>,
     open_files: u64,
-) -> Result<(RawSettings, Config), ConfigError> {
-    // The command line is the one that has started us.
+) -> Result<Config, ConfigError> {
+    // Fails only if the caller passes another command line than the one that started the server.
     let Command::Serve(settings) = read()? else {
-        return Err(ConfigError::new("the command line does not say to serve any more"));
+        return Err(ConfigError::new("the command line is not one that serves"));
     };
-    let config = Config::check(&settings, open_files)?;
-    Ok((settings, config))
+    Config::check(settings, open_files)
 }

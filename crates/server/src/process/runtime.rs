@@ -1,5 +1,5 @@
-//! The runtime: its threads, and how it is started. A thread that the system refuses is an error, and
-//! neither a panic nor a wait for ever.
+//! Starts the runtime and its threads. A thread that the system refuses is reported as an error, where
+//! tokio would panic or wait for ever.
 
 use std::any::Any;
 use std::env::{self, VarError};
@@ -11,36 +11,36 @@ use std::thread::{self, available_parallelism};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 
-/// What tokio reads by itself, where a wrong value is a panic.
+/// The variable that tokio reads itself, and panics about if it is invalid.
 const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
 
-/// Nobody means more.
+/// Upper bound of `TOKIO_WORKER_THREADS`.
 const MAX_WORKERS: usize = 1024;
 
-/// How many sockets the network wakes at once. Each of them is in front of whoever is woken next, and in a
-/// storm there are always more.
+/// I/O events per tick of the driver. Each one is scheduled before tasks that are woken later, so the bound
+/// limits the latency under a flood of events.
 const MAX_IO_EVENTS: usize = 128;
 
-/// Besides the workers: the log, and what reads settings.
+/// Threads besides the workers: the log, and the one that reads settings.
 const OTHER_THREADS: usize = 2;
 
-/// Why there is no runtime.
+/// Why the runtime cannot start.
 #[derive(Debug)]
 pub(crate) enum RuntimeError {
-    /// The system does not have what it needs.
+    /// The system lacks threads or files.
     Unavailable(String),
-    /// The variable that says how many workers to start is wrong.
-    WrongVariable(String),
+    /// The variable with the number of workers is invalid.
+    InvalidVariable(String),
 }
 
-/// Starts the workers.
+/// Starts the runtime with its workers.
 ///
 /// # Errors
 ///
-/// The system does not have the threads or the files for it, or their number is set wrong.
+/// The system lacks threads or files, or the number of workers is invalid.
 pub(crate) fn start() -> Result<Runtime, RuntimeError> {
     let workers = workers()?;
-    // The runtime panics without the first worker, and goes on without the others.
+    // tokio panics if the first worker cannot start, and ignores the failure of any other.
     probe(workers + OTHER_THREADS).map_err(|error| {
         let count = workers + OTHER_THREADS;
         RuntimeError::Unavailable(format!("cannot start {count} threads: {error}"))
@@ -50,11 +50,11 @@ pub(crate) fn start() -> Result<Runtime, RuntimeError> {
     build(builder)
 }
 
-/// Calls `register` within a runtime that is only this thread, and takes little time to start.
+/// Calls `register` in the context of a current-thread runtime, which starts quickly.
 ///
 /// # Errors
 ///
-/// The system does not have the files for it, or `register` fails.
+/// The system lacks files, or `register` fails.
 pub(crate) fn with_current_thread<T>(
     register: impl FnOnce() -> io::Result<T>,
 ) -> Result<T, RuntimeError> {
@@ -67,14 +67,14 @@ pub(crate) fn with_current_thread<T>(
 impl fmt::Display for RuntimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(sentence) | Self::WrongVariable(sentence) => f.write_str(sentence),
+            Self::Unavailable(sentence) | Self::InvalidVariable(sentence) => f.write_str(sentence),
         }
     }
 }
 
 fn workers() -> Result<usize, RuntimeError> {
-    let wrong = |value: &dyn fmt::Debug| {
-        RuntimeError::WrongVariable(format!(
+    let invalid = |value: &dyn fmt::Debug| {
+        RuntimeError::InvalidVariable(format!(
             "the environment variable {WORKER_THREADS} is {value:?}: it must be a whole number from 1 \
              to {MAX_WORKERS}"
         ))
@@ -82,37 +82,37 @@ fn workers() -> Result<usize, RuntimeError> {
     match env::var(WORKER_THREADS) {
         Ok(text) => match text.parse() {
             Ok(workers) if (1..=MAX_WORKERS).contains(&workers) => Ok(workers),
-            Ok(_) | Err(_) => Err(wrong(&text)),
+            Ok(_) | Err(_) => Err(invalid(&text)),
         },
         Err(VarError::NotPresent) => Ok(available_parallelism().map_or(1, usize::from)),
-        Err(VarError::NotUnicode(text)) => Err(wrong(&text)),
+        Err(VarError::NotUnicode(text)) => Err(invalid(&text)),
     }
 }
 
-/// Whether the system has so many threads for us at the same time.
+/// Checks that `count` threads can exist at the same time, by starting them.
 fn probe(count: usize) -> io::Result<()> {
     let gate = Mutex::new(());
     thread::scope(|scope| {
-        let _shut = gate.lock();
+        let _closed = gate.lock();
         (0..count).try_for_each(|_| {
             thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).map(drop)
         })
     })
 }
 
-/// tokio panics for some of what the system may refuse. That is in the error, and not printed.
+/// Builds the runtime. tokio panics on some failures of the system; the panic becomes an error, without
+/// a message on stderr.
 fn build(mut builder: Builder) -> Result<Runtime, RuntimeError> {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let built = panic::catch_unwind(AssertUnwindSafe(|| builder.enable_all().build()));
     panic::set_hook(hook);
     built
-        .unwrap_or_else(|panic| Err(io::Error::other(text(&*panic).to_owned())))
+        .unwrap_or_else(|panic| Err(io::Error::other(panic_message(&*panic).to_owned())))
         .map_err(|error| RuntimeError::Unavailable(format!("cannot start the runtime: {error}")))
 }
 
-/// What a panic says.
-fn text(panic: &(dyn Any + Send)) -> &str {
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }

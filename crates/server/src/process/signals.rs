@@ -1,4 +1,4 @@
-//! The signals that the process heeds, and those that it does not.
+//! The signals that the process handles, and those that it ignores.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use rustix::process::Signal as SystemSignal;
 use tokio::signal::unix::{self, SignalKind};
 
-/// A signal that asks the process to end.
+/// A signal that requests the end of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// SIGINT, which a terminal sends for Ctrl-C.
@@ -16,8 +16,8 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
-    /// The exit code of a process that this signal ended, by the convention of shells: 128 and the
-    /// signal's number.
+    /// The exit code of a process that this signal ended, by the convention of shells: 128 plus the
+    /// number of the signal.
     #[must_use]
     pub(crate) fn exit_code(self) -> u8 {
         match self {
@@ -27,8 +27,8 @@ impl Signal {
     }
 }
 
-/// Signals that mean nothing here and would end the process without a word. Those of a debugger, a
-/// terminal or a fault are not among them: they keep their meaning.
+/// Signals without a meaning here whose default action would end the process. Signals of debuggers,
+/// terminals and faults keep their default action.
 const IGNORED: &[SystemSignal] = &[
     SystemSignal::ALARM,
     SystemSignal::PROF,
@@ -43,44 +43,44 @@ const IGNORED: &[SystemSignal] = &[
     SystemSignal::STKFLT,
 ];
 
-/// Those without a name (SIGRTMIN to SIGRTMAX), as far as no C library has them for itself.
+/// Real-time signals (SIGRTMIN to SIGRTMAX), without those that C libraries reserve.
 #[cfg(target_os = "linux")]
 const REAL_TIME: RangeInclusive<i32> = 35..=64;
 #[cfg(not(target_os = "linux"))]
 const REAL_TIME: RangeInclusive<i32> = 1..=0;
 
-/// Has the signals that mean nothing do nothing.
+/// Ignores all signals without a meaning.
 ///
 /// Must be called within a tokio runtime.
 ///
 /// # Errors
 ///
-/// The system refuses.
+/// The system refuses the registration.
 pub(crate) fn ignore_others() -> io::Result<()> {
     let named = IGNORED.iter().map(|signal| signal.as_raw());
-    // Once somebody has listened for it, a signal does nothing by itself any more.
+    // tokio installs its handler for good, which replaces the default action.
     named
         .chain(REAL_TIME)
         .try_for_each(|signal| unix::signal(SignalKind::from_raw(signal)).map(drop))
 }
 
-/// The signals that ask for the settings to be read again: SIGHUP.
+/// The stream of SIGHUP, which requests a reload.
 #[derive(Debug)]
 pub(crate) struct Hangups(unix::Signal);
 
 impl Hangups {
-    /// Takes the signal over from the system, which would end the process.
+    /// Registers the handler, which replaces the default action of ending the process.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
-    /// The system refuses.
+    /// The system refuses the registration.
     pub(crate) fn register() -> io::Result<Self> {
         unix::signal(SignalKind::hangup()).map(Self)
     }
 
-    /// Waits for the next one. Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     pub(crate) async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             std::future::pending::<()>().await;
@@ -88,7 +88,7 @@ impl Hangups {
     }
 }
 
-/// The signals that have come since this was made, one after the other.
+/// The stream of SIGINT and SIGTERM, from its registration.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: unix::Signal,
@@ -96,13 +96,13 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from the system, which would end the process at once.
+    /// Registers the handlers, which replace the default action of ending the process at once.
     ///
-    /// Must be called within a tokio runtime, and first of all: what comes before it ends the process.
+    /// Must be called within a tokio runtime, and as early as possible: earlier signals end the process.
     ///
     /// # Errors
     ///
-    /// The system refuses.
+    /// The system refuses the registration.
     pub(crate) fn register() -> io::Result<Self> {
         Ok(Self {
             interrupt: unix::signal(SignalKind::interrupt())?,

@@ -1,4 +1,4 @@
-//! The table of open connections, for an operator who asks who is there.
+//! The table of open sessions for `/connections` of the admin listener.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,10 +12,10 @@ use transport::{EndpointEvent, Peer, Protocol};
 use crate::telemetry::peer_text::truncated;
 use crate::time::milliseconds;
 
-/// How many connections a page of the table holds at most.
+/// Maximum number of rows of a page.
 pub(crate) const MAX_PAGE_ROWS: usize = 1000;
 
-/// Every open session by its number. What is counted is as of its latest ping or million.
+/// All open sessions by id. The counters are those of the latest [`EndpointEvent::Traffic`].
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionTable(Mutex<BTreeMap<u64, Row>>);
 
@@ -31,7 +31,7 @@ struct Row {
 }
 
 impl ConnectionTable {
-    /// Takes in one fact.
+    /// Records an event.
     pub(crate) fn record(&self, event: &EndpointEvent<'_>) {
         match *event {
             EndpointEvent::Closed { id, .. } => {
@@ -61,18 +61,18 @@ impl ConnectionTable {
         }
     }
 
-    /// The first connections behind the number `after`, at most `most`.
-    pub(crate) fn page(&self, after: u64, most: usize) -> Value {
+    /// Returns the first sessions with an id greater than `after`, at most `limit`.
+    pub(crate) fn page(&self, after: u64, limit: usize) -> Value {
         let (total, mut page) = {
-            // Sessions wait for this lock, so nothing is written while it is held.
+            // Sessions wait for this lock, so the rows are only copied while it is held.
             let rows = self.0.lock();
-            let behind = rows.range((Bound::Excluded(after), Bound::Unbounded));
+            let following = rows.range((Bound::Excluded(after), Bound::Unbounded));
             let page: Vec<(u64, Row)> =
-                behind.take(most + 1).map(|(id, row)| (*id, row.clone())).collect();
+                following.take(limit + 1).map(|(id, row)| (*id, row.clone())).collect();
             (rows.len(), page)
         };
-        let is_last = page.len() <= most;
-        page.truncate(most);
+        let is_last = page.len() <= limit;
+        page.truncate(limit);
         let next = page.last().map(|(id, _)| *id).filter(|_| !is_last);
         let connections: Vec<Value> = page.iter().map(|(id, row)| row.to_json(*id)).collect();
         json!({ "total": total, "next": next, "connections": connections })
@@ -80,7 +80,7 @@ impl ConnectionTable {
 }
 
 impl Row {
-    /// The names are those of the log's `closed` line.
+    /// The keys are the field names of the log event `closed`.
     fn to_json(&self, id: u64) -> Value {
         json!({
             "id": id,

@@ -1,7 +1,7 @@
-//! How many lines clients can have written by being turned away. Above a rate lines are counted, and
-//! one line sums them up.
+//! Rate limits of log lines about refusals and failed accepts. Lines above the limit are counted, and
+//! reported in a summary.
 //!
-//! A session has two lines, whatever it is, and metrics count everything.
+//! Sessions are not limited: each logs two lines. Metrics count every event.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,82 +15,83 @@ use transport::Peer;
 use crate::limits::client_network;
 use crate::time::milliseconds;
 
-/// Lines about refusals of one client address: those of one connection, and then some to show that it
-/// goes on.
+/// Lines about refusals of one client address: the burst covers the requests of one connection.
 const REFUSALS_OF_ADDRESS: Rate = Rate { burst: 20, interval: Duration::from_secs(1) };
 
-/// Lines about refusals of all: less than 2 GB a day, were each as long as it can be.
+/// Lines about refusals of all addresses: less than 2 GB per day with lines of maximum length.
 const REFUSALS: Rate = Rate { burst: 200, interval: Duration::from_millis(100) };
 
-/// Lines about failures to accept, which come ten times a second and mostly for one reason.
+/// Lines about failed accepts, which repeat ten times per second, mostly with the same reason.
 const ACCEPT_FAILURES: Rate = Rate { burst: 10, interval: Duration::from_secs(10) };
 
-/// How often lines that were suppressed are summed up.
+/// Interval of the summaries of suppressed lines.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many addresses are told apart. The others have the rate of all in common.
+/// Maximum number of addresses with a limit of their own. Others are subject to the total limit only.
 const MAX_ADDRESSES: usize = 1024;
 
-/// Which lines are written, and how many were not.
+/// Decides which lines are written, and counts the suppressed ones.
 #[derive(Debug)]
 pub(crate) struct LogLimits(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    refusals: Limited,
-    /// Those whose bucket is not full. `None` is a program on this machine.
-    addresses: HashMap<Option<IpAddr>, Bucket>,
-    accept_failures: Limited,
+    refusals: LineLimiter,
+    /// Addresses whose bucket is not full. `None` stands for peers on Unix sockets.
+    addresses: HashMap<Option<IpAddr>, TokenBucket>,
+    accept_failures: LineLimiter,
 }
 
 impl LogLimits {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(State {
-            refusals: Limited::new(REFUSALS),
+            refusals: LineLimiter::new(REFUSALS),
             addresses: HashMap::new(),
-            accept_failures: Limited::new(ACCEPT_FAILURES),
+            accept_failures: LineLimiter::new(ACCEPT_FAILURES),
         }))
     }
 
-    /// Whether a refusal of this peer gets a line. If not, it is counted.
+    /// Whether to log a refusal of this peer. If not, it is counted as suppressed.
     pub(crate) fn admit_refusal(&self, peer: Peer) -> bool {
         let now = Instant::now();
         let mut state = self.0.lock();
         let State { refusals, addresses, .. } = &mut *state;
         let address = peer.ip().map(client_network);
-        let is_wanted = if addresses.len() < MAX_ADDRESSES || addresses.contains_key(&address) {
-            let bucket = addresses.entry(address).or_insert(Bucket::full(now));
-            bucket.take(REFUSALS_OF_ADDRESS, now)
-        } else {
-            true
-        };
-        // What an address may not say does not take from what others may.
-        refusals.admit(is_wanted, now)
+        let is_within_address_limit =
+            if addresses.len() < MAX_ADDRESSES || addresses.contains_key(&address) {
+                let bucket = addresses.entry(address).or_insert(TokenBucket::full(now));
+                bucket.take(REFUSALS_OF_ADDRESS, now)
+            } else {
+                true
+            };
+        // A line above the limit of its address takes no token from the total limit.
+        refusals.admit(is_within_address_limit, now)
     }
 
-    /// Whether a failure to accept gets a line. If not, it is counted.
+    /// Whether to log a failed accept. If not, it is counted as suppressed.
     pub(crate) fn admit_accept_failure(&self) -> bool {
         self.0.lock().accept_failures.admit(true, Instant::now())
     }
 
-    /// Sums up what was suppressed, again and again until it is dropped.
-    pub(crate) async fn summarize_regularly(&self) {
+    /// Logs a summary every 10 seconds. Never returns.
+    pub(crate) async fn summarize_periodically(&self) {
         loop {
             sleep(SUMMARY_INTERVAL).await;
             self.summarize();
         }
     }
 
-    /// Sums it up once more when this is dropped, so that the end of the server leaves nothing out.
-    pub(crate) fn summarize_on_drop(&self) -> LastSummary<'_> {
-        LastSummary(self)
+    /// Returns a guard that logs the last summary at the end of the server.
+    pub(crate) fn summarize_on_drop(&self) -> SummaryOnDrop<'_> {
+        SummaryOnDrop(self)
     }
 
+    /// Logs the lines suppressed since the previous summary, if any.
     pub(crate) fn summarize(&self) {
         let now = Instant::now();
         let (refusals, accept_failures) = {
             let mut state = self.0.lock();
-            // A full bucket is as good as none.
+            // A full bucket has the same effect as no entry.
             state.addresses.retain(|_, bucket| !bucket.is_full(now));
             (state.refusals.suppressed.take(), state.accept_failures.suppressed.take())
         };
@@ -105,41 +106,41 @@ impl LogLimits {
     }
 }
 
-/// Writes the last summary when it is dropped.
+/// Logs a summary when it is dropped.
 #[derive(Debug)]
-#[must_use = "it is for the end of the server"]
-pub(crate) struct LastSummary<'a>(&'a LogLimits);
+#[must_use = "the summary is logged when it is dropped"]
+pub(crate) struct SummaryOnDrop<'a>(&'a LogLimits);
 
-impl Drop for LastSummary<'_> {
+impl Drop for SummaryOnDrop<'_> {
     fn drop(&mut self) {
         self.0.summarize();
     }
 }
 
-/// Lines of one kind.
+/// The limit of one kind of lines.
 #[derive(Debug)]
-struct Limited {
+struct LineLimiter {
     rate: Rate,
-    bucket: Bucket,
+    bucket: TokenBucket,
     suppressed: Option<Suppressed>,
 }
 
-/// Lines that were not written.
+/// Suppressed lines since the previous summary.
 #[derive(Clone, Copy, Debug)]
 struct Suppressed {
     lines: u64,
-    /// When the first of them would have been.
+    /// When the first line was suppressed.
     since: Instant,
 }
 
-impl Limited {
+impl LineLimiter {
     fn new(rate: Rate) -> Self {
-        Self { rate, bucket: Bucket::full(Instant::now()), suppressed: None }
+        Self { rate, bucket: TokenBucket::full(Instant::now()), suppressed: None }
     }
 
-    /// Whether a line is written; it is not if it is not wanted.
-    fn admit(&mut self, is_wanted: bool, now: Instant) -> bool {
-        let is_admitted = is_wanted && self.bucket.take(self.rate, now);
+    /// Whether to write a line. `is_allowed` is the decision of a more specific limit.
+    fn admit(&mut self, is_allowed: bool, now: Instant) -> bool {
+        let is_admitted = is_allowed && self.bucket.take(self.rate, now);
         if !is_admitted {
             self.suppressed.get_or_insert(Suppressed { lines: 0, since: now }).lines += 1;
         }
@@ -147,20 +148,20 @@ impl Limited {
     }
 }
 
-/// So many at once, and from then on one for each interval.
+/// `burst` lines at once, and then one line per `interval`.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     burst: u32,
     interval: Duration,
 }
 
-/// A token bucket, told by the moment when it will be full again.
+/// A token bucket, stored as the time at which it is full again.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+struct TokenBucket {
     full_at: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     fn full(now: Instant) -> Self {
         Self { full_at: now }
     }
@@ -169,14 +170,14 @@ impl Bucket {
         self.full_at <= now
     }
 
-    /// Takes a token, or says that there is none.
+    /// Takes a token. Returns `false` if the bucket is empty.
     fn take(&mut self, Rate { burst, interval }: Rate, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + interval;
-        let is_there = full_at <= now + interval * burst;
-        if is_there {
+        let has_token = full_at <= now + interval * burst;
+        if has_token {
             self.full_at = full_at;
         }
-        is_there
+        has_token
     }
 }
 
@@ -192,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    /// What is logged by this thread.
+    /// Captures the log of this thread.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -208,7 +209,7 @@ mod tests {
             (log, set_default(tracing_subscriber::registry().with(layer)))
         }
 
-        /// The lines since the last time.
+        /// Returns the lines since the previous call.
         fn lines(&self) -> Vec<String> {
             let bytes = std::mem::take(&mut *self.0.lock());
             let text = String::from_utf8(bytes).expect("lines are text");
@@ -230,13 +231,13 @@ mod tests {
         Peer::Host(Ipv4Addr::from_bits(number).into())
     }
 
-    /// How many of so many refusals get a line.
+    /// Returns how many of `refusals` refusals are logged.
     fn admitted(limits: &LogLimits, refusals: usize, peers: impl Fn(u32) -> Peer) -> usize {
         (0..).map(peers).take(refusals).filter(|peer| limits.admit_refusal(*peer)).count()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_refusals_of_an_address_are_told_and_then_one_a_second() {
+    async fn the_first_refusals_of_an_address_are_logged_and_then_one_per_second() {
         let (log, _guard) = Log::start();
         let limits = LogLimits::new();
         assert_eq!(admitted(&limits, 5000, |_| host(7)), 20);
@@ -244,7 +245,7 @@ mod tests {
             advance(Duration::from_secs(1)).await;
             assert_eq!(admitted(&limits, 100, |_| host(7)), 1);
         }
-        // Another one can still be heard, an IPv6 host is its network, and this machine is one.
+        // Other addresses are not affected. IPv6 hosts share the limit of their /64, Unix peers share one.
         assert_eq!(admitted(&limits, 100, |_| host(8)), 20);
         let in_network =
             |low| Peer::Host(Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(low)).into());
@@ -268,24 +269,24 @@ mod tests {
         advance(Duration::from_secs(1)).await;
         assert_eq!(admitted(&limits, 100_000, |number| host(number + 1_000_000)), 10);
         assert_eq!(limits.0.lock().addresses.len(), MAX_ADDRESSES);
-        // Those who came first are forgotten when they are as good as new.
+        // Addresses are removed when their bucket is full again.
         limits.summarize();
         assert_eq!(limits.0.lock().addresses.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_beyond_its_rate_takes_nothing_from_the_rate_of_all() {
+    async fn an_address_above_its_limit_does_not_use_up_the_total_limit() {
         let limits = LogLimits::new();
         assert_eq!(admitted(&limits, 1_000_000, |_| host(7)), 20);
         assert_eq!(admitted(&limits, 180, |number| host(number + 100)), 180);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_suppressed_is_told_without_another_refusal_and_at_the_end() {
+    async fn suppressed_lines_are_summarized_periodically_and_at_the_end() {
         let (log, _guard) = Log::start();
         let limits = LogLimits::new();
         let last = limits.summarize_on_drop();
-        let told = async {
+        let checks = async {
             assert_eq!(admitted(&limits, 50, |_| host(7)), 20);
             sleep(SUMMARY_INTERVAL * 2).await;
             assert_eq!(
@@ -296,8 +297,8 @@ mod tests {
             assert_eq!((0..15).filter(|_| limits.admit_accept_failure()).count(), 10);
         };
         tokio::select! {
-            () = told => {}
-            () = limits.summarize_regularly() => {}
+            () = checks => {}
+            () = limits.summarize_periodically() => {}
         }
         drop(last);
         assert_eq!(

@@ -1,7 +1,7 @@
-//! What is kept and told of connections and sessions: log lines, metrics, the table of connections.
+//! Telemetry of connections and sessions: log lines, metrics, and the table of sessions.
 //!
-//! [`Telemetry`] takes in the events of `transport` and hands each to the three. Where the log goes and
-//! how its lines look is in `subscriber`, `json` and `writer`; what is exposed over HTTP is `admin`'s.
+//! [`Telemetry`] observes the events of `transport`, and passes each to the three. `subscriber`, `json`
+//! and `writer` define the output and the format of the log. The HTTP interface is in `admin`.
 
 mod connection_table;
 mod json;
@@ -28,7 +28,7 @@ use self::peer_text::truncated;
 
 pub(crate) use self::connection_table::MAX_PAGE_ROWS;
 
-/// Everything that is kept of what happens to sessions.
+/// Records the events of all sessions.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     pub(crate) metrics: Metrics,
@@ -42,7 +42,7 @@ impl Telemetry {
         Self { metrics: Metrics::new(), table, log_limits: LogLimits::new() }
     }
 
-    /// Accepting a connection has failed.
+    /// Records that accepting a connection failed.
     pub(crate) fn record_accept_failure(&self, error: &io::Error) {
         self.metrics.count_accept_failure();
         if self.log_limits.admit_accept_failure() {
@@ -50,7 +50,8 @@ impl Telemetry {
         }
     }
 
-    /// The admin listener has refused a request, or what was none and has neither path nor host.
+    /// Records that the admin listener refused a request. `path` and `host` are empty if the request could
+    /// not be parsed.
     pub(crate) fn record_admin_refusal(
         &self,
         peer: Peer,
@@ -81,7 +82,7 @@ impl Observer for Telemetry {
         {
             return;
         }
-        // Last, because whoever calls `run` may have a subscriber that panics.
+        // Last, because the subscriber of a program that embeds the server may panic.
         session_log::log_event(event);
     }
 }

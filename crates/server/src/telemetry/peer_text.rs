@@ -1,12 +1,12 @@
-//! Text that a peer chose, cut to what is kept and logged of it.
+//! Truncation of text from peers before it is stored or logged.
 
 use std::borrow::Cow;
 
-/// How many bytes of a text are kept. Origins and most user agents are shorter; the request's head has
-/// room for thousands, and escaping makes up to six bytes of one.
+/// Maximum length in bytes. Origins and most user agents are shorter; a request head has room for
+/// thousands of bytes, and escaping extends a byte to up to six.
 const MAX_BYTES: usize = 256;
 
-/// The beginning of a text, with `…` behind it where that is not all.
+/// Returns the text, or its first 256 bytes, cut between characters, followed by `…`.
 pub(crate) fn truncated(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_BYTES {
         return text.into();
@@ -21,14 +21,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_between_two_characters_and_shows_it() {
+    fn a_long_text_is_cut_between_characters_and_marked() {
         let longest = "x".repeat(MAX_BYTES);
         for short in ["", "https://a.example", &longest] {
             assert_eq!(truncated(short), short);
         }
         for (width, text) in ["x", "é", "…", "🦀"].map(|c| (c.len(), c.repeat(300))) {
             let cut = truncated(&text);
-            let beginning = cut.strip_suffix('…').expect("it shows");
+            let beginning = cut.strip_suffix('…').expect("it is marked");
             assert!(text.starts_with(beginning), "{cut}");
             assert!((MAX_BYTES + 1 - width..=MAX_BYTES).contains(&beginning.len()), "{cut}");
         }

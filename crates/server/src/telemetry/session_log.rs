@@ -1,4 +1,4 @@
-//! The lines that sessions and refusals leave in the log.
+//! The log events of sessions and refusals.
 
 use tracing::info;
 use transport::ws_core::{CloseRecord, Initiator};
@@ -7,7 +7,7 @@ use transport::{EndpointEvent, Protocol, StreamEnd};
 use crate::telemetry::peer_text::truncated;
 use crate::time::milliseconds;
 
-/// Writes a line for each opening, closing and refusal.
+/// Logs `opened`, `closed` and `refused`.
 pub(crate) fn log_event(event: &EndpointEvent<'_>) {
     match *event {
         EndpointEvent::Closed { id, record, stream_end, .. } => log_closed(id, record, stream_end),
@@ -27,7 +27,7 @@ pub(crate) fn log_event(event: &EndpointEvent<'_>) {
             refusal = rejection.as_str(),
             status = rejection.status().as_u16(),
         ),
-        // The panic itself has left a line.
+        // The panic hook has logged the panic.
         EndpointEvent::Panicked { .. } | EndpointEvent::Traffic { .. } | _ => {}
     }
 }

@@ -1,14 +1,16 @@
-//! Where the log goes, and how its lines look.
+//! Sets up logging: the output, the format, the filter, and the panic hook.
 
 use std::io::{self, IsTerminal};
 use std::panic;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, subscriber};
+use tracing::{Event, Level, Subscriber, error, subscriber};
 use tracing_subscriber::Registry;
 use tracing_subscriber::fmt::{self, MakeWriter};
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -19,19 +21,19 @@ use crate::telemetry::peer_text::truncated;
 use crate::telemetry::text::TextLines;
 use crate::telemetry::writer::LogWriter;
 
-/// Starts logging to stderr. The lines are written by a thread of their own, so a reader that stands
-/// still holds up nobody.
+/// Starts logging to stderr. A dedicated thread writes the lines, so a blocked reader does not block the
+/// server.
 ///
-/// The codec's own log is left alone: it holds what clients sent.
+/// Events of the `log` crate are not captured, because the WebSocket codec logs client data there.
 ///
 /// Must be called within a tokio runtime.
 ///
 /// # Errors
 ///
-/// The system has no thread for it, or does not let us have the signal.
+/// The system refuses the thread, or the registration of the signal.
 pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
-    // A log that has reached the greatest size of a file (`LimitFSIZE=`) fails like a full disk. By
-    // default this signal would end the process; once somebody has listened for it, it does nothing.
+    // SIGXFSZ is raised when the log file reaches the size limit (`LimitFSIZE=`), and ends the process by
+    // default. tokio's handler replaces that action for good, so the write fails as on a full disk.
     drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
     let (filter, handle) = reload::Layer::new(config.log.clone());
     let (writer, lines) = LogWriter::start(io::stderr(), handle)?;
@@ -42,17 +44,32 @@ pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        // A handler that quotes a message puts a peer's text there.
+        // A handler may include text of a peer in its panic message.
         let message = &*truncated(text.unwrap_or_default());
         error!(event = "panicked", place, message);
     }));
     Ok(writer)
 }
 
-/// Does something whose lines are written at once, as a log that was started would have them.
-pub(crate) fn without_a_thread(config: &Config, work: impl FnOnce()) {
+/// Runs `work` with a log that has the same format, and writes to stderr without the thread. Returns the
+/// number of warnings, which the filter does not hide.
+pub(crate) fn with_synchronous_log(config: &Config, work: impl FnOnce()) -> usize {
     let layer = layer(config, io::stderr).with_filter(config.log.clone());
-    subscriber::with_default(tracing_subscriber::registry().with(layer), work);
+    let warnings = Arc::new(AtomicUsize::new(0));
+    let counter = WarningCounter(Arc::clone(&warnings));
+    let registry = tracing_subscriber::registry().with(layer).with(counter);
+    subscriber::with_default(registry, work);
+    warnings.load(Ordering::Relaxed)
+}
+
+struct WarningCounter(Arc<AtomicUsize>);
+
+impl<S: Subscriber> Layer<S> for WarningCounter {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() <= Level::WARN {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 fn layer<W>(config: &Config, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>

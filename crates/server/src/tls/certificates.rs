@@ -1,4 +1,4 @@
-//! Certificates and keys as the operator gives them: what is in a file, and what is wrong with it.
+//! Parses certificates and keys from PEM files, with errors that describe the contents of a file.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,56 +13,56 @@ use x509_cert::time::Validity;
 
 use crate::tls::key_kind::{KeyKind, SUPPORTED_KEYS};
 
-/// What is wrong, and with which file.
+/// The problem, and the file that has it.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum CertifiedKeyError {
     Certificate(String),
     Key(String),
 }
 
-/// Reads the certificates in a file.
+/// Parses all certificates of a file.
 pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let must = "it must hold certificates in PEM";
-    let text = without_mark(text);
+    let text = without_bom(text);
     match CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(format!("{must}, and {}", what_is_in(text))),
-        Err(_) => Err(format!("{must}, and its PEM is damaged")),
+        Ok(_) => Err(format!("{must}, but {}", describe_contents(text))),
+        Err(_) => Err(format!("{must}, but its PEM is damaged")),
     }
 }
 
-/// Reads the first private key in a file.
+/// Parses the first private key of a file.
 pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let must = "it must hold a private key in PEM, without a passphrase";
-    let text = without_mark(text);
+    let text = without_bom(text);
     PrivateKeyDer::from_pem_slice(text).map_err(|error| {
         let problem = if is_encrypted(text) {
-            "this one has a passphrase".to_owned()
+            "it has a passphrase".to_owned()
         } else if matches!(error, pem::Error::NoItemsFound) {
-            what_is_in(text)
+            describe_contents(text)
         } else {
             "its PEM is damaged".to_owned()
         };
-        format!("{must}, and {problem}")
+        format!("{must}, but {problem}")
     })
 }
 
-/// Puts a chain and a key together.
+/// Combines a chain and a key, and checks that the key is the one of the first certificate.
 pub(crate) fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     provider: &CryptoProvider,
-) -> Result<CertifiedKey, Fault> {
-    let of_certificate = |place| {
-        let certificate = chain.get(place)?;
-        let parse = ParsedCertificate::try_from(certificate).ok()?;
-        Some(parse.subject_public_key_info())
+) -> Result<CertifiedKey, CertifiedKeyError> {
+    let public_key_of = |index| {
+        let certificate = chain.get(index)?;
+        let parsed = ParsedCertificate::try_from(certificate).ok()?;
+        Some(parsed.subject_public_key_info())
     };
     let Some(first) = chain.first() else {
-        return Err(Fault::Certificate("there is no certificate in it".to_owned()));
+        return Err(CertifiedKeyError::Certificate("it has no certificate".to_owned()));
     };
     if let Err(error) = ParsedCertificate::try_from(first) {
-        return Err(Fault::Certificate(match version(first) {
+        return Err(CertifiedKeyError::Certificate(match version(first) {
             Ok(version @ 1..=2) => {
                 format!("its first certificate is X.509 version {version}, and must be version 3")
             }
@@ -70,45 +70,46 @@ pub(crate) fn certified(
         }));
     }
     let kind = KeyKind::of(&key);
-    let taken = provider.key_provider.load_private_key(key);
-    let key = taken
-        .map_err(|_| Fault::Key(format!("its key is {kind}, and must be {SUPPORTED_KEYS}")))?;
+    let loaded = provider.key_provider.load_private_key(key);
+    let key = loaded.map_err(|_| {
+        CertifiedKeyError::Key(format!("its key is {kind}, and must be {SUPPORTED_KEYS}"))
+    })?;
     let own = key.public_key();
-    match (0..chain.len()).find(|place| of_certificate(*place) == own) {
+    match (0..chain.len()).find(|index| public_key_of(*index) == own) {
         Some(0) => Ok(CertifiedKey::new(chain, key)),
-        Some(place) => Err(Fault::Certificate(format!(
+        Some(index) => Err(CertifiedKeyError::Certificate(format!(
             "the certificate of tls_key_file is number {} in it, and must be the first",
-            place + 1
+            index + 1
         ))),
         None => {
             let theirs =
-                of_certificate(0).map_or(KeyKind::Unreadable, |it| KeyKind::of_public(&it));
+                public_key_of(0).map_or(KeyKind::Unreadable, |key| KeyKind::of_public(&key));
             let difference = if theirs == kind {
                 String::new()
             } else {
                 format!(", whose key is {theirs}; this one is {kind}")
             };
-            Err(Fault::Key(format!(
+            Err(CertifiedKeyError::Key(format!(
                 "it must belong to the first certificate of tls_cert_file{difference}"
             )))
         }
     }
 }
 
-/// When a certificate ends, and how long it is good for in all. Nothing else of it has to be to anybody's
-/// liking: TLS does not look at most of it either.
+/// Returns the expiry and the lifetime of a certificate. Only these fields are parsed, so unusual contents
+/// of other fields, which TLS ignores as well, are no error.
 pub(crate) fn validity(certificate: &[u8]) -> der::Result<(SystemTime, Duration)> {
     let fields = fields(certificate)?;
-    // Behind the serial number, the algorithm and the issuer (RFC 5280, section 4.1).
-    let place = 3 + usize::from(has_version(&fields));
+    // The validity follows the serial number, the algorithm and the issuer (RFC 5280, section 4.1).
+    let index = 3 + usize::from(has_version(&fields));
     let validity: Validity =
-        fields.get(place).ok_or(der::Error::from(der::ErrorKind::Failed))?.decode_as()?;
+        fields.get(index).ok_or(der::Error::from(der::ErrorKind::Failed))?.decode_as()?;
     let not_after = validity.not_after.to_system_time();
     let lifetime = not_after.duration_since(validity.not_before.to_system_time());
     Ok((not_after, lifetime.unwrap_or_default()))
 }
 
-/// The version, counted as people do.
+/// Returns the version as it is written in text, from 1 to 3; the encoding starts at 0.
 fn version(certificate: &[u8]) -> der::Result<u8> {
     let fields = fields(certificate)?;
     match fields.first().filter(|_| has_version(&fields)) {
@@ -117,7 +118,7 @@ fn version(certificate: &[u8]) -> der::Result<u8> {
     }
 }
 
-/// The fields of what is signed of a certificate.
+/// Returns the fields of `TBSCertificate`.
 fn fields(certificate: &[u8]) -> der::Result<Vec<AnyRef<'_>>> {
     let parts = Vec::<AnyRef<'_>>::from_der(certificate)?;
     parts.first().ok_or(der::Error::from(der::ErrorKind::Failed))?.decode_as()
@@ -129,28 +130,28 @@ fn has_version(fields: &[AnyRef<'_>]) -> bool {
     )
 }
 
-/// Editors on Windows put a mark in front, which the first line then does not begin with.
-fn without_mark(pem: &[u8]) -> &[u8] {
+/// Removes the byte order mark that editors on Windows write, because the first line must begin with dashes.
+fn without_bom(pem: &[u8]) -> &[u8] {
     pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(pem)
 }
 
-/// In PKCS#8, or as OpenSSL used to.
+/// Whether the key is encrypted in PKCS#8, or in the traditional format of OpenSSL.
 fn is_encrypted(pem: &[u8]) -> bool {
     let text = String::from_utf8_lossy(pem);
     text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
         || text.contains("Proc-Type: 4,ENCRYPTED")
 }
 
-/// What is in a file instead of what ought to be.
-fn what_is_in(pem: &[u8]) -> String {
-    // What DER and PKCS#12 begin with.
+/// Describes the contents of a file without the expected PEM.
+fn describe_contents(pem: &[u8]) -> String {
+    // The first byte of DER and PKCS#12.
     const SEQUENCE: u8 = 0x30;
     let text = String::from_utf8_lossy(pem);
     let label = text.lines().find_map(|line| line.strip_prefix("-----BEGIN ")?.split_once("-----"));
     match (pem.first(), label) {
-        (None, _) => "is empty".to_owned(),
-        (Some(&SEQUENCE), _) => "is binary: DER or PKCS#12".to_owned(),
-        (Some(_), Some((label, _))) if label.len() < 40 => format!("holds {label}"),
-        (Some(_), _) => "there is no PEM in it".to_owned(),
+        (None, _) => "it is empty".to_owned(),
+        (Some(&SEQUENCE), _) => "it is binary: DER or PKCS#12".to_owned(),
+        (Some(_), Some((label, _))) if label.len() < 40 => format!("it holds {label}"),
+        (Some(_), _) => "it has no PEM".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Of which kind a key is, to say why it is refused.
+//! The algorithm and size of a key, for the message when it is refused.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRe
 use x509_cert::der::{self, Decode, Tag, Tagged};
 use x509_cert::spki::AlgorithmIdentifierRef;
 
-/// What TLS takes here, which is what aws-lc-rs signs with.
+/// The keys that aws-lc-rs can sign with.
 pub(crate) const SUPPORTED_KEYS: &str =
     "EC on P-256, P-384 or P-521, Ed25519, ML-DSA, or RSA of 2048 to 8192 bits";
 
-/// The kind of a key, as far as it can be read.
+/// The algorithm of a key, with its size or curve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyKind {
-    /// Elliptic curves; the name of the curve, if it is known.
+    /// Elliptic curve, with the name of the curve if it is known.
     Ec(Option<&'static str>),
     /// Another algorithm.
     Other(ObjectIdentifier),
-    /// RSA, and the bits of its modulus.
+    /// RSA, with the size of the modulus in bits.
     Rsa(usize),
     Unreadable,
 }
@@ -30,7 +30,7 @@ impl fmt::Display for KeyKind {
             Self::Ec(None) => f.write_str("EC on an unknown curve"),
             Self::Other(oid) => match ALGORITHMS.iter().find(|(known, _)| known == oid) {
                 Some((_, name)) => f.write_str(name),
-                None => write!(f, "of the unknown kind {oid}"),
+                None => write!(f, "of an unknown algorithm ({oid})"),
             },
             Self::Rsa(bits) => write!(f, "RSA of {bits} bits"),
             Self::Unreadable => f.write_str("damaged"),
@@ -60,7 +60,7 @@ const CURVES: [(ObjectIdentifier, &str); 4] = [
 ];
 
 impl KeyKind {
-    /// The kind of a private key.
+    /// Returns the kind of a private key.
     pub(crate) fn of(key: &PrivateKeyDer<'_>) -> Self {
         let kind = match key {
             PrivateKeyDer::Pkcs1(key) => rsa(key.secret_pkcs1_der(), 1),
@@ -71,7 +71,7 @@ impl KeyKind {
         kind.unwrap_or(Self::Unreadable)
     }
 
-    /// The kind of a certificate's key.
+    /// Returns the kind of a certificate's key.
     pub(crate) fn of_public(key: &SubjectPublicKeyInfoDer<'_>) -> Self {
         let kind = Vec::<AnyRef<'_>>::from_der(key).and_then(|parts| {
             let algorithm: AlgorithmIdentifierRef<'_> = part(&parts, 0)?.decode_as()?;
@@ -86,7 +86,7 @@ impl KeyKind {
     }
 }
 
-/// PKCS#8 (RFC 5958, section 2).
+/// Parses PKCS#8 (RFC 5958, section 2).
 fn pkcs8(der: &[u8]) -> der::Result<KeyKind> {
     let parts = Vec::<AnyRef<'_>>::from_der(der)?;
     let algorithm: AlgorithmIdentifierRef<'_> = part(&parts, 1)?.decode_as()?;
@@ -98,20 +98,20 @@ fn pkcs8(der: &[u8]) -> der::Result<KeyKind> {
     }
 }
 
-/// SEC1 (RFC 5915, section 3), where the curve may stand outside.
-fn ec(der: &[u8], outside: Option<&'static str>) -> der::Result<KeyKind> {
+/// Parses SEC1 (RFC 5915, section 3). `outer` is the curve given by the enclosing structure, if any.
+fn ec(der: &[u8], outer: Option<&'static str>) -> der::Result<KeyKind> {
     let parts = Vec::<AnyRef<'_>>::from_der(der)?;
-    let inside = parts.iter().find(
+    let inner = parts.iter().find(
         |part| matches!(part.tag(), Tag::ContextSpecific { number, .. } if number.value() == 0),
     );
-    let inside = inside.and_then(|part| ObjectIdentifier::from_der(part.value()).ok());
-    Ok(KeyKind::Ec(outside.or(inside.and_then(named_curve))))
+    let inner = inner.and_then(|part| ObjectIdentifier::from_der(part.value()).ok());
+    Ok(KeyKind::Ec(outer.or(inner.and_then(named_curve))))
 }
 
-/// PKCS#1 (RFC 8017, appendix A.1), where the modulus is the part at `place`.
-fn rsa(der: &[u8], place: usize) -> der::Result<KeyKind> {
+/// Parses PKCS#1 (RFC 8017, appendix A.1). The modulus is the element at `index`.
+fn rsa(der: &[u8], index: usize) -> der::Result<KeyKind> {
     let parts = Vec::<AnyRef<'_>>::from_der(der)?;
-    let modulus: UintRef<'_> = part(&parts, place)?.decode_as()?;
+    let modulus: UintRef<'_> = part(&parts, index)?.decode_as()?;
     let unused = modulus.as_bytes().first().map_or(0, |byte| byte.leading_zeros());
     let bits = modulus.as_bytes().len() * 8;
     Ok(KeyKind::Rsa(bits.saturating_sub(usize::try_from(unused).unwrap_or(0))))
@@ -125,8 +125,8 @@ fn named_curve(oid: ObjectIdentifier) -> Option<&'static str> {
     CURVES.iter().find(|(known, _)| *known == oid).map(|(_, name)| *name)
 }
 
-fn part<'a, 'b>(parts: &'a [AnyRef<'b>], place: usize) -> der::Result<&'a AnyRef<'b>> {
-    parts.get(place).ok_or_else(|| {
+fn part<'a, 'b>(parts: &'a [AnyRef<'b>], index: usize) -> der::Result<&'a AnyRef<'b>> {
+    parts.get(index).ok_or_else(|| {
         der::ErrorKind::Incomplete { expected_len: der::Length::ONE, actual_len: der::Length::ZERO }
             .into()
     })

@@ -1,4 +1,4 @@
-//! What the tests of the server share: a client that speaks in raw bytes over a real socket.
+//! Shared by the tests of the server: a client that sends raw bytes over a socket, and the documents.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(
     clippy::indexing_slicing,
@@ -18,22 +18,21 @@ mod frames;
 
 pub(crate) use frames::*;
 
-pub(crate) mod chatter;
+pub(crate) mod flooding_handler;
 pub(crate) mod http2;
-pub(crate) mod newest;
 pub(crate) mod process;
+pub(crate) mod protocols;
+pub(crate) mod publisher;
 pub(crate) mod raw_http2;
 pub(crate) mod server;
 pub(crate) mod tls;
-pub(crate) mod ways;
 
-/// A request for the endpoint that is right in everything.
+/// A valid handshake request.
 pub(crate) const UPGRADE: &str = "GET /ws/status HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// A client on a blocking socket, or on what such a socket carries. It never waits longer than ten
-/// seconds for anything.
+/// A client on a blocking socket, or on a stream over one, with timeouts of ten seconds.
 pub(crate) struct Client<S = TcpStream>(pub(crate) S);
 
 impl Client {
@@ -41,7 +40,7 @@ impl Client {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
-    /// A client at another address of this machine.
+    /// Connects from another address of this machine.
     pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
         use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -50,11 +49,11 @@ impl Client {
         Self::over(socket.into())
     }
 
-    /// A client whose system keeps as little as it may of what the server sends.
-    pub(crate) fn connect_narrow(address: SocketAddr) -> Self {
+    /// Connects with the smallest receive buffer.
+    pub(crate) fn connect_with_small_buffer(address: SocketAddr) -> Self {
         use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        // The largest window is agreed on when it connects.
+        // Before connecting: the handshake fixes the window scale.
         sockopt::set_socket_recv_buffer_size(&socket, 1).unwrap();
         connect(&socket, &address).unwrap();
         Self::over(socket.into())
@@ -67,7 +66,7 @@ impl Client {
         Self(stream)
     }
 
-    /// A client whose session is open.
+    /// Connects and opens a session.
     pub(crate) fn open(address: SocketAddr) -> Self {
         let mut client = Self::connect(address);
         let (status, head, _) = client.request(UPGRADE);
@@ -81,7 +80,7 @@ impl<S: Read + Write> Client<S> {
         self.0.write_all(bytes).unwrap();
     }
 
-    /// Sends a request and gives back the status, the head and the body of the answer.
+    /// Sends a request and returns the status, the head and the body of the response.
     pub(crate) fn request(&mut self, request: &str) -> (u16, String, String) {
         self.send(request.as_bytes());
         self.response()
@@ -94,7 +93,7 @@ impl<S: Read + Write> Client<S> {
         (status, head, body)
     }
 
-    /// The status and the head of the answer, in lower case.
+    /// Reads a response head: the status, and the head in lower case.
     pub(crate) fn head(&mut self) -> (u16, String) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -104,32 +103,33 @@ impl<S: Read + Write> Client<S> {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), head)
     }
 
-    /// The next frame: its first byte, and its payload.
+    /// Reads a frame: its first byte and its payload.
     pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
         let head = self.bytes(2);
         let length = match head[1] {
             126 => u16::from_be_bytes(self.bytes(2).try_into().unwrap()).into(),
-            127 => panic!("the server says nothing that long"),
+            127 => panic!("the server sends no frame of this length"),
             short => short.into(),
         };
         (head[0], self.bytes(length))
     }
 
-    /// Expects the close frame of a shutdown, and answers it.
+    /// Expects the Close frame of a drain, answers it, and expects the end.
     pub(crate) fn answer_drain(&mut self) {
         assert_eq!(self.frame(), (CLOSE, close_payload(1001, "drained")));
         self.send(&close(1001, ""));
         self.expect_end();
     }
 
+    /// Expects an orderly end of the stream.
     pub(crate) fn expect_end(&mut self) {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, b"");
     }
 
-    /// Expects the end without an answer, be it a reset.
-    pub(crate) fn expect_hang_up(&mut self) {
+    /// Expects the end of the stream or a reset, with no bytes before it.
+    pub(crate) fn expect_disconnect(&mut self) {
         let mut rest = Vec::new();
         let _ = self.0.read_to_end(&mut rest);
         assert_eq!(rest, b"");
@@ -148,13 +148,13 @@ pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     line.split_once(": ").map(|(_, value)| value)
 }
 
-/// A file of the documents.
+/// Reads a file of the documents.
 pub(crate) fn document(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The cells of the first table behind a heading, without its head.
+/// The cells of the first table below a heading, without the header row.
 pub(crate) fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
     let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap();
     let lines = section.lines().skip_while(|line| !line.starts_with('|'));
@@ -166,7 +166,7 @@ pub(crate) fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
     .collect()
 }
 
-/// A cell without the quotes of code.
+/// A cell without backticks.
 pub(crate) fn word(cell: &str) -> String {
     cell.trim_matches('`').to_owned()
 }

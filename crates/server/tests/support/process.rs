@@ -1,4 +1,4 @@
-//! The server as a process.
+//! The server binary as a process.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -15,32 +15,31 @@ use serde_json::Value;
 
 use super::{document, table, word};
 
-/// The binary, without a setting from around it.
+/// The server with an empty environment.
 pub(crate) fn server() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
     command.env_clear().stdin(Stdio::null());
     command
 }
 
-/// The server with a socket, or whatever else, that was passed to it by this name, as systemd does it.
-pub(crate) fn with_passed(passed: impl Into<OwnedFd>, name: &str) -> Command {
+/// The server with an inherited descriptor of this name, passed as systemd does.
+pub(crate) fn with_inherited(descriptor: impl Into<OwnedFd>, name: &str) -> Command {
     let environment = format!("LISTEN_FDS=1 LISTEN_FDNAMES={name} LISTEN_PID=$$");
-    with_environment(passed, &environment)
+    with_descriptor(descriptor, &environment)
 }
 
-/// The server with something as its descriptor 3 and variables that a shell sets, which then becomes the
-/// server.
-pub(crate) fn with_environment(passed: impl Into<OwnedFd>, environment: &str) -> Command {
+/// The server with a descriptor as number 3, and variables that a shell sets before it executes the server.
+pub(crate) fn with_descriptor(descriptor: impl Into<OwnedFd>, environment: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     let script = format!("exec 3<&0 </dev/null; {environment} exec \"$0\" \"$@\"");
     command
         .env_clear()
         .args(["-c", &script, env!("CARGO_BIN_EXE_server")])
-        .stdin(Stdio::from(passed.into()));
+        .stdin(Stdio::from(descriptor.into()));
     command
 }
 
-/// A server that runs as a process and logs JSON.
+/// A server process with a JSON log.
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) log: Receiver<String>,
@@ -48,7 +47,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a server, and waits until it listens.
+    /// Starts a server and waits until it listens.
     pub(crate) fn start(flags: &[&str]) -> Self {
         Self::start_as(server(), flags)
     }
@@ -69,7 +68,7 @@ impl Process {
         Self::run(command)
     }
 
-    /// Starts this command as it is.
+    /// Starts a command unchanged.
     pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -80,12 +79,12 @@ impl Process {
         Self { child, log, address: ([0; 4], 0).into() }
     }
 
-    /// The next line of the log.
+    /// Reads a line of the log.
     pub(crate) fn line(&self) -> String {
-        self.log.recv_timeout(Duration::from_secs(10)).expect("the log goes on")
+        self.log.recv_timeout(Duration::from_secs(10)).expect("another log line")
     }
 
-    /// The next line of the log about `event`.
+    /// Reads the log up to a line of this event.
     pub(crate) fn event(&self, event: &str) -> Value {
         loop {
             let line = self.line();
@@ -108,14 +107,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended already, unless the test has failed.
+        // The process still runs only if the test failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs the test of this name once more as a user for whom limits and permissions hold, if this is the
-/// superuser, for whom they do not. Says whether it has. Where that user cannot run it, a line says so.
+/// As root, to whom limits and permissions do not apply, runs the named test again as an ordinary user and
+/// returns whether it did. If that user cannot run it, prints a line.
 pub(crate) fn ran_as_ordinary_user(test: &str) -> bool {
     if !geteuid().is_root() {
         return false;
@@ -123,37 +122,38 @@ pub(crate) fn ran_as_ordinary_user(test: &str) -> bool {
     let program = env::current_exe().unwrap();
     match Command::new(&program).args(["--exact", test]).uid(65_534).output() {
         Ok(ran) => {
-            let said = String::from_utf8_lossy(&ran.stdout);
-            assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+            let output = String::from_utf8_lossy(&ran.stdout);
+            assert!(ran.status.success() && output.contains("1 passed"), "{output}");
         }
         Err(error) => {
-            // Not `println`, which nobody sees when a test passes.
+            // Not `println`, whose output libtest captures when a test passes.
             let _ = writeln!(io::stderr(), "{test} is skipped: {}: {error}", program.display());
         }
     }
     true
 }
 
-/// Runs a server that refuses to start, and gives its exit code and its one sentence.
-pub(crate) fn refusal(command: Command) -> (i32, String) {
+/// Runs a server that fails to start. Returns its exit code and its message.
+pub(crate) fn startup_error(command: Command) -> (i32, String) {
     let mut process = Process::run(command);
     let line = process.line();
-    let sentence = line.strip_prefix("server: ").unwrap_or_else(|| panic!("it started: {line}"));
+    let message =
+        line.strip_prefix("server: ").unwrap_or_else(|| panic!("the server started: {line}"));
     let more = process.log.recv_timeout(Duration::from_secs(10));
-    assert_eq!(more, Err(RecvTimeoutError::Disconnected), "behind {line}");
-    (process.exit_code(), sentence.to_owned())
+    assert_eq!(more, Err(RecvTimeoutError::Disconnected), "after {line}");
+    (process.exit_code(), message.to_owned())
 }
 
-/// The fields that the manual promises for an event, sorted.
+/// The documented fields of an event, sorted.
 pub(crate) fn documented(event: &str) -> Vec<String> {
     let rows = table(&document("operations.md"), "## Read the log");
-    let row = rows.iter().find(|row| word(&row[0]) == event).expect("the manual has the event");
+    let row = rows.iter().find(|row| word(&row[0]) == event).expect("the event is documented");
     let mut names: Vec<String> = row[1].split(' ').map(word).collect();
     names.sort_unstable();
     names
 }
 
-/// The sorted names of a line's fields, without those that every line has.
+/// The field names of a log line, sorted, without those that every line has.
 pub(crate) fn fields(line: &Value) -> Vec<&str> {
     let names = line.as_object().unwrap().keys().map(String::as_str);
     let mut names: Vec<&str> =

@@ -1,4 +1,4 @@
-//! A client that speaks HTTP/2 frame by frame, and may do so wrongly (RFC 9113).
+//! An HTTP/2 client that sends single frames, valid or not (RFC 9113).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The types of frames (RFC 9113, section 6).
+/// Frame types (RFC 9113, section 6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const PRIORITY: u8 = 2;
@@ -17,7 +17,7 @@ pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
-/// Their flags.
+/// Frame flags.
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
@@ -36,7 +36,7 @@ pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const COMPRESSION_ERROR: u32 = 9;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// A request for the endpoint that is right in everything (RFC 8441, section 5).
+/// A valid handshake request (RFC 8441, section 5).
 pub(crate) const CONNECT: &[(&str, &str)] = &[
     (":method", "CONNECT"),
     (":protocol", "websocket"),
@@ -46,7 +46,7 @@ pub(crate) const CONNECT: &[(&str, &str)] = &[
     ("sec-websocket-version", "13"),
 ];
 
-/// A request for nothing that there is.
+/// A request for a path that does not exist.
 pub(crate) const GET: &[(&str, &str)] =
     &[(":method", "GET"), (":scheme", "http"), (":path", "/else"), (":authority", "a")];
 
@@ -69,10 +69,10 @@ impl Frame {
         u32::from_be_bytes(code.try_into().unwrap())
     }
 
-    /// The status that a response's HEADERS begin with, if it is from a server whose table of headers
-    /// we want to be empty (RFC 7541, sections 5.2 and 6, and appendices A and B).
+    /// The status of a response, decoded without a dynamic table: the client sets its size to 0
+    /// (RFC 7541, sections 5.2 and 6, and appendices A and B).
     pub(crate) fn status(&self) -> u16 {
-        // The table's new size comes first, once.
+        // Skips the dynamic table size updates.
         let first = self.payload.iter().position(|byte| byte >> 5 != 1).unwrap();
         match &self.payload[first..] {
             [indexed @ 0x88..=0x8e, ..] => {
@@ -87,7 +87,7 @@ impl Frame {
                         left -= count;
                         bits >> left & ((1 << count) - 1)
                     };
-                    // 0 to 2 have five bits, and 3 to 9 have six.
+                    // The Huffman codes of 0 to 2 have five bits, those of 3 to 9 six.
                     let digit = match next(5) {
                         short @ 0..=2 => short,
                         long => (long << 1 | next(1)) - 0x19 + 3,
@@ -105,7 +105,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// HEADERS that are whole, and after which the stream goes on.
+/// A complete header block without `END_STREAM`.
 pub(crate) fn headers(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &block(fields))
 }
@@ -115,7 +115,7 @@ pub(crate) fn reset(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
 }
 
-/// A client that takes leave, and keeps the streams that it has.
+/// A GOAWAY of the client. Its streams stay open.
 pub(crate) fn goaway() -> Vec<u8> {
     frame(GOAWAY, 0, 0, &[0_u32, NO_ERROR].map(u32::to_be_bytes).concat())
 }
@@ -129,14 +129,13 @@ pub(crate) fn window_update(stream: u32, by: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes())
 }
 
-/// A block of header lines that stand for themselves: without indexing, with new names
-/// (RFC 7541, section 6.2.2).
+/// A header block of literal fields without indexing (RFC 7541, section 6.2.2).
 pub(crate) fn block<T: AsRef<[u8]>>(fields: &[(T, T)]) -> Vec<u8> {
-    let line = |(name, value): &(T, T)| [&[0], &*text(name), &*text(value)].concat();
-    fields.iter().flat_map(line).collect()
+    let field = |(name, value): &(T, T)| [&[0], &*text(name), &*text(value)].concat();
+    fields.iter().flat_map(field).collect()
 }
 
-/// RFC 7541, sections 5.1 and 5.2.
+/// A string literal (RFC 7541, sections 5.1 and 5.2).
 pub(crate) fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
     let text = text.as_ref();
     let mut bytes = Vec::new();
@@ -156,35 +155,35 @@ pub(crate) fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
     bytes
 }
 
-/// A client on a blocking socket. It never waits longer than ten seconds for anything.
+/// A client on a blocking socket with timeouts of ten seconds.
 pub(crate) struct Http2 {
     pub(crate) stream: TcpStream,
-    /// What was read and not yet looked at.
-    unread: Vec<u8>,
-    /// The next stream.
+    /// Received bytes that are not yet decoded.
+    buffered: Vec<u8>,
+    /// The ID of the next stream.
     pub(crate) next: u32,
 }
 
 impl Http2 {
-    /// A client that has sent a preface and settings and heard the server's, which it accepts.
+    /// Connects and completes the exchange of prefaces and settings.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::connect_with(address, &[])
     }
 
     pub(crate) fn connect_with(address: SocketAddr, more: &[(u16, u32)]) -> Self {
-        Self::connect_silently(address).begin(more)
+        Self::connect_without_preface(address).exchange_settings(more)
     }
 
-    /// The same, and the system keeps as little as it can of what the server says.
-    pub(crate) fn connect_narrowly(address: SocketAddr, more: &[(u16, u32)]) -> Self {
+    /// Connects with the smallest receive buffer.
+    pub(crate) fn connect_with_small_buffer(address: SocketAddr, more: &[(u16, u32)]) -> Self {
         use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         sockopt::set_socket_recv_buffer_size(&socket, 1).unwrap();
         connect(&socket, &address).unwrap();
-        Self::over(socket.into()).begin(more)
+        Self::over(socket.into()).exchange_settings(more)
     }
 
-    fn begin(mut self, more: &[(u16, u32)]) -> Self {
+    fn exchange_settings(mut self, more: &[(u16, u32)]) -> Self {
         self.send(PREFACE);
         self.send(&settings(&[&[(HEADER_TABLE_SIZE, 0)], more].concat()));
         self.expect(SETTINGS, 0);
@@ -192,13 +191,13 @@ impl Http2 {
         self
     }
 
-    /// Another view of the same connection.
-    pub(crate) fn again(&self) -> Self {
-        Self { stream: self.stream.try_clone().unwrap(), unread: Vec::new(), next: self.next }
+    /// Another handle to the same connection.
+    pub(crate) fn try_clone(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), buffered: Vec::new(), next: self.next }
     }
 
-    /// A client that has said nothing yet.
-    pub(crate) fn connect_silently(address: SocketAddr) -> Self {
+    /// Connects and sends nothing.
+    pub(crate) fn connect_without_preface(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
@@ -206,56 +205,56 @@ impl Http2 {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, unread: Vec::new(), next: 1 }
+        Self { stream, buffered: Vec::new(), next: 1 }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Sends until the server has had enough and hangs up.
-    pub(crate) fn send_anyway(&mut self, bytes: &[u8]) {
+    /// Sends bytes although the server may close the connection meanwhile.
+    pub(crate) fn send_ignoring_errors(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// Begins a stream with a request whose client has more to say.
-    pub(crate) fn ask(&mut self, fields: &[(&str, &str)]) -> u32 {
+    /// Sends a request without `END_STREAM` on a new stream.
+    pub(crate) fn start_request(&mut self, fields: &[(&str, &str)]) -> u32 {
         let stream = self.stream();
         self.send(&headers(stream, fields));
         stream
     }
 
-    /// The number of the next stream.
+    /// Takes the ID of a new stream.
     pub(crate) fn stream(&mut self) -> u32 {
         let stream = self.next;
         self.next += 2;
         stream
     }
 
-    /// Asks, and gives back the status.
+    /// Sends a request and returns the status.
     pub(crate) fn request(&mut self, fields: &[(&str, &str)]) -> u16 {
-        let stream = self.ask(fields);
+        let stream = self.start_request(fields);
         self.expect(HEADERS, stream).status()
     }
 
-    /// A stream whose session is open.
+    /// Opens a session and returns its stream.
     pub(crate) fn open(&mut self) -> u32 {
-        let stream = self.ask(CONNECT);
+        let stream = self.start_request(CONNECT);
         assert_eq!(self.expect(HEADERS, stream).status(), 200);
         stream
     }
 
-    /// Sends what is a WebSocket's frame on a stream.
-    pub(crate) fn say(&mut self, stream: u32, bytes: &[u8]) {
+    /// Sends WebSocket frames on a stream.
+    pub(crate) fn send_data(&mut self, stream: u32, bytes: &[u8]) {
         self.send(&frame(DATA, 0, stream, bytes));
     }
 
     /// Expects that a stream's session answers a ping.
     pub(crate) fn exchange_pings(&mut self, stream: u32) {
-        self.say(stream, &super::frame(super::PING, b"!"));
+        self.send_data(stream, &super::frame(super::PING, b"!"));
         let pong = loop {
             let data = self.expect(DATA, stream);
-            // The server has pings of its own.
+            // Skips the keep-alive pings of the server.
             if data.payload.first() != Some(&super::PING) {
                 break data;
             }
@@ -265,15 +264,15 @@ impl Http2 {
 
     /// Closes a stream's session.
     pub(crate) fn close(&mut self, stream: u32) {
-        self.say(stream, &super::close(1000, ""));
+        self.send_data(stream, &super::close(1000, ""));
         while self.expect(DATA, stream).flags & END_STREAM == 0 {}
     }
 
-    /// The next frame of this type on this stream. Those before it are passed over, the beginning of
-    /// a graceful end as well, and pings and settings are not answered.
+    /// Reads up to a frame of this type on this stream. Skips other frames, a graceful GOAWAY included,
+    /// and answers neither pings nor settings.
     pub(crate) fn expect(&mut self, kind: u8, stream: u32) -> Frame {
         loop {
-            let frame = self.frame().expect("the server goes on");
+            let frame = self.frame().expect("the connection stays open");
             if frame.is(kind, stream) {
                 return frame;
             }
@@ -281,7 +280,7 @@ impl Http2 {
         }
     }
 
-    /// The next frame, or nothing if the server has hung up, in whichever way.
+    /// Reads a frame, or returns `None` after the end or a reset of the connection.
     pub(crate) fn frame(&mut self) -> Option<Frame> {
         let head = self.bytes(9)?;
         let [a, b, c, kind, flags, d, e, f, g] = head[..] else { panic!() };
@@ -289,29 +288,31 @@ impl Http2 {
         Some(Frame { kind, flags, stream: u32::from_be_bytes([d, e, f, g]), payload })
     }
 
-    /// Everything up to the end.
+    /// Reads all frames up to the end.
     pub(crate) fn rest(&mut self) -> Vec<Frame> {
         std::iter::from_fn(|| self.frame()).collect()
     }
 
-    /// Expects the end, and gives back the code of the last GOAWAY before it.
-    pub(crate) fn expect_goodbye(&mut self) -> u32 {
+    /// Expects the end and returns the code of the last GOAWAY before it.
+    pub(crate) fn expect_goaway(&mut self) -> u32 {
         let rest = self.rest();
-        let goodbye = rest.iter().rev().find(|frame| frame.kind == GOAWAY);
-        goodbye.unwrap_or_else(|| panic!("there is none: {rest:?}")).code()
+        let goaway = rest.iter().rev().find(|frame| frame.kind == GOAWAY);
+        goaway.unwrap_or_else(|| panic!("no GOAWAY: {rest:?}")).code()
     }
 
     fn bytes(&mut self, count: usize) -> Option<Vec<u8>> {
-        while self.unread.len() < count {
+        while self.buffered.len() < count {
             let mut buffer = [0; 1 << 14];
             match self.stream.read(&mut buffer) {
                 Ok(0) => return None,
-                Ok(count) => self.unread.extend(&buffer[..count]),
-                Err(error) if is_timeout(&error) => panic!("the server says nothing and stays"),
+                Ok(count) => self.buffered.extend(&buffer[..count]),
+                Err(error) if is_timeout(&error) => {
+                    panic!("the server sends nothing and stays connected")
+                }
                 Err(_) => return None,
             }
         }
-        Some(self.unread.drain(..count).collect())
+        Some(self.buffered.drain(..count).collect())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The server in this process, on a port of its own.
+//! The server in the test process, on its own port.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -12,12 +12,12 @@ use transport::{Discard, Handler};
 
 use super::Client;
 
-/// A server that serves until it is told to stop.
+/// A server that runs until [`Server::begin_shutdown`].
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// Where the second listener is, which is for TLS if there is one; see [`super::ways::start`].
-    pub(crate) encrypted: Option<SocketAddr>,
-    /// Where the admin listener is, if it is a port.
+    /// The address of the second listener, which has TLS with [`super::protocols::start`].
+    pub(crate) second_address: Option<SocketAddr>,
+    /// The address of the admin listener, if it is a port.
     pub(crate) admin: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: JoinHandle<ShutdownSummary>,
@@ -29,12 +29,12 @@ impl Server {
         Self::start_with(Discard, flags)
     }
 
-    /// The same with something behind the sessions.
+    /// Starts a server with a handler.
     pub(crate) fn start_with(handler: impl Handler + Clone + Sync, flags: &[&str]) -> Self {
         Self::start_on(Builder::new_multi_thread().enable_all(), handler, flags)
     }
 
-    /// The same on a single worker, so that whoever has something to do has done it a turn later.
+    /// Starts a server with one worker thread, so that every ready task runs before a later event.
     pub(crate) fn start_on_one_worker(flags: &[&str]) -> Self {
         Self::start_on(Builder::new_multi_thread().worker_threads(1).enable_all(), Discard, flags)
     }
@@ -44,7 +44,7 @@ impl Server {
         handler: impl Handler + Clone + Sync,
         flags: &[&str],
     ) -> Self {
-        // The last word counts.
+        // A later flag replaces an earlier one.
         let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
         let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(&mut settings, 20_000).unwrap();
@@ -57,17 +57,17 @@ impl Server {
         // A Unix socket has no port.
         let ports = listeners.ports();
         let address = ports.first().copied().unwrap_or(([0; 4], 0).into());
-        let encrypted = ports.get(1).copied();
+        let second_address = ports.get(1).copied();
         let admin = listeners.admin_address().and_then(|address| address.parse().ok());
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stop_requested) = oneshot::channel();
         let thread = thread::spawn(move || {
-            let shutdown = async { stopped.await.unwrap_or_default() };
+            let shutdown = async { stop_requested.await.unwrap_or_default() };
             runtime.block_on(server::run(config.fixed(), listeners, handler, shutdown))
         });
-        Self { address, encrypted, admin, stop: Some(stop), thread }
+        Self { address, second_address, admin, stop: Some(stop), thread }
     }
 
-    /// A sample of the admin listener's metrics, by its name and labels.
+    /// Reads a metric by its name and labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let (_, _, body) = Client::connect(self.admin.unwrap()).request(request);
@@ -75,12 +75,12 @@ impl Server {
         sample.unwrap_or_else(|| panic!("{name} is not in {body}")).parse().unwrap()
     }
 
-    /// How many requests or connections were refused so.
+    /// Reads the number of refusals of this kind.
     pub(crate) fn refused(&self, word: &str) -> f64 {
         self.metric(&format!("handshakes_refused_total{{refusal=\"{word}\"}}"))
     }
 
-    /// Waits until a sample has this value, which it soon has.
+    /// Waits until a metric has this value, at most ten seconds.
     pub(crate) fn wait_for(&self, name: &str, value: f64) {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
@@ -94,12 +94,12 @@ impl Server {
     }
 
     /// Begins the shutdown.
-    pub(crate) fn begin_stop(&mut self) {
+    pub(crate) fn begin_shutdown(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits for the end.
-    pub(crate) fn stopped(self) -> ShutdownSummary {
+    /// Waits for the end and returns the summary.
+    pub(crate) fn join(self) -> ShutdownSummary {
         self.thread.join().unwrap()
     }
 }

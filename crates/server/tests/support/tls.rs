@@ -1,4 +1,4 @@
-//! Certificates for a test, and clients within TLS.
+//! Certificates and TLS clients.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ use rustls::{
 use super::process::{Process, server};
 use super::{PING, PONG, UPGRADE, frame};
 
-/// The files of a certificate for `localhost`, in a folder of its own.
+/// The files of a certificate for `localhost`, in their own folder.
 pub(crate) struct Files {
     pub(crate) folder: PathBuf,
     pub(crate) cert: String,
@@ -28,14 +28,14 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// A certificate that is good from now on.
+    /// Creates a valid certificate.
     pub(crate) fn new(name: &str) -> Self {
         Self::of(name, |_| {})
     }
 
     pub(crate) fn of(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tls-{name}"));
-        // A pipe that an earlier run has left there would never open.
+        // A named pipe of an earlier run would block.
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         let (cert, key) = certificate(change);
@@ -53,8 +53,8 @@ impl Files {
         fs::write(self.path("key.pem"), &self.key).unwrap();
     }
 
-    /// Puts another certificate into the place of this one, as whoever renews it does.
-    pub(crate) fn write_anew(&self, change: impl FnOnce(&mut CertificateParams)) {
+    /// Replaces the files with a new certificate by renaming, as renewal tools do.
+    pub(crate) fn replace(&self, change: impl FnOnce(&mut CertificateParams)) {
         let (cert, key) = certificate(change);
         for (name, text) in [("cert.pem", cert), ("key.pem", key)] {
             fs::write(self.path("new"), text).unwrap();
@@ -98,13 +98,16 @@ pub(crate) fn start_as(command: Command, flags: &[&str]) -> Process {
 
 pub(crate) type Client = StreamOwned<ClientConnection, TcpStream>;
 
-/// Who trusts this certificate.
-pub(crate) fn trusting(cert: &str, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
-    trusting_by(default_provider(), cert, versions)
+/// The configuration of a client that trusts this certificate.
+pub(crate) fn client_config(
+    cert: &str,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    client_config_with(default_provider(), cert, versions)
 }
 
-/// The same with its own cryptography.
-pub(crate) fn trusting_by(
+/// The same with this cryptography provider.
+pub(crate) fn client_config_with(
     provider: CryptoProvider,
     cert: &str,
     versions: &[&'static SupportedProtocolVersion],
@@ -123,9 +126,9 @@ pub(crate) fn connect(address: SocketAddr, config: ClientConfig) -> Client {
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
 }
 
-/// A client whose session is open.
+/// Connects and opens a session.
 pub(crate) fn open(address: SocketAddr, cert: &str) -> Client {
-    let mut client = connect(address, trusting(cert, rustls::ALL_VERSIONS));
+    let mut client = connect(address, client_config(cert, rustls::ALL_VERSIONS));
     upgrade(&mut client);
     client
 }
@@ -145,7 +148,7 @@ pub(crate) fn bytes(client: &mut Client, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// The session lives, both ways.
+/// Checks that the session answers a ping.
 pub(crate) fn exchange_ping(client: &mut Client) {
     client.write_all(&frame(PING, b"a payload")).unwrap();
     assert_eq!(bytes(client, 2), [PONG, 9]);

@@ -1,10 +1,8 @@
-//! The opening handshake (RFC 6455, section 4.2, and RFC 8441): what a request must say, and what it
-//! is told.
+//! The opening handshake (RFC 6455, section 4.2, and RFC 8441): checks requests and makes responses.
 //!
-//! It reads the head of a request and decides. It knows of no session, asks for no place and sends
-//! nothing: the endpoint does. Read this file first, which checks one thing after the other; `authority`
-//! and `origin` are what two of the headers mean, `rejection` is every way to refuse, and `protocol` how
-//! a request came.
+//! It decides from the head of a request alone. It knows no session, acquires no permit and sends
+//! nothing: the endpoint does. Read this file first: it has the checks in their order. `authority` and
+//! `origin` parse two of the headers, `rejection` has all refusals, and `protocol` the versions of HTTP.
 
 mod authority;
 mod origin;
@@ -23,7 +21,7 @@ pub use self::origin::{Origin, OriginPattern, Origins, ParseOriginError, Permiss
 pub use self::protocol::Protocol;
 pub use self::rejection::Rejection;
 
-/// A request that may become a WebSocket.
+/// A valid opening handshake: the request may become a WebSocket.
 ///
 /// ```
 /// use hyper::Request;
@@ -51,21 +49,21 @@ pub use self::rejection::Rejection;
 #[must_use = "the client waits for the response"]
 pub struct Upgrade {
     is_http2: bool,
-    /// What `Sec-WebSocket-Accept` says.
+    /// The value of `Sec-WebSocket-Accept`.
     accept: Option<String>,
 }
 
 impl Upgrade {
-    /// Checks everything that the request says. Whether there is room is not asked here.
+    /// Checks the head of a request. The number of sessions is not limited here.
     ///
-    /// Over HTTP/1.1 that is a GET with `Upgrade` (RFC 6455, section 4.2.1), over HTTP/2 an extended
-    /// CONNECT (RFC 8441, section 5), whose protocol h2 keeps as an extension of the request.
-    /// Offered subprotocols and extensions are passed over: the response names none, and RFC 6455,
-    /// section 4.1, lets the client decide what that means.
+    /// A valid request is a GET with `Upgrade` over HTTP/1.1 (RFC 6455, section 4.2.1), and an extended
+    /// CONNECT over HTTP/2 (RFC 8441, section 5), whose `:protocol` h2 stores as an extension of the
+    /// request. Offered subprotocols and extensions are ignored: the response selects none, and
+    /// RFC 6455, section 4.1, lets the client decide what that means.
     ///
     /// # Errors
     ///
-    /// The first rule that the request breaks, in the order of the API specification.
+    /// The first rule that the request violates, in the order of the API specification.
     pub fn check<B>(
         request: &Request<B>,
         protocol: Protocol,
@@ -88,26 +86,27 @@ impl Upgrade {
         if !is_http2 && !is_upgrade() {
             return Err(Rejection::NotAnUpgrade);
         }
-        if only(headers.get_all(SEC_WEBSOCKET_VERSION)) != Some(b"13") {
+        if single(headers.get_all(SEC_WEBSOCKET_VERSION)) != Some(b"13") {
             return Err(Rejection::WebsocketVersion);
         }
-        // HTTP/2 has other means to tell that both sides know what they do (RFC 8441, section 5), so
-        // nothing is asked of a key there. Some clients send one and fail without its answer.
-        let accept = accept(headers);
+        // Over HTTP/2 `:protocol` supersedes the key (RFC 8441, section 5). Some clients send a key all
+        // the same, and fail if it is not answered.
+        let accept = accept_key(headers);
         if !is_http2 && accept.is_none() {
             return Err(Rejection::BadKey);
         }
-        let own = || authority.map_or_else(Vec::new, |authority| authority.origins(protocol));
-        check_origin(headers, own, origins)?;
+        let server_origins =
+            || authority.map_or_else(Vec::new, |authority| authority.origins(protocol));
+        check_origin(headers, server_origins, origins)?;
         Ok(Self { is_http2, accept })
     }
 
-    /// The 101 that opens the WebSocket (RFC 6455, section 4.2.2), or the 200 that does so over
-    /// HTTP/2 (RFC 8441, section 5). Both answer a good key.
+    /// Returns the 101 that opens the WebSocket (RFC 6455, section 4.2.2), or over HTTP/2 the 200
+    /// (RFC 8441, section 5). Both answer a valid key.
     ///
     /// # Panics
     ///
-    /// Never: base64 is always a good header value.
+    /// Never: base64 is always a valid header value.
     #[must_use = "the client waits for the response"]
     pub fn response(&self) -> Response<String> {
         let mut response = Response::new(String::new());
@@ -118,7 +117,7 @@ impl Upgrade {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         }
         if let Some(accept) = &self.accept {
-            let accept = HeaderValue::from_str(accept).expect("base64 is a good header value");
+            let accept = HeaderValue::from_str(accept).expect("base64 is a valid header value");
             response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
         }
         response
@@ -138,23 +137,24 @@ fn check_get<B>(request: &Request<B>) -> Result<(), Rejection> {
 fn check_connect<B>(request: &Request<B>) -> Result<(), Rejection> {
     let protocol = request.extensions().get::<h2::ext::Protocol>();
     match (request.method(), protocol) {
-        // RFC 9110, section 7.8: a proxy may put there what a client of HTTP/1.1 has in `Upgrade`.
-        (&Method::CONNECT, Some(it)) if it.as_str().eq_ignore_ascii_case("websocket") => Ok(()),
-        // RFC 9220, section 3, has an answer for HTTP/2 as well.
+        // In any case, because a proxy may copy the value from the `Upgrade` header of an HTTP/1.1
+        // client (RFC 9110, section 7.8).
+        (&Method::CONNECT, Some(name)) if name.as_str().eq_ignore_ascii_case("websocket") => Ok(()),
+        // RFC 9220, section 3, defines the response, for HTTP/2 as well.
         (&Method::CONNECT, Some(_)) => Err(Rejection::UnknownProtocol),
         (&Method::GET, _) => Err(Rejection::NotAnUpgrade),
         _ => Err(Rejection::MethodNotAllowed),
     }
 }
 
-/// The answer to a key, if there is one and it is good.
-fn accept(headers: &HeaderMap) -> Option<String> {
-    only(headers.get_all(SEC_WEBSOCKET_KEY)).filter(|key| is_key(key)).map(derive_accept_key)
+/// Returns the value of `Sec-WebSocket-Accept`, if the request has one valid key.
+fn accept_key(headers: &HeaderMap) -> Option<String> {
+    single(headers.get_all(SEC_WEBSOCKET_KEY)).filter(|key| is_key(key)).map(derive_accept_key)
 }
 
 fn check_origin(
     headers: &HeaderMap,
-    own: impl FnOnce() -> Vec<Origin>,
+    server_origins: impl FnOnce() -> Vec<Origin>,
     origins: &Origins,
 ) -> Result<(), Rejection> {
     let lines = headers.get_all(ORIGIN);
@@ -164,21 +164,22 @@ fn check_origin(
             Permission::Refuse => Err(Rejection::OriginMissing),
         };
     }
-    let origin = only(lines).ok_or(Rejection::BadOrigin)?;
-    let allowed = if origin == b"null" {
+    let origin = single(lines).ok_or(Rejection::BadOrigin)?;
+    let is_allowed = if origin == b"null" {
         origins.null == Permission::Allow
     } else {
         let origin = str::from_utf8(origin).map_err(|_| Rejection::BadOrigin)?;
-        origins.allow(&origin.parse::<Origin>().map_err(|_| Rejection::BadOrigin)?, &own())
+        let origin = origin.parse::<Origin>().map_err(|_| Rejection::BadOrigin)?;
+        origins.allow(&origin, &server_origins())
     };
-    if allowed { Ok(()) } else { Err(Rejection::OriginRefused) }
+    if is_allowed { Ok(()) } else { Err(Rejection::OriginRefused) }
 }
 
-/// Whether the headers of a request frame a body, or may do so to another reader of the same bytes
-/// (RFC 9112, section 6.3).
+/// Returns whether the headers of a request frame a body, or may do so for another recipient (RFC 9112,
+/// section 6.3).
 ///
-/// One `Content-Length: 0` frames nothing and can be read in no other way (RFC 9110, section 8.6). All else is
-/// how requests are smuggled, and a connection that brought it should be closed.
+/// One `Content-Length: 0` frames no body and is unambiguous (RFC 9110, section 8.6). Anything else can
+/// smuggle a request, and its connection should be closed.
 #[must_use]
 pub fn frames_body(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
@@ -187,14 +188,15 @@ pub fn frames_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || !is_zero || lengths.next().is_some()
 }
 
-/// The value of a header that may occur only once.
-fn only(lines: GetAll<'_, HeaderValue>) -> Option<&[u8]> {
+/// Returns the value of a header that occurs exactly once.
+fn single(lines: GetAll<'_, HeaderValue>) -> Option<&[u8]> {
     let mut lines = lines.into_iter();
     let line = lines.next()?;
     if lines.next().is_some() { None } else { Some(line.as_bytes().trim_ascii()) }
 }
 
-/// Whether a header holds a token. A list may be spread over several lines (RFC 9110, section 5.3).
+/// Returns whether a list header has a token. A list may span several field lines (RFC 9110,
+/// section 5.3).
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     headers
         .get_all(name)
@@ -203,10 +205,10 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
         .any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// 16 bytes in base64 are 22 characters and two of padding.
+/// Returns whether a key is 16 bytes in base64: 22 characters, and two of padding.
 ///
-/// The last character's unused bits may be anything: RFC 6455's own example of a key, in section
-/// 4.1, has some of them set.
+/// The unused bits of the last character may be set, as in the example of a key in RFC 6455,
+/// section 4.1.
 fn is_key(key: &[u8]) -> bool {
     key.strip_suffix(b"==").is_some_and(|characters| {
         characters.len() == 22

@@ -1,13 +1,13 @@
-//! Which pages may connect (RFC 6454; RFC 6455, section 10.2).
+//! Origins, and the policy of which may connect (RFC 6454; RFC 6455, section 10.2).
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The origins that may connect, and what becomes of requests without one.
+/// The policy for the `Origin` header.
 ///
-/// Only browsers are held back by this: they send `Origin` truthfully, and other programs can send what
-/// they like. Some of these send the server's own address, for which there is [`OriginPattern::Own`].
+/// It restricts only pages in browsers, which send `Origin` truthfully; other programs can send any
+/// value. Some of these send the server's own address, which [`OriginPattern::Own`] allows.
 ///
 /// ```
 /// use transport::{Origins, Permission};
@@ -24,37 +24,37 @@ use std::str::FromStr;
 pub struct Origins {
     /// The origins that may connect.
     pub allowed: Vec<OriginPattern>,
-    /// Whether a request without `Origin`, which no browser sends, may connect.
+    /// Whether a request without `Origin` may connect. Browsers always send one.
     pub missing: Permission,
     /// Whether `Origin: null` may connect: a sandboxed frame, a `data:` URL, a local file.
     pub null: Permission,
 }
 
 impl Origins {
-    /// Whether a page of this origin may connect to a server whose own origins these are, as the request
-    /// names them.
+    /// Returns whether a page of `origin` may connect. `server_origins` are the server's own origins, as
+    /// the request names them.
     #[must_use]
-    pub fn allow(&self, origin: &Origin, own: &[Origin]) -> bool {
-        self.allowed.iter().any(|pattern| pattern.matches(origin, own))
+    pub fn allow(&self, origin: &Origin, server_origins: &[Origin]) -> bool {
+        self.allowed.iter().any(|pattern| pattern.matches(origin, server_origins))
     }
 }
 
-/// A yes or a no of the operator. [`Origins`] has an example.
+/// Whether the operator allows a kind of request. [`Origins`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// Such a request is let in.
+    /// The request may connect.
     Allow,
-    /// Such a request is refused.
+    /// The request is refused.
     Refuse,
 }
 
 /// An origin in canonical form: scheme, host and port, and nothing else (RFC 6454, section 4).
 ///
-/// Two origins are the same exactly where these are equal: case is folded, the scheme's default
-/// port is left out, and an IPv6 address is written in one way.
+/// Two origins are the same if and only if these are equal: case is folded, the default port of the
+/// scheme is omitted, and an IPv6 address has one spelling.
 ///
-/// A scheme that is not the web's has a host of its own kind: an extension's number, a word, or nothing, as
-/// in `file://`. It is compared as it is written (URL Standard, "opaque host").
+/// With a scheme other than `http`, `https`, `ws` and `wss`, the host is the id of an extension, a word,
+/// or empty, as in `file://`. It is compared as it is written (URL Standard, "opaque host").
 ///
 /// ```
 /// use transport::Origin;
@@ -84,7 +84,7 @@ impl FromStr for Origin {
 }
 
 impl Origin {
-    /// The origin of what is at this host and port, which are canonical but for the default port.
+    /// Creates an origin. The parts are canonical already, except that a default port is removed.
     pub(crate) fn at(scheme: &str, host: &str, port: Option<u16>) -> Self {
         let port = port.filter(|port| Some(*port) != default_port(scheme));
         Self { scheme: scheme.to_owned(), host: host.to_owned(), port }
@@ -101,7 +101,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What the operator allows: an origin, or a set of them.
+/// An origin, or a set of origins, that the operator allows.
 ///
 /// ```
 /// use transport::OriginPattern;
@@ -114,21 +114,23 @@ impl fmt::Display for Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OriginPattern {
-    /// `*`: any origin, but not `null` and not a missing one.
+    /// `*`: any origin. Neither `null` nor a missing header is one.
     Any,
-    /// `https://*.example.com`: any one label in front of this origin's host.
+    /// `https://*.example.com`: exactly one label before the host of this origin.
     AnyLabelBefore(Origin),
     /// This origin.
     Exactly(Origin),
-    /// `self`: the server's own, by the host and the port that the request itself names. A page whose name
-    /// was pointed at the server's address (DNS rebinding) names itself, so over plain HTTP it is let in.
+    /// `self`: the server's own origin, by the host and port that the request names. This does not
+    /// protect against DNS rebinding over plain HTTP: a page whose name resolves to the server's address
+    /// sends that name as its origin and as the host.
     Own,
 }
 
 impl OriginPattern {
-    /// Whether `origin` is one of these, where `own` are the server's own.
+    /// Returns whether the pattern includes `origin`. `server_origins` are the server's own origins, as
+    /// the request names them.
     #[must_use]
-    pub fn matches(&self, origin: &Origin, own: &[Origin]) -> bool {
+    pub fn matches(&self, origin: &Origin, server_origins: &[Origin]) -> bool {
         match self {
             Self::Any => true,
             Self::AnyLabelBefore(parent) => {
@@ -140,7 +142,7 @@ impl OriginPattern {
                         .is_some_and(|(label, rest)| !label.is_empty() && rest == parent.host)
             }
             Self::Exactly(allowed) => origin == allowed,
-            Self::Own => own.contains(origin),
+            Self::Own => server_origins.contains(origin),
         }
     }
 }
@@ -169,10 +171,10 @@ impl FromStr for OriginPattern {
     }
 }
 
-/// Why a text is not an origin.
+/// The reason why a text is not an origin.
 ///
 /// ```
-/// use transport::{ParseOriginError, Origin};
+/// use transport::{Origin, ParseOriginError};
 ///
 /// let error = "example.com".parse::<Origin>().unwrap_err();
 /// assert_eq!(error, ParseOriginError::Scheme);
@@ -181,18 +183,18 @@ impl FromStr for OriginPattern {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseOriginError {
-    /// There is more than scheme, host and port.
+    /// The text has more than scheme, host and port.
     Excess,
-    /// The host is empty, or is neither a domain name nor an address. For a scheme that is not the web's, it
-    /// has characters that are not visible ASCII or not for a host.
+    /// The host is empty, or neither a domain name nor an address. With a scheme other than `http`,
+    /// `https`, `ws` and `wss`, it has characters that are not visible ASCII, or not allowed in a host.
     Host,
     /// The port is not a number from 0 to 65535.
     Port,
-    /// There is no `scheme://` in front.
+    /// The text does not begin with `scheme://`.
     Scheme,
     /// `ws` and `wss` are schemes of the connection, not of the page.
     WebSocketScheme,
-    /// `*` stands for one whole label, the leftmost.
+    /// `*` is not the whole leftmost label.
     Wildcard,
 }
 
@@ -204,7 +206,8 @@ impl fmt::Display for ParseOriginError {
             }
             Self::Host => {
                 "the host must be a domain name (non-ASCII ones as xn--…), an IPv4 address or an IPv6 address \
-                 in brackets, or for a scheme that is not the web's visible ASCII characters, if any"
+                 in brackets; only with a scheme other than http and https may it be empty or any visible \
+                 ASCII characters"
             }
             Self::Port => "the port must be a number from 0 to 65535",
             Self::Scheme => "an origin begins with its scheme, such as https://",
@@ -212,8 +215,8 @@ impl fmt::Display for ParseOriginError {
                 "the origin is that of the page, so its scheme is http or https, not ws or wss"
             }
             Self::Wildcard => {
-                "* may stand for the whole leftmost label only, as in https://*.example.com, \
-                 or alone for any origin"
+                "* must be the whole leftmost label, as in https://*.example.com, or stand alone for any \
+                 origin"
             }
         })
     }
@@ -221,7 +224,8 @@ impl fmt::Display for ParseOriginError {
 
 impl std::error::Error for ParseOriginError {}
 
-/// The scheme in lower case, the host as written, and the port unless it is the scheme's default.
+/// Splits a text into the scheme in lower case, the host as written, and the port unless it is the
+/// default of the scheme.
 fn split(text: &str) -> Result<(String, &str, Option<u16>), ParseOriginError> {
     let (scheme, rest) = text.split_once("://").ok_or(ParseOriginError::Scheme)?;
     // RFC 3986, section 3.1.
@@ -237,12 +241,12 @@ fn split(text: &str) -> Result<(String, &str, Option<u16>), ParseOriginError> {
         return Err(ParseOriginError::Excess);
     }
     let (host, port) = match rest.rsplit_once(':') {
-        // A colon inside the brackets of an IPv6 address is not the port's.
+        // A colon inside the brackets of an IPv6 address does not begin the port.
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         Some(_) | None => (rest, None),
     };
     let port = match port {
-        // `u16::from_str` takes a plus sign as well.
+        // `u16::from_str` accepts a plus sign as well.
         Some(digits) if digits.chars().all(|c| c.is_ascii_digit()) => {
             Some(digits.parse::<u16>().map_err(|_| ParseOriginError::Port)?)
         }
@@ -265,12 +269,12 @@ fn canonical_host(scheme: &str, host: &str) -> Result<String, ParseOriginError> 
     if host.contains('*') {
         return Err(ParseOriginError::Wildcard);
     }
-    // What a browser or an app shell writes there is its own affair: `file://`, `app://.`.
+    // Browsers and app shells define these hosts themselves: `file://`, `app://.`.
     let is_opaque = |c: char| c.is_ascii_graphic() && !"#/:<>?@[\\]^|".contains(c);
     if host.chars().all(is_opaque) { Ok(host.to_owned()) } else { Err(ParseOriginError::Host) }
 }
 
-/// A domain name or an IPv4 address, in lower case.
+/// Returns a domain name or an IPv4 address in lower case.
 fn canonical_name(name: &str) -> Result<String, ParseOriginError> {
     if name.contains('*') {
         return Err(ParseOriginError::Wildcard);
@@ -279,12 +283,12 @@ fn canonical_name(name: &str) -> Result<String, ParseOriginError> {
         !label.is_empty()
             && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
     };
-    // A fully qualified name may end in a dot, and is then another origin than without it.
+    // A fully qualified name may end in a dot. It is another origin than the name without the dot.
     let labels = name.strip_suffix('.').unwrap_or(name);
     if name.len() > 253 || !labels.split('.').all(is_label) {
         return Err(ParseOriginError::Host);
     }
-    // A name whose last label is a number is an address to a browser, so it has to be a good one.
+    // Browsers read a name whose last label is a number as an IPv4 address, so it has to be a valid one.
     let is_number = |label: &str| label.chars().all(|c| c.is_ascii_digit());
     if labels.rsplit('.').next().is_some_and(is_number) && name.parse::<Ipv4Addr>().is_err() {
         return Err(ParseOriginError::Host);
@@ -292,7 +296,7 @@ fn canonical_name(name: &str) -> Result<String, ParseOriginError> {
     Ok(name.to_ascii_lowercase())
 }
 
-/// The port of a scheme (RFC 9110, section 4.2; RFC 6455, section 3).
+/// Returns the default port of a scheme (RFC 9110, section 4.2; RFC 6455, section 3).
 pub(crate) fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" | "ws" => Some(80),

@@ -1,8 +1,8 @@
-//! How a request came: by which version of HTTP, and whether within TLS.
+//! The protocol of a request: the version of HTTP, with or without TLS.
 
 use hyper::Version;
 
-/// How a request came.
+/// The protocol of a request.
 ///
 /// ```
 /// use transport::Protocol;
@@ -12,13 +12,13 @@ use hyper::Version;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// HTTP/1.1, or what calls itself less.
+    /// HTTP/1.1, or a lower version.
     Http1,
-    /// The same within TLS.
+    /// HTTP/1.1, or a lower version, over TLS.
     Http1Tls,
     /// HTTP/2.
     Http2,
-    /// The same within TLS.
+    /// HTTP/2 over TLS.
     Http2Tls,
 }
 
@@ -39,7 +39,7 @@ impl Protocol {
         }
     }
 
-    /// The words for it, the same in logs and documents.
+    /// Returns its word, the same in logs and documents.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

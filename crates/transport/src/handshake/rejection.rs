@@ -1,12 +1,12 @@
-//! Why a request is refused, and what the client is told.
+//! The reasons to refuse a request, and the response to each.
 
 use std::fmt;
 
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-/// Why a request is not upgraded. Each is a fault of the request or a state of the server; only
-/// [`InternalError`](Self::InternalError) is an error of ours.
+/// The reason why a request is refused: an error of the request, or a state of the server. Only
+/// [`InternalError`](Self::InternalError) is an error of the server.
 ///
 /// ```
 /// use transport::Rejection;
@@ -20,63 +20,63 @@ use hyper::{Response, StatusCode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// As many connections of this client's address are open as there may be.
+    /// The client's address has reached its limit of open connections.
     AddressLimit,
-    /// `Host` is missing, doubled or no host, or is not what the target names (RFC 9112, section 3.2).
+    /// `Host` is missing, duplicated or invalid, or differs from the target (RFC 9112, section 3.2).
     BadHost,
-    /// `Sec-WebSocket-Key` is missing, doubled or not 16 bytes in base64 (RFC 6455, section 4.2.1).
+    /// `Sec-WebSocket-Key` is missing, duplicated or not 16 bytes in base64 (RFC 6455, section 4.2.1).
     BadKey,
-    /// `Origin` is doubled, or its value is no origin (RFC 6454, section 7.1).
+    /// `Origin` is duplicated, or its value is not an origin (RFC 6454, section 7.1).
     BadOrigin,
-    /// There is no header of the PROXY protocol where there has to be one, or a bad one. Whoever
-    /// accepts says this, and hangs up without an answer, as that protocol wants it.
+    /// A required header of the PROXY protocol is missing or invalid. Reported by the server that
+    /// accepts connections, which closes the connection without a response, as that protocol demands.
     BadProxyHeader,
-    /// The TLS handshake failed. Whoever accepts says this; the client got an alert, if it can read one
-    /// (RFC 8446, section 6).
+    /// The TLS handshake failed. Reported by the server that accepts connections. The client receives an
+    /// alert, if it speaks TLS (RFC 8446, section 6).
     BadTls,
-    /// As many connections are open as there may be.
+    /// The server has reached its limit of open connections.
     ConnectionLimit,
     /// The server is shutting down.
     Draining,
-    /// The request has a body, or a header that frames one or may do so to somebody else (RFC 9112,
-    /// section 6). Where there are two `Content-Length` over HTTP/1.1, whoever serves it says this.
+    /// The request has a body, or a header that frames one or may do so for another recipient (RFC 9112,
+    /// section 6). Two `Content-Length` headers over HTTP/1.1 are reported by the HTTP server.
     HasBody,
-    /// The head of the request is too large, or has too many header lines (RFC 6585, section 5). Over
-    /// HTTP/1.1 hyper answers this by itself.
+    /// The header section of the request is too large, or has too many fields (RFC 6585, section 5).
+    /// Over HTTP/1.1 hyper sends this response itself.
     HeaderTooLarge,
     /// The HTTP version is below 1.1 (RFC 6455, section 4.2.1).
     HttpVersion,
-    /// Code that was called for the session panicked before it could begin; there is a bug in it.
+    /// Code that was called for the session panicked before it opened, which is a bug in that code.
     InternalError,
-    /// The client broke a rule of HTTP/1.1 (RFC 9112, section 2.2) or HTTP/2 (RFC 9113, sections 5.4.1 and
-    /// 8.1.1). Over HTTP/1.1 hyper answers this by itself, and over HTTP/2 it is the end of the connection
-    /// unless it is the fault of one request.
+    /// The client violated HTTP/1.1 (RFC 9112, section 2.2) or HTTP/2 (RFC 9113, sections 5.4.1 and
+    /// 8.1.1). Over HTTP/1.1 hyper sends this response itself. Over HTTP/2 the connection ends, unless
+    /// the error is one of a single request.
     Malformed,
     /// The method is not GET (RFC 6455, section 4.2.1), or over HTTP/2 no extended CONNECT (RFC 8441,
     /// section 4).
     MethodNotAllowed,
-    /// `Upgrade: websocket` or `Connection: Upgrade` is missing (RFC 6455, section 4.2.1), or it is a GET
-    /// over HTTP/2.
+    /// `Upgrade: websocket` or `Connection: Upgrade` is missing (RFC 6455, section 4.2.1), or the
+    /// request is a GET over HTTP/2.
     NotAnUpgrade,
-    /// There is nothing at this path. The router says this, not the upgrade check.
+    /// No endpoint has this path. Reported by the router, not by the upgrade check.
     NotFound,
-    /// There is no `Origin`, and the operator wants one.
+    /// `Origin` is missing, and the operator requires one.
     OriginMissing,
-    /// The origin is not one of those the operator allows.
+    /// The operator does not allow this origin.
     OriginRefused,
-    /// An HTTP/2 connection brought more than it may besides messages (RFC 9113, section 10.5). It ends
-    /// with `ENHANCE_YOUR_CALM`, which whoever accepts sees to.
+    /// An HTTP/2 connection carried more requests and frames than its messages need (RFC 9113,
+    /// section 10.5). The server that accepts connections ends it with `ENHANCE_YOUR_CALM`.
     TooManyFrames,
-    /// The extended CONNECT is for another protocol than WebSocket (RFC 9220, section 3).
+    /// The extended CONNECT is for a protocol other than WebSocket (RFC 9220, section 3).
     UnknownProtocol,
-    /// The target of the request is too long (RFC 9112, section 3), which whoever serves HTTP says.
+    /// The request target is too long (RFC 9112, section 3). Reported by the HTTP server.
     UriTooLong,
     /// `Sec-WebSocket-Version` is not 13 (RFC 6455, section 4.4).
     WebsocketVersion,
 }
 
 impl Rejection {
-    /// Every rejection, in the order of its word.
+    /// All variants, in the order of their words.
     pub const ALL: &'static [Self] = &[
         Self::AddressLimit,
         Self::BadHost,
@@ -102,22 +102,22 @@ impl Rejection {
         Self::WebsocketVersion,
     ];
 
-    /// The word for it, the same in logs, answers and documents.
+    /// Returns its word, the same in logs, responses and documents.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        self.answer().word
+        self.template().word
     }
 
-    /// The status of the answer.
+    /// Returns the status of the response.
     #[must_use]
     pub const fn status(self) -> StatusCode {
-        self.answer().status
+        self.template().status
     }
 
-    /// The answer: the status, the headers that go with it, and one sentence.
+    /// Returns the response: the status, its headers, and a body of one sentence.
     #[must_use]
     pub fn response(self) -> Response<String> {
-        let ResponseTemplate { word, status, headers, sentence } = self.answer();
+        let ResponseTemplate { word, status, headers, sentence } = self.template();
         let mut response = Response::new(format!("{word}: {sentence}\n"));
         *response.status_mut() = status;
         let common = [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")];
@@ -128,21 +128,20 @@ impl Rejection {
         response
     }
 
-    /// The one place where a refusal becomes an answer.
-    const fn answer(self) -> ResponseTemplate {
+    const fn template(self) -> ResponseTemplate {
         match self {
             Self::AddressLimit => ResponseTemplate {
                 word: "address_limit",
                 status: StatusCode::TOO_MANY_REQUESTS,
                 headers: &[("retry-after", "5")],
-                sentence: "as many connections of your address are open as this server takes; \
-                           try again later",
+                sentence: "this server has reached its connection limit for your address; try again later",
             },
             Self::BadHost => ResponseTemplate {
                 word: "bad_host",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
-                sentence: "the request must have one Host header, it must name a host, and the target no other",
+                sentence: "the request must have one Host header, which must name a host, and the request \
+                           target must name no other host",
             },
             Self::BadKey => ResponseTemplate {
                 word: "bad_key",
@@ -154,68 +153,71 @@ impl Rejection {
                 word: "bad_origin",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
-                sentence: "Origin must occur once at most and be scheme://host or scheme://host:port",
+                sentence: "the Origin header must occur at most once, and be scheme://host or \
+                           scheme://host:port",
             },
             Self::BadProxyHeader => ResponseTemplate {
                 word: "bad_proxy_header",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
-                sentence: "the connection must begin with a good header of the PROXY protocol",
+                sentence: "the connection must begin with a valid header of the PROXY protocol",
             },
             Self::BadTls => ResponseTemplate {
                 word: "bad_tls",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
-                sentence: "the connection must begin with a TLS handshake that both sides agree on",
+                sentence: "the connection must begin with a successful TLS handshake",
             },
             Self::ConnectionLimit => ResponseTemplate {
                 word: "connection_limit",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 headers: &[("retry-after", "5")],
-                sentence: "as many connections are open as this server takes; try again later",
+                sentence: "this server has reached its connection limit; try again later",
             },
             Self::Draining => ResponseTemplate {
                 word: "draining",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 headers: &[("retry-after", "1")],
-                sentence: "this server is shutting down; try again, and another one will answer",
+                sentence: "this server is shutting down; try again, and another server will answer",
             },
             Self::HasBody => ResponseTemplate {
                 word: "has_body",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
-                sentence: "the request must have no body, no Transfer-Encoding, and no Content-Length but 0",
+                sentence: "the request must have no body, no Transfer-Encoding, and no Content-Length \
+                           other than 0",
             },
             Self::HeaderTooLarge => ResponseTemplate {
                 word: "header_too_large",
                 status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 headers: &[],
-                sentence: "the head of the request is too large, or has too many header lines",
+                sentence: "the header section of the request is too large, or has too many fields",
             },
             Self::HttpVersion => ResponseTemplate {
                 word: "http_version",
                 status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 headers: &[],
-                sentence: "a WebSocket is opened with HTTP/1.1 or HTTP/2; a proxy in front may need to be \
-                           told so",
+                sentence: "a WebSocket is opened with HTTP/1.1 or HTTP/2; a proxy in front may have to be \
+                           configured for one of them",
             },
             Self::InternalError => ResponseTemplate {
                 word: "internal_error",
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 headers: &[],
-                sentence: "something in this server failed, and its log says what",
+                sentence: "an internal error occurred in this server; its log has the details",
             },
             Self::Malformed => ResponseTemplate {
                 word: "malformed",
                 status: StatusCode::BAD_REQUEST,
                 headers: &[],
-                sentence: "what came is not a request of HTTP/1.1 or HTTP/2",
+                sentence: "the received bytes are not a valid request of HTTP/1.1 or HTTP/2",
             },
             Self::MethodNotAllowed => ResponseTemplate {
                 word: "method_not_allowed",
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 headers: &[("allow", "GET")],
-                sentence: "a WebSocket is opened with GET, and over HTTP/2 with an extended CONNECT",
+                sentence: "a WebSocket is opened with GET over HTTP/1.1, and with an extended CONNECT over \
+                           HTTP/2",
             },
             Self::NotAnUpgrade => ResponseTemplate {
                 word: "not_an_upgrade",
@@ -241,27 +243,28 @@ impl Rejection {
                 word: "origin_refused",
                 status: StatusCode::FORBIDDEN,
                 headers: &[],
-                sentence: "pages of this origin may not connect; the server's operator says which may",
+                sentence: "pages of this origin may not connect; the operator of the server decides which \
+                           may",
             },
             Self::TooManyFrames => ResponseTemplate {
                 word: "too_many_frames",
                 status: StatusCode::TOO_MANY_REQUESTS,
                 headers: &[],
-                sentence: "the connection brought more requests and frames than messages need",
+                sentence: "the connection carried more requests and frames than its messages need",
             },
             Self::UnknownProtocol => ResponseTemplate {
                 word: "unknown_protocol",
                 status: StatusCode::NOT_IMPLEMENTED,
                 headers: &[],
-                sentence: "the only protocol to connect with is websocket",
+                sentence: "the only supported :protocol of an extended CONNECT is websocket",
             },
             Self::UriTooLong => ResponseTemplate {
                 word: "uri_too_long",
                 status: StatusCode::URI_TOO_LONG,
                 headers: &[],
-                sentence: "the target of the request is too long",
+                sentence: "the request target is too long",
             },
-            // RFC 6455, section 4.4, wants the version; RFC 9110, section 15.5.22, the upgrade.
+            // RFC 6455, section 4.4, requires the version; RFC 9110, section 15.5.22, the upgrade.
             Self::WebsocketVersion => ResponseTemplate {
                 word: "websocket_version",
                 status: StatusCode::UPGRADE_REQUIRED,
@@ -270,14 +273,14 @@ impl Rejection {
                     ("upgrade", "websocket"),
                     ("connection", "Upgrade"),
                 ],
-                sentence: "the request must say Sec-WebSocket-Version: 13",
+                sentence: "the request must have the header Sec-WebSocket-Version: 13",
             },
         }
     }
 }
 
-/// Whoever counts rejections, or compares the documents with them, goes by the list.
-#[expect(clippy::as_conversions, reason = "the last one's number is known in no other way")]
+/// `ALL` is complete: metrics and the check of the documents rely on it.
+#[expect(clippy::as_conversions, reason = "there is no other access to a discriminant")]
 const _: () = assert!(Rejection::ALL.len() == Rejection::WebsocketVersion as usize + 1);
 
 impl fmt::Display for Rejection {
@@ -291,7 +294,7 @@ impl std::error::Error for Rejection {}
 struct ResponseTemplate {
     word: &'static str,
     status: StatusCode,
-    /// Names in lower case, and values.
+    /// Header names, in lower case, and values.
     headers: &'static [(&'static str, &'static str)],
     sentence: &'static str,
 }

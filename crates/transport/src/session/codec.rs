@@ -1,6 +1,6 @@
 //! tungstenite's codec, without a stream.
 //!
-//! It reads from the bytes of a wake-up, and writes into a buffer that always accepts.
+//! It reads from the bytes of one read, and writes into a buffer that accepts everything.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -15,64 +15,65 @@ use ws_core::{CloseCode, CloseFrame, Reason, Violation};
 
 use crate::message::Message;
 
-/// A server's codec.
+/// The codec of a server.
 #[derive(Debug)]
 pub(crate) struct Codec {
     context: WebSocketContext,
     max_message_bytes: u32,
-    /// Bytes that it took since it last gave something whole.
-    unfinished: usize,
-    /// Bytes that it took, less what the things that it gave need at least. At zero nothing is left
-    /// in it.
-    undelivered: usize,
-    /// Bytes that it took since a Close frame went out.
-    after_close: usize,
+    /// Bytes read since the latest complete message or control frame.
+    partial_bytes: usize,
+    /// Bytes read, less the least that the returned messages and control frames take on the wire. If
+    /// it is zero, the codec holds no input.
+    unaccounted_bytes: usize,
+    /// Bytes read since a Close frame was sent.
+    bytes_after_close: usize,
 }
 
-/// How much the codec reads at once. Control frames fit, and larger frames get more.
+/// The size of tungstenite's read buffer. Most control frames fit, and for larger frames it grows.
 const READ_BUFFER_BYTES: usize = 128;
 
-/// What the codec puts in the place of a close code that must not be sent, for the peer and for us.
+/// The reason that tungstenite substitutes, to the peer and to its caller, if a close code must not be
+/// sent.
 const SUBSTITUTE_REASON: &str = "Protocol violation";
 
-/// What the heads of a message's frames may take, beside its payload. tungstenite shows neither that
-/// a message is unfinished nor in how many parts it comes, so all of its bytes are counted together.
-const HEADS_BYTES: usize = 1024;
+/// The most that the frame headers of a message may take beside its payload. tungstenite exposes neither
+/// that a message is incomplete nor its number of frames, so all bytes of it are counted together.
+const FRAME_HEADERS_BYTES: usize = 1024;
 
-/// What may be on its way when our Close frame goes out, with room for both systems' buffers. A peer
-/// that sends more does not listen, and what it sends is not worth decoding.
+/// The most input that is decoded after our Close frame was sent: it may have been in flight, and in the
+/// socket buffers of both systems. A peer that sends more ignores the Close frame.
 const AFTER_CLOSE_BYTES: usize = 256 * 1024;
 
-/// What a look at the input gave.
+/// The result of decoding input.
 #[derive(Debug)]
 pub(crate) enum Decoded {
-    /// The peer has gone on for long after our Close frame. Nothing more is to be read from the codec.
-    Overrun,
-    /// The closing handshake is complete, and nothing more is to be read.
+    /// The closing handshake is complete. The codec must not be read again.
     Finished,
     Incoming(Incoming),
-    /// There is no whole thing left.
-    Nothing,
+    /// The rest of the input is no complete message or control frame.
+    NeedsInput,
+    /// The peer sent more than [`AFTER_CLOSE_BYTES`]. The codec must not be read again.
+    Overrun,
 }
 
-/// Something whole that the peer sent.
+/// A complete message or control frame from the peer, or an error in its input.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Close(Option<CloseFrame>),
     Message(Message),
     Ping(Bytes),
     Pong(Bytes),
-    /// Nothing more is to be read from the codec after this.
+    /// The codec must not be read again.
     Violation(Violation),
 }
 
 thread_local! {
-    /// A codec without a trace of the session that had it.
+    /// A cached codec, without any state of the session that used it.
     static CODEC: Cell<Option<Box<Codec>>> = const { Cell::new(None) };
 }
 
 impl Codec {
-    /// The thread's, or a new one if there is none with this limit.
+    /// Takes the cached codec of the thread, or creates one if none with this limit is cached.
     pub(crate) fn take(max_message_bytes: u32) -> Box<Self> {
         if let Some(codec) = CODEC.take()
             && codec.max_message_bytes == max_message_bytes
@@ -80,46 +81,52 @@ impl Codec {
             return codec;
         }
         let config = WebSocketConfig::default()
-            // It is filled with zeros for each read, so a larger one is slower.
+            // tungstenite zeroes it for each read, so a larger one is slower.
             .read_buffer_size(READ_BUFFER_BYTES)
-            // Hand over each frame at once: the buffer behind is ours.
+            // Each frame is written at once, because the stream is a buffer itself.
             .write_buffer_size(0)
             .max_frame_size(Some(size(max_message_bytes)))
             .max_message_size(Some(size(max_message_bytes)));
         let context = WebSocketContext::new(Role::Server, Some(config));
-        Box::new(Self { context, max_message_bytes, unfinished: 0, undelivered: 0, after_close: 0 })
+        Box::new(Self {
+            context,
+            max_message_bytes,
+            partial_bytes: 0,
+            unaccounted_bytes: 0,
+            bytes_after_close: 0,
+        })
     }
 
-    /// The next thing in `input`, which is used up on the way.
+    /// Decodes the next message or control frame, and advances `input` past the bytes that were read.
     ///
-    /// Pings and close frames are answered here by themselves (RFC 6455, sections 5.5.1, 5.5.2).
+    /// tungstenite answers pings and Close frames itself (RFC 6455, sections 5.5.1, 5.5.2).
     pub(crate) fn read(&mut self, input: &mut &[u8], output: &mut Vec<u8>) -> Decoded {
-        if self.after_close > AFTER_CLOSE_BYTES {
+        if self.bytes_after_close > AFTER_CLOSE_BYTES {
             return Decoded::Overrun;
         }
         let is_closing = !self.context.can_write();
-        let most = size(self.max_message_bytes).saturating_add(HEADS_BYTES);
-        let budget = most.saturating_sub(self.unfinished);
+        let limit = size(self.max_message_bytes).saturating_add(FRAME_HEADERS_BYTES);
+        let budget = limit.saturating_sub(self.partial_bytes);
         let mut wire = Wire { input, output, budget };
         let result = self.context.read(&mut wire);
-        let took = budget.saturating_sub(wire.budget);
-        self.unfinished += took;
-        self.undelivered += took;
+        let count = budget.saturating_sub(wire.budget);
+        self.partial_bytes += count;
+        self.unaccounted_bytes += count;
         if is_closing {
-            self.after_close += took;
+            self.bytes_after_close += count;
         }
         let violation = match result {
             Ok(message) => {
-                self.count_delivered(&message);
-                return incoming(message).map_or(Decoded::Nothing, Decoded::Incoming);
+                self.account_for(&message);
+                return incoming(message).map_or(Decoded::NeedsInput, Decoded::Incoming);
             }
-            // The wire's only error is that there is no more, of input or of the budget.
-            Err(Error::Io(_)) if self.unfinished < most => return Decoded::Nothing,
+            // The only error of the wire is that the input or the budget is exhausted.
+            Err(Error::Io(_)) if self.partial_bytes < limit => return Decoded::NeedsInput,
             Err(Error::Io(_)) => Violation::TooBig,
             Err(Error::AlreadyClosed | Error::ConnectionClosed) => return Decoded::Finished,
             Err(Error::Capacity(_)) => Violation::TooBig,
             Err(Error::Utf8(_)) => Violation::InvalidUtf8,
-            // Reading gives none of these but `Protocol`.
+            // Reading returns only `Protocol` of these.
             Err(
                 Error::AttackAttempt
                 | Error::Http(_)
@@ -133,63 +140,64 @@ impl Codec {
         Decoded::Incoming(Incoming::Violation(violation))
     }
 
-    /// Writes the answers that are due, and says whether more may be written: a pong that is due must not
-    /// come after a close frame, and to a bad close frame the codec has said all there is to say.
+    /// Writes the pending answers, and returns whether another frame may be written. A pending pong must
+    /// not follow a Close frame, and after the answer to a bad Close frame nothing may be written.
     pub(crate) fn may_write(&mut self, output: &mut Vec<u8>) -> bool {
         let mut wire = Wire { input: &mut &[][..], output, budget: 0 };
         self.context.flush(&mut wire).is_ok() && self.context.can_write()
     }
 
-    /// Writes a frame, which has to be allowed.
+    /// Writes a frame. [`may_write`](Self::may_write) must have returned `true`.
     pub(crate) fn write(&mut self, message: tungstenite::Message, output: &mut Vec<u8>) {
         let mut wire = Wire { input: &mut &[][..], output, budget: 0 };
         let written = self.context.write(&mut wire, message);
-        written.expect("the wire takes everything while we may write");
+        written.expect("the wire accepts everything while the codec may write");
     }
 
-    /// Whether there is a beginning of something whose end has not come.
+    /// Returns whether a message or a control frame is incomplete.
     pub(crate) fn is_partial(&self) -> bool {
-        self.unfinished > 0
+        self.partial_bytes > 0
     }
 
-    /// Leaves it to the thread, for whichever session needs one next.
+    /// Caches the codec for the next session of the thread that needs one.
     pub(crate) fn release(self: Box<Self>) {
         CODEC.set(Some(self));
     }
 
-    /// Whether nothing is left in it of the session that has it.
+    /// Returns whether the codec holds no state of the session that used it.
     pub(crate) fn is_reusable(&self) -> bool {
-        self.undelivered == 0 && self.context.can_write()
+        self.unaccounted_bytes == 0 && self.context.can_write()
     }
 
-    fn count_delivered(&mut self, message: &tungstenite::Message) {
-        let bytes = least_wire_bytes(message);
-        self.undelivered = self.undelivered.saturating_sub(bytes);
-        // A control frame may come in the middle of a message (RFC 6455, section 5.4). Behind a data
-        // message nothing is taken to be unfinished, though the codec has read up to its buffer's
-        // length ahead.
+    /// Subtracts a returned message or control frame from the bytes read.
+    fn account_for(&mut self, message: &tungstenite::Message) {
+        let bytes = min_wire_bytes(message);
+        self.unaccounted_bytes = self.unaccounted_bytes.saturating_sub(bytes);
+        // A control frame may occur between the fragments of a message (RFC 6455, section 5.4). After a
+        // data message nothing counts as partial, though the codec may have read as much as its buffer
+        // holds of the next one.
         let is_control = message.is_ping() || message.is_pong();
-        self.unfinished = if is_control { self.unfinished.saturating_sub(bytes) } else { 0 };
+        self.partial_bytes = if is_control { self.partial_bytes.saturating_sub(bytes) } else { 0 };
     }
 }
 
-/// The least that a client's message or control frame takes: a head with a mask, its length in as few
-/// bytes as it needs (RFC 6455, section 5.2), and the payload.
-fn least_wire_bytes(message: &tungstenite::Message) -> usize {
+/// Returns the least that a client's message or control frame takes: a frame header with a mask and the
+/// shortest encoding of the length (RFC 6455, section 5.2), and the payload.
+fn min_wire_bytes(message: &tungstenite::Message) -> usize {
     let payload = message.len();
-    let head = match payload {
+    let header = match payload {
         0..=125 => 6,
         126..=0xffff => 8,
         _ => 14,
     };
-    head + payload
+    header + payload
 }
 
-/// What the codec takes for its stream.
+/// The in-memory stream of the codec.
 struct Wire<'a, 'b> {
     input: &'a mut &'b [u8],
     output: &'a mut Vec<u8>,
-    /// How much more input the codec may take.
+    /// How much more input the codec may read.
     budget: usize,
 }
 
@@ -226,18 +234,18 @@ fn incoming(message: tungstenite::Message) -> Option<Incoming> {
             Incoming::Violation(Violation::ProtocolError)
         }
         tungstenite::Message::Close(frame) => Incoming::Close(frame.as_ref().and_then(close_frame)),
-        // Reading never gives a single frame.
+        // Reading never returns a raw frame.
         tungstenite::Message::Frame(_) => return None,
     })
 }
 
-/// The codec has checked the code, and put 1002 in the place of one that must not be sent.
+/// tungstenite has checked the code, and replaced one that must not be sent with 1002.
 fn close_frame(frame: &CodecCloseFrame) -> Option<CloseFrame> {
     let code = CloseCode::try_from(u16::from(frame.code)).ok()?;
     Some(CloseFrame { code, reason: Reason::from(frame.reason.to_string()) })
 }
 
-/// A limit as it is kept, in half the memory, as a length.
+/// Converts a limit, which is stored in half the memory, to a length.
 pub(crate) fn size(bytes: u32) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! The driver: one session from its first byte to its closure record.
+//! The driver: runs one session from its first byte to its close record.
 
 use std::future::Future;
 use std::mem;
@@ -16,25 +16,26 @@ use ws_core::{Action, CloseFrame, CloseRecord, Event, Jitter, Lifecycle, Session
 use super::codec::Incoming;
 use super::poll_buffers::PollBuffers;
 use super::websocket::{Flushed, WebSocket};
-use crate::catch_panic::Guarded;
+use crate::catch_panic::CatchPanic;
 use crate::drain::{DrainOptions, DrainToken, Phase};
 use crate::handler::{Handler, Next};
 use crate::stream_end::StreamEnd;
 use crate::timer::{TimerHandle, TimerInstant};
 
-/// So many sessions that opened one after the other are pinged in step: what they have in memory, here
-/// and in the system, lies together, and is used together then. docs/performance.md has the figures.
+/// Sessions that opened one after the other and are pinged at the same time. Their state lies together
+/// in memory, here and in the kernel, and is used together then. docs/performance.md has the
+/// measurements.
 const PHASE_GROUP: u64 = 64;
 
-/// How often a wake-up reads or asks the handler before everybody else gets a turn.
+/// Reads, and rounds of the handler's output, in one poll before the task yields to all others.
 const POLL_BUDGET: usize = 2;
 
 /// Runs a session to its end.
 ///
-/// `watch` is its token in the drain, whose keeper wakes it. The [front page](crate#a-handler) has an
-/// example.
+/// `token` belongs to the drain whose timer task wakes the session. The [front page](crate#a-handler)
+/// has an example.
 ///
-/// The future is `Unpin`, never fails, and may be dropped at any moment, which hangs up.
+/// The future is `Unpin` and never fails. Dropping it drops the stream, without a closing handshake.
 pub fn run<S, H>(
     socket: WebSocket<S>,
     config: Arc<SessionConfig>,
@@ -45,63 +46,38 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    run_guarded(socket, config, Guarded::new(handler), token)
+    Session::new(socket, config, CatchPanic::new(handler), token)
 }
 
-pub(crate) fn run_guarded<S, H>(
-    socket: WebSocket<S>,
-    config: Arc<SessionConfig>,
-    handler: Guarded<H>,
-    token: DrainToken,
-) -> Session<S, H>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    H: Handler,
-{
-    let (timer, opened) = TimerHandle::new(token);
-    let before = timer.id() - 1;
-    let jitter = Jitter { ping: even_fraction(before / PHASE_GROUP), end: even_fraction(before) };
-    Session {
-        socket,
-        lifecycle: Lifecycle::new(config, jitter),
-        handler,
-        phase: Phase::Serving,
-        is_stuck: false,
-        stream_end: None,
-        opened,
-        timer,
-    }
-}
-
-/// A running session; see [`run`]. Its getters are what an [`Endpoint`](crate::Endpoint) makes its
-/// facts of, and the [front page](crate#an-endpoint) shows those.
+/// A running session; see [`run`]. An [`Endpoint`](crate::Endpoint) makes its events from the getters;
+/// the [front page](crate#an-endpoint) has an example of these.
 ///
-/// Each wake-up is handled whole and looks at everything, in this order: the drain, the socket, the
-/// handler, the deadline. It never waits for one of them alone, so a peer that does not read cannot
-/// keep the session from seeing its timeouts or the shutdown. The socket comes before the deadline:
-/// after a stall of the process, what the peer said in time still counts.
+/// Every poll checks everything, in this order: the drain, the socket, the handler, the deadline. The
+/// session never waits for one of them alone, so a peer that does not read can delay neither its
+/// timeouts nor the shutdown. The socket comes before the deadline: after a stall of the process, input
+/// that the peer sent in time still counts.
 #[must_use = "a session does nothing unless it is polled"]
 pub struct Session<S, H> {
     socket: WebSocket<S>,
     lifecycle: Lifecycle,
-    /// Gone after a panic.
-    handler: Guarded<H>,
-    /// As far as the machine was told of the drain.
+    /// Dropped after a panic.
+    handler: CatchPanic<H>,
+    /// The latest phase that was dispatched to the machine.
     phase: Phase,
-    /// Whether the latest flush was refused.
-    is_stuck: bool,
+    /// Whether the latest flush was pending.
+    is_blocked: bool,
     stream_end: Option<StreamEnd>,
     opened: TimerInstant,
     timer: TimerHandle<DrainToken>,
 }
 
-/// What a session knows only while it is awake.
+/// The task's context, and the time when the poll began.
 struct PollContext<'a, 'cx> {
     cx: &'a mut Context<'cx>,
     now: TimerInstant,
 }
 
-/// Nothing in it is pinned: the stream says so itself, and the handler is never polled in place.
+/// Nothing is pinned: the stream is `Unpin` itself, and the handler is polled through `&mut`.
 impl<S: Unpin, H> Unpin for Session<S, H> {}
 
 impl<S, H> Future for Session<S, H>
@@ -113,7 +89,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseRecord> {
         let session = self.get_mut();
-        let outcome = catch_unwind(AssertUnwindSafe(|| session.poll_session(cx)))
+        let outcome = catch_unwind(AssertUnwindSafe(|| session.poll_inner(cx)))
             .unwrap_or_else(|_| session.end_after_panic(cx));
         match outcome {
             ControlFlow::Break(record) => Poll::Ready(record),
@@ -123,35 +99,35 @@ where
 }
 
 impl<S, H> Session<S, H> {
-    /// A number that no other session of its drain has. The first one's is 1.
+    /// Returns a number that is unique among the sessions of the drain. The first is 1.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.timer.id()
     }
 
-    /// How long after its beginning this session's turn comes in something that is spread over all, as
-    /// a drain is: from zero to less than `spread`, evenly over all numbers.
+    /// Returns the offset of this session in an operation that is spread over all sessions, such as a
+    /// drain: at least zero and less than `spread`. The offsets of all sessions are evenly distributed.
     #[must_use]
     pub fn drain_offset(&self, spread: Duration) -> Duration {
-        spread.mul_f64(f64::from(even_fraction(self.id() - 1)) / 2_f64.powi(32))
+        spread.mul_f64(f64::from(weyl_fraction(self.id() - 1)) / 2_f64.powi(32))
     }
 
-    /// What has been counted and measured so far.
+    /// Returns the counters and measurements so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.lifecycle.stats()
     }
 
-    /// How the stream ended, if it did before this session let go of it.
+    /// Returns how the stream ended, if it ended before this session closed it.
     #[must_use]
     pub fn stream_end(&self) -> Option<StreamEnd> {
         self.stream_end
     }
 
-    /// Whether the handler panicked, or the session itself.
+    /// Returns whether the handler panicked, or the session itself.
     #[must_use]
     pub fn has_panicked(&self) -> bool {
-        self.handler.is_gone()
+        self.handler.is_dropped()
     }
 }
 
@@ -160,17 +136,41 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    fn poll_session(&mut self, cx: &mut Context<'_>) -> ControlFlow<CloseRecord> {
-        // Not while it serves: sessions share the lock that is taken then.
-        let is_told = self.phase != Phase::Serving && self.timer.owner().phase() == self.phase;
-        if is_told && !self.lifecycle.is_open() && self.timer.must_wait(cx) {
+    pub(crate) fn new(
+        socket: WebSocket<S>,
+        config: Arc<SessionConfig>,
+        handler: CatchPanic<H>,
+        token: DrainToken,
+    ) -> Self {
+        let (timer, opened) = TimerHandle::new(token);
+        let index = timer.id() - 1;
+        let jitter = Jitter { ping: weyl_fraction(index / PHASE_GROUP), end: weyl_fraction(index) };
+        Self {
+            socket,
+            lifecycle: Lifecycle::new(config, jitter),
+            handler,
+            phase: Phase::Serving,
+            is_blocked: false,
+            stream_end: None,
+            opened,
+            timer,
+        }
+    }
+
+    /// Polls once, with the buffers of the thread. Closes the stream when the session has ended.
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> ControlFlow<CloseRecord> {
+        // A session that is closing waits until all others have been woken for the phase. `must_wait`
+        // takes a lock that all sessions share, so it is not called while the drain is serving.
+        let has_seen_phase =
+            self.phase != Phase::Serving && self.timer.owner().phase() == self.phase;
+        if has_seen_phase && !self.lifecycle.is_open() && self.timer.must_wait(cx) {
             return ControlFlow::Continue(());
         }
         let mut buffers = PollBuffers::borrow(&mut self.socket.output);
         let now = self.timer.now();
-        let outcome = self.poll_once(&mut PollContext { cx, now }, &mut buffers.input);
+        let outcome = self.poll_steps(&mut PollContext { cx, now }, &mut buffers.input);
         if outcome.is_break() {
-            // A stream that panics now must not take the closure record with it.
+            // A panic of the stream must not lose the close record.
             let close_stream = || self.socket.close_stream(cx, &mut buffers.input);
             let _ = catch_unwind(AssertUnwindSafe(close_stream));
         }
@@ -179,7 +179,8 @@ where
         outcome
     }
 
-    fn poll_once(
+    /// The steps of one poll. [`Session`] has the reasons of their order.
+    fn poll_steps(
         &mut self,
         poll: &mut PollContext<'_, '_>,
         buffer: &mut [u8],
@@ -198,7 +199,7 @@ where
         ControlFlow::Continue(())
     }
 
-    /// Tells the machine what happened, and does what it says.
+    /// Dispatches an event to the machine, and performs the action that it returns.
     fn dispatch(&mut self, event: Event<'_>, now: TimerInstant) -> ControlFlow<CloseRecord> {
         match self.lifecycle.handle(event, now.since(self.opened)) {
             None => {}
@@ -234,14 +235,17 @@ where
         }
     }
 
-    /// `Pending` is an output that is stuck: nothing more is read then, nor asked of the handler, or
+    /// Writes the output to the stream.
+    ///
+    /// Returns `Pending` if the output is blocked. Then the session neither reads nor polls the handler:
     /// a peer that sends and does not read would make the output grow without bound.
     fn flush(&mut self, poll: &mut PollContext<'_, '_>) -> ControlFlow<CloseRecord, Poll<()>> {
-        let waiting = self.socket.unsent();
+        let unsent_before = self.socket.unsent();
         let flushed = self.socket.poll_flush(poll.cx);
-        let was_stuck = mem::replace(&mut self.is_stuck, flushed.is_pending());
-        // A stream with a buffer of its own takes the last bytes before it gets rid of them.
-        if self.socket.unsent() < waiting || (was_stuck && flushed.is_ready()) {
+        let was_blocked = mem::replace(&mut self.is_blocked, flushed.is_pending());
+        // A stream with a buffer accepts the last bytes before it has written them, so a flush that
+        // completes is progress, too.
+        if self.socket.unsent() < unsent_before || (was_blocked && flushed.is_ready()) {
             self.dispatch(Event::WriteProgressed, poll.now)?;
         }
         match flushed {
@@ -276,9 +280,9 @@ where
             while let Some(incoming) = self.socket.decode(&mut input) {
                 self.on_frame(incoming, poll)?;
             }
-            let rest =
+            let event =
                 if self.socket.is_partial() { Event::MessageBegan } else { Event::MessageEnded };
-            self.dispatch(rest, poll.now)?;
+            self.dispatch(event, poll.now)?;
             if self.socket.is_full() && self.flush(poll)?.is_pending() {
                 return ControlFlow::Continue(());
             }
@@ -287,7 +291,7 @@ where
         ControlFlow::Continue(())
     }
 
-    /// What is read now may have gathered in a stall.
+    /// Reports a stall to the machine before the input that accumulated during it is read.
     fn check_stall(&mut self, now: TimerInstant) -> ControlFlow<CloseRecord> {
         match self.timer.stalled(now) {
             Duration::ZERO => ControlFlow::Continue(()),
@@ -307,7 +311,8 @@ where
                 if self.lifecycle.is_open() {
                     self.call_handler(|handler| handler.receive(message), poll.now)?;
                 }
-                // Its answer goes out before that to whatever came behind, which may be the end.
+                // The handler's answer is sent before the next frame is handled, which may close the
+                // session.
                 self.poll_handler(poll)
             }
             Incoming::Ping(payload) => {
@@ -341,9 +346,9 @@ where
                         self.socket.send(message);
                         self.dispatch(Event::Sent { bytes }, poll.now)?;
                     }
-                    Some(Poll::Ready(Next::SendPrepared(frame))) => {
-                        let bytes = frame.payload_len();
-                        self.socket.send_prepared(frame);
+                    Some(Poll::Ready(Next::SendPrepared(message))) => {
+                        let bytes = message.payload_len();
+                        self.socket.send_prepared(message);
                         self.dispatch(Event::Sent { bytes }, poll.now)?;
                     }
                 }
@@ -356,8 +361,8 @@ where
         ControlFlow::Continue(())
     }
 
-    /// What `call` makes of the handler. Its panic ends this session alone: the peer is told, and what
-    /// it has sent behind the message is still read, its answer to our Close frame included.
+    /// Calls the handler; returns `None` if it panics. A panic ends only this session: the peer receives
+    /// a Close frame, and its later input is still read, including its own Close frame.
     fn call_handler<T>(
         &mut self,
         call: impl FnOnce(&mut H) -> T,
@@ -377,12 +382,12 @@ where
         }
     }
 
-    /// The last thing before going to sleep, since whatever the machine is told may move its deadline.
+    /// The last step of a poll, because every event may move the deadline of the machine.
     fn set_timer(&mut self, poll: &PollContext<'_, '_>) {
         if let Some(deadline) = self.deadline() {
             self.timer.set(deadline, poll.cx);
         }
-        // Whoever woke the sleepers to see it may have come before the alarm was set.
+        // The phase change may have been announced before this timer was registered: check again.
         if self.timer.owner().phase() != self.phase {
             poll.cx.waker().wake_by_ref();
         }
@@ -392,34 +397,35 @@ where
         self.lifecycle.deadline().map(|deadline| self.opened + deadline)
     }
 
-    /// A panic of the stream, the codec or the session itself ends this session alone, and the peer is
-    /// told, unless that panics too. What was read went with the stack, so nothing is decoded any more.
+    /// Ends only this session after a panic of the stream, the codec or the session itself. The peer
+    /// receives a Close frame, unless sending it panics as well. The input that was read is lost with
+    /// the stack, so nothing more is decoded.
     fn end_after_panic(&mut self, cx: &mut Context<'_>) -> ControlFlow<CloseRecord> {
-        let options = catch_unwind(AssertUnwindSafe(|| {
-            self.handler.forget();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.handler.drop_handler();
             self.dispatch(Event::panicked(), self.timer.now())?;
             self.socket.discard_input();
-            self.poll_session(cx)
+            self.poll_inner(cx)
         }));
-        options.unwrap_or_else(|panic| match self.dispatch(Event::Disconnected, self.timer.now()) {
+        outcome.unwrap_or_else(|panic| match self.dispatch(Event::Disconnected, self.timer.now()) {
             end @ ControlFlow::Break(_) => end,
             ControlFlow::Continue(()) => resume_unwind(panic),
         })
     }
 }
 
-/// Asks for another turn, after all other tasks that are ready and those that the network wakes.
+/// Schedules this task behind all other tasks that are ready, and those that the I/O driver wakes.
 ///
-/// A task that only wakes itself is polled again before the network is looked at, so a few peers that
-/// always have something to say would keep all others waiting.
+/// A task that only wakes itself is polled again before the runtime polls the I/O driver, so a few peers
+/// that always have input would starve all others.
 fn yield_to_others(cx: &mut Context<'_>) {
-    // Its first poll is never ready, and leaves the waker with the runtime.
+    // The first poll is always pending, and defers the waker in the runtime.
     let _ = pin!(yield_now()).poll(cx);
 }
 
-/// Where the one that has `before` before it stands among all. The multiples of the golden ratio leave
-/// no gap anywhere, however many there are, so pings and closings are spread more evenly than by chance.
-fn even_fraction(before: u64) -> u32 {
-    let even_fraction = before.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    u32::try_from(even_fraction).unwrap_or_default()
+/// Returns the element at `index` of the Weyl sequence of the golden ratio, as a fraction of 2³². Any
+/// run of it leaves no large gap, so pings and closings are distributed more evenly than at random.
+fn weyl_fraction(index: u64) -> u32 {
+    let fraction = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    u32::try_from(fraction).unwrap_or_default()
 }

@@ -1,12 +1,12 @@
-//! A session from its first byte to its closure record.
+//! A session from its first byte to its close record.
 //!
-//! It does what `ws_core` decides: reads, writes, asks the handler, and waits. It decides neither when
-//! to ping nor how to close, and knows nothing of the request that it came from.
+//! It performs what `ws_core` decides: it reads, writes, polls the handler and sets the timer. It
+//! decides neither when to ping nor how to close, and knows nothing of the request that opened it.
 //!
-//! Read `driver` first, which is one wake-up from its beginning to its end. Below it `websocket` is the
-//! stream with a codec, `codec` is tungstenite without a stream, `write_buffer` what was said and is not
-//! yet taken, and `poll_buffers` what a thread's sessions share. Above it `task` is a session that an
-//! endpoint has opened, with its observer.
+//! Read `driver` first: it has one poll of a session, from beginning to end. Below it, `websocket` is
+//! the stream with a codec, `codec` is tungstenite without a stream, `write_buffer` the output that the
+//! stream has not accepted yet, and `poll_buffers` the buffers that the sessions of a thread share.
+//! Above it, `task` is a session that an endpoint has opened, with its observer.
 
 mod codec;
 mod driver;
@@ -16,5 +16,5 @@ mod websocket;
 mod write_buffer;
 
 pub use self::driver::{Session, run};
-pub(crate) use self::task::{Pending, SessionTask};
+pub(crate) use self::task::{PendingSession, SessionTask};
 pub use self::websocket::{SizeLimits, WebSocket};

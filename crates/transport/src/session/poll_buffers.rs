@@ -1,4 +1,4 @@
-//! The buffers of a wake-up. They belong to the thread, so an idle session has none.
+//! The buffers of one poll. They belong to the thread, so an idle session has none.
 
 use std::cell::Cell;
 
@@ -10,26 +10,26 @@ thread_local! {
     static POLL_BUFFERS: Cell<Option<PollBuffers>> = const { Cell::new(None) };
 }
 
-/// What a session reads into and writes from while it is awake.
+/// The buffers that a session reads into and writes from during a poll.
 pub(crate) struct PollBuffers {
     pub(crate) input: Box<[u8]>,
     output: Option<Box<WriteBuffer>>,
 }
 
 impl PollBuffers {
-    /// Takes the thread's buffers, and lends the one for output to a session with nothing unsent.
+    /// Takes the buffers of the thread, and lends the write buffer to a session without unsent output.
     pub(crate) fn borrow(output: &mut Option<Box<WriteBuffer>>) -> Self {
-        let mut scratch = POLL_BUFFERS.take().unwrap_or_else(|| Self {
+        let mut buffers = POLL_BUFFERS.take().unwrap_or_else(|| Self {
             input: vec![0; INPUT_BYTES].into_boxed_slice(),
             output: None,
         });
         if output.is_none() {
-            *output = scratch.output.take();
+            *output = buffers.output.take();
         }
-        scratch
+        buffers
     }
 
-    /// Gives the thread its buffers back. What the stream refused stays with the session.
+    /// Returns the buffers to the thread. A write buffer with unsent output stays with the session.
     pub(crate) fn restore(mut self, output: &mut Option<Box<WriteBuffer>>) {
         if let Some(output) = output {
             output.shrink();

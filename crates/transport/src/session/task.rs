@@ -1,4 +1,4 @@
-//! The task of a session: from the upgrade to the end, and how its observer hears of it.
+//! The task of a session, from the upgrade to the end, and the events for its observer.
 
 use std::future::Future;
 use std::mem;
@@ -10,9 +10,9 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::{Counters, SessionConfig};
 
-use super::driver::{Session, run_guarded};
+use super::driver::Session;
 use super::websocket::{SizeLimits, WebSocket};
-use crate::catch_panic::Guarded;
+use crate::catch_panic::CatchPanic;
 use crate::drain::DrainToken;
 use crate::events::{EndpointEvent, Headers, Observer, observe};
 use crate::handler::Handler;
@@ -20,49 +20,50 @@ use crate::handshake::Protocol;
 use crate::peer::Peer;
 use crate::permit::Permit;
 
-/// What a session is made of.
+/// A session that has no stream yet.
 #[derive(Debug)]
-pub(crate) struct Pending<H, O> {
+pub(crate) struct PendingSession<H, O> {
     pub(crate) headers: Headers,
     pub(crate) protocol: Protocol,
     pub(crate) peer: Peer,
     pub(crate) token: DrainToken,
-    pub(crate) handler: Guarded<H>,
+    pub(crate) handler: CatchPanic<H>,
     pub(crate) observer: Arc<O>,
     pub(crate) config: Arc<SessionConfig>,
     pub(crate) sizes: SizeLimits,
 }
 
-impl<H: Handler, O: Observer> Pending<H, O> {
+impl<H: Handler, O: Observer> PendingSession<H, O> {
     fn open<S>(self, stream: S) -> Observed<H, O, S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { headers, protocol, peer, token, handler, observer, config, sizes } = self;
-        let session = run_guarded(WebSocket::new(stream, sizes), config, handler, token);
+        let session = Session::new(WebSocket::new(stream, sizes), config, handler, token);
         let request = headers.text();
         observe(&*observer, &EndpointEvent::Opened { id: session.id(), peer, protocol, request });
         Observed::new(session, observer)
     }
 }
 
-/// What a session's task does.
+/// The future that is spawned for a session.
 ///
-/// tokio lays tasks out at multiples of 128 bytes, where heaps have blocks of 128, 256 and 512, and 24
-/// bytes are left for us in the first. So most of it is in a box, of one size for all of its life, since
-/// what comes and goes leaves gaps in the heap.
+/// tokio aligns tasks to 128 bytes, and allocators have size classes of 128, 256 and 512 bytes. In the
+/// smallest, 24 bytes are left for the future, so most of its state is in a box. The box has one size
+/// for the whole life of the session, because short-lived allocations fragment the heap.
 pub(crate) struct SessionTask<H, O, S> {
     state: Box<TaskState<H, O, S>>,
-    /// Behind the session, so that its place is free only when its stream is closed.
+    /// Declared after the session, so that it is released when the stream has been closed.
     _permit: Permit,
 }
 
 impl<H: Handler, O: Observer, S: AsyncRead + AsyncWrite + Unpin> SessionTask<H, O, S> {
-    /// The session begins when hyper gives the stream, of which `reclaim` makes the session's.
+    /// Opens the session when hyper has upgraded the connection. `reclaim` extracts the session's
+    /// stream.
     pub(crate) fn upgrading(
         upgraded: OnUpgrade,
         reclaim: fn(Upgraded) -> S,
-        pending: Pending<H, O>,
+        pending: PendingSession<H, O>,
         permit: Permit,
     ) -> Self {
         Self {
@@ -71,19 +72,19 @@ impl<H: Handler, O: Observer, S: AsyncRead + AsyncWrite + Unpin> SessionTask<H, 
         }
     }
 
-    /// The session begins now.
-    pub(crate) fn open(stream: S, pending: Pending<H, O>, permit: Permit) -> Self {
+    /// Opens the session at once.
+    pub(crate) fn open(stream: S, pending: PendingSession<H, O>, permit: Permit) -> Self {
         Self { state: Box::new(TaskState::Open(pending.open(stream))), _permit: permit }
     }
 }
 
 enum TaskState<H, O, S> {
-    Upgrading { upgraded: OnUpgrade, reclaim: fn(Upgraded) -> S, pending: Pending<H, O> },
+    Upgrading { upgraded: OnUpgrade, reclaim: fn(Upgraded) -> S, pending: PendingSession<H, O> },
     Open(Observed<H, O, S>),
-    Over,
+    Done,
 }
 
-/// Nothing in it is pinned.
+/// Nothing is pinned: the state is in a box, and each of its futures is `Unpin`.
 impl<H, O, S> Unpin for SessionTask<H, O, S> {}
 
 impl<H, O, S> Future for SessionTask<H, O, S>
@@ -98,29 +99,29 @@ where
         let state = &mut *self.get_mut().state;
         if let TaskState::Upgrading { upgraded, .. } = state {
             let upgraded = ready!(Pin::new(upgraded).poll(cx));
-            // A client that went away before the 101 has not been a session.
+            // If the client disconnects before the 101 is sent, no session opens.
             if let (Ok(upgraded), TaskState::Upgrading { reclaim, pending, .. }) =
-                (upgraded, mem::replace(state, TaskState::Over))
+                (upgraded, mem::replace(state, TaskState::Done))
             {
                 *state = TaskState::Open(pending.open(reclaim(upgraded)));
             }
         }
         match state {
             TaskState::Open(session) => Pin::new(session).poll(cx),
-            TaskState::Upgrading { .. } | TaskState::Over => Poll::Ready(()),
+            TaskState::Upgrading { .. } | TaskState::Done => Poll::Ready(()),
         }
     }
 }
 
-/// A session, with somebody who is told of it.
+/// A session that reports to an observer.
 pub(crate) struct Observed<H, O, S> {
     session: Session<S, H>,
     observer: Arc<O>,
     reported: Reported,
 }
 
-/// What the observer was told of last. The lower halves are enough, since between two wake-ups there is
-/// never much that is not told.
+/// The counters in the latest report. The lower halves are enough, because before each poll less than
+/// [`REPORT_THRESHOLD`] is unreported.
 #[derive(Default)]
 struct Reported {
     received: Truncated,
@@ -134,8 +135,8 @@ struct Truncated {
     bytes: u32,
 }
 
-/// So many messages or bytes are told of without waiting for a ping.
-const MANY: u64 = 1 << 20;
+/// Messages or bytes that are reported at once, without waiting for a ping.
+const REPORT_THRESHOLD: u64 = 1 << 20;
 
 impl<H, O, S> Observed<H, O, S> {
     pub(crate) fn new(session: Session<S, H>, observer: Arc<O>) -> Self {
@@ -159,13 +160,13 @@ where
             observe(&*self.observer, &EndpointEvent::Panicked { id });
         }
         let after = self.session.stats();
-        let received = self.reported.received.until(before.received, after.received);
-        let sent = self.reported.sent.until(before.sent, after.sent);
-        let is_measured = after.pongs != before.pongs;
+        let received = self.reported.received.unreported(before.received, after.received);
+        let sent = self.reported.sent.unreported(before.sent, after.sent);
+        let has_pong = after.pongs != before.pongs;
         let counts = [received.messages, received.bytes, sent.messages, sent.bytes];
-        let is_due = is_measured || after.pings != before.pings || record.is_ready();
-        if is_due || counts.iter().any(|count| *count >= MANY) {
-            let round_trip = after.round_trip.filter(|_| is_measured);
+        let is_due = has_pong || after.pings != before.pings || record.is_ready();
+        if is_due || counts.iter().any(|count| *count >= REPORT_THRESHOLD) {
+            let round_trip = after.round_trip.filter(|_| has_pong);
             observe(&*self.observer, &EndpointEvent::Traffic { id, received, sent, round_trip });
             self.reported = Reported { received: after.received.into(), sent: after.sent.into() };
         }
@@ -178,22 +179,23 @@ where
 
 impl From<Counters> for Truncated {
     fn from(Counters { messages, bytes }: Counters) -> Self {
-        let low = |count: u64| u32::try_from(count & u64::from(u32::MAX)).unwrap_or_default();
-        Self { messages: low(messages), bytes: low(bytes) }
+        let truncate = |count: u64| u32::try_from(count & u64::from(u32::MAX)).unwrap_or_default();
+        Self { messages: truncate(messages), bytes: truncate(bytes) }
     }
 }
 
 impl Truncated {
-    /// What has come on top of this: less than [`MANY`] before the latest wake-up, and whatever that
-    /// has brought.
-    fn until(&self, before: Counters, after: Counters) -> Counters {
+    /// Returns the increase since this report. `before` and `after` are the counters around the current
+    /// poll: up to `before` it is less than [`REPORT_THRESHOLD`], from there to `after` it may be
+    /// anything.
+    fn unreported(&self, before: Counters, after: Counters) -> Counters {
         let Self { messages, bytes } = before.into();
-        let mut top = after.since(before);
-        top += Counters {
+        let mut increase = after.since(before);
+        increase += Counters {
             messages: messages.wrapping_sub(self.messages).into(),
             bytes: bytes.wrapping_sub(self.bytes).into(),
         };
-        top
+        increase
     }
 }
 
@@ -203,20 +205,21 @@ mod tests {
     use crate::handler::Discard;
 
     #[test]
-    fn lower_halves_tell_what_has_come_on_top_even_where_they_wrap_around() {
+    fn truncated_counters_give_the_increase_even_if_they_wrap_around() {
         let reported = Counters { messages: (1 << 32) - 1, bytes: (7 << 32) - 2 };
         let mut before = reported;
-        before += Counters { messages: 3, bytes: MANY - 1 };
+        before += Counters { messages: 3, bytes: REPORT_THRESHOLD - 1 };
         let mut after = before;
         after += Counters { messages: 1, bytes: 9 << 32 };
-        assert_eq!(Truncated::from(reported).until(before, after), after.since(reported));
-        assert_eq!(Truncated::from(after).until(after, after), Counters::default());
+        assert_eq!(Truncated::from(reported).unreported(before, after), after.since(reported));
+        assert_eq!(Truncated::from(after).unreported(after, after), Counters::default());
     }
 
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn a_session_without_a_handler_of_any_size_takes_256_bytes() {
-        // Over a stream of 48 bytes, as the server's is. The next size of a heap is 320.
+        // With a stream of 48 bytes, as the server has. The next size class of an allocator is 320
+        // bytes.
         assert_eq!(size_of::<TaskState<Discard, (), [u64; 6]>>(), 256);
     }
 }

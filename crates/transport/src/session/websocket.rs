@@ -1,7 +1,7 @@
-//! A WebSocket over any stream, polled.
+//! A WebSocket over any stream.
 //!
-//! The codec never touches the stream, so that everything one wake-up has to say leaves in one write,
-//! and a stream that refuses cannot stop the codec in the middle of a frame.
+//! The codec has no access to the stream. So the output of one poll is sent in one write, and a stream
+//! that is not ready cannot interrupt the codec in the middle of a frame.
 
 use std::io;
 use std::pin::Pin;
@@ -18,59 +18,59 @@ use super::write_buffer::WriteBuffer;
 use crate::message::{Message, PreparedMessage};
 use crate::stream_end::StreamEnd;
 
-/// A WebSocket's server side over a stream. The [front page](crate#a-handler) has an example.
+/// The server side of a WebSocket over a stream. The [front page](crate#a-handler) has an example.
 #[derive(Debug)]
 pub struct WebSocket<S> {
     stream: S,
     state: ClosingState,
-    /// These are [`SizeLimits`] in half the memory.
+    /// The [`SizeLimits`], in half the memory.
     max_message_bytes: u32,
     max_queued_bytes: u32,
-    /// What was said and is not yet taken by the stream. A session that sleeps with nothing unsent has
-    /// none.
+    /// The output that the stream has not accepted yet. `None` between polls if nothing is unsent.
     pub(crate) output: Option<Box<WriteBuffer>>,
 }
 
-/// How much may be held for one peer: 4 GiB at most, and whoever says more gets that. The
+/// The memory that one peer may use. Values above 4 GiB count as 4 GiB. The
 /// [front page](crate#a-handler) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeLimits {
-    /// The payload of a frame and of a message. It also limits what the codec reserves for a frame
-    /// that has only been announced.
+    /// The most payload of a frame and of a message. It also limits what the codec reserves for a frame
+    /// of which only the header was received.
     pub max_message_bytes: usize,
-    /// Output that waits for the peer to read. When so much waits, nothing more is asked for; one
-    /// message may lie above it.
+    /// The most unsent output. At this limit the handler is not polled; the output may exceed it by one
+    /// message.
     pub max_queued_bytes: usize,
 }
 
-/// How far the closing has come, as far as bytes are concerned.
+/// The state of the stream in the closing of a session.
 #[derive(Debug)]
 enum ClosingState {
-    /// Frames go both ways, or the end of the closing handshake is waited for. A session between
-    /// two messages has no codec.
+    /// Frames are read and written, or the session waits for the end of the closing handshake. A session
+    /// between two messages has no codec.
     Open(Option<Box<Codec>>),
-    /// The closing handshake is complete, or will be once the output is flushed.
+    /// The closing handshake is complete, or will be when the output is flushed.
     Finishing,
-    /// That is done.
+    /// The output is flushed, and the stream is shut down.
     Finished,
-    /// The peer broke a rule and was told so, or goes on after it was told to stop.
+    /// Input is read and dropped: the peer received a Close frame for a violation, or sends on after
+    /// one.
     Discarding { half_closed: bool },
 }
 
-/// What is left to do when the output is flushed.
+/// The state of the stream after a complete flush.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
     /// The closing handshake is complete, and the stream is shut down.
     Finished,
-    /// Nothing.
+    /// The session goes on.
     Open,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// A socket over a stream whose opening handshake is complete.
+    /// Creates a WebSocket over a stream whose opening handshake is complete.
     ///
-    /// The write timeout counts what the stream takes and a flush that completes as progress. A stream
-    /// with a buffer of its own should take no more at once than goes out within that time.
+    /// The write timeout counts bytes that the stream accepts, and a flush that completes, as progress.
+    /// A stream with a buffer should not accept more at once than it can write within that time.
     pub fn new(stream: S, sizes: SizeLimits) -> Self {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
@@ -82,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Reads once. An error is the end of the stream.
+    /// Reads once. An error, or the end of the input, is the end of the stream.
     pub(crate) fn poll_read<'a>(
         &mut self,
         cx: &mut Context<'_>,
@@ -99,25 +99,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         })
     }
 
-    /// The next thing in `input`, which is used up on the way; `None` when more has to be read.
+    /// Decodes the next message or control frame, and advances `input`. Returns `None` when all of the
+    /// input is decoded, or no more is to be.
     pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Incoming> {
         let ClosingState::Open(codec) = &mut self.state else { return None };
-        // Without a codec nothing is due, and the first byte of input brings one.
+        // A session without a codec has no buffered input, and needs a codec only for more.
         if codec.is_none() && input.is_empty() {
             return None;
         }
         let codec = codec.get_or_insert_with(|| Codec::take(self.max_message_bytes));
-        match codec.read(input, self.output.get_or_insert_default().own()) {
-            Decoded::Overrun => {
-                self.discard_input();
-                None
-            }
+        match codec.read(input, self.output.get_or_insert_default().encoded()) {
             Decoded::Finished => {
                 self.state = ClosingState::Finishing;
                 None
             }
             Decoded::Incoming(incoming) => Some(incoming),
-            Decoded::Nothing => None,
+            Decoded::NeedsInput => None,
+            Decoded::Overrun => {
+                self.discard_input();
+                None
+            }
         }
     }
 
@@ -128,10 +129,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         });
     }
 
-    /// Sends what is encoded already.
-    pub(crate) fn send_prepared(&mut self, frame: PreparedMessage) {
+    pub(crate) fn send_prepared(&mut self, message: PreparedMessage) {
         if self.may_write() {
-            self.output.get_or_insert_default().send_prepared(frame.into_bytes());
+            self.output.get_or_insert_default().send_prepared(message.into_bytes());
         }
     }
 
@@ -146,38 +146,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         })));
     }
 
-    /// After a violation nothing that the peer says is understood any more, only read away.
+    /// From now on, reads and drops all input.
     pub(crate) fn discard_input(&mut self) {
         self.state = ClosingState::Discarding { half_closed: false };
     }
 
-    /// Whether there is a beginning of something whose end has not come.
+    /// Returns whether a message or a control frame is incomplete.
     pub(crate) fn is_partial(&self) -> bool {
         matches!(&self.state, ClosingState::Open(Some(codec)) if codec.is_partial())
     }
 
-    /// How many bytes were said and are not yet taken by the stream.
+    /// Returns the number of bytes that the stream has not accepted yet.
     pub(crate) fn unsent(&self) -> usize {
         self.output.as_ref().map_or(0, |output| output.len())
     }
 
-    /// Whether no more output is to be asked for before some of it went out.
+    /// Returns whether output has to be flushed before the handler is polled again.
     pub(crate) fn is_full(&self) -> bool {
         self.unsent() >= size(self.max_queued_bytes)
             || self.output.as_ref().is_some_and(|output| output.has_prepared())
     }
 
-    /// Whether what comes is only read away.
+    /// Returns whether input is read and dropped.
     pub(crate) fn is_discarding(&self) -> bool {
         matches!(self.state, ClosingState::Discarding { .. })
     }
 
-    /// Whether nothing more is to be read.
+    /// Returns whether no more input is to be read.
     pub(crate) fn is_finishing(&self) -> bool {
         matches!(self.state, ClosingState::Finishing | ClosingState::Finished)
     }
 
-    /// Writes until everything is out. An error is the end of the stream.
+    /// Flushes all output, and shuts the stream down if the state requires it. An error is the end of
+    /// the stream.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Flushed>> {
         if let Some(output) = &mut self.output {
             ready!(output.poll_write(&mut self.stream, cx))?;
@@ -194,8 +195,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             }
             ClosingState::Finished => Poll::Ready(Ok(Flushed::Finished)),
             ClosingState::Discarding { half_closed: true } => Poll::Ready(Ok(Flushed::Open)),
-            // Half-closed, so that the peer sees the end and hangs up, while what it still sends is
-            // read: closing a socket with unread input would reset the connection.
+            // Half-close: the peer sees the end of the stream and closes its side, and its input is read
+            // until then. Closing a socket with unread input would reset the connection.
             ClosingState::Discarding { half_closed } => {
                 ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
                 *half_closed = true;
@@ -204,11 +205,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// The end of a wake-up, in which everything that was read went through the codec: if that is
-    /// as it was in the beginning, the thread has it back, for whichever session wakes up next.
+    /// Returns the codec to the thread if it holds no state. This is called at the end of a poll, when
+    /// all input has been decoded.
     ///
-    /// A session whose messages come in parts, or with lengths in more bytes than they need, is never
-    /// accounted for in full, and keeps its own.
+    /// Fragmented messages, and lengths that are not encoded in the fewest bytes, are never accounted
+    /// for in full: such a session keeps its codec.
     pub(crate) fn release_idle(&mut self) {
         if let ClosingState::Open(codec) = &mut self.state
             && let Some(codec) = codec.take_if(|codec| codec.is_reusable())
@@ -217,31 +218,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// The last look at the stream before it is dropped: writes what it takes at once, and reads
-    /// away what has come, because closing a TCP socket with unread input resets the connection,
-    /// and then the peer may never see what was written.
+    /// The last access to the stream before it is dropped. Writes as much output as the stream accepts
+    /// at once. Reads and drops received input, because closing a TCP socket with unread input resets
+    /// the connection, and the peer may then lose the output.
     ///
-    /// If all was written, the end is one in order, whether or not the peer had it agreed: within TLS
-    /// and HTTP/2 a stream that is only dropped reads as one that was cut off (RFC 8446, section 6.1;
+    /// If all output is written, the stream is shut down, even without a complete closing handshake:
+    /// over TLS and HTTP/2 a stream that is only dropped looks truncated (RFC 8446, section 6.1;
     /// RFC 8441, section 5).
     pub(crate) fn close_stream(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
         self.release_idle();
         if let ClosingState::Open(_) = self.state {
             self.state = ClosingState::Finishing;
         }
-        let waiting = self.unsent();
-        if self.poll_flush(cx).is_pending() && self.unsent() == 0 && waiting > 0 {
-            // A stream that has taken all of it only now passes it on in front of its end, and drops it
-            // without one. What it could not pass on until now is not waited for.
+        let unsent_before = self.unsent();
+        if self.poll_flush(cx).is_pending() && self.unsent() == 0 && unsent_before > 0 {
+            // A stream that accepted the rest only in this flush writes its buffer before its end if it
+            // is shut down, and drops it otherwise. Nothing waits for output that it could not write
+            // before.
             let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
         }
-        // Not forever: a peer that sends faster than we read has lost its claim to a kind end.
-        let mut waits = 0;
+        // Eight reads at most: a peer that sends faster may see a reset.
+        let mut was_pending = false;
         for _ in 0..8 {
             match self.poll_read(cx, buffer) {
                 Poll::Ready(Ok(_)) => {}
-                // It may only be others' turn.
-                Poll::Pending if waits == 0 => waits = 1,
+                // The stream may only have yielded to other tasks.
+                Poll::Pending if !was_pending => was_pending = true,
                 Poll::Pending | Poll::Ready(Err(_)) => break,
             }
         }
@@ -252,16 +254,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             && let ClosingState::Open(codec) = &mut self.state
         {
             let codec = codec.get_or_insert_with(|| Codec::take(self.max_message_bytes));
-            codec.write(message, self.output.get_or_insert_default().own());
+            codec.write(message, self.output.get_or_insert_default().encoded());
         }
     }
 
-    /// Whether a frame may go out now, behind the codec's own answers.
+    /// Writes the pending answers of the codec, and returns whether another frame may be written.
     fn may_write(&mut self) -> bool {
         match &mut self.state {
             ClosingState::Open(None) => true,
             ClosingState::Open(Some(codec)) => {
-                codec.may_write(self.output.get_or_insert_default().own())
+                codec.may_write(self.output.get_or_insert_default().encoded())
             }
             ClosingState::Finishing | ClosingState::Finished | ClosingState::Discarding { .. } => {
                 false

@@ -1,4 +1,4 @@
-//! What a session has said and its stream has not taken yet.
+//! The output that the stream has not accepted yet.
 
 use std::io;
 use std::pin::Pin;
@@ -7,54 +7,55 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-/// Bytes of the session's own, and at most one frame among them that other sessions send as well.
+/// Encoded frames of this session, and at most one prepared message among them, whose bytes are shared
+/// with other sessions.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuffer {
-    own: Vec<u8>,
+    encoded: Vec<u8>,
     prepared: Option<Prepared>,
 }
 
-/// When more than this is allocated, it is not kept for the next session.
-const MAX_KEPT_BYTES: usize = 128 * 1024;
+/// The most memory that an empty buffer retains for the next session.
+const MAX_RETAINED_BYTES: usize = 128 * 1024;
 
 #[derive(Debug)]
 struct Prepared {
-    /// How many of the session's own bytes go out before it.
+    /// The length of the part of `encoded` that is written before the prepared message.
     ahead: usize,
     rest: Bytes,
 }
 
 impl WriteBuffer {
-    /// How much waits.
+    /// Returns the number of unsent bytes.
     pub(crate) fn len(&self) -> usize {
-        self.own.len() + self.prepared.as_ref().map_or(0, |prepared| prepared.rest.len())
+        self.encoded.len() + self.prepared.as_ref().map_or(0, |prepared| prepared.rest.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Where bytes are added behind all others.
-    pub(crate) fn own(&mut self) -> &mut Vec<u8> {
-        &mut self.own
+    /// Returns the vector to append encoded frames to. They are written after everything else.
+    pub(crate) fn encoded(&mut self) -> &mut Vec<u8> {
+        &mut self.encoded
     }
 
-    /// Whether a frame waits that is shared. There is no second one meanwhile, since what is newer by
-    /// then may take its place.
+    /// Returns whether a prepared message is unsent. No second one is accepted until it is sent, so that
+    /// the handler can replace an outdated message with a newer one.
     pub(crate) fn has_prepared(&self) -> bool {
         self.prepared.is_some()
     }
 
-    /// Adds a frame behind all other bytes. It is not copied.
-    pub(crate) fn send_prepared(&mut self, frame: Bytes) {
+    /// Appends a prepared message. Its bytes are not copied.
+    pub(crate) fn send_prepared(&mut self, message: Bytes) {
         debug_assert!(
             !self.has_prepared(),
-            "the handler is not asked while a prepared frame waits"
+            "the handler is not polled while a prepared message is unsent"
         );
-        self.prepared = Some(Prepared { ahead: self.own.len(), rest: frame });
+        self.prepared = Some(Prepared { ahead: self.encoded.len(), rest: message });
     }
 
-    /// Writes until everything is out. An error is the end of the stream.
+    /// Writes all bytes. An error is the end of the stream.
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
@@ -63,18 +64,18 @@ impl WriteBuffer {
         while !self.is_empty() {
             let next = match &self.prepared {
                 Some(Prepared { ahead: 0, rest }) => rest,
-                Some(Prepared { ahead, .. }) => self.own.get(..*ahead).unwrap_or_default(),
-                None => &self.own,
+                Some(Prepared { ahead, .. }) => self.encoded.get(..*ahead).unwrap_or_default(),
+                None => &self.encoded,
             };
             match ready!(Pin::new(&mut *stream).poll_write(cx, next))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.taken(count),
+                count => self.consume(count),
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    fn taken(&mut self, count: usize) {
+    fn consume(&mut self, count: usize) {
         match &mut self.prepared {
             Some(Prepared { ahead: 0, rest }) => {
                 rest.advance(count);
@@ -84,16 +85,16 @@ impl WriteBuffer {
             }
             Some(Prepared { ahead, .. }) => {
                 *ahead -= count;
-                self.own.drain(..count);
+                self.encoded.drain(..count);
             }
             None => {
-                self.own.drain(..count);
+                self.encoded.drain(..count);
             }
         }
     }
 
-    /// Gives memory back, when nobody will write here for a while.
+    /// Frees spare capacity at the end of a poll.
     pub(crate) fn shrink(&mut self) {
-        self.own.shrink_to(if self.is_empty() { MAX_KEPT_BYTES } else { 0 });
+        self.encoded.shrink_to(if self.is_empty() { MAX_RETAINED_BYTES } else { 0 });
     }
 }

@@ -1,4 +1,4 @@
-//! How everyone is told of a new generation, a portion after the other.
+//! Announces a new generation to all sessions, in batches.
 
 use std::mem;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -9,28 +9,29 @@ use tokio::task::yield_now;
 
 use super::slots::Slots;
 
-/// The newest generation, and how far those who sleep have been told of it.
+/// The current generation, and its delivery to the sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Announcement {
     generation: AtomicU8,
     delivery: Mutex<Delivery>,
-    /// How often a session has seen a new generation.
+    /// Counts each time that a session has seen a new generation.
     delivered: AtomicUsize,
 }
 
-/// Whether sessions are being told of a new generation, and who waits until all of them were.
+/// Whether sessions are being woken for a new generation, and which sessions wait for the end of that.
 #[derive(Debug, Default)]
 struct Delivery {
     is_running: bool,
     waiting: Vec<Waker>,
 }
 
-/// How many sessions are woken for a new generation before others are, so that a pong never waits for
-/// all of them. As many as a worker's own queue holds: more would be moved behind what the network wakes.
+/// Sessions that are woken for a new generation before other tasks run, so that a pong never waits for
+/// all of them. It is the capacity of a worker's local queue: more would be moved behind the tasks that
+/// the I/O driver wakes.
 const WAKE_BATCH: usize = 256;
 
-/// How often others have their turn until those that were woken have seen the generation. One that has
-/// ended meanwhile never does.
+/// Yields, at most, until a batch has seen the generation. The bound is needed because a session that
+/// has ended in the meantime never sees it.
 const MAX_YIELDS: usize = 16;
 
 impl Announcement {
@@ -38,42 +39,45 @@ impl Announcement {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Somebody has to [wake everyone](Self::wake_all) for it.
+    /// Stores a new generation. [`wake_all`](Self::wake_all) has to run after this.
     pub(crate) fn announce(&self, generation: u8) {
+        // Before the store: a session that sees the generation must find its delivery running.
         self.delivery.lock().is_running = true;
         self.generation.store(generation, Ordering::SeqCst);
     }
 
-    /// A session has seen the new generation.
+    /// Counts a session that has seen the new generation.
     pub(crate) fn count_delivered(&self) {
         self.delivered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a session that knows the generation has to wait because others are still being told of
-    /// it. It is woken when all of them were.
+    /// Returns whether a session that has seen the generation must wait, because the delivery to other
+    /// sessions is still running. The session is woken when the delivery ends.
     ///
-    /// In a drain the last Close frame then goes out before the answers to the first are read.
+    /// In a drain this sends the last Close frame before the answers to the first are read.
     pub(crate) fn must_wait(&self, cx: &Context<'_>) -> bool {
         let mut delivery = self.delivery.lock();
         if delivery.is_running {
-            // One that is woken again and again waits once.
-            let waits = delivery.waiting.last().is_some_and(|waker| waker.will_wake(cx.waker()));
-            if !waits {
+            // Consecutive polls of one session register it once.
+            let latest = delivery.waiting.last();
+            let is_registered = latest.is_some_and(|waker| waker.will_wake(cx.waker()));
+            if !is_registered {
                 delivery.waiting.push(cx.waker().clone());
             }
         }
         delivery.is_running
     }
 
-    /// Wakes everyone in portions, each when the one before was told, and then those that had to wait.
+    /// Wakes all sessions in batches, each when the previous batch has seen the generation, and then the
+    /// sessions that had to wait.
     pub(crate) async fn wake_all(&self, slots: &Slots) {
-        let mut slots = slots.all().peekable();
-        while slots.peek().is_some() {
+        let mut wakers = slots.all().peekable();
+        while wakers.peek().is_some() {
             let before = self.delivered.load(Ordering::Relaxed);
-            let portion = slots.by_ref().take(WAKE_BATCH).map(Waker::wake).count();
+            let batch = wakers.by_ref().take(WAKE_BATCH).map(Waker::wake).count();
             for _ in 0..MAX_YIELDS {
                 yield_now().await;
-                if self.delivered.load(Ordering::Relaxed).wrapping_sub(before) >= portion {
+                if self.delivered.load(Ordering::Relaxed).wrapping_sub(before) >= batch {
                     break;
                 }
             }

@@ -1,9 +1,10 @@
-//! A moment in eight bytes.
+//! An instant in eight bytes.
 
 use std::ops::Add;
 use std::time::Duration;
 
-/// A moment as the roster's age in nanoseconds, which is half as long as an [`Instant`].
+/// Nanoseconds since the timer service was created. This takes half the memory of an
+/// [`Instant`](tokio::time::Instant).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TimerInstant(u64);
 
@@ -15,7 +16,7 @@ impl TimerInstant {
         self.0
     }
 
-    /// Zero, if that is yet to come.
+    /// Returns the time since `earlier`; zero if `earlier` is later than this instant.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -24,7 +25,7 @@ impl TimerInstant {
 impl Add<Duration> for TimerInstant {
     type Output = Self;
 
-    /// A moment that is too far away is never.
+    /// Saturates at [`NEVER`](Self::NEVER).
     fn add(self, time: Duration) -> Self {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))

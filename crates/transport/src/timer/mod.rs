@@ -1,13 +1,17 @@
-//! The timer of sessions: every one that sleeps, when it is to be woken, and for what everyone is.
+//! The timers of all sessions, and the announcement that wakes them all.
 //!
-//! A timer of tokio's and a channel would do the same, but take some 300 bytes for each session, and
-//! this takes 25. It knows no session and nothing of a drain: whoever owns it announces generations, each
-//! a number, and gives them their meaning. It is no clock either; `instant` only says how a moment is
-//! kept.
+//! Each session has one timer: a [`TimerHandle`] sets its deadline and the waker of its task. One task,
+//! [`TimerService::run`], wakes the sessions whose deadlines have passed, and all of them when a new
+//! generation is announced. A tokio timer and a channel would take some 300 bytes for each session; this
+//! takes 25.
 //!
-//! Read this file first, which is the service and its handle. `slots` is who sleeps and until when,
-//! `announcement` how everyone is woken for a new generation without getting in the way of others, and
-//! `stall` whether the process itself stood still.
+//! This module knows neither sessions nor drains: the owner of the service announces generations, which
+//! are numbers, and defines what they mean. Nor is it a clock: `instant` is only the representation of
+//! an instant.
+//!
+//! Read this file first: it has the service and the handle. `slots` stores the deadlines and the wakers,
+//! `announcement` wakes all sessions for a new generation without delaying other tasks, and `stall`
+//! detects that the process itself stalled.
 
 mod announcement;
 mod instant;
@@ -27,7 +31,7 @@ use self::slots::{Slots, TimerKey};
 use self::stall::{StallDetector, StallTotal, TICK};
 use crate::waker_id::WakerId;
 
-/// What sessions share: what was announced to them, the pulse, and an alarm clock.
+/// The state that all timers share: their slots, the latest announcement and the stall detector.
 #[derive(Debug)]
 pub(crate) struct TimerService {
     stall_detector: StallDetector,
@@ -35,13 +39,15 @@ pub(crate) struct TimerService {
     start: Instant,
     next_id: AtomicU64,
     slots: Slots,
-    /// When the keeper looks again by itself, and what calls it before that.
+    /// The scheduled time of the next run, in nanoseconds since `start`; `u64::MAX` while the task runs.
     next_run: AtomicU64,
-    wake_up: Notify,
+    /// Starts a run ahead of its schedule.
+    run_now: Notify,
 }
 
-/// How long the keeper lets deadlines gather when it has just looked for some. Sessions that wake up
-/// together cost less than one after the other, and none has a deadline for which this is late.
+/// The least time from a run that looked for due timers to the next scheduled run, in which deadlines
+/// accumulate. Waking sessions together costs less than one after the other, and no deadline of a
+/// session needs more precision than this.
 const COALESCE: Duration = Duration::from_millis(50);
 
 impl Default for TimerService {
@@ -53,21 +59,21 @@ impl Default for TimerService {
             next_id: AtomicU64::new(1),
             slots: Slots::default(),
             next_run: AtomicU64::new(u64::MAX),
-            wake_up: Notify::new(),
+            run_now: Notify::new(),
         }
     }
 }
 
 impl TimerService {
-    /// What was announced last; zero, as long as nothing was.
+    /// Returns the generation that was announced last, or zero before the first.
     pub(crate) fn generation(&self) -> u8 {
         self.announcement.generation()
     }
 
-    /// Announces a generation, for which everyone who sleeps is woken.
+    /// Announces a generation, for which all sessions are woken.
     pub(crate) fn announce(&self, generation: u8) {
         self.announcement.announce(generation);
-        self.wake_up.notify_one();
+        self.run_now.notify_one();
     }
 
     fn now(&self) -> TimerInstant {
@@ -78,7 +84,8 @@ impl TimerService {
         self.stall_detector.stall_total(now.since(TimerInstant::START))
     }
 
-    /// Wakes sessions at their deadlines and beats the pulse, until it is dropped.
+    /// Wakes sessions at their deadlines and for announcements, and ticks the stall detector, until the
+    /// future is dropped.
     pub(crate) async fn run(&self) {
         let mut generation = 0;
         loop {
@@ -88,7 +95,8 @@ impl TimerService {
             }
             let now = self.now();
             self.stall_detector.tick(now.since(TimerInstant::START));
-            // Whoever sets an alarm while we look calls us back, in case we have passed its shard.
+            // Before the scan: a timer that is set during it notifies `run_now` in any case, because its
+            // shard may have been scanned already.
             self.next_run.store(u64::MAX, Ordering::SeqCst);
             let mut earliest = now;
             if let Some(due) = self.slots.take_due(now) {
@@ -98,38 +106,41 @@ impl TimerService {
             let next = self.slots.earliest().min(now + TICK).max(earliest);
             self.next_run.store(next.nanos(), Ordering::SeqCst);
             let next = self.start + next.since(TimerInstant::START);
-            let _ = timeout_at(next, self.wake_up.notified()).await;
+            let _ = timeout_at(next, self.run_now.notified()).await;
         }
     }
 }
 
-/// A session's seat in the roster, which it reaches by `O`: so one pointer does for this and for what
-/// else of a session's stands beside the roster.
+/// The timer of one session.
+///
+/// It reaches the service through `O`. So a session needs one pointer for the service and for the other
+/// state that `O` refers to.
 #[derive(Debug)]
 pub(crate) struct TimerHandle<O: AsRef<TimerService>> {
     owner: O,
     id: u64,
     key: TimerKey,
-    /// As far as somebody has asked.
+    /// The total when [`stalled`](Self::stalled) last returned a stall.
     stall_total: StallTotal,
-    /// When it rings; never, as long as it has not been set.
-    at: TimerInstant,
-    /// Whom it wakes.
-    wakes: WakerId,
+    /// The latest deadline that was set; `NEVER` before the first.
+    deadline: TimerInstant,
+    /// Identifies the waker in the slot.
+    waker_id: WakerId,
 }
 
 impl<O: AsRef<TimerService>> TimerHandle<O> {
-    /// An alarm that is not set, and the moment at which it was made.
+    /// Returns a timer without a deadline, and the instant at which it was created.
     pub(crate) fn new(owner: O) -> (Self, TimerInstant) {
         let timers = owner.as_ref();
         let now = timers.now();
         let id = timers.next_id.fetch_add(1, Ordering::Relaxed);
         let key = timers.slots.insert(id - 1);
         let stall_total = timers.stall_total(now);
-        (Self { owner, id, key, stall_total, at: TimerInstant::NEVER, wakes: WakerId::NONE }, now)
+        let (deadline, waker_id) = (TimerInstant::NEVER, WakerId::NONE);
+        (Self { owner, id, key, stall_total, deadline, waker_id }, now)
     }
 
-    /// A number that no other alarm of its roster has. The first one's is 1.
+    /// Returns a number that is unique among the timers of the service. The first is 1.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -142,7 +153,7 @@ impl<O: AsRef<TimerService>> TimerHandle<O> {
         self.timers().now()
     }
 
-    /// How long the process has stood still since this was asked last, or the alarm was made.
+    /// Returns how long the process has stalled since the previous call, or since the timer was created.
     pub(crate) fn stalled(&mut self, now: TimerInstant) -> Duration {
         let stall_total = self.timers().stall_total(now);
         let stalled = stall_total.since(self.stall_total);
@@ -152,32 +163,33 @@ impl<O: AsRef<TimerService>> TimerHandle<O> {
         stalled
     }
 
-    /// Sets the alarm, unless it is set like that already.
+    /// Sets the deadline and the waker, unless both are set already.
     ///
-    /// After this the generation has to be looked at: the same lock is taken after a new one is entered,
-    /// so either it is seen then, or the keeper finds this one among the sleepers.
-    pub(crate) fn set(&mut self, at: TimerInstant, cx: &Context<'_>) {
+    /// The caller has to check the generation after this. A new generation is stored before
+    /// [`wake_all`](Announcement::wake_all) takes the lock that is taken here: either the caller sees
+    /// the new generation, or `wake_all` finds this waker in its slot.
+    pub(crate) fn set(&mut self, deadline: TimerInstant, cx: &Context<'_>) {
         let timers = self.owner.as_ref();
-        let wakes = WakerId::of(cx.waker());
-        if (self.at, self.wakes) == (at, wakes) {
+        let waker_id = WakerId::of(cx.waker());
+        if (self.deadline, self.waker_id) == (deadline, waker_id) {
             return;
         }
-        let is_other = self.at == TimerInstant::NEVER || self.wakes != wakes;
-        let waker = is_other.then(|| cx.waker().clone());
-        drop(timers.slots.set(self.key, at, waker));
-        if at.nanos() < timers.next_run.load(Ordering::SeqCst) {
-            timers.wake_up.notify_one();
+        let is_new_waker = self.deadline == TimerInstant::NEVER || self.waker_id != waker_id;
+        let waker = is_new_waker.then(|| cx.waker().clone());
+        drop(timers.slots.set(self.key, deadline, waker));
+        if deadline.nanos() < timers.next_run.load(Ordering::SeqCst) {
+            timers.run_now.notify_one();
         }
-        (self.at, self.wakes) = (at, wakes);
+        (self.deadline, self.waker_id) = (deadline, waker_id);
     }
 
-    /// The session has seen the new generation.
+    /// Counts that this session has seen the new generation.
     pub(crate) fn count_delivered(&self) {
         self.timers().announcement.count_delivered();
     }
 
-    /// Whether the session, which knows the generation, has to wait because others are still being told
-    /// of it. It is woken when all of them were.
+    /// Returns whether this session, which has seen the generation, must wait because the delivery to
+    /// other sessions is still running. It is woken when the delivery ends.
     pub(crate) fn must_wait(&self, cx: &Context<'_>) -> bool {
         self.timers().announcement.must_wait(cx)
     }

@@ -1,4 +1,4 @@
-//! Who sleeps, and until when.
+//! The deadline and the waker of each timer.
 
 use std::mem;
 use std::task::Waker;
@@ -8,51 +8,52 @@ use slab::Slab;
 
 use super::instant::TimerInstant;
 
-/// Everyone who may sleep, each on a seat of their own.
+/// One slot for each timer.
 ///
-/// A search tree by the moment would take twice the memory for each sleeper, and two searches for each
-/// change. Here a change is made in place, and what is due is found by looking through the rows that may
-/// have any.
+/// A search tree ordered by deadline would take twice the memory for each timer, and two searches for
+/// each change. Here a change is made in place, and due timers are found by scanning the chunks that may
+/// have some.
 #[derive(Debug, Default)]
 pub(crate) struct Slots([Mutex<Shard>; SHARDS]);
 
-/// Sleepers touch a shard when their moment changes, which is at a ping and at its pong; there are
-/// enough for them not to wait for each other.
+/// A timer locks its shard when its deadline changes, which is at a ping and at its pong. With this many
+/// shards timers rarely wait for each other.
 const SHARDS: usize = 16;
 
 #[derive(Debug, Default)]
 struct Shard {
     chunks: Vec<Chunk>,
-    /// No row before this one has a free seat.
+    /// All chunks before this one are full.
     first_vacant: usize,
 }
 
-/// So many are looked through at once, which are 1,536 bytes in one piece.
+/// The slots of a chunk, which are scanned together: 1,536 contiguous bytes.
 const CHUNK: usize = 64;
 
 #[derive(Debug)]
 struct Chunk {
-    /// Nobody here is to be woken before. It may be earlier than it has to be.
+    /// A lower bound of the deadlines in this chunk.
     earliest: TimerInstant,
     slots: Slab<Slot>,
 }
 
 #[derive(Debug)]
 struct Slot {
-    at: TimerInstant,
+    deadline: TimerInstant,
     waker: Waker,
 }
 
-/// Where somebody sleeps. Those who come one after the other have seats that follow one another, as
-/// far as none has become free in between.
+/// The position of a timer's slot. Timers that are created one after the other get consecutive keys,
+/// unless slots were freed in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TimerKey(u32);
 
 impl TimerKey {
-    /// The shards take turns, or those who open together and are pinged together would share one.
-    fn new(chunk: usize, column: usize, shard: usize) -> Self {
-        let key = (chunk * CHUNK + column) * SHARDS + shard;
-        Self(u32::try_from(key).expect("there is no memory for four billion sessions"))
+    /// Consecutive keys are in different shards: sessions that open together are pinged together, and
+    /// would contend for one shard.
+    fn new(chunk: usize, offset: usize, shard: usize) -> Self {
+        let key = (chunk * CHUNK + offset) * SHARDS + shard;
+        Self(u32::try_from(key).expect("there is no memory for four billion timers"))
     }
 
     fn index(self) -> usize {
@@ -63,7 +64,8 @@ impl TimerKey {
         self.index() / SHARDS / CHUNK
     }
 
-    fn column(self) -> usize {
+    /// The index of the slot in its chunk.
+    fn offset(self) -> usize {
         self.index() / SHARDS % CHUNK
     }
 
@@ -73,38 +75,39 @@ impl TimerKey {
 }
 
 impl Slots {
-    /// A seat for the one who comes after so many, and is not to be woken yet.
-    pub(crate) fn insert(&self, before: u64) -> TimerKey {
+    /// Reserves a slot without a deadline. `index` is the number of timers that were created before.
+    pub(crate) fn insert(&self, index: u64) -> TimerKey {
         let shards = u64::try_from(SHARDS).unwrap_or(u64::MAX);
-        let shard = usize::try_from(before % shards).unwrap_or_default();
-        let (chunk, column) = self.shard(shard).insert();
-        TimerKey::new(chunk, column, shard)
+        let shard = usize::try_from(index % shards).unwrap_or_default();
+        let (chunk, offset) = self.shard(shard).insert();
+        TimerKey::new(chunk, offset, shard)
     }
 
-    /// Sets when to wake the one at this seat, and whom that wakes, if that has changed. Gives back
-    /// the waker that was there, which is to be dropped when nothing is locked: with a waker goes what
-    /// only it has kept.
+    /// Sets the deadline of a slot, and its waker if one is given.
+    ///
+    /// Returns the previous waker if it was replaced. The caller drops it while no lock is held, because
+    /// this may drop a task that only the waker kept alive.
     #[must_use]
     pub(crate) fn set(
         &self,
         key: TimerKey,
-        at: TimerInstant,
+        deadline: TimerInstant,
         waker: Option<Waker>,
     ) -> Option<Waker> {
         let mut shard = self.shard(key.shard());
         let chunk = shard.chunks.get_mut(key.chunk())?;
-        let slot = chunk.slots.get_mut(key.column())?;
-        slot.at = at;
-        chunk.earliest = chunk.earliest.min(at);
+        let slot = chunk.slots.get_mut(key.offset())?;
+        slot.deadline = deadline;
+        chunk.earliest = chunk.earliest.min(deadline);
         waker.map(|waker| mem::replace(&mut slot.waker, waker))
     }
 
-    /// Makes a seat free. Gives back its waker, as [`set`](Self::set) does.
+    /// Frees a slot. Returns its waker, which is dropped as for [`set`](Self::set).
     #[must_use]
     pub(crate) fn remove(&self, key: TimerKey) -> Option<Waker> {
         let mut shard = self.shard(key.shard());
         let chunk = shard.chunks.get_mut(key.chunk())?;
-        let slot = chunk.slots.try_remove(key.column())?;
+        let slot = chunk.slots.try_remove(key.offset())?;
         if chunk.slots.is_empty() {
             chunk.slots = Slab::new();
         }
@@ -112,7 +115,7 @@ impl Slots {
         Some(slot.waker)
     }
 
-    /// Nobody is to be woken before.
+    /// Returns a lower bound of all deadlines.
     pub(crate) fn earliest(&self) -> TimerInstant {
         let shards = self.0.iter().map(Mutex::lock);
         let chunks =
@@ -120,33 +123,34 @@ impl Slots {
         chunks.min().unwrap_or(TimerInstant::NEVER)
     }
 
-    /// Takes out those whose moment has come, in the order of their seats: what neighbours have in
-    /// memory, here and in the system, lies together, and is used together then.
+    /// Clears the deadlines that have passed, and returns the wakers of their timers in the order of
+    /// keys: the state of sessions with consecutive keys lies together in memory, here and in the
+    /// kernel, and is used together then.
     ///
-    /// `None` if there was nothing to look for.
+    /// Returns `None` if no chunk had to be scanned.
     pub(crate) fn take_due(&self, now: TimerInstant) -> Option<impl Iterator<Item = Waker>> {
-        let mut has_looked = false;
+        let mut has_scanned = false;
         let mut due = Vec::new();
         for (index, mut shard) in self.0.iter().map(Mutex::lock).enumerate() {
             let chunks = shard.chunks.iter_mut().enumerate();
             for (id, chunk) in chunks.filter(|(_, chunk)| chunk.earliest <= now) {
-                has_looked = true;
+                has_scanned = true;
                 chunk.earliest = TimerInstant::NEVER;
-                for (column, slot) in &mut chunk.slots {
-                    if slot.at <= now {
-                        slot.at = TimerInstant::NEVER;
-                        due.push((TimerKey::new(id, column, index), slot.waker.clone()));
+                for (offset, slot) in &mut chunk.slots {
+                    if slot.deadline <= now {
+                        slot.deadline = TimerInstant::NEVER;
+                        due.push((TimerKey::new(id, offset, index), slot.waker.clone()));
                     }
-                    chunk.earliest = chunk.earliest.min(slot.at);
+                    chunk.earliest = chunk.earliest.min(slot.deadline);
                 }
             }
         }
         due.sort_unstable_by_key(|(key, _)| *key);
-        has_looked.then(|| due.into_iter().map(|(_, waker)| waker))
+        has_scanned.then(|| due.into_iter().map(|(_, waker)| waker))
     }
 
-    /// Everyone, in the same order. Nothing is locked between two of them, so who comes or leaves
-    /// meanwhile may be among them or not.
+    /// Returns the wakers of all timers in the order of keys. No lock is held between two of them, so a
+    /// timer that is created or dropped in the meantime may be included or not.
     pub(crate) fn all(&self) -> impl Iterator<Item = Waker> {
         let chunks = self
             .0
@@ -155,18 +159,18 @@ impl Slots {
             .map(|shard| shard.chunks.len())
             .max()
             .unwrap_or_default();
-        let columns = (0..chunks).flat_map(|chunk| (0..CHUNK).map(move |column| (chunk, column)));
-        let seats = columns
-            .flat_map(|(chunk, column)| (0..SHARDS).map(move |shard| (chunk, column, shard)));
-        seats.filter_map(|(chunk, column, shard)| {
+        let offsets = (0..chunks).flat_map(|chunk| (0..CHUNK).map(move |offset| (chunk, offset)));
+        let positions = offsets
+            .flat_map(|(chunk, offset)| (0..SHARDS).map(move |shard| (chunk, offset, shard)));
+        positions.filter_map(|(chunk, offset, shard)| {
             let shard = self.shard(shard);
-            let slot = shard.chunks.get(chunk)?.slots.get(column)?;
+            let slot = shard.chunks.get(chunk)?.slots.get(offset)?;
             Some(slot.waker.clone())
         })
     }
 
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
-        self.0.get(index).expect("the remainder is smaller than the divisor").lock()
+        self.0.get(index).expect("the index of a shard is less than SHARDS").lock()
     }
 }
 
@@ -179,12 +183,13 @@ impl Shard {
         if self.chunks.len() == self.first_vacant {
             self.chunks.push(Chunk { earliest: TimerInstant::NEVER, slots: Slab::new() });
         }
-        let chunk = self.chunks.get_mut(self.first_vacant).expect("there is one now");
+        let chunk =
+            self.chunks.get_mut(self.first_vacant).expect("a chunk was added if none was vacant");
         if chunk.slots.capacity() == 0 {
             chunk.slots.reserve_exact(CHUNK);
         }
-        let nobody = Slot { at: TimerInstant::NEVER, waker: Waker::noop().clone() };
-        (self.first_vacant, chunk.slots.insert(nobody))
+        let slot = Slot { deadline: TimerInstant::NEVER, waker: Waker::noop().clone() };
+        (self.first_vacant, chunk.slots.insert(slot))
     }
 }
 
@@ -197,52 +202,53 @@ mod tests {
 
     use super::*;
 
-    /// Somebody who notes when they are woken.
-    struct Guest(u32, Arc<Mutex<Vec<u32>>>);
+    /// Records its id when it is woken.
+    struct RecordingWaker(u32, Arc<Mutex<Vec<u32>>>);
 
-    impl Wake for Guest {
+    impl Wake for RecordingWaker {
         fn wake(self: Arc<Self>) {
             self.1.lock().push(self.0);
         }
     }
 
-    /// What is kept here for comparison: who has which seat, and is to be woken when.
-    type Guests = BTreeMap<TimerKey, (u32, TimerInstant)>;
+    /// The reference model: the id and the deadline of each timer.
+    type Model = BTreeMap<TimerKey, (u32, TimerInstant)>;
 
     #[test]
-    fn however_they_come_and_go_each_is_woken_once_at_the_moment_that_was_set_last() {
+    fn in_any_history_each_timer_is_woken_once_at_its_latest_deadline() {
         let (slots, woken) = (Slots::default(), Arc::new(Mutex::new(Vec::new())));
-        let (mut guests, mut now) = (Guests::new(), TimerInstant::START);
-        let mut dice = 1_u64;
-        let mut throw = |sides: usize| {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            usize::try_from(dice >> 33).expect("31 bits") % sides
+        let (mut model, mut now) = (Model::new(), TimerInstant::START);
+        let mut rng = 1_u64;
+        let mut random = |bound: usize| {
+            rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(rng >> 33).expect("31 bits") % bound
         };
-        let mut wakings = 0;
+        let mut wake_count = 0;
         for id in 0..30_000 {
-            let any = guests.keys().nth(throw(guests.len().max(1))).copied();
-            match (throw(10), any) {
+            let any = model.keys().nth(random(model.len().max(1))).copied();
+            match (random(10), any) {
                 (0..3, _) => {
                     let key = slots.insert(id.into());
-                    let before = guests.insert(key, (id, TimerInstant::NEVER));
-                    assert_eq!(before, None, "nobody gets a key that is taken");
-                    let waker = Arc::new(Guest(id, Arc::clone(&woken))).into();
+                    let previous = model.insert(key, (id, TimerInstant::NEVER));
+                    assert_eq!(previous, None, "the key of another timer");
+                    let waker = Arc::new(RecordingWaker(id, Arc::clone(&woken))).into();
                     drop(slots.set(key, TimerInstant::NEVER, Some(waker)));
                 }
                 (3..5, Some(key)) => {
-                    guests.remove(&key);
+                    model.remove(&key);
                     drop(slots.remove(key));
                 }
                 (5..9, Some(key)) => {
-                    let at = now + Duration::from_millis(throw(1000).try_into().expect("small"));
-                    guests.entry(key).and_modify(|guest| guest.1 = at);
-                    assert!(slots.set(key, at, None).is_none());
+                    let delay = Duration::from_millis(random(1000).try_into().expect("small"));
+                    let deadline = now + delay;
+                    model.entry(key).and_modify(|timer| timer.1 = deadline);
+                    assert!(slots.set(key, deadline, None).is_none());
                 }
                 _ => {
-                    now = now + Duration::from_millis(throw(20).try_into().expect("small"));
-                    let due = guests.values_mut().filter(|(_, at)| *at <= now);
-                    let due = due.map(|(id, at)| {
-                        *at = TimerInstant::NEVER;
+                    now = now + Duration::from_millis(random(20).try_into().expect("small"));
+                    let due = model.values_mut().filter(|(_, deadline)| *deadline <= now);
+                    let due = due.map(|(id, deadline)| {
+                        *deadline = TimerInstant::NEVER;
                         *id
                     });
                     let due: Vec<u32> = due.collect();
@@ -250,37 +256,37 @@ mod tests {
                     let taken = slots.take_due(now);
                     assert_eq!(taken.is_some(), is_due);
                     taken.into_iter().flatten().for_each(Waker::wake);
-                    assert_eq!(*woken.lock(), due, "in the order of their seats");
-                    wakings += woken.lock().drain(..).count();
+                    assert_eq!(*woken.lock(), due, "in the order of keys");
+                    wake_count += woken.lock().drain(..).count();
                 }
             }
-            let earliest = guests.values().map(|(_, at)| *at).min();
+            let earliest = model.values().map(|(_, deadline)| *deadline).min();
             assert!(slots.earliest() <= earliest.unwrap_or(TimerInstant::NEVER));
         }
-        assert!(wakings > 1000, "{wakings}");
+        assert!(wake_count > 1000, "{wake_count}");
         slots.all().for_each(Waker::wake);
-        assert!(woken.lock().iter().eq(guests.values().map(|(id, _)| id)));
+        assert!(woken.lock().iter().eq(model.values().map(|(id, _)| id)));
     }
 
     #[test]
-    fn who_has_been_woken_is_not_looked_for_again() {
+    fn a_timer_that_was_due_is_not_due_again() {
         let slots = Slots::default();
         let key = slots.insert(0);
-        let at = TimerInstant::START + Duration::from_secs(1);
-        drop(slots.set(key, at, None));
+        let deadline = TimerInstant::START + Duration::from_secs(1);
+        drop(slots.set(key, deadline, None));
         assert!(slots.take_due(TimerInstant::START).is_none());
-        assert_eq!(slots.take_due(at).into_iter().flatten().count(), 1);
+        assert_eq!(slots.take_due(deadline).into_iter().flatten().count(), 1);
         assert_eq!(slots.earliest(), TimerInstant::NEVER);
-        assert!(slots.take_due(at).is_none());
+        assert!(slots.take_due(deadline).is_none());
     }
 
     #[test]
-    fn free_seats_are_taken_before_there_are_more() {
+    fn vacant_slots_are_reused_before_chunks_are_added() {
         let slots = Slots::default();
-        let seats: Vec<TimerKey> = (0..10_000).map(|before| slots.insert(before)).collect();
-        assert!(seats.is_sorted(), "those who come one after the other are neighbours");
-        seats.iter().step_by(3).for_each(|key| drop(slots.remove(*key)));
-        let again = (0..3000).map(|before| slots.insert(before)).max();
-        assert!(again <= seats.last().copied());
+        let keys: Vec<TimerKey> = (0..10_000).map(|index| slots.insert(index)).collect();
+        assert!(keys.is_sorted(), "consecutive timers have ascending keys");
+        keys.iter().step_by(3).for_each(|key| drop(slots.remove(*key)));
+        let reused = (0..3000).map(|index| slots.insert(index)).max();
+        assert!(reused <= keys.last().copied());
     }
 }

@@ -1,30 +1,31 @@
-//! Whether the process itself stood still: was stopped, starved, or stuck in a handler.
+//! Detects that the process stalled: it was stopped, got no CPU time, or a handler blocked.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// From one beat to the next at most.
+/// The longest time from one tick to the next.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 const TICK_MS: u32 = 250;
 
-/// A heart that beats while the process makes progress, so that a session can tell how long it stood
-/// still: what a peer sent meanwhile comes all at once, and is not the peer's fault.
+/// Measures how long the process stalled. Input that a peer sent during a stall is read all at once
+/// after it, and a session must not blame the peer for that.
 ///
-/// Nothing beats by itself. Before the first [`tick`](Self::tick) no stall is seen.
+/// The timer service calls [`tick`](Self::tick); before the first tick no stall is detected.
 ///
-/// It knows no clock: all times are those since some moment that stays the same.
+/// It reads no clock: all times are durations since one fixed instant.
 #[derive(Debug)]
 pub(crate) struct StallDetector(
-    /// One word, so that whoever looks sees both halves of the same moment.
+    /// A [`State`] in one word, so that a load gets both halves of the same tick.
     AtomicU64,
 );
 
-/// How long the process had stood still in all at some moment, to be compared with another one.
+/// The sum of all stalls up to some instant, in milliseconds. It wraps around, so only the difference of
+/// two has a meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StallTotal(u32);
 
 impl StallTotal {
-    /// How much of it came after `earlier`; nothing if that was not earlier.
+    /// Returns the sum of the stalls since `earlier`; zero if `earlier` is later than this.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(ahead(self.0, earlier.0).into())
     }
@@ -33,11 +34,11 @@ impl StallTotal {
 #[derive(Clone, Copy)]
 struct State {
     stalled_ms: u32,
-    /// The age at the latest beat.
+    /// The time of the latest tick.
     ticked_at_ms: u32,
 }
 
-/// No heart has beaten yet.
+/// Before the first tick.
 const NEVER: u64 = u64::MAX;
 
 impl Default for StallDetector {
@@ -47,22 +48,22 @@ impl Default for StallDetector {
 }
 
 impl StallDetector {
-    /// Beats once. The next beat has to come within [`TICK`].
+    /// Records that the process runs. The next call is due within [`TICK`].
     pub(crate) fn tick(&self, now: Duration) {
         let StallTotal(stalled_ms) = self.stall_total(now);
         let state = State { stalled_ms, ticked_at_ms: wrapping_ms(now) };
         self.0.store(state.into(), Ordering::Relaxed);
     }
 
-    /// How long the process has stood still until `now`.
+    /// Returns the sum of all stalls until `now`.
     pub(crate) fn stall_total(&self, now: Duration) -> StallTotal {
         match self.0.load(Ordering::Relaxed) {
             NEVER => StallTotal::default(),
             state => {
                 let State { stalled_ms, ticked_at_ms } = state.into();
                 let late = ahead(wrapping_ms(now), ticked_at_ms).saturating_sub(TICK_MS);
-                // Less than a beat is none: the clock is coarse, and others want the processor, too.
-                // Whoever wakes up before the heart does sees by itself that it is late.
+                // A delay of one tick at most is no stall: the clock is coarse, and other processes use
+                // the CPU, too. A session that is polled before the overdue tick sees the delay here.
                 let stall = if late > TICK_MS { late } else { 0 };
                 StallTotal(stalled_ms.wrapping_add(stall))
             }
@@ -70,13 +71,13 @@ impl StallDetector {
     }
 }
 
-/// It wraps around after seven weeks, and no stall is half as long.
+/// Wraps around after seven weeks; no stall lasts half as long.
 fn wrapping_ms(time: Duration) -> u32 {
     u32::try_from(time.as_millis() % (1 << 32)).unwrap_or_default()
 }
 
-/// How far `later` is ahead of `earlier`, where numbers wrap around. Another thread may have been
-/// faster, and then it is not.
+/// Returns how far `later` is ahead of `earlier` in wrapping arithmetic. Zero if it is behind, as when
+/// another thread has stored a newer tick than this thread's `now`.
 fn ahead(later: u32, earlier: u32) -> u32 {
     let difference = later.wrapping_sub(earlier);
     if difference > u32::MAX / 2 { 0 } else { difference }
@@ -100,39 +101,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stall_is_as_long_as_the_heart_was_late() {
-        let stall_detector = StallDetector::default();
+    fn a_stall_is_as_long_as_the_tick_was_late() {
+        let detector = StallDetector::default();
         let ms = |ms| Duration::from_millis(ms);
         let start = ms(1 << 32) - ms(1000);
         let mut now = start;
-        assert_eq!(
-            stall_detector.stall_total(now + ms(9000)),
-            StallTotal(0),
-            "it does not tick yet"
-        );
-        stall_detector.tick(now);
+        assert_eq!(detector.stall_total(now + ms(9000)), StallTotal(0), "before the first tick");
+        detector.tick(now);
         for round in 1..=3 {
             now += ms(4000);
-            // Seen before the heart beats again, and after.
-            assert_eq!(stall_detector.stall_total(now), StallTotal(3750 * round));
-            stall_detector.tick(now);
-            assert_eq!(stall_detector.stall_total(now), StallTotal(3750 * round));
+            // The same before the overdue tick and after it.
+            assert_eq!(detector.stall_total(now), StallTotal(3750 * round));
+            detector.tick(now);
+            assert_eq!(detector.stall_total(now), StallTotal(3750 * round));
         }
-        // Early, on time, or late by less than a beat: no stall.
+        // Early, on time, or late by one tick at most: no stall.
         for wait in [1, 250, 500, 10] {
             now += ms(wait);
-            stall_detector.tick(now);
+            detector.tick(now);
         }
-        assert_eq!(stall_detector.stall_total(now), StallTotal(11_250));
+        assert_eq!(detector.stall_total(now), StallTotal(11_250));
         now += ms(501);
-        assert_eq!(
-            stall_detector.stall_total(now),
-            StallTotal(11_250 + 251),
-            "and a little more is one"
-        );
-        stall_detector.tick(now);
-        // Whoever looked at the clock before the heart did sees what that has seen.
-        assert_eq!(stall_detector.stall_total(start), stall_detector.stall_total(now));
-        assert_eq!(StallTotal(5).since(stall_detector.stall_total(start)), Duration::ZERO);
+        assert_eq!(detector.stall_total(now), StallTotal(11_250 + 251), "late by more than a tick");
+        detector.tick(now);
+        // An instant that was read before the latest tick.
+        assert_eq!(detector.stall_total(start), detector.stall_total(now));
+        assert_eq!(StallTotal(5).since(detector.stall_total(start)), Duration::ZERO);
     }
 }

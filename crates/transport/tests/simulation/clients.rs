@@ -1,4 +1,4 @@
-//! The peers: what each kind does, what its network is like, and how its session may end.
+//! The peers: the behaviour and the network of each kind, and the expected end of its session.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -11,40 +11,40 @@ use transport::ws_core::Cause;
 use transport::{Handler, Message, Next};
 
 use super::frames::{self, close, frame};
-use super::network::{Dice, End, Weather};
+use super::network::{End, LinkConditions, Rng};
 use super::{CLOSE, EXCHANGE, PING, PONG, SLOW};
 use crate::Subscription;
 
-/// Kinds of peers. A moment is the time since the session was opened.
+/// Kinds of peers. Times count from the opening of the session.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
-    /// Answers, talks a little, and says goodbye then.
+    /// Answers, sends a few frames, and closes.
     Healthy { leaves: Duration },
-    /// The same behind a network that is away for less than the pong timeout.
-    CutOff { leaves: Duration },
-    /// The same behind a network that never comes back.
-    CutOffForEver { from: Duration, is_told_much: bool },
-    /// Reads and says nothing.
-    Mute,
-    /// Does not read, though it is told much.
-    Stuck,
-    /// Reads little by little of the much that it is told, and goes away then.
-    Slow { leaves: Duration },
-    /// Goes away without a word.
-    Vanishing { leaves: Duration },
-    /// Its connection is reset.
+    /// Healthy, behind a network partition that is shorter than the pong timeout.
+    BriefPartition { leaves: Duration },
+    /// Healthy, behind a network partition that does not end.
+    LastingPartition { from: Duration, is_sent_much: bool },
+    /// Reads and sends nothing.
+    Silent,
+    /// Reads nothing from a handler that always sends.
+    ReadsNothing,
+    /// Reads slowly from a handler that always sends, and disconnects.
+    SlowReader { leaves: Duration },
+    /// Disconnects without a Close frame.
+    Disconnecting { leaves: Duration },
+    /// Loses its connection to a reset.
     Reset { at: Duration },
-    /// Sends more than it may, and answers the close or goes on.
-    Flooder { from: Duration, is_deaf: bool },
-    /// Breaks a rule.
+    /// Exceeds its rate limit, and answers the Close frame or ignores it.
+    Flooder { from: Duration, ignores_close: bool },
+    /// Violates the protocol.
     Violator { at: Duration, cause: Cause },
     /// Begins a message and never ends it.
-    Trickler { from: Duration },
-    /// Does not answer a close, and goes away then.
-    Stubborn { leaves: Duration },
+    UnfinishedMessage { from: Duration },
+    /// Does not answer Close frames, and disconnects.
+    IgnoresClose { leaves: Duration },
 }
 
-/// How a session with a peer of some kind may end if no drain comes first.
+/// How a session may end unless it is drained first.
 pub(crate) struct Expected {
     pub(crate) causes: Vec<Cause>,
     pub(crate) clean: bool,
@@ -52,124 +52,127 @@ pub(crate) struct Expected {
     pub(crate) within: Duration,
 }
 
-/// What a client does.
-pub(crate) struct Habits {
+/// The behaviour of a client.
+pub(crate) struct Behavior {
     reads: Reads,
     answers_pings: bool,
     answers_close: bool,
-    /// What it says, when for the first time, and how often.
-    says: Option<(Vec<Vec<u8>>, Instant, Duration)>,
-    leaves: Option<(Instant, Leaving)>,
+    /// Frames to send in turn, the time of the first, and the interval.
+    sends: Option<(Vec<Vec<u8>>, Instant, Duration)>,
+    leaves: Option<(Instant, Exit)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Reads {
     Everything,
-    /// So many bytes in that time.
-    Little(usize, Duration),
+    /// At most this many bytes per interval.
+    Slowly(usize, Duration),
     Nothing,
 }
 
 #[derive(Clone, Copy)]
-enum Leaving {
-    Dropping,
-    SayingGoodbye,
+enum Exit {
+    /// Drops the connection.
+    Disconnect,
+    /// Starts the closing handshake.
+    Close,
 }
 
-/// What a client saw.
+/// What a client received.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Saw {
-    pub(crate) end: Told,
-    /// The number of the state that it was told last; 0 is none.
+pub(crate) struct Received {
+    pub(crate) end: ReceivedEnd,
+    /// The number of the latest state, or 0.
     pub(crate) state: u64,
     pub(crate) is_in_order: bool,
 }
 
-/// What a client saw of the end.
+/// The end of the session as a client sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Told {
-    /// A Close frame with this code; 0 is none.
+pub(crate) enum ReceivedEnd {
+    /// A Close frame with this code, or 0 for a frame without one.
     Close(u16),
-    Nothing,
+    NoCloseFrame,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-/// A partition that is over in time for the pong, whatever the latency is.
-const CUT_OFF: u64 = 7000;
-/// Never again, as far as these stories go.
+/// Milliseconds a brief partition lasts at most: less than the pong timeout at any latency.
+const BRIEF_PARTITION: u64 = 7000;
+/// Longer than a scenario runs.
 const NEVER: Duration = Duration::from_secs(86_400);
 
 impl Kind {
-    /// Throws a client that opens its session at `opened`.
-    pub(crate) fn throw(dice: &mut Dice, opened: Instant) -> (Self, Habits, Weather) {
-        let moment = dice.millis(200..120_000);
-        let latency = dice.within(1..250);
-        let mut weather = Weather {
-            latency: latency..latency + dice.within(1..150),
-            piece: dice.size(64..1500),
-            pipe: dice.size(1024..8192),
+    /// Picks a random client that opens its session at `opened`.
+    pub(crate) fn random(rng: &mut Rng, opened: Instant) -> (Self, Behavior, LinkConditions) {
+        let time = rng.millis(200..120_000);
+        let latency = rng.within(1..250);
+        let mut link = LinkConditions {
+            latency: latency..latency + rng.within(1..150),
+            piece: rng.size(64..1500),
+            pipe: rng.size(1024..8192),
             buffer: 0,
             partition: None,
             reset: None,
         };
-        // The limits hold for what a partition piles up, and not for what a stall does.
-        let talk = vec![frame(frames::TEXT, b"well?"), frame(frames::PING, b"there?")];
-        let mut habits = Habits {
+        // The rate limits allow the frames that a partition holds back; those of a stall are credited.
+        let frames = vec![frame(frames::TEXT, b"well?"), frame(frames::PING, b"there?")];
+        let mut behavior = Behavior {
             reads: Reads::Everything,
             answers_pings: true,
             answers_close: true,
-            says: Some((talk, opened + dice.millis(0..9000), dice.millis(4500..20_000))),
-            leaves: Some((opened + moment, Leaving::SayingGoodbye)),
+            sends: Some((frames, opened + rng.millis(0..9000), rng.millis(4500..20_000))),
+            leaves: Some((opened + time, Exit::Close)),
         };
-        let kind = match dice.within(0..16) {
+        let kind = match rng.within(0..16) {
             0..4 => {
-                let (_, _, rest) = habits.says.as_mut().unwrap();
-                *rest = dice.millis(130..5000);
-                Self::Healthy { leaves: moment }
+                let (_, _, interval) = behavior.sends.as_mut().unwrap();
+                *interval = rng.millis(130..5000);
+                Self::Healthy { leaves: time }
             }
             4 | 5 => {
-                let from = opened + dice.millis(0..100_000);
-                weather.partition = Some((from, Some(from + dice.millis(100..CUT_OFF))));
-                Self::CutOff { leaves: moment }
+                let from = opened + rng.millis(0..100_000);
+                link.partition = Some((from, Some(from + rng.millis(100..BRIEF_PARTITION))));
+                Self::BriefPartition { leaves: time }
             }
             6 => {
-                weather.partition = Some((opened + moment, None));
-                habits.leaves = None;
-                Self::CutOffForEver { from: moment, is_told_much: dice.percent(30) }
+                link.partition = Some((opened + time, None));
+                behavior.leaves = None;
+                Self::LastingPartition { from: time, is_sent_much: rng.percent(30) }
             }
             7 => {
-                habits = Habits { answers_pings: false, says: None, leaves: None, ..habits };
-                Self::Mute
+                behavior = Behavior { answers_pings: false, sends: None, leaves: None, ..behavior };
+                Self::Silent
             }
             8 => {
-                habits = Habits { reads: Reads::Nothing, says: None, leaves: None, ..habits };
-                Self::Stuck
+                behavior =
+                    Behavior { reads: Reads::Nothing, sends: None, leaves: None, ..behavior };
+                Self::ReadsNothing
             }
             9 => {
-                // Pieces go out faster than the write timeout is long.
-                weather.piece = dice.size(64..256);
-                habits.reads = Reads::Little(dice.size(60..400), dice.millis(100..1000));
-                habits.says = None;
-                habits.leaves = Some((opened + moment, Leaving::Dropping));
-                Self::Slow { leaves: moment }
+                // Small enough that each write makes progress within the write timeout.
+                link.piece = rng.size(64..256);
+                behavior.reads = Reads::Slowly(rng.size(60..400), rng.millis(100..1000));
+                behavior.sends = None;
+                behavior.leaves = Some((opened + time, Exit::Disconnect));
+                Self::SlowReader { leaves: time }
             }
             10 => {
-                habits.leaves = Some((opened + moment, Leaving::Dropping));
-                Self::Vanishing { leaves: moment }
+                behavior.leaves = Some((opened + time, Exit::Disconnect));
+                Self::Disconnecting { leaves: time }
             }
             11 => {
-                weather.reset = Some(opened + moment);
-                habits.leaves = None;
-                Self::Reset { at: moment }
+                link.reset = Some(opened + time);
+                behavior.leaves = None;
+                Self::Reset { at: time }
             }
             12 => {
                 let floods =
                     [frame(frames::TEXT, b"x"), frame(frames::PING, b""), frame(frames::PONG, b"")];
-                let flood = floods[dice.size(0..3)].clone();
-                let is_deaf = dice.percent(50);
-                habits.says = Some((vec![flood], opened + moment, dice.millis(1..25)));
-                habits = Habits { answers_close: !is_deaf, leaves: None, ..habits };
-                Self::Flooder { from: moment, is_deaf }
+                let flood = floods[rng.size(0..3)].clone();
+                let ignores_close = rng.percent(50);
+                behavior.sends = Some((vec![flood], opened + time, rng.millis(1..25)));
+                behavior = Behavior { answers_close: !ignores_close, leaves: None, ..behavior };
+                Self::Flooder { from: time, ignores_close }
             }
             13 => {
                 let violations = [
@@ -179,26 +182,26 @@ impl Kind {
                     (Cause::InvalidUtf8, frame(frames::TEXT, &[0xff, 0xfe])),
                     (Cause::TooBig, frame(frames::BINARY, &[0; 5000])),
                 ];
-                let (cause, violation) = violations[dice.size(0..5)].clone();
-                habits.says = Some((vec![violation], opened + moment, NEVER));
-                habits.leaves = None;
-                Self::Violator { at: moment, cause }
+                let (cause, violation) = violations[rng.size(0..5)].clone();
+                behavior.sends = Some((vec![violation], opened + time, NEVER));
+                behavior.leaves = None;
+                Self::Violator { at: time, cause }
             }
             14 => {
-                let moment = dice.millis(200..12_000);
+                let time = rng.millis(200..12_000);
                 let begun = frame(frames::TEXT, b"never ends")[..8].to_vec();
-                habits.says = Some((vec![begun], opened + moment, NEVER));
-                // A pong in the middle of a frame would be a part of it.
-                habits = Habits { answers_pings: false, leaves: None, ..habits };
-                Self::Trickler { from: moment }
+                behavior.sends = Some((vec![begun], opened + time, NEVER));
+                // The session would read a pong as payload of the unfinished frame.
+                behavior = Behavior { answers_pings: false, leaves: None, ..behavior };
+                Self::UnfinishedMessage { from: time }
             }
             _ => {
-                habits.answers_close = false;
-                habits.leaves = Some((opened + moment, Leaving::Dropping));
-                Self::Stubborn { leaves: moment }
+                behavior.answers_close = false;
+                behavior.leaves = Some((opened + time, Exit::Disconnect));
+                Self::IgnoresClose { leaves: time }
             }
         };
-        (kind, habits, weather)
+        (kind, behavior, link)
     }
 
     pub(crate) fn expected(self) -> Expected {
@@ -209,30 +212,34 @@ impl Kind {
             within: within + EXCHANGE,
         };
         let first_ping = PING.mul_f64(0.9);
-        let cut_off = Duration::from_millis(CUT_OFF);
+        let partition = Duration::from_millis(BRIEF_PARTITION);
         match self {
             Self::Healthy { leaves } => expect(&[Cause::PeerClosed], true, leaves, leaves),
-            Self::CutOff { leaves } => expect(&[Cause::PeerClosed], true, leaves, leaves + cut_off),
-            // It may be cut off in the middle of a message.
-            Self::CutOffForEver { from, .. } => expect(
+            Self::BriefPartition { leaves } => {
+                expect(&[Cause::PeerClosed], true, leaves, leaves + partition)
+            }
+            // The partition may begin in the middle of a message.
+            Self::LastingPartition { from, .. } => expect(
                 &[Cause::PongTimeout, Cause::WriteTimeout, Cause::MessageTimeout],
                 false,
                 from.saturating_sub(EXCHANGE),
                 from + PING + PONG + SLOW,
             ),
-            Self::Mute => expect(&[Cause::PongTimeout], false, first_ping + PONG, PING + PONG),
-            Self::Stuck => expect(&[Cause::WriteTimeout], false, SLOW, SLOW + 5 * SECOND),
-            Self::Slow { leaves } | Self::Vanishing { leaves } | Self::Stubborn { leaves } => {
+            Self::Silent => expect(&[Cause::PongTimeout], false, first_ping + PONG, PING + PONG),
+            Self::ReadsNothing => expect(&[Cause::WriteTimeout], false, SLOW, SLOW + 5 * SECOND),
+            Self::SlowReader { leaves }
+            | Self::Disconnecting { leaves }
+            | Self::IgnoresClose { leaves } => {
                 expect(&[Cause::Disconnected], false, leaves, leaves)
             }
             Self::Reset { at } => expect(&[Cause::Disconnected], false, at, at),
-            Self::Flooder { from, is_deaf } => {
-                expect(&[Cause::RateLimited], !is_deaf, from, from + SECOND + CLOSE)
+            Self::Flooder { from, ignores_close } => {
+                expect(&[Cause::RateLimited], !ignores_close, from, from + SECOND + CLOSE)
             }
-            // Who is told of a violation hangs up, which is the end and not a clean one.
+            // The client hangs up after the Close frame of a violation, so the end is never clean.
             Self::Violator { at, cause } => expect(&[cause], false, at, at + CLOSE),
-            // It says nothing besides, so after a stall it may be given up for that.
-            Self::Trickler { from } => expect(
+            // It sends nothing else, so after a stall the pong timeout may come first.
+            Self::UnfinishedMessage { from } => expect(
                 &[Cause::MessageTimeout, Cause::PongTimeout],
                 false,
                 SLOW,
@@ -241,90 +248,90 @@ impl Kind {
         }
     }
 
-    /// Whether neither it nor its network ever makes anything wait.
-    pub(crate) fn is_never_held_up(self) -> bool {
+    /// Whether neither the peer nor its network ever blocks the session.
+    pub(crate) fn is_never_blocked(self) -> bool {
         matches!(self, Self::Healthy { .. })
     }
 
-    /// Whether it would complete a closing handshake that a drain begins.
+    /// Whether the peer completes the closing handshake of a drain.
     pub(crate) fn answers_the_drain(self) -> bool {
-        matches!(self, Self::Healthy { .. } | Self::CutOff { .. })
+        matches!(self, Self::Healthy { .. } | Self::BriefPartition { .. })
     }
 }
 
-/// What the server says in a session.
-pub(crate) enum Voice {
+/// The handler of a session.
+pub(crate) enum SimulatedHandler {
     Echo(VecDeque<Message>),
-    /// Always has something to say.
-    Chatter,
-    /// Has much to say, again and again.
-    Steady(Interval),
-    /// Tells the newest state.
+    /// Always has a message to send.
+    Flooding,
+    /// Sends a large message periodically.
+    Periodic(Interval),
+    /// Sends the latest state.
     State(Subscription),
 }
 
-impl Voice {
-    /// One for a peer of this kind. It tells the state if that does for it as well.
-    pub(crate) fn of(kind: Kind, state: Option<Subscription>) -> Self {
-        if matches!(kind, Kind::Slow { .. } | Kind::Stuck) {
-            Self::Chatter
-        } else if matches!(kind, Kind::CutOffForEver { is_told_much: true, .. }) {
-            Self::Steady(interval(Duration::from_millis(100)))
+impl SimulatedHandler {
+    /// Returns the handler for a peer of this kind: the subscription, unless the kind needs another.
+    pub(crate) fn new(kind: Kind, state: Option<Subscription>) -> Self {
+        if matches!(kind, Kind::SlowReader { .. } | Kind::ReadsNothing) {
+            Self::Flooding
+        } else if matches!(kind, Kind::LastingPartition { is_sent_much: true, .. }) {
+            Self::Periodic(interval(Duration::from_millis(100)))
         } else {
             state.map_or_else(|| Self::Echo(VecDeque::new()), Self::State)
         }
     }
 }
 
-impl Handler for Voice {
+impl Handler for SimulatedHandler {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let text = |text: String| Poll::Ready(Next::Send(Message::Text(text.into())));
         match self {
-            Self::Echo(waiting) => {
-                waiting.pop_front().map_or(Poll::Pending, |it| Poll::Ready(Next::Send(it)))
+            Self::Echo(queue) => {
+                queue.pop_front().map_or(Poll::Pending, |it| Poll::Ready(Next::Send(it)))
             }
-            Self::Chatter => text("chatter".repeat(10)),
-            Self::Steady(interval) => {
+            Self::Flooding => text("chatter".repeat(10)),
+            Self::Periodic(interval) => {
                 ready!(interval.poll_tick(cx));
                 text("news ".repeat(200))
             }
-            Self::State(latest) => latest.poll_next(cx),
+            Self::State(subscription) => subscription.poll_next(cx),
         }
     }
 
     fn receive(&mut self, message: Message) {
-        if let Self::Echo(waiting) = self {
-            waiting.push_back(message);
+        if let Self::Echo(queue) = self {
+            queue.push_back(message);
         }
     }
 }
 
-/// Lives the life of a client, and says what it saw.
-pub(crate) async fn run(mut end: End, mut habits: Habits) -> Saw {
-    let mut inbox = Vec::new();
-    let mut saw = Saw { end: Told::Nothing, state: 0, is_in_order: true };
+/// Runs a client and returns what it received.
+pub(crate) async fn run(mut end: End, mut behavior: Behavior) -> Received {
+    let mut input = Vec::new();
+    let mut received = Received { end: ReceivedEnd::NoCloseFrame, state: 0, is_in_order: true };
     let mut has_closed = false;
     let mut reads_at = Instant::now();
     loop {
-        let most = match habits.reads {
+        let most = match behavior.reads {
             Reads::Everything => 4096,
-            Reads::Little(most, _) => most,
+            Reads::Slowly(most, _) => most,
             Reads::Nothing => 0,
         };
-        let says_at = habits.says.as_ref().filter(|_| !has_closed).map(|says| says.1);
-        let leaves_at = habits.leaves.map(|leaves| leaves.0).filter(|_| !has_closed);
-        let is_resting = reads_at > Instant::now();
-        let wakes_at = [says_at, leaves_at, is_resting.then_some(reads_at)].into_iter().flatten();
+        let sends_at = behavior.sends.as_ref().filter(|_| !has_closed).map(|sends| sends.1);
+        let leaves_at = behavior.leaves.map(|leaves| leaves.0).filter(|_| !has_closed);
+        let is_paused = reads_at > Instant::now();
+        let wakes_at = [sends_at, leaves_at, is_paused.then_some(reads_at)].into_iter().flatten();
         let next = wakes_at.min();
         let mut piece = [0; 4096];
 
         tokio::select! {
             biased;
-            count = end.read(&mut piece[..most]), if most > 0 && !is_resting => {
-                let Ok(count @ 1..) = count else { return saw };
-                inbox.extend(&piece[..count]);
-                if let Reads::Little(_, rest) = habits.reads {
-                    reads_at = Instant::now() + rest;
+            count = end.read(&mut piece[..most]), if most > 0 && !is_paused => {
+                let Ok(count @ 1..) = count else { return received };
+                input.extend(&piece[..count]);
+                if let Reads::Slowly(_, interval) = behavior.reads {
+                    reads_at = Instant::now() + interval;
                 }
             }
             () = async { sleep_until(next.unwrap()).await }, if next.is_some() => {}
@@ -332,16 +339,16 @@ pub(crate) async fn run(mut end: End, mut habits: Habits) -> Saw {
         }
 
         let mut answers = Vec::new();
-        while let Some((first, payload)) = next_frame(&mut inbox) {
+        while let Some((first, payload)) = next_frame(&mut input) {
             match first {
-                frames::PING if habits.answers_pings => {
+                frames::PING if behavior.answers_pings => {
                     answers.extend(frame(frames::PONG, &payload));
                 }
                 frames::CLOSE => {
-                    saw.end = Told::Close(
+                    received.end = ReceivedEnd::Close(
                         payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code)),
                     );
-                    if habits.answers_close && !has_closed {
+                    if behavior.answers_close && !has_closed {
                         answers.extend(frame(frames::CLOSE, &payload));
                         has_closed = true;
                     }
@@ -350,43 +357,43 @@ pub(crate) async fn run(mut end: End, mut habits: Habits) -> Saw {
                     let text = String::from_utf8(payload).unwrap();
                     if let Some(number) = text.strip_prefix("state ") {
                         let number = number.parse().unwrap();
-                        saw.is_in_order &= saw.state < number;
-                        saw.state = number;
+                        received.is_in_order &= received.state < number;
+                        received.state = number;
                     }
                 }
                 _ => {}
             }
         }
-        if let Some((words, at, rest)) = &mut habits.says
+        if let Some((frames, at, interval)) = &mut behavior.sends
             && *at <= Instant::now()
             && !has_closed
         {
-            answers.extend(&words[0]);
-            words.rotate_left(1);
-            *at = Instant::now() + *rest;
+            answers.extend(&frames[0]);
+            frames.rotate_left(1);
+            *at = Instant::now() + *interval;
         }
-        match habits.leaves {
-            Some((at, Leaving::Dropping)) if at <= Instant::now() => return saw,
-            Some((at, Leaving::SayingGoodbye)) if at <= Instant::now() && !has_closed => {
+        match behavior.leaves {
+            Some((at, Exit::Disconnect)) if at <= Instant::now() => return received,
+            Some((at, Exit::Close)) if at <= Instant::now() && !has_closed => {
                 answers.extend(close(1000, "bye"));
                 has_closed = true;
             }
             _ => {}
         }
         if end.write_all(&answers).await.is_err() {
-            // What has come before the reset is still there to be read.
-            habits.says = None;
+            // Bytes that were received before the reset can still be read.
+            behavior.sends = None;
         }
     }
 }
 
-/// Takes a whole frame of the server out of what has come: its first byte, and its payload.
-fn next_frame(inbox: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
-    let (head, length) = match *inbox.get(1)? {
-        126 => (4, usize::from(u16::from_be_bytes(*inbox.get(2..)?.first_chunk()?))),
-        127 => panic!("the server says nothing that long"),
+/// Removes a complete server frame from the input: its first byte and its payload.
+fn next_frame(input: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let (head, length) = match *input.get(1)? {
+        126 => (4, usize::from(u16::from_be_bytes(*input.get(2..)?.first_chunk()?))),
+        127 => panic!("the server sends no frame of this length"),
         short => (2, usize::from(short)),
     };
-    let payload = inbox.get(head..head + length)?.to_vec();
-    Some((inbox.drain(..head + length).next()?, payload))
+    let payload = input.get(head..head + length)?.to_vec();
+    Some((input.drain(..head + length).next()?, payload))
 }

@@ -1,4 +1,4 @@
-//! A network in virtual time: late, in pieces, interrupted and reset, all by the dice of one seed.
+//! A network in virtual time: latency, segmentation, partitions and resets, all from one random seed.
 
 use std::future::pending;
 use std::io;
@@ -17,14 +17,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::buffered::Buffered;
 
-/// Pieces that are under way in one direction.
+/// Pieces in flight per direction, at most.
 const WINDOW: usize = 64;
 
-/// `SplitMix64`: small, and the same on every machine.
+/// A random number generator with the same output on every machine (`SplitMix64`).
 #[derive(Clone)]
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) struct Rng(pub(crate) u64);
 
-impl Dice {
+impl Rng {
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -48,24 +48,24 @@ impl Dice {
         self.within(0..100) < chance
     }
 
-    /// Dice of their own for somebody else, so that nobody's throws depend on who throws first.
-    pub(crate) fn other(&mut self) -> Self {
+    /// Returns an independent generator, so that the order of draws in one task does not affect another.
+    pub(crate) fn fork(&mut self) -> Self {
         Self(self.next())
     }
 }
 
-/// What happens to the bytes of one connection, in both directions.
+/// The conditions of one connection, the same in both directions.
 #[derive(Clone, Debug)]
-pub(crate) struct Weather {
-    /// Milliseconds that a piece takes, which none of them can overtake.
+pub(crate) struct LinkConditions {
+    /// Milliseconds a piece takes. Pieces stay in order.
     pub(crate) latency: Range<u64>,
-    /// Bytes that travel together, at most.
+    /// Bytes of a piece, at most.
     pub(crate) piece: usize,
-    /// Bytes that each system holds.
+    /// Capacity of the socket buffer at each end, in bytes.
     pub(crate) pipe: usize,
-    /// Bytes that the server's stream holds by itself before its system does; 0 is none.
+    /// Capacity of the write buffer of the server's stream, in bytes; 0 for none.
     pub(crate) buffer: usize,
-    /// What would arrive from the first moment on comes at the second, or never.
+    /// Pieces that would arrive after the first instant arrive at the second, or never.
     pub(crate) partition: Option<(Instant, Option<Instant>)>,
     pub(crate) reset: Option<Instant>,
 }
@@ -113,30 +113,30 @@ impl AsyncWrite for End {
     }
 }
 
-/// A connection: the server's end, the client's end, and what carries bytes between them.
+/// Returns the server's end, the client's end, and the future that carries bytes between them.
 pub(crate) fn connect(
-    weather: Weather,
-    mut dice: Dice,
+    link: LinkConditions,
+    mut rng: Rng,
 ) -> (Buffered<End>, End, impl Future<Output = ()>) {
     let is_reset = Arc::new(AtomicBool::new(false));
-    let (server, near) = duplex(weather.pipe);
-    let (client, far) = duplex(weather.pipe);
+    let (server, near) = duplex(link.pipe);
+    let (client, far) = duplex(link.pipe);
     let server = End { pipe: server, is_reset: Arc::clone(&is_reset) };
-    let server = Buffered::new(server, weather.buffer);
+    let server = Buffered::new(server, link.buffer);
     let client = End { pipe: client, is_reset: Arc::clone(&is_reset) };
-    let carrying = async move {
+    let network = async move {
         let ((from_server, to_server), (from_client, to_client)) = (split(near), split(far));
-        let (down, up) = (dice.other(), dice.other());
+        let (down, up) = (rng.fork(), rng.fork());
         let both = async {
             tokio::join!(
-                // A system answers with a reset what comes for a client that is gone.
-                carry(from_server, to_client, &weather, down, true),
-                // Not so for the server, whose last words must not be lost with it.
-                carry(from_client, to_server, &weather, up, false),
+                // The system resets a connection whose client has closed its socket.
+                carry(from_server, to_client, &link, down, true),
+                // Not in this direction: a reset would discard the last frames of the server.
+                carry(from_client, to_server, &link, up, false),
             )
         };
         let reset = async {
-            match weather.reset {
+            match link.reset {
                 Some(at) => sleep_until(at).await,
                 None => pending().await,
             }
@@ -144,37 +144,37 @@ pub(crate) fn connect(
         tokio::select! {
             biased;
             () = reset => is_reset.store(true, Ordering::Relaxed),
-            (was_refused, _) = both => is_reset.store(was_refused, Ordering::Relaxed),
+            (is_refused, _) = both => is_reset.store(is_refused, Ordering::Relaxed),
         }
     };
-    (server, client, carrying)
+    (server, client, network)
 }
 
-/// Carries bytes one way until their end. Gives back whether they were refused at last.
+/// Carries bytes in one direction until their end. Returns whether the receiver refused bytes.
 async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    weather: &Weather,
-    mut dice: Dice,
+    link: &LinkConditions,
+    mut rng: Rng,
     ends_when_refused: bool,
 ) -> bool {
-    let (under_way, mut arriving) = mpsc::channel::<(Instant, Vec<u8>)>(WINDOW);
-    let take = async move {
+    let (sender, mut in_flight) = mpsc::channel::<(Instant, Vec<u8>)>(WINDOW);
+    let send = async move {
         loop {
-            let mut piece = vec![0; dice.size(1..u64::try_from(weather.piece).unwrap() + 1)];
+            let mut piece = vec![0; rng.size(1..u64::try_from(link.piece).unwrap() + 1)];
             let count = from.read(&mut piece).await.unwrap_or(0);
             piece.truncate(count);
-            let at = Instant::now() + dice.millis(weather.latency.clone());
-            // An empty piece is the end, which takes as long as anything else.
-            if under_way.send((at, piece)).await.is_err() || count == 0 {
+            let at = Instant::now() + rng.millis(link.latency.clone());
+            // An empty piece is the end of the stream. It has latency, too.
+            if sender.send((at, piece)).await.is_err() || count == 0 {
                 return;
             }
         }
     };
-    let give = async move {
+    let deliver = async move {
         let mut is_refused = false;
-        while let Some((at, piece)) = arriving.recv().await {
-            match weather.partition {
+        while let Some((at, piece)) = in_flight.recv().await {
+            match link.partition {
                 Some((from, Some(until))) if at >= from => sleep_until(until.max(at)).await,
                 Some((from, None)) if at >= from => pending().await,
                 _ => sleep_until(at).await,
@@ -190,11 +190,11 @@ async fn carry(
         }
         is_refused
     };
-    // The taker ends by itself when the giver is gone, but it may wait for bytes that never come.
-    tokio::pin!(take, give);
+    // `send` may wait for bytes that never come, so the end of `deliver` ends both.
+    tokio::pin!(send, deliver);
     tokio::select! {
         biased;
-        is_refused = &mut give => is_refused,
-        () = &mut take => give.await,
+        is_refused = &mut deliver => is_refused,
+        () = &mut send => deliver.await,
     }
 }

@@ -1,4 +1,4 @@
-//! A stream with a buffer of its own, as TLS and HTTP/2 have one.
+//! A stream with a write buffer, as TLS and HTTP/2 streams have one.
 
 use std::io;
 use std::pin::Pin;
@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Takes bytes into its buffer and writes them only when it is flushed or full, as far as the stream
-/// beneath takes them then. What is larger than the buffer goes past it when it is empty.
+/// Buffers writes until a flush or until the buffer is full. While the buffer is empty, a write that is
+/// larger than its capacity goes directly to the inner stream.
 pub(crate) struct Buffered<S> {
     stream: S,
     buffer: Vec<u8>,
@@ -15,7 +15,7 @@ pub(crate) struct Buffered<S> {
 }
 
 impl<S> Buffered<S> {
-    /// A buffer of so many bytes in front of `stream`.
+    /// Puts a buffer of `capacity` bytes in front of `stream`.
     pub(crate) fn new(stream: S, capacity: usize) -> Self {
         Self { stream, buffer: Vec::new(), capacity }
     }

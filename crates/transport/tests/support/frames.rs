@@ -1,4 +1,4 @@
-//! Frames as a client writes them, byte by byte. The server's tests use this file as well.
+//! Client frames, encoded by hand. The tests of the crate `server` use this file, too.
 
 pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const BINARY: u8 = 0x82;
@@ -6,7 +6,7 @@ pub(crate) const CLOSE: u8 = 0x88;
 pub(crate) const PING: u8 = 0x89;
 pub(crate) const PONG: u8 = 0x8a;
 
-/// A client's frame, masked as RFC 6455, section 5.3, wants it.
+/// A client frame, masked (RFC 6455, section 5.3).
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = head(first, payload.len());
     let mask = [0x37, 0xfa, 0x21, 0x3d];
@@ -15,7 +15,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The head of a client's frame, up to its mask.
+/// The header of a client frame, up to the masking key.
 pub(crate) fn head(first: u8, length: usize) -> Vec<u8> {
     match u16::try_from(length) {
         Ok(short @ 0..126) => vec![first, 0x80 | short.to_be_bytes()[1]],

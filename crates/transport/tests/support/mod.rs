@@ -1,4 +1,4 @@
-//! A peer that speaks in raw bytes, and a session for it to speak with.
+//! A session over an in-memory pipe, and a peer that sends raw bytes.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::VecDeque;
@@ -14,8 +14,9 @@ use transport::ws_core::{CloseRecord, Limits, SessionConfig, Timing};
 use transport::{Discard, Drain, Handler, Message, Next, SizeLimits, WebSocket, run};
 
 pub(crate) mod buffered;
+pub(crate) mod conformance;
 mod frames;
-pub(crate) mod newest;
+pub(crate) mod latest_message;
 
 pub(crate) use frames::*;
 
@@ -29,54 +30,54 @@ pub(crate) const TIMING: Timing = Timing {
 pub(crate) const SIZES: SizeLimits =
     SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 };
 
-/// Rules with these limits.
+/// A session configuration with these limits.
 pub(crate) fn config(limits: Limits) -> Arc<SessionConfig> {
     Arc::new(SessionConfig { timing: TIMING, limits })
 }
 
-/// A drain whose keeper runs.
-pub(crate) fn kept_drain() -> Drain {
-    let (drain, keeper) = Drain::new();
-    tokio::spawn(keeper);
+/// A drain whose timer service runs in a task.
+pub(crate) fn spawned_drain() -> Drain {
+    let (drain, timers) = Drain::new();
+    tokio::spawn(timers);
     drain
 }
 
 /// A session, its drain and its peer.
-pub(crate) struct Story {
+pub(crate) struct TestSession {
     pub(crate) peer: Peer,
     pub(crate) drain: Drain,
     session: JoinHandle<CloseRecord>,
 }
 
-/// Opens a session over a pipe that holds `pipe_bytes` each way.
-pub(crate) fn open(handler: impl Handler, pipe_bytes: usize) -> Story {
+/// Opens a session over a pipe that holds `pipe_bytes` in each direction.
+pub(crate) fn open(handler: impl Handler, pipe_bytes: usize) -> TestSession {
     open_with(Limits::default(), handler, pipe_bytes)
 }
 
-/// The same with limits.
-pub(crate) fn open_with(limits: Limits, handler: impl Handler, pipe_bytes: usize) -> Story {
+/// Opens a session with limits.
+pub(crate) fn open_with(limits: Limits, handler: impl Handler, pipe_bytes: usize) -> TestSession {
     open_over(|stream| stream, limits, handler, pipe_bytes)
 }
 
-/// The same over a stream that `wrap` puts around the session's end of the pipe.
+/// Opens a session over the stream that `wrap` makes of its end of the pipe.
 pub(crate) fn open_over<S>(
     wrap: impl FnOnce(DuplexStream) -> S,
     limits: Limits,
     handler: impl Handler,
     pipe_bytes: usize,
-) -> Story
+) -> TestSession
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (near, far) = duplex(pipe_bytes);
-    let drain = kept_drain();
+    let drain = spawned_drain();
     let socket = WebSocket::new(wrap(near), SIZES);
     let session = tokio::spawn(run(socket, config(limits), handler, drain.token()));
-    Story { peer: Peer(far), drain, session }
+    TestSession { peer: Peer(far), drain, session }
 }
 
-impl Story {
-    /// The session's record, once it is over. What the peer does not read by then stays unread.
+impl TestSession {
+    /// Waits for the end of the session and returns its close record. The peer reads nothing meanwhile.
     pub(crate) async fn end(self) -> CloseRecord {
         let Self { peer, drain, session } = self;
         let record = in_time(session).await.expect("a session never panics");
@@ -85,9 +86,9 @@ impl Story {
     }
 }
 
-/// Waits for what has to happen within an hour, which passes at once where nothing happens.
+/// Waits at most an hour. With the clock paused, an hour passes at once when all tasks are idle.
 pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(3600), future).await.expect("it happens within an hour")
+    timeout(Duration::from_secs(3600), future).await.expect("it completes within an hour")
 }
 
 /// The client's end of the pipe.
@@ -98,14 +99,14 @@ impl Peer {
         in_time(self.0.write_all(bytes)).await.expect("the session reads");
     }
 
-    /// The next bytes, so many.
+    /// Reads exactly `count` bytes.
     pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         in_time(self.0.read_exact(&mut bytes)).await.expect("there is more");
         bytes
     }
 
-    /// The next frame: its first byte, and its payload.
+    /// Reads a frame: its first byte and its payload.
     pub(crate) async fn frame(&mut self) -> (u8, Vec<u8>) {
         let head = self.bytes(2).await;
         let length = match head[1] {
@@ -124,15 +125,15 @@ impl Peer {
         async move { assert_eq!(self.frame().await, (CLOSE, expected)) }
     }
 
-    /// Expects that the session has nothing more to say.
+    /// Expects the end of the stream, with no bytes before it.
     pub(crate) async fn expect_end(&mut self) {
         let mut rest = Vec::new();
         in_time(self.0.read_to_end(&mut rest)).await.expect("the stream ends");
-        assert_eq!(rest, b"", "nothing comes after the end");
+        assert_eq!(rest, b"", "no bytes before the end of the stream");
     }
 }
 
-/// Sends back what it gets.
+/// Echoes each message.
 #[derive(Default)]
 pub(crate) struct Echo(VecDeque<Message>);
 
@@ -146,11 +147,11 @@ impl Handler for Echo {
     }
 }
 
-/// Always has something to say.
+/// Always has a message to send. Counts its polls.
 #[derive(Clone, Default)]
-pub(crate) struct Chatter(pub(crate) Arc<AtomicUsize>);
+pub(crate) struct FloodingHandler(pub(crate) Arc<AtomicUsize>);
 
-impl Handler for Chatter {
+impl Handler for FloodingHandler {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(Next::Send(Message::Text("chatter".into())))
@@ -159,7 +160,7 @@ impl Handler for Chatter {
     fn receive(&mut self, _: Message) {}
 }
 
-/// A session that says nothing, over a pipe with room.
-pub(crate) fn silent() -> Story {
+/// Opens a session that discards messages, over a pipe of 64 KiB.
+pub(crate) fn open_discarding() -> TestSession {
     open(Discard, 64 * 1024)
 }

@@ -1,8 +1,8 @@
-//! The machine: what becomes of a session at each event.
+//! The state machine: the transition of a session for each event.
 //!
-//! It decides and does nothing else: what comes in and goes out is in `event`, what a session ends with
-//! in `close`, and what was decided beforehand in `config`. Read this file first, which has the three
-//! states; `open` is what one of them waits for, and `timeout` how long the peer is waited for.
+//! This module decides and does no I/O. Its input and output are in `event`, the close record in
+//! `close` and the configuration in `config`. Read this file first: it has the three states. `open` has
+//! the deadlines and rate limits of the open state, and `timeout` the deadline type.
 
 mod open;
 mod timeout;
@@ -21,16 +21,16 @@ use crate::config::SessionConfig;
 use crate::event::{Action, Event, PingPayload};
 use crate::time::{Timestamp, at_least_1_ms};
 
-/// A session's places among all that there are, each anywhere from 0 to `u32::MAX`, so that those which
-/// opened together do not all stay in step. One number is both.
+/// Offsets that spread the timers of sessions that opened at the same time.
 ///
-/// Whoever has all sessions spreads the places evenly. A client, which is one of many that do not know
-/// each other, draws one.
+/// Each is anywhere from 0, which is no offset, to `u32::MAX`, which is the largest. `From<u32>` sets
+/// both to one number. A server spreads the values of its sessions evenly; a client, which does not
+/// know the other clients, draws a random one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jitter {
-    /// Brings the first ping forward, and with it all others, by up to a tenth of the interval.
+    /// Makes the first ping, and with it all later ones, up to a tenth of the interval earlier.
     pub ping: u32,
-    /// Brings the end at the greatest age forward, by up to a tenth of that.
+    /// Makes the close at the maximum age up to a tenth of that age earlier.
     pub end: u32,
 }
 
@@ -40,11 +40,11 @@ impl From<u32> for Jitter {
     }
 }
 
-/// The life of one session, from its opening to its end.
+/// The lifecycle of one session, from its opening to its end.
 ///
-/// There is one method that takes something in, [`handle`](Self::handle), and there are getters.
-/// `now` is the time since the session opened and does not go back. Times are kept in nanoseconds
-/// and end after 584 years.
+/// [`handle`](Self::handle) takes every input; the other methods are getters.
+/// `now` is the time since the session opened and never decreases. It is stored in nanoseconds, up to
+/// 584 years.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -76,7 +76,7 @@ pub struct Lifecycle {
     state: State,
     pings: u32,
     pongs: u32,
-    /// The moment at which the latest pong would have come to a ping sent at the opening.
+    /// The latest round-trip time, as a `Timestamp` because an `Option<Duration>` is twice as large.
     round_trip: Option<Timestamp>,
     received: Counters,
     sent: Counters,
@@ -84,9 +84,9 @@ pub struct Lifecycle {
 
 #[derive(Debug)]
 enum State {
-    /// Messages flow.
+    /// Messages are exchanged.
     Open(Open),
-    /// A Close frame went one way or the other, and the handshake is not complete.
+    /// A Close frame was sent or received, and the closing handshake is not complete.
     Closing(Box<Closing>),
     /// The session is over.
     Closed,
@@ -95,21 +95,21 @@ enum State {
 #[derive(Debug)]
 struct Closing {
     cause: Cause,
-    /// What the peer said or was told; `None` is a Close frame without a body.
+    /// The first Close frame, sent or received; `None` is one without a body.
     frame: Option<CloseFrame>,
     initiator: Initiator,
     deadline: Deadline,
 }
 
 impl Lifecycle {
-    /// A session that has just opened.
+    /// Creates a session that opens now.
     #[must_use]
     pub fn new(config: Arc<SessionConfig>, jitter: impl Into<Jitter>) -> Self {
         let jitter = jitter.into();
-        let early = |time: Duration, place| time - fraction(time / 10, place);
-        let mut open = Open::new(early(config.timing.ping_interval(), jitter.ping).into());
+        let earlier = |time: Duration, jitter| time - scaled(time / 10, jitter);
+        let mut open = Open::new(earlier(config.timing.ping_interval(), jitter.ping).into());
         if let Some(age) = config.timing.max_age {
-            let at = early(at_least_1_ms(age), jitter.end).into();
+            let at = earlier(at_least_1_ms(age), jitter.end).into();
             open.close_at(at, Cause::MaxAge, CloseCode::GOING_AWAY);
         }
         Self {
@@ -123,15 +123,18 @@ impl Lifecycle {
         }
     }
 
-    /// Takes in what happened at `now`, and says what to do about it.
+    /// Processes an event that happened at `now`, and returns the action that follows from it.
     ///
-    /// Every event tells the time, and the deadlines are looked at on each, so neither a flood of
-    /// frames nor a talkative application keeps a ping from being sent.
+    /// Every event checks the deadlines, so neither a flood of frames from the peer nor an application
+    /// that sends all the time prevents a ping.
     ///
-    /// The exceptions are [`WriteBlocked`](Event::WriteBlocked), [`Drain`](Event::Drain),
-    /// [`Stalled`](Event::Stalled) and [`WriteProgressed`](Event::WriteProgressed): a driver tells them before it reads,
-    /// and what the peer has sent in time may lie unread in the stream. They give up no peer. Read
-    /// then, and tell a [`Tick`](Event::Tick) if the deadline has passed.
+    /// [`WriteBlocked`](Event::WriteBlocked), [`Drain`](Event::Drain), [`Stalled`](Event::Stalled) and
+    /// [`WriteProgressed`](Event::WriteProgressed) are exceptions: a driver reports them before it
+    /// reads, and input that arrived in time may still be unread. They never end a session because of
+    /// a timeout. After one of them, read, and then pass a [`Tick`](Event::Tick) if the deadline has
+    /// passed.
+    ///
+    /// Returns `None` for every event after [`Action::End`].
     pub fn handle(&mut self, event: Event<'_>, now: Duration) -> Option<Action> {
         let now = Timestamp::from(now);
         match mem::replace(&mut self.state, State::Closed) {
@@ -141,10 +144,11 @@ impl Lifecycle {
         }
     }
 
-    /// When to call [`handle`](Self::handle) again at the latest, with [`Event::Tick`] if nothing
-    /// else happened. It is `None` when the session is over.
+    /// Returns the latest time for the next call of [`handle`](Self::handle), with [`Event::Tick`] if
+    /// nothing else happened by then; `None` if the session is over.
     ///
-    /// It lies after the last `now`, unless the last event was one that gives up no peer.
+    /// The deadline is after the last `now`, unless the last event was one of those that do not check
+    /// the timeouts.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
@@ -154,13 +158,13 @@ impl Lifecycle {
         }
     }
 
-    /// Whether messages may be sent.
+    /// Returns whether messages may be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
 
-    /// What has been counted and measured so far.
+    /// Returns the counters and measurements so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let Self { pings, pongs, received, sent, .. } = *self;
@@ -169,7 +173,7 @@ impl Lifecycle {
     }
 
     fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Timestamp) -> Option<Action> {
-        let may_give_up = !event.precedes_reading();
+        let checks_timeouts = !event.precedes_reading();
         match event {
             Event::Close { cause, frame } => return Some(self.close(cause, frame, now)),
             Event::Violation(violation) => {
@@ -206,15 +210,15 @@ impl Lifecycle {
                 self.received.add(payload.len());
                 open.on_activity();
                 let is_latest = payload == ping_payload(self.pings);
-                if let Some(sent_at) = open.take_answered_ping(is_latest) {
+                if let Some(sent_at) = open.on_pong(is_latest) {
                     self.pongs = self.pongs.wrapping_add(1);
                     self.round_trip = Some(now.since(sent_at).into());
                 } else if !open.admit_control_frame(&self.config.limits, now) {
                     return Some(self.close_for_policy(Cause::RateLimited, now));
                 }
             }
-            Event::MessageEnded => open.end_message(),
             Event::MessageBegan => open.begin_message(&self.config.limits, now),
+            Event::MessageEnded => open.end_message(),
             Event::WriteBlocked => open.on_write_blocked(&self.config.limits, now),
             Event::WriteProgressed => open.on_write_progressed(&self.config, now),
             Event::Sent { bytes } => self.sent.add(bytes),
@@ -222,10 +226,10 @@ impl Lifecycle {
             Event::Tick => {}
         }
 
-        if may_give_up && let Some(cause) = open.expired(&self.config, now) {
-            // Who does not read, or shows no sign of life, would not read a Close frame.
-            let is_reading = cause == Cause::MessageTimeout;
-            return Some(if is_reading {
+        if checks_timeouts && let Some(cause) = open.expired(&self.config, now) {
+            // A peer that reads nothing or does not answer a ping would not read a Close frame either.
+            let peer_reads = cause == Cause::MessageTimeout;
+            return Some(if peer_reads {
                 self.close_for_policy(cause, now)
             } else {
                 Action::End(self.abnormal_record(cause, now))
@@ -234,10 +238,10 @@ impl Lifecycle {
         if let Some((cause, code)) = open.due_close(now) {
             return Some(self.close(cause, CloseFrame::for_cause(cause, code), now));
         }
-        let is_due = open.is_ping_due(&self.config.timing, now);
+        let ping_is_due = open.take_due_ping(&self.config.timing, now);
         open.release_idle(now);
         self.state = State::Open(open);
-        is_due.then(|| {
+        ping_is_due.then(|| {
             self.pings = self.pings.wrapping_add(1);
             let payload = ping_payload(self.pings);
             self.sent.add(payload.len());
@@ -251,7 +255,7 @@ impl Lifecycle {
         event: Event<'_>,
         now: Timestamp,
     ) -> Option<Action> {
-        let may_give_up = !event.precedes_reading();
+        let checks_timeouts = !event.precedes_reading();
         match event {
             Event::Finished => {
                 let record = self.unclean_record(*closing, now);
@@ -265,25 +269,25 @@ impl Lifecycle {
             Event::PeerClose(frame) => {
                 self.received.add(frame.as_ref().map_or(0, CloseFrame::payload_len));
             }
-            Event::WriteBlocked
-            | Event::Close { .. }
-            | Event::MessageEnded
+            Event::Close { .. }
             | Event::Drain { .. }
             | Event::MessageBegan
+            | Event::MessageEnded
             | Event::Sent { .. }
             | Event::Stalled(_)
             | Event::Tick
+            | Event::WriteBlocked
             | Event::WriteProgressed => {}
         }
 
-        if may_give_up && closing.deadline.has_passed(self.config.timing.close_timeout, now) {
+        if checks_timeouts && closing.deadline.has_passed(self.config.timing.close_timeout, now) {
             return Some(Action::End(self.unclean_record(*closing, now)));
         }
         self.state = State::Closing(closing);
         None
     }
 
-    /// Closes a session whose peer does what our policy forbids, and RFC 6455 does not.
+    /// Closes a session whose peer violated a limit of this endpoint, not RFC 6455.
     fn close_for_policy(&mut self, cause: Cause, now: Timestamp) -> Action {
         self.close(cause, CloseFrame::for_cause(cause, CloseCode::POLICY_VIOLATION), now)
     }
@@ -305,7 +309,7 @@ impl Lifecycle {
         self.state = State::Closing(Box::new(Closing { cause, frame, initiator, deadline }));
     }
 
-    /// The record of a session whose closing handshake was left unfinished.
+    /// Returns the record of a closing session, with `clean` set to `false`.
     fn unclean_record(&self, closing: Closing, now: Timestamp) -> CloseRecord {
         let (code, reason) = match closing.frame {
             Some(frame) => (CloseStatus::Frame(frame.code), frame.reason),
@@ -319,7 +323,7 @@ impl Lifecycle {
         }
     }
 
-    /// The record of a session in which no Close frame was sent or seen.
+    /// Returns the record of a session in which no Close frame was sent or received.
     fn abnormal_record(&self, cause: Cause, now: Timestamp) -> CloseRecord {
         let Stats { round_trip, received, sent, .. } = self.stats();
         CloseRecord {
@@ -336,13 +340,13 @@ impl Lifecycle {
     }
 }
 
-/// What stands in the latest ping, and in no other of this session.
+/// Returns the payload of the latest ping, which differs from those of the pings before.
 fn ping_payload(pings: u32) -> PingPayload {
     pings.to_be_bytes()
 }
 
-/// As much of `whole` as `place` is of the greatest number.
-fn fraction(whole: Duration, place: u32) -> Duration {
-    let nanos = whole.as_nanos() * u128::from(place) / u128::from(u32::MAX);
+/// Returns `whole * jitter / u32::MAX`.
+fn scaled(whole: Duration, jitter: u32) -> Duration {
+    let nanos = whole.as_nanos() * u128::from(jitter) / u128::from(u32::MAX);
     u64::try_from(nanos).map_or(whole, Duration::from_nanos)
 }

@@ -5,11 +5,11 @@ use core::time::Duration;
 
 use crate::time::{Timestamp, at_least_1_ms};
 
-/// How long to wait for the peer.
+/// A deadline for the peer.
 ///
-/// If the process is looked at long after the deadline, because it was stopped or starved, the peer
-/// gets that lateness back once, up to the whole timeout: a server that stalls must not give up
-/// peers that were answering all along, who would then all come back at once.
+/// If it is checked late, because the process was stopped or starved, it is extended once by that
+/// lateness, at most by the whole timeout. Otherwise a server that stalls would give up peers that
+/// answered in time, and all of them would reconnect at once.
 #[derive(Debug)]
 pub(crate) struct Deadline {
     at: Timestamp,
@@ -25,13 +25,13 @@ impl Deadline {
         self.at
     }
 
-    /// Whether the peer is to be given up, with lateness given back first.
+    /// Returns whether the deadline has passed. Extends it instead, once, if this call is late.
     pub(crate) fn has_passed(&mut self, timeout: Duration, now: Timestamp) -> bool {
-        let Some(late) = now.checked_since(self.at) else { return false };
-        if late.is_zero() || mem::replace(&mut self.is_extended, true) {
+        let Some(lateness) = now.checked_since(self.at) else { return false };
+        if lateness.is_zero() || mem::replace(&mut self.is_extended, true) {
             return true;
         }
-        self.at = now.after(late.min(at_least_1_ms(timeout)));
+        self.at = now.after(lateness.min(at_least_1_ms(timeout)));
         false
     }
 }

@@ -1,5 +1,5 @@
-//! What the stories share: timings, and what is expected of an action.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! Shared by the tests: timings, constructors of sessions, and the expected kind of an action.
+#![allow(dead_code, reason = "each test file uses some of these functions")]
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -24,40 +24,42 @@ pub(crate) fn secs(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
-/// The drain of a shutdown that has no time to lose.
+/// A drain without a delay.
 pub(crate) fn drain() -> Event<'static> {
     Event::Drain { code: CloseCode::GOING_AWAY, after: Duration::ZERO }
 }
 
 pub(crate) fn open() -> Lifecycle {
-    Lifecycle::new(Arc::new(SessionConfig { timing: TIMING, limits: Limits::default() }), 0)
+    open_with(Limits::default())
 }
 
+pub(crate) fn open_with(limits: Limits) -> Lifecycle {
+    Lifecycle::new(Arc::new(SessionConfig { timing: TIMING, limits }), 0)
+}
+
+/// Returns the payload of the ping.
 #[track_caller]
 pub(crate) fn ping(action: Option<Action>) -> [u8; 4] {
     match action {
         Some(Action::Ping(payload)) => payload,
-        other => panic!("a ping was expected, not {other:?}"),
+        other => panic!("expected a ping, not {other:?}"),
     }
 }
 
+/// Returns the close record of the end.
 #[track_caller]
 pub(crate) fn end(action: Option<Action>) -> CloseRecord {
     match action {
         Some(Action::End(record)) => record,
-        other => panic!("the end was expected, not {other:?}"),
+        other => panic!("expected the end, not {other:?}"),
     }
 }
 
-/// A session with these limits.
-pub(crate) fn limited(limits: Limits) -> Lifecycle {
-    Lifecycle::new(Arc::new(SessionConfig { timing: TIMING, limits }), 0)
-}
-
+/// Returns the code and the reason of the Close frame.
 #[track_caller]
-pub(crate) fn told(action: Option<Action>) -> (u16, String) {
+pub(crate) fn close(action: Option<Action>) -> (u16, String) {
     match action {
         Some(Action::Close(frame)) => (frame.code.into(), frame.reason.to_string()),
-        other => panic!("a close was expected, not {other:?}"),
+        other => panic!("expected a Close frame, not {other:?}"),
     }
 }

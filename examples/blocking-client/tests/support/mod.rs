@@ -1,5 +1,5 @@
-//! What the tests share: the client as a process, the real server, and servers that misbehave.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! Shared by the tests: the client as a process, the real server, and misbehaving servers.
+#![allow(dead_code, reason = "each test file uses only some of the items")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,10 +13,10 @@ use tungstenite::WebSocket;
 
 pub(crate) mod server;
 
-/// Nothing that is waited for takes longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Limit of every wait in the tests.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The client, as it is started at a terminal.
+/// The client as a child process.
 pub(crate) struct Client {
     child: Child,
     lines: Receiver<String>,
@@ -24,13 +24,13 @@ pub(crate) struct Client {
     started: Instant,
 }
 
-/// How a client came to its end.
+/// How the client process ended.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) exit_code: Option<i32>,
-    /// What it said on stderr: the closure record, or what went wrong.
+    /// The contents of stderr: the close record or an error.
     pub(crate) record: String,
-    /// From its start to its end.
+    /// Time from the start of the process to its exit.
     pub(crate) lifetime: Duration,
 }
 
@@ -56,32 +56,32 @@ impl Client {
         Self { child, lines, errors, started: Instant::now() }
     }
 
-    /// The next line of its stdout.
+    /// Waits for the next line of stdout.
     pub(crate) fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).unwrap()
+        self.lines.recv_timeout(TEST_TIMEOUT).unwrap()
     }
 
-    /// The end of its stdin.
+    /// Closes the client's stdin.
     pub(crate) fn close_stdin(&mut self) {
         self.child.stdin = None;
     }
 
-    /// Ctrl-C.
+    /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
     }
 
-    /// Waits for the end that it comes to by itself. Its stdin stays open.
+    /// Waits until the client exits without further action of the test. Its stdin stays open.
     pub(crate) fn end(mut self) -> End {
         let stdin = self.child.stdin.take();
-        let until = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if Instant::now() > until {
+            if Instant::now() > deadline {
                 self.child.kill().unwrap();
-                panic!("it does not end; it said {:?}", self.errors.join().unwrap());
+                panic!("the client does not exit; its stderr: {:?}", self.errors.join().unwrap());
             }
             thread::sleep(Duration::from_millis(1));
         };
@@ -99,35 +99,35 @@ impl End {
     }
 }
 
-/// Lets `misbehave` serve one client that has been let in, and gives the address.
+/// Accepts one WebSocket client and passes it to `misbehave`; returns the URL.
 pub(crate) fn misbehaving<T: Send + 'static>(
     misbehave: impl FnOnce(WebSocket<TcpStream>) -> T + Send + 'static,
 ) -> (String, JoinHandle<T>) {
-    misbehaving_at_once(|stream| misbehave(tungstenite::accept(stream).unwrap()))
+    misbehaving_from_the_first_byte(|stream| misbehave(tungstenite::accept(stream).unwrap()))
 }
 
-/// The same from the first byte on.
-pub(crate) fn misbehaving_at_once<T: Send + 'static>(
+/// Accepts one TCP client and passes it to `misbehave`; returns the URL.
+pub(crate) fn misbehaving_from_the_first_byte<T: Send + 'static>(
     misbehave: impl FnOnce(TcpStream) -> T + Send + 'static,
 ) -> (String, JoinHandle<T>) {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
     let serving = thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         misbehave(stream)
     });
     (url, serving)
 }
 
-/// Writes bytes that the codec knows nothing of.
+/// Writes raw bytes past the codec.
 pub(crate) fn write(socket: &mut WebSocket<TcpStream>, bytes: &[u8]) {
     socket.get_mut().write_all(bytes).unwrap();
 }
 
-/// Reads until the client has hung up.
+/// Reads until the client closes the connection.
 pub(crate) fn read_to_end(socket: &mut WebSocket<TcpStream>) {
     let _ = io::copy(socket.get_mut(), &mut io::sink());
 }

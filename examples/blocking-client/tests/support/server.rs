@@ -1,4 +1,4 @@
-//! The real server in this process, on ports of its own.
+//! The real server in the test process, on free ports.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -10,9 +10,9 @@ use broadcast::Publisher;
 use server::{Command, Config, InheritedSockets, Listeners, ShutdownSummary};
 use tokio::sync::oneshot;
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 
-/// A server whose clients are told the latest state.
+/// A server that sends its clients the latest published state.
 pub(crate) struct Server {
     pub(crate) publisher: Publisher,
     address: SocketAddr,
@@ -49,16 +49,16 @@ impl Server {
         format!("ws://{}{path}", self.address)
     }
 
-    /// Waits until a sample of its metrics is at least so large.
+    /// Waits until a sample of the server's metrics is at least `least`.
     pub(crate) fn wait_for(&self, sample: &str, least: f64) {
-        let until = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while self.metric(sample) < least {
-            assert!(Instant::now() < until, "{sample} does not get to {least}");
+            assert!(Instant::now() < deadline, "{sample} does not reach {least}");
             thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Shuts it down.
+    /// Shuts the server down.
     pub(crate) fn stop(self) -> ShutdownSummary {
         self.stop.send(()).unwrap();
         self.thread.join().unwrap()

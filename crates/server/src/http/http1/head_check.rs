@@ -1,8 +1,9 @@
-//! The heads of an HTTP/1.1 connection's requests, looked at before hyper reads them.
+//! Checks the request heads of an HTTP/1.1 connection before hyper reads them.
 //!
-//! hyper drops the fragment of a target, shows one `Content-Length` where two were the same, and knows a
-//! target that is too long only by the size of its buffer. A stream in front of it finds these and ends for
-//! hyper there, so that nothing behind it is read as a request, and the server gives the answer.
+//! hyper drops the fragment of a request target, reports one `Content-Length` where two were equal, and
+//! limits a target only by the size of its buffer. The stream here detects these cases and reports an
+//! end of file to hyper in front of them. So hyper reads no request behind them, and the server sends
+//! the response.
 
 use std::io;
 use std::pin::Pin;
@@ -20,55 +21,58 @@ use crate::net::forward::forward_write;
 use crate::net::lingering_close::ReclaimOnDrop;
 use crate::net::stream::Stream;
 
-/// How a line begins of which a head has one at most.
+/// The start of a line that a head may have once.
 const CONTENT_LENGTH: &[u8] = b"content-length:";
 
-/// A stream that ends where a head breaks one of these rules.
+/// A stream that ends in front of a head's first violation.
 #[derive(Debug)]
 pub(crate) struct CheckedHttp1Stream {
     stream: ReclaimOnDrop,
-    /// Where the bytes are that were read.
-    head: Head,
-    /// What is wrong with the bytes that come next.
-    found: Option<Rejection>,
-    checks: Arc<HeadFindings>,
+    /// The position behind the bytes that were read.
+    scanner: HeadScanner,
+    /// The violation found at the next byte.
+    next_violation: Option<Rejection>,
+    findings: Arc<HeadFindings>,
 }
 
-/// What the stream and the service tell each other.
+/// State shared by the stream and the service.
 #[derive(Debug, Default)]
 pub(crate) struct HeadFindings {
-    have_ended: AtomicBool,
-    found: OnceLock<Rejection>,
+    is_stopped: AtomicBool,
+    violation: OnceLock<Rejection>,
 }
 
 impl CheckedHttp1Stream {
-    /// A request's first line may have fewer than so many bytes.
-    pub(crate) fn new(stream: ReclaimOnDrop, most_bytes: usize) -> (Self, Arc<HeadFindings>) {
-        let checks = Arc::new(HeadFindings::default());
-        let head = Head::new(most_bytes.min(MAX_TARGET_BYTES));
-        (Self { stream, head, found: None, checks: Arc::clone(&checks) }, checks)
+    /// Wraps `stream`. The request line must be shorter than `max_line_bytes` and than
+    /// [`MAX_TARGET_BYTES`].
+    pub(crate) fn new(stream: ReclaimOnDrop, max_line_bytes: usize) -> (Self, Arc<HeadFindings>) {
+        let findings = Arc::new(HeadFindings::default());
+        let scanner = HeadScanner::new(max_line_bytes.min(MAX_TARGET_BYTES));
+        let stream =
+            Self { stream, scanner, next_violation: None, findings: Arc::clone(&findings) };
+        (stream, findings)
     }
 }
 
-/// The stream that was lent, out of all that hyper has put around it.
+/// Takes the stream out of hyper's wrappers, with the bytes that hyper has read ahead.
 pub(crate) fn reclaim(upgraded: Upgraded) -> Stream {
     let parts = upgraded.downcast::<TokioIo<CheckedHttp1Stream>>();
-    let Parts { io, read_buf, .. } = parts.expect("only what was lent is upgraded");
+    let Parts { io, read_buf, .. } = parts.expect("the stream that hyper was given is upgraded");
     let mut stream = io.into_inner().stream.into_inner();
-    stream.unread(&read_buf);
+    stream.rewind(&read_buf);
     stream
 }
 
 impl HeadFindings {
-    /// Has what follows pass as it is, because no request is read of it: the connection was upgraded, or has
-    /// had its last answer, and a body may be there.
-    pub(crate) fn end(&self) {
-        self.have_ended.store(true, Ordering::Relaxed);
+    /// Passes all further bytes unchecked, because no request is read from them: the connection was
+    /// upgraded, or its last response was sent and a body may follow.
+    pub(crate) fn stop_checking(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Why hyper was told that the stream ends.
-    pub(crate) fn found(&self) -> Option<Rejection> {
-        self.found.get().copied()
+    /// Returns the violation in front of which hyper has read an end of file.
+    pub(crate) fn violation(&self) -> Option<Rejection> {
+        self.violation.get().copied()
     }
 }
 
@@ -78,24 +82,24 @@ impl AsyncRead for CheckedHttp1Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, head, found, checks } = &mut *self;
-        let is_checked = !checks.have_ended.load(Ordering::Relaxed);
-        if let Some(fault) = *found
+        let Self { stream, scanner, next_violation, findings } = &mut *self;
+        let is_checked = !findings.is_stopped.load(Ordering::Relaxed);
+        if let Some(violation) = *next_violation
             && is_checked
         {
-            let _ = checks.found.set(fault);
+            let _ = findings.violation.set(violation);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut *stream).poll_read(cx, buffer))?;
         if is_checked {
             let read = buffer.filled().get(before..).unwrap_or_default();
-            if let Some((good, fault)) = head.check(read) {
-                // An upgrade may have been asked for before it, and then this belongs to the session.
-                stream.unread(read.get(good..).unwrap_or_default());
-                buffer.set_filled(before + good);
-                *found = Some(fault);
-                if good == 0 {
+            if let Some((valid, violation)) = scanner.scan(read) {
+                // If the request before it is upgraded, these bytes belong to the session.
+                stream.rewind(read.get(valid..).unwrap_or_default());
+                buffer.set_filled(before + valid);
+                *next_violation = Some(violation);
+                if valid == 0 {
                     return self.poll_read(cx, buffer);
                 }
             }
@@ -104,55 +108,61 @@ impl AsyncRead for CheckedHttp1Stream {
     }
 }
 
-/// Where in a head the next byte is. Its lines end as hyper has it: with a line feed, behind a carriage
-/// return or not.
+/// The position of the next byte in a head. As for hyper, a line ends with a line feed, with or without
+/// a carriage return before it.
 #[derive(Debug)]
-struct Head {
-    most_bytes: usize,
-    /// Whether it is in the first line, or before it.
-    is_first_line: bool,
-    /// The bytes of the line so far, without a carriage return at its beginning.
-    line: usize,
-    /// How much of the line is how a `Content-Length` begins, if all of it is.
+struct HeadScanner {
+    max_line_bytes: usize,
+    /// Whether the position is in the request line, or before it.
+    is_request_line: bool,
+    /// Bytes of the line so far, without a carriage return at its start.
+    line_bytes: usize,
+    /// The length of the line, while all of it matches [`CONTENT_LENGTH`].
     matched: Option<usize>,
-    has_length: bool,
+    has_content_length: bool,
 }
 
-impl Head {
-    fn new(most_bytes: usize) -> Self {
-        Self { most_bytes, is_first_line: true, line: 0, matched: Some(0), has_length: false }
+impl HeadScanner {
+    fn new(max_line_bytes: usize) -> Self {
+        Self {
+            max_line_bytes,
+            is_request_line: true,
+            line_bytes: 0,
+            matched: Some(0),
+            has_content_length: false,
+        }
     }
 
-    /// Goes on behind these bytes, or says how many of them are good, and what is wrong behind them.
-    fn check(&mut self, bytes: &[u8]) -> Option<(usize, Rejection)> {
-        bytes.iter().enumerate().find_map(|(good, byte)| Some((good, self.take(*byte)?)))
+    /// Scans these bytes. Returns the first violation and the number of bytes before it.
+    fn scan(&mut self, bytes: &[u8]) -> Option<(usize, Rejection)> {
+        bytes.iter().enumerate().find_map(|(valid, byte)| Some((valid, self.advance(*byte)?)))
     }
 
-    fn take(&mut self, byte: u8) -> Option<Rejection> {
+    fn advance(&mut self, byte: u8) -> Option<Rejection> {
         match byte {
-            // An empty line ends a head, and there may be some before one (RFC 9112, section 2.2).
-            b'\n' if self.line == 0 => {
-                *self = Self::new(self.most_bytes);
+            // An empty line ends a head, and empty lines may precede one (RFC 9112, section 2.2).
+            b'\n' if self.line_bytes == 0 => {
+                *self = Self::new(self.max_line_bytes);
                 return None;
             }
             b'\n' => {
-                (self.is_first_line, self.line, self.matched) = (false, 0, Some(0));
+                (self.is_request_line, self.line_bytes, self.matched) = (false, 0, Some(0));
                 return None;
             }
-            b'\r' if self.line == 0 => return None,
-            b'#' if self.is_first_line => return Some(Rejection::Malformed),
-            _ => self.line += 1,
+            b'\r' if self.line_bytes == 0 => return None,
+            b'#' if self.is_request_line => return Some(Rejection::Malformed),
+            _ => self.line_bytes += 1,
         }
-        if self.is_first_line {
-            return (self.line >= self.most_bytes).then_some(Rejection::UriTooLong);
+        if self.is_request_line {
+            return (self.line_bytes >= self.max_line_bytes).then_some(Rejection::UriTooLong);
         }
-        let wanted = self.matched.and_then(|matched| CONTENT_LENGTH.get(matched));
-        let is_begun = wanted.is_some_and(|wanted| byte.eq_ignore_ascii_case(wanted));
-        self.matched = self.matched.filter(|_| is_begun).map(|matched| matched + 1);
-        let is_length = self.matched == Some(CONTENT_LENGTH.len());
-        let is_another = is_length && self.has_length;
-        self.has_length |= is_length;
-        is_another.then_some(Rejection::HasBody)
+        let expected = self.matched.and_then(|matched| CONTENT_LENGTH.get(matched));
+        let is_match = expected.is_some_and(|expected| byte.eq_ignore_ascii_case(expected));
+        self.matched = self.matched.filter(|_| is_match).map(|matched| matched + 1);
+        let is_content_length = self.matched == Some(CONTENT_LENGTH.len());
+        let is_repeated = is_content_length && self.has_content_length;
+        self.has_content_length |= is_content_length;
+        is_repeated.then_some(Rejection::HasBody)
     }
 }
 

@@ -1,6 +1,6 @@
-//! HTTP/1.1 on an accepted stream (RFC 9112): requests one after the other, until one is upgraded.
+//! HTTP/1.1 on an accepted stream (RFC 9112): one request after the other, until one is upgraded.
 //!
-//! A stream in front of hyper checks heads (`head_check`).
+//! A stream wrapped around the socket checks the request heads before hyper reads them (`head_check`).
 
 mod head_check;
 
@@ -32,32 +32,33 @@ impl<H: Handler + Clone + Sync> Http<H> {
         permit: Result<Permit, Rejection>,
         config: &Config,
     ) {
-        let had_place = permit.is_ok();
+        let had_permit = permit.is_ok();
         let permit = Mutex::new(permit);
-        let answers = AtomicUsize::new(0);
+        let responses = AtomicUsize::new(0);
         let (stream, mut returned) = ReclaimOnDrop::new(stream);
-        let (stream, checks) = CheckedHttp1Stream::new(stream, config.max_header_bytes);
+        let (stream, findings) = CheckedHttp1Stream::new(stream, config.max_header_bytes);
         let service = service_fn(|mut request| {
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
-            let (requester, client_ip) = self.client_of(request.headers(), &client, &config);
-            let mut has_place = had_place;
+            let (requester, client_ip) = self.resolve_client(request.headers(), &client, &config);
+            let mut has_permit = had_permit;
             let answer = self.router.answer(&request, &requester, &config.policy, || {
-                let permit = self.assign_address(&mut permit.lock(), client_ip, &config);
-                has_place &= permit.is_ok();
+                let permit = self.take_for_address(&mut permit.lock(), client_ip, &config);
+                has_permit &= permit.is_ok();
                 permit
             });
             let mut response = answer.over_http1(&mut request, reclaim);
-            // In a shutdown, or without a slot, a connection is for one answer.
-            let is_refused = !has_place || client.token.phase() != Phase::Serving;
-            let answers = answers.fetch_add(1, Ordering::Relaxed) + 1;
-            // What one takes for a body may be a request to another, so none is looked for there.
-            let is_last = is_refused || answers >= MAX_REFUSALS || frames_body(request.headers());
+            // During a shutdown, or without a permit, the connection is closed after one response.
+            let is_refused = !has_permit || client.token.phase() != Phase::Serving;
+            let responses = responses.fetch_add(1, Ordering::Relaxed) + 1;
+            // Bytes that one implementation takes for a body may be a request to another, so no request
+            // is read after a head that frames a body.
+            let is_last = is_refused || responses >= MAX_REFUSALS || frames_body(request.headers());
             if is_last {
                 close_after(&mut response);
             }
             if is_last || response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                checks.end();
+                findings.stop_checking();
             }
             async { Ok::<_, Infallible>(response) }
         });
@@ -67,10 +68,10 @@ impl<H: Handler + Clone + Sync> Http<H> {
             .max_headers(config.max_headers)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        // What goes wrong here is the client's fault, and no session has begun.
-        let ended = http.await;
-        let found = checks.found();
-        match (found, ended) {
+        // An error here is caused by the client, and no session has begun.
+        let result = http.await;
+        let violation = findings.violation();
+        match (violation, result) {
             (Some(rejection), _) => self.router.record_rejected(rejection, &client),
             (None, Err(error)) if error.is_parse_too_large() => {
                 self.router.record_rejected(Rejection::HeaderTooLarge, &client);
@@ -80,23 +81,23 @@ impl<H: Handler + Clone + Sync> Http<H> {
             }
             (None, Ok(()) | Err(_)) => {}
         }
-        // It comes back unless it was upgraded.
+        // hyper has dropped the stream, which returned it, unless it was upgraded.
         if let Ok(stream) = returned.try_recv() {
-            if stream.has_broken_tls() {
+            if stream.has_tls_error() {
                 self.router.record_rejected(Rejection::BadTls, &client);
             }
-            let last = async {
-                match found {
+            let closed = async {
+                match violation {
                     Some(rejection) => refuse_and_close(stream, rejection.status()).await,
                     None => lingering_close(stream).await,
                 }
             };
-            let _ = timeout(config.policy.session.timing.close_timeout, last).await;
+            let _ = timeout(config.policy.session.timing.close_timeout, closed).await;
         }
     }
 }
 
-/// Ends the connection with this answer, unless it is an upgrade.
+/// Has hyper close the connection after this response, unless it is an upgrade.
 fn close_after<B>(response: &mut Response<B>) {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));

@@ -1,4 +1,4 @@
-//! The stream of an HTTP/2 connection, whose sessions learn from it that output is stuck.
+//! Detects that the output of an HTTP/2 connection is blocked.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 use crate::net::forward::forward_read;
 use crate::net::http2_stream::Http2Connection;
 
-/// A stream that begins a backlog when it refuses output, and ends it when all is flushed or it is dropped.
+/// A stream that begins a backlog when output blocks, and ends it when all output is flushed or on drop.
 #[derive(Debug)]
 pub(crate) struct BacklogStream<S> {
     stream: S,

@@ -1,5 +1,5 @@
-//! What is wrong with the requests of an HTTP/2 connection, between where it is found and where they are
-//! answered.
+//! Passes the violations that the head check of an HTTP/2 connection finds to the task that answers
+//! requests.
 
 use std::collections::VecDeque;
 
@@ -8,75 +8,75 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use transport::Rejection;
 
-/// Requests that may wait for their refusal. One with a bad head that is forgotten gets 404 instead, and one
-/// with bad trailers an end.
-const MAX_REQUESTS: usize = 1024;
+/// The maximum number of requests that wait for their refusal. If one is dropped, a request with a
+/// malformed head gets 404 instead, and one with malformed trailers ends as if they were valid.
+const MAX_PENDING: usize = 1024;
 
-/// The faults of one connection that were found in front of h2.
+/// The violations of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    found: Mutex<Found>,
-    found_of_connection: Notify,
+    state: Mutex<State>,
+    connection_failed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Found {
-    /// Requests that are to be refused, in the order of their streams.
-    requests: VecDeque<(u32, Rejection)>,
-    /// The latest stream whose request was asked for.
-    answered: u32,
-    /// Why the connection is to end.
-    of_connection: Option<Reason>,
+struct State {
+    /// Requests to refuse, in the order of their streams.
+    pending: VecDeque<(u32, Rejection)>,
+    /// The last stream for which [`Faults::take_rejection`] was called.
+    last_answered: u32,
+    connection_error: Option<Reason>,
 }
 
 impl Faults {
-    /// Has a request refused; false if it is too late, because it was answered already.
-    pub(crate) fn add_of_request(&self, stream: u32, rejection: Rejection) -> bool {
-        let found = &mut *self.found.lock();
-        if stream <= found.answered {
+    /// Has the request on this stream refused. Returns false if it was answered before.
+    pub(crate) fn refuse_request(&self, stream: u32, rejection: Rejection) -> bool {
+        let state = &mut *self.state.lock();
+        if stream <= state.last_answered {
             return false;
         }
-        if found.requests.len() >= MAX_REQUESTS {
-            found.requests.pop_front();
+        if state.pending.len() >= MAX_PENDING {
+            state.pending.pop_front();
         }
-        let place = found.requests.partition_point(|(id, _)| *id < stream);
-        found.requests.insert(place, (stream, rejection));
+        let index = state.pending.partition_point(|(id, _)| *id < stream);
+        state.pending.insert(index, (stream, rejection));
         true
     }
 
-    pub(crate) fn add_of_connection(&self, reason: Reason) {
-        self.found.lock().of_connection = Some(reason);
-        self.found_of_connection.notify_one();
+    /// Reports a connection error (RFC 9113, section 5.4.1).
+    pub(crate) fn fail_connection(&self, reason: Reason) {
+        self.state.lock().connection_error = Some(reason);
+        self.connection_failed.notify_one();
     }
 
-    /// Why the request on this stream is to be refused, if it is. It is asked for all requests, in the
-    /// order of their streams.
-    pub(crate) fn take(&self, stream: StreamId) -> Option<Rejection> {
-        let Found { requests, answered, .. } = &mut *self.found.lock();
-        *answered = stream.as_u32();
-        // h2 has refused those before it by itself, because too many streams were open.
-        let until = requests.partition_point(|(id, _)| *id <= stream.as_u32());
-        let last = requests.drain(..until).next_back();
-        if requests.is_empty() {
-            *requests = VecDeque::new();
+    /// Returns the rejection of the request on this stream, if there is one. It must be called for every
+    /// request, in the order of their streams.
+    pub(crate) fn take_rejection(&self, stream: StreamId) -> Option<Rejection> {
+        let State { pending, last_answered, .. } = &mut *self.state.lock();
+        *last_answered = stream.as_u32();
+        // h2 has refused the requests before this one, because too many streams were open.
+        let end = pending.partition_point(|(id, _)| *id <= stream.as_u32());
+        let last = pending.drain(..end).next_back();
+        if pending.is_empty() {
+            *pending = VecDeque::new();
         }
         last.filter(|(id, _)| *id == stream.as_u32()).map(|(_, rejection)| rejection)
     }
 
-    /// Waits for a fault that ends the connection. Nothing more is read from then on. Cancel safe.
-    pub(crate) async fn of_connection(&self) -> Reason {
+    /// Waits for a connection error. No more input is read after that. Cancel safe.
+    pub(crate) async fn connection_error(&self) -> Reason {
         loop {
-            self.found_of_connection.notified().await;
-            if let Some(reason) = self.found.lock().of_connection {
+            self.connection_failed.notified().await;
+            if let Some(reason) = self.state.lock().connection_error {
                 return reason;
             }
         }
     }
 
-    /// How many requests wait for their refusal.
+    /// Returns the number of requests that wait for their refusal.
     #[cfg(test)]
-    pub(crate) fn requests(&self) -> usize {
-        self.found.lock().requests.len()
+    pub(crate) fn pending(&self) -> usize {
+        self.state.lock().pending.len()
     }
 }
 
@@ -85,11 +85,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_asks_for_is_bounded_and_the_latest_is_kept() {
+    fn pending_refusals_are_bounded() {
         let faults = Faults::default();
-        for stream in (1..).step_by(2).take(5 * MAX_REQUESTS) {
-            assert!(faults.add_of_request(stream, Rejection::Malformed));
+        for stream in (1..).step_by(2).take(5 * MAX_PENDING) {
+            assert!(faults.refuse_request(stream, Rejection::Malformed));
         }
-        assert_eq!(faults.requests(), MAX_REQUESTS);
+        assert_eq!(faults.pending(), MAX_PENDING);
     }
 }

@@ -1,39 +1,42 @@
-//! Header compression for HTTP/2 (RFC 7541): blocks of any peer are decoded, and ours are literals.
+//! HPACK (RFC 7541): decodes any header block, and encodes fields as literals.
 //!
-//! Names and values are bytes here. What HTTP allows in them is not this module's business, so a field
-//! that HTTP refuses leaves the decoder's state as it has to be for the blocks that follow.
+//! Names and values are bytes, and are not checked against HTTP here. So a field that HTTP does not
+//! allow leaves the decoder in the right state for the blocks that follow.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use octets::Octets;
 
-/// The size that a dynamic table begins with, and that our settings do not change
-/// (RFC 9113, section 6.5.2).
+use crate::http::http2::static_table::STATIC_TABLE;
+
+/// The initial size of the dynamic table, which the server's settings do not change (RFC 9113, section
+/// 6.5.2).
 pub(crate) const TABLE_SIZE: u16 = 4096;
 
-/// What each field counts besides its bytes, in a table and in a list (RFC 7541, section 4.1; RFC 9113,
-/// section 6.5.2).
+/// The size of a field besides its bytes, in a table and in a header list (RFC 7541, section 4.1; RFC
+/// 9113, section 6.5.2).
 pub(crate) const FIELD_OVERHEAD: usize = 32;
 
-/// Bytes that an integer may take (RFC 7541, section 5.1: an implementation sets a limit).
-const INTEGER_BYTES: usize = 5;
+/// The longest encoding of an integer that is accepted (RFC 7541, section 5.1, asks for a limit).
+const MAX_INTEGER_BYTES: usize = 5;
 
-/// The state of one direction of a connection.
+/// The decoding context of a connection.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    /// The newest comes first.
+    /// The dynamic table, newest entry first.
     table: VecDeque<Field>,
     size: usize,
     max_size: usize,
 }
 
-/// Why a block was not decoded to its end. The state is lost with it, so no further block can be read.
+/// The error of decoding a block. It leaves the decoder in an undefined state: no further block can be
+/// decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DecodeError {
-    /// The names and values are longer than the caller takes.
+    /// The names and values exceed the caller's limit.
     TooLarge,
-    /// The block breaks a rule of RFC 7541.
+    /// The block violates RFC 7541.
     Undecodable,
 }
 
@@ -42,42 +45,43 @@ impl Decoder {
         Self { table: VecDeque::new(), size: 0, max_size: TABLE_SIZE.into() }
     }
 
-    /// Decodes a whole block, whose names and values may have `most` bytes together.
+    /// Decodes a whole block, and calls `on_field` with each name and value. Their total length is at
+    /// most `max_bytes`.
     pub(crate) fn decode(
         &mut self,
         mut block: &[u8],
-        most: usize,
+        max_bytes: usize,
         mut on_field: impl FnMut(&[u8], &[u8]),
     ) -> Result<(), DecodeError> {
-        let mut left = most;
+        let mut bytes_left = max_bytes;
         let mut may_resize = true;
         while let Some(first) = block.first() {
             // RFC 7541, section 6.
             if first & 0b1110_0000 == 0b0010_0000 {
-                let size = integer(&mut block, 5)?;
-                // Section 4.2: at the beginning of a block.
+                let size = decode_integer(&mut block, 5)?;
+                // RFC 7541, section 4.2: only at the start of a block.
                 if !may_resize || size > TABLE_SIZE.into() {
                     return Err(DecodeError::Undecodable);
                 }
                 self.max_size = size;
-                self.make_room_for(0);
+                self.evict_for(0);
                 continue;
             }
             may_resize = false;
             if first & 0b1000_0000 != 0 {
-                let (name, value) = self.field(integer(&mut block, 7)?)?;
-                left = spend(left, name, value)?;
+                let (name, value) = self.lookup(decode_integer(&mut block, 7)?)?;
+                bytes_left = subtract(bytes_left, name, value)?;
                 on_field(name, value);
                 continue;
             }
             let is_indexed = first & 0b0100_0000 != 0;
-            let index = integer(&mut block, if is_indexed { 6 } else { 4 })?;
+            let index = decode_integer(&mut block, if is_indexed { 6 } else { 4 })?;
             let name = match index {
-                0 => string(&mut block)?,
-                _ => Cow::Borrowed(self.field(index)?.0),
+                0 => decode_string(&mut block)?,
+                _ => Cow::Borrowed(self.lookup(index)?.0),
             };
-            let value = string(&mut block)?;
-            left = spend(left, &name, &value)?;
+            let value = decode_string(&mut block)?;
+            bytes_left = subtract(bytes_left, &name, &value)?;
             on_field(&name, &value);
             if is_indexed {
                 let field = Field::new(&name, &value);
@@ -87,8 +91,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// What an index stands for (RFC 7541, section 2.3.3).
-    fn field(&self, index: usize) -> Result<(&[u8], &[u8]), DecodeError> {
+    /// Returns the field at an index of both tables (RFC 7541, section 2.3.3).
+    fn lookup(&self, index: usize) -> Result<(&[u8], &[u8]), DecodeError> {
         let index = index.checked_sub(1).ok_or(DecodeError::Undecodable)?;
         let field = match STATIC_TABLE.get(index) {
             Some((name, value)) => Some((name.as_bytes(), value.as_bytes())),
@@ -97,17 +101,18 @@ impl Decoder {
         field.ok_or(DecodeError::Undecodable)
     }
 
-    /// Section 4.4: a field that is larger than the table empties it, and that is no error.
+    /// Inserts a field. One that is larger than the table empties it, which is no error (RFC 7541,
+    /// section 4.4).
     fn insert(&mut self, field: Field) {
         let size = field.size();
-        self.make_room_for(size);
+        self.evict_for(size);
         if size <= self.max_size {
             self.size += size;
             self.table.push_front(field);
         }
     }
 
-    fn make_room_for(&mut self, size: usize) {
+    fn evict_for(&mut self, size: usize) {
         while self.size + size > self.max_size
             && let Some(oldest) = self.table.pop_back()
         {
@@ -137,41 +142,42 @@ impl Field {
     }
 }
 
-/// Appends a field as a literal with its name, and without indexing (RFC 7541, section 6.2.2): it needs
-/// no table, and whoever decodes it keeps none.
+/// Appends a field as a literal with a literal name, without indexing (RFC 7541, section 6.2.2). It uses
+/// no table entry, and adds none to the table of the decoder.
 pub(crate) fn encode(name: &[u8], value: &[u8], block: &mut Vec<u8>) {
     block.push(0);
     for string in [name, value] {
-        let mut rest = string.len();
+        let mut length = string.len();
         // RFC 7541, sections 5.1 and 5.2, without Huffman coding.
-        if rest < 127 {
-            block.extend(u8::try_from(rest));
+        if length < 127 {
+            block.extend(u8::try_from(length));
         } else {
             block.push(127);
-            rest -= 127;
-            while rest >= 128 {
-                block.extend(u8::try_from(rest % 128 + 128));
-                rest /= 128;
+            length -= 127;
+            while length >= 128 {
+                block.extend(u8::try_from(length % 128 + 128));
+                length /= 128;
             }
-            block.extend(u8::try_from(rest));
+            block.extend(u8::try_from(length));
         }
         block.extend_from_slice(string);
     }
 }
 
-/// What is left of so many bytes behind a field.
-fn spend(left: usize, name: &[u8], value: &[u8]) -> Result<usize, DecodeError> {
-    left.checked_sub(name.len() + value.len()).ok_or(DecodeError::TooLarge)
+/// Subtracts the length of a field from a limit.
+fn subtract(bytes_left: usize, name: &[u8], value: &[u8]) -> Result<usize, DecodeError> {
+    bytes_left.checked_sub(name.len() + value.len()).ok_or(DecodeError::TooLarge)
 }
 
-/// Takes an integer with a prefix of so many bits (RFC 7541, section 5.1).
-fn integer(block: &mut &[u8], prefix_bits: u32) -> Result<usize, DecodeError> {
+/// Decodes an integer with a prefix of `prefix_bits`, and removes it from `block` (RFC 7541, section
+/// 5.1).
+fn decode_integer(block: &mut &[u8], prefix_bits: u32) -> Result<usize, DecodeError> {
     let mask = (1 << prefix_bits) - 1;
     let mut value = usize::from(take_byte(block)?) & mask;
     if value < mask {
         return Ok(value);
     }
-    for shift in (0..).step_by(7).take(INTEGER_BYTES - 1) {
+    for shift in (0..).step_by(7).take(MAX_INTEGER_BYTES - 1) {
         let byte = take_byte(block)?;
         value += usize::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
@@ -181,10 +187,10 @@ fn integer(block: &mut &[u8], prefix_bits: u32) -> Result<usize, DecodeError> {
     Err(DecodeError::Undecodable)
 }
 
-/// Takes a string (RFC 7541, section 5.2).
-fn string<'a>(block: &mut &'a [u8]) -> Result<Cow<'a, [u8]>, DecodeError> {
+/// Decodes a string, and removes it from `block` (RFC 7541, section 5.2).
+fn decode_string<'a>(block: &mut &'a [u8]) -> Result<Cow<'a, [u8]>, DecodeError> {
     let is_huffman = block.first().is_some_and(|byte| byte & 0x80 != 0);
-    let length = integer(block, 7)?;
+    let length = decode_integer(block, 7)?;
     let (string, rest) = block.split_at_checked(length).ok_or(DecodeError::Undecodable)?;
     *block = rest;
     if !is_huffman {
@@ -199,71 +205,6 @@ fn take_byte(block: &mut &[u8]) -> Result<u8, DecodeError> {
     *block = rest;
     Ok(*byte)
 }
-
-/// RFC 7541, appendix A.
-const STATIC_TABLE: [(&str, &str); 61] = [
-    (":authority", ""),
-    (":method", "GET"),
-    (":method", "POST"),
-    (":path", "/"),
-    (":path", "/index.html"),
-    (":scheme", "http"),
-    (":scheme", "https"),
-    (":status", "200"),
-    (":status", "204"),
-    (":status", "206"),
-    (":status", "304"),
-    (":status", "400"),
-    (":status", "404"),
-    (":status", "500"),
-    ("accept-charset", ""),
-    ("accept-encoding", "gzip, deflate"),
-    ("accept-language", ""),
-    ("accept-ranges", ""),
-    ("accept", ""),
-    ("access-control-allow-origin", ""),
-    ("age", ""),
-    ("allow", ""),
-    ("authorization", ""),
-    ("cache-control", ""),
-    ("content-disposition", ""),
-    ("content-encoding", ""),
-    ("content-language", ""),
-    ("content-length", ""),
-    ("content-location", ""),
-    ("content-range", ""),
-    ("content-type", ""),
-    ("cookie", ""),
-    ("date", ""),
-    ("etag", ""),
-    ("expect", ""),
-    ("expires", ""),
-    ("from", ""),
-    ("host", ""),
-    ("if-match", ""),
-    ("if-modified-since", ""),
-    ("if-none-match", ""),
-    ("if-range", ""),
-    ("if-unmodified-since", ""),
-    ("last-modified", ""),
-    ("link", ""),
-    ("location", ""),
-    ("max-forwards", ""),
-    ("proxy-authenticate", ""),
-    ("proxy-authorization", ""),
-    ("range", ""),
-    ("referer", ""),
-    ("refresh", ""),
-    ("retry-after", ""),
-    ("server", ""),
-    ("set-cookie", ""),
-    ("strict-transport-security", ""),
-    ("transfer-encoding", ""),
-    ("user-agent", ""),
-    ("vary", ""),
-    ("via", ""),
-    ("www-authenticate", ""),
-];
 
 #[cfg(test)]
 mod tests {
@@ -329,8 +270,8 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_full_forgets_what_is_oldest() {
-        // RFC 7541, appendix C.6, behind a table size of 256.
+    fn a_full_table_evicts_its_oldest_entries() {
+        // RFC 7541, appendix C.6, after an update of the table size to 256.
         let blocks = [
             "3fe101 4882 6402 5885 aec3 771a 4b61 96d0 7abe 9410 54d4 44a8 2005 9504 0b81 66e0 82a6 2d1b \
              ff6e 919d 29ad 1718 63c7 8f0b 97c8 e9ae 82ae 43d3",
@@ -363,18 +304,18 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_rfc_is_undecodable() {
+    fn invalid_blocks_are_undecodable() {
         let blocks = [
-            ("an index of nothing", "80"),
-            ("an index that there is not", "be"),
-            ("a name that there is not", "7e 01 61"),
-            ("half an integer", "ff 80"),
-            ("an integer without an end", "ff 80 80 80 80 80 00"),
-            ("a string without an end", "00 02 61"),
+            ("index 0", "80"),
+            ("an index beyond the tables", "be"),
+            ("a name index beyond the tables", "7e 01 61"),
+            ("an incomplete integer", "ff 80"),
+            ("an integer that is too long", "ff 80 80 80 80 80 00"),
+            ("an incomplete string", "00 02 61"),
             ("a name without a value", "00 01 61"),
             ("a table that is too large", "3f e2 1f"),
-            ("a table size behind a field", "82 20"),
-            ("the end of a string in a string", "00 01 61 84 ff ff ff ff"),
+            ("a table size update after a field", "82 20"),
+            ("EOS in a string", "00 01 61 84 ff ff ff ff"),
             ("padding that is too long", "00 01 61 82 1f ff"),
             ("padding of zeros", "00 01 61 81 18"),
         ];
@@ -385,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded_and_not_remembered() {
+    fn encoded_fields_are_decoded_and_not_indexed() {
         let mut decoder = Decoder::new();
         for length in [0, 1, 126, 127, 128, 254, 255, 256, 999 - 1] {
             let value = vec![0xff; length];

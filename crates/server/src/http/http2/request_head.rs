@@ -1,5 +1,5 @@
-//! What an HTTP/2 request's fields have to be, and a block that h2 takes in any case
-//! (RFC 9113, section 8).
+//! Checks the fields of an HTTP/2 request, and encodes a header block that h2 accepts (RFC 9113, section
+//! 8).
 
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, Parts, PathAndQuery, Scheme};
@@ -9,23 +9,23 @@ use transport::Rejection;
 use crate::http::http2::hpack::encode;
 use crate::http::request_limits::MAX_TARGET_BYTES;
 
-/// What is between the parts of a `Cookie` that came in several fields (RFC 9113, section 8.2.3).
+/// The separator between the values of several `Cookie` fields (RFC 9113, section 8.2.3).
 const COOKIE_SEPARATOR: &[u8] = b"; ";
 
-/// What a line of HTTP/1.1 has besides a name and a value: a colon, a space and its end.
+/// Bytes of an HTTP/1.1 field line besides its name and value: colon, space, CR and LF.
 const LINE_OVERHEAD: usize = 4;
 
-/// How much a head may have, counted as HTTP/1.1 would show it.
+/// The limits of a head, as the size of the same head in HTTP/1.1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
     pub(crate) bytes: usize,
     pub(crate) lines: usize,
 }
 
-/// The fields of a request's head so far, and what is wrong with them.
+/// The fields of a request's head so far, and their first violation.
 ///
-/// The constructors of the `http` crate decide, as they do in h2. So a request that passes here is one
-/// for h2, too, and one that does not is refused without h2's help.
+/// The check uses the constructors of the `http` crate, as h2 does. So h2 accepts each request that is
+/// accepted here. It does not get the others: a block that it accepts replaces theirs.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     method: Option<String>,
@@ -34,14 +34,14 @@ pub(crate) struct RequestHead {
     authority: Option<String>,
     path: Option<String>,
     content_length: Option<u64>,
-    /// All of them as one (RFC 9113, section 8.2.3).
+    /// The values of all `Cookie` fields, joined (RFC 9113, section 8.2.3).
     cookie: Option<Vec<u8>>,
-    /// The other fields, as a block.
+    /// The other fields, encoded.
     fields: Vec<u8>,
     bytes: usize,
     lines: usize,
     limits: HeadLimits,
-    fault: Option<Rejection>,
+    rejection: Option<Rejection>,
 }
 
 impl RequestHead {
@@ -58,33 +58,35 @@ impl RequestHead {
             bytes: 0,
             lines: 0,
             limits,
-            fault: None,
+            rejection: None,
         }
     }
 
-    /// Takes the next field. One that is wrong or does not fit is left out.
+    /// Adds the next field, unless it is invalid or exceeds a limit.
     pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) {
         let is_pseudo = name.starts_with(b":");
-        let is_another_cookie = name == b"cookie" && self.cookie.is_some();
+        let is_repeated_cookie = name == b"cookie" && self.cookie.is_some();
         let overhead =
-            if is_another_cookie { COOKIE_SEPARATOR.len() } else { name.len() + LINE_OVERHEAD };
+            if is_repeated_cookie { COOKIE_SEPARATOR.len() } else { name.len() + LINE_OVERHEAD };
         let bytes = self.bytes + overhead + value.len();
-        let lines = self.lines + usize::from(!is_pseudo && !is_another_cookie);
+        let lines = self.lines + usize::from(!is_pseudo && !is_repeated_cookie);
         let is_target = name == b":path";
         if bytes >= self.limits.bytes || is_target && value.len() > MAX_TARGET_BYTES {
-            let fault = if is_target { Rejection::UriTooLong } else { Rejection::HeaderTooLarge };
-            self.fault.get_or_insert(fault);
+            let too_large =
+                if is_target { Rejection::UriTooLong } else { Rejection::HeaderTooLarge };
+            self.rejection.get_or_insert(too_large);
             return;
         }
         if lines > self.limits.lines {
-            self.fault.get_or_insert(Rejection::HeaderTooLarge);
-            // Some more are taken, since one of them may say who asks.
+            self.rejection.get_or_insert(Rejection::HeaderTooLarge);
+            // More fields are accepted, up to twice the limit: one of them may have the client's
+            // address.
             if lines > 2 * self.limits.lines {
                 return;
             }
         }
         (self.bytes, self.lines) = (bytes, lines);
-        let is_good = match name {
+        let is_valid = match name {
             _ if is_pseudo => self.add_pseudo(name, value),
             b"content-length" => self.add_content_length(value),
             b"cookie" => self.add_cookie(value),
@@ -94,26 +96,26 @@ impl RequestHead {
             }
             _ => false,
         };
-        if !is_good {
-            self.fault.get_or_insert(Rejection::Malformed);
+        if !is_valid {
+            self.rejection.get_or_insert(Rejection::Malformed);
         }
     }
 
-    /// A block for h2, and why the request is to be refused, if it is.
+    /// Returns a block for h2, and a rejection if the request is to be refused.
     ///
-    /// Then the block asks for nothing that there is. It keeps the fields that are good, since they may
-    /// say who asks, and a `HEAD`, whose answer has no body.
+    /// The block of a refused request has a path that is not routed. It keeps the valid fields, which
+    /// may have the client's address, and the method `HEAD`, whose response has no body.
     pub(crate) fn finish(self, is_end_stream: bool) -> (Vec<u8>, Option<Rejection>) {
-        let is_good = self.is_request(is_end_stream);
-        let fault = self.fault.or((!is_good).then_some(Rejection::Malformed));
+        let is_valid = self.is_valid_request(is_end_stream);
+        let rejection = self.rejection.or((!is_valid).then_some(Rejection::Malformed));
         let mut block = Vec::with_capacity(self.bytes);
-        if fault.is_some() {
+        if rejection.is_some() {
             let is_head = self.method.as_deref() == Some("HEAD");
             encode(b":method", if is_head { b"HEAD" } else { b"GET" }, &mut block);
             encode(b":scheme", b"http", &mut block);
             encode(b":path", b"/", &mut block);
         } else {
-            // What is behind a CONNECT is no content, so h2 must not hold it against this length (RFC 9110,
+            // Data after CONNECT is not content, so h2 must not compare it with this length (RFC 9110,
             // section 9.3.6).
             let is_connect = self.method.as_deref() == Some("CONNECT");
             let length = self.content_length.filter(|length| !is_connect || *length > 0);
@@ -136,12 +138,13 @@ impl RequestHead {
         if let Some(cookie) = self.cookie {
             encode(b"cookie", &cookie, &mut block);
         }
-        (block, fault)
+        (block, rejection)
     }
 
-    /// RFC 9113, section 8.3: pseudo-header fields come first, and each once.
+    /// Adds a pseudo-header field. They precede other fields, and each occurs once (RFC 9113, section
+    /// 8.3).
     fn add_pseudo(&mut self, name: &[u8], value: &[u8]) -> bool {
-        let is_late = self.lines > 0;
+        let is_after_fields = self.lines > 0;
         let field = match name {
             b":method" => &mut self.method,
             b":protocol" => &mut self.protocol,
@@ -151,17 +154,17 @@ impl RequestHead {
             _ => return false,
         };
         let Ok(value) = str::from_utf8(value) else { return false };
-        !is_late && field.replace(value.to_owned()).is_none()
+        !is_after_fields && field.replace(value.to_owned()).is_none()
     }
 
-    /// RFC 9110, section 8.6. A second one that is the same is refused as well, since somebody else might
-    /// go by the one or the other.
+    /// Adds a `Content-Length` (RFC 9110, section 8.6). A repeated one is refused even if it is equal:
+    /// another implementation may choose either.
     fn add_content_length(&mut self, value: &[u8]) -> bool {
         let digits = str::from_utf8(value).ok().filter(|text| !text.starts_with('+'));
         let Some(length) = digits.and_then(|digits| digits.parse().ok()) else { return false };
         match self.content_length.replace(length) {
             Some(other) if other == length => {
-                self.fault.get_or_insert(Rejection::HasBody);
+                self.rejection.get_or_insert(Rejection::HasBody);
                 true
             }
             Some(_) => false,
@@ -183,24 +186,24 @@ impl RequestHead {
         true
     }
 
-    /// Whether h2 makes a request of what has come.
-    fn is_request(&self, is_end_stream: bool) -> bool {
+    /// Returns whether h2 accepts the fields as a request.
+    fn is_valid_request(&self, is_end_stream: bool) -> bool {
         let method = self.method.as_deref().map(str::parse::<Method>);
         let Some(Ok(method)) = method else { return false };
-        let is_target_good = match (method == Method::CONNECT, &self.protocol) {
+        let is_target_valid = match (method == Method::CONNECT, &self.protocol) {
             // RFC 9113, section 8.5
             (true, None) => self.scheme.is_none() && self.path.is_none(),
             // RFC 8441, section 4
             (false, Some(_)) => false,
             (false, None) | (true, Some(_)) => {
-                // RFC 9113, section 8.3.1: the path has no fragment, which the library would drop.
+                // A path has no fragment, which the `http` crate would drop (RFC 9113, section 8.3.1).
                 let is_path = |path: &str| !path.is_empty() && !path.contains('#');
                 self.scheme.is_some() && self.path.as_deref().is_some_and(is_path)
             }
         };
         // RFC 9113, section 8.1.1
-        let has_end_too_soon = is_end_stream && self.content_length.is_some_and(|it| it > 0);
-        is_target_good && !has_end_too_soon && self.uri().is_some()
+        let is_body_missing = is_end_stream && self.content_length.is_some_and(|length| length > 0);
+        is_target_valid && !is_body_missing && self.uri().is_some()
     }
 
     fn uri(&self) -> Option<Uri> {
@@ -210,13 +213,13 @@ impl RequestHead {
             self.authority.as_deref().map(str::parse::<Authority>).transpose().ok()?;
         parts.path_and_query =
             self.path.as_deref().map(str::parse::<PathAndQuery>).transpose().ok()?;
-        // There is no URI with the one and without the other.
+        // A URI with a scheme has an authority.
         parts.scheme = scheme.filter(|_| parts.authority.is_some());
         Uri::from_parts(parts).ok()
     }
 }
 
-/// Whether this is a field that a request or its trailers may have (RFC 9113, section 8.2).
+/// Returns whether a request or its trailers may have this field (RFC 9113, section 8.2).
 pub(crate) fn is_regular_field(name: &[u8], value: &[u8]) -> bool {
     let (Ok(name), Ok(value)) = (HeaderName::from_lowercase(name), HeaderValue::from_bytes(value))
     else {

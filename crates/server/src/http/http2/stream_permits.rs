@@ -1,4 +1,4 @@
-//! Where the sessions of one HTTP/2 connection have their places.
+//! The permits of one HTTP/2 connection and its sessions.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use transport::{Permit, Rejection};
 
-/// The places of a connection and its sessions: one for each session, and one for a connection without
-/// any, since that is a socket, too.
+/// The permits of a connection: one per session, and one for the connection while it has no session,
+/// because it occupies a socket then as well. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamPermits(Arc<Shared>);
 
@@ -19,44 +19,44 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    count: usize,
-    /// The place of the connection while there is no session; or why it has none.
+    sessions: usize,
+    /// The permit of the connection while it has no session, or the reason why it has none.
     spare: Result<Option<Permit>, Rejection>,
 }
 
 impl StreamPermits {
-    /// Takes the place that the connection has had so far.
+    /// Takes over the permit with which the connection was accepted.
     pub(crate) fn new(permit: Result<Permit, Rejection>) -> Self {
-        let state = Mutex::new(State { count: 0, spare: permit.map(Some) });
+        let state = Mutex::new(State { sessions: 0, spare: permit.map(Some) });
         Self(Arc::new(Shared { state, emptied: Notify::new() }))
     }
 
-    /// A place for one more session: the connection's, or `another`.
-    pub(crate) fn take(
+    /// Returns a permit for a new session: the connection's, or one from `acquire_another`.
+    pub(crate) fn acquire(
         &self,
-        another: impl FnOnce() -> Result<Permit, Rejection>,
+        acquire_another: impl FnOnce() -> Result<Permit, Rejection>,
     ) -> Result<Permit, Rejection> {
         let mut state = self.0.state.lock();
         let permit = match state.spare.as_mut().map_err(|rejection| *rejection)?.take() {
             Some(permit) => permit,
-            None => another()?,
+            None => acquire_another()?,
         };
-        state.count += 1;
+        state.sessions += 1;
         Ok(Permit::new(StreamPermit { permits: self.clone(), permit: Some(permit) }))
     }
 
-    /// Whether the connection has no session.
+    /// Returns whether the connection has no session.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.state.lock().count == 0
+        self.0.state.lock().sessions == 0
     }
 
-    /// Waits until the last session has left. Cancel safe.
+    /// Waits until the last session has ended. Cancel safe.
     pub(crate) async fn emptied(&self) {
         self.0.emptied.notified().await;
     }
 }
 
-/// A session's place.
+/// A session's permit. The drop of the last one returns it to the connection.
 struct StreamPermit {
     permits: StreamPermits,
     permit: Option<Permit>,
@@ -65,8 +65,8 @@ struct StreamPermit {
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut state = self.permits.0.state.lock();
-        state.count -= 1;
-        if state.count == 0 {
+        state.sessions -= 1;
+        if state.sessions == 0 {
             state.spare = Ok(self.permit.take());
             self.permits.0.emptied.notify_one();
         }

@@ -4,37 +4,37 @@ use std::net::IpAddr;
 
 use hyper::header::{FORWARDED, HeaderMap, HeaderValue};
 
-/// Not one of those that hyper names.
+/// hyper has no constant for it.
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The hops of `Forwarded`, the last one first. `None` is one that names no address.
+/// Returns the hops of `Forwarded`, the last one first. `None` is a hop without an address.
 pub(crate) fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let elements = from_the_right(headers, FORWARDED.as_str()).flat_map(elements);
+    let elements = lines_from_last(headers, FORWARDED.as_str()).flat_map(elements);
     elements.filter(is_element).map(forwarded_for).collect()
 }
 
-/// The hops of `X-Forwarded-For`, in the same way.
+/// Returns the hops of `X-Forwarded-For`, the last one first. `None` is a hop without an address.
 pub(crate) fn x_forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let lines = from_the_right(headers, X_FORWARDED_FOR);
+    let lines = lines_from_last(headers, X_FORWARDED_FOR);
     let elements = lines.flat_map(|line| line.rsplit(|byte| *byte == b','));
     elements.filter(is_element).map(node).collect()
 }
 
-/// The lines of a header, the last one first.
-fn from_the_right<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+/// Returns the lines of a header, the last one first.
+fn lines_from_last<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     lines.into_iter().rev()
 }
 
-/// Whether an element of a list is one. Empty ones do not count (RFC 9110, section 5.6.1.2).
+/// Returns whether a list element is not empty. Empty ones do not count (RFC 9110, section 5.6.1.2).
 fn is_element(element: &&[u8]) -> bool {
     !element.trim_ascii().is_empty()
 }
 
-/// The elements of a line of `Forwarded` (RFC 7239, section 4), the last one first.
+/// Returns the elements of a line of `Forwarded` (RFC 7239, section 4), the last one first.
 ///
-/// It is read from the right as well, because only there stands what a trusted proxy has written: a
-/// quote that a client opened and never closed must not swallow it.
+/// The line is parsed from the right, where trusted proxies append: an unclosed quote from a client must
+/// not hide their elements.
 fn elements(line: &[u8]) -> Vec<&[u8]> {
     let mut elements = Vec::new();
     let (mut rest, mut is_quoted) = (line, false);
@@ -53,12 +53,12 @@ fn elements(line: &[u8]) -> Vec<&[u8]> {
     elements
 }
 
-/// Whether a quote behind this is an escaped one (RFC 9110, section 5.6.4).
+/// Returns whether a quote after `text` is escaped (RFC 9110, section 5.6.4).
 fn ends_in_escape(text: &[u8]) -> bool {
     text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// The `for` of an element; one without it is a hop that hides whom it heard from.
+/// Returns the address in the `for` parameter of an element. A hop without one hides its client.
 fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let is_separator = |byte: &u8| {
@@ -79,8 +79,8 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     node(quoted.unwrap_or(value))
 }
 
-/// An address as proxies write it: alone, with a port, or in brackets (RFC 7239, section 6).
-/// `unknown` and names that a proxy made up are none.
+/// Parses a node: an address, with or without a port and brackets (RFC 7239, section 6). `unknown` and
+/// obfuscated identifiers are not addresses.
 fn node(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(text.trim_ascii()).ok()?;
     let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
@@ -97,9 +97,9 @@ fn node(text: &[u8]) -> Option<IpAddr> {
     address.map(|address| address.to_canonical())
 }
 
-/// RFC 7239, section 6.3, lets a proxy make one up.
+/// Returns whether `text` is a port, which may be obfuscated (RFC 7239, section 6.3).
 fn is_port(text: &str) -> bool {
-    let is_made_up = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_obfuscated = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     text.parse::<u16>().is_ok()
-        || text.strip_prefix('_').is_some_and(|name| name.chars().all(is_made_up))
+        || text.strip_prefix('_').is_some_and(|name| name.chars().all(is_obfuscated))
 }

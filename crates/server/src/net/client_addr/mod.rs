@@ -1,8 +1,9 @@
-//! Who the client is: the peer of the socket, or whom a trusted proxy names.
+//! The client address policy: the client is the peer of the socket, or the address that a trusted proxy
+//! reports.
 //!
-//! It is decided here, once, before the limits; limits, logs and metrics use the same. Nothing is
-//! believed from anyone who is not trusted. How a proxy names the client is read in `forwarded`
-//! (headers) and `proxy_protocol` (in front of everything else).
+//! The address is determined once, before the limits apply; limits, logs and metrics use the same one.
+//! Information from untrusted peers is ignored. `forwarded` parses the headers, and `proxy_protocol` the
+//! header in front of the connection's data.
 
 mod forwarded;
 mod proxy_protocol;
@@ -20,71 +21,73 @@ use crate::net::stream::Stream;
 
 pub use self::proxy_protocol::{ProxyHeader, parse_proxy_header};
 
-/// Whose word about the client is believed, and how it is given.
+/// The trusted proxies, and the ways in which they report the client's address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientAddrPolicy {
-    /// Where the proxies are.
+    /// The trusted proxies.
     pub proxies: Vec<TrustedPeer>,
-    /// The header in which they name the client.
+    /// The header in which they report it.
     pub forwarded_header: ForwardedHeader,
-    /// Whether they name it in front of everything else.
+    /// Whether they send a PROXY header.
     pub proxy_protocol: ProxyProtocol,
 }
 
-/// Where proxies are.
+/// A trusted proxy, by the peer of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustedPeer {
-    /// In a network, or at one address.
+    /// A network, or a single address.
     Network(IpNet),
-    /// On this machine, by a Unix socket.
+    /// Any process that connects to a Unix socket.
     UnixSocket,
 }
 
-/// The header in which a proxy names the client.
+/// The header in which a proxy reports the client's address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum ForwardedHeader {
     /// `Forwarded` (RFC 7239).
     Forwarded,
-    /// None is believed.
+    /// No header is read.
     #[default]
     Off,
     /// `X-Forwarded-For`, which has no standard.
     XForwardedFor,
 }
 
-/// Whether a proxy names the client by the PROXY protocol, version 1 or 2.
+/// Whether a proxy sends a PROXY header, version 1 or 2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum ProxyProtocol {
-    /// It does not, and who does is told that this is not HTTP.
+    /// No. A PROXY header is answered as malformed HTTP.
     #[default]
     Off,
-    /// A trusted proxy may.
+    /// A trusted proxy may send one.
     Optional,
-    /// Every connection must be a trusted proxy's that does.
+    /// Every connection must be from a trusted proxy and begin with one.
     Required,
 }
 
 impl ClientAddrPolicy {
-    /// Whether somebody else than the peer of the socket may be the client.
+    /// Returns whether `peer` is a trusted proxy, so that the client may be another host.
     pub(crate) fn is_proxy(&self, peer: Peer) -> bool {
-        self.proxies.iter().any(|proxies| match (proxies, peer.ip()) {
+        self.proxies.iter().any(|proxy| match (proxy, peer.ip()) {
             (TrustedPeer::Network(network), Some(address)) => network.contains(&address),
             (TrustedPeer::UnixSocket, None) => true,
             (TrustedPeer::Network(_), None) | (TrustedPeer::UnixSocket, Some(_)) => false,
         })
     }
 
-    /// Whether the client is known only when the request has been read.
-    pub(crate) fn names_clients_in_requests(&self, peer: Peer) -> bool {
+    /// Returns whether the client's address is read from each request's headers.
+    pub(crate) fn uses_forwarded_header(&self, peer: Peer) -> bool {
         self.forwarded_header != ForwardedHeader::Off && self.is_proxy(peer)
     }
 
-    /// Reads the PROXY header, if there is to be one, and says who is behind it.
+    /// Reads the PROXY header, if one is expected, and returns the client.
     ///
-    /// What goes wrong without a rejection is that the peer has gone before its first byte: a load
-    /// balancer that only looks whether the port is open does so, and that is nobody's fault.
+    /// # Errors
+    ///
+    /// A rejection, or `None` if the peer has closed the connection before its first byte: a load
+    /// balancer that checks whether the port is open does that, and it is not recorded as rejected.
     pub(crate) async fn read_proxy_header(
         &self,
         stream: &mut Stream,
@@ -105,28 +108,28 @@ impl ClientAddrPolicy {
                 ProxyHeader::Invalid => return Err(BAD),
                 ProxyHeader::Absent => return Ok(peer),
                 ProxyHeader::Complete { client, length } => {
-                    stream.skip(length).await.map_err(|_| BAD)?;
-                    // The proxy itself is asking, to see whether we are well.
+                    stream.discard_exact(length).await.map_err(|_| BAD)?;
+                    // Without an address the proxy itself is the client, for a health check.
                     return Ok(client.map_or(peer, Peer::Address));
                 }
                 ProxyHeader::Incomplete => match stream.peek_more().await {
                     Ok(1..) => {}
                     Ok(0) | Err(_) if stream.peeked().is_empty() => return Err(None),
-                    // Not even HTTP can come any more.
+                    // The input ended within the header.
                     Ok(0) | Err(_) => return Err(BAD),
                 },
             }
         }
     }
 
-    /// Whom the request is from, if it came by way of `peer`.
+    /// Returns the client of a request that `peer` sent.
     ///
-    /// Each proxy adds who it heard from on the right. So the list is walked from there, past those
-    /// that are trusted; the first that is not is the client, and what stands left of it may be made
-    /// up. Where something stands that is no address, the last that was one counts.
+    /// Each proxy appends the address of its own peer. So the list is read from the right, past trusted
+    /// proxies; the first address that is not trusted is the client's, and everything to the left of it
+    /// may be forged. If a hop has no address, the last address read before it counts, or `peer`.
     #[must_use]
     pub fn client(&self, headers: &HeaderMap, peer: Peer) -> Peer {
-        if !self.names_clients_in_requests(peer) {
+        if !self.uses_forwarded_header(peer) {
             return peer;
         }
         let hops = match self.forwarded_header {
@@ -157,7 +160,8 @@ impl FromStr for TrustedPeer {
         }
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         let network = network.map_err(|_| ParseNetworkError)?;
-        // A host part is a slip of the pen that would trust more than was meant.
+        // A network with host bits is most likely a mistake, and would trust more addresses than
+        // intended.
         if network.addr() == network.network() {
             Ok(Self::Network(network))
         } else {
@@ -166,7 +170,7 @@ impl FromStr for TrustedPeer {
     }
 }
 
-/// A text that is no network.
+/// The error of parsing a [`TrustedPeer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseNetworkError;
 
@@ -174,7 +178,7 @@ impl fmt::Display for ParseNetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "it must be addresses, networks without a host part such as 10.0.0.0/8, or unix for \
-             whoever comes by a Unix socket",
+             peers on a Unix socket",
         )
     }
 }

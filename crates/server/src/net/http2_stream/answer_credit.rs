@@ -1,32 +1,33 @@
-//! The answers that a client owes to what its sessions were sent.
+//! Credit for the frames by which a client answers the DATA frames of its sessions.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many frames answer a DATA frame: one opens the window of its stream, and one the connection's.
-const ANSWERS: u32 = 2;
+/// Answers to a `DATA` frame: a `WINDOW_UPDATE` for its stream, and one for the connection.
+const ANSWERS_PER_DATA_FRAME: u32 = 2;
 
-/// Answers that a client may send for free.
+/// The number of answers that the frame budget does not charge.
 #[derive(Debug)]
 pub(crate) struct AnswerCredit {
     credit: AtomicU32,
-    most: u32,
+    max: u32,
 }
 
 impl AnswerCredit {
-    /// No credit yet, and never more than `most`.
-    pub(crate) fn new(most: u32) -> Self {
-        Self { credit: AtomicU32::new(0), most }
+    /// Creates an empty credit, of at most `max`.
+    pub(crate) fn new(max: u32) -> Self {
+        Self { credit: AtomicU32::new(0), max }
     }
 
-    /// A session has sent a DATA frame, which the client may answer.
-    pub(crate) fn earn(&self) {
-        let more = |credit: u32| Some(credit.saturating_add(ANSWERS).min(self.most));
-        let _ = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    /// Adds the answers to a DATA frame that a session has sent.
+    pub(crate) fn add(&self) {
+        let increase =
+            |credit: u32| Some(credit.saturating_add(ANSWERS_PER_DATA_FRAME).min(self.max));
+        let _ = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, increase);
     }
 
-    /// Whether a frame is an answer, of which there is one less then.
+    /// Takes one answer, and returns whether there was one.
     pub(crate) fn take(&self) -> bool {
-        let less = |credit: u32| credit.checked_sub(1);
-        self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+        let decrease = |credit: u32| credit.checked_sub(1);
+        self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, decrease).is_ok()
     }
 }

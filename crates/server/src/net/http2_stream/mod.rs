@@ -1,6 +1,7 @@
-//! A session's stream of an HTTP/2 connection, and what the connection's sessions share.
+//! A session's stream of an HTTP/2 connection, and the state that the sessions share with the
+//! connection.
 //!
-//! How the connection itself is served is `http`'s.
+//! Serving the connection is the subject of `http::http2`.
 
 mod answer_credit;
 mod backlog;
@@ -18,11 +19,12 @@ use crate::net::forward::forward_read;
 use self::answer_credit::AnswerCredit;
 use self::backlog::Backlog;
 
-/// The least that earns an answer where the client's window has cut a frame short: by windows of a byte
-/// a client would make us send as many frames as it likes, and be paid for each.
+/// The smallest DATA frame that adds credit if the client's flow-control window has cut it short.
+/// Otherwise a client could request any number of frames by windows of one byte, and get credit for
+/// each.
 const MIN_PARTIAL_FRAME: usize = 256;
 
-/// What an HTTP/2 connection and its sessions share.
+/// State shared by an HTTP/2 connection and its sessions.
 #[derive(Debug)]
 pub(crate) struct Http2Connection {
     pub(crate) backlog: Backlog,
@@ -30,62 +32,62 @@ pub(crate) struct Http2Connection {
 }
 
 impl Http2Connection {
-    /// A connection whose client may have `most_credit` answers ahead.
-    pub(crate) fn new(most_credit: u32) -> Self {
-        Self { backlog: Backlog::default(), credit: AnswerCredit::new(most_credit) }
+    /// Creates the state of a connection, with credit for at most `max_credit` answers.
+    pub(crate) fn new(max_credit: u32) -> Self {
+        Self { backlog: Backlog::default(), credit: AnswerCredit::new(max_credit) }
     }
 }
 
-/// A stream whose DATA frames earn the connection its answers.
+/// A session's stream, which observes the backlog and adds credit for each DATA frame.
 #[derive(Debug)]
 pub(crate) struct SessionStream {
     stream: Http2Stream,
-    share: ConnectionShare,
+    connection: ConnectionHandle,
 }
 
-/// A session's share in what its connection counts, and its key in the backlog.
+/// A session's reference to its connection. Unregisters it from the backlog on drop.
 #[derive(Debug)]
-struct ConnectionShare {
-    connection: Arc<Http2Connection>,
-    key: u64,
+struct ConnectionHandle {
+    shared: Arc<Http2Connection>,
+    backlog_key: u64,
 }
 
 impl SessionStream {
     pub(crate) fn new(stream: Http2Stream, connection: Arc<Http2Connection>) -> Self {
-        Self { stream, share: ConnectionShare::new(connection) }
+        Self { stream, connection: ConnectionHandle::new(connection) }
     }
 
-    /// Waits until the connection gets rid of what it was given: what h2 takes before is no progress.
+    /// Waits until the connection's output is flushed: output that h2 accepts before is no progress.
     fn poll_backlog(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_over = self.share.poll_backlog(cx);
-        if is_over.is_pending() {
+        let ended = self.connection.poll_backlog(cx);
+        if ended.is_pending() {
             self.stream.buffer_input(cx);
         }
-        is_over
+        ended
     }
 }
 
-impl ConnectionShare {
-    fn new(connection: Arc<Http2Connection>) -> Self {
-        let key = connection.backlog.next_key();
-        Self { connection, key }
+impl ConnectionHandle {
+    fn new(shared: Arc<Http2Connection>) -> Self {
+        let backlog_key = shared.backlog.next_key();
+        Self { shared, backlog_key }
     }
 
     fn poll_backlog(&self, cx: &Context<'_>) -> Poll<()> {
-        self.connection.backlog.poll_end(self.key, cx)
+        self.shared.backlog.poll_end(self.backlog_key, cx)
     }
 }
 
-impl Drop for ConnectionShare {
+impl Drop for ConnectionHandle {
     fn drop(&mut self) {
-        self.connection.backlog.leave(self.key);
+        self.shared.backlog.unregister(self.backlog_key);
     }
 }
 
 forward_read!(SessionStream);
 
 impl AsyncWrite for SessionStream {
-    /// What is taken at once is one frame.
+    /// Each call that accepts bytes makes one DATA frame.
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,7 +96,7 @@ impl AsyncWrite for SessionStream {
         ready!(self.poll_backlog(cx));
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         if count == bytes.len() || count >= MIN_PARTIAL_FRAME {
-            self.share.connection.credit.earn();
+            self.connection.shared.credit.add();
         }
         Poll::Ready(Ok(count))
     }
@@ -122,15 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_ends_while_its_connection_is_stuck_leaves_nothing_behind() {
+    fn a_session_that_ends_while_its_connection_is_blocked_leaves_no_waker() {
         let connection = Arc::new(Http2Connection::new(0));
         connection.backlog.begin();
         let task = Arc::new(Task);
         for _ in 0..100 {
-            let share = ConnectionShare::new(Arc::clone(&connection));
+            let handle = ConnectionHandle::new(Arc::clone(&connection));
             let waker = Waker::from(Arc::clone(&task));
-            assert!(share.poll_backlog(&Context::from_waker(&waker)).is_pending());
+            assert!(handle.poll_backlog(&Context::from_waker(&waker)).is_pending());
         }
-        assert_eq!(Arc::strong_count(&task), 1, "nobody waits");
+        assert_eq!(Arc::strong_count(&task), 1, "no waker is left");
     }
 }

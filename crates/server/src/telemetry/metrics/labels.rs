@@ -1,4 +1,4 @@
-//! The labels of the metrics, and their values: few, whatever clients do.
+//! The labels of the metrics. Clients cannot increase the number of their values.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use transport::ws_core::{Cause, CloseStatus};
@@ -25,7 +25,7 @@ pub(crate) struct Build {
     pub(crate) commit: &'static str,
 }
 
-/// The codes that go with a cause, as far as they are known before.
+/// The close codes expected with a cause, for the series that exist from the start.
 pub(crate) fn usual_codes(cause: Cause) -> &'static [&'static str] {
     match cause {
         Cause::Disconnected | Cause::PongTimeout | Cause::WriteTimeout => &["1006"],
@@ -38,13 +38,13 @@ pub(crate) fn usual_codes(cause: Cause) -> &'static [&'static str] {
         Cause::PeerClosed => &["1000", "1001", "1005"],
         Cause::ProtocolError => &["1002"],
         Cause::TooBig => &["1009"],
-        // A cause that ws-core will have one day. A test expects series for it.
+        // `Cause` is non-exhaustive. A test fails until a new cause has its series.
         _ => &[],
     }
 }
 
-/// A close code as a label. Peers may send two thousand codes of their own choice, and each would be
-/// a time series, so those are told by their range (RFC 6455, section 7.4.2).
+/// Returns the label of a close code. Codes that peers choose freely are labelled by their range, because
+/// each of the 2,000 codes would be a time series (RFC 6455, section 7.4.2).
 pub(crate) fn code_label(code: CloseStatus) -> &'static str {
     match u16::from(code) {
         1000 => "1000",

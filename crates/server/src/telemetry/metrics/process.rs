@@ -1,4 +1,4 @@
-//! What the system knows of the process, by the names that all of Prometheus' libraries use.
+//! Metrics of the process, with the names that Prometheus client libraries use.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Looks it up when somebody asks. What the system does not tell is left out.
+/// Reads the values at each scrape. Values that the system does not provide are omitted.
 #[derive(Debug)]
 pub(crate) struct ProcessMetrics;
 
@@ -15,7 +15,7 @@ impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(stats) = read_stats() else { return Ok(()) };
         let cpu = ConstCounter::new(stats.cpu_seconds);
-        let help = "Processor time that was used, by the process and by the system for it";
+        let help = "User and system CPU time of the process";
         cpu.encode(encoder.encode_descriptor(
             "process_cpu_seconds",
             help,
@@ -23,14 +23,14 @@ impl Collector for ProcessMetrics {
             cpu.metric_type(),
         )?)?;
         for (name, help, value) in [
-            ("process_open_fds", "Open files, sockets included", stats.open_files),
-            ("process_max_fds", "How many of them there may be", stats.max_open_files),
+            ("process_open_fds", "Open files, including sockets", stats.open_files),
+            ("process_max_fds", "Limit of open files", stats.max_open_files),
             (
                 "process_resident_memory_bytes",
-                "Memory that is held by the process",
+                "Resident memory of the process",
                 stats.resident_bytes,
             ),
-            ("process_virtual_memory_bytes", "Memory that is mapped", stats.virtual_bytes),
+            ("process_virtual_memory_bytes", "Virtual memory of the process", stats.virtual_bytes),
         ] {
             let gauge = ConstGauge::new(value);
             let metric = gauge.metric_type();
@@ -38,7 +38,7 @@ impl Collector for ProcessMetrics {
         }
         let Some(started_at) = stats.started_at else { return Ok(()) };
         let started = ConstGauge::new(started_at);
-        let help = "ReadPhase the process was started, in seconds since 1970";
+        let help = "Start time of the process, in seconds since the Unix epoch";
         started.encode(encoder.encode_descriptor(
             "process_start_time_seconds",
             help,
@@ -54,7 +54,7 @@ struct ProcessStats {
     max_open_files: i64,
     resident_bytes: i64,
     virtual_bytes: i64,
-    /// Not told where only processes are shown in `/proc`.
+    /// `None` if `/proc` shows processes only (mount option `subset=pid`).
     started_at: Option<f64>,
 }
 

@@ -1,0 +1,287 @@
+//! One session of the load generator. It answers pings and Close frames itself.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+
+use super::connection::Connection;
+use crate::client::{CLOSE, PING, PONG, TEXT, UPGRADE, frame, split_frame};
+
+/// The accept value for the key of [`UPGRADE`] (RFC 6455, section 1.3).
+const ACCEPT: &str = "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=";
+
+/// An event of a session.
+pub enum Event<'a> {
+    Opened,
+    /// The server sent this text message.
+    Message(&'a [u8]),
+    /// The server sent a ping, which was answered.
+    Ping,
+    Pong,
+    /// The server sent a Close frame.
+    Close,
+    /// More output can be sent; see [`Session::wants_write`].
+    Writable,
+    /// The server closed the connection or ended the stream, after the closing handshake.
+    Ended,
+    /// The server closed a paused session without a closing handshake.
+    Disconnected,
+}
+
+/// What the server may send unsolicited.
+#[derive(Clone, Copy)]
+pub(super) struct Expected {
+    /// The code of a Close frame, if the server may send one.
+    pub(super) close_code: Option<u16>,
+    pub(super) messages: bool,
+}
+
+/// Totals over all sessions.
+#[derive(Clone, Copy, Default)]
+pub struct Counters {
+    /// Sessions that started and have not ended.
+    pub started: usize,
+    /// Sessions that are open.
+    pub open: usize,
+    pub pings: usize,
+    pub pongs: usize,
+    pub closes: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Connecting,
+    Requested,
+    Open,
+    Closed,
+}
+
+pub struct Session {
+    /// Its slot in `Clients`.
+    pub slot: usize,
+    /// Whether [`Event::Writable`] is requested.
+    pub wants_write: bool,
+    /// Whether the server may close it without a closing handshake, because it was paused.
+    pub(super) may_be_disconnected: bool,
+    pub(super) connection: Rc<RefCell<Connection>>,
+    /// Its index among the sessions of its connection.
+    pub(super) stream: usize,
+    stage: Stage,
+    close_sent: bool,
+    /// The received part of an incomplete frame.
+    partial: Vec<u8>,
+}
+
+impl Session {
+    pub(super) fn start(slot: usize, connection: Rc<RefCell<Connection>>) -> Self {
+        let mut connection_mut = connection.borrow_mut();
+        connection_mut.slots.push(Some(slot));
+        let stream = connection_mut.slots.len() - 1;
+        drop(connection_mut);
+        Self {
+            slot,
+            wants_write: false,
+            may_be_disconnected: false,
+            connection,
+            stream,
+            stage: Stage::Connecting,
+            close_sent: false,
+            partial: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Writes all of `bytes`, which are expected to fit into the send buffer.
+    ///
+    /// # Errors
+    ///
+    /// The connection was lost, or did not accept all bytes.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.connection.borrow_mut().send(self.stream, bytes)? {
+            count if count == bytes.len() => Ok(()),
+            _ => Err(io::Error::other("the server does not read")),
+        }
+    }
+
+    /// Writes as much as the connection accepts, and returns the number of bytes.
+    ///
+    /// # Errors
+    ///
+    /// The connection was lost.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.connection.borrow_mut().send(self.stream, bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            outcome => outcome,
+        }
+    }
+
+    /// Starts the closing handshake.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Session::send`].
+    pub fn start_close(&mut self) -> io::Result<()> {
+        self.close_sent = true;
+        self.send(&frame(CLOSE, &1000u16.to_be_bytes()))
+    }
+
+    /// Sends the request; called when the connection is ready.
+    pub(super) fn request(&mut self) -> io::Result<()> {
+        if self.stage != Stage::Connecting {
+            return Ok(());
+        }
+        self.stage = Stage::Requested;
+        let mut connection = self.connection.borrow_mut();
+        match &mut connection.http2 {
+            Some(http2) => {
+                http2.request();
+                connection.flush()
+            }
+            None => {
+                drop(connection);
+                self.send(UPGRADE.as_bytes())
+            }
+        }
+    }
+
+    /// Whether to deliver [`Event::Writable`] now.
+    pub(super) fn can_write(&self, connection: &Connection) -> bool {
+        self.wants_write && self.is_open() && connection.has_capacity(self.stream)
+    }
+
+    /// The server accepted the request.
+    pub(super) fn opened(
+        &mut self,
+        counters: &mut Counters,
+        on_event: &mut impl OnEvent,
+    ) -> io::Result<()> {
+        self.stage = Stage::Open;
+        counters.open += 1;
+        on_event(self, Event::Opened)
+    }
+
+    /// Processes received bytes.
+    pub(super) fn on_data(
+        &mut self,
+        bytes: &[u8],
+        expected: Expected,
+        counters: &mut Counters,
+        on_event: &mut impl OnEvent,
+    ) -> io::Result<()> {
+        if self.partial.is_empty() {
+            let used = self.process(bytes, expected, counters, on_event)?;
+            self.partial.extend_from_slice(&bytes[used..]);
+            return Ok(());
+        }
+        // Appended in place, so that the first part of a long frame is not copied for each further part.
+        let mut partial = std::mem::take(&mut self.partial);
+        partial.extend_from_slice(bytes);
+        let used = self.process(&partial, expected, counters, on_event)?;
+        partial.drain(..used);
+        self.partial = partial;
+        Ok(())
+    }
+
+    /// Processes the complete frames, and returns their length in bytes.
+    fn process(
+        &mut self,
+        all: &[u8],
+        expected: Expected,
+        counters: &mut Counters,
+        on_event: &mut impl OnEvent,
+    ) -> io::Result<usize> {
+        let mut bytes = all;
+        if self.stage == Stage::Requested {
+            let Some(end) = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+                return Ok(0);
+            };
+            check_response(&bytes[..end])?;
+            bytes = &bytes[end + 4..];
+            self.opened(counters, on_event)?;
+        }
+        while let Some((first, payload, rest)) = split_frame(bytes) {
+            self.on_frame(first, payload, expected, counters, on_event)?;
+            bytes = rest;
+        }
+        Ok(all.len() - bytes.len())
+    }
+
+    fn on_frame(
+        &mut self,
+        first: u8,
+        payload: &[u8],
+        expected: Expected,
+        counters: &mut Counters,
+        on_event: &mut impl OnEvent,
+    ) -> io::Result<()> {
+        match first {
+            TEXT if expected.messages => on_event(self, Event::Message(payload)),
+            PONG => {
+                counters.pongs += 1;
+                on_event(self, Event::Pong)
+            }
+            PING => {
+                counters.pings += 1;
+                self.send(&frame(PONG, payload))?;
+                on_event(self, Event::Ping)
+            }
+            CLOSE => {
+                let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+                if !self.close_sent {
+                    if (code.is_none() || code != expected.close_code) && !self.may_be_disconnected
+                    {
+                        let message = format!("the server closed with the code {code:?}");
+                        return Err(io::Error::other(message));
+                    }
+                    match self.send(&frame(CLOSE, payload)) {
+                        // The server may have closed the connection already.
+                        Err(_) if self.may_be_disconnected => {}
+                        outcome => outcome?,
+                    }
+                }
+                self.stage = Stage::Closed;
+                counters.closes += 1;
+                on_event(self, Event::Close)
+            }
+            _ => Err(io::Error::other(format!("the server sent {first:#x} {payload:?}"))),
+        }
+    }
+
+    /// The server ended the session, which is an error before the closing handshake.
+    pub(super) fn end(
+        &mut self,
+        counters: &mut Counters,
+        on_event: &mut impl OnEvent,
+    ) -> io::Result<()> {
+        let is_unclean = self.stage != Stage::Closed;
+        if is_unclean && !self.may_be_disconnected {
+            return Err(io::Error::other(
+                "the server closed a session without a closing handshake",
+            ));
+        }
+        let mut connection = self.connection.borrow_mut();
+        connection.slots[self.stream] = None;
+        if let Some(http2) = &mut connection.http2 {
+            http2.end(self.stream);
+        }
+        drop(connection);
+        counters.open -= 1;
+        counters.started -= 1;
+        on_event(self, if is_unclean { Event::Disconnected } else { Event::Ended })
+    }
+}
+
+/// The callback for the events of all sessions.
+pub trait OnEvent: FnMut(&mut Session, Event<'_>) -> io::Result<()> {}
+impl<F: FnMut(&mut Session, Event<'_>) -> io::Result<()>> OnEvent for F {}
+
+fn check_response(head: &[u8]) -> io::Result<()> {
+    let head = String::from_utf8_lossy(head);
+    let is_right = head.starts_with("HTTP/1.1 101 ")
+        && head.lines().any(|line| line.eq_ignore_ascii_case(ACCEPT));
+    if is_right { Ok(()) } else { Err(io::Error::other(format!("the upgrade failed: {head}"))) }
+}

@@ -1,0 +1,350 @@
+//! The process under a supervisor: settings that are read again, systemd's protocol, and one process
+//! handing over to the next without a client noticing.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
+
+mod support;
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use server::Setting;
+use support::process::{Process, documented, fields, server, with_inherited};
+use support::{CLOSE, Client, TEXT, UPGRADE, close, close_payload, document, frame};
+
+/// A settings file that a test rewrites.
+struct SettingsFile(PathBuf);
+
+impl SettingsFile {
+    fn new(name: &str, text: &str) -> Self {
+        let file = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+        // A pipe of an earlier run would block.
+        let _ = fs::remove_file(&file.0);
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(&self.0, text).unwrap();
+    }
+
+    fn flag(&self) -> String {
+        format!("--config={}", self.0.display())
+    }
+}
+
+/// The status of a handshake with an additional header line.
+fn status(address: SocketAddr, line: &str) -> u16 {
+    let line = if line.is_empty() { String::new() } else { format!("\r\n{line}") };
+    let request = UPGRADE.replace("Host: a", &format!("Host: a{line}"));
+    Client::connect(address).request(&request).0
+}
+
+#[test]
+fn a_valid_reload_applies_to_new_sessions_and_running_ones_keep_their_settings() {
+    let file = SettingsFile::new("good.toml", "allowed_origins = [\"https://a.example\"]");
+    let process = Process::start(&[&file.flag()]);
+    let mut before = Client::open(process.address);
+    assert_eq!(status(process.address, "Origin: https://b.example"), 403);
+
+    file.write(
+        "allowed_origins = [\"https://b.example\"]\nmax_message_bytes = 2\nlog = \"info,server=debug\"",
+    );
+    process.signal(Signal::HUP);
+    let line = process.event("reloaded");
+    assert_eq!(fields(&line), documented("reloaded"));
+    assert_eq!(line["changed"], "allowed_origins,max_message_bytes,log");
+
+    assert_eq!(status(process.address, "Origin: https://a.example"), 403);
+    assert_eq!(status(process.address, "Origin: https://b.example"), 101);
+    let mut after = Client::open(process.address);
+    after.send(&frame(TEXT, b"three"));
+    assert_eq!(after.frame(), (CLOSE, close_payload(1009, "too_big")));
+    before.send(&[frame(TEXT, b"three"), close(1000, "")].concat());
+    assert_eq!(before.frame(), (CLOSE, close_payload(1000, "")));
+}
+
+#[test]
+fn a_reload_is_warned_about_as_a_start_is() {
+    let file = SettingsFile::new("warned.toml", "");
+    let process = Process::start(&[&file.flag(), "--max-connections=100"]);
+    file.write("ping_interval_secs = 40\ndrain_spread_secs = 60");
+    process.signal(Signal::HUP);
+    process.event("reloaded");
+    assert_eq!(fields(&process.event("pings_too_rare")), documented("pings_too_rare"));
+    process.event("grace_too_short");
+}
+
+#[test]
+fn reloaded_limits_apply_at_once() {
+    let file = SettingsFile::new("limits.toml", "max_connections = 1");
+    let process = Process::start(&[&file.flag()]);
+    let _first = Client::open(process.address);
+    assert_eq!(status(process.address, ""), 503);
+    file.write("max_connections = 2\nmax_connections_per_address = 2");
+    process.signal(Signal::HUP);
+    process.event("reloaded");
+    let _second = Client::open(process.address);
+    assert_eq!(status(process.address, ""), 503);
+    file.write("max_connections = 10\nmax_connections_per_address = 1");
+    process.signal(Signal::HUP);
+    process.event("reloaded");
+    assert_eq!(status(process.address, ""), 429);
+}
+
+#[test]
+fn an_invalid_reload_changes_nothing_and_logs_the_reason() {
+    let file = SettingsFile::new("bad.toml", "allowed_origins = [\"https://a.example\"]");
+    let process = Process::start(&[&file.flag()]);
+    for (text, named) in [
+        (
+            "allowed_origins = [\"https://b.example\"]\nping_interval_secs = -1",
+            "ping_interval_secs",
+        ),
+        ("allowed_origins = [\"https://b.example\"]\nmisspelt = 1", "misspelt"),
+        ("allowed_origins = [\"https://b.example\"", "not TOML"),
+        (
+            "allowed_origins = [\"https://b.example\"]\nadmin_listen = \"127.0.0.1:1\"",
+            "admin_listen",
+        ),
+    ] {
+        file.write(text);
+        process.signal(Signal::HUP);
+        let line = process.event("reload_refused");
+        assert_eq!((fields(&line), line["level"].as_str()), (vec!["problem"], Some("WARN")));
+        assert!(line["problem"].as_str().unwrap().contains(named), "{line}");
+        assert_eq!(status(process.address, "Origin: https://a.example"), 101, "{text}");
+        assert_eq!(status(process.address, "Origin: https://b.example"), 403, "{text}");
+    }
+    fs::remove_file(&file.0).unwrap();
+    process.signal(Signal::HUP);
+    assert!(
+        process.event("reload_refused")["problem"].as_str().unwrap().contains("cannot be read")
+    );
+}
+
+#[test]
+fn a_pipe_in_place_of_the_settings_file_is_refused_without_blocking() {
+    let file = SettingsFile::new("silent.toml", "");
+    let mut process = Process::start(&[&file.flag()]);
+    fs::remove_file(&file.0).unwrap();
+    assert!(Command::new("mkfifo").arg(&file.0).status().unwrap().success());
+    for _ in 0..2 {
+        process.signal(Signal::HUP);
+        let problem = process.event("reload_refused")["problem"].clone();
+        assert!(problem.as_str().unwrap().contains("it is not a regular file"), "{problem}");
+    }
+    fs::remove_file(&file.0).unwrap();
+    file.write("ping_interval_secs = 20");
+    process.signal(Signal::HUP);
+    assert_eq!(process.event("reloaded")["changed"], "ping_interval_secs");
+    process.signal(Signal::TERM);
+    process.event("stopped");
+    assert_eq!(process.exit_code(), 0);
+}
+
+#[test]
+fn the_settings_that_need_a_restart_are_the_documented_ones() {
+    let manual = document("operations.md");
+    let (_, sentence) = manual.split_once("needs a restart: ").unwrap();
+    let documented: Vec<&str> =
+        sentence.lines().next().unwrap().split('`').skip(1).step_by(2).collect();
+    let settings = Setting::all();
+    let unchangeable = settings.iter().filter(|setting| server::needs_restart(&setting.key));
+    let variables: Vec<String> = unchangeable.map(Setting::variable).collect();
+    assert_eq!(documented, variables);
+
+    let before = "listen = \"127.0.0.1:0\"\nlog_format = \"json\"\n";
+    for (key, other) in [
+        ("listen", "listen = \"127.0.0.1:1\"\nlog_format = \"json\""),
+        ("listen_unix_mode", "listen_unix_mode = \"0600\""),
+        ("admin_listen", "admin_listen = \"127.0.0.1:1\""),
+        ("connection_table", "connection_table = \"on\""),
+        ("log_format", "listen = \"127.0.0.1:0\"\nlog_format = \"text\""),
+    ] {
+        let file = SettingsFile::new(&format!("restart-{key}.toml"), before);
+        let mut command = server();
+        command.arg(file.flag());
+        let process = Process::run(command);
+        process.event("listening");
+        let is_complete = other.contains("listen =") && other.contains("log_format =");
+        file.write(&if is_complete { other.to_owned() } else { format!("{before}{other}") });
+        process.signal(Signal::HUP);
+        let line = process.event("reload_refused");
+        let problem = line["problem"].as_str().unwrap();
+        assert!(problem.starts_with(&format!("{key} from the file")), "{problem}");
+        assert!(problem.ends_with("needs a restart to change"), "{problem}");
+    }
+}
+
+#[test]
+fn reloads_under_load_disconnect_no_client() {
+    let file = SettingsFile::new("load.toml", "message_burst = 20");
+    let process = Process::start(&[&file.flag(), "--max-connections=500"]);
+    let load = Load::start(process.address);
+    let mut idle = Client::open(process.address);
+    for round in 0..20 {
+        let is_valid = round % 2 == 0;
+        file.write(if is_valid { "message_burst = 21" } else { "message_burst = -1" });
+        process.signal(Signal::HUP);
+        process.event(if is_valid { "reloaded" } else { "reload_refused" });
+    }
+    load.expect_no_failure(50);
+    idle.send(&close(1000, ""));
+    assert_eq!(idle.frame(), (CLOSE, close_payload(1000, "")));
+}
+
+/// Clients that open and close sessions continuously.
+struct Load {
+    is_over: Arc<AtomicBool>,
+    opened: Arc<AtomicUsize>,
+    clients: Vec<thread::JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    fn start(address: SocketAddr) -> Self {
+        let (is_over, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let client = |_| {
+            let (is_over, opened) = (Arc::clone(&is_over), Arc::clone(&opened));
+            thread::spawn(move || {
+                let mut failures = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    match open_and_close(address) {
+                        Ok(()) => opened.fetch_add(1, Ordering::Relaxed),
+                        Err(failure) => {
+                            failures.push(failure);
+                            0
+                        }
+                    };
+                }
+                failures
+            })
+        };
+        let clients = (0..4).map(client).collect();
+        Self { is_over, opened, clients }
+    }
+
+    fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    fn expect_no_failure(self, at_least: usize) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let failures: Vec<String> =
+            self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        assert!(failures.is_empty(), "{} failed: {:?}", failures.len(), failures.first());
+        let opened = self.opened.load(Ordering::Relaxed);
+        assert!(opened >= at_least, "{opened}");
+    }
+}
+
+/// Opens and closes a session. A close by the server is no failure.
+fn open_and_close(address: SocketAddr) -> Result<(), String> {
+    let mut stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(UPGRADE.as_bytes()).map_err(|error| format!("request: {error}"))?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).map_err(|error| format!("response: {error}"))?;
+    if &status != b"HTTP/1.1 101" {
+        return Err(format!("response: {}", String::from_utf8_lossy(&status)));
+    }
+    let _ = stream.write_all(&close(1000, ""));
+    match stream.read_to_end(&mut Vec::new()) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            Err("the stream does not end".to_owned())
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+#[test]
+fn processes_hand_over_on_one_socket_without_a_failed_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let start = || {
+        let command = with_inherited(listener.try_clone().unwrap(), "public");
+        let process = Process::start_as(command, &["--drain-delay-secs=1", "--listen=127.0.0.1:1"]);
+        assert_eq!(process.address, address, "an inherited socket replaces all addresses");
+        process
+    };
+    let mut current = start();
+    let load = Load::start(address);
+    let mut idle = Client::open(address);
+    for _ in 0..3 {
+        let opened = load.opened();
+        // The new process is ready before the old one is signalled.
+        let next = start();
+        current.signal(Signal::TERM);
+        current.event("stopping");
+        let mut old = std::mem::replace(&mut current, next);
+        assert_eq!(old.exit_code(), 0);
+        assert!(load.opened() > opened + 50, "clients keep connecting");
+    }
+    assert_eq!(idle.frame(), (CLOSE, close_payload(1001, "drained")));
+    load.expect_no_failure(500);
+}
+
+#[test]
+fn an_inherited_socket_without_a_drain_delay_is_warned_about() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let command = with_inherited(listener, "");
+    let process = Process::spawn_as(command, &["--log-format=json", "--max-connections=10"]);
+    let line = process.event("no_delay_for_handover");
+    assert_eq!(fields(&line), documented("no_delay_for_handover"));
+}
+
+#[test]
+fn systemd_is_notified_of_every_state_change() {
+    let folder = std::env::temp_dir().join(format!("ws-status-notify-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let until = |expected: &str| {
+        let begin = Instant::now();
+        let mut seen = Vec::new();
+        while begin.elapsed() < Duration::from_secs(10) {
+            let mut message = [0; 1000];
+            let length = socket.recv(&mut message).unwrap();
+            let message = String::from_utf8_lossy(&message[..length]).into_owned();
+            if message.contains(expected) {
+                return message;
+            }
+            seen.push(message);
+        }
+        panic!("no {expected}, only {seen:?}");
+    };
+
+    let mut command = server();
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    let mut process = Process::start_as(command, &["--max-connections=100"]);
+    until("READY=1");
+    let _session = Client::open(process.address);
+    for _ in 0..5 {
+        until("WATCHDOG=1");
+    }
+    until("STATUS=1 sessions open, 1 opened in total");
+    process.signal(Signal::HUP);
+    let reloading = until("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    until("READY=1");
+    process.signal(Signal::TERM);
+    until("STOPPING=1");
+    until("WATCHDOG=1"); // The watchdog is fed during a drain, too.
+    drop(_session);
+    assert_eq!(process.exit_code(), 0);
+    fs::remove_dir_all(&folder).unwrap();
+}

@@ -1,0 +1,98 @@
+//! When a session that joins is sent the latest state.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use broadcast::Publisher;
+use nats_status::{LateJoin, PendingJoin};
+use server::transport::{Handler, Next};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::time::Instant;
+
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_joins_receives_nothing_before_the_read() {
+    let (publisher, mut session, mut joins) = session_with_late_join();
+    publisher.publish("old");
+    assert!(poll(&mut session).is_pending());
+
+    let pending = joins.recv().await.expect("the join is announced");
+    publisher.publish("new");
+    assert!(poll(&mut session).is_pending());
+    drop(pending);
+    assert!(matches!(poll(&mut session), Poll::Ready(Next::SendPrepared(_))));
+    assert!(poll(&mut session).is_pending(), "the old state was skipped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_read_wakes_a_session_that_joins() {
+    let (publisher, mut session, mut joins) = session_with_late_join();
+    publisher.publish("well");
+    let began = Instant::now();
+    let mut told = pin!(poll_fn(|cx| session.poll_next(cx)));
+    tokio::select! {
+        biased;
+        _ = &mut told => panic!("the session was not released"),
+        pending = joins.recv() => drop(pending),
+    }
+    told.await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_longest_wait_a_session_receives_the_state_of_the_node() {
+    let (publisher, mut session, mut joins) = session_with_late_join();
+    publisher.publish("old");
+    let began = Instant::now();
+    poll_fn(|cx| session.poll_next(cx)).await;
+    assert_eq!(began.elapsed(), MAX_WAIT);
+    assert!(joins.recv().await.is_some_and(|pending| pending.is_abandoned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_has_ended_does_not_wait() {
+    let (_, mut session, mut joins) = session_with_late_join();
+    assert!(poll(&mut session).is_pending());
+    let pending = joins.recv().await.expect("the join is announced");
+    assert!(!pending.is_abandoned());
+    drop(session);
+    assert!(pending.is_abandoned());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_first_state_each_newer_state_is_sent_at_once() {
+    let (publisher, mut session, joins) = session_with_late_join();
+    publisher.publish("one");
+    drop(joins);
+    poll_fn(|cx| session.poll_next(cx)).await;
+
+    publisher.publish("two");
+    assert!(poll(&mut session).is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_session_waits_for_its_own_read() {
+    let (publisher, mut first, mut joins) = session_with_late_join();
+    publisher.publish("well");
+    assert!(poll(&mut first).is_pending());
+    drop(joins.recv().await);
+    assert!(poll(&mut first).is_ready());
+
+    let mut second = first.clone();
+    assert!(poll(&mut second).is_pending());
+    assert!(joins.recv().await.is_some());
+}
+
+fn session_with_late_join() -> (Publisher, LateJoin, UnboundedReceiver<PendingJoin>) {
+    let publisher = Publisher::new();
+    let (joins, pending_joins) = mpsc::unbounded_channel();
+    let session = LateJoin::new(publisher.subscribe(), joins, MAX_WAIT);
+    (publisher, session, pending_joins)
+}
+
+fn poll(session: &mut LateJoin) -> Poll<Next> {
+    session.poll_next(&mut Context::from_waker(Waker::noop()))
+}
