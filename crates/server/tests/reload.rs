@@ -1,5 +1,4 @@
-//! The process under a supervisor: settings that are read again, systemd's protocol, and one process
-//! handing over to the next without a client noticing.
+//! Reloads of the settings by SIGHUP.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -10,19 +9,14 @@
 mod support;
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use server::Setting;
-use support::process::{Process, documented, fields, server, with_inherited};
+use support::load::Load;
+use support::process::{Process, documented, fields, server};
 use support::{CLOSE, Client, TEXT, UPGRADE, close, close_payload, document, frame};
 
 /// A settings file that a test rewrites.
@@ -205,146 +199,4 @@ fn reloads_under_load_disconnect_no_client() {
     load.expect_no_failure(50);
     idle.send(&close(1000, ""));
     assert_eq!(idle.frame(), (CLOSE, close_payload(1000, "")));
-}
-
-/// Clients that open and close sessions continuously.
-struct Load {
-    is_over: Arc<AtomicBool>,
-    opened: Arc<AtomicUsize>,
-    clients: Vec<thread::JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    fn start(address: SocketAddr) -> Self {
-        let (is_over, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let client = |_| {
-            let (is_over, opened) = (Arc::clone(&is_over), Arc::clone(&opened));
-            thread::spawn(move || {
-                let mut failures = Vec::new();
-                while !is_over.load(Ordering::Relaxed) {
-                    match open_and_close(address) {
-                        Ok(()) => opened.fetch_add(1, Ordering::Relaxed),
-                        Err(failure) => {
-                            failures.push(failure);
-                            0
-                        }
-                    };
-                }
-                failures
-            })
-        };
-        let clients = (0..4).map(client).collect();
-        Self { is_over, opened, clients }
-    }
-
-    fn opened(&self) -> usize {
-        self.opened.load(Ordering::Relaxed)
-    }
-
-    fn expect_no_failure(self, at_least: usize) {
-        self.is_over.store(true, Ordering::Relaxed);
-        let failures: Vec<String> =
-            self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-        assert!(failures.is_empty(), "{} failed: {:?}", failures.len(), failures.first());
-        let opened = self.opened.load(Ordering::Relaxed);
-        assert!(opened >= at_least, "{opened}");
-    }
-}
-
-/// Opens and closes a session. A close by the server is no failure.
-fn open_and_close(address: SocketAddr) -> Result<(), String> {
-    let mut stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.write_all(UPGRADE.as_bytes()).map_err(|error| format!("request: {error}"))?;
-    let mut status = [0; 12];
-    stream.read_exact(&mut status).map_err(|error| format!("response: {error}"))?;
-    if &status != b"HTTP/1.1 101" {
-        return Err(format!("response: {}", String::from_utf8_lossy(&status)));
-    }
-    let _ = stream.write_all(&close(1000, ""));
-    match stream.read_to_end(&mut Vec::new()) {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            Err("the stream does not end".to_owned())
-        }
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-#[test]
-fn processes_hand_over_on_one_socket_without_a_failed_connection() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let start = || {
-        let command = with_inherited(listener.try_clone().unwrap(), "public");
-        let process = Process::start_as(command, &["--drain-delay-secs=1", "--listen=127.0.0.1:1"]);
-        assert_eq!(process.address, address, "an inherited socket replaces all addresses");
-        process
-    };
-    let mut current = start();
-    let load = Load::start(address);
-    let mut idle = Client::open(address);
-    for _ in 0..3 {
-        let opened = load.opened();
-        // The new process is ready before the old one is signalled.
-        let next = start();
-        current.signal(Signal::TERM);
-        current.event("stopping");
-        let mut old = std::mem::replace(&mut current, next);
-        assert_eq!(old.exit_code(), 0);
-        assert!(load.opened() > opened + 50, "clients keep connecting");
-    }
-    assert_eq!(idle.frame(), (CLOSE, close_payload(1001, "drained")));
-    load.expect_no_failure(500);
-}
-
-#[test]
-fn an_inherited_socket_without_a_drain_delay_is_warned_about() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let command = with_inherited(listener, "");
-    let process = Process::spawn_as(command, &["--log-format=json", "--max-connections=10"]);
-    let line = process.event("no_delay_for_handover");
-    assert_eq!(fields(&line), documented("no_delay_for_handover"));
-}
-
-#[test]
-fn systemd_is_notified_of_every_state_change() {
-    let folder = std::env::temp_dir().join(format!("ws-status-notify-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("notify.sock");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let until = |expected: &str| {
-        let begin = Instant::now();
-        let mut seen = Vec::new();
-        while begin.elapsed() < Duration::from_secs(10) {
-            let mut message = [0; 1000];
-            let length = socket.recv(&mut message).unwrap();
-            let message = String::from_utf8_lossy(&message[..length]).into_owned();
-            if message.contains(expected) {
-                return message;
-            }
-            seen.push(message);
-        }
-        panic!("no {expected}, only {seen:?}");
-    };
-
-    let mut command = server();
-    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
-    let mut process = Process::start_as(command, &["--max-connections=100"]);
-    until("READY=1");
-    let _session = Client::open(process.address);
-    for _ in 0..5 {
-        until("WATCHDOG=1");
-    }
-    until("STATUS=1 sessions open, 1 opened in total");
-    process.signal(Signal::HUP);
-    let reloading = until("RELOADING=1");
-    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
-    until("READY=1");
-    process.signal(Signal::TERM);
-    until("STOPPING=1");
-    until("WATCHDOG=1"); // The watchdog is fed during a drain, too.
-    drop(_session);
-    assert_eq!(process.exit_code(), 0);
-    fs::remove_dir_all(&folder).unwrap();
 }

@@ -14,7 +14,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use support::Client;
-use support::process::{Process, ran_as_ordinary_user, server, startup_error};
+use support::process::{Process, documented, fields, ran_as_ordinary_user, server, startup_error};
 
 /// The server under limits set by a shell.
 fn limited(limits: &str) -> Command {
@@ -49,6 +49,56 @@ fn a_check_of_the_configuration_prints_the_startup_warnings() {
             assert_eq!((quiet.status.code(), quiet.stderr), (Some(0), vec![]));
         }
     }
+}
+
+#[test]
+fn a_limit_above_that_of_the_system_is_warned_about() {
+    let process = Process::spawn(&["--max-connections", "1000000000"]);
+    let lines: Vec<String> = (0..2).map(|_| process.line()).collect();
+    assert!(lines[1].contains("WARN") && lines[1].contains("too_few_open_files"), "{lines:?}");
+}
+
+#[test]
+fn the_start_logs_its_settings_and_warnings() {
+    let flags = [
+        "--allowed-origins=https://a.example, https://*.b.example",
+        "--admin-listen=127.0.0.1:0",
+        "--max-connections=1500",
+        "--max-message-bytes=1000",
+        "--max-queued-bytes=2000",
+    ];
+    let process = Process::spawn(&[&flags[..], &["--log-format=json"]].concat());
+    let line = process.event("starting");
+    assert_eq!(fields(&line), documented("starting"));
+    assert_eq!(line["allowed_origins"], "https://a.example,https://*.b.example");
+    assert_eq!(line["max_connections"], 1500);
+    let session = 2 * 1000 + 2000 + 16_384 + 4096 + 40_960;
+    let connection = 98_304 + 2 * 8192 + 64 * 6144;
+    assert_eq!(line["worst_case_bytes"], 1500 * session + (1500 + 128) * connection);
+    assert!(line["admin"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(fields(&process.event("spread_recommended")), documented("spread_recommended"));
+
+    for (event, flags) in [
+        ("too_few_open_files", &["--max-connections=1000000000"][..]),
+        ("pings_too_rare", &["--ping-interval-secs=30"]),
+        ("grace_too_short", &["--drain-delay-secs=5", "--drain-spread-secs=8"]),
+        ("no_limit_per_address", &["--listen=0.0.0.0:0"]),
+        ("no_trusted_proxies", &["--forwarded-header=forwarded"]),
+    ] {
+        let flags = [&["--log-format=json", "--max-connections=100"], flags].concat();
+        let process = Process::spawn(&flags);
+        let line = process.event(event);
+        assert_eq!(fields(&line), documented(event));
+        assert_eq!(line["level"], "WARN");
+    }
+}
+
+#[test]
+fn valid_settings_start_without_warnings() {
+    let flags = ["--max-connections=100", "--drain-delay-secs=5", "--drain-spread-secs=7"];
+    let process = Process::spawn(&[&flags[..], &["--log-format=json"]].concat());
+    let events: Vec<String> = (0..2).map(|_| process.line()).collect();
+    assert!(events[0].contains("starting") && events[1].contains("listening"), "{events:?}");
 }
 
 #[test]

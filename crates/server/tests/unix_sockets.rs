@@ -19,8 +19,9 @@ use std::time::Duration;
 use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Signal;
-use support::UPGRADE;
 use support::process::{Process, ran_as_ordinary_user, server, startup_error};
+use support::server::Server;
+use support::{UPGRADE, close};
 
 /// A folder for sockets outside the target folder, whose path may be too long for a socket address.
 struct Folder(PathBuf);
@@ -184,4 +185,33 @@ fn a_server_that_refuses_permission_to_connect_keeps_its_path() {
     assert_eq!(code, 2);
     assert!(message.ends_with(problem), "{message}");
     assert!(path.exists());
+}
+
+#[test]
+fn a_session_over_a_unix_socket_is_drained() {
+    let folder = std::env::temp_dir().join(format!("ws-status-unix-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("public.sock");
+    let listen = format!("--listen=unix:{}", path.display());
+    let mut server = Server::start(&[&listen, "--listen-unix-mode=0600"]);
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(UPGRADE.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut stream, &mut byte).unwrap();
+        head.extend(byte);
+    }
+    server.begin_shutdown();
+    let mut close_frame = [0; 11];
+    std::io::Read::read_exact(&mut stream, &mut close_frame).unwrap();
+    assert_eq!(&close_frame, b"\x88\x09\x03\xe9drained");
+    stream.write_all(&close(1001, "")).unwrap();
+    assert_eq!(server.join().clean, 1);
+    assert!(!path.exists());
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -18,8 +18,11 @@ mod frames;
 
 pub(crate) use frames::*;
 
+pub(crate) mod admin;
+pub(crate) mod client_addr;
 pub(crate) mod flooding_handler;
 pub(crate) mod http2;
+pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod protocols;
 pub(crate) mod publisher;
