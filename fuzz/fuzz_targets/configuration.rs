@@ -47,12 +47,12 @@ fuzz_target!(|data: &[u8]| {
     let Ok(command) = Command::parse(arguments, environment) else { return };
     let (Command::CheckConfig(mut settings)
     | Command::PrintConfig(mut settings)
-    | Command::Serve(mut settings)) = command
+    | Command::Serve(settings)) = command
     else {
         return;
     };
     let open_files = data.len() as u64 * 8;
-    let Ok(config) = Config::check(&mut settings, open_files) else { return };
+    let Ok(config) = Config::check(settings, open_files) else { return };
     check_ranges(&config);
     check_printed(&settings);
 });

@@ -158,7 +158,7 @@ fn the_connection_table_is_paginated_and_off_by_default() {
     assert_eq!(get(&without, "/connections").0, 404);
 
     let server =
-        server(&["--connection-table=on", "--ping-interval-secs=0.2", "--allowed-origins=*"]);
+        server(&["--connection-table=true", "--ping-interval-secs=0.2", "--allowed-origins=*"]);
     let mut clients: Vec<Client> = (0..5)
         .map(|number| {
             let mut client = Client::connect(server.address);

@@ -17,7 +17,7 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use server::{Command, Config, ConfigError};
+use server::{Command, Config};
 use support::process::Process;
 use support::process::{documented, fields, server};
 use support::tls::{Files, certificate, client_config, connect, exchange_ping, upgrade};
@@ -37,12 +37,12 @@ fn check(files: &Files, cert: &[u8], key: &[u8], ca: Option<&[u8]>) -> Result<Co
         fs::write(files.path("ca.pem"), ca).unwrap();
         flags.push(format!("--tls-client-ca-file={}", files.path("ca.pem")));
     }
-    let Command::Serve(mut settings) =
+    let Command::Serve(settings) =
         Command::parse(flags.iter().map(OsString::from), []).unwrap()
     else {
         panic!()
     };
-    Config::check(&mut settings, 20_000).map_err(|ConfigError(message)| message)
+    Config::check(settings, 20_000).map_err(|error| error.to_string())
 }
 
 #[test]

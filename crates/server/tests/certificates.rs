@@ -17,17 +17,17 @@ use std::time::{Duration, Instant, SystemTime};
 use rcgen::date_time_ymd;
 use rustix::process::Signal;
 use serde_json::Value;
-use server::{Command, Config, ConfigError, Reloader, Settings};
+use server::{Command, Config, ConfigError, Reloader};
 use support::process::{Process, documented, fields};
 use support::tls::{Files, certificate, client_config, connect, exchange_ping, open};
 use tokio::time::timeout;
 
-fn check(flags: &[String]) -> Result<(Settings, Config), ConfigError> {
-    let Command::Serve(mut settings) = Command::parse(flags.iter().map(OsString::from), [])? else {
+fn check(flags: &[String]) -> Result<Config, ConfigError> {
+    let Command::Serve(settings) = Command::parse(flags.iter().map(OsString::from), [])? else {
         panic!()
     };
-    let config = Config::check(&mut settings, 20_000)?;
-    Ok((settings, config))
+    let config = Config::check(settings, 20_000)?;
+    Ok(config)
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn invalid_files_fail_the_start_with_one_sentence() {
         let flags =
             [format!("--tls-cert-file={cert}"), format!("--tls-key-file={key}"), more.to_owned()];
         let flags: Vec<String> = flags.into_iter().filter(|flag| !flag.is_empty()).collect();
-        let ConfigError(message) = check(&flags).unwrap_err();
+        let message = check(&flags).unwrap_err().to_string();
         assert!(message.contains(expected), "{flags:?}: {message}");
         assert!(!message.contains('\n') && !message.contains("-----"), "{message}");
     }
@@ -104,10 +104,10 @@ fn invalid_files_fail_the_start_with_one_sentence() {
 #[tokio::test]
 async fn changed_files_are_used_once_they_match_and_are_stable() {
     let files = Files::new("renewed");
-    let (settings, config) = check(&files.flags()).unwrap();
+    let config = check(&files.flags()).unwrap();
     let not_after = |config: &Config| config.tls.as_ref().unwrap().not_after();
     let first = not_after(&config);
-    let mut reloader = Reloader::new(settings, config, 20_000);
+    let mut reloader = Reloader::new(config, 20_000);
     let configs = reloader.configs();
     let in_force = || not_after(&configs.borrow());
     for _ in 0..4 {
@@ -144,10 +144,10 @@ fn create_pipe(path: &str) {
 #[tokio::test]
 async fn a_file_that_becomes_a_pipe_is_refused_without_blocking() {
     let files = Files::new("pipe");
-    let (settings, config) = check(&files.flags()).unwrap();
+    let config = check(&files.flags()).unwrap();
     let not_after = |config: &Config| config.tls.as_ref().unwrap().not_after();
     let first = not_after(&config);
-    let mut reloader = Reloader::new(settings, config, 20_000);
+    let mut reloader = Reloader::new(config, 20_000);
     let configs = reloader.configs();
     for name in ["cert.pem", "key.pem"] {
         create_pipe(&files.path(name));
@@ -172,8 +172,8 @@ async fn a_pipe_is_read_once_and_stays_in_force() {
         // The write returns once the server has opened the pipe.
         thread::spawn(move || fs::write(path, text));
     }
-    let (settings, config) = check(&files.flags()).unwrap();
-    let mut reloader = Reloader::new(settings, config, 20_000);
+    let config = check(&files.flags()).unwrap();
+    let mut reloader = Reloader::new(config, 20_000);
     let configs = reloader.configs();
     for _ in 0..4 {
         timeout(Duration::from_secs(5), reloader.check_certificate()).await.unwrap();
@@ -188,8 +188,8 @@ async fn a_key_that_has_not_changed_is_not_read() {
     let future = SystemTime::now() + Duration::from_secs(1 << 30);
     let key = fs::File::options().write(true).open(files.path("key.pem")).unwrap();
     key.set_modified(future).unwrap();
-    let (settings, config) = check(&files.flags()).unwrap();
-    let mut reloader = Reloader::new(settings, config, 20_000);
+    let config = check(&files.flags()).unwrap();
+    let mut reloader = Reloader::new(config, 20_000);
     let accessed = || fs::metadata(files.path("key.pem")).unwrap().accessed().unwrap();
     // A file written moments ago may change within the granularity of its timestamp, so the server reads it
     // for a few more seconds.
@@ -210,10 +210,10 @@ async fn a_key_that_has_not_changed_is_not_read() {
 fn a_file_without_end_is_refused() {
     let files = Files::new("endless");
     let key = format!("--tls-key-file={}", files.path("key.pem"));
-    let ConfigError(message) = check(&["--tls-cert-file=/dev/zero".to_owned(), key]).unwrap_err();
+    let message = check(&["--tls-cert-file=/dev/zero".to_owned(), key]).unwrap_err().to_string();
     assert!(message.ends_with("it cannot be read: it is larger than 16 MiB"), "{message}");
     let flags = ["--config=/dev/zero"].map(OsString::from);
-    let ConfigError(message) = Command::parse(flags, []).unwrap_err();
+    let message = Command::parse(flags, []).unwrap_err().to_string();
     assert_eq!(message, "the file /dev/zero cannot be read: it is larger than 16 MiB");
 }
 

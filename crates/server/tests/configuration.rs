@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use server::{
-    Command, Config, ConfigError, ListenAddress, LogFormat, RESERVED_FILES, Setting, Switch,
+    Command, Config, ConfigError, ListenAddress, LogFormat, RESERVED_FILES, Setting,
 };
 use transport::{OriginPattern, Permission};
 
@@ -23,9 +23,9 @@ fn config(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, Config
     let environment =
         environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     match Command::parse(flags, environment)? {
-        Command::Serve(mut settings) => Config::check(&mut settings, OPEN_FILES),
-        other @ (Command::CheckConfig(_)
-        | Command::Help
+        Command::Serve(settings) => Config::check(settings, OPEN_FILES),
+        other @ (Command::CheckConfig(..)
+        | Command::Help(_)
         | Command::PrintConfig(_)
         | Command::Version) => panic!("{other:?}"),
     }
@@ -166,8 +166,8 @@ fn the_admin_listener_is_an_address_or_a_path_or_none() {
     }
     assert!(config(&["--admin-host", "a.example"], &[]).unwrap().admin_host.is_some());
     assert!(config(&["--admin-host", "a.example:80"], &[]).is_err());
-    assert_eq!(config(&[], &[]).unwrap().connection_table, Switch::Off);
-    assert_eq!(config(&["--connection-table", "on"], &[]).unwrap().connection_table, Switch::On);
+    assert!(!config(&[], &[]).unwrap().connection_table);
+    assert!(config(&["--connection-table", "true"], &[]).unwrap().connection_table);
     assert!(config(&["--connection-table", "yes"], &[]).is_err());
 }
 

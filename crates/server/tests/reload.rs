@@ -166,7 +166,7 @@ fn the_settings_that_need_a_restart_are_the_documented_ones() {
         ("listen", "listen = \"127.0.0.1:1\"\nlog_format = \"json\""),
         ("listen_unix_mode", "listen_unix_mode = \"0600\""),
         ("admin_listen", "admin_listen = \"127.0.0.1:1\""),
-        ("connection_table", "connection_table = \"on\""),
+        ("connection_table", "connection_table = true"),
         ("log_format", "listen = \"127.0.0.1:0\"\nlog_format = \"text\""),
     ] {
         let file = SettingsFile::new(&format!("restart-{key}.toml"), before);

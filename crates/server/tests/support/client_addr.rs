@@ -23,7 +23,7 @@ pub(crate) fn listed_peer(server: &Server) -> String {
 }
 
 pub(crate) fn server(flags: &[&str]) -> Server {
-    let table = ["--admin-listen=127.0.0.1:0", "--connection-table=on"];
+    let table = ["--admin-listen=127.0.0.1:0", "--connection-table=true"];
     Server::start(&[&table, flags].concat())
 }
 

@@ -46,8 +46,8 @@ impl Server {
     ) -> Self {
         // A later flag replaces an earlier one.
         let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
-        let Command::Serve(mut settings) = Command::parse(flags, []).unwrap() else { panic!() };
-        let config = Config::check(&mut settings, 20_000).unwrap();
+        let Command::Serve(settings) = Command::parse(flags, []).unwrap() else { panic!() };
+        let config = Config::check(settings, 20_000).unwrap();
         let runtime = runtime.build().unwrap();
         let listeners = runtime
             .block_on(async {
