@@ -1,5 +1,5 @@
-"""The admin page in Chromium: it shows what is true, loads nothing from elsewhere, can be read on a
-phone, in the dark and by a screen reader, and follows a drain until the server is gone."""
+"""The admin page in Chromium: its figures are correct, it loads nothing from elsewhere, is readable on a
+phone, in dark mode and by a screen reader, and follows a drain until the server has exited."""
 
 import contextlib
 import http.client
@@ -9,7 +9,7 @@ from websockets.sync.client import connect
 
 from browser import chromium_version
 from devtools import blank_page, check_readable
-from endpoint import PATIENCE, Surprise, expect, expect_soon, run, running_server, seen_soon
+from endpoint import STEP_TIMEOUT, CheckFailed, expect, expect_soon, run, running_server, seen_soon
 
 SETTINGS = [
     *("--admin-listen", "127.0.0.1:0"),
@@ -27,7 +27,7 @@ REGIONS = {
 }
 TABLES = {"Round-trip times", "Closed sessions by cause", "Refused handshakes"}
 
-# What a reader of the page sees, all of one moment.
+# The visible contents of the page, in one snapshot.
 SHOWN = """(() => {
   const find = (query) => document.querySelector(query);
   const texts = (query, inside = document) =>
@@ -53,38 +53,38 @@ SHOWN = """(() => {
   };
 })()"""
 
-def play():
+def main():
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(running_server(*SETTINGS))
         admin = server.wait_for(event="starting")["admin"]
         page = stack.enter_context(blank_page())
         page.open(f"http://{admin}/")
-        expect_nobody(page)
+        expect_no_sessions(page)
 
         sessions = [stack.enter_context(connect(server.url)) for _ in range(3)]
         expect_sessions(page)
         sessions[0].close(1000)
         expect("the answer to POST", 405, status(address_of(server), "POST", "/ws/status"))
-        expect_endings(page)
-        expect("the page's complaints", [], page.complaints())
-        check_for_people(page, "ready", REGIONS)
+        expect_closes(page)
+        expect("errors in the page's console", [], page.console_errors())
+        check_accessibility(page, "ready", REGIONS)
         check_chart_and_tables(page)
 
         stack.enter_context(silent_session(server))
         expect("the answer to a drain", 202, status(admin, "POST", "/drain", {"X-Drain": "1"}))
         expect_drain(page, sessions=3)
-        expect("the server's exit code", 0, server.process.wait(PATIENCE))
+        expect("the server's exit code", 0, server.process.wait(STEP_TIMEOUT))
         expect_soon("the state after the end", "unreachable", lambda: shown_on(page)["state"])
-        check_for_people(page, "unreachable", REGIONS | {"Drain"})
+        check_accessibility(page, "unreachable", REGIONS | {"Drain"})
 
         addresses = {f"http://{admin}{path}" for path in ("/", "/metrics", "/drain")}
         expect("what the page asked for", addresses, page.requests())
-        # That it does not reach the server any more is what it should find.
-        expect("the page's complaints", [], page.complaints(but="network"))
-    return f"{chromium_version()}: the admin page is true, on its own, readable, and saw a drain"
+        # Network errors are expected, because the server has exited.
+        expect("errors in the page's console", [], page.console_errors(but="network"))
+    return f"{chromium_version()}: the admin page is correct, self-contained, readable, and showed a drain"
 
 
-def expect_nobody(page):
+def expect_no_sessions(page):
     expect_soon("the state at first", "ready", lambda: shown_on(page)["state"])
     shown = shown_on(page)
     expect("open sessions at first", "0", shown["now"]["open sessions"])
@@ -97,7 +97,7 @@ def expect_nobody(page):
 def expect_sessions(page):
     shown = seen_soon(lambda: shown_on(page), lambda shown: shown["now"]["open sessions"] == "3")
     expect("open sessions", "3", shown["now"]["open sessions"])
-    # The page was there before the sessions, so that its line goes from the bottom to the top.
+    # The page was opened before the sessions, so the line rises from the bottom to the top.
     expect("where the history begins", [[0, 98]], shown["history"][:1])
     expect("where the history ends", [[100, 4]], shown["history"][-1:])
     expect("the history's note", ["3 now", "minimum 0, maximum 3"], note_of_history(shown))
@@ -119,25 +119,25 @@ def note_of_history(shown):
     return shown["historyNote"].split(" in ")[0].split("; ")
 
 
-def expect_endings(page):
-    def endings():
+def expect_closes(page):
+    def counts():
         shown = shown_on(page)
         return shown["now"]["open sessions"], shown["closed"], shown["refused"]
 
     expected = "2", [["peer_closed", "1"]], [["method_not_allowed", "1"]]
-    expect_soon("open sessions, closed and refused", expected, endings)
+    expect_soon("open sessions, closed and refused", expected, counts)
     total = shown_on(page)["now"]["sessions opened in total"]
     expect("sessions opened in total", "3", total)
 
 
 def expect_drain(page, sessions):
-    """Follows a drain in its delay and in its spread. A session that answers nothing makes the
-    spread last until the page has asked again."""
+    """Follows a drain through its delay and its spread. A session that does not answer keeps the drain
+    going until the page has refreshed."""
     shown = seen_soon(lambda: shown_on(page), lambda shown: shown["state"] == "draining")
     expect("the state in a drain", "draining", shown["state"])
     expect("whether the drain is shown", True, shown["drain"])
     expect("the end of the drain's bar", sessions, shown["drainMax"])
-    check_for_people(page, "draining", REGIONS | {"Drain"})
+    check_accessibility(page, "draining", REGIONS | {"Drain"})
     expect("the names of progress bars", ["Drain"], page.names("progressbar"))
 
     note = re.compile(
@@ -147,14 +147,14 @@ def expect_drain(page, sessions):
     shown = seen_soon(lambda: shown_on(page), lambda shown: note.fullmatch(shown["drainNote"]))
     counts = note.fullmatch(shown["drainNote"])
     if counts is None:
-        raise Surprise(f"the drain's note: expected {note.pattern}, saw {shown['drainNote']}")
+        raise CheckFailed(f"the drain's note: expected {note.pattern}, saw {shown['drainNote']}")
     still_open, clean = map(int, counts.groups())
     expect("sessions in the drain's note", sessions, still_open + clean)
     expect("the drain's bar", (clean, sessions), (shown["drainValue"], shown["drainMax"]))
 
 
-def check_for_people(page, state, regions):
-    """Checks what is read by eye or by ear, whatever the page shows."""
+def check_accessibility(page, state, regions):
+    """Checks readability and the accessibility tree in any state of the page."""
     check_readable(page, state)
     expect("the page's language", "en", page.evaluate("document.documentElement.lang"))
     expect("the headings of level 1", ["ws-status"], page.names("heading", level=1))
@@ -163,7 +163,7 @@ def check_for_people(page, state, regions):
 
 
 def check_chart_and_tables(page):
-    # Its name is its note, which begins with what is open now.
+    # The accessible name of the chart is its note, which begins with the number of open sessions.
     names = page.names("image")
     expect("how many charts have names", [True], [name.startswith("2 now; ") for name in names])
     expect("the names of tables", TABLES, set(page.names("table")))
@@ -177,14 +177,14 @@ def address_of(server):
 
 
 def status(address, method, path, headers={}):
-    with contextlib.closing(http.client.HTTPConnection(address, timeout=PATIENCE)) as client:
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=STEP_TIMEOUT)) as client:
         client.request(method, path, headers=headers)
         return client.getresponse().status
 
 
 @contextlib.contextmanager
 def silent_session(server):
-    """A session whose client answers neither a ping nor a close."""
+    """A session whose client answers neither pings nor the Close frame."""
     headers = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -192,10 +192,10 @@ def silent_session(server):
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     }
     address = address_of(server)
-    with contextlib.closing(http.client.HTTPConnection(address, timeout=PATIENCE)) as client:
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=STEP_TIMEOUT)) as client:
         client.request("GET", "/ws/status", headers=headers)
         expect("the answer to a handshake", 101, client.getresponse().status)
         yield
 
 
-run(play)
+run(main)

@@ -1,4 +1,4 @@
-"""A NATS server for the checks, a cable to it that can be pulled out, and what puts states into it."""
+"""A NATS server for the checks, a TCP relay to it that can be interrupted, and a publisher of states."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,11 @@ import tempfile
 import threading
 import time
 
-from endpoint import PATIENCE, Surprise
+from endpoint import STEP_TIMEOUT, CheckFailed
 
 
 class Broker:
-    """A NATS server on a free port that keeps what it knows in files."""
+    """A NATS server on a free port with file storage."""
 
     def __init__(self, port):
         self.port = port
@@ -42,21 +42,21 @@ class Broker:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + STEP_TIMEOUT
         while time.monotonic() < until:
-            with contextlib.suppress(OSError, Surprise):
-                self.ask("$JS.API.INFO")
+            with contextlib.suppress(OSError, CheckFailed):
+                self.request("$JS.API.INFO")
                 return
             time.sleep(0.05)
-        raise Surprise("the NATS server: expected it to serve, saw no answer")
+        raise CheckFailed("the NATS server: expected it to serve, saw no answer")
 
     def stop(self, number):
         self.process.send_signal(number)
-        self.process.wait(PATIENCE)
+        self.process.wait(STEP_TIMEOUT)
 
-    def ask(self, subject, header=None, payload=""):
-        """Sends a message and gives the answer to it; this is all of the protocol that is needed."""
-        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
+    def request(self, subject, header=None, payload=""):
+        """Sends a message and returns the answer, with the minimal NATS protocol."""
+        with socket.create_connection(("127.0.0.1", self.port), STEP_TIMEOUT) as connection:
             stream = connection.makefile("rwb")
             stream.readline()  # INFO
             send = [
@@ -79,17 +79,17 @@ class Broker:
                     stream.flush()
                 if words[:1] in ([b"MSG"], [b"HMSG"]):
                     answer = stream.read(int(words[-1]))
-                    if words[0] == b"HMSG":  # Such as that nobody is there to answer.
-                        raise Surprise(f"an answer to {subject}: saw {answer!r}")
+                    if words[0] == b"HMSG":  # For example: no responders.
+                        raise CheckFailed(f"an answer to {subject}: saw {answer!r}")
                     answer = json.loads(answer)
                     if "error" in answer:
-                        raise Surprise(f"an answer to {subject}: saw {answer['error']}")
+                        raise CheckFailed(f"an answer to {subject}: saw {answer['error']}")
                     return answer
-        raise Surprise(f"an answer to {subject}: saw none")
+        raise CheckFailed(f"an answer to {subject}: saw none")
 
 
 class Publisher:
-    """The program that puts states, and the states."""
+    """Puts states with `nats-status put`, and records their revisions."""
 
     def __init__(self, broker):
         self.process = subprocess.Popen(
@@ -101,7 +101,7 @@ class Publisher:
             text=True,
         )
         self.revisions = []
-        self.is_over = threading.Event()
+        self.stopped = threading.Event()
         self.thread = None
 
     def __enter__(self):
@@ -113,18 +113,18 @@ class Publisher:
         self.process.wait()
 
     def put(self, state):
-        """Gives the revision, as soon as it is stored."""
+        """Puts a state, waits until it is stored, and returns its revision."""
         self.process.stdin.write(f"{json.dumps(state)}\n")
         self.process.stdin.flush()
         self.revisions.append(int(self.process.stdout.readline()))
         return self.revisions[-1]
 
     def count(self, rate):
-        """Puts numbers that count up, so many a second, until it is stopped."""
+        """Puts increasing numbers, `rate` per second, until it is stopped."""
 
         def count():
             number = 0
-            while not self.is_over.wait(1 / rate):
+            while not self.stopped.wait(1 / rate):
                 number += 1
                 self.put(number)
 
@@ -132,74 +132,74 @@ class Publisher:
         self.thread.start()
 
     def stop(self):
-        self.is_over.set()
+        self.stopped.set()
         if self.thread:
             self.thread.join()
 
 
-class Cable:
-    """What a node is connected to the broker by, as long as light takes for so many seconds. It can be
-    pulled out, and it can be jammed: then nothing comes through, and nobody is told."""
+class Relay:
+    """A TCP relay between a node and the broker, with a delay in seconds. `disconnect` aborts its
+    connections; `stall` stops forwarding and keeps the connections open."""
 
     def __init__(self, port, seconds=0):
         self.port = port
         self.seconds = seconds
         self.address = None
-        self.ends = set()
-        self.is_in = False
-        self.is_laid = threading.Event()
-        self.thread = threading.Thread(target=lambda: asyncio.run(self._lie()))
+        self.writers = set()
+        self.is_connected = False
+        self.is_listening = threading.Event()
+        self.thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
     def __enter__(self):
         self.thread.start()
-        self.is_laid.wait(PATIENCE)
+        self.is_listening.wait(STEP_TIMEOUT)
         return self
 
     def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.is_over.set)
+        self.loop.call_soon_threadsafe(self.stopped.set)
         self.thread.join()
 
     @property
     def url(self):
         return f"nats://127.0.0.1:{self.address}"
 
-    def plug(self):
-        self.is_in = True
-        self._do(self._set(True))
+    def connect(self):
+        self.is_connected = True
+        self._run(self._set_flowing(True))
 
-    def pull(self):
-        self.is_in = False
-        self._do(self._cut())
+    def disconnect(self):
+        self.is_connected = False
+        self._run(self._abort())
 
-    def jam(self):
-        self._do(self._set(False))
+    def stall(self):
+        self._run(self._set_flowing(False))
 
-    def _do(self, work):
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
+    def _run(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(STEP_TIMEOUT)
 
-    async def _lie(self):
+    async def _serve(self):
         self.loop = asyncio.get_running_loop()
-        self.is_over = asyncio.Event()
-        self.flows = asyncio.Event()
-        server = await asyncio.start_server(self._carry_both, "127.0.0.1", 0)
+        self.stopped = asyncio.Event()
+        self.is_flowing = asyncio.Event()
+        server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
         self.address = server.sockets[0].getsockname()[1]
-        self.is_laid.set()
-        await self.is_over.wait()
-        await self._cut()
+        self.is_listening.set()
+        await self.stopped.wait()
+        await self._abort()
 
-    async def _set(self, flows):
-        if flows:
-            self.flows.set()
+    async def _set_flowing(self, is_flowing):
+        if is_flowing:
+            self.is_flowing.set()
         else:
-            self.flows.clear()
+            self.is_flowing.clear()
 
-    async def _cut(self):
-        for end in self.ends:
+    async def _abort(self):
+        for end in self.writers:
             end.transport.abort()
-        self.ends.clear()
+        self.writers.clear()
 
-    async def _carry_both(self, reader, writer):
-        if not self.is_in:
+    async def _relay(self, reader, writer):
+        if not self.is_connected:
             writer.transport.abort()
             return
         try:
@@ -207,13 +207,13 @@ class Cable:
         except OSError:
             writer.transport.abort()
             return
-        self.ends |= {writer, far_writer}
-        with contextlib.suppress(asyncio.CancelledError):  # At the very end.
-            await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+        self.writers |= {writer, far_writer}
+        with contextlib.suppress(asyncio.CancelledError):  # At shutdown.
+            await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
 
-    async def _carry(self, reader, writer):
+    async def _copy(self, reader, writer):
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                await self.flows.wait()
+                await self.is_flowing.wait()
                 self.loop.call_later(self.seconds, writer.write, data)
         self.loop.call_later(self.seconds, writer.transport.abort)

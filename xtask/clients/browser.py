@@ -1,5 +1,4 @@
-"""What the clients in a browser share: Chromium, with nothing of its own left behind, and the pages
-that it opens."""
+"""Shared by the browser checks: Chromium with a temporary profile, and the origins of its pages."""
 
 import contextlib
 import http.server
@@ -12,10 +11,10 @@ import subprocess
 import tempfile
 import threading
 
-from endpoint import PATIENCE, Surprise
+from endpoint import STEP_TIMEOUT, CheckFailed
 
-# Seconds that a browser may take to start.
-START = 20
+# Limit for a browser to start, in seconds.
+START_TIMEOUT = 20
 
 
 def chromium_version():
@@ -26,8 +25,8 @@ def chromium_version():
 
 @contextlib.contextmanager
 def running_chromium(url, *settings):
-    """Starts Chromium on a page, gives the folder of its profile, and ends it in any case. Settings
-    may name that folder."""
+    """Starts Chromium on a page, yields the folder of its profile, and kills it at the end. `{profile}`
+    in a setting is replaced by that folder."""
     folder = tempfile.mkdtemp()
     profile = f"{folder}/profile"
     process = subprocess.Popen(
@@ -41,7 +40,7 @@ def running_chromium(url, *settings):
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            # Nothing leaves this machine.
+            # No requests to other machines.
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
             f"--user-data-dir={profile}",
             *(setting.format(profile=profile) for setting in settings),
@@ -58,47 +57,47 @@ def running_chromium(url, *settings):
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
+            process.wait(STEP_TIMEOUT)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # What is left of its processes.
+            os.killpg(process.pid, signal.SIGKILL)  # Its remaining processes.
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Site(http.server.ThreadingHTTPServer):
-    """An origin: it serves one page and takes in what that tells. With a certificate it is within TLS, and
-    its cookies go to all ports of the host within TLS."""
+class Origin(http.server.ThreadingHTTPServer):
+    """An origin that serves one page, and receives the reports that the page posts. With a certificate it
+    uses TLS, and its cookies are sent to all ports of the host that use TLS."""
 
     daemon_threads = True
 
     def __init__(self, *certificate):
-        super().__init__(("127.0.0.1", 0), Visit)
+        super().__init__(("127.0.0.1", 0), RequestHandler)
         self.origin = f"http{'s' if certificate else ''}://localhost:{self.server_port}"
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
-            # The handshake is the visit's thread's.
+            # The request's thread performs the handshake.
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.page = ""
-        self.texts = queue.Queue()
+        self.reports = queue.Queue()
 
     def handle_error(self, *_):
-        pass  # A browser that is ended waits for no answer.
+        pass  # A browser that was killed does not read responses.
 
-    def told(self):
+    def report(self):
         try:
-            return self.texts.get(timeout=START)
+            return self.reports.get(timeout=START_TIMEOUT)
         except queue.Empty:
-            raise Surprise(f"the page of {self.origin}: expected a word of it, saw none") from None
+            raise CheckFailed(f"the page of {self.origin}: expected a report, saw none") from None
 
 
-class Visit(http.server.BaseHTTPRequestHandler):
+class RequestHandler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer("text/html; charset=utf-8", self.server.page.encode())
 
     def do_POST(self):
         length = int(self.headers["Content-Length"])
-        self.server.texts.put(self.rfile.read(length).decode())
+        self.server.reports.put(self.rfile.read(length).decode())
         self.answer("text/plain", b"")
 
     def answer(self, kind, body):
@@ -114,7 +113,7 @@ class Visit(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def site(*certificate):
-    with Site(*certificate) as server:
+    with Origin(*certificate) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()

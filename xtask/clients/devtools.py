@@ -1,4 +1,4 @@
-"""A page of Chromium, driven and watched over the DevTools protocol, and what people find on it."""
+"""A page of Chromium, controlled and observed over the DevTools protocol, and checks of its readability."""
 
 import contextlib
 import http.client
@@ -9,16 +9,16 @@ import re
 
 from websockets.sync.client import connect
 
-from browser import START, running_chromium
-from endpoint import PATIENCE, Surprise, expect, expect_soon
+from browser import START_TIMEOUT, running_chromium
+from endpoint import STEP_TIMEOUT, CheckFailed, expect, expect_soon
 
 PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 3, "mobile": True}
 
-# What WCAG asks of text of a usual size (1.4.3, level AA).
-LEAST_CONTRAST = 4.5
-LEAST_PIXELS = 12
+# The minimum contrast of normal text (WCAG 1.4.3, level AA), and a minimum font size.
+MIN_CONTRAST = 4.5
+MIN_PIXELS = 12
 
-# Every text that is visible, with its size, its colour, and what is behind it from the outermost.
+# Every visible text, with its size, its colour, and its backgrounds from the outermost.
 TEXTS = """(() => {
   const texts = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -28,15 +28,15 @@ TEXTS = """(() => {
     const isVisible = range.getClientRects().length > 0;
     if (!isVisible || walker.currentNode.data.trim() === "") continue;
     const { color, fontSize } = getComputedStyle(walker.currentNode.parentElement);
-    const grounds = [];
+    const backgrounds = [];
     let opacity = 1;
     for (let it = walker.currentNode.parentElement; it; it = it.parentElement) {
       const style = getComputedStyle(it);
-      grounds.unshift(style.backgroundColor);
+      backgrounds.unshift(style.backgroundColor);
       opacity *= style.opacity;
     }
     const text = walker.currentNode.data.trim();
-    texts.push({ text, color, grounds, opacity, pixels: parseFloat(fontSize) });
+    texts.push({ text, color, backgrounds, opacity, pixels: parseFloat(fontSize) });
   }
   return texts;
 })()"""
@@ -44,36 +44,36 @@ TEXTS = """(() => {
 
 @contextlib.contextmanager
 def blank_page():
-    """Starts Chromium, and takes over its one page."""
+    """Starts Chromium, and yields its only page."""
     with running_chromium("about:blank", "--remote-debugging-port=0") as profile:
         address = address_of_devtools(profile)
-        expect_soon("how many pages there are", 1, lambda: len(pages(address)), START)
+        expect_soon("how many pages there are", 1, lambda: len(pages(address)), START_TIMEOUT)
         [url] = pages(address)
-        # The accessibility tree is long.
+        # The accessibility tree can be large.
         with connect(url, max_size=None) as devtools:
             yield Page(devtools)
 
 
 def address_of_devtools(profile):
-    """Chromium writes its port into a file as soon as it listens, followed by a path."""
+    """Reads the port from the file that Chromium writes when it listens; its second line is a path."""
     file = pathlib.Path(profile, "DevToolsActivePort")
 
     def lines():
         return file.read_text().split("\n") if file.exists() else []
 
-    expect_soon("how many lines DevToolsActivePort has", 2, lambda: len(lines()), START)
+    expect_soon("how many lines DevToolsActivePort has", 2, lambda: len(lines()), START_TIMEOUT)
     return f"127.0.0.1:{lines()[0]}"
 
 
 def pages(address):
-    with contextlib.closing(http.client.HTTPConnection(address, timeout=PATIENCE)) as client:
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=STEP_TIMEOUT)) as client:
         client.request("GET", "/json/list")
         targets = json.load(client.getresponse())
     return [it["webSocketDebuggerUrl"] for it in targets if it["type"] == "page"]
 
 
 class Page:
-    """A page of a browser, driven and watched over the DevTools protocol."""
+    """A page of a browser, controlled and observed over the DevTools protocol."""
 
     def __init__(self, devtools):
         self.devtools = devtools
@@ -86,11 +86,11 @@ class Page:
         number = next(self.numbers)
         self.devtools.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self.devtools.recv(PATIENCE))
+            message = json.loads(self.devtools.recv(STEP_TIMEOUT))
             if "id" not in message:
                 self.events.append(message)
             elif "error" in message:
-                raise Surprise(f"{method}: expected a result, saw {message['error']}")
+                raise CheckFailed(f"{method}: expected a result, saw {message['error']}")
             else:
                 expect("the number of an answer", number, message["id"])
                 return message["result"]
@@ -99,7 +99,7 @@ class Page:
         how = {"returnByValue": True, "awaitPromise": True}
         answer = self.call("Runtime.evaluate", expression=script, **how)
         if "exceptionDetails" in answer:
-            raise Surprise(f"a script: expected a value, saw {answer['exceptionDetails']}")
+            raise CheckFailed(f"a script: expected a value, saw {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
     def open(self, url):
@@ -118,13 +118,13 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=[feature])
 
     def names(self, role, level=None):
-        """How a screen reader calls what has a role."""
-        return [name(node) for node in self.tree().values() if is_a(node, role, level)]
+        """The accessible names of the elements with a role."""
+        return [name(node) for node in self.tree().values() if has_role(node, role, level)]
 
     def texts_of(self, role):
-        """What a screen reader reads in what has a role."""
+        """The accessible texts in the elements with a role."""
         tree = self.tree()
-        inside = [node["childIds"] for node in tree.values() if is_a(node, role)]
+        inside = [node["childIds"] for node in tree.values() if has_role(node, role)]
         return [[name(tree[child]) for child in children] for children in inside]
 
     def tree(self):
@@ -136,8 +136,8 @@ class Page:
         urls = {it["request"]["url"] for it in sent}
         return {url for url in urls if not url.startswith("data:")}
 
-    def complaints(self, but=None):
-        """What a developer would find in the console, and what the page's policy blocked."""
+    def console_errors(self, but=None):
+        """The errors and warnings in the console, and the violations of the content security policy."""
         found = []
         for event in self.events:
             method, parameters = event["method"], event["params"]
@@ -148,13 +148,13 @@ class Page:
             elif method in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown"):
                 found.append(parameters)
             elif method == "Audits.issueAdded":
-                # The console tells nothing of an eval whose error is caught.
+                # The console does not report a blocked eval whose error is caught.
                 if parameters["issue"]["code"] == "ContentSecurityPolicyIssue":
                     found.append(parameters["issue"]["details"])
         return found
 
 
-def is_a(node, role, level=None):
+def has_role(node, role, level=None):
     properties = {it["name"]: it["value"].get("value") for it in node.get("properties", [])}
     is_it = not node["ignored"] and node["role"]["value"] == role
     return is_it and level in (None, properties.get("level"))
@@ -165,45 +165,45 @@ def name(node):
 
 
 def check_readable(page, text):
-    """Checks that a page can be read on a phone in both colour schemes, and that it shows a text."""
+    """Checks that a page is readable on a phone in both colour schemes, and that it shows a text."""
     with page.emulating_phone():
-        # A page that is laid out for something wider is as wide as that.
+        # A page with a wider layout would have a larger scroll width.
         width = page.evaluate("document.documentElement.scrollWidth")
         expect("the page's width on a phone", PHONE["width"], width)
-        grounds = [check_texts(page, scheme, text) for scheme in ("light", "dark")]
-        expect("how many backgrounds the schemes have", 2, len(set(grounds)))
+        backgrounds = [check_texts(page, scheme, text) for scheme in ("light", "dark")]
+        expect("how many backgrounds the schemes have", 2, len(set(backgrounds)))
 
 
-def check_texts(page, scheme, awaited):
-    """Checks the texts of the page in a colour scheme, and gives its background."""
+def check_texts(page, scheme, expected_text):
+    """Checks the texts of the page in a colour scheme, and returns its background."""
     page.emulate_scheme(scheme)
     texts = page.evaluate(TEXTS)
-    expect(f"whether {awaited} is a visible text", True, awaited in [it["text"] for it in texts])
+    expect(f"whether {expected_text} is a visible text", True, expected_text in [it["text"] for it in texts])
     for text in texts:
         what = f"{text['text']!r}, {scheme}"
-        if text["pixels"] < LEAST_PIXELS:
-            raise Surprise(f"{what}: expected {LEAST_PIXELS} pixels, saw {text['pixels']}")
-        seen = contrast(text["color"], text["opacity"], text["grounds"])
-        if seen < LEAST_CONTRAST:
-            raise Surprise(f"{what}: expected a contrast of {LEAST_CONTRAST}, saw {seen:.2f}")
+        if text["pixels"] < MIN_PIXELS:
+            raise CheckFailed(f"{what}: expected {MIN_PIXELS} pixels, saw {text['pixels']}")
+        seen = contrast(text["color"], text["opacity"], text["backgrounds"])
+        if seen < MIN_CONTRAST:
+            raise CheckFailed(f"{what}: expected a contrast of {MIN_CONTRAST}, saw {seen:.2f}")
     return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
 
-def contrast(color, opacity, grounds):
-    """The contrast of WCAG 2 between a text and what is behind it."""
-    ground = (255, 255, 255)
-    for layer in grounds:
-        ground = over(ground, layer)
-    light, dark = sorted((luminance(over(ground, color, opacity)), luminance(ground)), reverse=True)
+def contrast(color, opacity, backgrounds):
+    """The contrast ratio of WCAG 2 between a text and its background."""
+    background = (255, 255, 255)
+    for layer in backgrounds:
+        background = over(background, layer)
+    light, dark = sorted((luminance(over(background, color, opacity)), luminance(background)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
 
-def over(ground, color, opacity=1.0):
+def over(background, color, opacity=1.0):
     parts = re.fullmatch(r"rgba?\((\d+), (\d+), (\d+)(?:, ([\d.]+))?\)", color)
     if parts is None:
-        raise Surprise(f"a colour: expected rgb or rgba, saw {color}")
+        raise CheckFailed(f"a colour: expected rgb or rgba, saw {color}")
     alpha = float(parts[4] or 1) * opacity
-    return [alpha * int(top) + (1 - alpha) * below for top, below in zip(parts.groups(), ground)]
+    return [alpha * int(top) + (1 - alpha) * below for top, below in zip(parts.groups(), background)]
 
 
 def luminance(color):

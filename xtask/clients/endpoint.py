@@ -1,4 +1,4 @@
-"""What the clients in Python share: a server of their own, its log, and one line on a surprise."""
+"""Shared by the Python clients: a server process, its log, and the report of a failed expectation."""
 
 import contextlib
 import json
@@ -10,34 +10,34 @@ import tempfile
 import threading
 import time
 
-# Seconds that one step may take, and all of them.
-PATIENCE = 10
-LIMIT = 30
+# Timeouts of one step, and of the whole check, in seconds.
+STEP_TIMEOUT = 10
+TOTAL_TIMEOUT = 30
 
 
-class Surprise(Exception):
-    """Something else was seen than was expected."""
+class CheckFailed(Exception):
+    """An expectation did not hold."""
 
 
 def expect(what, expected, seen):
     if seen != expected:
-        raise Surprise(f"{what}: expected {expected!r}, saw {seen!r}")
+        raise CheckFailed(f"{what}: expected {expected!r}, saw {seen!r}")
 
 
-def expect_soon(what, expected, read, patience=PATIENCE):
-    expect(what, expected, seen_soon(read, lambda seen: seen == expected, patience))
+def expect_soon(what, expected, read, timeout=STEP_TIMEOUT):
+    expect(what, expected, seen_soon(read, lambda seen: seen == expected, timeout))
 
 
-def seen_soon(read, is_awaited, patience=PATIENCE):
-    """Reads until that is what is awaited, and gives it, or the last that was read."""
-    end = time.monotonic() + patience
-    while not is_awaited(seen := read()) and time.monotonic() < end:
+def seen_soon(read, is_expected, timeout=STEP_TIMEOUT):
+    """Polls `read` until the value is expected or the timeout has passed, and returns the last value."""
+    end = time.monotonic() + timeout
+    while not is_expected(seen := read()) and time.monotonic() < end:
         time.sleep(0.05)
     return seen
 
 
 class Server:
-    """A running server on a free port, and the lines of its log."""
+    """A server process on a free port, and the lines of its log."""
 
     def __init__(self, process):
         self.process = process
@@ -51,20 +51,20 @@ class Server:
         return f"ws://{self.wait_for(event='listening')['address']}/ws/status"
 
     def wait_for(self, **fields):
-        """The first line of the log with these fields, as soon as it is there."""
+        """Waits for the first line of the log with these fields."""
 
         def lines_with(fields):
             return [line for line in self.log if fields.items() <= line.items()]
 
         with self.log_changed:
-            self.log_changed.wait_for(lambda: lines_with(fields) or self.log_ended, PATIENCE)
+            self.log_changed.wait_for(lambda: lines_with(fields) or self.log_ended, STEP_TIMEOUT)
             if lines_with(fields):
                 return lines_with(fields)[0]
             similar = lines_with({"event": fields["event"]}) or self.log[-3:]
-        raise Surprise(f"the server's log: expected a line with {fields}, saw {similar}")
+        raise CheckFailed(f"the server's log: expected a line with {fields}, saw {similar}")
 
     def addresses(self):
-        """Where it listens, in the order of the setting, as pairs of a host and a port."""
+        """The addresses of its listeners, in the order of the setting, as pairs of host and port."""
         listed = self.wait_for(event="starting")["listen"].split(",")
         self.wait_for(event="listening", address=listed[-1])
         pairs = [address.removeprefix("tls:").rsplit(":", 1) for address in listed]
@@ -73,13 +73,13 @@ class Server:
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
 
-    def expect_clean_end(self):
-        """Checks that SIGTERM closed one session, one that answered pings, and left nothing."""
+    def expect_clean_exit(self):
+        """Expects that SIGTERM closed a session that had answered pings, and that the server exits with 0."""
         closed = self.wait_for(event="closed", cause="drained")
         expect("code in the closed line", 1001, closed["code"])
         expect("clean in the closed line", True, closed["clean"])
         expect("type of rtt_ms in the closed line", float, type(closed["rtt_ms"]))
-        expect("the server's exit code", 0, self.process.wait(PATIENCE))
+        expect("the server's exit code", 0, self.process.wait(STEP_TIMEOUT))
         return closed
 
     def _read_log(self):
@@ -95,19 +95,19 @@ class Server:
 def parsed(text):
     try:
         return json.loads(text)
-    except ValueError:  # Such as a complaint about a setting.
+    except ValueError:  # For example a configuration error.
         return {"event": None, "text": text.strip()}
 
 
 @contextlib.contextmanager
 def running_server(*settings):
-    """Starts the server that the command line names, and ends it in any case."""
+    """Starts the server named on the command line, and kills it at the end."""
     process = subprocess.Popen(
         [sys.argv[1], "--listen", "127.0.0.1:0", "--log-format", "json", *settings],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={},  # No setting comes from there.
+        env={},  # No settings from the environment.
         text=True,
     )
     try:
@@ -119,27 +119,27 @@ def running_server(*settings):
 
 @contextlib.contextmanager
 def certificate():
-    """The paths of a certificate for localhost and its key, as long as they are needed."""
+    """Generates a certificate for localhost; yields the paths of the certificate and the key."""
     with tempfile.TemporaryDirectory() as folder:
         program = os.path.join(os.path.dirname(sys.argv[1]), "examples", "certificate")
         subprocess.run([program, folder], check=True, stderr=subprocess.DEVNULL)
         yield os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
 
 
-def run(play, limit=LIMIT):
-    """Runs a client, prints what it returns, and exits with 1 and one line if it is surprised."""
+def run(main, limit=TOTAL_TIMEOUT):
+    """Runs a check, prints its result, and exits with 1 and one line if an expectation fails."""
 
-    def give_up(number, _frame):
-        raise Surprise(f"expected an end within {limit} s, saw {signal.Signals(number).name}")
+    def on_signal(number, _frame):
+        raise CheckFailed(f"expected an end within {limit} s, saw {signal.Signals(number).name}")
 
     program = os.path.basename(sys.argv[0])
-    os.environ["no_proxy"] = "*"  # Everything is on this machine.
+    os.environ["no_proxy"] = "*"  # All connections are local.
     for number in (signal.SIGALRM, signal.SIGTERM):
-        signal.signal(number, give_up)
+        signal.signal(number, on_signal)
     signal.alarm(limit)
     try:
-        print(play())
-    except Surprise as surprise:
-        sys.exit(f"{program}: {surprise}")
+        print(main())
+    except CheckFailed as failure:
+        sys.exit(f"{program}: {failure}")
     except Exception as error:
         sys.exit(f"{program}: expected to reach the end, saw {type(error).__name__}: {error}")

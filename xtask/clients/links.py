@@ -1,8 +1,8 @@
-"""Slow links between two network namespaces: two TUN devices each, and what passes packets on between
-them at the rate of the link, late by its delay, and no more of them than its queue holds.
+"""Slow links between two network namespaces: each link is a pair of TUN devices, and a relay that forwards
+packets with the link's rate, delay and queue size.
 
-A queue of the kernel's own (tc-tbf) would be in the sender's host, where TCP sees it and keeps it short;
-a slow link is mostly somewhere on the way, where it does not."""
+A kernel queue (tc-tbf) would be in the sender's host, where TCP observes it and keeps it short; a
+slow link is usually elsewhere on the path, where TCP does not."""
 
 import asyncio
 import contextlib
@@ -16,14 +16,14 @@ import threading
 MTU = 1500
 
 TUNSETIFF = 0x400454CA
-TUN_WITHOUT_HEADS = 0x0001 | 0x1000  # IFF_TUN | IFF_NO_PI
+TUN_WITHOUT_HEADERS = 0x0001 | 0x1000  # IFF_TUN | IFF_NO_PI
 CLONE_NEWNET = 0x40000000
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Namespace:
-    """A network namespace without a name, which ends with this process."""
+    """An unnamed network namespace, which is removed when this process exits."""
 
     def __init__(self):
         thread = threading.Thread(target=self._make)
@@ -35,7 +35,7 @@ class Namespace:
         self.file = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
 
     def enter(self):
-        """Sockets that the calling thread makes from here on are in it."""
+        """Moves the calling thread into the namespace: its new sockets are in it."""
         check(libc.setns(self.file, CLONE_NEWNET))
 
 
@@ -45,12 +45,12 @@ def check(result):
 
 
 class Link:
-    """A way from the server's namespace to the clients', and back."""
+    """A link between the server's namespace and the clients'."""
 
     def __init__(self, number, bits_per_second, queue_bytes, delay):
         self.number = number
-        self.there = Direction(bits_per_second / 8, queue_bytes, delay)
-        self.back = Direction(bits_per_second / 8, queue_bytes, delay)
+        self.forward = Direction(bits_per_second / 8, queue_bytes, delay)
+        self.backward = Direction(bits_per_second / 8, queue_bytes, delay)
 
     @property
     def server(self):
@@ -60,13 +60,13 @@ class Link:
     def client(self):
         return f"10.77.{self.number}.2"
 
-    def die(self):
-        """From here on nothing arrives, and nobody is told."""
-        self.there.is_dead = self.back.is_dead = True
+    def fail(self):
+        """Drops all packets from now on, silently."""
+        self.forward.is_down = self.backward.is_down = True
 
 
 class Loopback:
-    """A way within the server's namespace. There one packet may be larger than a window."""
+    """The loopback in the server's namespace, where one packet may be larger than a window."""
 
     def __init__(self, number):
         self.server = "127.0.0.1"
@@ -74,53 +74,53 @@ class Loopback:
 
 
 class Direction:
-    """What a link does to the packets of one side."""
+    """One direction of a link."""
 
     def __init__(self, rate, queue_bytes, delay):
         self.rate, self.queue_bytes, self.delay = rate, queue_bytes, delay
-        self.is_dead = False
-        self.busy_until = 0
+        self.is_down = False
+        self.sending_until = 0
         self.source = self.sink = None
 
-    def pass_on(self, loop):
-        """Takes every packet that is there, and lets it arrive when its time has come."""
+    def forward_packets(self, loop):
+        """Reads all available packets, and schedules their delivery. Drops packets that exceed the queue."""
         with contextlib.suppress(BlockingIOError):
             while packet := os.read(self.source, MTU):
-                begins = max(loop.time(), self.busy_until)
+                begins = max(loop.time(), self.sending_until)
                 waiting = (begins - loop.time()) * self.rate
                 if packet[0] >> 4 == 4 and waiting + len(packet) <= self.queue_bytes:
-                    self.busy_until = begins + len(packet) / self.rate
-                    loop.call_at(self.busy_until + self.delay, self.arrive, packet)
+                    self.sending_until = begins + len(packet) / self.rate
+                    loop.call_at(self.sending_until + self.delay, self.deliver, packet)
 
-    def arrive(self, packet):
-        if not self.is_dead:
+    def deliver(self, packet):
+        if not self.is_down:
             os.write(self.sink, packet)
 
 
 @contextlib.contextmanager
 def running(links):
-    """Runs the links from the namespace of this process to one for clients, which it gives."""
+    """Runs the links from the namespace of this process to a new one for clients, which it yields."""
     clients = Namespace()
     for link in links:
-        link.there.source = link.back.sink = tun(f"link{link.number}")
+        link.forward.source = link.backward.sink = tun(f"link{link.number}")
     configure((link, link.server) for link in links)
 
-    def there():
+    def set_up_clients():
         clients.enter()
         for link in links:
-            link.back.source = link.there.sink = tun(f"link{link.number}")
+            link.backward.source = link.forward.sink = tun(f"link{link.number}")
         configure((link, link.client) for link in links)
 
     def relay():
         asyncio.set_event_loop(loop)
         for link in links:
-            for direction in (link.there, link.back):
-                loop.add_reader(direction.source, direction.pass_on, loop)
+            for direction in (link.forward, link.backward):
+                loop.add_reader(direction.source, direction.forward_packets, loop)
         loop.run_forever()
 
-    beyond = threading.Thread(target=there)
-    beyond.start()
-    beyond.join()
+    setup = threading.Thread(target=set_up_clients)
+    setup.start()
+    setup.join()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=relay, daemon=True)
     thread.start()
@@ -132,9 +132,9 @@ def running(links):
 
 
 def tun(name):
-    """A device in the namespace of this thread; what is sent by way of it is read from the file."""
+    """Creates a TUN device in the namespace of this thread; its packets are read from the returned file."""
     file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-    fcntl.ioctl(file, TUNSETIFF, struct.pack("16sH22x", name.encode(), TUN_WITHOUT_HEADS))
+    fcntl.ioctl(file, TUNSETIFF, struct.pack("16sH22x", name.encode(), TUN_WITHOUT_HEADERS))
     return file
 
 

@@ -1,7 +1,7 @@
-"""Two status nodes behind HAProxy that take their state from a NATS bucket: nodes and broker are
-restarted in turn while thousands of clients stay, leave and come back. At the end each has the newest
-state, and none was told an older one after a newer one, over all of its connections. And one node: what
-it says and tells while its broker is away, and after that."""
+"""Two status nodes with a NATS bucket behind HAProxy: nodes and broker are restarted in turn while
+thousands of clients connect, disconnect and reconnect. At the end each client has the newest state, and
+none received an older state after a newer one, over all of its connections. Also one node: what it logs
+and sends while its broker is not reachable, and afterwards."""
 
 import contextlib
 import json
@@ -12,20 +12,20 @@ import urllib.parse
 
 from websockets.sync.client import connect
 
-from broker import Broker, Cable, Publisher
-from endpoint import PATIENCE, Surprise, expect, run, running_server
-from fleet import Fleet
+from broker import Broker, Publisher, Relay
+from endpoint import STEP_TIMEOUT, CheckFailed, expect, run, running_server
+from load_clients import LoadClients
 from proxy import NODES, PROXY_PROTOCOL, Proxy, free_port, free_ports, node, running, version_of
 
 CLIENTS = 2000
-# Seconds that a client stays on average.
-STAY = 30
-# States a second.
+# Mean duration of a session, in seconds.
+MEAN_SESSION_SECONDS = 30
+# States per second.
 RATE = 20
-# Seconds from the broker to the second node, which lags behind the first one by as much.
-DISTANCE = 0.1
-# Seconds that each stage is let go on for.
-STAGE = 2
+# Delay between the broker and the second node, in seconds; the node lags behind the first by this time.
+RELAY_DELAY = 0.1
+# Duration of each step, in seconds.
+STEP_SECONDS = 2
 
 HAPROXY = Proxy(
     "haproxy",
@@ -37,21 +37,21 @@ HAPROXY = Proxy(
 )
 
 
-def play():
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def main():
+    _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
     check_one_node()
     return check_rolling_restart()
 
 
 def check_rolling_restart():
-    """Both nodes and the broker, twice, under load."""
+    """Restarts both nodes, and the broker twice, under load."""
     ports = [free_ports() for _ in NODES]
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(Broker(free_port("127.0.0.1")))
-        cable = stack.enter_context(Cable(broker.port, DISTANCE))
-        cable.plug()
-        urls = [broker.url, cable.url]
+        relay = stack.enter_context(Relay(broker.port, RELAY_DELAY))
+        relay.connect()
+        urls = [broker.url, relay.url]
 
         def start(index):
             flags = [
@@ -65,103 +65,111 @@ def check_rolling_restart():
         publisher = stack.enter_context(Publisher(broker))
         publisher.count(RATE)
         port = urllib.parse.urlsplit(opened.args[0]).port
-        fleet = stack.enter_context(Fleet(port, CLIENTS, STAY))
-        until("all clients to be told something", lambda: all(it.revision for it in fleet.clients))
+        clients = stack.enter_context(LoadClients(port, CLIENTS, MEAN_SESSION_SECONDS))
+        wait_until("all clients to receive a state", lambda: all(it.revision for it in clients.clients))
 
         for index in range(2):
             nodes[index].terminate()
-            expect("the exit code of a node", 0, nodes[index].process.wait(PATIENCE))
+            expect("the exit code of a node", 0, nodes[index].process.wait(STEP_TIMEOUT))
             nodes[index] = start(index)
-            # The proxy has to find out that it is back before the other one goes.
+            # The proxy has to detect that this node is up before the other one is restarted.
             nodes[index].wait_for(event="opened")
-            time.sleep(STAGE)
-        for times, number in [(1, signal.SIGTERM), (2, signal.SIGKILL)]:
+            time.sleep(STEP_SECONDS)
+        for count, number in [(1, signal.SIGTERM), (2, signal.SIGKILL)]:
             broker.stop(number)
-            until("both nodes to miss the broker", lambda: [away(it) for it in nodes] == [times] * 2)
-            time.sleep(STAGE)
+            wait_until(
+                "both nodes to lose the broker",
+                lambda: [count_away(it) for it in nodes] == [count] * 2,
+            )
+            time.sleep(STEP_SECONDS)
             broker.start()
-            until("both nodes to be back", lambda: [there(it) for it in nodes] == [times + 1] * 2)
-            time.sleep(STAGE)
+            wait_until(
+                "both nodes to reach the broker",
+                lambda: [count_reached(it) for it in nodes] == [count + 1] * 2,
+            )
+            time.sleep(STEP_SECONDS)
 
         publisher.stop()
-        fleet.settle()
+        clients.stop_leaving()
         last = publisher.put("the last one")
-        began = time.monotonic()
-        until(
-            "all clients to be told the last state",
-            lambda: fleet.count_told("the last one") == CLIENTS,
+        started = time.monotonic()
+        wait_until(
+            "all clients to receive the last state",
+            lambda: clients.count_with_state("the last one") == CLIENTS,
         )
-        took = time.monotonic() - began
+        took = time.monotonic() - started
         expect("revisions of the states", sorted(set(publisher.revisions)), publisher.revisions)
-        if fleet.surprises:
-            raise Surprise(f"{len(fleet.surprises)} states out of order, such as {fleet.surprises[0]}")
-        expect("attempts that failed", 0, fleet.counts["failed"] + fleet.counts["refused"])
-        expect("connections that were cut", 0, fleet.counts["lost"])
-        expect("whether the nodes were drained", True, fleet.counts[1001] > CLIENTS / 2)
+        if clients.order_violations:
+            violations = clients.order_violations
+            raise CheckFailed(f"{len(violations)} states out of order, such as {violations[0]}")
+        expect("attempts that failed", 0, clients.counts["failed"] + clients.counts["refused"])
+        expect("connections that were lost", 0, clients.counts["lost"])
+        expect("whether the nodes were drained", True, clients.counts[1001] > CLIENTS / 2)
         return (
-            f"{CLIENTS} clients behind {version_of(HAPROXY)} on {fleet.counts['opened']} connections were "
-            f"told {fleet.counts['told']} states of {last}, in order, and the last one within {took:.1f} s"
+            f"{CLIENTS} clients behind {version_of(HAPROXY)} on {clients.counts['opened']} connections "
+            f"received {clients.counts['received']} states of {last}, in order, and the last one within "
+            f"{took:.1f} s"
         )
 
 
 def check_one_node():
-    """What a node tells and logs when it starts without its broker, when nothing comes from it any more,
-    when the connection breaks, and when the bucket is not what it was."""
+    """What a node sends and logs when it starts without its broker, when the broker stops responding, when
+    the connection is lost, and when the bucket is deleted."""
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(Broker(free_port("127.0.0.1")))
-        cable = stack.enter_context(Cable(broker.port))
+        relay = stack.enter_context(Relay(broker.port))
         publisher = stack.enter_context(Publisher(broker))
         publisher.put("first")
-        server = stack.enter_context(running_server("--nats", cable.url, "--patience-secs", "3"))
+        server = stack.enter_context(running_server("--nats", relay.url, "--patience-secs", "3"))
 
-        until("the node to miss the broker", lambda: away(server) == 1)
+        wait_until("the node to lose the broker", lambda: count_away(server) == 1)
         early = stack.enter_context(Session(server))
         early.expect_silence(0.5)
-        cable.plug()
+        relay.connect()
         early.expect("first")
 
-        # It has not noticed that anything is wrong, and still tells a new session nothing old.
-        cable.jam()
+        # The node has not detected the stall, and must not send an old state to a new session.
+        relay.stall()
         publisher.put("second")
         with Session(server) as late:
             late.expect_silence(0.5)
-            cable.plug()
+            relay.connect()
             late.expect("second")
         early.expect("second")
 
-        # The same for longer than a new session waits.
-        cable.jam()
+        # The same, for longer than a new session waits.
+        relay.stall()
         publisher.put("third")
         with Session(server) as late:
             late.expect("second")
-            until("the node to miss the broker again", lambda: away(server) == 2)
+            wait_until("the node to lose the broker again", lambda: count_away(server) == 2)
             early.expect_silence(0.1)
-            cable.plug()
+            relay.connect()
             late.expect("third")
         early.expect("third")
 
-        cable.pull()
+        relay.disconnect()
         publisher.put("fourth")
-        until("the node to miss the broker a third time", lambda: away(server) == 3)
-        cable.plug()
+        wait_until("the node to lose the broker a third time", lambda: count_away(server) == 3)
+        relay.connect()
         early.expect("fourth")
-        until("the node to be back a third time", lambda: there(server) == 3)
-        expect("how often the node has missed the broker", 3, away(server))
+        wait_until("the node to reach the broker a third time", lambda: count_reached(server) == 3)
+        expect("how often the node has lost the broker", 3, count_away(server))
 
-        broker.ask("$KV.status.current", header="KV-Operation: DEL")
+        broker.request("$KV.status.current", header="KV-Operation: DEL")
         early.expect(None)
         publisher.put("fifth")
         early.expect("fifth")
-        broker.ask("$JS.API.STREAM.DELETE.KV_status")
-        expect("the first revision of a bucket that is made anew", 1, publisher.put("sixth"))
+        broker.request("$JS.API.STREAM.DELETE.KV_status")
+        expect("the first revision of a recreated bucket", 1, publisher.put("sixth"))
         early.expect("sixth")
 
 
 class Session:
-    """A session of a node, and the states that it is told."""
+    """A session of a node, and the states that it receives."""
 
     def __init__(self, server):
-        self.connecting = connect(server.url, proxy=None, open_timeout=PATIENCE)
+        self.connecting = connect(server.url, proxy=None, open_timeout=STEP_TIMEOUT)
 
     def __enter__(self):
         self.connection = self.connecting.__enter__()
@@ -172,32 +180,32 @@ class Session:
 
     def expect(self, state):
         try:
-            seen = json.loads(self.connection.recv(PATIENCE))["state"]
+            seen = json.loads(self.connection.recv(STEP_TIMEOUT))["state"]
         except TimeoutError:
-            raise Surprise(f"what a session is told: expected {state!r}, saw nothing") from None
-        expect("what a session is told", state, seen)
+            raise CheckFailed(f"the state of a session: expected {state!r}, saw nothing") from None
+        expect("the state of a session", state, seen)
 
     def expect_silence(self, seconds):
         try:
             seen = self.connection.recv(seconds)
         except TimeoutError:
             return
-        raise Surprise(f"what a session is told: expected nothing, saw {seen!r}")
+        raise CheckFailed(f"the state of a session: expected nothing, saw {seen!r}")
 
 
-def until(what, is_so):
-    deadline = time.monotonic() + 2 * PATIENCE
-    while not is_so():
+def wait_until(what, holds):
+    deadline = time.monotonic() + 2 * STEP_TIMEOUT
+    while not holds():
         if time.monotonic() > deadline:
-            raise Surprise(f"expected {what}, saw nothing of the kind")
+            raise CheckFailed(f"expected {what}, which did not happen")
         time.sleep(0.02)
 
 
-def away(server):
+def count_away(server):
     return count(server, "broker_away")
 
 
-def there(server):
+def count_reached(server):
     return count(server, "broker_reached")
 
 
@@ -205,4 +213,4 @@ def count(server, event):
     return sum(line["event"] == event for line in list(server.log))
 
 
-run(play, limit=120)
+run(main, limit=120)

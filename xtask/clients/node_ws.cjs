@@ -1,5 +1,5 @@
-// npm's ws against the server: it pings and is pinged, it meets the limits for origins and sizes,
-// and SIGTERM closes it with 1001.
+// npm's ws with the server: pings in both directions, the limits for origins and sizes, and 1001 on
+// SIGTERM.
 'use strict';
 
 const { spawn } = require('node:child_process');
@@ -27,7 +27,7 @@ const server = spawn(
 );
 const log = createInterface({ input: server.stderr })[Symbol.asyncIterator]();
 
-/** The next line of the log with this event. */
+/** Waits for the next line of the log with this event. */
 async function logged(event) {
   let last;
   for (;;) {
@@ -39,7 +39,7 @@ async function logged(event) {
   }
 }
 
-async function meetTheLimits(url) {
+async function checkLimits(url) {
   const allowed = new WebSocket(url, { origin: ALLOWED });
   await once(allowed, 'open');
   expect('the origin in the opened line', ALLOWED, (await logged('opened')).origin);
@@ -52,15 +52,15 @@ async function meetTheLimits(url) {
   const { refusal, origin } = await logged('refused');
   expect('the refused line', ['origin_refused', OTHER], [refusal, origin]);
 
-  const talkative = new WebSocket(url);
-  await once(talkative, 'open');
-  talkative.send('x'.repeat(5000));
-  const [code] = await once(talkative, 'close');
+  const client = new WebSocket(url);
+  await once(client, 'open');
+  client.send('x'.repeat(5000));
+  const [code] = await once(client, 'close');
   expect('the code after a message that is too big', 1009, code);
   expect('the cause in the closed line', 'too_big', (await logged('closed')).cause);
 }
 
-async function stayToTheEnd(url) {
+async function checkSession(url) {
   const client = new WebSocket(url);
   const messages = [];
   client.on('message', (message) => messages.push(String(message)));
@@ -71,7 +71,7 @@ async function stayToTheEnd(url) {
   expect('the payload of the pong', 'a payload', String(payload));
 
   client.send('a text');
-  // The second ping is only sent when the first one was answered.
+  // The server sends a second ping only after the first was answered.
   await once(client, 'ping');
   await once(client, 'ping');
   expect('the answers to a text', [], messages);
@@ -81,7 +81,7 @@ async function stayToTheEnd(url) {
   expect('the closing on SIGTERM', [1001, 'drained'], [code, String(reason)]);
 }
 
-async function expectCleanEnd() {
+async function expectCleanExit() {
   const { cause, clean, code, rtt_ms: roundTrip } = await logged('closed');
   expect('the closed line', ['drained', true, 1001], [cause, clean, code]);
   expect('the type of rtt_ms in the closed line', 'number', typeof roundTrip);
@@ -96,14 +96,14 @@ function fail(error) {
 
 async function main() {
   const url = `ws://${(await logged('listening')).address}/ws/status`;
-  await meetTheLimits(url);
-  await stayToTheEnd(url);
-  await expectCleanEnd();
+  await checkLimits(url);
+  await checkSession(url);
+  await expectCleanExit();
   console.log(`ws ${version}: connected, its ping was answered, 1001 "drained" on SIGTERM`);
   process.exit(0);
 }
 
-// Whatever happens, the server ends with this program, and this program ends.
+// In any case kill the server with this program, and end this program.
 process.on('exit', () => server.kill('SIGKILL'));
 process.on('SIGTERM', () => fail(new Error('expected to reach the end, saw SIGTERM')));
 process.on('uncaughtException', fail);

@@ -1,17 +1,17 @@
-"""Prometheus' own tool on what the server tells and on the alerts: a scrape after some sessions is
-free of complaints in its format, and each alert fires when it should and is silent when not."""
+"""promtool with the metrics and the alerts: the format of a scrape after some sessions is valid, and the
+alerting rules pass their unit tests."""
 
 import http.client
 import os
 import subprocess
 
-from endpoint import Surprise, expect, run, running_server
+from endpoint import CheckFailed, expect, run, running_server
 from websockets.sync.client import connect
 
 RULES = os.path.join(os.path.dirname(__file__), "../../deploy/prometheus")
 
 
-def play():
+def main():
     with running_server("--admin-listen", "127.0.0.1:0", "--ping-interval-secs", "0.2") as server:
         admin = server.wait_for(event="starting")["admin"]
         with connect(server.url, proxy=None) as socket:
@@ -33,7 +33,7 @@ def scrape(admin):
 
 
 def promtool(*words, text=None):
-    """Runs the tool where the rules are; it says nothing of metrics in which it finds nothing."""
+    """Runs promtool in the folder of the rules. `check metrics` prints nothing for valid metrics."""
     done = subprocess.run(
         ["promtool", *words],
         input=text,
@@ -43,8 +43,8 @@ def promtool(*words, text=None):
         text=True,
     )
     if done.returncode != 0 or (text and done.stdout):
-        raise Surprise(f"promtool {' '.join(words)}: {done.stdout.strip()}")
+        raise CheckFailed(f"promtool {' '.join(words)}: {done.stdout.strip()}")
     return done.stdout
 
 
-run(play)
+run(main)

@@ -1,6 +1,6 @@
-"""The examples in deploy/proxies for real: through nginx, HAProxy and Caddy a session has its client's
-true address in the log, outlives the proxy's idle limit thanks to the pings, is told 1001 on a drain,
-and while two servers are restarted in turn no attempt to connect fails."""
+"""The examples in deploy/proxies with the real proxies: through nginx, HAProxy and Caddy the log has the
+client's address, pings keep a session open beyond the proxy's idle limit, a drain closes it with 1001,
+and no attempt to connect fails while two servers are restarted in turn."""
 
 from endpoint import run
 from proxy import (
@@ -18,7 +18,7 @@ PROXIES = [
         "nginx",
         "nginx.conf",
         HEADER,
-        # What only a whole system's nginx has stands in front of the example.
+        # Global directives that the example does not have.
         lambda folder, config: [
             "nginx",
             *("-e", "stderr", "-p", folder, "-c", config),
@@ -35,7 +35,7 @@ PROXIES = [
         ["haproxy", "-v"],
         idle=r"timeout tunnel 60s",
     ),
-    # Caddy has no idle limit for a connection that is upgraded.
+    # Caddy has no idle limit for upgraded connections.
     Proxy(
         "caddy",
         "Caddyfile",
@@ -46,7 +46,7 @@ PROXIES = [
 ]
 
 
-def play():
+def main():
     seen = []
     for proxy in PROXIES:
         check_one_session(proxy)
@@ -56,4 +56,4 @@ def play():
     return f"through {', '.join(seen)}"
 
 
-run(play, limit=150)
+run(main, limit=150)

@@ -1,6 +1,5 @@
-"""HAProxy with HTTP/2 on both sides, by its example, within TLS and in the clear: what holds behind
-every proxy, many clients' sessions on one connection, and none of them that can end the others', whatever
-it asks."""
+"""HAProxy's example with HTTP/2 on both sides, with and without TLS: the checks of every proxy, sessions of
+many clients on one connection, and isolation: no request of one client ends the sessions of others."""
 
 import contextlib
 import pathlib
@@ -11,7 +10,7 @@ import time
 from h2.events import ResponseReceived
 from wsproto.events import CloseConnection, Ping
 
-from endpoint import PATIENCE, Surprise, certificate, expect, run
+from endpoint import STEP_TIMEOUT, CheckFailed, certificate, expect, run
 from proxy import (
     CLIENT,
     EXAMPLES,
@@ -29,15 +28,15 @@ from proxy import (
 )
 from python_h2 import ALLOWED, Http2
 
-# A client that means no good, and what HAProxy passes on and HTTP/2 has no place for.
-STRANGER = "127.0.0.66"
-ODD_REQUEST = b"GET /ws/status?< HTTP/1.1\r\nHost: localhost\r\n\r\n"
-# For two servers, each of which takes no more than 64 of those from one client.
-MANY = 150
+# A malicious client, and a request that HAProxy forwards but that is invalid over HTTP/2.
+OTHER_CLIENT = "127.0.0.66"
+INVALID_REQUEST = b"GET /ws/status?< HTTP/1.1\r\nHost: localhost\r\n\r\n"
+# For two servers with a limit of 64 such requests from one client each.
+REQUESTS = 150
 
 SESSIONS = 40
 
-# Malformed upgrades by HTTP/1.1, as what is changed in a good one; an answer to each is 400.
+# Malformed upgrades over HTTP/1.1, as replacements in a valid one; the response to each is 400.
 UPGRADE = b"""GET /ws/status HTTP/1.1\r
 Host: localhost\r
 User-Agent: client\r
@@ -69,13 +68,13 @@ a\r
 X-Any: a\x01b\r
 \r
 """
-# What HAProxy 2.6 makes an undecodable block of, so that nothing but its own rules is left.
-ONLY_THE_RULES = [
+# Requests that HAProxy 2.6 encodes as an undecodable header block, so only HAProxy's rules can refuse them.
+ONLY_WITH_RULES = [
     b"%s /ws/status HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"G" * 300),
     b"GET %s://localhost/ws/status HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"f" * 300),
 ]
 
-# The same by HTTP/2: fields of the head that are changed or added, and trailers.
+# The same over HTTP/2: changed or added header fields, and trailers.
 MALFORMED_H2 = [
     ({b"x-any": b"a\x01b"}, None),
     ({b"user-agent": b"a\x1b[31m"}, None),
@@ -86,11 +85,11 @@ MALFORMED_H2 = [
     ({b":method": b"POST", b":protocol": None}, [(b"x-any", b"a\x01b")]),
 ]
 
-# One thread, because each has connections of its own.
+# One thread, because each thread of HAProxy has its own connections.
 ONE_THREAD = ("global\n", "global\n    nbthread 1\n")
 
 
-def play():
+def main():
     with certificate() as (cert, key):
         both = pathlib.Path(cert).with_name("both.pem")
         both.write_text(pathlib.Path(cert).read_text() + pathlib.Path(key).read_text())
@@ -112,7 +111,7 @@ def play():
             attempts = check_restarts(proxy)
             proxy.edits.append(ONE_THREAD)
             check_sharing(proxy)
-            check_neighbours(proxy)
+            check_isolation(proxy)
             check_malformed(proxy)
             seen.append(f"by {protocol} ({attempts} attempts during restarts)")
         return f"through {version_of(proxy)} {' and '.join(seen)}"
@@ -134,8 +133,8 @@ def haproxy(pair, prefix, protocol, edits):
 
 
 def check_sharing(proxy):
-    """Clients of HTTP/1.1 and a client of HTTP/2 have their sessions on one connection to each server,
-    beside refusals, and each is told 1001."""
+    """Clients over HTTP/1.1 and HTTP/2 share one connection to each server, together with refused requests,
+    and each is closed with 1001."""
     flags = ["--allowed-origins", ALLOWED, "--ping-interval-secs", "0.3"]
     with nodes(proxy, *flags) as (ports, servers), running(proxy, ports) as opened:
         with opened() as first, opened() as second, opened() as third:
@@ -147,8 +146,8 @@ def check_sharing(proxy):
                 session.wait_for(Ping)
             lines = opened_lines(servers, 6)
             peers = sorted(line["peer"] for line in lines)
-            expect("whom the servers know", ["127.0.0.1"] * 3 + [CLIENT] * 3, peers)
-            expect("what the proxy speaks", {proxy.protocol}, {line["protocol"] for line in lines})
+            expect("the client addresses in the servers' logs", ["127.0.0.1"] * 3 + [CLIENT] * 3, peers)
+            expect("the proxy's protocol", {proxy.protocol}, {line["protocol"] for line in lines})
             for node, (port, _) in zip(NODES, ports):
                 expect(f"connections to {node}", 1, connections_to(node, port))
             for server in servers:
@@ -157,18 +156,18 @@ def check_sharing(proxy):
                 expect_close(proxy, session)
             for session in sessions:
                 closing = session.wait_for(CloseConnection)
-                expect("the code by HTTP/2", (1001, "drained"), (closing.code, closing.reason))
+                expect("the close code over HTTP/2", (1001, "drained"), (closing.code, closing.reason))
 
 
-def check_neighbours(proxy):
-    """A client that comes and goes, and asks for what HTTP/2 has no place for, ends nobody's session."""
+def check_isolation(proxy):
+    """Short sessions and invalid requests of one client do not end the sessions of others."""
     with nodes(proxy, "--ping-interval-secs", "0.3") as (ports, _), running(proxy, ports) as opened:
         with opened() as first, opened() as second:
-            for _ in range(MANY):
-                with stranger(opened) as connection:
-                    connection.sendall(ODD_REQUEST)
-                    expect("the answer to an odd request", b"HTTP/1.1 400", connection.recv(12))
-            for _ in range(MANY):
+            for _ in range(REQUESTS):
+                with other_client(opened) as connection:
+                    connection.sendall(INVALID_REQUEST)
+                    expect("the answer to an invalid request", b"HTTP/1.1 400", connection.recv(12))
+            for _ in range(REQUESTS):
                 with opened():
                     pass
             expect_silence(first, 1)
@@ -176,7 +175,7 @@ def check_neighbours(proxy):
 
 
 def check_malformed(proxy):
-    """Nobody's malformed request ends the session of another, with HAProxy's rules and without."""
+    """Malformed requests do not end the sessions of others, with HAProxy's rules and without."""
     rules = re.findall(r"(?m)^ +http-request deny .*\n", (EXAMPLES / proxy.example).read_text())
     expect("rules in the example", True, len(rules) > 0)
     without_rules = [(rule, "") for rule in rules]
@@ -188,8 +187,8 @@ def check_malformed(proxy):
             opened = stack.enter_context(running(proxy, ports))
             sessions = [stack.enter_context(opened()) for _ in range(SESSIONS)]
             requests = [UPGRADE.replace(old, new) for old, new in MALFORMED]
-            for request in [*requests, BAD_TRAILER, *([] if edits else ONLY_THE_RULES)]:
-                with stranger(opened) as connection:
+            for request in [*requests, BAD_TRAILER, *([] if edits else ONLY_WITH_RULES)]:
+                with other_client(opened) as connection:
                     connection.sendall(request)
                     expect_refused(request, int(connection.recv(12)[9:]), request is BAD_TRAILER)
             for changes, trailers in MALFORMED_H2:
@@ -197,21 +196,21 @@ def check_malformed(proxy):
                 status = malformed_status(client, changes, trailers)
                 expect_refused((changes, trailers), status, trailers)
                 client.socket.close()
-            # One after the other, they have been silent for long.
+            # Checked in turn; each has been idle during the requests.
             for session in sessions:
                 expect_silence(session, 0.05)
     proxy.edits = with_edits
 
 
 def expect_refused(request, status, has_trailers):
-    # The head may have been refused, for the method, before the trailers came.
+    # The server may refuse the method before it receives the trailers.
     expected = [400, 405] if has_trailers else [400]
     if status not in expected:
-        raise Surprise(f"the answer to {request}: expected one of {expected}, saw {status}")
+        raise CheckFailed(f"the answer to {request}: expected one of {expected}, saw {status}")
 
 
 def malformed_status(client, changes, trailers):
-    """The status that a request gets which the client's library would not send."""
+    """The status of the response to a request that the library's validation would not permit."""
     client.http.config.validate_outbound_headers = False
     client.http.config.normalize_outbound_headers = False
     fields = {
@@ -233,8 +232,8 @@ def malformed_status(client, changes, trailers):
 
 
 def opened_lines(servers, count):
-    """As soon as there are so many."""
-    until = time.monotonic() + PATIENCE
+    """Waits for `count` lines of opened sessions."""
+    until = time.monotonic() + STEP_TIMEOUT
     while True:
         lines = [line for server in servers for line in list(server.log) if line["event"] == "opened"]
         if len(lines) >= count or time.monotonic() > until:
@@ -242,26 +241,26 @@ def opened_lines(servers, count):
         time.sleep(0.02)
 
 
-def stranger(opened):
+def other_client(opened):
     host, port = address_of(opened)
-    source = (STRANGER, 0)
-    connection = socket.create_connection((host, port), PATIENCE, source)
+    source = (OTHER_CLIENT, 0)
+    connection = socket.create_connection((host, port), STEP_TIMEOUT, source)
     _, context = opened.args
     return context.wrap_socket(connection, server_hostname="localhost")
 
 
 def address_of(opened):
-    """Where the proxy's clients connect."""
+    """The address of the proxy for clients."""
     url, _ = opened.args
     return "127.0.0.1", int(url.split(":")[2].split("/")[0])
 
 
 def connections_to(address, port):
-    """How many the system knows at a listener."""
+    """The number of established connections at a listener."""
     number = int.from_bytes(socket.inet_aton(address), "little")
     rows = [row.split() for row in pathlib.Path("/proc/net/tcp").read_text().splitlines()]
     established = "01"
     return sum(row[1] == f"{number:08X}:{port:04X}" and row[3] == established for row in rows)
 
 
-run(play, limit=200)
+run(main, limit=200)

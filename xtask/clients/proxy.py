@@ -1,5 +1,5 @@
-"""What the checks of proxies share: an example made to run here in front of two servers, and what has
-to hold behind any of them."""
+"""Shared by the checks of proxies: an example configuration adapted to two local servers, and the checks
+that apply to every proxy."""
 
 import asyncio
 import contextlib
@@ -19,16 +19,16 @@ import time
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from endpoint import PATIENCE, Surprise, expect, running_server
+from endpoint import STEP_TIMEOUT, CheckFailed, expect, running_server
 
 EXAMPLES = pathlib.Path(__file__).parent.parent.parent / "deploy/proxies"
 
-# What the examples call the proxy and the servers, and the same on this machine.
+# The addresses of the servers on this machine, in place of those in the examples.
 NODES = ["127.0.0.11", "127.0.0.12"]
-# Where the client is, so that its address is not the proxy's.
+# The address of the client, which differs from the proxy's.
 CLIENT = "127.0.0.77"
 
-# Seconds of a proxy's idle limit in this test, instead of the examples' 60.
+# The proxy's idle limit in this test, in seconds, instead of the examples' 60.
 IDLE = 1
 
 HEADER = ["--forwarded-header", "x-forwarded-for"]
@@ -36,10 +36,10 @@ PROXY_PROTOCOL = ["--proxy-protocol", "required"]
 
 
 class Proxy:
-    """How an example is made to run here, and what its servers are told and say.
+    """How to run an example on this machine, and how to configure its servers.
 
-    `flags` are those by which they know the client, and `protocol` is what the proxy speaks to them.
-    With a certificate the proxy's clients use TLS, and with a prefix its servers do, too.
+    `flags` configure how the servers learn the client address; `protocol` is the proxy's protocol towards
+    them. With a certificate the proxy's clients use TLS; with a prefix its servers do as well.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Proxy:
 
 
 def check_one_session(proxy):
-    """The client's true address, the pings, and 1001."""
+    """Checks the client address, the pings, and 1001."""
     with nodes(proxy, "--ping-interval-secs", "0.3") as (ports, servers):
         with running(proxy, ports, idle=IDLE) as opened, opened() as session:
             opening = wait_for_any(servers, event="opened")
             address, _, _ = opening["peer"].partition(":")
             expect(f"the client's address behind {proxy.name}", CLIENT, address)
-            expect(f"what {proxy.name} speaks", proxy.protocol, opening["protocol"])
-            # Nothing is sent but pings and pongs for much longer than the proxy would wait.
+            expect(f"the protocol of {proxy.name}", proxy.protocol, opening["protocol"])
+            # Only pings and pongs for longer than the proxy's idle limit.
             expect_silence(session, 3 * IDLE)
             for server in servers:
                 server.terminate()
@@ -83,21 +83,21 @@ def check_one_session(proxy):
 
 
 def check_idleness(proxy):
-    """That it is the pings: without them the same proxy cuts the session."""
+    """Checks the opposite: without pings the proxy closes the idle session."""
     if proxy.idle is None:
         return
     with nodes(proxy, "--ping-interval-secs", "600") as (ports, _):
         with running(proxy, ports, idle=IDLE) as opened, opened() as session:
             try:
-                session.recv(PATIENCE)
+                session.recv(STEP_TIMEOUT)
             except TimeoutError:
-                raise Surprise(f"{proxy.name} cuts nobody after {IDLE} s of silence") from None
+                raise CheckFailed(f"{proxy.name} does not close a session after {IDLE} s of silence") from None
             except ConnectionClosed:
                 pass
 
 
 def check_restarts(proxy):
-    """Each server is stopped and started again under load, and every attempt gets its session."""
+    """Restarts each server under load; every attempt to connect has to succeed."""
     ports = [free_ports() for _ in NODES]
     flags = [*("--drain-delay-secs", "2.5"), *("--drain-spread-secs", "0.5")]
     with contextlib.ExitStack() as stack:
@@ -106,26 +106,26 @@ def check_restarts(proxy):
         load = stack.enter_context(Load(opened))
         for index in range(2):
             servers[index].terminate()
-            expect("the exit code of a server that is restarted", 0, servers[index].process.wait(PATIENCE))
+            expect("the exit code of a server that is restarted", 0, servers[index].process.wait(STEP_TIMEOUT))
             servers[index] = stack.enter_context(node(proxy, index, ports, flags))
             servers[index].wait_for(event="listening")
-            # The proxy has to find out that it is back before the other one goes.
+            # The proxy has to detect that this server is up before the other one is restarted.
             servers[index].wait_for(event="opened")
         load.stop()
         if load.failures:
-            raise Surprise(f"{len(load.failures)} attempts failed by {proxy.name}: {load.failures[0]}")
+            raise CheckFailed(f"{len(load.failures)} attempts failed through {proxy.name}: {load.failures[0]}")
         return load.attempts
 
 
 class Load:
-    """Clients that come and go all the time."""
+    """Clients that connect and disconnect continuously."""
 
     def __init__(self, opened):
         self.opened = opened
         self.attempts = 0
         self.failures = []
-        self.is_over = threading.Event()
-        self.threads = [threading.Thread(target=self._come_and_go) for _ in range(4)]
+        self.stopped = threading.Event()
+        self.threads = [threading.Thread(target=self._connect_repeatedly) for _ in range(4)]
 
     def __enter__(self):
         for thread in self.threads:
@@ -136,12 +136,12 @@ class Load:
         self.stop()
 
     def stop(self):
-        self.is_over.set()
+        self.stopped.set()
         for thread in self.threads:
             thread.join()
 
-    def _come_and_go(self):
-        while not self.is_over.is_set():
+    def _connect_repeatedly(self):
+        while not self.stopped.is_set():
             try:
                 with self.opened():
                     self.attempts += 1
@@ -150,10 +150,10 @@ class Load:
 
 
 class Session:
-    """A session of a client that has an address of its own.
+    """A session of a client with its own address.
 
-    It is asyncio's, and waited for from outside. The client that has threads reads and writes at the
-    same time, and with TLS it now and then never said what it wanted (seen with Python 3.11).
+    Uses the asyncio client, driven from other threads. The threaded client reads and writes concurrently,
+    and with TLS its request was sometimes never sent (seen with Python 3.11).
     """
 
     loop = asyncio.new_event_loop()
@@ -164,7 +164,7 @@ class Session:
             ssl=context,
             proxy=None,
             local_addr=(CLIENT, 0),
-            open_timeout=PATIENCE,
+            open_timeout=STEP_TIMEOUT,
             ping_interval=None,
         )
 
@@ -176,10 +176,10 @@ class Session:
         self._wait_for(self.connection.close())
 
     def recv(self, seconds):
-        """The next message within this time, or a `TimeoutError`."""
+        """Waits for the next message, or raises `TimeoutError`."""
         try:
             return self._wait_for(asyncio.wait_for(self.connection.recv(), seconds))
-        except asyncio.TimeoutError:  # Which is another one before Python 3.11.
+        except asyncio.TimeoutError:  # A separate class before Python 3.11.
             raise TimeoutError from None
 
     def _wait_for(self, step):
@@ -195,34 +195,34 @@ def expect_silence(session, seconds):
     except TimeoutError:
         return
     except ConnectionClosed as closed:
-        raise Surprise(f"an idle session: expected it to live, saw {closed}") from None
-    raise Surprise("an idle session: expected no message, saw one")
+        raise CheckFailed(f"an idle session: expected it to stay open, saw {closed}") from None
+    raise CheckFailed("an idle session: expected no message, saw one")
 
 
 def expect_close(proxy, session):
     try:
-        session.recv(PATIENCE)
+        session.recv(STEP_TIMEOUT)
     except ConnectionClosed as closed:
         code = closed.rcvd and (closed.rcvd.code, closed.rcvd.reason)
         expect(f"the close frame through {proxy.name}", (1001, "drained"), code)
         return
-    raise Surprise("a drain: expected a close frame, saw a message")
+    raise CheckFailed("a drain: expected a close frame, saw a message")
 
 
 def wait_for_any(servers, **fields):
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + STEP_TIMEOUT
     while time.monotonic() < until:
         for server in servers:
             for line in list(server.log):
                 if fields.items() <= line.items():
                     return line
         time.sleep(0.02)
-    raise Surprise(f"the servers' logs: expected a line with {fields}")
+    raise CheckFailed(f"the servers' logs: expected a line with {fields}")
 
 
 @contextlib.contextmanager
 def nodes(proxy, *flags):
-    """Two servers, and their ports for clients and for the operator."""
+    """Runs two servers; yields their public and admin ports, and the servers."""
     ports = [free_ports() for _ in NODES]
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(node(proxy, index, ports, flags)) for index in range(2)]
@@ -232,7 +232,7 @@ def nodes(proxy, *flags):
 @contextlib.contextmanager
 def node(proxy, index, ports, flags):
     public, admin = ports[index]
-    # Servers of one proxy are asked about their health at one port.
+    # The proxies use the same health port for all servers.
     settings = [
         *("--listen", f"{proxy.prefix}{NODES[index]}:{public}"),
         *("--admin-listen", f"{NODES[index]}:{admin}"),
@@ -243,7 +243,7 @@ def node(proxy, index, ports, flags):
     if proxy.prefix:
         cert, key = proxy.certificate
         settings += ["--tls-cert-file", cert, "--tls-key-file", key]
-        # The proxy shows the same one, and only who does is let in.
+        # The proxy presents the same certificate, and the server requires it.
         settings += ["--tls-client-ca-file", cert]
     with running_server(*settings) as server:
         server.wait_for(event="listening")
@@ -252,13 +252,13 @@ def node(proxy, index, ports, flags):
 
 @contextlib.contextmanager
 def running(proxy, ports, idle=None):
-    """The example, with the addresses and the ports of this test. Gives what opens a session there."""
+    """Runs the example with the addresses and ports of this test; yields a function that opens a session."""
     port = free_port("127.0.0.1")
     text = (EXAMPLES / proxy.example).read_text()
     for index, address in enumerate(["10.0.0.11", "10.0.0.12"]):
         text = re.sub(f"{address}:(8080|8443)", f"{NODES[index]}:{ports[index][0]}", text)
     text = re.sub(r"(port |health_port )9090", rf"\g<1>{ports[0][1]}", text)
-    # An example is for a machine with more open files than this one may have.
+    # The examples assume a higher limit of open files than this machine may have.
     text = text.replace("maxconn 20000", "maxconn 2000")
     text = re.sub(r"listen 80;", f"listen 127.0.0.1:{port};", text)
     text = re.sub(r"bind :(80|443)\b", f"bind 127.0.0.1:{port}", text)
@@ -282,22 +282,22 @@ def running(proxy, ports, idle=None):
     )
     try:
         context = proxy.certificate and ssl.create_default_context(cafile=proxy.certificate[0])
-        wait_until_it_answers(proxy, process, port, context, log)
+        wait_until_serving(proxy, process, port, context, log)
         host = "wss://localhost" if context else "ws://127.0.0.1"
         yield functools.partial(Session, f"{host}:{port}/ws/status", context)
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
+            process.wait(STEP_TIMEOUT)
         process.kill()
         process.wait()
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_until_it_answers(proxy, process, port, context, log):
-    """Until a request comes through to a server, which refuses it."""
-    until = time.monotonic() + PATIENCE
+def wait_until_serving(proxy, process, port, context, log):
+    """Waits until a request reaches a server, which refuses it."""
+    until = time.monotonic() + STEP_TIMEOUT
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
@@ -308,7 +308,7 @@ def wait_until_it_answers(proxy, process, port, context, log):
                 return
         time.sleep(0.05)
     log.seek(0)
-    raise Surprise(f"{proxy.name} does not serve: {log.read()[-500:]}")
+    raise CheckFailed(f"{proxy.name} does not serve: {log.read()[-500:]}")
 
 
 def free_ports():
@@ -321,7 +321,7 @@ def free_port(address):
         return listener.getsockname()[1]
 
 
-# The same for both, as on two machines.
+# The same port for both servers, as on two machines.
 ADMIN_PORT = free_port(NODES[0])
 
 

@@ -1,4 +1,4 @@
-"""Servers of the example `publish` that come and go, and what stands around them in a test."""
+"""Servers of the example `publish` that can be restarted, and the test servers around them."""
 
 import contextlib
 import functools
@@ -11,14 +11,14 @@ import threading
 
 from websockets.sync.server import serve
 
-from endpoint import PATIENCE, expect, running_server
+from endpoint import STEP_TIMEOUT, expect, running_server
 
-# By how many states one server is behind the other: more than come in the longest usual wait.
+# The lag of one server behind the other, in states: more than are published during the longest usual wait.
 LAG = 20
 
 
 class Node:
-    """A `publish` that can be started again; its port is another one then."""
+    """A `publish` process that can be restarted, on another port."""
 
     def __init__(self, origin):
         with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -45,7 +45,7 @@ class Node:
 
     def restart(self, number):
         self.server.process.send_signal(number)
-        expect("the exit code of a server", 0, self.server.process.wait(PATIENCE))
+        expect("the exit code of a server", 0, self.server.process.wait(STEP_TIMEOUT))
         self.running.close()
         self.start()
 
@@ -53,23 +53,23 @@ class Node:
         self.running.close()
 
     def publish(self, state):
-        with contextlib.closing(http.client.HTTPConnection(self.admin, timeout=PATIENCE)) as client:
+        with contextlib.closing(http.client.HTTPConnection(self.admin, timeout=STEP_TIMEOUT)) as client:
             client.request("POST", "/publish", state)
             expect("the answer to a state", 204, client.getresponse().status)
 
 
 @contextlib.contextmanager
 def publishing(nodes):
-    """Publishes a newer state ten times a second to whoever is there, of which each node knows less
-    than the one before; gives what publishes the last one, which has to reach all."""
-    over = threading.Event()
+    """Publishes a newer state ten times a second to the nodes that are up, with a lag between each node and
+    the previous one. Yields a function that publishes the last state to all nodes."""
+    stop = threading.Event()
     revisions = itertools.count(LAG)
 
-    def tell():
-        while not over.wait(0.1):
+    def publish_states():
+        while not stop.wait(0.1):
             revision = next(revisions)
-            for behind, node in enumerate(nodes):
-                state = json.dumps({"revision": revision - behind * LAG})
+            for index, node in enumerate(nodes):
+                state = json.dumps({"revision": revision - index * LAG})
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     node.publish(state)
 
@@ -79,17 +79,17 @@ def publishing(nodes):
             node.publish(json.dumps(final))
         return final
 
-    thread = threading.Thread(target=tell)
+    thread = threading.Thread(target=publish_states)
     thread.start()
     try:
         yield last
     finally:
-        over.set()
+        stop.set()
         thread.join()
 
 
-class Forwarder:
-    """Hands each connection on to the next node that takes it, as a load balancer does."""
+class LoadBalancer:
+    """Forwards each connection to the next node that accepts it."""
 
     def __init__(self, nodes):
         self.nodes = itertools.cycle(nodes)
@@ -102,7 +102,7 @@ class Forwarder:
         return self
 
     def __exit__(self, *_):
-        # It wakes the thread that accepts, which closing alone does not.
+        # `shutdown` wakes the thread in `accept`; `close` alone does not.
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
@@ -110,22 +110,22 @@ class Forwarder:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self.listener.accept()
-                threading.Thread(target=self.hand_on, args=[client], daemon=True).start()
+                threading.Thread(target=self.forward, args=[client], daemon=True).start()
 
-    def hand_on(self, client):
+    def forward(self, client):
         for node in itertools.islice(self.nodes, self.count):
             with contextlib.suppress(OSError):
-                server = socket.create_connection(node.address, timeout=PATIENCE)
+                server = socket.create_connection(node.address, timeout=STEP_TIMEOUT)
                 server.settimeout(None)
-                back = threading.Thread(target=pump, args=[server, client], daemon=True)
+                back = threading.Thread(target=copy, args=[server, client], daemon=True)
                 back.start()
-                pump(client, server)
+                copy(client, server)
                 back.join()
                 break
         client.close()
 
 
-def pump(source, sink):
+def copy(source, sink):
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
@@ -135,11 +135,11 @@ def pump(source, sink):
 
 @contextlib.contextmanager
 def closing_server():
-    """A server that accepts everybody, and closes at once with the code that the path names."""
+    """A server that accepts every session, and closes it at once with the code in the path."""
 
     def close(connection):
         code = connection.request.path.strip("/")
-        connection.close(int(code), f"said {code}")
+        connection.close(int(code), f"closed with {code}")
 
     with serve(close, "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,5 +1,5 @@
-"""Python's h2 and wsproto against the server: WebSockets on streams of one HTTP/2 connection, in the
-clear and within TLS, beside refusals; limits per connection; SIGTERM closes them all and says GOAWAY."""
+"""Python's h2 and wsproto with the server: WebSockets on streams of one HTTP/2 connection, with and without
+TLS, together with refused requests; the limit of streams; SIGTERM closes all sessions and sends GOAWAY."""
 
 import contextlib
 import importlib.metadata
@@ -15,16 +15,16 @@ from wsproto import Connection, ConnectionType
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
-from endpoint import PATIENCE, Surprise, certificate, expect, run, running_server
+from endpoint import STEP_TIMEOUT, CheckFailed, certificate, expect, run, running_server
 
 ALLOWED = "https://allowed.example"
 
 
 class Http2:
-    """A client's connection, and what came on each of its streams."""
+    """A client connection, and the events on its streams."""
 
-    def __init__(self, address, cafile=None, reach=socket.create_connection):
-        self.socket = reach(address, PATIENCE)
+    def __init__(self, address, cafile=None, open_socket=socket.create_connection):
+        self.socket = open_socket(address, STEP_TIMEOUT)
         self.authority = f"localhost:{address[1]}"
         if cafile:
             context = ssl.create_default_context(cafile=cafile)
@@ -39,7 +39,7 @@ class Http2:
         expect("SETTINGS_ENABLE_CONNECT_PROTOCOL", 1, setting)
 
     def wait_for(self, kind, stream=None):
-        """The next event of a kind, on this stream if one is named."""
+        """Waits for the next event of a kind, optionally on one stream."""
         while True:
             for event in self.seen:
                 if isinstance(event, kind) and stream in (None, getattr(event, "stream_id", None)):
@@ -48,12 +48,12 @@ class Http2:
             self.socket.sendall(self.http.data_to_send())
             data = self.socket.recv(65536)
             if not data:
-                raise Surprise(f"expected {kind.__name__} on {stream}, saw the end and {self.seen}")
+                raise CheckFailed(f"expected {kind.__name__} on {stream}, saw the end and {self.seen}")
             self.seen += self.http.receive_data(data)
             self.socket.sendall(self.http.data_to_send())
 
     def request(self, method="CONNECT", path="/ws/status", **changes):
-        """Opens a stream with a request, and says its number and the status of the answer."""
+        """Sends a request on a new stream; returns the stream identifier and the status of the response."""
         headers = {":method": method, ":scheme": "https", ":path": path, ":authority": self.authority}
         if method == "CONNECT":
             headers |= {":protocol": "websocket", "sec-websocket-version": "13", "origin": ALLOWED}
@@ -100,7 +100,7 @@ class Session:
                     self.send(event.response())
 
 
-def play():
+def main():
     with certificate() as (cert, key), contextlib.ExitStack() as stack:
         server = stack.enter_context(
             running_server(
@@ -114,14 +114,14 @@ def play():
         )
         plain, encrypted = server.addresses()
         for address, cafile, protocol in [(plain, None, "http/2"), (encrypted, cert, "http/2+tls")]:
-            talk(server, Http2(address, cafile), protocol)
-        stay_to_the_end(server, Http2(encrypted, cert))
+            check_streams(server, Http2(address, cafile), protocol)
+        check_drain(server, Http2(encrypted, cert))
     versions = " and ".join(f"{it} {importlib.metadata.version(it)}" for it in ("h2", "wsproto"))
-    return f"{versions}: sessions beside refusals, in the clear and within TLS, 1001 and GOAWAY"
+    return f"{versions}: sessions and refusals, with and without TLS, 1001 and GOAWAY"
 
 
-def talk(server, connection, protocol):
-    """Two sessions at once beside refusals, each with its own end."""
+def check_streams(server, connection, protocol):
+    """Concurrent sessions and refused requests; each session ends in a different way."""
     first, second = connection.session(), connection.session()
     server.wait_for(event="opened", protocol=protocol, origin=ALLOWED)
     first.send(Ping(payload=b"a payload"))
@@ -139,10 +139,10 @@ def talk(server, connection, protocol):
         server.wait_for(event="refused", refusal=refusal, protocol=protocol)
     first.wait_for(Ping)
     first.send(CloseConnection(code=1000))
-    expect("the code that comes back", 1000, first.wait_for(CloseConnection).code)
+    expect("the code of the answer", 1000, first.wait_for(CloseConnection).code)
     connection.wait_for(h2.events.StreamEnded, first.stream)
     second.send(TextMessage(data="x" * 5000))
-    expect("the code for what is too big", 1009, second.wait_for(CloseConnection).code)
+    expect("the code after a message that is too big", 1009, second.wait_for(CloseConnection).code)
     server.wait_for(event="closed", cause="too_big")
     third = connection.session()
     connection.http.reset_stream(third.stream)
@@ -150,15 +150,15 @@ def talk(server, connection, protocol):
     server.wait_for(event="closed", cause="disconnected", code=1006)
 
 
-def stay_to_the_end(server, connection):
+def check_drain(server, connection):
     sessions = [connection.session() for _ in range(3)]
     expect("streams that the server allows", 3, connection.http.remote_settings.max_concurrent_streams)
     for session in sessions:
         session.wait_for(Ping)
-        session.send(Ping())  # Whose answer says that our pong was seen, too.
+        session.send(Ping())  # Its answer proves that the server has read the pong before it.
         session.wait_for(Pong)
     server.terminate()
-    # h2 takes nothing more behind a GOAWAY, not even the ends of streams that are open.
+    # h2 rejects all frames after a GOAWAY, even END_STREAM of open streams, so parse the frames here.
     by_stream = {session.stream: session for session in sessions}
     goaways = []
     for frame in frames(connection.socket):
@@ -171,19 +171,20 @@ def stay_to_the_end(server, connection):
             session.websocket.receive_data(frame.data)
             for event in session.websocket.events():
                 if isinstance(event, CloseConnection):
-                    said = (event.code, event.reason)
-                    expect("the code on SIGTERM", (1001, "drained"), said)
+                    close = (event.code, event.reason)
+                    expect("the code on SIGTERM", (1001, "drained"), close)
                     data = session.websocket.send(event.response())
                     answer(connection, DataFrame(frame.stream_id, data, flags=["END_STREAM"]))
                     del by_stream[frame.stream_id]
     expect("sessions that were not closed", {}, by_stream)
-    # First that nothing new is welcome, and then how far it came (RFC 9113, section 6.8).
+    # A graceful shutdown: the first GOAWAY has the maximum identifier, the second the last processed stream
+    # (RFC 9113, section 6.8).
     expect("the GOAWAY frames", [(0, 2**31 - 1), (0, sessions[-1].stream)], goaways)
-    server.expect_clean_end()
+    server.expect_clean_exit()
 
 
 def frames(connection):
-    """The frames on a socket until its end."""
+    """Parses the frames on a socket until its end."""
     data = b""
     while more := connection.recv(65536):
         data += more
@@ -201,4 +202,4 @@ def answer(connection, frame):
 
 
 if __name__ == "__main__":
-    run(play)
+    run(main)

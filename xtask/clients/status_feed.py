@@ -1,5 +1,5 @@
-"""The page of examples/browser in Chromium: it follows a server through restarts, a kill, refusals and
-each kind of close code, and is back where a person comes back to it."""
+"""The page of examples/browser in Chromium: it reconnects after restarts, a kill, refusals and each kind of
+close code, and after back navigation."""
 
 import contextlib
 import itertools
@@ -11,48 +11,48 @@ import time
 
 from browser import chromium_version
 from devtools import blank_page, check_readable
-from endpoint import Surprise, expect, expect_soon, run, seen_soon
-from publish import Forwarder, Node, closing_server, files_of, publishing
+from endpoint import CheckFailed, expect, expect_soon, run, seen_soon
+from publish import LoadBalancer, Node, closing_server, files_of, publishing
 
 EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples/browser"
 
-# Enough of them to see whether they come back in step.
+# Enough to detect synchronized reconnects.
 FEEDS = 50
 RESTARTS = 4
 BASE_MS = 1_000
 
-# What a reader of the page sees.
+# The visible contents of the page.
 SHOWN = """(() => {
   const texts = [...document.querySelectorAll("#phase, #state, #why, #ending, #age")];
   return Object.fromEntries(texts.map((element) => [element.id, element.innerText]));
 })()"""
 
-# Makes feeds beside the page's own, which keep what happens to them. A feed reports by events, so
-# nothing of its own is replaced.
+# Creates feeds in addition to the page's own, and records their events. A feed reports through events, so no
+# part of it is replaced.
 FOLLOW = """(async (urls, options) => {
   const { StatusFeed } = await import("./status-feed.js");
   if (options.revisions) options.revisionOf = (state) => state?.revision;
   window.feeds = [...(window.feeds ?? []), ...urls.map((url) => {
     const feed = new StatusFeed(url, options);
-    const kept = { feed, attempts: [Date.now()], waits: [], states: [], phases: [] };
-    feed.addEventListener("state", (event) => kept.states.push(event.detail));
+    const recorded = { feed, attempts: [Date.now()], waits: [], states: [], phases: [] };
+    feed.addEventListener("state", (event) => recorded.states.push(event.detail));
     feed.addEventListener("health", () => {
       const { phase, until, lastEnding } = feed.health;
-      kept.phases.push(phase);
-      if (phase === "connecting") kept.attempts.push(Date.now());
+      recorded.phases.push(phase);
+      if (phase === "connecting") recorded.attempts.push(Date.now());
       if (phase === "waiting" && lastEnding) {
-        kept.waits.push({ ...lastEnding, ms: until - lastEnding.at });
+        recorded.waits.push({ ...lastEnding, ms: until - lastEnding.at });
       }
     });
-    return kept;
+    return recorded;
   })];
 })"""
 
-KEPT = """window.feeds.map(({ feed, attempts, waits, states, phases }) =>
+RECORDED = """window.feeds.map(({ feed, attempts, waits, states, phases }) =>
   ({ attempts, waits, phases, states, health: feed.health, now: Date.now() }))"""
 
 
-def play():
+def main():
     with contextlib.ExitStack() as stack:
         origin = stack.enter_context(files_of(EXAMPLE))
         page = stack.enter_context(blank_page())
@@ -60,13 +60,13 @@ def play():
         check_rolling_restart(page, origin)
         check_codes(page, origin)
         check_kill(page, origin)
-        check_silence(page, origin)
+        check_quiet_connection(page, origin)
         check_refusal(page, origin)
-        check_return(page, origin)
-        check_hurry(page, origin)
-        # That a server is not reached is what it should find.
-        expect("the page's complaints", [], page.complaints(but="network"))
-    return f"{chromium_version()}: the page came back each time, {FEEDS} feeds out of step"
+        check_back_navigation(page, origin)
+        check_early_retry(page, origin)
+        # Network errors are expected.
+        expect("errors in the page's console", [], page.console_errors(but="network"))
+    return f"{chromium_version()}: the page reconnected each time, the reconnects of {FEEDS} feeds were spread"
 
 
 def check_the_page(page, origin):
@@ -77,11 +77,11 @@ def check_the_page(page, origin):
         expect_shown(page, state="all is well")
         node.publish('{"revision": 1, "state": "better"}')
         expect_shown(page, state='{\n  "revision": 1,\n  "state": "better"\n}')
-        expect("the page's complaints", [], page.complaints())
+        expect("errors in the page's console", [], page.console_errors())
 
         expect("the page's language", "en", page.evaluate("document.documentElement.lang"))
         expect("the headings of level 1", ["Status"], page.names("heading", level=1))
-        expect("what is read out when it changes", [["open"]], page.texts_of("status"))
+        expect("the text of the status role", [["open"]], page.texts_of("status"))
         expect("the names of regions", {"Newest state", "Connection"}, set(page.names("region")))
         check_readable(page, "open")
 
@@ -89,93 +89,92 @@ def check_the_page(page, origin):
         expect_shown(page, phase="stopped", why="It was told to stop.")
         check_readable(page, "stopped")
         closed = node.server.wait_for(event="closed")
-        expect("the code of the page that was told to stop", 1000, closed["code"])
+        expect("the close code of the stopped page", 1000, closed["code"])
         press(page, "start")
         expect_shown(page, phase="open")
 
 
 def check_rolling_restart(page, origin):
-    """Two servers are restarted in turn while states are published, behind something that hands
-    connections on to either."""
-    with Node(origin) as one, Node(origin) as other, Forwarder([one, other]) as front:
+    """Restarts two servers behind a load balancer in turn while states are published."""
+    with Node(origin) as one, Node(origin) as other, LoadBalancer([one, other]) as front:
         page.open(f"{origin}/?url={front.url}")
         follow(page, [front.url] * FEEDS, baseMs=BASE_MS, steadyMs=300, revisions=True)
         with publishing([one, other]) as last:
             expect_open(page, FEEDS)
             for node, _ in zip(itertools.cycle([one, other]), range(RESTARTS)):
-                time.sleep(0.5)  # Longer than a session has to be open to be steady.
+                time.sleep(0.5)  # Longer than steadyMs.
                 node.restart(signal.SIGTERM)
                 expect_open(page, FEEDS)
         final = last()
         expect_soon("the states at last", [final] * FEEDS, lambda: newest_states(page))
         expect_shown(page, state=json.dumps(final, indent=2), phase="open")
-    check_order(kept(page))
-    check_restarts(kept(page))
+    check_order(recorded(page))
+    check_restarts(recorded(page))
 
 
 def check_order(feeds):
     for feed in feeds:
         revisions = [state["revision"] for state in feed["states"]]
         expect("the revisions in the order in which they were shown", sorted(revisions), revisions)
-    # Otherwise there was nothing to pass over.
+    # Otherwise no feed had to discard an older state.
     outdated = sum(feed["health"]["outdated"] > 0 for feed in feeds)
-    expect("whether some were told what is older", True, outdated > FEEDS / 4)
+    expect("whether some received an older state", True, outdated > FEEDS / 4)
 
 
 def check_restarts(feeds):
-    """Nobody hammers, and nobody is in step with the others."""
+    """Checks that no feed retries too often, and that the retries are spread."""
     for feed in feeds:
         busiest = most_within(1_000, feed["attempts"])
         if busiest > 3:
-            raise Surprise(f"a feed's attempts: expected at most 3 in a second, saw {busiest}")
+            raise CheckFailed(f"a feed's attempts: expected at most 3 in a second, saw {busiest}")
     waits = [wait for feed in feeds for wait in feed["waits"] if wait["code"] == 1001]
     shares = [wait["ms"] / BASE_MS for wait in waits]
-    # A restart ends half of the sessions or more; half of that is enough to tell.
+    # A restart ends at least half of the sessions; half of that is sufficient here.
     if len(waits) < FEEDS * RESTARTS / 4:
-        raise Surprise(f"waits after 1001: expected some of each restart, saw {len(waits)}")
+        raise CheckFailed(f"waits after 1001: expected some of each restart, saw {len(waits)}")
     mean = sum(shares) / len(shares)
     if not 0.4 < mean < 0.6 or max(shares) > 2 or min(shares) > 0.1:
-        raise Surprise(f"waits after 1001: expected them to be even, saw a mean of {mean:.2f}")
+        raise CheckFailed(f"waits after 1001: expected them to be even, saw a mean of {mean:.2f}")
     starts = sorted(start for feed in feeds for start in feed["attempts"][1:])
     busiest = most_within(BASE_MS // 10, starts)
     if busiest > 0.4 * FEEDS:
-        raise Surprise(f"attempts in a tenth of a window: expected them spread, saw {busiest}")
+        raise CheckFailed(f"attempts in a tenth of a window: expected them spread, saw {busiest}")
 
 
 def check_codes(page, origin):
-    """A server that accepts and closes at once."""
+    """Checks each close code with a server that accepts and closes at once."""
     with closing_server() as address:
         codes = [1001, 1012, 1011, 1013, 1000, 1002, 1008, 1009, 4000]
         page.open(f"{origin}/?url=ws://{address}/4000")
         expect_shown(page, phase="stopped", why="The application closed it.")
         follow(page, [f"ws://{address}/{code}" for code in codes], baseMs=100, capMs=800)
         time.sleep(4)
-        for code, feed in zip(codes, kept(page)):
+        for code, feed in zip(codes, recorded(page)):
             check_code(code, feed)
 
 
 def check_code(code, feed):
-    ending = feed["health"]["lastEnding"]
-    seen = ending["code"], ending["reason"], ending["opened"]
-    expect(f"how {code} was told", (code, f"said {code}", True), seen)
+    last_close = feed["health"]["lastEnding"]
+    seen = last_close["code"], last_close["reason"], last_close["opened"]
+    expect(f"the close with {code}", (code, f"closed with {code}", True), seen)
     if code not in (1001, 1011, 1012, 1013):
         expect(f"the phase after {code}", "stopped", feed["health"]["phase"])
         expect(f"the attempts with {code}", 1, len(feed["attempts"]))
         return
     waits = [wait["ms"] for wait in feed["waits"]]
     attempts = len(feed["attempts"])
-    # Evenly within 800 ms at last, that is ten in four seconds, and more by chance.
+    # Uniform within 800 ms at the end: ten in four seconds on average, and more by chance.
     if not 2 <= attempts <= 25:
-        raise Surprise(f"attempts with {code} in four seconds: expected 2 to 25, saw {attempts}")
+        raise CheckFailed(f"attempts with {code} in four seconds: expected 2 to 25, saw {attempts}")
     for number, wait in enumerate(waits, start=1):
         window = 800 if code in (1011, 1013) else min(800, 100 * 2**number)
         if wait > window:
-            raise Surprise(f"wait {number} after {code}: expected {window} ms at most, saw {wait}")
+            raise CheckFailed(f"wait {number} after {code}: expected {window} ms at most, saw {wait}")
     expect(f"the failures with {code}", len(waits), feed["health"]["failures"])
 
 
 def check_kill(page, origin):
-    with Node(origin) as node, Forwarder([node]) as front:
+    with Node(origin) as node, LoadBalancer([node]) as front:
         page.open(f"{origin}/?url={front.url}&quiet=60")
         follow(page, [front.url])
         expect_open(page, 1)
@@ -183,8 +182,8 @@ def check_kill(page, origin):
         expect_shown(page, phase="open", state="before")
         node.kill()
         first = wait_of_first_feed(page)
-        expect("how a killed server was told", (1006, True), (first["code"], first["opened"]))
-        expect("whether it is called broken", True, first["words"].startswith("the connection broke"))
+        expect("the close of a killed server", (1006, True), (first["code"], first["opened"]))
+        expect("whether the words name a broken connection", True, first["words"].startswith("the connection broke"))
         shown = shown_on(page)
         expect("the ending that the page shows", "1006", shown["ending"].split(" at ")[0])
         expect("whether the age has a warning", True, "there may be a newer one" in shown["age"])
@@ -194,20 +193,20 @@ def check_kill(page, origin):
         expect_shown(page, phase="open", state="after")
 
 
-def check_silence(page, origin):
-    """A dead path looks like this: nothing comes."""
+def check_quiet_connection(page, origin):
+    """Checks that a connection without any message is closed after quietMs."""
     with Node(origin) as node:
         page.open(f"{origin}/")
         follow(page, [node.url], quietMs=400)
-        expect("why it was given up", "nothing came for 0.4 s", wait_of_first_feed(page)["words"])
+        expect("the reason of the close", "nothing came for 0.4 s", wait_of_first_feed(page)["words"])
         node.server.wait_for(event="closed", code=3008)
 
 
 def wait_of_first_feed(page):
-    """The first wait of the first feed, as soon as it has one."""
-    feed = seen_soon(lambda: kept(page)[0], lambda feed: feed["waits"])
+    """Waits for the first wait of the first feed."""
+    feed = seen_soon(lambda: recorded(page)[0], lambda feed: feed["waits"])
     if not feed["waits"]:
-        raise Surprise(f"a feed: expected it to wait, saw {feed['phases']}")
+        raise CheckFailed(f"a feed: expected it to wait, saw {feed['phases']}")
     return feed["waits"][0]
 
 
@@ -220,8 +219,8 @@ def check_refusal(page, origin):
         node.server.wait_for(event="refused", refusal="origin_refused", origin=origin)
 
 
-def check_return(page, origin):
-    """A person goes elsewhere, and back to the page as the browser has kept it."""
+def check_back_navigation(page, origin):
+    """Navigates away, and back to the page in the browser's back-forward cache."""
     with Node(origin) as node:
         page.open(f"{origin}/?url={node.url}")
         node.publish("before")
@@ -236,27 +235,27 @@ def check_return(page, origin):
         expect("whether the page was kept", True, page.evaluate("window.isKept"))
 
 
-def check_hurry(page, origin):
-    """Waits are cut short when the network is back, and when the page is seen again."""
+def check_early_retry(page, origin):
+    """Checks that waits end early when the network is back, and when the page becomes visible."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as unused:
         url = f"ws://127.0.0.1:{unused.getsockname()[1]}/"
     page.open(f"{origin}/")
     follow(page, [url] * 5, baseMs=300, capMs=60_000)
-    for what, come_back in [("online", come_online), ("seen", come_to_front)]:
+    for what, trigger in [("online", come_online), ("seen", come_to_front)]:
 
-        def wait_for_long():
-            return all(feed["health"].get("until", 0) - feed["now"] > 2_500 for feed in kept(page))
+        def all_wait():
+            return all(feed["health"].get("until", 0) - feed["now"] > 2_500 for feed in recorded(page))
 
-        expect_soon(f"whether all wait for long before {what}", True, wait_for_long, patience=30)
-        before = [len(feed["attempts"]) for feed in kept(page)]
-        come_back(page)
+        expect_soon(f"whether all wait for long before {what}", True, all_wait, timeout=30)
+        before = [len(feed["attempts"]) for feed in recorded(page)]
+        trigger(page)
 
-        def have_tried():
-            attempts = [len(feed["attempts"]) for feed in kept(page)]
+        def all_have_retried():
+            attempts = [len(feed["attempts"]) for feed in recorded(page)]
             return all(now > then for now, then in zip(attempts, before))
 
-        # Within baseMs, and some time for a machine that has other things to do.
-        expect_soon(f"whether all have tried when {what}", True, have_tried, patience=1.2)
+        # Within baseMs, with a margin for a loaded machine.
+        expect_soon(f"whether all have tried when {what}", True, all_have_retried, timeout=1.2)
 
 
 def come_online(page):
@@ -297,8 +296,8 @@ def follow(page, urls, **options):
     page.evaluate(f"{FOLLOW}({json.dumps(urls)}, {json.dumps(options)})")
 
 
-def kept(page):
-    return page.evaluate(KEPT)
+def recorded(page):
+    return page.evaluate(RECORDED)
 
 
 def newest_states(page):
@@ -311,9 +310,9 @@ def expect_open(page, count):
 
 
 def most_within(ms, times):
-    """The most of these times that are in any stretch of that length."""
+    """The maximum number of these times within a window of this length."""
     times = sorted(times)
     return max(sum(start <= it < start + ms for it in times) for start in times)
 
 
-run(play, limit=90)
+run(main, limit=90)

@@ -1,5 +1,5 @@
-"""What is shipped for systemd and Kubernetes: systemd accepts the units and finds little that they
-could do besides, the settings in them are good, and the manifests agree with the settings in them."""
+"""The units for systemd and the manifests for Kubernetes: systemd accepts the units and rates their
+exposure as low, their settings are valid, and the manifests are consistent with their settings."""
 
 import json
 import pathlib
@@ -10,15 +10,15 @@ import tempfile
 
 import yaml
 
-from endpoint import Surprise, expect, run
+from endpoint import CheckFailed, expect, run
 
 DEPLOY = pathlib.Path(__file__).parent.parent.parent / "deploy"
 
-# What `systemd-analyze security` gives at most, of 100: 12 when this was written.
+# The maximum exposure of `systemd-analyze security`, of 100; it was 12 when this was written.
 EXPOSURE = 20
 
 
-def play():
+def main():
     with tempfile.TemporaryDirectory() as folder:
         check_units(pathlib.Path(folder))
     check_settings(["--config", str(DEPLOY / "systemd/ws-status.toml")], {})
@@ -28,12 +28,12 @@ def play():
 
 def check_units(folder):
     for unit in (DEPLOY / "systemd").glob("ws-status*.s*"):
-        # systemd looks whether the program is there, and a template needs an instance.
+        # systemd checks that the program exists, and a template needs an instance.
         text = unit.read_text().replace("/usr/local/bin/ws-status", sys.argv[1])
         (folder / unit.name.replace("@", "@a")).write_text(text)
         (folder / unit.name).write_text(text)
     server = folder / "ws-status@a.service"
-    expect("what systemd says of the units", "", tool("verify", folder / "ws-status.socket", server))
+    expect("the output of systemd-analyze", "", tool("verify", folder / "ws-status.socket", server))
     tool("security", "--offline=true", f"--threshold={EXPOSURE}", server)
 
 
@@ -41,18 +41,18 @@ def tool(*words):
     command = ["systemd-analyze", "--no-pager", *map(str, words)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
-        raise Surprise(f"{' '.join(command[:3])}: {done.stdout.strip()[-500:]}")
+        raise CheckFailed(f"{' '.join(command[:3])}: {done.stdout.strip()[-500:]}")
     return done.stdout.strip()
 
 
 def check_settings(flags, environment):
     command = [sys.argv[1], "--check-config", *flags]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    expect("what the server says of the settings", "the configuration is good\n", done.stdout)
-    expect("how it ends", 0, done.returncode)
-    # How many files there may be is a fact of this machine and not of what is shipped.
+    expect("the output of --check-config", "the configuration is valid\n", done.stdout)
+    expect("the exit code of --check-config", 0, done.returncode)
+    # The limit of open files depends on this machine.
     warnings = {json.loads(line)["event"] for line in done.stderr.splitlines()} - {"too_few_open_files"}
-    expect("what it warns of", set(), warnings)
+    expect("the startup warnings", set(), warnings)
 
 
 def check_manifests(manifests):
@@ -65,7 +65,7 @@ def check_manifests(manifests):
     pod = kinds["Deployment"]["spec"]["template"]
     container = pod["spec"]["containers"][0]
     variables = {it["name"]: it.get("value", "10.1.2.3") for it in container["env"]}
-    # Kubernetes puts one variable into another.
+    # Kubernetes expands references to other variables.
     settings = {
         name: value.replace("$(POD_IP)", variables["POD_IP"])
         for name, value in variables.items()
@@ -95,5 +95,5 @@ def check_manifests(manifests):
 
 
 if shutil.which("systemd-analyze") is None:
-    sys.exit("units.py: there is no systemd-analyze")
-run(play)
+    sys.exit("units.py: systemd-analyze is missing")
+run(main)

@@ -1,15 +1,15 @@
-"""websocat against the server: it stays while pings pass, and SIGTERM closes it with 1001."""
+"""websocat with the server: it answers pings, and SIGTERM closes it with 1001."""
 
 import contextlib
 import subprocess
 
-from endpoint import PATIENCE, Surprise, expect, run, running_server
+from endpoint import STEP_TIMEOUT, CheckFailed, expect, run, running_server
 
 
-def play():
+def main():
     with running_server("--ping-interval-secs", "0.3") as server:
         with running_websocat(server.url) as websocat:
-            # The second ping is only sent when the first one was answered.
+            # The server sends a second ping only after the first was answered.
             for _ in range(2):
                 line_with("Received WebSocket ping", websocat)
 
@@ -18,19 +18,19 @@ def play():
             close = 'Some(CloseData { status_code: 1001, reason: "drained" })'
             expect("the Close frame on SIGTERM", close, told)
 
-            # It completes the closing handshake when its input ends.
+            # websocat completes the closing handshake when its stdin ends.
             websocat.stdin.close()
-            expect("websocat's exit code", 0, websocat.wait(PATIENCE))
-        closed = server.expect_clean_end()
+            expect("websocat's exit code", 0, websocat.wait(STEP_TIMEOUT))
+        closed = server.expect_clean_exit()
         expect("two pongs and a Close came in", True, closed["messages_in"] >= 3)
     version = subprocess.check_output(["websocat", "--version"], text=True).strip()
-    return f'{version}: connected, stayed while pings passed, 1001 "drained" on SIGTERM'
+    return f'{version}: connected, answered pings, 1001 "drained" on SIGTERM'
 
 
 @contextlib.contextmanager
 def running_websocat(url):
     process = subprocess.Popen(
-        ["websocat", "-vv", url],  # So verbose that it tells of pings and Close frames.
+        ["websocat", "-vv", url],  # Prints pings and Close frames.
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -44,12 +44,12 @@ def running_websocat(url):
 
 
 def line_with(text, websocat):
-    """The next line with this text among those that websocat says about itself."""
+    """Waits for the next line of websocat's log with this text."""
     line = ""
     for line in websocat.stderr:
         if text in line:
             return line.strip()
-    raise Surprise(f"what websocat says: expected {text!r}, saw its end after {line.strip()!r}")
+    raise CheckFailed(f"websocat's log: expected {text!r}, saw its end after {line.strip()!r}")
 
 
-run(play)
+run(main)

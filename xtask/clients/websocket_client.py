@@ -1,18 +1,18 @@
-"""Python's websocket-client against the server: it sends the server's own address as Origin, which "self"
-lets in, in the clear and within TLS, and nothing else does."""
+"""Python's websocket-client with the server: it sends the server's own address as Origin, with and without
+TLS; "self" allows it, and no other setting here does."""
 
 import importlib.metadata
 import ssl
 
 import websocket
 
-from endpoint import PATIENCE, certificate, expect, run, running_server
+from endpoint import STEP_TIMEOUT, certificate, expect, run, running_server
 
-# An app without a domain, as Electron and others have them.
+# The origin of an app without a domain, such as an Electron app.
 APP = "app://."
 
 
-def play():
+def main():
     with certificate() as (cert, key):
         listen = ["--listen", "127.0.0.1:0,tls:127.0.0.1:0", "--tls-cert-file", cert, "--tls-key-file", key]
         with running_server(*listen, "--allowed-origins", f"self,{APP}") as server:
@@ -25,20 +25,20 @@ def play():
                 expect("the status for an app", 101, status(url, origin=APP))
                 expect("the status for another port", 403, status(url, origin=f"{origin}://localhost:1"))
                 expect("the status for another app", 403, status(url, origin="file://"))
-            # Within TLS it is the same name, and another origin.
+            # The same host without TLS is another origin.
             expect("the status without TLS", 403, status(url, origin=f"http://localhost:{tls}"))
         with running_server("--allowed-origins", APP) as server:
             expect("the status without self", 403, status(server.url))
             server.wait_for(event="refused", refusal="origin_refused")
     version = importlib.metadata.version("websocket-client")
-    return f'websocket-client {version}: let in by "self", 403 without it'
+    return f'websocket-client {version}: allowed by "self", 403 without it'
 
 
 def status(url, **more):
-    """Connects, and pings and closes if that was let in."""
+    """Connects and returns the status; pings and closes if the session was opened."""
     try:
         client = websocket.create_connection(
-            url, timeout=PATIENCE, sslopt={"cert_reqs": ssl.CERT_NONE}, **more
+            url, timeout=STEP_TIMEOUT, sslopt={"cert_reqs": ssl.CERT_NONE}, **more
         )
     except websocket.WebSocketBadStatusException as refusal:
         return refusal.status_code
@@ -48,4 +48,4 @@ def status(url, **more):
     return client.getstatus()
 
 
-run(play)
+run(main)

@@ -158,7 +158,7 @@ pub(crate) fn target() -> PathBuf {
 }
 
 /// A command that runs in the folder of the workspace. `cargo` is the cargo that started this program,
-/// and NODE_PATH is the folder with the npm packages of the checks.
+/// and `NODE_PATH` is the folder with the npm packages of the checks.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let (program, arguments) = arguments.split_first().unwrap_or((&"false", &[]));
     let mut command = match (*program, env::var_os("CARGO")) {

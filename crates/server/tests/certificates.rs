@@ -184,15 +184,16 @@ async fn a_pipe_is_read_once_and_stays_in_force() {
 #[tokio::test]
 async fn a_key_that_has_not_changed_is_not_read() {
     let files = Files::new("unread");
-    // With `relatime`, the access time is updated on each read while the modification time is later.
+    // Where access times are recorded, each read updates them while the modification time is later
+    // (`relatime`).
     let future = SystemTime::now() + Duration::from_secs(1 << 30);
     let key = fs::File::options().write(true).open(files.path("key.pem")).unwrap();
     key.set_modified(future).unwrap();
     let config = check(&files.flags()).unwrap();
     let mut reloader = Reloader::new(config, 20_000);
     let accessed = || fs::metadata(files.path("key.pem")).unwrap().accessed().unwrap();
-    // A file written moments ago may change within the granularity of its timestamp, so the server reads it
-    // for a few more seconds.
+    // A file written moments ago may change within the granularity of its timestamp, so the server reads
+    // it for a few more seconds.
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         let (before, begin) = (accessed(), Instant::now());

@@ -1,6 +1,6 @@
-//! RFC 6455 over real sockets, section by section and over each protocol: framing, masking, control frames
-//! and the closing handshake. `conformance_handshake.rs` has the opening handshake; the crate `transport`
-//! has the cases that need a handler or thousands of sessions.
+//! RFC 6455 over real sockets, section by section and over each protocol: framing, masking, control
+//! frames and the closing handshake. `conformance_handshake.rs` has the opening handshake; the crate
+//! `transport` has the cases that need a handler or thousands of sessions.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -161,8 +161,8 @@ fn a_length_with_its_first_bit_set_is_closed_from_the_frame_header_alone() {
     }));
 }
 
-/// Not conformance but leniency: section 5.2 requires the minimal encoding from the sender, and the codec
-/// does not check it. The server itself sends minimal encodings.
+/// Not conformance but leniency: section 5.2 requires the minimal encoding from the sender, and the
+/// codec does not check it. The server itself sends minimal encodings.
 #[test]
 fn a_length_that_is_not_minimal_is_accepted() {
     let shorts = [0, 1, 2, 124, 125].into_iter().flat_map(|length| [(2, length), (8, length)]);

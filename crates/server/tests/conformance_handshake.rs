@@ -16,7 +16,8 @@ fn each_valid_form_of_a_request_gets_the_101() {
     const HOST: &str = "Host: a";
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
     const SAMPLE: &str = "s3pplmbitxaq9kygzzhzrbk+xoo=";
-    // In lower case, as the test client returns heads; transport's `requests.rs` checks the exact values.
+    // In lower case, as the test client returns heads; transport's `requests.rs` checks the exact
+    // values.
     #[rustfmt::skip]
     let table = [
         ("1.3", "the sample nonce", HOST, HOST, SAMPLE),

@@ -44,7 +44,8 @@ fn every_request_must_have_exactly_one_valid_host() {
             assert!(body.starts_with("bad_host: "), "{body}");
         }
     }
-    // RFC 9112, section 3.2, requires the host for HTTP/1.1; in HTTP/1.0 it is optional, but must be valid.
+    // RFC 9112, section 3.2, requires the host for HTTP/1.1; in HTTP/1.0 it is optional, but must be
+    // valid.
     for (line, hosts, expected) in [
         ("GET /else", "", 404),
         ("GET /ws/status", "", 505),
@@ -189,8 +190,8 @@ fn each_head_on_a_connection_is_checked_and_frames_after_an_upgrade_are_not() {
         assert_eq!(statuses, [404, 404, 404, 400]);
         client.expect_end();
     }
-    // Frames that arrive with the request look like a target with a fragment, a target that is too long, and
-    // a second length.
+    // Frames that arrive with the request look like a target with a fragment, a target that is too long,
+    // and a second length.
     let long = [frame(PING, &[b'a'; 125])].concat().repeat(16);
     let lengths = frame(PING, b"\r\ncontent-length:0\r\ncontent-length:0\r\n");
     let beginnings = [frame(PING, b"#"), frame(PING, b"\n#"), long, lengths, vec![b'#']];

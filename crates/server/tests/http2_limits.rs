@@ -302,7 +302,8 @@ fn input_queued_for_a_blocked_session_blocks_no_other_stream() {
     let blocked = client.open();
     let other = client.open();
     client.send(&window_update(other, 10_000));
-    // Without a separate queue, h2 would hold 256 frames for all streams together, with their read buffers.
+    // Without a separate queue, h2 would hold 256 frames for all streams together, with their read
+    // buffers.
     let pings = frame(DATA, 0, blocked, &websocket_frame(PING, b"")).repeat(20);
     for _ in 0..50 {
         client.send(&pings);

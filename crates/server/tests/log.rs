@@ -1,4 +1,5 @@
-//! The log of the binary: bounds on lines and rates that clients cause, and output that blocks or is full.
+//! The log of the binary: bounds on lines and rates that clients cause, and output that blocks or is
+//! full.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -264,8 +265,8 @@ fn a_full_file_receives_every_line_once_it_has_room() {
         thread::sleep(Duration::from_millis(1));
     }
 
-    // The file is truncated only while it is full: otherwise a line could be written between the read and
-    // the truncation.
+    // The file is truncated only while it is full: otherwise a line could be written between the read
+    // and the truncation.
     let mut log = String::new();
     let mut make_room = |is_last: bool| {
         let is_full = file.metadata().unwrap().len() == full;

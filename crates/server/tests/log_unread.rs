@@ -20,7 +20,8 @@ use serde_json::Value;
 use support::process::{Process, documented, fields, server};
 use support::{Client, PING, PONG, UPGRADE, frame};
 
-/// Starts a server whose log is not read once it listens. Returns its admin address and the unread log, too.
+/// Starts a server whose log is not read once it listens. Returns its admin address and the unread log,
+/// too.
 fn start_unread(flags: &[&str]) -> (Process, SocketAddr, BufReader<ChildStderr>) {
     let mut child = server()
         .args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"])

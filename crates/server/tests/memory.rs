@@ -124,8 +124,8 @@ fn connections_under_attack_take_at_most_the_logged_worst_case() {
     assert!(growth <= most, "{growth} bytes exceed {most}");
 }
 
-/// Starts a server with this connection limit, one worker and the smallest socket buffers. Returns it with
-/// the worst case that it logs.
+/// Starts a server with this connection limit, one worker and the smallest socket buffers. Returns it
+/// with the worst case that it logs.
 fn start_for(connections: usize) -> (Process, usize) {
     let mut command = server();
     command.env("TOKIO_WORKER_THREADS", "1").env("MIMALLOC_ALLOW_THP", "0");
@@ -152,8 +152,8 @@ fn exchange_pings(clients: &mut [Client]) {
     }
 }
 
-/// The anonymous memory of a process. File-backed pages would vary: those of a binary that was just built
-/// count as dirty, and as private if no other test runs it.
+/// The anonymous memory of a process. File-backed pages would vary: those of a binary that was just
+/// built count as dirty, and as private if no other test runs it.
 fn private_bytes(process: &Process) -> usize {
     let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.child.id())).unwrap();
     let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).unwrap();

@@ -79,7 +79,8 @@ fn a_scraper_gets_openmetrics_if_it_prefers_that() {
         };
         assert!(header(&head, "content-type").unwrap().starts_with(kind), "{accept}: {head}");
         assert_eq!(body.ends_with("# EOF\n"), is_open);
-        // In OpenMetrics, `TYPE` has the name of the family; in the Prometheus format, that of the series.
+        // In OpenMetrics, `TYPE` has the name of the family; in the Prometheus format, that of the
+        // series.
         assert_eq!(body.contains("# TYPE ws_status_sessions_opened counter\n"), is_open);
         assert!(body.contains("\nws_status_sessions_opened_total 0\n"));
     }

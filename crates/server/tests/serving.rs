@@ -203,7 +203,8 @@ fn during_a_shutdown_no_connection_is_accepted_and_accepted_ones_get_503() {
     let mut used = Client::connect(server.address);
     assert_eq!(used.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 404);
     server.begin_shutdown();
-    // Whatever the order of notifications, the shutdown has begun when the session receives its Close frame.
+    // Whatever the order of notifications, the shutdown has begun when the session receives its Close
+    // frame.
     assert_eq!(session.frame(), (CLOSE, close_payload(1001, "drained")));
 
     for client in [&mut silent, &mut used] {

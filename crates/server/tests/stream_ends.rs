@@ -24,7 +24,7 @@ use transport::StreamEnd;
 enum Exit {
     /// An orderly end of the client's side of the stream.
     Orderly,
-    /// A TCP FIN without close_notify or `END_STREAM`.
+    /// A TCP FIN without `close_notify` or `END_STREAM`.
     TcpFin,
     /// A reset of the stream.
     StreamReset,

@@ -22,8 +22,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// A log subscriber that panics at the line of the listener on this address: the only way to make a task of
-/// the server panic from outside.
+/// A log subscriber that panics at the line of the listener on this address: the only way to make a task
+/// of the server panic from outside.
 struct PanicsAt(String);
 
 impl Subscriber for PanicsAt {

@@ -41,7 +41,7 @@ fn a_session_runs_over_both_versions_of_tls_and_ends_with_close_notify() {
         exchange_ping(&mut client);
         client.write_all(&close(1000, "")).unwrap();
         assert_eq!(bytes(&mut client, 4), [CLOSE, 2, 3, 232]);
-        // Without close_notify (RFC 8446, section 6.1), this read would fail.
+        // Without `close_notify` (RFC 8446, section 6.1), this read would fail.
         assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0);
         assert_eq!(process.event("closed")["clean"], true);
     }
@@ -213,8 +213,8 @@ fn an_invalid_record_after_the_handshake_gets_an_alert_and_is_logged() {
         [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         for (alpn, input, protocol) in [
-            // The first record, with and without ALPN; during the detection of the HTTP version; within HTTP/1.1
-            // and HTTP/2; between two requests.
+            // The first record, with and without ALPN; during the detection of the HTTP version; within
+            // HTTP/1.1 and HTTP/2; between two requests.
             ("", &b""[..], ""),
             ("h2", b"", ""),
             ("", b"PRI * HT", ""),
@@ -233,7 +233,8 @@ fn an_invalid_record_after_the_handshake_gets_an_alert_and_is_logged() {
                 assert_eq!(process.event("refused")["protocol"], protocol);
             }
             client.sock.write_all(&[&[23, 3, 3, 0, 32][..], &[7; 32]].concat()).unwrap();
-            // A server that closes without reading this resets the connection, and the alert may be lost.
+            // A server that closes without reading this resets the connection, and the alert may be
+            // lost.
             client.sock.write_all(&[0; 40_000]).unwrap();
             let error = client.read_to_end(&mut Vec::new()).unwrap_err().to_string();
             assert!(error.contains("BadRecordMac"), "{alpn} {input:?}: {error}");

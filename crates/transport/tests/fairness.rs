@@ -1,4 +1,5 @@
-//! Scheduling: peers that always send do not starve other tasks, and a drain notifies all sessions first.
+//! Scheduling: peers that always send do not starve other tasks, and a drain notifies all sessions
+//! first.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,

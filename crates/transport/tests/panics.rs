@@ -1,4 +1,5 @@
-//! Panics in code that an endpoint calls: each is contained in the request or session that it belongs to.
+//! Panics in code that an endpoint calls: each is contained in the request or session that it belongs
+//! to.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,

@@ -55,7 +55,8 @@ async fn a_peer_that_read_during_a_stall_does_not_reach_the_write_timeout() {
     let limits = Limits { write_timeout: Some(Duration::from_secs(7)), ..Limits::default() };
     let mut session = open_with(limits, FloodingHandler::default(), 64);
     yield_now().await;
-    // The session waits for the peer. Its next poll is exactly at its deadline, long after the peer read.
+    // The session waits for the peer. Its next poll is exactly at its deadline, long after the peer
+    // read.
     session.peer.bytes(64).await;
     advance(Duration::from_secs(7)).await;
     session.peer.bytes(1000).await;

@@ -28,7 +28,8 @@ pub(crate) fn with_inherited(descriptor: impl Into<OwnedFd>, name: &str) -> Comm
     with_descriptor(descriptor, &environment)
 }
 
-/// The server with a descriptor as number 3, and variables that a shell sets before it executes the server.
+/// The server with a descriptor as number 3, and variables that a shell sets before it executes the
+/// server.
 pub(crate) fn with_descriptor(descriptor: impl Into<OwnedFd>, environment: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     let script = format!("exec 3<&0 </dev/null; {environment} exec \"$0\" \"$@\"");
@@ -113,8 +114,8 @@ impl Drop for Process {
     }
 }
 
-/// As root, to whom limits and permissions do not apply, runs the named test again as an ordinary user and
-/// returns whether it did. If that user cannot run it, prints a line.
+/// As root, to whom limits and permissions do not apply, runs the named test again as an ordinary user
+/// and returns whether it did. If that user cannot run it, prints a line.
 pub(crate) fn ran_as_ordinary_user(test: &str) -> bool {
     if !geteuid().is_root() {
         return false;

@@ -2,7 +2,7 @@
 //!
 //! A session looks the same over each of them: frames in both directions, each side ends its own, and an
 //! orderly end reads as the end of the stream. Any other end is an error: a reset TCP connection, a TLS
-//! connection without close_notify (RFC 8446, section 6.1), or a reset stream (RFC 8441, section 5).
+//! connection without `close_notify` (RFC 8446, section 6.1), or a reset stream (RFC 8441, section 5).
 
 use std::fs;
 use std::io::{Read, Write};
@@ -44,7 +44,8 @@ pub(crate) trait SessionStream: Read + Write + Send {
     /// Grants the server a large flow-control window, where the protocol has one.
     fn open_windows(&mut self) {}
 
-    /// Opens another session on the same connection, where the protocol allows it. The last one has ended.
+    /// Opens another session on the same connection, where the protocol allows it. The last one has
+    /// ended.
     fn reopen(&mut self) -> bool {
         false
     }

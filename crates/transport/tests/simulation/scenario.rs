@@ -173,8 +173,8 @@ impl Schedule {
         due.map(|(number, _)| number).max()
     }
 
-    /// Returns the latest instant at which a deadline of `time` may fire: a stall delays it, and the peer
-    /// is then credited with the delay.
+    /// Returns the latest instant at which a deadline of `time` may fire: a stall delays it, and the
+    /// peer is then credited with the delay.
     fn latest(&self, from: Instant, time: Duration) -> Instant {
         let far = from + Duration::from_secs(3600);
         from + time + 2 * self.stalled(from, far) + SLACK
@@ -223,7 +223,8 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
         let mut rng = rng.fork();
         let opened = start + rng.millis(0..20_000);
         let (kind, behavior, mut link) = Kind::random(&mut rng, opened);
-        // The regression seeds found their defects without a write buffer. The clone leaves `rng` as it was.
+        // The regression seeds found their defects without a write buffer. The clone leaves `rng` as it
+        // was.
         if !REGRESSIONS.contains(&seed) {
             let mut rng = rng.clone();
             link.buffer = rng.size(1..BUFFER) * usize::from(rng.percent(50));
