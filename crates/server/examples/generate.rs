@@ -5,8 +5,9 @@
 //! cargo run -p server --example generate -- --check FOLDER
 //! ```
 //!
-//! It writes a JSON Schema for editors, an example of a settings file, shell completions and a man page;
-//! with `--check` it compares them with those in the folder instead.
+//! It writes a JSON Schema for editors, an example of a settings file, shell completions, a man page and the
+//! table of settings of the manual; with `--check` it compares them with those in the folder instead.
+//! FOLDER is the root of the repository.
 #![expect(clippy::print_stderr, reason = "a program for people at a terminal")]
 
 use std::error::Error;
@@ -24,7 +25,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let is_check = arguments.next_if(|argument| argument == "--check").is_some();
     let folder = arguments.next().map(PathBuf::from).ok_or("name a folder")?;
     let mut is_current = true;
-    for (name, text) in files()? {
+    let manual = fs::read_to_string(folder.join(MANUAL))?;
+    let mut files = files()?;
+    files.push((MANUAL, with_table(&manual)?.into_bytes()));
+    for (name, text) in files {
         let path = folder.join(name);
         if !is_check {
             fs::create_dir_all(path.parent().ok_or("it has a folder")?)?;
@@ -33,13 +37,29 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             continue;
         } else {
             is_current = false;
-            eprintln!("{} is not what the definitions say", path.display());
+            eprintln!("{} is not current; run this program without --check", path.display());
         }
     }
     Ok(if is_current { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The files by their paths in the folder.
+/// The page with the table of settings.
+const MANUAL: &str = "docs/operations.md";
+
+/// Returns the manual with the table replaced by the present one.
+fn with_table(manual: &str) -> Result<String, Box<dyn Error>> {
+    const HEAD: &str = "| environment | default | meaning |\n|---|---|---|\n";
+    let (before, rest) = manual.split_once(HEAD).ok_or("the manual has no table of settings")?;
+    let (_, after) = rest.split_once("\n\n").ok_or("the table has no end")?;
+    let rows = Setting::all().iter().map(|setting| {
+        let Setting { default, meaning, .. } = setting;
+        format!("| `{}` | `{default}` | {} |", setting.variable(), meaning.replace('"', "`"))
+    });
+    let rows: Vec<String> = rows.collect();
+    Ok(format!("{before}{HEAD}{}\n\n{after}", rows.join("\n")))
+}
+
+/// Returns the other files by their paths in the repository.
 fn files() -> Result<Vec<(&'static str, Vec<u8>)>, Box<dyn Error>> {
     let schema = format!("{:#}\n", schema());
     let mut man = Vec::new();
@@ -51,12 +71,12 @@ fn files() -> Result<Vec<(&'static str, Vec<u8>)>, Box<dyn Error>> {
         script
     };
     Ok(vec![
-        ("ws-status.schema.json", schema.into_bytes()),
-        ("ws-status.example.toml", example().into_bytes()),
-        ("man/server.1", man),
-        ("completions/server.bash", complete(Shell::Bash)),
-        ("completions/_server", complete(Shell::Zsh)),
-        ("completions/server.fish", complete(Shell::Fish)),
+        ("deploy/ws-status.schema.json", schema.into_bytes()),
+        ("deploy/ws-status.example.toml", example().into_bytes()),
+        ("deploy/man/server.1", man),
+        ("deploy/completions/server.bash", complete(Shell::Bash)),
+        ("deploy/completions/_server", complete(Shell::Zsh)),
+        ("deploy/completions/server.fish", complete(Shell::Fish)),
     ])
 }
 

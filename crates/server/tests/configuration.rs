@@ -11,9 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use server::{
-    Command, Config, ConfigError, ListenAddress, LogFormat, RESERVED_FILES, Setting,
-};
+use server::{Command, Config, ConfigError, ListenAddress, LogFormat, RESERVED_FILES, Setting};
 use transport::{OriginPattern, Permission};
 
 const OPEN_FILES: u64 = 20_000;

@@ -1,7 +1,7 @@
-//! Every setting: its type, its default and its meaning. There is no other list of them.
+//! The definition of every setting: its type, its default and its meaning. There is no other list.
 //!
-//! The command line and its help, the names of environment variables, the JSON Schema, the example file
-//! and the table of the manual are made from it.
+//! The command line and its help, the environment variables, the JSON Schema, the example file and the
+//! table of the manual are derived from it.
 
 use std::sync::LazyLock;
 
@@ -21,13 +21,18 @@ use crate::net::client_addr::{ForwardedHeader, ProxyProtocol};
 /// The prefix of the environment variables.
 pub(crate) const PREFIX: &str = "WS_STATUS_";
 
-/// The values of all settings. A doc comment is what an operator reads in `--help` and in the manual.
+/// The values of all settings. The doc comment of a field is its explanation in `--help` and in the manual.
 #[derive(Clone, Debug, Args, Deserialize, JsonSchema)]
-#[schemars(title = "Settings of ws-status", deny_unknown_fields)]
+#[schemars(
+    title = "Settings of ws-status",
+    description = "A file with settings. An environment variable or a flag overrides it.",
+    deny_unknown_fields
+)]
 pub struct Settings {
     /// Addresses to listen on: "ADDRESS:PORT", "tls:ADDRESS:PORT" or "unix:/PATH". Port 0 selects a
     /// free port, which the log reports. "[::]" also accepts IPv4, unless an IPv4 address with the
-    /// same port is in the list. Sockets inherited from systemd replace the whole list.
+    /// same port is in the list, as in "0.0.0.0:8080,[::]:8080". Sockets inherited from systemd
+    /// replace the whole list.
     #[arg(
         long,
         value_name = "ADDRESSES",
@@ -103,7 +108,7 @@ pub struct Settings {
     #[arg(long, value_name = "SECONDS", default_value = "3", help_heading = "Keep-alive")]
     pub close_timeout_secs: Seconds,
 
-    /// Maximum number of concurrent sessions of one HTTP/2 connection.
+    /// Maximum number of concurrent sessions of one HTTP/2 connection, at most 1000.
     #[arg(long, value_name = "COUNT", default_value = "64", help_heading = "Limits")]
     pub http2_max_streams: UpToThousand,
 
@@ -111,27 +116,29 @@ pub struct Settings {
     #[arg(long, value_name = "SECONDS", default_value = "10", help_heading = "Limits")]
     pub handshake_timeout_secs: Seconds,
 
-    /// Maximum number of connections and sessions. Each session counts, and so does each connection
-    /// without a session. "auto" is the limit of open files minus 256.
+    /// Maximum number of connections and sessions: each session counts, and so does each connection
+    /// without a session. "auto" is the limit of open files minus 256; a higher value logs a warning.
     #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = "Limits")]
     pub max_connections: MaxConnections,
 
-    /// Maximum age of a session in seconds, reduced by up to a tenth to spread the closes. The client
-    /// then reconnects and may reach another server. 0 disables the limit.
+    /// Maximum age of a session in seconds: it is closed with 1001 at 0.9 to 1.0 of this time, so that
+    /// its client reconnects and may reach another server. 0 disables the limit.
     #[arg(long, value_name = "SECONDS", default_value = "0", help_heading = "Limits")]
     pub max_connection_age_secs: OptionalSeconds,
 
-    /// The same limit as max_connections for one client address (IPv6: for one /64). 0 disables the
-    /// limit: behind a proxy or NAT, many users share one address.
+    /// The same limit as max_connections for one client address, or for one /64 of IPv6. An IPv4
+    /// address embedded in an IPv6 address (mapped, NAT64 by 64:ff9b::/96, 6to4) counts as the IPv4
+    /// address. 0 disables the limit: behind a proxy or NAT, many users share one address.
     #[arg(long, value_name = "COUNT", default_value = "0", help_heading = "Limits")]
     pub max_connections_per_address: OptionalCount,
 
     /// Maximum size of a request head in bytes, at least 8192. For HTTP/2 it is the approximate size
-    /// in HTTP/1.1.
+    /// in HTTP/1.1: each name and value plus 4 bytes, and all parts of a cookie as one field.
     #[arg(long, value_name = "BYTES", default_value = "8192", help_heading = "Limits")]
     pub max_header_bytes: HeaderBytes,
 
-    /// Maximum number of header fields in a request. In HTTP/2, all parts of a cookie count as one.
+    /// Maximum number of header fields in a request, at most 1000. In HTTP/2, pseudo-headers do not
+    /// count, and all parts of a cookie count as one.
     #[arg(long, value_name = "COUNT", default_value = "64", help_heading = "Limits")]
     pub max_headers: UpToThousand,
 
@@ -168,7 +175,8 @@ pub struct Settings {
     pub max_queued_bytes: ByteSize,
 
     /// Size of the kernel's buffers of a connection in bytes, for each direction (SO_RCVBUF and
-    /// SO_SNDBUF; Linux adds its own overhead). 0 uses the system's defaults, which grow to megabytes.
+    /// SO_SNDBUF; Linux adds its own overhead). Output is buffered up to this size only if it is sent
+    /// soon. 0 uses the system's defaults, which grow to megabytes.
     #[arg(long, value_name = "BYTES", default_value = "65536", help_heading = "Limits")]
     #[schemars(extend("x-needs-restart" = true))]
     pub socket_buffer_bytes: OptionalByteSize,
@@ -228,65 +236,65 @@ pub struct Setting {
     pub key: String,
     /// The part of the manual that it belongs to.
     pub group: String,
-    /// Its default as it stands in the file.
+    /// Its default in the syntax of the file.
     pub default: String,
-    /// What it means.
+    /// Its explanation, in which values are in double quotes.
     pub meaning: String,
-    /// Whether a change takes effect only with a restart.
+    /// Whether a change of it needs a restart.
     pub needs_restart: bool,
-    /// Its default as a flag has it.
+    /// Its default in the syntax of a flag.
     pub(crate) default_text: String,
     pub(crate) is_list: bool,
 }
 
 impl Setting {
-    /// Every setting, in the order of the manual.
+    /// Returns every setting, in the order of the manual.
     #[must_use]
     pub fn all() -> &'static [Self] {
         static ALL: LazyLock<Vec<Setting>> = LazyLock::new(read_definitions);
         &ALL
     }
 
-    /// The setting with this key.
+    /// Returns the setting with this key.
     #[must_use]
     pub fn named(key: &str) -> Option<&'static Self> {
         Self::all().iter().find(|setting| setting.key == key)
     }
 
-    /// The key that is most like this one, unless none is.
+    /// Returns the key that is most similar to this one, if one is similar.
     pub(crate) fn nearest(key: &str) -> Option<&'static str> {
         let likeness = |setting: &&Self| strsim::jaro_winkler(&setting.key, key);
         let nearest = Self::all().iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
         (likeness(&nearest) > 0.8).then_some(&nearest.key)
     }
 
-    /// Its environment variable.
+    /// Returns the name of its environment variable.
     #[must_use]
     pub fn variable(&self) -> String {
         format!("{PREFIX}{}", self.key.to_uppercase())
     }
 
-    /// Its flag on the command line.
+    /// Returns its flag.
     #[must_use]
     pub fn flag(&self) -> String {
         format!("--{}", self.key.replace('_', "-"))
     }
 
-    /// A value as TOML, of its text or the texts of a list.
+    /// Formats the texts of a value as TOML.
     pub(crate) fn toml(&self, texts: &[String]) -> String {
         let quoted: Vec<String> = texts.iter().map(|text| basic_string(text)).collect();
         if self.is_list {
             return format!("[{}]", quoted.join(", "));
         }
         let text = texts.concat();
-        // TOML has other ways to write some numbers, and a text is accepted as well.
+        // A number in another notation is quoted, which is accepted as well.
         let is_number = text.parse::<f64>().is_ok_and(|number| number.to_string() == text);
         let is_boolean = text == "true" || text == "false";
         if is_number || is_boolean { text } else { quoted.concat() }
     }
 }
 
-/// The JSON Schema of the settings, for editors.
+/// Returns the JSON Schema (draft 7) of a file with settings, for editors.
 #[must_use]
 pub fn schema() -> Value {
     let mut schema =
@@ -296,12 +304,14 @@ pub fn schema() -> Value {
     for setting in Setting::all() {
         let default: Value = toml::from_str::<Value>(&format!("it = {}", setting.default))
             .map_or(Value::Null, |table| table["it"].clone());
-        schema["properties"][&setting.key]["default"] = default;
+        let property = &mut schema["properties"][&setting.key];
+        property["default"] = default;
+        property["description"] = setting.meaning.clone().into();
     }
     schema
 }
 
-/// Makes the list from what clap and schemars have read of the definitions.
+/// Reads the list from clap (order, groups, defaults) and schemars (meanings, types).
 fn read_definitions() -> Vec<Setting> {
     let schema = SchemaGenerator::new(SchemaSettings::draft07())
         .into_root_schema_for::<Settings>()
@@ -331,7 +341,7 @@ fn read_definitions() -> Vec<Setting> {
     command.get_arguments().map(setting).collect()
 }
 
-/// A text as TOML writes it. Rust's own way to quote has other escapes.
+/// Quotes a text as a TOML basic string, whose escapes differ from Rust's.
 fn basic_string(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
