@@ -100,7 +100,7 @@ impl Handler for TestHandler {
         match self.queue.pop_front() {
             Some(message) => Poll::Ready(Next::Send(message)),
             None if self.close_after == Some(0) => {
-                Poll::Ready(Next::Close(CloseCode::SERVICE_RESTART, "goodbye".into()))
+                Poll::Ready(Next::Close(CloseCode::SERVICE_RESTART, "done".into()))
             }
             None => Poll::Pending,
         }

@@ -66,9 +66,9 @@ def main():
 
 def check_other_origin(server, other):
     with running_chromium(other.origin, "--ignore-certificate-errors"):
-        told = [other.report() for _ in range(2 * len(NAMES))]
+        reports = [other.report() for _ in range(2 * len(NAMES))]
     words = [[f"{name} error", f'{name} close 1006 "" false'] for name in NAMES]
-    expect("the reports of a page of another origin", sum(words, []), told)
+    expect("the reports of a page of another origin", sum(words, []), reports)
     for protocol in ("http/1.1+tls", "http/2+tls"):
         reason = {"refusal": "origin_refused", "origin": other.origin, "protocol": protocol}
         server.wait_for(event="refused", **reason)
@@ -82,14 +82,14 @@ def check_allowed_origin(server, allowed):
         "--net-log-capture-mode=IncludeSensitive",
     ]
     with running_chromium(allowed.origin, *settings) as profile:
-        told = [allowed.report() for _ in NAMES]
-        expect("the first reports of the page", [f"{name} open" for name in NAMES], told)
+        reports = [allowed.report() for _ in NAMES]
+        expect("the first reports of the page", [f"{name} open" for name in NAMES], reports)
         check_connections(server, allowed.origin)
         time.sleep(1)  # Meanwhile the server pings.
         server.terminate()
-        told = {allowed.report() for _ in NAMES}
+        reports = {allowed.report() for _ in NAMES}
         words = {f'{name} close 1001 "drained" true' for name in NAMES}
-        expect("the last reports of the page", words, told)
+        expect("the last reports of the page", words, reports)
         expect("the server's exit code", 0, server.process.wait(STEP_TIMEOUT))
         check_browsers_log(pathlib.Path(profile, "net-log"))
     server.wait_for(event="stopped", clean=len(NAMES), timed_out=0, aborted=0)

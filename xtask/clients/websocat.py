@@ -14,9 +14,9 @@ def main():
                 line_with("Received WebSocket ping", websocat)
 
             server.terminate()
-            told = line_with("The close message is", websocat).partition(" is ")[2]
+            frame = line_with("The close message is", websocat).partition(" is ")[2]
             close = 'Some(CloseData { status_code: 1001, reason: "drained" })'
-            expect("the Close frame on SIGTERM", close, told)
+            expect("the Close frame on SIGTERM", close, frame)
 
             # websocat completes the closing handshake when its stdin ends.
             websocat.stdin.close()

@@ -52,9 +52,9 @@ type hub struct {
 }
 
 type client struct {
-	conn *websocket.Conn
-	send chan *websocket.PreparedMessage
-	gone chan struct{}
+	conn   *websocket.Conn
+	send   chan *websocket.PreparedMessage
+	closed chan struct{}
 }
 
 func newHub() *hub {
@@ -162,7 +162,7 @@ func (p *peer) serve(w http.ResponseWriter, r *http.Request) {
 		p.sessions.Done()
 		return
 	}
-	c := &client{conn: conn, gone: make(chan struct{})}
+	c := &client{conn: conn, closed: make(chan struct{})}
 	if p.hub != nil {
 		c.send = make(chan *websocket.PreparedMessage, backlog)
 		p.hub.register <- c
@@ -175,7 +175,7 @@ func (p *peer) serve(w http.ResponseWriter, r *http.Request) {
 func (p *peer) read(c *client) {
 	defer p.sessions.Done()
 	defer c.conn.Close()
-	defer close(c.gone)
+	defer close(c.closed)
 	if p.hub != nil {
 		defer func() { p.hub.unregister <- c }()
 	}
@@ -220,7 +220,7 @@ func (p *peer) write(c *client) {
 			conn.SetWriteDeadline(time.Now().Add(writeWait))
 			_ = conn.WriteMessage(websocket.CloseMessage, away)
 			return
-		case <-c.gone:
+		case <-c.closed:
 			return
 		}
 	}

@@ -32,13 +32,13 @@ async fn the_read_wakes_a_session_that_joins() {
     let (publisher, mut session, mut joins) = session_with_late_join();
     publisher.publish("well");
     let began = Instant::now();
-    let mut told = pin!(poll_fn(|cx| session.poll_next(cx)));
+    let mut next = pin!(poll_fn(|cx| session.poll_next(cx)));
     tokio::select! {
         biased;
-        _ = &mut told => panic!("the session was not released"),
+        _ = &mut next => panic!("the session was not released"),
         pending = joins.recv() => drop(pending),
     }
-    told.await;
+    next.await;
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
