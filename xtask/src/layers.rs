@@ -54,13 +54,13 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "server",
         may_use: &[
+            "clap",       // the command line and its help
             "config",     // layered settings, and TOML
             "h2",         // HTTP/2; hyper does not expose some of its limits
             "httpdate",   // the expiry date of a certificate, for people
             "hyper",      // HTTP/1.1
             "hyper-util", // tokio's sockets as hyper's
             "ipnet",      // the networks of trusted proxies
-            "lexopt",     // the command line
             "listenfd",   // sockets inherited from systemd
             "mimalloc",   // the allocator: a sixth less memory for each connection than glibc's
             "procfs",     // process metrics
@@ -73,17 +73,23 @@ const LAYERS: &[Layer] = &[
             "proxy-header",       // the PROXY protocol, both versions
             "rustix",             // the limit of open files, listening sockets, signal numbers
             "rustls",             // TLS; its provider is aws-lc-rs, because ring has no ML-KEM
+            "schemars",           // the JSON Schema of the settings
             "sd-notify",          // notifications to systemd
+            "serde",              // settings as types
             "serde_json", // the admin listener's responses; also a dependency of tracing-subscriber
+            "strsim",     // the nearest name for a misspelt setting; clap brings it along
             "tokio",      // the runtime, sockets, signals
+            "toml",       // the lines of settings in their file; config brings it along
             "tracing",    // log events
             "tracing-subscriber", // log lines, as text or JSON
             "transport",  // the endpoint
             "x509-cert", // the expiry and the key type of a certificate, which rustls does not expose
         ],
         tests_may_use: &[
-            "rcgen", // certificates
-            "tokio", // paused time
+            "clap_complete", // shell completions, generated from the command line
+            "clap_mangen",   // the man page, likewise
+            "rcgen",         // certificates
+            "tokio",         // paused time
         ],
     },
     Layer { name: "xtask", may_use: &[], tests_may_use: &[] },

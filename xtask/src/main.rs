@@ -9,6 +9,7 @@ mod bench;
 mod chaos;
 mod clients;
 mod code_map;
+mod dist;
 mod docs;
 mod files;
 mod floors;
@@ -71,6 +72,12 @@ const CHECKS: &[Check] = &[
         meaning: "rustdoc builds, links are valid, and the code map and tables match the code",
         tools: &[],
         run: docs::check,
+    },
+    Check {
+        name: "generated",
+        meaning: "the schema, the example file, completions, the man page and the manual's table are current",
+        tools: &[],
+        run: dist::check_generated,
     },
     Check {
         name: "deny",
@@ -235,6 +242,7 @@ fn main() -> ExitCode {
         ["ci"] => ci(Missing::Skip),
         ["ci", "--all"] => ci(Missing::Fail),
         ["bench", options @ ..] => bench::run(options),
+        ["dist"] => dist::run(),
         ["semver"] => semver::run(None),
         ["semver", revision] => semver::run(Some(revision)),
         [name, "--seconds", seconds] => {
@@ -312,6 +320,8 @@ fn usage() -> ExitCode {
     eprintln!("\nand these, which are not part of ci:\n");
     let bench = "our server compared with others; options: see bench/src/bin/bench.rs";
     eprintln!("  {:16} {bench}", "bench");
+    let dist = "the release binary with its checksum, bill of materials, man page and completions";
+    eprintln!("  {:16} {dist}", "dist");
     let semver = "breaking changes in ws-core and transport since the latest tag, or a REVISION";
     eprintln!("  {:16} {semver}", "semver");
     for Check { name, meaning, .. } in SEPARATE {

@@ -53,6 +53,11 @@ pub(crate) const CARGO_SEMVER_CHECKS: Tool = Tool {
     install: "cargo install cargo-semver-checks --locked",
     probe: &["cargo", "semver-checks", "--version"],
 };
+pub(crate) const CARGO_CYCLONEDX: Tool = Tool {
+    name: "cargo-cyclonedx",
+    install: "cargo install cargo-cyclonedx --locked",
+    probe: &["cargo", "cyclonedx", "--version"],
+};
 pub(crate) const CXX: Tool =
     Tool { name: "a C++ compiler", install: "apt-get install g++", probe: &["c++", "--version"] };
 pub(crate) const CARGO_FUZZ: Tool = Tool {

@@ -1,12 +1,15 @@
 //! Routes requests. All paths are registered here (R7).
 
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response};
 use transport::{Answer, Authority, Client, Endpoint, Handler, Permit, Policy, Rejection};
 
 use crate::telemetry::Telemetry;
 
 /// The path of the WebSocket endpoint. A request for it may have a query.
 pub const PATH: &str = "/ws/status";
+
+/// Tells a developer what to ask the operator for.
+const ORIGIN_HINT: &str = "the setting allowed_origins lists the origins that may";
 
 /// Answers requests by their path.
 #[derive(Debug)]
@@ -28,7 +31,13 @@ impl<H: Handler + Clone> Router<H> {
         permit: impl FnOnce() -> Result<Permit, Rejection>,
     ) -> Answer<H, Telemetry> {
         match request.uri().path() {
-            PATH => self.endpoint.answer(request, client, policy, permit),
+            PATH => match self.endpoint.answer(request, client, policy, permit) {
+                // Only the server knows the names of settings.
+                Answer::Refuse(response) if is_origin_refused(&response) => {
+                    Answer::Refuse(response.map(|body| format!("{body}{ORIGIN_HINT}\n")))
+                }
+                answer @ (Answer::Refuse(_) | Answer::Open(_)) => answer,
+            },
             // CONNECT has a host and no path, unless it is extended (RFC 8441, section 4).
             "" if request.method() == Method::CONNECT => {
                 self.refuse_other_path(Rejection::MethodNotAllowed, request, client)
@@ -71,4 +80,8 @@ impl<H: Handler + Clone> Router<H> {
     pub(crate) fn record_rejected(&self, rejection: Rejection, client: &Client) {
         self.endpoint.record_rejected(rejection, client);
     }
+}
+
+fn is_origin_refused<B>(response: &Response<B>) -> bool {
+    response.extensions().get() == Some(&Rejection::OriginRefused)
 }

@@ -29,7 +29,7 @@ pub(crate) fn stopping() {
 }
 
 /// Reports the line that `systemctl status` shows, every 5 seconds until it is dropped.
-pub(crate) async fn report_status(status: impl Fn() -> String) {
+pub(crate) async fn report_status(mut status: impl FnMut() -> String) {
     loop {
         notify(&[NotifyState::Status(&status())]);
         sleep(STATUS_INTERVAL).await;

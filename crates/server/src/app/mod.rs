@@ -12,7 +12,7 @@ use std::sync::Arc;
 use transport::{Endpoint, Handler};
 
 use crate::admin::Admin;
-use crate::config::ConfigReceiver;
+use crate::config::{ConfigReceiver, startup_warnings};
 use crate::http::connection::Acceptor;
 use crate::http::service::Http;
 use crate::limits::ConnectionPermits;
@@ -60,7 +60,17 @@ pub(crate) async fn run_supervised<H: Handler + Clone + Sync>(
     let watched = Arc::clone(&shutdown);
     tasks.spawn("watchdog", systemd::run_watchdog(move || !watched.has_failed()));
     let reported = Arc::clone(&telemetry);
-    tasks.spawn("status", systemd::report_status(move || status_line(&reported)));
+    let current = configs.clone();
+    let mut is_spread_recommended = false;
+    let status = move || {
+        let sessions = reported.metrics.sessions();
+        if !is_spread_recommended {
+            let config = current.borrow().clone();
+            is_spread_recommended = startup_warnings::recommend_spread(&config, sessions.open());
+        }
+        format!("{} sessions open, {} opened in total", sessions.open(), sessions.opened)
+    };
+    tasks.spawn("status", systemd::report_status(status));
     let limited = Arc::clone(&telemetry);
     tasks.spawn("log-limits", async move { limited.log_limits.summarize_periodically().await });
 
@@ -78,10 +88,4 @@ pub(crate) async fn run_supervised<H: Handler + Clone + Sync>(
     }
 
     tasks.run(&shutdown, signal, &telemetry).await
-}
-
-/// Returns the line of `systemctl status`.
-fn status_line(telemetry: &Telemetry) -> String {
-    let sessions = telemetry.metrics.sessions();
-    format!("{} sessions open, {} opened in total", sessions.open(), sessions.opened)
 }

@@ -36,10 +36,10 @@ const POLL_OUTPUT_BYTES: usize = 16 << 10;
 const MAX_PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Number of clients above which simultaneous reconnects overload a server.
-const SPREAD_RECOMMENDED_ABOVE: usize = 1000;
+const SPREAD_RECOMMENDED_ABOVE: u64 = 1000;
 
-/// Logs the effective configuration, and all warnings about it.
-pub(crate) fn log_startup(config: &Config, listeners: &Listeners, open_files: u64) {
+/// Logs the effective configuration, how to connect to the endpoint at `path`, and all warnings.
+pub(crate) fn log_startup(config: &Config, listeners: &Listeners, open_files: u64, path: &str) {
     let raw = |key| config.settings.get(key).texts().join(",");
     info!(
         event = "starting",
@@ -64,15 +64,45 @@ pub(crate) fn log_startup(config: &Config, listeners: &Listeners, open_files: u6
         );
     }
 
-    let ShutdownOptions { drain, .. } = config.shutdown;
-    if config.max_connections > SPREAD_RECOMMENDED_ABOVE && drain.spread.is_zero() {
+    for url in listeners.addresses().iter().filter_map(|address| url(address, path)) {
+        info!(event = "endpoint", url, "clients connect here");
+    }
+    if config.policy.origins.allowed.is_empty() {
+        info!(
+            event = "no_allowed_origins",
+            "no page in a browser may connect; set allowed_origins to the origins of your pages"
+        );
+    }
+}
+
+/// Returns the URL of the endpoint on a listener, unless that is a Unix socket.
+fn url(address: &str, path: &str) -> Option<String> {
+    let (scheme, address) = match address.split_once(':') {
+        Some(("unix", _)) => return None,
+        Some(("tls", address)) => ("wss", address),
+        Some(_) | None => ("ws", address),
+    };
+    let address: SocketAddr = address.parse().ok()?;
+    if address.ip().is_unspecified() {
+        // It accepts connections to every address of the machine.
+        return Some(format!("{scheme}://localhost:{}{path}", address.port()));
+    }
+    Some(format!("{scheme}://{address}{path}"))
+}
+
+/// Recommends a spread of shutdowns if many sessions are open. Returns whether it did.
+pub(crate) fn recommend_spread(config: &Config, sessions: u64) -> bool {
+    let is_recommended =
+        sessions > SPREAD_RECOMMENDED_ABOVE && config.shutdown.drain.spread.is_zero();
+    if is_recommended {
         info!(
             event = "spread_recommended",
-            max_connections = config.max_connections,
+            sessions,
             "a shutdown closes all sessions at once, and all clients reconnect at once; set \
              drain_spread_secs to spread this"
         );
     }
+    is_recommended
 }
 
 /// Logs the warnings that a start with this configuration would log without inherited sockets.

@@ -32,6 +32,7 @@ use crate::config::startup_warnings;
 use crate::files::LoadReason;
 use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listeners;
+use crate::routes::PATH;
 use crate::shutdown::ShutdownSummary;
 use crate::systemd;
 use crate::telemetry::subscriber;
@@ -178,7 +179,7 @@ async fn serve<H: Handler + Clone + Sync>(
         Ok(writer) => writer,
         Err(error) => return fail(EXIT_FAILURE, format_args!("cannot start the log: {error}")),
     };
-    startup_warnings::log_startup(&config, &listeners, open_files);
+    startup_warnings::log_startup(&config, &listeners, open_files, PATH);
     if are_for_another {
         startup_warnings::warn_about_unused_sockets();
     }

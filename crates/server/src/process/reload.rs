@@ -15,6 +15,7 @@ use crate::config::startup_warnings::{format_expiry, warn_about_certificate, war
 use crate::config::{Config, ConfigReceiver};
 use crate::files::LoadReason;
 use crate::process::disk_thread::DiskThread;
+use crate::telemetry::metrics::RELOADS;
 use crate::telemetry::writer::LogWriter;
 use crate::tls::{FileError, Stamps, Tls};
 
@@ -98,10 +99,14 @@ impl Reloader {
                 log.set_filter(config.log.clone());
                 let config = Arc::new(config);
                 self.configs.send_replace(Arc::clone(&config));
+                RELOADS.count(true);
                 info!(event = "reloaded", changed);
                 warn_about_settings(&config, self.open_files);
             }
-            Err(error) => warn!(event = "reload_refused", problem = %error),
+            Err(error) => {
+                RELOADS.count(false);
+                warn!(event = "reload_refused", problem = %error);
+            }
         }
     }
 

@@ -114,12 +114,14 @@ impl Rejection {
         self.template().status
     }
 
-    /// Returns the response: the status, its headers, and a body of one sentence.
+    /// Returns the response: the status, its headers, and a body of one sentence. The rejection itself is an
+    /// extension of the response, for callers that add to the body.
     #[must_use]
     pub fn response(self) -> Response<String> {
         let ResponseTemplate { word, status, headers, sentence } = self.template();
         let mut response = Response::new(format!("{word}: {sentence}\n"));
         *response.status_mut() = status;
+        response.extensions_mut().insert(self);
         let common = [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")];
         for (name, value) in common.iter().chain(headers) {
             let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));

@@ -8,7 +8,7 @@ use prometheus_client::registry::{Registry, Unit};
 use transport::Rejection;
 use transport::ws_core::{Cause, Counters};
 
-use crate::telemetry::metrics::labels::{Build, Closed, Direction, Refused, usual_codes};
+use crate::telemetry::metrics::labels::{Build, Closed, Direction, Refused, Reload, usual_codes};
 use crate::telemetry::metrics::process::ProcessMetrics;
 
 /// The metrics that events update, and the gauges that are set at each scrape.
@@ -44,6 +44,8 @@ pub(crate) struct SampledGauges {
     pub(crate) drain_remaining: Gauge,
     pub(crate) certificate_expiry: Gauge,
     pub(crate) dropped_lines: Counter,
+    pub(crate) reloads: Family<Reload, Counter>,
+    pub(crate) reload_ok: Gauge,
 }
 
 /// Buckets in seconds, from a page that is left at once to one that is open for a week.
@@ -127,6 +129,16 @@ impl Families {
              it is unknown",
             Unit::Seconds,
             sampled.certificate_expiry.clone(),
+        );
+        registry.register(
+            "config_reloads",
+            "Reloads of the settings, by result",
+            sampled.reloads.clone(),
+        );
+        registry.register(
+            "config_reload_ok",
+            "Whether the latest reload of the settings was applied, or there was none: 1 or 0",
+            sampled.reload_ok.clone(),
         );
         registry.register(
             "log_lines_dropped",

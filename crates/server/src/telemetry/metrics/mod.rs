@@ -1,11 +1,13 @@
 //! Metrics of the server in the formats of Prometheus.
 //!
 //! Names, types and labels are a contract: a test compares them with `docs/metrics.md`. `families` defines
-//! the metrics, `sessions` the counters that the drain also uses, `process` the metrics of the process.
+//! the metrics, `sessions` the counters that the drain also uses, `reloads` those of
+//! reloads, and `process` the metrics of the process.
 
 mod families;
 mod labels;
 mod process;
+mod reloads;
 mod sessions;
 
 use std::sync::atomic::Ordering;
@@ -17,9 +19,10 @@ use transport::ws_core::{Cause, CloseRecord};
 use transport::{EndpointEvent, Rejection};
 
 use self::families::Families;
-use self::labels::{Closed, Refused, code_label};
+use self::labels::{Closed, Refused, Reload, code_label};
 use self::sessions::SessionCounters;
 
+pub(crate) use self::reloads::RELOADS;
 pub(crate) use self::sessions::SessionCounts;
 
 /// The format of the metrics.
@@ -125,6 +128,11 @@ impl Metrics {
         set(&sampled.drain_remaining, if snapshot.is_draining { open } else { 0 });
         set(&sampled.certificate_expiry, snapshot.certificate_expiry);
         sampled.dropped_lines.inner().store(snapshot.dropped_lines, Ordering::Relaxed);
+        for (result, count) in RELOADS.by_result() {
+            let counter = sampled.reloads.get_or_create(&Reload { result });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+        set(&sampled.reload_ok, RELOADS.is_ok().into());
 
         let mut text = String::new();
         let encoded = match format {
