@@ -2,7 +2,7 @@
 client's address, pings keep a session open beyond the proxy's idle limit, a drain closes it with 1001,
 and no attempt to connect fails while two servers are restarted in turn."""
 
-from endpoint import run
+from endpoint import certificate, run
 from proxy import (
     HEADER,
     PROXY_PROTOCOL,
@@ -13,8 +13,9 @@ from proxy import (
     version_of,
 )
 
-PROXIES = [
-    Proxy(
+
+def nginx(cert, key):
+    return Proxy(
         "nginx",
         "nginx.conf",
         HEADER,
@@ -26,7 +27,12 @@ PROXIES = [
         ],
         ["nginx", "-v"],
         idle=r"proxy_(read|send)_timeout 60s",
-    ),
+        certificate=(cert, key),
+        edits=[("/etc/nginx/ws-status.pem", cert), ("/etc/nginx/ws-status.key", key)],
+    )
+
+
+OTHERS = [
     Proxy(
         "haproxy",
         "haproxy.cfg",
@@ -48,11 +54,12 @@ PROXIES = [
 
 def main():
     seen = []
-    for proxy in PROXIES:
-        check_one_session(proxy)
-        check_idleness(proxy)
-        attempts = check_restarts(proxy)
-        seen.append(f"{version_of(proxy)} ({attempts} attempts during restarts)")
+    with certificate() as (cert, key):
+        for proxy in [nginx(cert, key), *OTHERS]:
+            check_one_session(proxy)
+            check_idleness(proxy)
+            attempts = check_restarts(proxy)
+            seen.append(f"{version_of(proxy)} ({attempts} attempts during restarts)")
     return f"through {', '.join(seen)}"
 
 

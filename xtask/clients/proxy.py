@@ -260,7 +260,7 @@ def running(proxy, ports, idle=None):
     text = re.sub(r"(port |health_port )9090", rf"\g<1>{ports[0][1]}", text)
     # The examples assume a higher limit of open files than this machine may have.
     text = text.replace("maxconn 20000", "maxconn 2000")
-    text = re.sub(r"listen 80;", f"listen 127.0.0.1:{port};", text)
+    text = re.sub(r"listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;", text)
     text = re.sub(r"bind :(80|443)\b", f"bind 127.0.0.1:{port}", text)
     text = re.sub(r"(?m)^:80 {", f"{{\n\tadmin off\n}}\nhttp://127.0.0.1:{port} {{", text)
     if idle is not None and proxy.idle is not None:
