@@ -78,7 +78,12 @@ fn invalid_files_fail_the_start_with_one_sentence() {
         ),
         (&cert, "", "", "it requires tls_key_file"),
         ("", &key, "", "it requires tls_cert_file"),
-        ("", "", "--listen=tls:127.0.0.1:0", "it requires tls_cert_file and tls_key_file"),
+        (
+            "",
+            "",
+            "--listen=tls:127.0.0.1:0",
+            "a tls: address requires tls_cert_file and tls_key_file",
+        ),
         ("", "", "--tls-client-ca-file=ca.pem", "it requires tls_cert_file"),
         (
             &cert,

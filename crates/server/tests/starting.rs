@@ -44,7 +44,8 @@ fn a_check_of_the_configuration_prints_the_startup_warnings() {
             let log = String::from_utf8(output.stderr).unwrap();
             assert!(log.contains(&wanted) && log.contains("WARN"), "{event}: {log}");
             assert_eq!(output.status.code(), Some(0));
-            assert_eq!(output.stdout, b"the configuration is valid\n");
+            let verdict = String::from_utf8(output.stdout).unwrap();
+            assert!(verdict.starts_with("the configuration is valid, with "), "{verdict}");
             let quiet = command.args(["--log=off"]).output().unwrap();
             assert_eq!((quiet.status.code(), quiet.stderr), (Some(0), vec![]));
         }
@@ -76,7 +77,6 @@ fn the_start_logs_its_settings_and_warnings() {
     let connection = 98_304 + 2 * 8192 + 64 * 6144;
     assert_eq!(line["worst_case_bytes"], 1500 * session + (1500 + 128) * connection);
     assert!(line["admin"].as_str().unwrap().starts_with("127.0.0.1:"));
-    assert_eq!(fields(&process.event("spread_recommended")), documented("spread_recommended"));
 
     for (event, flags) in [
         ("too_few_open_files", &["--max-connections=1000000000"][..]),
@@ -97,8 +97,35 @@ fn the_start_logs_its_settings_and_warnings() {
 fn valid_settings_start_without_warnings() {
     let flags = ["--max-connections=100", "--drain-delay-secs=5", "--drain-spread-secs=7"];
     let process = Process::spawn(&[&flags[..], &["--log-format=json"]].concat());
-    let events: Vec<String> = (0..2).map(|_| process.line()).collect();
-    assert!(events[0].contains("starting") && events[1].contains("listening"), "{events:?}");
+    let lines: Vec<String> = (0..4).map(|_| process.line()).collect();
+    let events = ["starting", "endpoint", "no_allowed_origins", "listening"];
+    for (line, event) in lines.iter().zip(events) {
+        assert!(
+            line.contains(&format!("\"event\":\"{event}\"")) && line.contains("INFO"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn the_start_logs_the_url_and_that_no_page_may_connect() {
+    let process = Process::spawn(&["--listen=127.0.0.1:0", "--log-format=json"]);
+    let url = process.event("endpoint");
+    assert_eq!(fields(&url), documented("endpoint"));
+    let hint = process.event("no_allowed_origins");
+    assert_eq!(fields(&hint), documented("no_allowed_origins"));
+    assert!(hint["message"].as_str().unwrap().contains("allowed_origins"));
+    let address = process.event("listening")["address"].as_str().unwrap().to_owned();
+    assert_eq!(url["url"], format!("ws://{address}/ws/status"));
+
+    let flags = ["--listen=0.0.0.0:0", "--allowed-origins=*", "--log-format=json"];
+    let process = Process::spawn(&flags);
+    let url = process.event("endpoint")["url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with("ws://localhost:") && url.ends_with("/ws/status"), "{url}");
+    // The next lines are warnings about the address, and then it listens.
+    let lines = std::iter::from_fn(|| Some(process.line()));
+    let mut lines = lines.take_while(|line| !line.contains("\"listening\""));
+    assert_eq!(lines.find(|line| line.contains("no_allowed_origins")), None);
 }
 
 #[test]

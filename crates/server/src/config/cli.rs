@@ -175,7 +175,7 @@ fn in_one_sentence(error: &clap::Error) -> String {
     };
     let hint = match context(ContextKind::SuggestedArg) {
         Some(suggested) => format!("did you mean {suggested}?"),
-        None => "--help lists what there is".to_owned(),
+        None => "--help lists all options".to_owned(),
     };
     format!("on the command line: {problem}; {hint}")
 }

@@ -209,7 +209,7 @@ fn contradictions(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     }
     let is_tls = |address: &ListenAddress| matches!(address, ListenAddress::Tls(_));
     if settings.tls_cert_file.0.is_none() && addresses.iter().any(is_tls) {
-        add("listen", "an address with tls: requires tls_cert_file and tls_key_file");
+        add("listen", "a tls: address requires tls_cert_file and tls_key_file");
     }
     if settings.proxy_protocol == ProxyProtocol::Required && settings.trusted_proxies.0.is_empty() {
         add("proxy_protocol", "it requires trusted_proxies; without them no client could connect");

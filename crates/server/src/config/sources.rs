@@ -197,7 +197,12 @@ impl Layer {
         };
         let named = |(key, value): (String, Value)| {
             let line = line_of(&key).map(|line| format!(", line {line}")).unwrap_or_default();
-            (key, Value::new(Some(&format!("{origin}{line}")), value.kind))
+            let origin = format!("{origin}{line}");
+            let value = match value.kind {
+                ValueKind::String(text) => text_value(&key, &origin, &text),
+                kind => Value::new(Some(&origin), kind),
+            };
+            (key, value)
         };
         Ok(Self(values.into_iter().map(named).collect()))
     }
@@ -228,9 +233,10 @@ impl Layer {
             let origin = value.origin().unwrap_or_default();
             if Setting::named(key).is_none() {
                 let mut problem = format!("{origin} sets {key:?}, which is not a setting");
-                if let Some(nearest) = Setting::nearest(key) {
-                    let _ = write!(problem, "; the nearest is {nearest}");
-                }
+                let _ = match Setting::nearest(key) {
+                    Some(nearest) => write!(problem, "; did you mean {nearest}?"),
+                    None => write!(problem, "; --help lists all settings"),
+                };
                 return Some(problem);
             }
             // The library forgets the source of a table.

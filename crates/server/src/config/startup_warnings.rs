@@ -248,3 +248,32 @@ fn worst_case_bytes(config: &Config) -> usize {
     let sessions = config.max_connections.saturating_mul(session);
     sessions.saturating_add(connections.saturating_mul(connection))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sources::RawSettings;
+
+    fn config(spread: &str) -> Config {
+        let flags = [("drain_spread_secs".to_owned(), spread.to_owned())];
+        let settings = RawSettings::load(None, &[], &flags).expect("the key exists");
+        Config::check(settings, 1024).expect("the settings are valid")
+    }
+
+    #[test]
+    fn a_spread_is_recommended_above_a_thousand_open_sessions() {
+        assert!(!recommend_spread(&config("0"), 1000));
+        assert!(recommend_spread(&config("0"), 1001));
+        assert!(!recommend_spread(&config("1"), 1001));
+    }
+
+    #[test]
+    fn the_url_of_a_listener_is_one_to_connect_to() {
+        let url = |address| url(address, "/path");
+        assert_eq!(url("127.0.0.1:80").as_deref(), Some("ws://127.0.0.1:80/path"));
+        assert_eq!(url("tls:[::1]:443").as_deref(), Some("wss://[::1]:443/path"));
+        assert_eq!(url("tls:0.0.0.0:443").as_deref(), Some("wss://localhost:443/path"));
+        assert_eq!(url("[::]:80").as_deref(), Some("ws://localhost:80/path"));
+        assert_eq!(url("unix:/run/a.sock"), None);
+    }
+}

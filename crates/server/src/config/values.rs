@@ -254,7 +254,7 @@ impl FromStr for AdminAddress {
     fn from_str(text: &str) -> Result<Self, Expected> {
         match text {
             "" | "none" => Ok(Self(None)),
-            text if text.starts_with("tls:") => expected("the admin listener has no TLS"),
+            text if text.starts_with("tls:") => expected("the admin listener does not support TLS"),
             text => match text.parse() {
                 Ok(address) => Ok(Self(Some(address))),
                 Err(error) => expected(format!("{error}, or none")),
@@ -420,7 +420,7 @@ impl<T: FromStr<Err: Display>> FromStr for List<T> {
 impl<T: FromStr<Err: Display>> List<T> {
     fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self, Expected> {
         let parse = |text: &str| {
-            text.parse().map_err(|error: T::Err| Expected(format!("{text:?} is wrong: {error}")))
+            text.parse().map_err(|error: T::Err| Expected(format!("{text:?} is invalid: {error}")))
         };
         texts.map(parse).collect::<Result<_, _>>().map(Self)
     }

@@ -68,7 +68,7 @@ async fn fetch(authority: &str) -> io::Result<Value> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let request = Request::get("/config").header(HOST, authority).body(String::new());
-    let response = async {
+    let response = async move {
         let response = sender.send_request(request.map_err(io::Error::other)?).await;
         let (head, mut body) = response.map_err(io::Error::other)?.into_parts();
         let mut bytes = Vec::new();
@@ -82,10 +82,7 @@ async fn fetch(authority: &str) -> io::Result<Value> {
         }
         serde_json::from_slice(&bytes).map_err(io::Error::other)
     };
-    tokio::select! {
-        response = response => response,
-        ended = connection => {
-            Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other))
-        }
-    }
+    // The connection ends when the sender is dropped, or the server closes it.
+    let (response, _) = tokio::join!(response, connection);
+    response
 }
