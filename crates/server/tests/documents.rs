@@ -188,7 +188,7 @@ fn alerts_and_the_dashboard_use_existing_metrics() {
 
 #[test]
 fn each_path_of_the_admin_listener_is_in_the_manual() {
-    let rows = table(&document("operations.md"), "## Watch");
+    let rows = table(&document("operations.md"), "### Admin paths");
     let documented: Vec<String> = rows.iter().map(|row| word(&row[0])).collect();
     let server = Server::start(&["--admin-listen=127.0.0.1:0"]);
     let ask = |method: &str, path: &str| {

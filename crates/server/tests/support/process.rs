@@ -147,7 +147,9 @@ pub(crate) fn startup_error(command: Command) -> (i32, String) {
 
 /// The documented fields of an event, sorted.
 pub(crate) fn documented(event: &str) -> Vec<String> {
-    let rows = table(&document("operations.md"), "## Read the log");
+    let manual = document("operations.md");
+    let rows =
+        [table(&manual, "### Log events"), table(&manual, "### Warnings and errors")].concat();
     let row = rows.iter().find(|row| word(&row[0]) == event).expect("the event is documented");
     let mut names: Vec<String> = row[1].split(' ').map(word).collect();
     names.sort_unstable();
