@@ -22,7 +22,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         check_units(pathlib.Path(folder))
     check_settings(["--config", str(DEPLOY / "systemd/ws-status.toml")], {})
-    check_manifests(list(yaml.safe_load_all((DEPLOY / "kubernetes/ws-status.yaml").read_text())))
+    manifests = list(yaml.safe_load_all((DEPLOY / "kubernetes/ws-status.yaml").read_text()))
+    check_manifests(manifests)
+    check_autoscaling(next(it for it in manifests if it["kind"] == "Deployment"))
     return "systemd accepts the units, and the manifests agree with their settings"
 
 
@@ -92,6 +94,36 @@ def check_manifests(manifests):
         expect(f"the port {name}", ports[name], settings[setting].rpartition(":")[2])
     offered = [port["targetPort"] for port in kinds["Service"]["spec"]["ports"]]
     expect("what the service offers to clients", ["public"], offered)
+
+
+def check_autoscaling(deployment):
+    hpa, scaled, adapter = (
+        yaml.safe_load((DEPLOY / f"kubernetes/{name}.yaml").read_text())
+        for name in ("autoscaling-hpa", "autoscaling-keda", "prometheus-adapter")
+    )
+    for autoscaler in (hpa, scaled):
+        target = autoscaler["spec"]["scaleTargetRef"]
+        expect("the target of the autoscaler", deployment["metadata"]["name"], target["name"])
+    behavior = hpa["spec"]["behavior"]
+    config = scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]
+    expect("the behavior of the ScaledObject", behavior, config["behavior"])
+    pods, trigger = hpa["spec"]["metrics"][0]["pods"], scaled["spec"]["triggers"][0]
+    sessions = pods["target"]["averageValue"]
+    expect("the threshold of the ScaledObject", sessions, trigger["metadata"]["threshold"])
+    metric = pods["metric"]["name"]
+    expect("whether the query has the metric", True, metric in trigger["metadata"]["query"])
+    found = [rule["seriesQuery"].partition("{")[0] for rule in adapter["rules"]]
+    expect("the metric of the adapter", [metric], found)
+
+    pod = deployment["spec"]["template"]["spec"]
+    variables = {it["name"]: it.get("value") for it in pod["containers"][0]["env"]}
+    # The autoscaler tolerates 10 % above its target.
+    both = 2 * 1.1 * int(sessions)
+    has_room = both <= int(variables["WS_STATUS_MAX_CONNECTIONS"])
+    expect("whether one of two servers has room for the sessions of both", True, has_room)
+    period = min(policy["periodSeconds"] for policy in behavior["scaleDown"]["policies"])
+    is_over = pod["terminationGracePeriodSeconds"] < period
+    expect("whether a drain is over before the next scale-down", True, is_over)
 
 
 if shutil.which("systemd-analyze") is None:
