@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use server::{Command, Config, MAX_BYTES, MIN_HEADER_BYTES, Settings};
+use server::{Command, Config, MAX_BYTES, MIN_HEADER_BYTES, RawSettings};
 
 static FILE: LazyLock<PathBuf> =
     LazyLock::new(|| env::temp_dir().join(format!("fuzz-configuration-{}.toml", process::id())));
@@ -45,8 +45,8 @@ fuzz_target!(|data: &[u8]| {
     }
 
     let Ok(command) = Command::parse(arguments, environment) else { return };
-    let (Command::CheckConfig(mut settings)
-    | Command::PrintConfig(mut settings)
+    let (Command::CheckConfig(settings, _)
+    | Command::PrintConfig(settings)
     | Command::Serve(settings)) = command
     else {
         return;
@@ -54,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
     let open_files = data.len() as u64 * 8;
     let Ok(config) = Config::check(settings, open_files) else { return };
     check_ranges(&config);
-    check_printed(&settings);
+    check_printed(&config.settings);
 });
 
 fn check_ranges(config: &Config) {
@@ -87,17 +87,18 @@ fn check_ranges(config: &Config) {
 }
 
 /// Checks that the output of `--print-config` is a file with the same settings.
-fn check_printed(settings: &Settings) {
+fn check_printed(settings: &RawSettings) {
     let printed = settings.to_string();
     fs::write(&*FILE, &printed).expect("the temporary folder takes a file");
-    let mut reloaded = Settings::load(Some(&FILE), &[], &[]).unwrap_or_else(|error| {
+    let reloaded = RawSettings::load(Some(FILE.as_path()), &[], &[]).unwrap_or_else(|error| {
         panic!("the printed configuration cannot be parsed: {error}\n{printed}")
     });
-    Config::check(&mut reloaded, 1024)
-        .unwrap_or_else(|error| panic!("the printed configuration is invalid: {error}\n{printed}"));
+    let reloaded = Config::check(reloaded, 1024)
+        .unwrap_or_else(|error| panic!("the printed configuration is invalid: {error}\n{printed}"))
+        .settings;
     for setting in server::Setting::all() {
         let (before, after) = (settings.get(&setting.key), reloaded.get(&setting.key));
-        assert_eq!(before.texts, after.texts, "{}\n{printed}", setting.key);
+        assert_eq!(before.texts(), after.texts(), "{}\n{printed}", setting.key);
     }
 }
 

@@ -92,7 +92,7 @@ pub use crate::net::client_addr::{
 pub use crate::net::inherited::{InheritError, InheritedSockets};
 pub use crate::net::listener::{BindError, ListenOptions, Listeners};
 pub use crate::process::main;
-pub use crate::process::reload::{Reloader, needs_restart};
+pub use crate::process::reload::Reloader;
 pub use crate::routes::PATH;
 pub use crate::shutdown::ShutdownSummary;
 

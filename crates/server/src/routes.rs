@@ -9,7 +9,7 @@ use crate::telemetry::Telemetry;
 pub const PATH: &str = "/ws/status";
 
 /// Tells a developer what to ask the operator for.
-const ORIGIN_HINT: &str = "the setting allowed_origins lists the origins that may";
+const ORIGIN_HINT: &str = "the setting allowed_origins lists the origins that may connect";
 
 /// Answers requests by their path.
 #[derive(Debug)]

@@ -189,7 +189,7 @@ impl Admin {
         let settings = Setting::all().iter().map(|setting| {
             let raw = config.settings.get(&setting.key);
             let value = setting.toml(&raw.texts());
-            (setting.key.clone(), json!({ "value": value, "source": raw.origin }))
+            (setting.key.clone(), json!({ "value": value, "source": raw.source }))
         });
         json(StatusCode::OK, &settings.collect())
     }
@@ -221,7 +221,7 @@ impl Admin {
 
     fn connections(&self, query: &str) -> Response<String> {
         let Some(table) = &self.telemetry.table else {
-            let sentence = "the connection table is off; connection_table = \"on\" enables it";
+            let sentence = "the connection table is disabled; connection_table = true enables it, after a restart";
             return refuse(StatusCode::NOT_FOUND, sentence);
         };
         let (mut after, mut limit) = (0, DEFAULT_PAGE_ROWS);

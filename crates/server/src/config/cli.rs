@@ -1,4 +1,4 @@
-//! The command line: what is asked for, and the settings that it brings.
+//! The command line: the requested operation, and the settings given as flags.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::config::settings::{PREFIX, Setting, Settings};
 use crate::config::sources::RawSettings;
 use crate::files::LoadReason;
 
-/// What to do.
+/// The operation that the command line requests.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Check the settings, and compare them with those of a running server if its admin listener is named.
@@ -138,7 +138,7 @@ fn our_variables(
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
             continue;
         };
-        // Compose files and units cannot leave a variable out, only empty.
+        // Compose files and units can set a variable to an empty value, but not unset it.
         if value.is_empty() {
             continue;
         }
@@ -151,7 +151,7 @@ fn our_variables(
     Ok(variables)
 }
 
-/// clap's errors have several lines, with a hint and a usage.
+/// Formats clap's error, which has several lines, as one sentence.
 fn in_one_sentence(error: &clap::Error) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),

@@ -116,7 +116,6 @@ impl Config {
     }
 
     fn new(settings: Settings, raw: RawSettings, tls: Option<Tls>, open_files: u64) -> Self {
-        let rate = |per_second: u32, burst: u32| Rate::new(per_second, burst);
         Self {
             listen: ListenOptions {
                 addresses: settings.listen.0,
@@ -130,8 +129,8 @@ impl Config {
             http2_max_streams: settings.http2_max_streams.get_u32(),
             client_addr: ClientAddrPolicy {
                 proxies: settings.trusted_proxies.0,
-                forwarded_header: settings.forwarded_header,
-                proxy_protocol: settings.proxy_protocol,
+                forwarded_header: settings.forwarded_header.0,
+                proxy_protocol: settings.proxy_protocol.0,
             },
             policy: Policy {
                 origins: Origins {
@@ -147,11 +146,11 @@ impl Config {
                         max_age: settings.max_connection_age_secs.0,
                     },
                     limits: Limits {
-                        messages: rate(
+                        messages: Rate::new(
                             settings.messages_per_second.get_u32(),
                             settings.message_burst.get_u32(),
                         ),
-                        control_frames: rate(
+                        control_frames: Rate::new(
                             settings.control_frames_per_second.get_u32(),
                             settings.control_frame_burst.get_u32(),
                         ),
@@ -211,7 +210,8 @@ fn contradictions(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     if settings.tls_cert_file.0.is_none() && addresses.iter().any(is_tls) {
         add("listen", "a tls: address requires tls_cert_file and tls_key_file");
     }
-    if settings.proxy_protocol == ProxyProtocol::Required && settings.trusted_proxies.0.is_empty() {
+    if settings.proxy_protocol.0 == ProxyProtocol::Required && settings.trusted_proxies.0.is_empty()
+    {
         add("proxy_protocol", "it requires trusted_proxies; without them no client could connect");
     }
     problems

@@ -12,11 +12,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::values::{
-    Addresses, AdminAddress, ByteSize, Decision, DrainCode, HeaderBytes, HostName, LogFilter,
-    LogFormat, MaxConnections, Mode, OptionalByteSize, OptionalCount, OptionalPath,
-    OptionalSeconds, OriginPatterns, Seconds, Switch, TrustedPeers, UpToThousand,
+    Addresses, AdminAddress, ByteSize, Decision, DrainCode, ForwardedHeaderName, HeaderBytes,
+    HostName, LogFilter, LogFormat, MaxConnections, Mode, OptionalByteSize, OptionalCount,
+    OptionalPath, OptionalSeconds, OriginPatterns, ProxyProtocolUse, Seconds, Switch, TrustedPeers,
+    UpToThousand,
 };
-use crate::net::client_addr::{ForwardedHeader, ProxyProtocol};
 
 /// The prefix of the environment variables.
 pub(crate) const PREFIX: &str = "WS_STATUS_";
@@ -74,12 +74,12 @@ pub struct Settings {
     /// Header from which the client's address is read if a trusted proxy sent the request: "forwarded"
     /// (RFC 7239), "x-forwarded-for" or "off".
     #[arg(long, value_name = "HEADER", default_value = "off", help_heading = "Proxies")]
-    pub forwarded_header: ForwardedHeader,
+    pub forwarded_header: ForwardedHeaderName,
 
     /// Whether trusted proxies send a PROXY protocol header, version 1 or 2: "off", "optional" or
-    /// "required". With "required", connections of all other peers are refused.
+    /// "required". With "required", connections of all other peers are closed.
     #[arg(long, value_name = "MODE", default_value = "off", help_heading = "Proxies")]
-    pub proxy_protocol: ProxyProtocol,
+    pub proxy_protocol: ProxyProtocolUse,
 
     /// Origins of the pages that may connect: "https://example.com", "https://*.example.com" for any
     /// single label, the origin that an app sends, such as "file://", "self" for the server's own
@@ -170,7 +170,7 @@ pub struct Settings {
     #[arg(long, value_name = "SECONDS", default_value = "10", help_heading = "Limits")]
     pub write_timeout_secs: OptionalSeconds,
 
-    /// Bytes of output queued for one client above which the handler is not asked for more.
+    /// Bytes of output queued for one client above which no further messages are generated for it.
     #[arg(long, value_name = "BYTES", default_value = "65536", help_heading = "Limits")]
     pub max_queued_bytes: ByteSize,
 
@@ -181,7 +181,7 @@ pub struct Settings {
     #[schemars(extend("x-needs-restart" = true))]
     pub socket_buffer_bytes: OptionalByteSize,
 
-    /// Seconds that a shutdown may take in total. Sessions that are open then are aborted.
+    /// Seconds that a shutdown may take in total. Sessions that are still open then are aborted.
     #[arg(long, value_name = "SECONDS", default_value = "15", help_heading = "Shutdown")]
     pub shutdown_grace_secs: Seconds,
 

@@ -1,5 +1,5 @@
-//! The sources of settings, one above the other: defaults, a file, environment variables, flags. Each
-//! value knows where it is from.
+//! The sources of settings, from the lowest precedence: defaults, a file, environment variables, flags. Each
+//! value knows its source.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -14,28 +14,28 @@ use crate::config::error::ConfigError;
 use crate::config::settings::{PREFIX, Setting, Settings};
 use crate::files::{self, LoadReason};
 
-/// The settings as they are written, each from the uppermost source that has it.
+/// The settings as written, each from the source with the highest precedence that has it.
 #[derive(Clone, Debug)]
 pub struct RawSettings {
     values: BTreeMap<String, RawValue>,
     reason: LoadReason,
 }
 
-/// A value as it is written.
+/// A value as written.
 #[derive(Clone, Debug)]
 pub struct RawValue {
     value: Value,
-    /// Where it is from, such as `the environment variable WS_STATUS_LISTEN`.
-    pub origin: String,
+    /// Its source, such as `the environment variable WS_STATUS_LISTEN`.
+    pub source: String,
 }
 
 impl RawSettings {
-    /// Puts the sources on top of each other. `environment` and `flags` are pairs of a name and a value; a
-    /// flag is named by its key.
+    /// Merges the sources. `environment` and `flags` are pairs of a name and a value; a flag is named by its
+    /// key.
     ///
     /// # Errors
     ///
-    /// A key that does not exist, or a file that cannot be read.
+    /// A key is unknown, or the file cannot be read.
     pub fn load(
         file: Option<&Path>,
         environment: &[(String, String)],
@@ -74,26 +74,26 @@ impl RawSettings {
         let merged = merged.map_err(|error| ConfigError::new(in_one_line(error)))?;
         let values = merged.into_iter().map(|(key, value)| {
             let origin = value.origin().unwrap_or_default().to_owned();
-            (key, RawValue { value, origin })
+            (key, RawValue { value, source: origin })
         });
         Ok(Self { values: values.collect(), reason })
     }
 
-    /// The typed settings.
+    /// Returns the typed settings.
     ///
     /// # Errors
     ///
-    /// Every value that is wrong.
+    /// Describes every invalid value.
     pub(crate) fn typed(&self) -> Result<Settings, ConfigError> {
         let defaults = Layer::of_defaults().0;
         let mut problems = Vec::new();
-        // One at a time, since serde stops at the first that is wrong.
+        // One at a time, because serde stops at the first error.
         for Setting { key, .. } in Setting::all() {
             let raw = self.get(key);
             let mut one = defaults.clone();
             one.insert(key.clone(), raw.value.clone());
             if let Err(error) = deserialize(one) {
-                problems.push(raw.problem(key, &expected(&error)));
+                problems.push(raw.problem(key, &requirement(&error)));
             }
         }
         ConfigError::check(problems)?;
@@ -101,7 +101,7 @@ impl RawSettings {
         deserialize(all.collect()).map_err(|error| ConfigError::new(in_one_line(error)))
     }
 
-    /// The value of a setting.
+    /// Returns the value of a setting.
     ///
     /// # Panics
     ///
@@ -111,7 +111,7 @@ impl RawSettings {
         self.values.get(key).expect("the defaults have every key")
     }
 
-    /// The keys whose values differ, in the order of the manual.
+    /// Returns the settings whose values differ, in the order of the manual.
     pub(crate) fn changed<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static Setting> {
         Setting::all()
             .iter()
@@ -128,10 +128,10 @@ fn deserialize(values: Map<String, Value>) -> Result<Settings, LibraryError> {
     Settings::deserialize(Value::new(None, ValueKind::Table(values)))
 }
 
-/// What the error says that a value must be.
-fn expected(error: &LibraryError) -> String {
+/// Returns the clause of an error that describes the valid values.
+fn requirement(error: &LibraryError) -> String {
     match error {
-        LibraryError::At { error, .. } => expected(error),
+        LibraryError::At { error, .. } => requirement(error),
         LibraryError::Message(expected) => expected.clone(),
         LibraryError::Type { expected, .. } if expected.contains("string") => {
             "it must be a single value".to_owned()
@@ -141,27 +141,27 @@ fn expected(error: &LibraryError) -> String {
     }
 }
 
-/// Every setting as a line of TOML, with the source of its value behind it.
+/// Formats every setting as a line of TOML, with a comment that names the source of its value.
 impl fmt::Display for RawSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for setting in Setting::all() {
             let raw = self.get(&setting.key);
-            writeln!(f, "{} = {} # {}", setting.key, setting.toml(&raw.texts()), raw.origin)?;
+            writeln!(f, "{} = {} # {}", setting.key, setting.toml(&raw.texts()), raw.source)?;
         }
         Ok(())
     }
 }
 
 impl RawValue {
-    /// A sentence about this value of a setting.
+    /// Returns a sentence about this value of a setting.
     pub(crate) fn problem(&self, key: &str, problem: &str) -> String {
         match &self.value.kind {
-            ValueKind::Array(_) => format!("{key} in {}: {problem}", self.origin),
-            _ => format!("{key} is {:?} in {}: {problem}", self.texts().join(","), self.origin),
+            ValueKind::Array(_) => format!("{key} in {}: {problem}", self.source),
+            _ => format!("{key} is {:?} in {}: {problem}", self.texts().join(","), self.source),
         }
     }
 
-    /// The text, or those of a list.
+    /// Returns the text, or the texts of a list.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
         match self.value.clone().kind {
@@ -227,7 +227,7 @@ impl Layer {
         Self(flags.iter().map(value).collect())
     }
 
-    /// Keys that do not exist, and values that no setting can have.
+    /// Describes unknown keys, and tables, which no setting can be.
     fn problems(&self) -> Vec<String> {
         let problem = |(key, value): (&String, &Value)| {
             let origin = value.origin().unwrap_or_default();
@@ -247,7 +247,7 @@ impl Layer {
     }
 }
 
-/// The value of a text, which may be a list.
+/// Makes a value of a text, according to the type of the setting.
 fn text_value(key: &str, origin: &str, text: &str) -> Value {
     match Setting::named(&key.to_lowercase()) {
         Some(setting) => setting.value(origin, text),
@@ -256,7 +256,7 @@ fn text_value(key: &str, origin: &str, text: &str) -> Value {
 }
 
 impl Setting {
-    /// The value of a text, which for a list is separated by commas.
+    /// Makes a value of a text. The elements of a list are separated by commas.
     fn value(&self, origin: &str, text: &str) -> Value {
         let kind = if self.is_list {
             let texts = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
@@ -278,8 +278,8 @@ impl Source for Layer {
     }
 }
 
-/// Kubernetes puts the address of each service into the environment of each pod, and a service of our
-/// name gets our prefix.
+/// Kubernetes adds variables for each service to the environment of each pod, and those of a service named
+/// `ws-status` have our prefix.
 fn is_service_link(key: &str) -> bool {
     key.ends_with("_SERVICE_HOST")
         || key == "SERVICE_HOST"
@@ -291,7 +291,7 @@ fn is_service_link(key: &str) -> bool {
         || key.contains("_PORT_")
 }
 
-/// The library's errors show the place over several lines, of which the first and the last say it all.
+/// Joins the first and the last line of the library's error; the others quote the source.
 fn in_one_line(error: impl fmt::Display) -> String {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -20,25 +20,25 @@ use crate::net::address::ListenAddress;
 use crate::net::client_addr::{ForwardedHeader, ProxyProtocol, TrustedPeer};
 
 /// The greatest size of a buffer that a setting allows for one peer: 16 MiB.
-pub const MAX_BYTES: usize = 16 << 20;
+pub const MAX_BYTES: u64 = 16 << 20;
 
 /// The smallest limit of a request's head that hyper accepts.
-pub const MIN_HEADER_BYTES: usize = 8192;
+pub const MIN_HEADER_BYTES: u64 = 8192;
 
-/// What a value must be instead, such as "it must be true or false".
+/// Why a text is not a value: a clause that describes the valid values, such as "it must be true or false".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expected(pub String);
+pub struct InvalidValue(pub String);
 
-impl Display for Expected {
+impl Display for InvalidValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Expected {}
+impl std::error::Error for InvalidValue {}
 
-fn expected<T>(text: impl Into<String>) -> Result<T, Expected> {
-    Err(Expected(text.into()))
+fn invalid<T>(text: impl Into<String>) -> Result<T, InvalidValue> {
+    Err(InvalidValue(text.into()))
 }
 
 /// Reads a type through serde by its `FromStr`, and describes it to editors.
@@ -74,27 +74,27 @@ macro_rules! setting_value {
 pub struct Switch(pub bool);
 
 impl FromStr for Switch {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text.parse() {
             Ok(is_on) => Ok(Self(is_on)),
-            Err(_) => expected("it must be true or false"),
+            Err(_) => invalid("it must be true or false"),
         }
     }
 }
 
-/// A whole number from `MIN` to `MAX`. Where zero is allowed, it means "no limit".
+/// A whole number from `MIN` to `MAX`. The setting says what zero means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Integer<const MIN: u64, const MAX: u64>(u64);
 
 /// Bytes of a buffer for one peer.
-pub(crate) type ByteSize = Integer<1, 16_777_216>;
-/// The same, or zero for the default of the system.
-pub(crate) type OptionalByteSize = Integer<0, 16_777_216>;
+pub(crate) type ByteSize = Integer<1, MAX_BYTES>;
+/// A size in bytes, or zero for the default of the system.
+pub(crate) type OptionalByteSize = Integer<0, MAX_BYTES>;
 /// Bytes of a request's head.
-pub(crate) type HeaderBytes = Integer<8192, 16_777_216>;
+pub(crate) type HeaderBytes = Integer<MIN_HEADER_BYTES, MAX_BYTES>;
 /// Header lines of a request, or streams of an HTTP/2 connection.
 pub(crate) type UpToThousand = Integer<1, 1000>;
 /// A number of connections or of events a second, or zero for no limit.
@@ -111,23 +111,20 @@ impl<const MIN: u64, const MAX: u64> Integer<MIN, MAX> {
 }
 
 impl<const MIN: u64, const MAX: u64> FromStr for Integer<MIN, MAX> {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text.parse() {
             Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
-            Ok(_) | Err(_) if MIN == 0 => {
-                expected(format!("it must be a whole number up to {MAX}, or 0 for no limit"))
-            }
-            Ok(_) | Err(_) => expected(format!("it must be a whole number from {MIN} to {MAX}")),
+            Ok(_) | Err(_) => invalid(format!("it must be a whole number from {MIN} to {MAX}")),
         }
     }
 }
 
 impl<const MIN: u64, const MAX: u64> TryFrom<String> for Integer<MIN, MAX> {
-    type Error = Expected;
+    type Error = InvalidValue;
 
-    fn try_from(text: String) -> Result<Self, Expected> {
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
         text.parse()
     }
 }
@@ -152,37 +149,37 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Integer<MIN, MAX> {
 pub struct Seconds(pub Duration);
 
 impl FromStr for Seconds {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let seconds =
             text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && *seconds <= 86_400.0);
         // Less than a nanosecond rounds to zero.
         let duration = seconds.map(Duration::from_secs_f64).filter(|it| !it.is_zero());
         match duration {
             Some(duration) => Ok(Self(duration)),
-            None => expected(
+            None => invalid(
                 "it must be a number of seconds above 0 and at most 86400, such as 25 or 0.5",
             ),
         }
     }
 }
 
-/// The same, or zero for no limit or no delay.
+/// A time of at most a day in seconds, or `None` for 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct OptionalSeconds(pub Option<Duration>);
 
 impl FromStr for OptionalSeconds {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if text == "0" {
             return Ok(Self(None));
         }
         match text.parse() {
             Ok(Seconds(duration)) => Ok(Self(Some(duration))),
-            Err(Expected(it)) => expected(format!("{it}, or 0 to disable it")),
+            Err(InvalidValue(it)) => invalid(format!("{it}, or 0 to disable it")),
         }
     }
 }
@@ -198,47 +195,47 @@ pub enum MaxConnections {
 }
 
 impl FromStr for MaxConnections {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match (text, text.parse()) {
             ("auto", _) => Ok(Self::Auto),
             (_, Ok(count @ 1..)) => Ok(Self::Count(count)),
-            (_, Ok(0) | Err(_)) => expected("it must be a whole number, at least 1, or auto"),
+            (_, Ok(0) | Err(_)) => invalid("it must be a whole number, at least 1, or auto"),
         }
     }
 }
 
-/// What becomes of a kind of request.
+/// Whether a kind of request is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Decision(pub Permission);
 
 impl FromStr for Decision {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "allow" => Ok(Self(Permission::Allow)),
             "refuse" => Ok(Self(Permission::Refuse)),
-            _ => expected("it must be allow or refuse"),
+            _ => invalid("it must be allow or refuse"),
         }
     }
 }
 
-/// One of the two close codes that tell a client to come back (RFC 6455, section 7.4.1, and its registry).
+/// The close code of a drain: 1001 (RFC 6455, section 7.4.1), or 1012 (the registry of its section 11.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct DrainCode(pub CloseCode);
 
 impl FromStr for DrainCode {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "1001" => Ok(Self(CloseCode::GOING_AWAY)),
             "1012" => Ok(Self(CloseCode::SERVICE_RESTART)),
-            _ => expected("it must be 1001 or 1012"),
+            _ => invalid("it must be 1001 or 1012"),
         }
     }
 }
@@ -249,15 +246,15 @@ impl FromStr for DrainCode {
 pub struct AdminAddress(pub Option<ListenAddress>);
 
 impl FromStr for AdminAddress {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "" | "none" => Ok(Self(None)),
-            text if text.starts_with("tls:") => expected("the admin listener does not support TLS"),
+            text if text.starts_with("tls:") => invalid("the admin listener does not support TLS"),
             text => match text.parse() {
                 Ok(address) => Ok(Self(Some(address))),
-                Err(error) => expected(format!("{error}, or none")),
+                Err(error) => invalid(format!("{error}, or none")),
             },
         }
     }
@@ -269,12 +266,12 @@ impl FromStr for AdminAddress {
 pub struct Mode(pub u32);
 
 impl FromStr for Mode {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match u32::from_str_radix(text, 8) {
             Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
-            Ok(_) | Err(_) => expected("it must be permissions in octal, such as 0660"),
+            Ok(_) | Err(_) => invalid("it must be permissions in octal, such as 0660"),
         }
     }
 }
@@ -285,14 +282,14 @@ impl FromStr for Mode {
 pub struct HostName(pub Option<String>);
 
 impl FromStr for HostName {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         match text {
             "" => Ok(Self(None)),
             name if name.chars().all(is_name) => Ok(Self(Some(name.to_ascii_lowercase()))),
-            _ => expected("it must be the name of a host without a port, or empty"),
+            _ => invalid("it must be the name of a host without a port, or empty"),
         }
     }
 }
@@ -303,9 +300,9 @@ impl FromStr for HostName {
 pub struct OptionalPath(pub Option<PathBuf>);
 
 impl FromStr for OptionalPath {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         Ok(Self(Some(PathBuf::from(text)).filter(|_| !text.is_empty())))
     }
 }
@@ -316,11 +313,10 @@ impl FromStr for OptionalPath {
 pub struct LogFilter(pub Targets);
 
 impl FromStr for LogFilter {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
-        // The library takes a lone word for a module and none for a level, so a misspelt level would
-        // silence the log.
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        // `Targets` parses a word that is not a level as a module, so a misspelt level would disable the log.
         let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
         let is_directive = |word: &str| match word.split_once('=') {
             Some((module, level)) => !module.is_empty() && is_level(level),
@@ -328,12 +324,12 @@ impl FromStr for LogFilter {
         };
         let checked = Some(text).filter(|text| text.split(',').all(is_directive));
         let Some(targets) = checked.and_then(|text| text.parse::<Targets>().ok()) else {
-            return expected(
+            return invalid(
                 "it must be a level (error, warn, info, debug, trace, off) or levels by module, \
                  such as warn,server=info",
             );
         };
-        // h2 warns of what clients do, each time that they do it.
+        // h2 logs a warning for each violation by a client.
         let names_h2 = text.split(',').any(|word| word.starts_with("h2"));
         Ok(Self(if names_h2 { targets } else { targets.with_target("h2", LevelFilter::OFF) }))
     }
@@ -345,44 +341,54 @@ impl FromStr for LogFilter {
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
-    /// Text for people.
+    /// Human-readable text.
     Text,
 }
 
 impl FromStr for LogFormat {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "json" => Ok(Self::Json),
             "text" => Ok(Self::Text),
-            _ => expected("it must be text or json"),
+            _ => invalid("it must be text or json"),
         }
     }
 }
 
-impl FromStr for ForwardedHeader {
-    type Err = Expected;
+/// The header in which a proxy reports the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ForwardedHeaderName(pub ForwardedHeader);
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+impl FromStr for ForwardedHeaderName {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
-            "forwarded" => Ok(Self::Forwarded),
-            "off" => Ok(Self::Off),
-            "x-forwarded-for" => Ok(Self::XForwardedFor),
-            _ => expected("it must be forwarded, x-forwarded-for or off"),
+            "forwarded" => Ok(Self(ForwardedHeader::Forwarded)),
+            "off" => Ok(Self(ForwardedHeader::Off)),
+            "x-forwarded-for" => Ok(Self(ForwardedHeader::XForwardedFor)),
+            _ => invalid("it must be forwarded, x-forwarded-for or off"),
         }
     }
 }
 
-impl FromStr for ProxyProtocol {
-    type Err = Expected;
+/// Whether a proxy sends a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ProxyProtocolUse(pub ProxyProtocol);
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+impl FromStr for ProxyProtocolUse {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
-            "off" => Ok(Self::Off),
-            "optional" => Ok(Self::Optional),
-            "required" => Ok(Self::Required),
-            _ => expected("it must be off, optional or required"),
+            "off" => Ok(Self(ProxyProtocol::Off)),
+            "optional" => Ok(Self(ProxyProtocol::Optional)),
+            "required" => Ok(Self(ProxyProtocol::Required)),
+            _ => invalid("it must be off, optional or required"),
         }
     }
 }
@@ -395,13 +401,13 @@ setting_value! {
     Decision => { "enum": ["allow", "refuse"] };
     DrainCode => { "enum": [1001, 1012] };
     AdminAddress => { "type": "string", "examples": ["none", "127.0.0.1:9090", "unix:/run/ws-status/admin.sock"] };
-    Mode => { "type": "string", "pattern": "^[0-7]{1,4}$" };
+    Mode => { "type": "string", "pattern": "^0*[0-7]{1,3}$" };
     HostName => { "type": "string", "pattern": "^[A-Za-z0-9._-]*$" };
     OptionalPath => { "type": "string" };
     LogFilter => { "type": "string", "examples": ["info", "warn,server=info"] };
     LogFormat => { "enum": ["text", "json"] };
-    ForwardedHeader => { "enum": ["forwarded", "x-forwarded-for", "off"] };
-    ProxyProtocol => { "enum": ["off", "optional", "required"] };
+    ForwardedHeaderName => { "enum": ["forwarded", "x-forwarded-for", "off"] };
+    ProxyProtocolUse => { "enum": ["off", "optional", "required"] };
 }
 
 /// A list: an array in a file, and separated by commas elsewhere.
@@ -409,18 +415,19 @@ setting_value! {
 pub struct List<T>(pub Vec<T>);
 
 impl<T: FromStr<Err: Display>> FromStr for List<T> {
-    type Err = Expected;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, Expected> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let elements = text.split(',').map(str::trim);
         Self::of(elements.filter(|_| !text.trim().is_empty()))
     }
 }
 
 impl<T: FromStr<Err: Display>> List<T> {
-    fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self, Expected> {
+    fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self, InvalidValue> {
         let parse = |text: &str| {
-            text.parse().map_err(|error: T::Err| Expected(format!("{text:?} is invalid: {error}")))
+            text.parse()
+                .map_err(|error: T::Err| InvalidValue(format!("{text:?} is invalid: {error}")))
         };
         texts.map(parse).collect::<Result<_, _>>().map(Self)
     }

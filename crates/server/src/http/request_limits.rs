@@ -1,6 +1,7 @@
 //! Limits of requests, for HTTP/1.1 and HTTP/2.
 
-/// Refusals after which a connection is closed. Each of them is a line in the log.
+/// Responses after which an HTTP/1.1 connection is closed, and refusals after which an HTTP/2 connection is:
+/// the burst of log lines for one address.
 pub(crate) const MAX_REFUSALS: usize = 20;
 
 /// The longest request target, in bytes: the `http` crate stores its length in 16 bits.

@@ -4,9 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
-use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
@@ -100,20 +98,4 @@ pub(crate) async fn lingering_close(mut stream: Stream) {
     if poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await.is_ok() {
         while let Ok(1..) = stream.discard().await {}
     }
-}
-
-/// Sends the response in place of hyper, followed by a lingering close. It has no body, as hyper's own
-/// response to a request that it cannot parse.
-pub(crate) async fn refuse_and_close(mut stream: Stream, status: StatusCode) {
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    let head = format!(
-        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n"
-    );
-    let mut rest = head.as_bytes();
-    while !rest.is_empty()
-        && let Ok(count @ 1..) = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, rest)).await
-    {
-        rest = rest.get(count..).unwrap_or_default();
-    }
-    lingering_close(stream).await;
 }

@@ -1,7 +1,7 @@
 //! Listening sockets, streams of every kind, and the client address of a connection.
 //!
-//! It reads no HTTP except the headers with a client's address, and no settings: `config` builds its
-//! options. Read `listener` and `stream` first.
+//! It reads no settings: `config` builds its options. Of HTTP it knows the headers with a client's address,
+//! and the streams of an HTTP/2 connection. Read `listener` and `stream` first.
 
 pub(crate) mod accept_errors;
 pub(crate) mod address;

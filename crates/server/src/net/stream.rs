@@ -301,7 +301,7 @@ impl AsyncWrite for Stream {
 mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream as BlockingUnixStream;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
 

@@ -170,9 +170,9 @@ async fn serve<H: Handler + Clone + Sync>(
     let listeners = match Listeners::bind(&config.listen, config.tls.is_some(), inherited) {
         Ok(listeners) => listeners,
         Err(error) => {
-            let origin = &config.settings.get(error.key).origin;
+            let source = &config.settings.get(error.key).source;
             let code = if error.is_shortage() { EXIT_FAILURE } else { EXIT_USAGE };
-            return fail(code, format_args!("{} from {origin}: {error}", error.key));
+            return fail(code, format_args!("{} from {source}: {error}", error.key));
         }
     };
     let writer = match subscriber::start(&config) {

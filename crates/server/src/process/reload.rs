@@ -19,12 +19,6 @@ use crate::telemetry::metrics::RELOADS;
 use crate::telemetry::writer::LogWriter;
 use crate::tls::{FileError, Stamps, Tls};
 
-/// Whether a change of the setting needs a restart.
-#[must_use]
-pub fn needs_restart(key: &str) -> bool {
-    Setting::named(key).is_none_or(|setting| setting.needs_restart)
-}
-
 /// Interval at which the files of the certificate are checked.
 const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -192,8 +186,8 @@ impl Reloader {
         let current = self.configs.borrow();
         let fixed = current.settings.changed(&config.settings).filter(|it| it.needs_restart);
         let problem = |setting: &Setting| {
-            let origin = &config.settings.get(&setting.key).origin;
-            format!("{} from {origin} needs a restart to change", setting.key)
+            let source = &config.settings.get(&setting.key).source;
+            format!("{} from {source} needs a restart to change", setting.key)
         };
         ConfigError::check(fixed.map(problem).collect())?;
         Ok(config)

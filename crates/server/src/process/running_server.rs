@@ -1,4 +1,4 @@
-//! The settings of a running server, asked of its admin listener, to compare them with others.
+//! Fetches the settings of a running server from its admin listener, and compares them.
 
 use std::fmt::Write;
 use std::future::poll_fn;

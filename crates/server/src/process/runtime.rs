@@ -27,10 +27,10 @@ const OTHER_THREADS: usize = 2;
 /// Why the runtime cannot start.
 #[derive(Debug)]
 pub(crate) enum RuntimeError {
-    /// The system lacks threads or files.
-    Unavailable(String),
     /// The variable with the number of workers is invalid.
     InvalidVariable(String),
+    /// The system lacks threads or files.
+    Unavailable(String),
 }
 
 /// Starts the runtime with its workers.

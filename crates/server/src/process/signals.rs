@@ -58,7 +58,7 @@ const REAL_TIME: RangeInclusive<i32> = 1..=0;
 /// The system refuses the registration.
 pub(crate) fn ignore_others() -> io::Result<()> {
     let named = IGNORED.iter().map(|signal| signal.as_raw());
-    // tokio installs its handler for good, which replaces the default action.
+    // tokio installs its handler permanently, which replaces the default action.
     named
         .chain(REAL_TIME)
         .try_for_each(|signal| unix::signal(SignalKind::from_raw(signal)).map(drop))
@@ -115,6 +115,7 @@ impl Signals {
         tokio::select! {
             Some(()) = self.interrupt.recv() => Signal::Interrupt,
             Some(()) = self.terminate.recv() => Signal::Terminate,
+            else => std::future::pending().await,
         }
     }
 }

@@ -5,7 +5,10 @@
 mod head_check;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
@@ -13,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use tokio::io::AsyncWrite;
 use tokio::time::timeout;
 use transport::{Client, Handler, Permit, Phase, Rejection, frames_body};
 
@@ -20,7 +24,7 @@ use crate::config::Config;
 use crate::http::http1::head_check::{CheckedHttp1Stream, reclaim};
 use crate::http::request_limits::MAX_REFUSALS;
 use crate::http::service::Http;
-use crate::net::lingering_close::{ReclaimOnDrop, lingering_close, refuse_and_close};
+use crate::net::lingering_close::{ReclaimOnDrop, lingering_close};
 use crate::net::stream::Stream;
 
 impl<H: Handler + Clone + Sync> Http<H> {
@@ -102,4 +106,20 @@ fn close_after<B>(response: &mut Response<B>) {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
     }
+}
+
+/// Sends the response in place of hyper, followed by a lingering close. It has no body, as hyper's own
+/// response to a request that it cannot parse.
+async fn refuse_and_close(mut stream: Stream, status: StatusCode) {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n"
+    );
+    let mut rest = head.as_bytes();
+    while !rest.is_empty()
+        && let Ok(count @ 1..) = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, rest)).await
+    {
+        rest = rest.get(count..).unwrap_or_default();
+    }
+    lingering_close(stream).await;
 }

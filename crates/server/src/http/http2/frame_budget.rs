@@ -29,7 +29,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::http::http2::frame::{
-    ACK, DATA, FRAME_HEADER_BYTES, GOAWAY, HEADERS, PADDED, PREFACE, SETTINGS, WINDOW_UPDATE,
+    ACK, DATA, FRAME_HEADER_BYTES, FrameHeader, GOAWAY, HEADERS, PADDED, PREFACE, SETTINGS,
+    WINDOW_UPDATE,
 };
 use crate::net::forward::forward_write;
 use crate::net::http2_stream::Http2Connection;
@@ -89,7 +90,9 @@ impl FrameBudget {
     }
 
     /// Returns the cost of a frame, in frames. An answer takes credit and is free.
-    fn frame_cost(&self, kind: u8, flags: u8, length: u32) -> u32 {
+    fn frame_cost(&self, header: FrameHeader) -> u32 {
+        let FrameHeader { kind, flags, length, .. } = header;
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
         let size = 1 + length / BYTES_PER_FRAME_COST;
         // h2 visits all streams for these frames, and a larger initial window wakes those that wait for
         // one. A larger window of the connection only wakes streams that can send.
@@ -154,10 +157,10 @@ impl<S> BudgetedStream<S> {
             self.header_length += 1;
             if self.header_length == FRAME_HEADER_BYTES {
                 self.header_length = 0;
-                let [a, b, c, kind, flags, ..] = self.header;
-                let length = u32::from_be_bytes([0, a, b, c]);
-                self.payload_left = usize::try_from(length).unwrap_or(usize::MAX);
-                cost = cost.saturating_add(self.budget.frame_cost(kind, flags, length));
+                if let Some(header) = FrameHeader::parse(&self.header) {
+                    self.payload_left = header.length;
+                    cost = cost.saturating_add(self.budget.frame_cost(header));
+                }
             }
         }
     }

@@ -14,7 +14,6 @@ use std::str::FromStr;
 
 use hyper::header::HeaderMap;
 use ipnet::IpNet;
-use serde::Deserialize;
 use transport::{Peer, Rejection};
 
 use crate::net::stream::Stream;
@@ -42,8 +41,7 @@ pub enum TrustedPeer {
 }
 
 /// The header in which a proxy reports the client's address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
     /// `Forwarded` (RFC 7239).
     Forwarded,
@@ -55,8 +53,7 @@ pub enum ForwardedHeader {
 }
 
 /// Whether a proxy sends a PROXY header, version 1 or 2.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProxyProtocol {
     /// No. A PROXY header is answered as malformed HTTP.
     #[default]
