@@ -93,14 +93,14 @@ pub struct Drain(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    signal: watch::Sender<Signal>,
+    signal: watch::Sender<Announced>,
     timers: TimerService,
     tokens: AtomicUsize,
     all_dropped: Notify,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Signal {
+struct Announced {
     phase: Phase,
     options: DrainOptions,
 }
@@ -113,7 +113,7 @@ impl Drain {
     /// detects that the runtime stalled.
     #[must_use = "sessions see neither deadlines nor the drain unless the timer task runs"]
     pub fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let signal = Signal { phase: Phase::Serving, options: DrainOptions::default() };
+        let signal = Announced { phase: Phase::Serving, options: DrainOptions::default() };
         let shared = Arc::new(Shared {
             signal: watch::Sender::new(signal),
             timers: TimerService::default(),
@@ -153,7 +153,7 @@ impl Drain {
         }
     }
 
-    fn announce(&self, phase: Phase, change: impl FnOnce(&mut Signal)) {
+    fn announce(&self, phase: Phase, change: impl FnOnce(&mut Announced)) {
         self.0.signal.send_if_modified(|signal| {
             let is_later = phase > signal.phase;
             if is_later {

@@ -23,7 +23,7 @@ pub(crate) fn observe(observer: &impl Observer, event: &EndpointEvent<'_>) {
     let _ = catch_panic(|| observer.observe(event));
 }
 
-/// An event of a connection. Its texts are the peer's: escape them.
+/// An event of a session or of a refused request. Its texts are the peer's: escape them.
 /// The [front page](crate#an-endpoint) has an example.
 ///
 /// Minor versions may add events and fields; an observer ignores those it does not know.

@@ -63,7 +63,7 @@ impl Upgrade {
     ///
     /// # Errors
     ///
-    /// The first rule that the request violates, in the order of the API specification.
+    /// The first rule that the request violates, in the order of `docs/api/endpoint.md`.
     pub fn check<B>(
         request: &Request<B>,
         protocol: Protocol,

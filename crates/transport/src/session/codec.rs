@@ -22,8 +22,8 @@ pub(crate) struct Codec {
     max_message_bytes: u32,
     /// Bytes read since the latest complete message or control frame.
     partial_bytes: usize,
-    /// Bytes read, less the least that the returned messages and control frames take on the wire. If
-    /// it is zero, the codec holds no input.
+    /// Bytes read, minus the shortest encoding of each returned message or control frame. At zero the
+    /// codec buffers no input.
     unaccounted_bytes: usize,
     /// Bytes read since a Close frame was sent.
     bytes_after_close: usize,

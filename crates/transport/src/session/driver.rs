@@ -159,8 +159,9 @@ where
 
     /// Polls once, with the buffers of the thread. Closes the stream when the session has ended.
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> ControlFlow<CloseRecord> {
-        // A session that is closing waits until all others have been woken for the phase. `must_wait`
-        // takes a lock that all sessions share, so it is not called while the drain is serving.
+        // A session that is closing waits until all others have been woken for the phase: in a drain the
+        // last Close frame is sent before the answers to the first are read. `must_wait` takes a lock
+        // that all sessions share, so it is not called while the drain is serving.
         let has_seen_phase =
             self.phase != Phase::Serving && self.timer.owner().phase() == self.phase;
         if has_seen_phase && !self.lifecycle.is_open() && self.timer.must_wait(cx) {

@@ -52,8 +52,8 @@ enum ClosingState {
     Finishing,
     /// The output is flushed, and the stream is shut down.
     Finished,
-    /// Input is read and dropped: the peer received a Close frame for a violation, or sends on after
-    /// one.
+    /// Input is read and dropped: after our Close frame for a violation, or because the peer sends on
+    /// after a Close frame.
     Discarding { half_closed: bool },
 }
 
@@ -100,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     /// Decodes the next message or control frame, and advances `input`. Returns `None` when all of the
-    /// input is decoded, or no more is to be.
+    /// input is decoded, or when decoding has ended.
     pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Incoming> {
         let ClosingState::Open(codec) = &mut self.state else { return None };
         // A session without a codec has no buffered input, and needs a codec only for more.
@@ -208,8 +208,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Returns the codec to the thread if it holds no state. This is called at the end of a poll, when
     /// all input has been decoded.
     ///
-    /// Fragmented messages, and lengths that are not encoded in the fewest bytes, are never accounted
-    /// for in full: such a session keeps its codec.
+    /// Where the codec cannot tell how much input it buffers (fragments, lengths not in the shortest
+    /// form), the session keeps its codec.
     pub(crate) fn release_idle(&mut self) {
         if let ClosingState::Open(codec) = &mut self.state
             && let Some(codec) = codec.take_if(|codec| codec.is_reusable())

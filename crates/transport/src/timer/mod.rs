@@ -1,8 +1,8 @@
-//! The timers of all sessions, and the announcement that wakes them all.
+//! The timers of tasks, and the announcement that wakes all these tasks.
 //!
-//! Each session has one timer: a [`TimerHandle`] sets its deadline and the waker of its task. One task,
-//! [`TimerService::run`], wakes the sessions whose deadlines have passed, and all of them when a new
-//! generation is announced. A tokio timer and a channel would take some 300 bytes for each session; this
+//! Each task has one timer: a [`TimerHandle`] sets its deadline and its waker. One further task,
+//! [`TimerService::run`], wakes the tasks whose deadlines have passed, and all of them when a new
+//! generation is announced. A tokio timer and a channel would take some 300 bytes for each task; this
 //! takes 25.
 //!
 //! This module knows neither sessions nor drains: the owner of the service announces generations, which
@@ -10,7 +10,7 @@
 //! an instant.
 //!
 //! Read this file first: it has the service and the handle. `slots` stores the deadlines and the wakers,
-//! `announcement` wakes all sessions for a new generation without delaying other tasks, and `stall`
+//! `announcement` wakes all tasks for a new generation without delaying other tasks, and `stall`
 //! detects that the process itself stalled.
 
 mod announcement;
@@ -46,8 +46,8 @@ pub(crate) struct TimerService {
 }
 
 /// The least time from a run that looked for due timers to the next scheduled run, in which deadlines
-/// accumulate. Waking sessions together costs less than one after the other, and no deadline of a
-/// session needs more precision than this.
+/// accumulate. Waking tasks together costs less than one after the other, and no deadline here needs
+/// more precision than this.
 const COALESCE: Duration = Duration::from_millis(50);
 
 impl Default for TimerService {
@@ -70,7 +70,7 @@ impl TimerService {
         self.announcement.generation()
     }
 
-    /// Announces a generation, for which all sessions are woken.
+    /// Announces a generation, for which all tasks are woken.
     pub(crate) fn announce(&self, generation: u8) {
         self.announcement.announce(generation);
         self.run_now.notify_one();
@@ -84,7 +84,7 @@ impl TimerService {
         self.stall_detector.stall_total(now.since(TimerInstant::START))
     }
 
-    /// Wakes sessions at their deadlines and for announcements, and ticks the stall detector, until the
+    /// Wakes tasks at their deadlines and for announcements, and ticks the stall detector, until the
     /// future is dropped.
     pub(crate) async fn run(&self) {
         let mut generation = 0;
@@ -111,9 +111,9 @@ impl TimerService {
     }
 }
 
-/// The timer of one session.
+/// The timer of one task.
 ///
-/// It reaches the service through `O`. So a session needs one pointer for the service and for the other
+/// It reaches the service through `O`. So a task needs one pointer for the service and for the other
 /// state that `O` refers to.
 #[derive(Debug)]
 pub(crate) struct TimerHandle<O: AsRef<TimerService>> {
@@ -183,13 +183,13 @@ impl<O: AsRef<TimerService>> TimerHandle<O> {
         (self.deadline, self.waker_id) = (deadline, waker_id);
     }
 
-    /// Counts that this session has seen the new generation.
+    /// Counts that this task has seen the new generation.
     pub(crate) fn count_delivered(&self) {
         self.timers().announcement.count_delivered();
     }
 
-    /// Returns whether this session, which has seen the generation, must wait because the delivery to
-    /// other sessions is still running. It is woken when the delivery ends.
+    /// Returns whether this task, which has seen the generation, must wait because the delivery to other
+    /// tasks is still running. It is woken when the delivery ends.
     pub(crate) fn must_wait(&self, cx: &Context<'_>) -> bool {
         self.timers().announcement.must_wait(cx)
     }

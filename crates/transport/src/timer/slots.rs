@@ -49,8 +49,8 @@ struct Slot {
 pub(crate) struct TimerKey(u32);
 
 impl TimerKey {
-    /// Consecutive keys are in different shards: sessions that open together are pinged together, and
-    /// would contend for one shard.
+    /// Consecutive keys are in different shards: tasks that start together set their deadlines
+    /// together, and would contend for one shard.
     fn new(chunk: usize, offset: usize, shard: usize) -> Self {
         let key = (chunk * CHUNK + offset) * SHARDS + shard;
         Self(u32::try_from(key).expect("there is no memory for four billion timers"))
@@ -124,7 +124,7 @@ impl Slots {
     }
 
     /// Clears the deadlines that have passed, and returns the wakers of their timers in the order of
-    /// keys: the state of sessions with consecutive keys lies together in memory, here and in the
+    /// keys: the state of tasks with consecutive keys lies together in memory, here and in the
     /// kernel, and is used together then.
     ///
     /// Returns `None` if no chunk had to be scanned.

@@ -8,7 +8,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 const TICK_MS: u32 = 250;
 
 /// Measures how long the process stalled. Input that a peer sent during a stall is read all at once
-/// after it, and a session must not blame the peer for that.
+/// after it, and the peer must not be blamed for that.
 ///
 /// The timer service calls [`tick`](Self::tick); before the first tick no stall is detected.
 ///
@@ -63,7 +63,7 @@ impl StallDetector {
                 let State { stalled_ms, ticked_at_ms } = state.into();
                 let late = ahead(wrapping_ms(now), ticked_at_ms).saturating_sub(TICK_MS);
                 // A delay of one tick at most is no stall: the clock is coarse, and other processes use
-                // the CPU, too. A session that is polled before the overdue tick sees the delay here.
+                // the CPU, too. A task that is polled before the overdue tick sees the delay here.
                 let stall = if late > TICK_MS { late } else { 0 };
                 StallTotal(stalled_ms.wrapping_add(stall))
             }
