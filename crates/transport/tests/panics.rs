@@ -248,11 +248,13 @@ async fn a_panic_in_the_permit_function_is_a_refusal() {
     first.expect_pong().await;
 }
 
-/// A permit pool whose release panics.
-struct PanicsInRelease;
+/// A permit pool that counts its releases and panics at each.
+#[derive(Default)]
+struct PanicsInRelease(AtomicUsize);
 
 impl PermitPool for PanicsInRelease {
     fn release(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
         panic!("the release panics");
     }
 }
@@ -268,7 +270,9 @@ impl Drop for PanicsInDrop {
 
 #[test]
 fn a_panic_in_the_release_of_a_permit_is_contained() {
-    drop(Permit::of(Arc::new(PanicsInRelease)));
+    let pool = Arc::new(PanicsInRelease::default());
+    drop(Permit::of(Arc::<PanicsInRelease>::clone(&pool)));
+    assert_eq!(pool.0.load(Ordering::Relaxed), 1);
     drop(Permit::new(PanicsInDrop));
 }
 
