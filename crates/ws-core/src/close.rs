@@ -104,14 +104,14 @@ impl fmt::Display for CloseCode {
 ///
 /// let error = CloseCode::try_from(1005).unwrap_err();
 /// assert_eq!(error, UnsendableCode(1005));
-/// assert_eq!(error.to_string(), "1005 must not stand in a close frame");
+/// assert_eq!(error.to_string(), "1005 must not be sent in a Close frame");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnsendableCode(pub u16);
 
 impl fmt::Display for UnsendableCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} must not stand in a close frame", self.0)
+        write!(f, "{} must not be sent in a Close frame", self.0)
     }
 }
 
@@ -378,7 +378,7 @@ pub struct Stats {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Number of whole messages and control frames.
+    /// Number of data messages and control frames (pings, pongs, Close).
     pub messages: u64,
     /// Total length of their payloads in bytes, without frame headers.
     pub bytes: u64,

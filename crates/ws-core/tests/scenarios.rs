@@ -345,7 +345,7 @@ fn codes_display_as_numbers_and_causes_as_words() {
     assert_eq!(Cause::PeerClosed.to_string(), "peer_closed");
     assert_eq!(Reason::from("bye").to_string(), "bye");
     let unsendable = CloseCode::try_from(1006).unwrap_err();
-    assert_eq!(unsendable.to_string(), "1006 must not stand in a close frame");
+    assert_eq!(unsendable.to_string(), "1006 must not be sent in a Close frame");
 }
 
 #[test]
