@@ -78,7 +78,7 @@ struct Channel {
     /// The version of the newest state; 0 if there is no state.
     version: AtomicU64,
     newest: Mutex<Option<PreparedMessage>>,
-    next_slot: AtomicUsize,
+    next_index: AtomicUsize,
     /// Each subscription locks one of these when it registers, when its waker changes, and on drop.
     shards: [Mutex<Slab<Waker>>; SHARDS],
 }
@@ -98,7 +98,7 @@ thread_local! {
     static CACHED: RefCell<Option<(u64, PreparedMessage)>> = const { RefCell::new(None) };
 }
 
-/// The place of a subscription's waker in the channel.
+/// The position of a subscription's waker in the channel.
 #[derive(Debug)]
 struct Registration {
     shard: u32,
@@ -173,8 +173,8 @@ impl Subscription {
                 registration.waker = cx.waker().clone();
             }
             None => {
-                let slot = self.channel.next_slot.fetch_add(1, Ordering::Relaxed);
-                let shard = slot / WAKE_GROUP % SHARDS;
+                let index = self.channel.next_index.fetch_add(1, Ordering::Relaxed);
+                let shard = index / WAKE_GROUP % SHARDS;
                 let key = self.channel.shard(shard).insert(cx.waker().clone());
                 let waker = cx.waker().clone();
                 self.registration =
