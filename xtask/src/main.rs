@@ -308,24 +308,24 @@ fn run(
 
 fn usage() -> ExitCode {
     eprintln!("usage: cargo xtask COMMAND\n");
-    eprintln!("  {:16} all of these; skips a check whose tool is missing", "ci");
-    eprintln!("  {:16} all of these; fails if a tool is missing", "ci --all");
+    eprintln!("  {:24} all of these; skips a check whose tool is missing", "ci");
+    eprintln!("  {:24} all of these; fails if a tool is missing", "ci --all");
     for Check { name, meaning, .. } in CHECKS {
-        eprintln!("  {name:16} {meaning}");
+        eprintln!("  {name:24} {meaning}");
     }
     eprintln!("\nand these with --seconds N:\n");
     for TimedCheck { name, meaning, .. } in TIMED_CHECKS {
-        eprintln!("  {name:16} {meaning}");
+        eprintln!("  {name:24} {meaning}");
     }
     eprintln!("\nand these, which are not part of ci:\n");
     let bench = "our server compared with others; options: see bench/src/bin/bench.rs";
-    eprintln!("  {:16} {bench}", "bench");
+    eprintln!("  {:24} {bench}", "bench");
     let dist = "the release binary with its checksum, bill of materials, man page and completions";
-    eprintln!("  {:16} {dist}", "dist");
-    let semver = "breaking changes in ws-core and transport since the latest tag, or a REVISION";
-    eprintln!("  {:16} {semver}", "semver");
+    eprintln!("  {:24} {dist}", "dist");
+    let semver = "breaking changes in the libraries since the latest tag, or a REVISION";
+    eprintln!("  {:24} {semver}", "semver");
     for Check { name, meaning, .. } in SEPARATE {
-        eprintln!("  {name:16} {meaning}");
+        eprintln!("  {name:24} {meaning}");
     }
     ExitCode::FAILURE
 }

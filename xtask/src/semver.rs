@@ -1,5 +1,5 @@
-//! Checks the public API of ws-core and transport for breaking changes. Not part of `ci`, because its
-//! tool takes minutes to install.
+//! Checks the public API of ws-core, transport and broadcast for breaking changes. Not part of `ci`,
+//! because its tool takes minutes to install.
 
 use std::fs;
 
@@ -28,8 +28,9 @@ pub(crate) fn run(revision: Option<&str>) -> Result<(), Failure> {
             Failure::new(format!("{} cannot be removed: {error}", target.display()), "remove it")
         })?;
     }
-    let crates = ["cargo", "semver-checks", "--package", "ws-core", "--package", "transport"];
-    let mut check = command(&[&crates[..], &["--baseline-rev", baseline.trim()]].concat());
+    let packages = ["--package", "ws-core", "--package", "transport", "--package", "broadcast"];
+    let baseline = ["--baseline-rev", baseline.trim()];
+    let mut check = command(&[&["cargo", "semver-checks"], &packages[..], &baseline].concat());
     succeed(
         check.env("CARGO_TARGET_DIR", target),
         "revert the breaking change, or raise the version as the front page of the crate says",

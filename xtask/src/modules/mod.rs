@@ -75,13 +75,13 @@ struct Outcome {
 fn check_crate(src: &str, floors: &[Floor], texts: &[(String, String)]) -> Outcome {
     let mut problems = Vec::new();
     let files = texts.iter().map(|(path, _)| path.as_str());
-    let places = table::places(src, floors, files, &mut problems);
+    let positions = table::positions(src, floors, files, &mut problems);
     let krate = Crate::new(texts);
     let dependencies = dependencies::dependencies(&krate, src, &mut problems);
     let name = |file: usize| krate.files.get(file).map_or("", |it| it.path.as_str());
     for Dependency { from, to, line, path } in &dependencies {
         let (from, to) = (name(*from), name(*to));
-        if let (Some(lower), Some(upper)) = (places.get(from), places.get(to))
+        if let (Some(lower), Some(upper)) = (positions.get(from), positions.get(to))
             && upper.floor < lower.floor
         {
             let Entry(entry, meaning) = upper.entry;

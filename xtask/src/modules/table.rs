@@ -6,20 +6,20 @@ use super::{Problem, TABLE};
 use crate::floors::{Entry, Floor};
 
 /// The floor of a file.
-pub(super) struct Place {
+pub(super) struct Position {
     /// Counted from the top.
     pub(super) floor: usize,
     pub(super) entry: &'static Entry,
 }
 
-/// Returns the place of each file. A folder's entry applies to its files that have no entry of their
+/// Returns the position of each file. A folder's entry applies to its files that have no entry of their
 /// own.
-pub(super) fn places<'a>(
+pub(super) fn positions<'a>(
     src: &str,
     floors: &[Floor],
     files: impl Iterator<Item = &'a str>,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<&'a str, Place> {
+) -> BTreeMap<&'a str, Position> {
     let mut refuse = |path: &str, why: &str| {
         problems.push(Problem { message: format!("{src}/{path} {why}"), remedy: TABLE });
     };
@@ -32,13 +32,13 @@ pub(super) fn places<'a>(
         }
     }
     let mut without_files: BTreeSet<&str> = entries.keys().copied().collect();
-    let mut places = BTreeMap::new();
+    let mut positions = BTreeMap::new();
     for path in files {
         let folders = path.rmatch_indices('/').filter_map(|(at, _)| path.get(..=at));
         match std::iter::once(path).chain(folders).find_map(|entry| entries.get(entry)) {
             Some((floor, entry)) => {
                 without_files.remove(entry.0);
-                places.insert(path, Place { floor: *floor, entry });
+                positions.insert(path, Position { floor: *floor, entry });
             }
             None => refuse(path, "is on no floor"),
         }
@@ -49,5 +49,5 @@ pub(super) fn places<'a>(
             "is on a floor, but it does not exist, or all its files have their own entries",
         );
     }
-    places
+    positions
 }
