@@ -120,7 +120,7 @@ def check_one_node():
         relay = stack.enter_context(Relay(broker.port))
         publisher = stack.enter_context(Publisher(broker))
         publisher.put("first")
-        server = stack.enter_context(running_server("--nats", relay.url, "--patience-secs", "3"))
+        server = stack.enter_context(running_server("--nats", relay.url, "--max-wait-secs", "3"))
 
         wait_until("the node to lose the broker", lambda: count_away(server) == 1)
         early = stack.enter_context(Session(server))

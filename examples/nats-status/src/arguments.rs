@@ -16,7 +16,7 @@ Usage: nats-status [OPTION]... [OPTION of the server]...
   --nats URL,...        the brokers (NATS_URL) = nats://127.0.0.1:4222
   --bucket NAME         the bucket, created if it does not exist = status
   --key NAME            the key in the bucket = current
-  --patience-secs N     the longest time that a new session waits for a read of the bucket before
+  --max-wait-secs N     the longest time that a new session waits for a read of the bucket before
                         it is sent the state that this node has = 5
 
 The server's options:
@@ -32,7 +32,7 @@ pub enum Arguments {
     Serve {
         /// The key.
         location: KeyLocation,
-        /// The longest time that a new session waits for a read of the bucket (`--patience-secs`).
+        /// The longest time that a new session waits for a read of the bucket (`--max-wait-secs`).
         max_wait: Duration,
         /// Whether to print [`USAGE`] before the server's help.
         prints_help: bool,
@@ -72,7 +72,7 @@ impl Arguments {
             key: name(take(&mut rest, "--key")?, "--key", "current", "-_/=.")?,
         };
         let max_wait =
-            parse_max_wait(&text(take(&mut rest, "--patience-secs")?, "--patience-secs", "5")?)?;
+            parse_max_wait(&text(take(&mut rest, "--max-wait-secs")?, "--max-wait-secs", "5")?)?;
         if is_put {
             return match rest.first() {
                 Some(argument) => Err(ConfigError(format!(
@@ -152,7 +152,7 @@ fn name(
 fn parse_max_wait(text: &str) -> Result<Duration, ConfigError> {
     let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
     let seconds = seconds.ok_or_else(|| {
-        ConfigError(format!("--patience-secs: {text:?} is not a number from 0 to 3600"))
+        ConfigError(format!("--max-wait-secs: {text:?} is not a number from 0 to 3600"))
     })?;
     Ok(Duration::from_secs_f64(seconds))
 }

@@ -35,7 +35,7 @@ fn an_invalid_option_is_reported_and_exits_with_2() {
             "--key a.*",
             "--key: \"a.*\" is not a valid name: use letters, digits and \"-_/=.\", and no dot at either end",
         ),
-        ("--patience-secs=-1", "--patience-secs: \"-1\" is not a number from 0 to 3600"),
+        ("--max-wait-secs=-1", "--max-wait-secs: \"-1\" is not a number from 0 to 3600"),
         ("put well", "put: unknown argument \"well\"; states are read from standard input"),
     ] {
         let done = Command::new(env!("CARGO_BIN_EXE_nats-status")).args(words.split(' ')).output();
@@ -58,7 +58,7 @@ fn help_lists_own_options_and_those_of_the_server() {
     let done = Command::new(env!("CARGO_BIN_EXE_nats-status")).arg("--help").output().unwrap();
     let help = String::from_utf8_lossy(&done.stdout);
     for option in
-        ["--nats", "--bucket", "--key", "--patience-secs", "--listen", "--drain-delay-secs"]
+        ["--nats", "--bucket", "--key", "--max-wait-secs", "--listen", "--drain-delay-secs"]
     {
         assert!(help.contains(option), "{option}");
     }
