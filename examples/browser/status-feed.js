@@ -130,7 +130,7 @@ export class StatusFeed extends EventTarget {
   /** Closes the connection, and does not reconnect. */
   stop() {
     this.#close(1000, "stopped");
-    this.#enterStopped("it was told to stop");
+    this.#enterStopped("the page called stop()");
   }
 
   #connect() {

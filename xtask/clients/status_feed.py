@@ -86,7 +86,7 @@ def check_the_page(page, origin):
         check_readable(page, "open")
 
         press(page, "stop")
-        expect_shown(page, phase="stopped", why="It was told to stop.")
+        expect_shown(page, phase="stopped", why="The page called stop().")
         check_readable(page, "stopped")
         closed = node.server.wait_for(event="closed")
         expect("the close code of the stopped page", 1000, closed["code"])
