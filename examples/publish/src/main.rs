@@ -18,7 +18,7 @@ use axum::routing::post;
 use axum::{Router, serve};
 use broadcast::Publisher;
 
-/// See docs/performance.md for the measurements.
+/// The allocator of the server's binary; see docs/performance.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
