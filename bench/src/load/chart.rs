@@ -71,15 +71,20 @@ impl Bars {
     }
 }
 
+/// A line chart: one line for each peer, named at its end.
 pub struct Lines {
     pub title: &'static str,
     pub x: Axis,
     pub y: Axis,
+    /// The points of each line, as (x, y), in the order in which they are connected.
     pub lines: Vec<(Style, Vec<(f64, f64)>)>,
 }
 
+/// The horizontal or the vertical axis of a line chart, from the value `from` to the value `to`.
 pub struct Axis {
+    /// The name and the unit of the values.
     pub title: &'static str,
+    /// A logarithmic axis starts above 0, and has its ticks at `from` and each doubling.
     pub is_logarithmic: bool,
     pub from: f64,
     pub to: f64,

@@ -68,21 +68,21 @@ impl Clients {
     ///
     /// The connection could not be started, or was lost.
     pub fn start(&mut self) -> io::Result<()> {
-        let key = match self.next {
+        let connection_key = match self.next {
             Some(key) => key,
             None => self.connect()?,
         };
-        let connection = self.connection(key)?;
-        let slot = self.sessions.reserve();
-        let mut session = Session::start(slot, Rc::clone(&connection));
-        self.next =
-            Some(key).filter(|_| session.stream + 1 < self.protocol.sessions_per_connection());
+        let connection = self.connection(connection_key)?;
+        let key = self.sessions.reserve();
+        let mut session = Session::start(key, Rc::clone(&connection));
+        self.next = Some(connection_key)
+            .filter(|_| session.stream + 1 < self.protocol.sessions_per_connection());
         if connection.borrow().is_ready() {
             session.request()?;
         }
-        self.sessions.0[slot] = Some(session);
+        self.sessions.entries[key] = Some(session);
         self.counters.started += 1;
-        self.update_interest(key)
+        self.update_interest(connection_key)
     }
 
     fn connect(&mut self) -> io::Result<usize> {
@@ -94,7 +94,7 @@ impl Clients {
             &connection.byte_stream.stream,
             EpollEvent::new(connection.interest, key as u64),
         )?;
-        self.connections.0[key] = Some(Rc::new(RefCell::new(connection)));
+        self.connections.entries[key] = Some(Rc::new(RefCell::new(connection)));
         self.connections_started += 1;
         Ok(key)
     }
@@ -124,14 +124,14 @@ impl Clients {
     /// A connection was lost, or the deadline has passed.
     pub fn send_to_all(&mut self, bytes: &[u8], pongs: usize) -> io::Result<()> {
         let all = self.counters.pongs + self.counters.open * pongs;
-        for slot in 0..self.sessions.0.len() {
+        for key in 0..self.sessions.entries.len() {
             if let Some(session) =
-                self.sessions.0[slot].as_mut().filter(|session| session.is_open())
+                self.sessions.entries[key].as_mut().filter(|session| session.is_open())
             {
                 session.send(bytes)?;
             }
             // Handle answers in between.
-            if slot % MAX_PENDING == 0 {
+            if key % MAX_PENDING == 0 {
                 self.poll(Duration::ZERO, &mut ignore_events)?;
             }
         }
@@ -147,7 +147,7 @@ impl Clients {
     ///
     /// A connection was lost, or the deadline has passed.
     pub fn close_all(&mut self) -> io::Result<()> {
-        for session in self.sessions.0.iter_mut().flatten() {
+        for session in self.sessions.entries.iter_mut().flatten() {
             session.start_close()?;
         }
         while self.counters.started > 0 {
@@ -163,7 +163,7 @@ impl Clients {
     /// The numbers differ.
     pub fn verify_open(&self, count: usize) -> io::Result<()> {
         let Counters { started, open, .. } = self.counters;
-        let connections = self.connections.0.iter().flatten().count();
+        let connections = self.connections.entries.iter().flatten().count();
         if (started, open, connections)
             == (count, count, count.div_ceil(self.protocol.sessions_per_connection()))
         {
@@ -195,13 +195,13 @@ impl Clients {
         Ok(())
     }
 
-    /// Returns the session in a slot.
+    /// Returns the session with this key.
     ///
     /// # Errors
     ///
     /// The session has ended.
-    pub fn session(&mut self, slot: usize) -> io::Result<&mut Session> {
-        let session = self.sessions.0.get_mut(slot).and_then(Option::as_mut);
+    pub fn session(&mut self, key: usize) -> io::Result<&mut Session> {
+        let session = self.sessions.entries.get_mut(key).and_then(Option::as_mut);
         session.ok_or_else(|| io::Error::other("the session or its connection has ended"))
     }
 
@@ -210,8 +210,8 @@ impl Clients {
     /// # Errors
     ///
     /// The session has ended.
-    pub fn pause(&mut self, slot: usize) -> io::Result<()> {
-        let session = self.session(slot)?;
+    pub fn pause(&mut self, key: usize) -> io::Result<()> {
+        let session = self.session(key)?;
         session.may_be_disconnected = true;
         session.connection.borrow_mut().is_paused = true;
         self.update_all_interests()
@@ -223,7 +223,7 @@ impl Clients {
     ///
     /// `epoll_ctl` failed.
     pub fn resume_all(&mut self) -> io::Result<()> {
-        for connection in self.connections.0.iter().flatten() {
+        for connection in self.connections.entries.iter().flatten() {
             connection.borrow_mut().is_paused = false;
         }
         self.update_all_interests()
@@ -235,7 +235,7 @@ impl Clients {
     ///
     /// `epoll_ctl` failed.
     pub fn request_writable(&mut self) -> io::Result<()> {
-        for session in self.sessions.0.iter_mut().flatten() {
+        for session in self.sessions.entries.iter_mut().flatten() {
             session.wants_write = true;
         }
         self.update_all_interests()
@@ -279,22 +279,22 @@ impl Clients {
     }
 
     fn connection(&self, key: usize) -> io::Result<Rc<RefCell<Connection>>> {
-        let connection = self.connections.0.get(key).and_then(Option::as_ref);
+        let connection = self.connections.entries.get(key).and_then(Option::as_ref);
         connection
             .map(Rc::clone)
             .ok_or_else(|| io::Error::other("the session or its connection has ended"))
     }
 
     fn update_all_interests(&mut self) -> io::Result<()> {
-        (0..self.connections.0.len()).try_for_each(|key| self.update_interest(key))
+        (0..self.connections.entries.len()).try_for_each(|key| self.update_interest(key))
     }
 
     /// Updates the epoll registration of a connection if its interest changed.
     fn update_interest(&mut self, key: usize) -> io::Result<()> {
         let Ok(connection) = self.connection(key) else { return Ok(()) };
         let mut connection = connection.borrow_mut();
-        let slots = connection.slots.iter().flatten();
-        let mut sessions = slots.filter_map(|slot| self.sessions.0[*slot].as_ref());
+        let session_keys = connection.session_keys.iter().flatten();
+        let mut sessions = session_keys.filter_map(|key| self.sessions.entries[*key].as_ref());
         let wants_write =
             connection.wants_write() || sessions.any(|session| session.can_write(&connection));
         let mut interest = EpollFlags::empty();
@@ -312,7 +312,7 @@ impl Clients {
 impl Drop for Clients {
     fn drop(&mut self) {
         self.connections
-            .0
+            .entries
             .drain(..)
             .flatten()
             .for_each(|connection| connection.borrow().byte_stream.reset_on_close());

@@ -12,8 +12,8 @@ use super::protocol::{Http, Protocol};
 pub(super) struct Connection {
     pub(super) byte_stream: ByteStream,
     pub(super) http2: Option<Http2>,
-    /// The slots of its sessions in `Clients`, indexed by stream; `None` after the session ended.
-    pub(super) slots: Vec<Option<usize>>,
+    /// The keys of its sessions in `Clients`, indexed by stream; `None` after the session ended.
+    pub(super) session_keys: Vec<Option<usize>>,
     /// Whether the sessions that waited for the connection have sent their requests.
     pub(super) has_requested: bool,
     /// The received part of an incomplete HTTP/2 frame.
@@ -35,7 +35,7 @@ impl Connection {
         Ok(Self {
             byte_stream: ByteStream::start(server, source, protocol.tls.as_ref())?,
             http2: matches!(protocol.http, Http::Two { .. }).then(Http2::start),
-            slots: Vec::new(),
+            session_keys: Vec::new(),
             has_requested: false,
             partial: Vec::new(),
             is_batching: false,
@@ -58,7 +58,7 @@ impl Connection {
 
     /// Whether it had sessions and all of them ended.
     pub(super) fn is_finished(&self) -> bool {
-        !self.slots.is_empty() && self.slots.iter().all(Option::is_none)
+        !self.session_keys.is_empty() && self.session_keys.iter().all(Option::is_none)
     }
 
     /// Writes pending output.

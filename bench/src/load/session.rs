@@ -57,8 +57,8 @@ enum Stage {
 }
 
 pub struct Session {
-    /// Its slot in `Clients`.
-    pub slot: usize,
+    /// Its key in `Clients`.
+    pub key: usize,
     /// Whether [`Event::Writable`] is requested.
     pub wants_write: bool,
     /// Whether the server may close it without a closing handshake, because it was paused.
@@ -73,13 +73,13 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn start(slot: usize, connection: Rc<RefCell<Connection>>) -> Self {
+    pub(super) fn start(key: usize, connection: Rc<RefCell<Connection>>) -> Self {
         let mut connection_mut = connection.borrow_mut();
-        connection_mut.slots.push(Some(slot));
-        let stream = connection_mut.slots.len() - 1;
+        connection_mut.session_keys.push(Some(key));
+        let stream = connection_mut.session_keys.len() - 1;
         drop(connection_mut);
         Self {
-            slot,
+            key,
             wants_write: false,
             may_be_disconnected: false,
             connection,
@@ -264,7 +264,7 @@ impl Session {
             ));
         }
         let mut connection = self.connection.borrow_mut();
-        connection.slots[self.stream] = None;
+        connection.session_keys[self.stream] = None;
         if let Some(http2) = &mut connection.http2 {
             http2.end(self.stream);
         }

@@ -15,7 +15,7 @@ impl Clients {
         on_event: &mut impl OnEvent,
     ) -> io::Result<()> {
         connection.borrow_mut().flush()?;
-        let streams = connection.borrow().slots.len();
+        let streams = connection.borrow().session_keys.len();
         for stream in 0..streams {
             let session = self.session_of(connection, stream);
             if let Some(session) = session.filter(|session| session.can_write(&connection.borrow()))
@@ -86,10 +86,10 @@ impl Clients {
         event: StreamEvent<'_>,
         on_event: &mut impl OnEvent,
     ) -> io::Result<()> {
-        let slot = connection.borrow().slots.get(stream).copied().flatten();
+        let key = connection.borrow().session_keys.get(stream).copied().flatten();
         // RST_STREAM may follow END_STREAM.
-        let Some(slot) = slot else { return Ok(()) };
-        let Some(session) = self.sessions.0[slot].as_mut() else { return Ok(()) };
+        let Some(key) = key else { return Ok(()) };
+        let Some(session) = self.sessions.entries[key].as_mut() else { return Ok(()) };
         let counters = &mut self.counters;
         match event {
             StreamEvent::Opened => session.opened(counters, on_event),
@@ -100,7 +100,7 @@ impl Clients {
             }
             StreamEvent::Ended => {
                 session.end(counters, on_event)?;
-                self.sessions.remove(slot);
+                self.sessions.remove(key);
                 Ok(())
             }
         }
@@ -112,7 +112,7 @@ impl Clients {
         connection: &RefCell<Connection>,
         on_event: &mut impl OnEvent,
     ) -> io::Result<()> {
-        let streams = connection.borrow().slots.len();
+        let streams = connection.borrow().session_keys.len();
         (0..streams).try_for_each(|stream| {
             self.on_stream_event(connection, stream, StreamEvent::Ended, on_event)
         })
@@ -124,7 +124,7 @@ impl Clients {
             return Ok(());
         }
         connection.borrow_mut().has_requested = true;
-        let streams = connection.borrow().slots.len();
+        let streams = connection.borrow().session_keys.len();
         for stream in 0..streams {
             if let Some(session) = self.session_of(connection, stream) {
                 session.request()?;
@@ -138,7 +138,7 @@ impl Clients {
         connection: &RefCell<Connection>,
         stream: usize,
     ) -> Option<&mut Session> {
-        let slot = connection.borrow().slots.get(stream).copied().flatten()?;
-        self.sessions.0[slot].as_mut()
+        let key = connection.borrow().session_keys.get(stream).copied().flatten()?;
+        self.sessions.entries[key].as_mut()
     }
 }

@@ -48,7 +48,7 @@ fn send(clients: &mut Clients) -> io::Result<()> {
     let mut sent = [0; CONNECTIONS];
     let mut on_event = |session: &mut Session, event: Event<'_>| {
         if matches!(event, Event::Writable) {
-            let sent = &mut sent[session.slot];
+            let sent = &mut sent[session.key];
             *sent += session.try_send(&all[*sent..all.len().min(*sent + WRITE)])?;
             session.wants_write = *sent < all.len();
         }

@@ -47,10 +47,10 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     }
     clients.idle_for(Duration::from_millis(500))?;
     let before = private_memory(peer_process.process)?;
-    let readers: Vec<bool> = (0..count).map(|slot| slot % STALLED_ONE_IN != 0).collect();
-    let is_stalled = |slot: &usize| !readers[*slot];
-    for slot in (0..count).filter(is_stalled) {
-        clients.pause(slot)?;
+    let readers: Vec<bool> = (0..count).map(|key| key % STALLED_ONE_IN != 0).collect();
+    let is_stalled = |key: &usize| !readers[*key];
+    for key in (0..count).filter(is_stalled) {
+        clients.pause(key)?;
     }
     for number in WARM_UP..WARM_UP + states {
         texts.deliver(number, &mut clients, &peer_process, &readers)?;
@@ -58,11 +58,10 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let growth = private_memory(peer_process.process)? as f64 - before as f64;
 
     let resumed = resume_readers(&mut clients, &texts, &readers)?;
-    let is_lost = |slot: &usize| !clients.session(*slot).is_ok_and(|session| session.is_open());
+    let is_lost = |key: &usize| !clients.session(*key).is_ok_and(|session| session.is_open());
     let (lost, kept): (Vec<usize>, Vec<usize>) = (0..count).partition(is_lost);
     ensure(lost.iter().all(is_stalled), || "the server closed a session that reads".to_owned())?;
-    let without =
-        kept.iter().filter(|slot| is_stalled(slot) && resumed[**slot].at.is_none()).count();
+    let without = kept.iter().filter(|key| is_stalled(key) && resumed[**key].at.is_none()).count();
 
     let mut outcome = Outcome::of([growth / f64::from(1 << 20), lost.len() as f64, without as f64]);
     let had: Vec<&Resumed> = resumed.iter().filter(|resumed| resumed.at.is_some()).collect();
@@ -97,7 +96,7 @@ fn resume_readers(
     clients.resume_all()?;
     while left > 0 && last_event.elapsed() < TIMEOUT {
         clients.poll(Duration::from_millis(100), &mut |session, event| {
-            let resumed = &mut resumed[session.slot];
+            let resumed = &mut resumed[session.key];
             last_event = Instant::now();
             let payload = match event {
                 Event::Message(payload) => payload,

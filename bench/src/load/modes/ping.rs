@@ -49,13 +49,13 @@ fn run(peer: &Peer, size: Size, depth: usize) -> io::Result<Outcome> {
 
     let pings = frame(PING, PAYLOAD).repeat(depth);
     let mut batches = Vec::new();
-    for slot in 0..CONNECTIONS {
+    for key in 0..CONNECTIONS {
         batches.push(Batch { sent: Instant::now(), pending_pongs: depth });
-        clients.session(slot)?.send(&pings)?;
+        clients.session(key)?.send(&pings)?;
     }
     let mut round_trips = Vec::with_capacity(1 << 20);
     let mut on_event = |session: &mut Session, event: Event<'_>| {
-        let batch = &mut batches[session.slot];
+        let batch = &mut batches[session.key];
         match event {
             Event::Pong => batch.pending_pongs -= 1,
             _ => return Err(io::Error::other("received something other than a pong")),

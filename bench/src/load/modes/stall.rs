@@ -72,7 +72,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
 /// connections in any order.
 struct Active {
     ping: Vec<u8>,
-    /// Distance between the slots of two active connections.
+    /// Distance between the keys of two active connections.
     stride: usize,
     /// When each sends its next ping.
     due: [Instant; ACTIVE],
@@ -98,8 +98,8 @@ impl Active {
                 continue;
             }
             // The session may have ended.
-            let slot = index * self.stride;
-            if let Some(session) = clients.session(slot).ok().filter(|session| session.is_open()) {
+            let key = index * self.stride;
+            if let Some(session) = clients.session(key).ok().filter(|session| session.is_open()) {
                 session.send(&self.ping)?;
                 self.sent[index] = Some(now);
                 self.due[index] = now + PING_INTERVAL;
@@ -109,8 +109,8 @@ impl Active {
             clients.poll(Duration::ZERO, &mut |session: &mut Session, event: Event<'_>| {
                 // A Close frame counts as an answer.
                 let is_answer = matches!(event, Event::Pong | Event::Close);
-                let is_active = session.slot.is_multiple_of(self.stride);
-                let sent = self.sent.get_mut(session.slot / self.stride);
+                let is_active = session.key.is_multiple_of(self.stride);
+                let sent = self.sent.get_mut(session.key / self.stride);
                 if let Some(sent) = sent.filter(|_| is_active && is_answer) {
                     self.round_trips.extend(sent.take().map(|sent| sent.elapsed()));
                 }

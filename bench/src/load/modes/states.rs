@@ -71,14 +71,14 @@ impl States {
                     Event::Close | Event::Disconnected | Event::Ended => return Ok(()),
                     _ => return Err(io::Error::other("received something other than a state")),
                 };
-                if !readers[session.slot] {
+                if !readers[session.key] {
                     return Ok(());
                 }
                 let received = self.number(payload)?;
                 ensure(received == number, || {
                     format!("a session received state {received} instead of {number}")
                 })?;
-                let is_first = std::mem::take(&mut waiting[session.slot]);
+                let is_first = std::mem::take(&mut waiting[session.key]);
                 ensure(is_first, || format!("a session received state {number} twice"))?;
                 times.push(millis(publication.elapsed()));
                 Ok(())
