@@ -102,7 +102,7 @@ fn contradictory_variables_fail_the_start() {
             "LISTEN_FDS=2 LISTEN_FDNAMES=public",
             "LISTEN_FDNAMES has 1 names for the 2 sockets of LISTEN_FDS",
         ),
-        // Only one socket is passed.
+        // Only one socket is inherited.
         (
             "LISTEN_FDS=2",
             "LISTEN_FDS passes a socket \"\" (number 1) that is no stream socket of TCP or Unix",

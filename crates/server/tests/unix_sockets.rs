@@ -179,7 +179,7 @@ fn a_server_that_refuses_permission_to_connect_keeps_its_path() {
     let path = folder.path("s");
     let _other = UnixListener::bind(&path).unwrap();
     fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).unwrap();
-    let problem = "there is a socket, and whether a server listens on it cannot be told: Permission \
+    let problem = "there is a socket, and whether a server listens on it cannot be determined: Permission \
                    denied (os error 13)";
     let (code, message) = startup_error(server_on(&path));
     assert_eq!(code, 2);

@@ -84,7 +84,11 @@ impl Listeners {
             } else {
                 Listener::adopt(socket, is_encrypted)
             };
-            adopted.map_err(|error| BindError { key, address: "a passed socket".to_owned(), error })
+            adopted.map_err(|error| BindError {
+                key,
+                address: "an inherited socket".to_owned(),
+                error,
+            })
         };
         let bind = |key, address: &ListenAddress, mode, families| {
             Listener::bind(address, mode, families).map_err(|error| BindError {

@@ -78,7 +78,7 @@ fn remove_stale_socket(path: &Path, address: &SocketAddrUnix) -> io::Result<()> 
         Err(Errno::CONNREFUSED) => fs::remove_file(path),
         Err(Errno::NOENT) => Ok(()),
         Err(error @ (Errno::ACCESS | Errno::PERM)) => Err(io::Error::other(format!(
-            "there is a socket, and whether a server listens on it cannot be told: {error}"
+            "there is a socket, and whether a server listens on it cannot be determined: {error}"
         ))),
         // Connected, a full backlog, or a socket of another type: a process has it.
         Ok(()) | Err(_) => Err(address_in_use()),

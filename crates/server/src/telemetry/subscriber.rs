@@ -33,7 +33,7 @@ use crate::telemetry::writer::LogWriter;
 /// The system refuses the thread, or the registration of the signal.
 pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
     // SIGXFSZ is raised when the log file reaches the size limit (`LimitFSIZE=`), and ends the process by
-    // default. tokio's handler replaces that action for good, so the write fails as on a full disk.
+    // default. tokio's handler replaces that action permanently, so the write fails as on a full disk.
     drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
     let (filter, handle) = reload::Layer::new(config.log.clone());
     let (writer, lines) = LogWriter::start(io::stderr(), handle)?;

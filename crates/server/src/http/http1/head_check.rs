@@ -2,7 +2,7 @@
 //!
 //! hyper drops the fragment of a request target, reports one `Content-Length` where two were equal, and
 //! limits a target only by the size of its buffer. The stream here detects these cases and reports an
-//! end of file to hyper in front of them. So hyper reads no request behind them, and the server sends
+//! end of file to hyper before them. So hyper reads no request behind them, and the server sends
 //! the response.
 
 use std::io;
@@ -24,7 +24,7 @@ use crate::net::stream::Stream;
 /// The start of a line that a head may have once.
 const CONTENT_LENGTH: &[u8] = b"content-length:";
 
-/// A stream that ends in front of a head's first violation.
+/// A stream that ends before a head's first violation.
 #[derive(Debug)]
 pub(crate) struct CheckedHttp1Stream {
     stream: ReclaimOnDrop,
@@ -70,7 +70,7 @@ impl HeadFindings {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Returns the violation in front of which hyper has read an end of file.
+    /// Returns the violation before which hyper has read an end of file.
     pub(crate) fn violation(&self) -> Option<Rejection> {
         self.violation.get().copied()
     }

@@ -347,7 +347,7 @@ mod tests {
         b'a' + u8::try_from(round % 26).unwrap_or_default()
     }
 
-    const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, lines: 64 };
+    const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, fields: 64 };
 
     /// Joins the `Cookie` fields into one (RFC 9113, section 8.2.3).
     fn with_one_cookie((method, uri, mut headers, protocol): Received) -> Received {

@@ -160,7 +160,7 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let stream = BudgetedStream::new(stream, Arc::clone(&budget));
         // h2 gets no request for which it would end the connection.
         let faults = Arc::new(Faults::default());
-        let limits = HeadLimits { bytes: config.max_header_bytes, lines: config.max_headers };
+        let limits = HeadLimits { bytes: config.max_header_bytes, fields: config.max_headers };
         let stream = CheckedHttp2Stream::new(stream, Arc::clone(&faults), limits);
         let close_timeout = config.policy.session.timing.close_timeout;
         let refusal_deadline = (!has_permit).then_some(deadline);

@@ -19,7 +19,7 @@ const LINE_OVERHEAD: usize = 4;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
     pub(crate) bytes: usize,
-    pub(crate) lines: usize,
+    pub(crate) fields: usize,
 }
 
 /// The fields of a request's head so far, and their first violation.
@@ -37,9 +37,9 @@ pub(crate) struct RequestHead {
     /// The values of all `Cookie` fields, joined (RFC 9113, section 8.2.3).
     cookie: Option<Vec<u8>>,
     /// The other fields, encoded.
-    fields: Vec<u8>,
+    encoded_fields: Vec<u8>,
     bytes: usize,
-    lines: usize,
+    field_count: usize,
     limits: HeadLimits,
     rejection: Option<Rejection>,
 }
@@ -54,9 +54,9 @@ impl RequestHead {
             path: None,
             content_length: None,
             cookie: None,
-            fields: Vec::new(),
+            encoded_fields: Vec::new(),
             bytes: 0,
-            lines: 0,
+            field_count: 0,
             limits,
             rejection: None,
         }
@@ -69,7 +69,7 @@ impl RequestHead {
         let overhead =
             if is_repeated_cookie { COOKIE_SEPARATOR.len() } else { name.len() + LINE_OVERHEAD };
         let bytes = self.bytes + overhead + value.len();
-        let lines = self.lines + usize::from(!is_pseudo && !is_repeated_cookie);
+        let field_count = self.field_count + usize::from(!is_pseudo && !is_repeated_cookie);
         let is_target = name == b":path";
         if bytes >= self.limits.bytes || is_target && value.len() > MAX_TARGET_BYTES {
             let too_large =
@@ -77,21 +77,21 @@ impl RequestHead {
             self.rejection.get_or_insert(too_large);
             return;
         }
-        if lines > self.limits.lines {
+        if field_count > self.limits.fields {
             self.rejection.get_or_insert(Rejection::HeaderTooLarge);
             // More fields are accepted, up to twice the limit: one of them may have the client's
             // address.
-            if lines > 2 * self.limits.lines {
+            if field_count > 2 * self.limits.fields {
                 return;
             }
         }
-        (self.bytes, self.lines) = (bytes, lines);
+        (self.bytes, self.field_count) = (bytes, field_count);
         let is_valid = match name {
             _ if is_pseudo => self.add_pseudo(name, value),
             b"content-length" => self.add_content_length(value),
             b"cookie" => self.add_cookie(value),
             _ if is_regular_field(name, value) => {
-                encode(name, value, &mut self.fields);
+                encode(name, value, &mut self.encoded_fields);
                 true
             }
             _ => false,
@@ -134,7 +134,7 @@ impl RequestHead {
                 }
             }
         }
-        block.extend(self.fields);
+        block.extend(self.encoded_fields);
         if let Some(cookie) = self.cookie {
             encode(b"cookie", &cookie, &mut block);
         }
@@ -144,7 +144,7 @@ impl RequestHead {
     /// Adds a pseudo-header field. They precede other fields, and each occurs once (RFC 9113, section
     /// 8.3).
     fn add_pseudo(&mut self, name: &[u8], value: &[u8]) -> bool {
-        let is_after_fields = self.lines > 0;
+        let is_after_fields = self.field_count > 0;
         let field = match name {
             b":method" => &mut self.method,
             b":protocol" => &mut self.protocol,

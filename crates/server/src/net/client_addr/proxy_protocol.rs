@@ -23,8 +23,6 @@ const V2_LOCAL: u8 = 0x20;
 pub enum ProxyHeader {
     /// The stream does not begin with a header.
     Absent,
-    /// It begins with a signature, but the header is invalid.
-    Invalid,
     /// A header whose addresses are complete. Its last bytes may not have been received.
     Complete {
         /// The client's address; `None` if the connection is the proxy's own.
@@ -34,6 +32,8 @@ pub enum ProxyHeader {
     },
     /// More bytes are needed.
     Incomplete,
+    /// The stream begins with a signature, but the header is invalid.
+    Invalid,
 }
 
 /// Parses the PROXY header at the start of a stream. 232 bytes always suffice: the TLVs of version 2,

@@ -33,9 +33,9 @@ impl Counts {
 /// An entry of the queue.
 #[derive(Debug)]
 pub(crate) enum Entry {
-    Line(Vec<u8>),
     /// Requests a reply when the queue is empty and everything is written.
     Flush(SyncSender<()>),
+    Line(Vec<u8>),
 }
 
 /// The sending side of the queue, which a `tracing` layer writes its lines to.
