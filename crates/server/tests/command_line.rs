@@ -68,6 +68,10 @@ fn an_invalid_setting_is_named_with_its_source_and_the_requirement() {
         "allowed_origins in the flag --allowed-origins: \"https://b.example/\" is invalid: \
          an origin ends after its host or port, with no slash, path or user name"
     );
+    assert_eq!(
+        usage_error(&["--check-config", "--log", "loud"], &[]).split(' ').next(),
+        Some("log")
+    );
 }
 
 #[test]
@@ -98,6 +102,10 @@ fn an_unknown_key_is_refused_in_every_source() {
         usage_error(&["--ping_interval_secs", "1"], &[])
             .contains("did you mean --ping-interval-secs?")
     );
+}
+
+#[test]
+fn a_malformed_command_line_is_refused() {
     assert!(usage_error(&["extra"], &[]).contains("\"extra\""));
     assert!(usage_error(&["--listen"], &[]).contains("--listen <ADDRESSES> needs a value"));
     assert!(usage_error(&["--check-config=yes"], &[]).contains("takes no value"));
@@ -107,16 +115,26 @@ fn an_unknown_key_is_refused_in_every_source() {
 #[test]
 fn all_invalid_settings_are_reported_at_once_in_the_order_of_the_manual() {
     let text = "log_format = \"xml\"\n\nping_interval_secs = \"fast\"\nlisten = [\"127.0.0.1:1\", 2]\n\
-                max_headers = 1_001\nallowed_origins = \"https://a.example/\"\nplaintext_ok = \"on\"\n";
+                max_headers = 1_001\nallowed_origins = \"https://a.example/\"\nplaintext_ok = \"on\"\n\
+                lisen = 1\n";
     let file = temporary_file("many.toml", text);
     let file = file.to_str().unwrap();
-    let flags = ["--config", file, "--missing-origin=maybe"];
+    let flags = [
+        "--config",
+        file,
+        "--missing-origin=maybe",
+        "--proxy-protocol=required",
+        "--tls-key-file=a",
+    ];
     let output = output(&flags, &[("WS_STATUS_MAX_MESSAGE_BYTES", "0")]);
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8(output.stderr).unwrap();
     let problems: Vec<&str> =
         stderr.lines().map(|line| line.strip_prefix("server: ").unwrap()).collect();
     let expected = [
+        format!(
+            "the file {file}, line 8 sets \"lisen\", which is not a setting; did you mean listen?"
+        ),
         format!("listen in the file {file}, line 4: \"2\" is invalid: "),
         format!("plaintext_ok is \"on\" in the file {file}, line 7: "),
         format!("allowed_origins in the file {file}, line 6: \"https://a.example/\" is invalid: "),
@@ -126,6 +144,9 @@ fn all_invalid_settings_are_reported_at_once_in_the_order_of_the_manual() {
         "max_message_bytes is \"0\" in the environment variable WS_STATUS_MAX_MESSAGE_BYTES: "
             .to_owned(),
         format!("log_format is \"xml\" in the file {file}, line 1: "),
+        // Contradictions come last, and none about a value that is invalid already.
+        "proxy_protocol is \"required\" in the flag --proxy-protocol: ".to_owned(),
+        "tls_key_file is \"a\" in the flag --tls-key-file: ".to_owned(),
     ];
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");
     for (problem, expected) in problems.iter().zip(&expected) {
@@ -206,10 +227,6 @@ fn requested_output_goes_to_stdout() {
         text.lines().map(|line| line.split(" # ").next().unwrap().to_owned()).collect()
     };
     assert_eq!(values(&printed), values(&reprinted));
-    assert_eq!(
-        usage_error(&["--check-config", "--log", "loud"], &[]).split(' ').next(),
-        Some("log")
-    );
 }
 
 #[test]

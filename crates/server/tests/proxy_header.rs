@@ -46,6 +46,10 @@ fn a_proxy_header_is_recognized_as_early_as_possible() {
             assert_eq!(parse_proxy_header(&bytes[..length]), ProxyHeader::Incomplete, "{length}");
         }
     }
+}
+
+#[test]
+fn other_protocols_have_no_header() {
     for bytes in [
         &b"GET /ws/status"[..],
         b"POST /",
@@ -56,28 +60,39 @@ fn a_proxy_header_is_recognized_as_early_as_possible() {
     ] {
         assert_eq!(parse_proxy_header(bytes), ProxyHeader::Absent, "{bytes:?}");
     }
-    let too_long = [V2, b"\x21\x11\xff\xff", &[0; 3000]].concat();
-    // With TLVs behind the addresses, which the parser does not wait for.
-    let large = |extras: u16| {
-        let length = (12 + extras).to_be_bytes();
-        [V2, b"\x21\x11", &length, &[0; 12], &vec![0; extras.into()]].concat()
-    };
+}
+
+/// A header of version 2 for zero addresses, with TLVs of this length.
+fn with_tlvs(bytes: u16) -> Vec<u8> {
+    let length = (12 + bytes).to_be_bytes();
+    [V2, b"\x21\x11", &length, &[0; 12], &vec![0; bytes.into()]].concat()
+}
+
+#[test]
+fn a_header_is_complete_without_its_tlvs() {
     let zero = Some(([0; 4], 0).into());
     for length in [2049, 4096, 16 << 10] {
-        let header = large(length - 28);
+        let header = with_tlvs(length - 28);
         let complete = ProxyHeader::Complete { client: zero, length: header.len() };
         assert_eq!(header.len(), usize::from(length));
         assert_eq!(parse_proxy_header(&header), complete);
         assert_eq!(parse_proxy_header(&header[..28]), complete);
         assert_eq!(parse_proxy_header(&header[..27]), ProxyHeader::Incomplete);
     }
-    assert_eq!(parse_proxy_header(&large((16 << 10) - 27)[..15]), ProxyHeader::Incomplete);
-    assert_eq!(
-        parse_proxy_header(&large((16 << 10) - 27)[..16]),
-        ProxyHeader::Invalid,
-        "from its first 16 bytes"
-    );
-    // A LOCAL header is valid with any content, and a header for a Unix socket has no address.
+}
+
+#[test]
+fn a_header_above_16_kib_is_invalid() {
+    let header = with_tlvs((16 << 10) - 27);
+    assert_eq!(parse_proxy_header(&header[..15]), ProxyHeader::Incomplete);
+    assert_eq!(parse_proxy_header(&header[..16]), ProxyHeader::Invalid, "from its first 16 bytes");
+    let largest = [V2, b"\x21\x11\xff\xff", &[0; 3000]].concat();
+    assert_eq!(parse_proxy_header(&largest), ProxyHeader::Invalid);
+}
+
+#[test]
+fn a_local_header_has_no_client() {
+    // It is valid with any content. A header for a Unix socket has no address, either.
     let local = [V2, b"\x20\x11\x01\0", &[7; 256]].concat();
     let unix = [V2, b"\x21\x31\x01\0", &[7; 256]].concat();
     for header in [local, unix] {
@@ -86,11 +101,14 @@ fn a_proxy_header_is_recognized_as_early_as_possible() {
             ProxyHeader::Complete { client: None, length: 16 + 256 }
         );
     }
+}
+
+#[test]
+fn a_malformed_header_is_invalid() {
     let endless = [&b"PROXY "[..], &[b'x'; 200]].concat();
     for bytes in [
         &b"PROXY TCP4 999.0.0.1 10.0.0.1 1 2\r\n"[..],
         b"PROXY UDP4 198.51.100.7 10.0.0.1 1 2\r\n",
-        &too_long,
         &endless,
         &[V2, b"\x11\x11\0\x0c", &[0; 12]].concat(),
         &[V2, b"\x21\x11\0\x02", &[0; 40]].concat(),

@@ -80,7 +80,7 @@ fn systemd_is_notified_of_every_state_change() {
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
     let mut process = Process::start_as(command, &["--max-connections=100"]);
     until("READY=1");
-    let _session = Client::open(process.address);
+    let session = Client::open(process.address);
     for _ in 0..5 {
         until("WATCHDOG=1");
     }
@@ -91,8 +91,9 @@ fn systemd_is_notified_of_every_state_change() {
     until("READY=1");
     process.signal(Signal::TERM);
     until("STOPPING=1");
-    until("WATCHDOG=1"); // The watchdog is fed during a drain, too.
-    drop(_session);
+    // The watchdog is notified during a drain, too.
+    until("WATCHDOG=1");
+    drop(session);
     assert_eq!(process.exit_code(), 0);
     fs::remove_dir_all(&folder).unwrap();
 }
