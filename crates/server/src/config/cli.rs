@@ -29,11 +29,12 @@ pub enum Command {
 }
 
 impl Command {
-    /// Reads the command line and the environment, and the file that one of them names.
+    /// Parses the command line and the environment, and reads the file that one of them names.
     ///
     /// # Errors
     ///
-    /// An argument or a variable that is wrong, or settings that cannot be loaded.
+    /// An argument or a variable is invalid. Invalid settings are reported by
+    /// [`Config::check`](crate::Config::check).
     pub fn parse(
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -69,7 +70,7 @@ impl Command {
                 flags.push((setting.key.clone(), value));
             }
         }
-        let settings = RawSettings::load_for(reason, file.as_deref(), &environment, &flags)?;
+        let settings = RawSettings::load_for(reason, file.as_deref(), &environment, &flags);
         Ok(if matches.get_flag("print-config") {
             Self::PrintConfig(settings)
         } else if matches.get_flag("check-config") {

@@ -93,8 +93,9 @@ impl Config {
     ///
     /// Describes every invalid setting.
     pub fn check(raw: RawSettings, open_files: u64) -> Result<Self, ConfigError> {
-        let settings = raw.typed()?;
-        let mut problems = contradictions(&settings, &raw);
+        let (settings, problems) = raw.typed();
+        let contradictions = contradictions(&settings, &raw, &problems.invalid);
+        let mut problems = [problems.sentences, contradictions].concat();
         let tls = match tls_paths(&settings, &raw).map(|paths| load(paths, &raw)) {
             Ok(loaded) => loaded.unwrap_or_else(|problem| {
                 problems.push(problem);
@@ -191,28 +192,35 @@ impl Config {
     }
 }
 
-/// Describes settings that are valid each, and contradict each other.
-fn contradictions(settings: &Settings, raw: &RawSettings) -> Vec<String> {
+/// Describes settings that contradict each other, except those that are invalid already.
+fn contradictions(settings: &Settings, raw: &RawSettings, invalid: &[&str]) -> Vec<String> {
     let mut problems = Vec::new();
-    let mut add = |key: &str, problem: &str| problems.push(raw.get(key).problem(key, problem));
+    let mut add = |key: &str, other: &str, problem: &str| {
+        if !invalid.contains(&key) && !invalid.contains(&other) {
+            problems.push(raw.get(key).problem(key, problem));
+        }
+    };
     let addresses = &settings.listen.0;
     if addresses.is_empty() {
-        add("listen", "it must be at least one address with a port, such as 127.0.0.1:8080");
+        let problem = "it must be at least one address with a port, such as 127.0.0.1:8080";
+        add("listen", "listen", problem);
     }
     if let AdminAddress(Some(admin)) = &settings.admin_listen
         && addresses.contains(admin)
         && !matches!(admin, ListenAddress::Tcp(address) if address.port() == 0)
     {
         let problem = "it must not be one of the addresses in listen, where clients connect";
-        add("admin_listen", problem);
+        add("admin_listen", "listen", problem);
     }
     let is_tls = |address: &ListenAddress| matches!(address, ListenAddress::Tls(_));
     if settings.tls_cert_file.0.is_none() && addresses.iter().any(is_tls) {
-        add("listen", "a tls: address requires tls_cert_file and tls_key_file");
+        let problem = "a tls: address requires tls_cert_file and tls_key_file";
+        add("listen", "tls_cert_file", problem);
     }
     if settings.proxy_protocol.0 == ProxyProtocol::Required && settings.trusted_proxies.0.is_empty()
     {
-        add("proxy_protocol", "it requires trusted_proxies; without them no client could connect");
+        let problem = "it requires trusted_proxies; without them no client could connect";
+        add("proxy_protocol", "trusted_proxies", problem);
     }
     problems
 }

@@ -2,7 +2,7 @@
 //! value knows its source.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::path::Path;
 
 use config::{ConfigError as LibraryError, File, FileFormat, Map, Source, Value, ValueKind};
@@ -10,7 +10,6 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
 
-use crate::config::error::ConfigError;
 use crate::config::settings::{PREFIX, Setting, Settings};
 use crate::files::{self, LoadReason};
 
@@ -18,7 +17,16 @@ use crate::files::{self, LoadReason};
 #[derive(Clone, Debug)]
 pub struct RawSettings {
     values: BTreeMap<String, RawValue>,
+    /// What is wrong with the sources.
+    problems: Vec<String>,
     reason: LoadReason,
+}
+
+/// What is wrong with settings.
+pub(crate) struct Problems {
+    /// The keys of invalid values.
+    pub(crate) invalid: Vec<&'static str>,
+    pub(crate) sentences: Vec<String>,
 }
 
 /// A value as written.
@@ -33,14 +41,14 @@ impl RawSettings {
     /// Merges the sources. `environment` and `flags` are pairs of a name and a value; a flag is named by its
     /// key.
     ///
-    /// # Errors
-    ///
-    /// A key is unknown, or the file cannot be read.
+    /// An unknown key, or a file that cannot be read, is reported by [`Config::check`](crate::Config::check)
+    /// together with invalid values.
+    #[must_use]
     pub fn load(
         file: Option<&Path>,
         environment: &[(String, String)],
         flags: &[(String, String)],
-    ) -> Result<Self, ConfigError> {
+    ) -> Self {
         Self::load_for(LoadReason::Startup, file, environment, flags)
     }
 
@@ -50,55 +58,46 @@ impl RawSettings {
         file: Option<&Path>,
         environment: &[(String, String)],
         flags: &[(String, String)],
-    ) -> Result<Self, ConfigError> {
-        let mut layers = vec![Layer::of_defaults()];
-        if let Some(path) = file {
-            let origin = format!("the file {}", path.display());
-            let cannot = |problem: &dyn fmt::Display| {
-                ConfigError::new(format!("{origin} cannot be read: {problem}"))
-            };
-            let (bytes, _) = files::read(path, reason).map_err(|error| cannot(&error))?;
-            let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8"))?;
-            layers.push(Layer::parse(&text, &origin)?);
+    ) -> Self {
+        let (mut layers, mut problems) = (vec![Layer::of_defaults()], Vec::new());
+        match file.map(|path| Layer::read(path, reason)).transpose() {
+            Ok(layer) => layers.extend(layer),
+            Err(problem) => problems.push(problem),
         }
         layers.push(Layer::of_environment(environment));
         layers.push(Layer::of_flags(flags));
-        let problems = layers.iter().flat_map(Layer::problems).collect();
-        ConfigError::check(problems)?;
-
         let mut builder = config::Config::builder();
-        for layer in layers {
+        for mut layer in layers {
+            problems.extend(layer.remove_invalid());
             builder = builder.add_source(layer);
         }
         let merged = builder.build().and_then(|config| config.collect());
-        let merged = merged.map_err(|error| ConfigError::new(in_one_line(error)))?;
-        let values = merged.into_iter().map(|(key, value)| {
-            let origin = value.origin().unwrap_or_default().to_owned();
-            (key, RawValue { value, source: origin })
+        let values = merged.unwrap_or_else(|error| {
+            problems.push(in_one_line(error));
+            Layer::of_defaults().0
         });
-        Ok(Self { values: values.collect(), reason })
+        let values = values.into_iter().map(|(key, value)| {
+            let source = value.origin().unwrap_or_default().to_owned();
+            (key, RawValue { value, source })
+        });
+        Self { values: values.collect(), problems, reason }
     }
 
-    /// Returns the typed settings.
-    ///
-    /// # Errors
-    ///
-    /// Describes every invalid value.
-    pub(crate) fn typed(&self) -> Result<Settings, ConfigError> {
-        let defaults = Layer::of_defaults().0;
-        let mut problems = Vec::new();
+    /// Returns the typed settings, with the default in the place of each invalid value, and all problems.
+    pub(crate) fn typed(&self) -> (Settings, Problems) {
+        let mut values = Layer::of_defaults().0;
+        let mut problems = Problems { invalid: Vec::new(), sentences: self.problems.clone() };
         // One at a time, because serde stops at the first error.
         for Setting { key, .. } in Setting::all() {
             let raw = self.get(key);
-            let mut one = defaults.clone();
-            one.insert(key.clone(), raw.value.clone());
-            if let Err(error) = deserialize(one) {
-                problems.push(raw.problem(key, &requirement(&error)));
+            let default = values.insert(key.clone(), raw.value.clone());
+            if let Err(error) = deserialize(values.clone()) {
+                problems.invalid.push(key);
+                problems.sentences.push(raw.problem(key, &requirement(&error)));
+                values.extend(default.map(|default| (key.clone(), default)));
             }
         }
-        ConfigError::check(problems)?;
-        let all = self.values.iter().map(|(key, raw)| (key.clone(), raw.value.clone()));
-        deserialize(all.collect()).map_err(|error| ConfigError::new(in_one_line(error)))
+        (deserialize(values).expect("each value has been deserialized"), problems)
     }
 
     /// Returns the value of a setting.
@@ -185,10 +184,18 @@ impl Layer {
         Self(Setting::all().iter().map(value).collect())
     }
 
-    fn parse(toml: &str, origin: &str) -> Result<Self, ConfigError> {
-        let values = File::from_str(toml, FileFormat::Toml).collect().map_err(|error| {
-            ConfigError::new(format!("{origin} is not TOML: {}", in_one_line(error)))
-        })?;
+    fn read(path: &Path, reason: LoadReason) -> Result<Self, String> {
+        let origin = format!("the file {}", path.display());
+        let cannot = |problem: &dyn fmt::Display| format!("{origin} cannot be read: {problem}");
+        let (bytes, _) = files::read(path, reason).map_err(|error| cannot(&error))?;
+        let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8"))?;
+        Self::parse(&text, &origin)
+    }
+
+    fn parse(toml: &str, origin: &str) -> Result<Self, String> {
+        let values = File::from_str(toml, FileFormat::Toml)
+            .collect()
+            .map_err(|error| format!("{origin} is not TOML: {}", in_one_line(error)))?;
         // The library does not know the lines of values.
         let lines: BTreeMap<Spanned<String>, IgnoredAny> = toml::from_str(toml).unwrap_or_default();
         let line_of = |key: &str| {
@@ -227,23 +234,28 @@ impl Layer {
         Self(flags.iter().map(value).collect())
     }
 
-    /// Describes unknown keys, and tables, which no setting can be.
-    fn problems(&self) -> Vec<String> {
-        let problem = |(key, value): (&String, &Value)| {
+    /// Removes unknown keys and tables, which no setting can be, and describes them.
+    fn remove_invalid(&mut self) -> Vec<String> {
+        let mut problems = Vec::new();
+        self.0.retain(|key, value| {
             let origin = value.origin().unwrap_or_default();
             if Setting::named(key).is_none() {
-                let mut problem = format!("{origin} sets {key:?}, which is not a setting");
-                let _ = match Setting::nearest(key) {
-                    Some(nearest) => write!(problem, "; did you mean {nearest}?"),
-                    None => write!(problem, "; --help lists all settings"),
+                let hint = match Setting::nearest(key) {
+                    Some(nearest) => format!("did you mean {nearest}?"),
+                    None => "--help lists all settings".to_owned(),
                 };
-                return Some(problem);
+                problems.push(format!("{origin} sets {key:?}, which is not a setting; {hint}"));
+                return false;
             }
             // The library forgets the source of a table.
-            matches!(value.kind, ValueKind::Table(_))
-                .then(|| format!("{key} in {origin} is a table, and must be a value or a list"))
-        };
-        self.0.iter().filter_map(problem).collect()
+            let is_table = matches!(value.kind, ValueKind::Table(_));
+            if is_table {
+                problems
+                    .push(format!("{key} in {origin} is a table, and must be a value or a list"));
+            }
+            !is_table
+        });
+        problems
     }
 }
 
