@@ -43,6 +43,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if is_current { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// A file: its path in the repository, and its contents.
+type File = (&'static str, Vec<u8>);
+
 /// The page with the table of settings.
 const MANUAL: &str = "docs/operations.md";
 
@@ -60,7 +63,7 @@ fn with_table(manual: &str) -> Result<String, Box<dyn Error>> {
 }
 
 /// Returns the other files by their paths in the repository.
-fn files() -> Result<Vec<(&'static str, Vec<u8>)>, Box<dyn Error>> {
+fn files() -> Result<Vec<File>, Box<dyn Error>> {
     let schema = format!("{:#}\n", schema());
     let mut man = Vec::new();
     // Without the commit, which changes with each build.

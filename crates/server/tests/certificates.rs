@@ -218,8 +218,7 @@ fn a_file_without_end_is_refused() {
     let key = format!("--tls-key-file={}", files.path("key.pem"));
     let message = check(&["--tls-cert-file=/dev/zero".to_owned(), key]).unwrap_err().to_string();
     assert!(message.ends_with("it cannot be read: it is larger than 16 MiB"), "{message}");
-    let flags = ["--config=/dev/zero"].map(OsString::from);
-    let message = Command::parse(flags, []).unwrap_err().to_string();
+    let message = check(&["--config=/dev/zero".to_owned()]).unwrap_err().to_string();
     assert_eq!(message, "the file /dev/zero cannot be read: it is larger than 16 MiB");
 }
 

@@ -155,7 +155,7 @@ fn the_asyncapi_document_equals_the_prose() {
         rows("## Close codes").into_iter().filter(|[_, reason]| !reason.is_empty()).collect();
     assert_eq!(pairs(&channel["x-close-codes"], ["code", "reason"]), sent);
 
-    let default = Setting::all().into_iter().find(|setting| setting.key == "max_message_bytes");
+    let default = Setting::all().iter().find(|setting| setting.key == "max_message_bytes");
     let limit = &spec["components"]["messages"]["dropped"]["payload"]["maxLength"];
     assert_eq!(limit.to_string(), default.unwrap().default);
 }

@@ -75,7 +75,7 @@ impl Arguments {
             parse_max_wait(&text(take(&mut rest, "--max-wait-secs")?, "--max-wait-secs", "5")?)?;
         if is_put {
             return match rest.first() {
-                Some(argument) => Err(ConfigError(format!(
+                Some(argument) => Err(ConfigError::new(format!(
                     "put: unknown argument {argument:?}; states are read from standard input"
                 ))),
                 None => Ok(Self::Put(location)),
@@ -105,7 +105,7 @@ fn take(arguments: &mut Vec<OsString>, flag: &str) -> Result<Option<OsString>, C
         found = Some(match joined {
             Some((_, value)) => value.into(),
             None if location < arguments.len() => arguments.remove(location),
-            None => return Err(ConfigError(format!("{flag} needs a value"))),
+            None => return Err(ConfigError::new(format!("{flag} needs a value"))),
         });
     }
     Ok(found)
@@ -118,14 +118,13 @@ fn is_flag(argument: &OsStr, flag: &str) -> bool {
 
 fn text(value: Option<OsString>, flag: &str, default: &str) -> Result<String, ConfigError> {
     let value = value.unwrap_or_else(|| default.into());
-    value.into_string().map_err(|value| ConfigError(format!("{flag}: {value:?} is not UTF-8")))
+    value.into_string().map_err(|value| ConfigError::new(format!("{flag}: {value:?} is not UTF-8")))
 }
 
 fn parse_brokers(list: &str) -> Result<Vec<ServerAddr>, ConfigError> {
     let broker = |url: &str| {
-        url.parse().map_err(|_| {
-            ConfigError(String::from("--nats: a broker is a URL like nats://127.0.0.1:4222"))
-        })
+        url.parse()
+            .map_err(|_| ConfigError::new("--nats: a broker is a URL like nats://127.0.0.1:4222"))
     };
     list.split(',').map(str::trim).map(broker).collect()
 }
@@ -141,7 +140,7 @@ fn name(
     let is_good = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
     if name.is_empty() || name.starts_with('.') || name.ends_with('.') || !name.chars().all(is_good)
     {
-        return Err(ConfigError(format!(
+        return Err(ConfigError::new(format!(
             "{flag}: {name:?} is not a valid name: use letters, digits and {others:?}, and no dot at \
              either end"
         )));
@@ -152,7 +151,7 @@ fn name(
 fn parse_max_wait(text: &str) -> Result<Duration, ConfigError> {
     let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
     let seconds = seconds.ok_or_else(|| {
-        ConfigError(format!("--max-wait-secs: {text:?} is not a number from 0 to 3600"))
+        ConfigError::new(format!("--max-wait-secs: {text:?} is not a number from 0 to 3600"))
     })?;
     Ok(Duration::from_secs_f64(seconds))
 }

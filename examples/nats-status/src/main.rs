@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nats_status::{Arguments, Broker, BrokerError, KeyLocation, Node, USAGE};
-use server::ConfigError;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 
@@ -22,7 +21,7 @@ fn main() -> ExitCode {
     let environment = |name: &str| env::var_os(name);
     let arguments = match Arguments::parse(env::args_os().skip(1), environment) {
         Ok(arguments) => arguments,
-        Err(ConfigError(error)) => {
+        Err(error) => {
             eprintln!("nats-status: {error}");
             return ExitCode::from(2);
         }

@@ -74,6 +74,6 @@ fn server_arguments(words: &str, variables: &[&str]) -> String {
             server.join(" ")
         }
         Ok(Arguments::Put(_)) => panic!("expected Serve"),
-        Err(ConfigError(error)) => panic!("{error}"),
+        Err(error) => panic!("{error}"),
     }
 }

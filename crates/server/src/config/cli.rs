@@ -160,19 +160,21 @@ fn in_one_sentence(error: &clap::Error) -> String {
         _ => None,
     };
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
-    let problem = match error.kind() {
-        ErrorKind::UnknownArgument => format!("there is no option {argument:?}"),
-        ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues => {
-            format!("{argument} needs a value")
-        }
-        ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
-        ErrorKind::TooManyValues => format!("{argument} takes no value"),
-        ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
-        _ => {
-            let text = error.render().to_string();
-            let first = text.lines().next().unwrap_or_default();
-            first.trim_start_matches("error: ").to_owned()
-        }
+    let kind = error.kind();
+    let problem = if kind == ErrorKind::UnknownArgument {
+        format!("there is no option {argument:?}")
+    } else if matches!(kind, ErrorKind::InvalidValue | ErrorKind::TooFewValues) {
+        format!("{argument} needs a value")
+    } else if kind == ErrorKind::TooManyValues {
+        format!("{argument} takes no value")
+    } else if kind == ErrorKind::MissingRequiredArgument {
+        format!("{argument} is missing")
+    } else if kind == ErrorKind::InvalidUtf8 {
+        "an argument is not UTF-8".to_owned()
+    } else {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        first.trim_start_matches("error: ").to_owned()
     };
     let hint = match context(ContextKind::SuggestedArg) {
         Some(suggested) => format!("did you mean {suggested}?"),

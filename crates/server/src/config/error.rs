@@ -8,8 +8,9 @@ use std::fmt;
 pub struct ConfigError(Vec<String>);
 
 impl ConfigError {
-    /// A single problem.
-    pub(crate) fn new(problem: impl Into<String>) -> Self {
+    /// Creates an error of a single problem, which is a sentence without a full stop.
+    #[must_use]
+    pub fn new(problem: impl Into<String>) -> Self {
         Self(vec![problem.into()])
     }
 

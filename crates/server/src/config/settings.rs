@@ -22,6 +22,12 @@ use crate::config::values::{
 pub(crate) const PREFIX: &str = "WS_STATUS_";
 
 /// The values of all settings. The doc comment of a field is its explanation in `--help` and in the manual.
+#[expect(
+    clippy::doc_markdown,
+    rustdoc::bare_urls,
+    rustdoc::broken_intra_doc_links,
+    reason = "--help prints the comments as they are"
+)]
 #[derive(Clone, Debug, Args, Deserialize, JsonSchema)]
 #[schemars(
     title = "Settings of ws-status",
@@ -302,11 +308,13 @@ pub fn schema() -> Value {
     schema.remove("required");
     let mut schema = schema.to_value();
     for setting in Setting::all() {
-        let default: Value = toml::from_str::<Value>(&format!("it = {}", setting.default))
-            .map_or(Value::Null, |table| table["it"].clone());
-        let property = &mut schema["properties"][&setting.key];
-        property["default"] = default;
-        property["description"] = setting.meaning.clone().into();
+        let table = toml::from_str::<Value>(&format!("default = {}", setting.default));
+        let default = table.ok().and_then(|table| table.get("default").cloned());
+        let property = schema.pointer_mut(&format!("/properties/{}", setting.key));
+        if let Some(Value::Object(property)) = property {
+            property.insert("default".to_owned(), default.unwrap_or_default());
+            property.insert("description".to_owned(), setting.meaning.clone().into());
+        }
     }
     schema
 }
@@ -319,16 +327,16 @@ fn read_definitions() -> Vec<Setting> {
     let command = Settings::augment_args(Command::new("settings"));
     let setting = |arg: &Arg| {
         let key = arg.get_id().to_string();
-        let property = &schema["properties"][&key];
-        let meaning = property["description"].as_str().unwrap_or_default();
+        let property = |name: &str| schema.pointer(&format!("/properties/{key}/{name}"));
+        let meaning = property("description").and_then(Value::as_str).unwrap_or_default();
         let default = arg.get_default_values().first();
         let mut setting = Setting {
             group: arg.get_help_heading().unwrap_or_default().to_owned(),
             default: String::new(),
             meaning: meaning.split_whitespace().collect::<Vec<_>>().join(" "),
-            needs_restart: property["x-needs-restart"] == true,
+            needs_restart: property("x-needs-restart").is_some(),
             default_text: default.and_then(|it| it.to_str()).unwrap_or_default().to_owned(),
-            is_list: property["type"] == "array",
+            is_list: property("type").is_some_and(|it| it == "array"),
             key,
         };
         let texts: Vec<String> = match (setting.is_list, setting.default_text.as_str()) {

@@ -129,14 +129,14 @@ fn deserialize(values: Map<String, Value>) -> Result<Settings, LibraryError> {
 
 /// Returns the clause of an error that describes the valid values.
 fn requirement(error: &LibraryError) -> String {
-    match error {
-        LibraryError::At { error, .. } => requirement(error),
-        LibraryError::Message(expected) => expected.clone(),
-        LibraryError::Type { expected, .. } if expected.contains("string") => {
-            "it must be a single value".to_owned()
-        }
-        LibraryError::Type { expected, .. } => format!("it must be {expected}"),
-        other => in_one_line(other),
+    if let LibraryError::At { error, .. } = error {
+        requirement(error)
+    } else if let LibraryError::Message(requirement) = error {
+        requirement.clone()
+    } else if let LibraryError::Type { expected: "a string", .. } = error {
+        "it must be a single value".to_owned()
+    } else {
+        in_one_line(error)
     }
 }
 
@@ -154,20 +154,21 @@ impl fmt::Display for RawSettings {
 impl RawValue {
     /// Returns a sentence about this value of a setting.
     pub(crate) fn problem(&self, key: &str, problem: &str) -> String {
-        match &self.value.kind {
-            ValueKind::Array(_) => format!("{key} in {}: {problem}", self.source),
-            _ => format!("{key} is {:?} in {}: {problem}", self.texts().join(","), self.source),
+        if matches!(self.value.kind, ValueKind::Array(_)) {
+            format!("{key} in {}: {problem}", self.source)
+        } else {
+            format!("{key} is {:?} in {}: {problem}", self.texts().join(","), self.source)
         }
     }
 
     /// Returns the text, or the texts of a list.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
-        match self.value.clone().kind {
-            ValueKind::Array(elements) => {
-                elements.into_iter().map(|it| it.into_string().unwrap_or_default()).collect()
-            }
-            _ => vec![self.value.clone().into_string().unwrap_or_default()],
+        let text = |value: &Value| value.clone().into_string().unwrap_or_default();
+        if let ValueKind::Array(elements) = &self.value.kind {
+            elements.iter().map(text).collect()
+        } else {
+            vec![text(&self.value)]
         }
     }
 }
@@ -205,9 +206,10 @@ impl Layer {
         let named = |(key, value): (String, Value)| {
             let line = line_of(&key).map(|line| format!(", line {line}")).unwrap_or_default();
             let origin = format!("{origin}{line}");
-            let value = match value.kind {
-                ValueKind::String(text) => text_value(&key, &origin, &text),
-                kind => Value::new(Some(&origin), kind),
+            let value = if let ValueKind::String(text) = &value.kind {
+                text_value(&key, &origin, text)
+            } else {
+                Value::new(Some(&origin), value.kind)
             };
             (key, value)
         };

@@ -45,7 +45,8 @@ pub(crate) fn changes(url: &str, config: &Config, runtime: &Handle) -> Result<St
     let mut lines = String::new();
     for setting in Setting::all() {
         let new = setting.toml(&config.settings.get(&setting.key).texts());
-        let current = running[&setting.key]["value"].as_str().unwrap_or_default();
+        let current = running.pointer(&format!("/{}/value", setting.key));
+        let current = current.and_then(Value::as_str).unwrap_or_default();
         if new != current {
             let effect = if setting.needs_restart { "needs a restart" } else { "by a reload" };
             let _ = writeln!(lines, "{}: {current} -> {new} ({effect})", setting.key);
