@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use nats_status::Arguments;
-use server::ConfigError;
 
 #[test]
 fn own_options_may_stand_anywhere_and_the_others_go_to_the_server() {
