@@ -178,7 +178,9 @@ impl LogSummary {
                     None => self.address = address.parse().ok().or(self.address),
                 }
             }
-            Some("starting" | "spread_recommended" | "stopping") => {}
+            Some(
+                "starting" | "endpoint" | "no_allowed_origins" | "spread_recommended" | "stopping",
+            ) => {}
             Some("stopped") => self.stopped = Some(line.to_owned()),
             // `panicked`, `accept_failed`, `stuck`, and lines that are not log events.
             _ => self.unexpected.push(line.to_owned()),

@@ -324,7 +324,7 @@ fn check(setup: &Setup, record: &CloseRecord, output: &[u8], is_complete: bool) 
         }
     }
 
-    let count = frames.len() as u64;
+    let count = frames.iter().filter(|(opcode, _)| *opcode < 8).count() as u64;
     let bytes = frames.iter().map(|(_, payload)| payload.len() as u64).sum::<u64>();
     // With a write timeout, the pong timeout runs only while no output is pending.
     let is_idle = record.cause == Cause::PongTimeout && setup.config.limits.write_timeout.is_some();

@@ -139,11 +139,13 @@ fn the_metrics_count_the_sessions_and_messages_of_clients() {
     assert_eq!(of("sessions_closed_total{cause=\"disconnected\",code=\"1006\"}"), 1.0);
     assert_eq!(of("session_duration_seconds_count"), 3.0);
     assert_eq!(of("handshakes_refused_total{refusal=\"not_found\"}"), 1.0);
-    // The text, the ping and the close. The pong may be counted by now or not.
     let bytes = of("payload_bytes_total{direction=\"received\"}");
-    assert!(bytes >= 5.0 + 8.0 + 5.0, "{bytes}");
-    assert!(of("messages_total{direction=\"received\"}") >= 3.0);
-    assert!(of("messages_total{direction=\"sent\"}") >= 3.0);
+    assert_eq!(bytes, 5.0 + 8.0 + 5.0 + 4.0);
+    assert_eq!(of("messages_total{direction=\"received\"}"), 1.0);
+    assert_eq!(of("messages_total{direction=\"sent\"}"), 0.0);
+    // The ping, the close and the pong; the pong, the two closes and the pings.
+    assert_eq!(of("control_frames_total{direction=\"received\"}"), 3.0);
+    assert!(of("control_frames_total{direction=\"sent\"}") >= 4.0);
     assert_eq!((of("ready"), of("connections"), of("panics_total")), (1.0, 1.0, 0.0));
     assert_eq!(of("connections_max"), 19_744.0);
     if cfg!(target_os = "linux") {

@@ -70,17 +70,21 @@ pub enum EndpointEvent<'a> {
         /// The reason.
         rejection: Rejection,
     },
-    /// Messages and bytes since the session's previous `Traffic`. It is reported at each ping that is
-    /// sent, at the pong that answers it, at the end, and when 2²⁰ messages or bytes are unreported. So
-    /// no state that sessions share is accessed for each frame.
+    /// Messages, control frames and bytes since the session's previous `Traffic`. It is reported at each
+    /// ping that is sent, at the pong that answers it, at the end, and when 2¹⁵ messages or control frames
+    /// or 2²⁰ bytes are unreported. So no state that sessions share is accessed for each frame.
     #[non_exhaustive]
     Traffic {
         /// The id of the session, as in [`Opened`](Self::Opened).
         id: u64,
-        /// Messages and control frames from the peer.
+        /// Messages from the peer, and the payload of all its frames.
         received: Counters,
-        /// Messages and control frames to the peer.
+        /// Messages to the peer, and the payload of all frames.
         sent: Counters,
+        /// Number of control frames from the peer.
+        control_frames_received: u64,
+        /// Number of control frames to the peer.
+        control_frames_sent: u64,
         /// The round-trip time, if one was measured.
         round_trip: Option<Duration>,
     },

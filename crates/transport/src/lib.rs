@@ -162,8 +162,7 @@
 //! let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
 //! let record = run(socket, config, Countdown(3), drain.token()).await;
 //! assert_eq!(record.cause, Cause::HandlerClosed);
-//! // The three messages and the Close frame.
-//! assert_eq!(record.sent.messages, 3 + 1);
+//! assert_eq!(record.sent.messages, 3);
 //! # }
 //! ```
 //!

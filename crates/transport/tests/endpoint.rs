@@ -53,9 +53,17 @@ impl Observer for EventLog {
             }
             EndpointEvent::Refused { peer, rejection, .. } => format!("refused {peer} {rejection}"),
             EndpointEvent::Panicked { id, .. } => format!("panicked {id}"),
-            EndpointEvent::Traffic { id, received, sent, round_trip, .. } => {
+            EndpointEvent::Traffic {
+                id,
+                received,
+                sent,
+                control_frames_received: control_in,
+                control_frames_sent: control_out,
+                round_trip,
+                ..
+            } => {
                 let (received, sent) = (received.messages, sent.messages);
-                format!("traffic {id} {received} {sent} {round_trip:?}")
+                format!("traffic {id} {received}+{control_in} {sent}+{control_out} {round_trip:?}")
             }
             other => panic!("{other:?} is new"),
         };
@@ -153,7 +161,7 @@ async fn the_opening_and_the_closing_of_a_session_are_observed() {
         fixture.log.take(),
         [
             "opened 1 192.0.2.7:4711 https://app.example test",
-            "traffic 1 2 2 None",
+            "traffic 1 0+2 0+2 None",
             "closed 1 peer_closed"
         ]
     );
@@ -182,11 +190,11 @@ async fn traffic_is_reported_at_each_ping_at_its_pong_and_at_the_end() {
     assert_eq!(
         fixture.log.take()[1..],
         [
-            "traffic 1 1 2 None",
-            "traffic 1 1 0 Some(30ms)",
-            "traffic 1 0 1 None",
-            "traffic 1 1 1 None",
-            "traffic 1 2 1 Some(30ms)",
+            "traffic 1 0+1 0+2 None",
+            "traffic 1 0+1 0+0 Some(30ms)",
+            "traffic 1 0+0 0+1 None",
+            "traffic 1 0+1 0+1 None",
+            "traffic 1 0+2 0+1 Some(30ms)",
             "closed 1 peer_closed"
         ]
     );
@@ -205,7 +213,7 @@ async fn traffic_of_a_megabyte_is_reported_before_the_next_ping() {
     peer.send(&frame(PING, b"")).await;
     peer.frame().await;
     let log = fixture.log.take();
-    let reports = log.iter().filter_map(|note| note.strip_prefix("traffic 1 ")?.split(' ').next());
+    let reports = log.iter().filter_map(|note| note.strip_prefix("traffic 1 ")?.split('+').next());
     let reports: Vec<u32> = reports.map(|count| count.parse().unwrap()).collect();
     // A poll processes some 16 messages, so a report comes a little after message 256.
     assert_eq!(reports.len(), 3, "{reports:?}");
@@ -240,7 +248,10 @@ async fn a_panic_is_observed_once_and_before_the_end() {
     }
     peer.send(&close(1011, "")).await;
     in_time(fixture.drain.closed()).await;
-    assert_eq!(fixture.log.take()[1..], ["panicked 1", "traffic 1 5 1 None", "closed 1 panicked"]);
+    assert_eq!(
+        fixture.log.take()[1..],
+        ["panicked 1", "traffic 1 1+4 0+1 None", "closed 1 panicked"]
+    );
 }
 
 #[tokio::test(start_paused = true)]

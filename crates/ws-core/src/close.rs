@@ -216,9 +216,9 @@ pub struct CloseRecord {
     pub duration: Duration,
     /// Time from the latest answered ping to its pong; `None` if no ping was answered.
     pub round_trip: Option<Duration>,
-    /// Messages and control frames from the peer.
+    /// Messages from the peer, and the payload of all its frames.
     pub received: Counters,
-    /// Messages and control frames to the peer, with the codec's own pongs and Close frames.
+    /// Messages to the peer, and the payload of all frames, with the codec's own pongs and Close frames.
     pub sent: Counters,
 }
 
@@ -354,16 +354,20 @@ pub enum Initiator {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Number of pings sent, modulo 2³².
-    pub pings: u32,
-    /// Number of pings answered by their own pong, modulo 2³².
-    pub pongs: u32,
+    /// Number of pings sent, modulo 2¹⁶.
+    pub pings: u16,
+    /// Number of pings answered by their own pong, modulo 2¹⁶.
+    pub pongs: u16,
     /// Time from the latest answered ping to its pong; `None` if no ping was answered.
     pub round_trip: Option<Duration>,
-    /// Messages and control frames from the peer.
+    /// Messages from the peer, and the payload of all its frames.
     pub received: Counters,
-    /// Messages and control frames to the peer, with the codec's own pongs and Close frames.
+    /// Messages to the peer, and the payload of all frames, with the codec's own pongs and Close frames.
     pub sent: Counters,
+    /// Number of control frames from the peer, modulo 2¹⁶: compare two values to count an increase.
+    pub control_frames_received: u16,
+    /// Number of control frames to the peer, with the codec's own, modulo 2¹⁶.
+    pub control_frames_sent: u16,
 }
 
 /// The counters of one direction. They saturate at `u64::MAX`.
@@ -378,9 +382,9 @@ pub struct Stats {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Number of data messages and control frames (pings, pongs, Close).
+    /// Number of data messages. Control frames (pings, pongs, Close) are counted in [`Stats`].
     pub messages: u64,
-    /// Total length of their payloads in bytes, without frame headers.
+    /// Total length of the payloads of messages and control frames in bytes, without frame headers.
     pub bytes: u64,
 }
 
@@ -401,8 +405,15 @@ impl Counters {
         }
     }
 
-    pub(crate) fn add(&mut self, payload_bytes: usize) {
-        let bytes = u64::try_from(payload_bytes).unwrap_or(u64::MAX);
-        *self += Self { messages: 1, bytes };
+    /// Adds a data message.
+    pub(crate) fn add_message(&mut self, payload_len: usize) {
+        self.messages = self.messages.saturating_add(1);
+        self.add_bytes(payload_len);
+    }
+
+    /// Adds the payload of a frame.
+    pub(crate) fn add_bytes(&mut self, payload_len: usize) {
+        let bytes = u64::try_from(payload_len).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use tokio::io::{AsyncRead, AsyncWrite};
-use ws_core::{Counters, SessionConfig};
+use ws_core::{Counters, SessionConfig, Stats};
 
 use super::driver::Session;
 use super::websocket::{SizeLimits, WebSocket};
@@ -120,23 +120,27 @@ pub(crate) struct Observed<H, O, S> {
     reported: Reported,
 }
 
-/// The counters in the latest report. The lower halves are enough, because before each poll less than
-/// [`REPORT_THRESHOLD`] is unreported.
-#[derive(Default)]
+/// The counters in the latest report. Their lowest bits are enough, because before each poll less than the
+/// thresholds is unreported.
+#[derive(Clone, Copy, Default)]
 struct Reported {
     received: Truncated,
     sent: Truncated,
 }
 
-/// The lower half of a [`Counters`].
-#[derive(Default)]
+/// The lowest bits of the counters of a direction.
+#[derive(Clone, Copy, Default)]
 struct Truncated {
-    messages: u32,
+    messages: u16,
+    control_frames: u16,
     bytes: u32,
 }
 
-/// Messages or bytes that are reported at once, without waiting for a ping.
-const REPORT_THRESHOLD: u64 = 1 << 20;
+/// Messages or control frames that are reported without waiting for a ping.
+const FRAME_THRESHOLD: u64 = 1 << 15;
+
+/// Bytes that are reported without waiting for a ping.
+const BYTE_THRESHOLD: u64 = 1 << 20;
 
 impl<H, O, S> Observed<H, O, S> {
     pub(crate) fn new(session: Session<S, H>, observer: Arc<O>) -> Self {
@@ -160,15 +164,32 @@ where
             observe(&*self.observer, &EndpointEvent::Panicked { id });
         }
         let after = self.session.stats();
+        let reported = Reported::from(after);
         let received = self.reported.received.unreported(before.received, after.received);
         let sent = self.reported.sent.unreported(before.sent, after.sent);
+        let control_frames_received =
+            reported.received.control_frames_since(self.reported.received);
+        let control_frames_sent = reported.sent.control_frames_since(self.reported.sent);
         let has_pong = after.pongs != before.pongs;
-        let counts = [received.messages, received.bytes, sent.messages, sent.bytes];
-        let is_due = has_pong || after.pings != before.pings || record.is_ready();
-        if is_due || counts.iter().any(|count| *count >= REPORT_THRESHOLD) {
+        let frames =
+            [received.messages, sent.messages, control_frames_received, control_frames_sent];
+        let is_due = has_pong
+            || after.pings != before.pings
+            || record.is_ready()
+            || frames.iter().any(|count| *count >= FRAME_THRESHOLD)
+            || received.bytes.max(sent.bytes) >= BYTE_THRESHOLD;
+        if is_due {
             let round_trip = after.round_trip.filter(|_| has_pong);
-            observe(&*self.observer, &EndpointEvent::Traffic { id, received, sent, round_trip });
-            self.reported = Reported { received: after.received.into(), sent: after.sent.into() };
+            let event = EndpointEvent::Traffic {
+                id,
+                received,
+                sent,
+                control_frames_received,
+                control_frames_sent,
+                round_trip,
+            };
+            observe(&*self.observer, &event);
+            self.reported = reported;
         }
         let stream_end = self.session.stream_end();
         record.map(|record| {
@@ -177,25 +198,40 @@ where
     }
 }
 
-impl From<Counters> for Truncated {
-    fn from(Counters { messages, bytes }: Counters) -> Self {
-        let truncate = |count: u64| u32::try_from(count & u64::from(u32::MAX)).unwrap_or_default();
-        Self { messages: truncate(messages), bytes: truncate(bytes) }
+impl From<Stats> for Reported {
+    fn from(stats: Stats) -> Self {
+        Self {
+            received: Truncated::new(stats.received, stats.control_frames_received),
+            sent: Truncated::new(stats.sent, stats.control_frames_sent),
+        }
     }
 }
 
 impl Truncated {
+    fn new(Counters { messages, bytes }: Counters, control_frames: u16) -> Self {
+        Self {
+            messages: u16::try_from(messages & u64::from(u16::MAX)).unwrap_or_default(),
+            control_frames,
+            bytes: u32::try_from(bytes & u64::from(u32::MAX)).unwrap_or_default(),
+        }
+    }
+
     /// Returns the increase since this report. `before` and `after` are the counters around the current
-    /// poll: up to `before` it is less than [`REPORT_THRESHOLD`], from there to `after` it may be
-    /// anything.
-    fn unreported(&self, before: Counters, after: Counters) -> Counters {
-        let Self { messages, bytes } = before.into();
+    /// poll: up to `before` it is less than the thresholds, from there to `after` it may be anything.
+    fn unreported(self, before: Counters, after: Counters) -> Counters {
+        let Self { messages, bytes, .. } = Self::new(before, 0);
         let mut increase = after.since(before);
         increase += Counters {
             messages: messages.wrapping_sub(self.messages).into(),
             bytes: bytes.wrapping_sub(self.bytes).into(),
         };
         increase
+    }
+
+    /// Returns the control frames since an earlier report. A poll reads far fewer than 2¹⁵, so the
+    /// difference is exact.
+    fn control_frames_since(self, earlier: Self) -> u64 {
+        self.control_frames.wrapping_sub(earlier.control_frames).into()
     }
 }
 
@@ -206,13 +242,15 @@ mod tests {
 
     #[test]
     fn truncated_counters_give_the_increase_even_if_they_wrap_around() {
-        let reported = Counters { messages: (1 << 32) - 1, bytes: (7 << 32) - 2 };
+        let reported = Counters { messages: (1 << 16) - 1, bytes: (7 << 32) - 2 };
         let mut before = reported;
-        before += Counters { messages: 3, bytes: REPORT_THRESHOLD - 1 };
+        before += Counters { messages: FRAME_THRESHOLD - 1, bytes: BYTE_THRESHOLD - 1 };
         let mut after = before;
-        after += Counters { messages: 1, bytes: 9 << 32 };
-        assert_eq!(Truncated::from(reported).unreported(before, after), after.since(reported));
-        assert_eq!(Truncated::from(after).unreported(after, after), Counters::default());
+        after += Counters { messages: 1 << 40, bytes: 9 << 32 };
+        let report = Truncated::new(reported, u16::MAX);
+        assert_eq!(report.unreported(before, after), after.since(reported));
+        assert_eq!(Truncated::new(after, 0).unreported(after, after), Counters::default());
+        assert_eq!(Truncated::new(after, 9).control_frames_since(report), 10);
     }
 
     #[test]

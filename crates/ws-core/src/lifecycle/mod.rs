@@ -74,12 +74,20 @@ impl From<u32> for Jitter {
 pub struct Lifecycle {
     config: Arc<SessionConfig>,
     state: State,
-    pings: u32,
-    pongs: u32,
+    frames: ControlFrames,
     /// The latest round-trip time, as a `Timestamp` because an `Option<Duration>` is twice as large.
     round_trip: Option<Timestamp>,
     received: Counters,
     sent: Counters,
+}
+
+/// Counts of control frames, modulo 2¹⁶ each. Larger ones would make every session larger.
+#[derive(Clone, Copy, Debug, Default)]
+struct ControlFrames {
+    pings: u16,
+    pongs: u16,
+    received: u16,
+    sent: u16,
 }
 
 #[derive(Debug)]
@@ -115,8 +123,7 @@ impl Lifecycle {
         Self {
             state: State::Open(open),
             config,
-            pings: 0,
-            pongs: 0,
+            frames: ControlFrames::default(),
             round_trip: None,
             received: Counters::default(),
             sent: Counters::default(),
@@ -167,9 +174,16 @@ impl Lifecycle {
     /// Returns the counters and measurements so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Self { pings, pongs, received, sent, .. } = *self;
-        let round_trip = self.round_trip.map(Duration::from);
-        Stats { pings, pongs, round_trip, received, sent }
+        let Self { frames, received, sent, .. } = *self;
+        Stats {
+            pings: frames.pings,
+            pongs: frames.pongs,
+            round_trip: self.round_trip.map(Duration::from),
+            received,
+            sent,
+            control_frames_received: frames.received,
+            control_frames_sent: frames.sent,
+        }
     }
 
     fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Timestamp) -> Option<Action> {
@@ -181,8 +195,8 @@ impl Lifecycle {
             }
             Event::PeerClose(frame) => {
                 let bytes = frame.as_ref().map_or(0, CloseFrame::payload_len);
-                self.received.add(bytes);
-                self.sent.add(bytes); // The codec's echo (RFC 6455, section 5.5.1).
+                self.count_received(bytes);
+                self.count_sent(bytes); // The codec's echo (RFC 6455, section 5.5.1).
                 self.begin_closing(Cause::PeerClosed, frame, Initiator::Peer, now);
                 return None;
             }
@@ -191,7 +205,7 @@ impl Lifecycle {
             }
             Event::Drain { code, after } => open.close_at(now.after(after), Cause::Drained, code),
             Event::Message { bytes } => {
-                self.received.add(bytes);
+                self.received.add_message(bytes);
                 open.on_activity();
                 open.end_message();
                 if !open.admit_message(&self.config.limits, now) {
@@ -199,19 +213,19 @@ impl Lifecycle {
                 }
             }
             Event::Ping { bytes } => {
-                self.received.add(bytes);
-                self.sent.add(bytes); // The codec's pong (RFC 6455, section 5.5.2).
+                self.count_received(bytes);
+                self.count_sent(bytes); // The codec's pong (RFC 6455, section 5.5.2).
                 open.on_activity();
                 if !open.admit_control_frame(&self.config.limits, now) {
                     return Some(self.close_for_policy(Cause::RateLimited, now));
                 }
             }
             Event::Pong(payload) => {
-                self.received.add(payload.len());
+                self.count_received(payload.len());
                 open.on_activity();
-                let is_latest = payload == ping_payload(self.pings);
+                let is_latest = payload == ping_payload(self.frames.pings);
                 if let Some(sent_at) = open.on_pong(is_latest) {
-                    self.pongs = self.pongs.wrapping_add(1);
+                    self.frames.pongs = self.frames.pongs.wrapping_add(1);
                     self.round_trip = Some(now.since(sent_at).into());
                 } else if !open.admit_control_frame(&self.config.limits, now) {
                     return Some(self.close_for_policy(Cause::RateLimited, now));
@@ -221,7 +235,7 @@ impl Lifecycle {
             Event::MessageEnded => open.end_message(),
             Event::WriteBlocked => open.on_write_blocked(&self.config.limits, now),
             Event::WriteProgressed => open.on_write_progressed(&self.config, now),
-            Event::Sent { bytes } => self.sent.add(bytes),
+            Event::Sent { bytes } => self.sent.add_message(bytes),
             Event::Stalled(time) => open.credit_stall(time, &self.config.limits, now),
             Event::Tick => {}
         }
@@ -242,9 +256,9 @@ impl Lifecycle {
         open.release_idle(now);
         self.state = State::Open(open);
         ping_is_due.then(|| {
-            self.pings = self.pings.wrapping_add(1);
-            let payload = ping_payload(self.pings);
-            self.sent.add(payload.len());
+            self.frames.pings = self.frames.pings.wrapping_add(1);
+            let payload = ping_payload(self.frames.pings);
+            self.count_sent(payload.len());
             Action::Ping(payload)
         })
     }
@@ -264,10 +278,11 @@ impl Lifecycle {
             Event::Disconnected | Event::Violation(_) => {
                 return Some(Action::End(self.unclean_record(*closing, now)));
             }
-            Event::Message { bytes } | Event::Ping { bytes } => self.received.add(bytes),
-            Event::Pong(payload) => self.received.add(payload.len()),
+            Event::Message { bytes } => self.received.add_message(bytes),
+            Event::Ping { bytes } => self.count_received(bytes),
+            Event::Pong(payload) => self.count_received(payload.len()),
             Event::PeerClose(frame) => {
-                self.received.add(frame.as_ref().map_or(0, CloseFrame::payload_len));
+                self.count_received(frame.as_ref().map_or(0, CloseFrame::payload_len));
             }
             Event::Close { .. }
             | Event::Drain { .. }
@@ -293,7 +308,7 @@ impl Lifecycle {
     }
 
     fn close(&mut self, cause: Cause, frame: CloseFrame, now: Timestamp) -> Action {
-        self.sent.add(frame.payload_len());
+        self.count_sent(frame.payload_len());
         self.begin_closing(cause, Some(frame.clone()), Initiator::Local, now);
         Action::Close(frame)
     }
@@ -307,6 +322,18 @@ impl Lifecycle {
     ) {
         let deadline = Deadline::new(self.config.timing.close_timeout, now);
         self.state = State::Closing(Box::new(Closing { cause, frame, initiator, deadline }));
+    }
+
+    /// Counts a control frame from the peer.
+    fn count_received(&mut self, payload_len: usize) {
+        self.frames.received = self.frames.received.wrapping_add(1);
+        self.received.add_bytes(payload_len);
+    }
+
+    /// Counts a control frame to the peer.
+    fn count_sent(&mut self, payload_len: usize) {
+        self.frames.sent = self.frames.sent.wrapping_add(1);
+        self.sent.add_bytes(payload_len);
     }
 
     /// Returns the record of a closing session, with `clean` set to `false`.
@@ -341,8 +368,8 @@ impl Lifecycle {
 }
 
 /// Returns the payload of the latest ping, which differs from those of the pings before.
-fn ping_payload(pings: u32) -> PingPayload {
-    pings.to_be_bytes()
+fn ping_payload(pings: u16) -> PingPayload {
+    u32::from(pings).to_be_bytes()
 }
 
 /// Returns `whole * jitter / u32::MAX`.

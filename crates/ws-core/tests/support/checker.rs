@@ -104,9 +104,16 @@ pub(crate) struct Checker {
     /// Data messages and control frames that the rate limits admitted.
     messages: u32,
     control_frames: u32,
-    received: u64,
-    sent: u64,
+    received: Expected,
+    sent: Expected,
     record: Option<CloseRecord>,
+}
+
+/// The frames of one direction that have to be counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Expected {
+    messages: u64,
+    control_frames: u16,
 }
 
 impl Checker {
@@ -143,8 +150,8 @@ impl Checker {
             close_received: false,
             messages: 0,
             control_frames: 0,
-            received: 0,
-            sent: 0,
+            received: Expected::default(),
+            sent: Expected::default(),
             record: None,
         }
     }
@@ -196,7 +203,7 @@ impl Checker {
         self.track_waits(step);
         let before = self.lifecycle.stats();
         let action = self.lifecycle.handle(event, now);
-        let pongs = self.lifecycle.stats().pongs - before.pongs;
+        let pongs = u32::from(self.lifecycle.stats().pongs - before.pongs);
         self.pongs += pongs;
         if pongs > 0 {
             assert_eq!(step, Step::Pong, "only the pong to the latest ping counts: {self}");
@@ -253,13 +260,14 @@ impl Checker {
             return;
         }
         match step {
-            Step::Message | Step::Pong | Step::UnsolicitedPong => self.received += 1,
+            Step::Message => self.received.messages += 1,
+            Step::Pong | Step::UnsolicitedPong => self.received.control_frames += 1,
             Step::Ping | Step::PeerClose { .. } => {
-                self.received += 1;
-                self.sent += u64::from(is_open);
+                self.received.control_frames += 1;
+                self.sent.control_frames += u16::from(is_open);
                 self.close_received |= step != Step::Ping;
             }
-            Step::Sent => self.sent += u64::from(is_open),
+            Step::Sent => self.sent.messages += u64::from(is_open),
             _ => {}
         }
     }
@@ -285,14 +293,14 @@ impl Checker {
                 self.pings.push(payload);
                 self.awaiting_pong_since = Some(self.now);
                 self.first_check = None;
-                self.sent += 1;
+                self.sent.control_frames += 1;
             }
             Some(Action::Close(frame)) => {
                 assert!(!self.close_sent, "at most one close: {self}");
                 assert!(was_open && !self.lifecycle.is_open(), "a close only while open: {self}");
                 self.check_close(step, &frame);
                 self.close_sent = true;
-                self.sent += 1;
+                self.sent.control_frames += 1;
             }
             Some(Action::End(record)) => {
                 self.check_record(step, &record);
@@ -310,9 +318,13 @@ impl Checker {
             );
         }
         let stats = self.lifecycle.stats();
-        assert_eq!(usize::try_from(stats.pings), Ok(self.pings.len()), "{self}");
-        assert_eq!(stats.pongs, self.pongs, "{self}");
+        assert_eq!(usize::from(stats.pings), self.pings.len(), "{self}");
+        assert_eq!(u32::from(stats.pongs), self.pongs, "{self}");
         assert_eq!(stats.round_trip.is_some(), self.pongs > 0, "{self}");
+        assert_eq!(stats.received.messages, self.received.messages, "{self}");
+        assert_eq!(stats.sent.messages, self.sent.messages, "{self}");
+        assert_eq!(stats.control_frames_received, self.received.control_frames, "{self}");
+        assert_eq!(stats.control_frames_sent, self.sent.control_frames, "{self}");
         match self.lifecycle.deadline() {
             Some(deadline) => {
                 assert!(
@@ -400,8 +412,8 @@ impl Checker {
         );
         assert_eq!(record.initiator == Initiator::None, !frames, "{self}");
         assert_eq!(record.duration, self.now, "{self}");
-        assert_eq!(record.received.messages, self.received, "{self}");
-        assert_eq!(record.sent.messages, self.sent, "{self}");
+        assert_eq!(record.received.messages, self.received.messages, "{self}");
+        assert_eq!(record.sent.messages, self.sent.messages, "{self}");
         if record.cause == Cause::WriteTimeout {
             let blocked = self.blocked_since.expect("only a blocked write times out");
             let timeout = self.limits.write_timeout.expect("a timeout is set");

@@ -27,10 +27,11 @@ pub(crate) struct Families {
     pub(crate) sampled: SampledGauges,
 }
 
-/// Messages and payload bytes of one direction.
+/// Messages, control frames and payload bytes of one direction.
 #[derive(Debug)]
 pub(crate) struct TrafficCounters {
     messages: Counter,
+    control_frames: Counter,
     bytes: Counter,
 }
 
@@ -59,7 +60,8 @@ const ROUND_TRIPS: [f64; 14] =
 impl Families {
     /// Creates all families with their initial series, and the registry that encodes them.
     pub(crate) fn registered() -> (Self, Registry) {
-        let (messages, bytes) = (Family::default(), Family::default());
+        let (messages, control_frames, bytes) =
+            (Family::default(), Family::default(), Family::default());
         let families = Self {
             opened: Counter::default(),
             refused: Family::default(),
@@ -69,8 +71,8 @@ impl Families {
             accept_failures: Counter::default(),
             durations: Histogram::new(DURATIONS),
             round_trips: Histogram::new(ROUND_TRIPS),
-            received: TrafficCounters::new(&messages, &bytes, "received"),
-            sent: TrafficCounters::new(&messages, &bytes, "sent"),
+            received: TrafficCounters::new(&messages, &control_frames, &bytes, "received"),
+            sent: TrafficCounters::new(&messages, &control_frames, &bytes, "sent"),
             sampled: SampledGauges::default(),
         };
         let mut registry = Registry::default();
@@ -80,8 +82,13 @@ impl Families {
         families.register_sessions(prefixed);
         prefixed.register(
             "messages",
-            "Messages and control frames, reported at each ping, pong and close, and when 2^20 are unreported",
+            "Messages, reported at each ping, pong and close, and when many are unreported",
             messages,
+        );
+        prefixed.register(
+            "control_frames",
+            "Pings, pongs and Close frames, reported at the same times",
+            control_frames,
         );
         prefixed.register_with_unit(
             "payload",
@@ -207,18 +214,21 @@ impl Families {
 impl TrafficCounters {
     fn new(
         messages: &Family<Direction, Counter>,
+        control_frames: &Family<Direction, Counter>,
         bytes: &Family<Direction, Counter>,
         direction: &'static str,
     ) -> Self {
         let direction = Direction { direction };
         Self {
             messages: messages.get_or_create_owned(&direction),
+            control_frames: control_frames.get_or_create_owned(&direction),
             bytes: bytes.get_or_create_owned(&direction),
         }
     }
 
-    pub(crate) fn add(&self, counters: Counters) {
+    pub(crate) fn add(&self, counters: Counters, control_frames: u64) {
         self.messages.inc_by(counters.messages);
+        self.control_frames.inc_by(control_frames);
         self.bytes.inc_by(counters.bytes);
     }
 }

@@ -87,9 +87,16 @@ impl Metrics {
                 }
                 self.count_refusal(rejection);
             }
-            EndpointEvent::Traffic { received, sent, round_trip, .. } => {
-                self.families.received.add(received);
-                self.families.sent.add(sent);
+            EndpointEvent::Traffic {
+                received,
+                sent,
+                control_frames_received,
+                control_frames_sent,
+                round_trip,
+                ..
+            } => {
+                self.families.received.add(received, control_frames_received);
+                self.families.sent.add(sent, control_frames_sent);
                 if let Some(round_trip) = round_trip {
                     self.families.round_trips.observe(round_trip.as_secs_f64());
                 }
