@@ -40,7 +40,7 @@ impl CloseFrame {
 /// These are 1000 to 1003, 1007 to 1014 and 3000 to 4999; `try_from` fails with [`UnsendableCode`] for
 /// every other number.
 /// 1005, 1006 and 1015 are never sent, only reported: see [`CloseStatus`](crate::CloseStatus).
-/// 1012 to 1014 are not defined by the RFC, but by the registry of its section 11.7.
+/// 1012 to 1014, 3000 and 3003 are not defined by the RFC, but by the registry of its section 11.7.
 ///
 /// ```
 /// use ws_core::CloseCode;
@@ -72,6 +72,10 @@ impl CloseCode {
     pub const SERVICE_RESTART: Self = Self(1012);
     /// 1013: the service is overloaded; the client may try again later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
+    /// 3000: the client has to authenticate, possibly again.
+    pub const UNAUTHORIZED: Self = Self(3000);
+    /// 3003: the client is authenticated, but not permitted.
+    pub const FORBIDDEN: Self = Self(3003);
 }
 
 impl TryFrom<u16> for CloseCode {
@@ -234,10 +238,15 @@ pub struct CloseRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Cause {
+    /// The operator or the application ended this session from outside
+    /// ([`Event::disconnect_requested`](crate::Event::disconnect_requested)).
+    DisconnectRequested,
     /// The stream ended or failed without a Close frame.
     Disconnected,
     /// This process shut down or released the session ([`Event::Drain`](crate::Event::Drain)).
     Drained,
+    /// The session's permission ended ([`Lifecycle::expiring_at`](crate::Lifecycle::expiring_at)).
+    Expired,
     /// The application closed the session.
     HandlerClosed,
     /// A text message or a close reason was not UTF-8 (RFC 6455, section 8.1).
@@ -265,8 +274,10 @@ pub enum Cause {
 impl Cause {
     /// Every cause, sorted by its word.
     pub const ALL: &'static [Self] = &[
+        Self::DisconnectRequested,
         Self::Disconnected,
         Self::Drained,
+        Self::Expired,
         Self::HandlerClosed,
         Self::InvalidUtf8,
         Self::MaxAge,
@@ -284,8 +295,10 @@ impl Cause {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::DisconnectRequested => "disconnect_requested",
             Self::Disconnected => "disconnected",
             Self::Drained => "drained",
+            Self::Expired => "expired",
             Self::HandlerClosed => "handler_closed",
             Self::InvalidUtf8 => "invalid_utf8",
             Self::MaxAge => "max_age",

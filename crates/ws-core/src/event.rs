@@ -14,7 +14,8 @@ use crate::close::{Cause, CloseCode, CloseFrame, CloseRecord};
 pub enum Event<'a> {
     /// This side closes the session at once.
     ///
-    /// [`handler_closed`](Event::handler_closed) and [`panicked`](Event::panicked) create it.
+    /// [`handler_closed`](Event::handler_closed), [`disconnect_requested`](Event::disconnect_requested)
+    /// and [`panicked`](Event::panicked) create it.
     Close {
         /// The cause for the close record.
         cause: Cause,
@@ -25,7 +26,8 @@ pub enum Event<'a> {
     Disconnected,
     /// The process shuts down or releases its sessions for another reason.
     ///
-    /// This replaces a close that the maximum age or an earlier drain has scheduled.
+    /// This replaces a close that the maximum age or an earlier drain has scheduled, but not the end of
+    /// the session's permission.
     Drain {
         /// The close code for the peer: 1001, or 1012 if the service restarts.
         code: CloseCode,
@@ -105,6 +107,20 @@ impl Event<'_> {
     #[must_use]
     pub fn handler_closed(frame: CloseFrame) -> Self {
         Self::Close { cause: Cause::HandlerClosed, frame }
+    }
+
+    /// Creates the event for a close of this session from outside, by the operator or the application.
+    ///
+    /// ```
+    /// use ws_core::{Cause, CloseCode, CloseFrame, Event};
+    ///
+    /// let frame = CloseFrame { code: CloseCode::UNAUTHORIZED, reason: "logout".into() };
+    /// let Event::Close { cause, .. } = Event::disconnect_requested(frame) else { panic!() };
+    /// assert_eq!(cause, Cause::DisconnectRequested);
+    /// ```
+    #[must_use]
+    pub fn disconnect_requested(frame: CloseFrame) -> Self {
+        Self::Close { cause: Cause::DisconnectRequested, frame }
     }
 
     /// Creates the event for a panic in the code that serves the session: it closes with 1011.

@@ -92,6 +92,24 @@ fn every_history_of_five_steps_keeps_the_invariants() {
 }
 
 #[test]
+fn every_history_of_four_steps_keeps_the_invariants_in_a_session_that_expires() {
+    // Before the first ping, between a ping and its pong timeout, and together with the maximum age.
+    for expiry in
+        [Duration::ZERO, Duration::from_secs(3), Duration::from_secs(28), Duration::from_secs(68)]
+    {
+        for number in 0..STEPS.len().pow(4) {
+            let mut checker = checker(MAX_AGE).expiring_at(expiry);
+            let mut digits = number;
+            for _ in 0..4 {
+                step(&mut checker, STEPS[digits % STEPS.len()]);
+                digits /= STEPS.len();
+            }
+            assert!(checker.ends_with_silent_peer(9), "history {number} does not end");
+        }
+    }
+}
+
+#[test]
 fn every_pair_of_steps_keeps_the_invariants_in_an_old_session() {
     for first in STEPS {
         for second in STEPS {

@@ -130,6 +130,36 @@ impl Lifecycle {
         }
     }
 
+    /// Sets the time at which the session's permission ends: it is then closed with 3000, `expired`,
+    /// unless it was closed before. A drain does not postpone this.
+    ///
+    /// `at` is the time since the session opened; below 1 ms counts as 1 ms.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use ws_core::{Action, CloseCode, Event, Lifecycle, Limits, SessionConfig, Timing};
+    ///
+    /// let timing = Timing {
+    ///     ping_interval: Duration::from_secs(25),
+    ///     pong_timeout: Duration::from_secs(10),
+    ///     close_timeout: Duration::from_secs(3),
+    ///     max_age: None,
+    /// };
+    /// let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
+    /// let mut session = Lifecycle::new(config, 0).expiring_at(Duration::from_secs(7));
+    /// let due = session.deadline().unwrap();
+    /// let Some(Action::Close(frame)) = session.handle(Event::Tick, due) else { panic!() };
+    /// assert_eq!((due.as_secs(), frame.code), (7, CloseCode::UNAUTHORIZED));
+    /// ```
+    #[must_use]
+    pub fn expiring_at(mut self, at: Duration) -> Self {
+        if let State::Open(open) = &mut self.state {
+            open.expire_at(at_least_1_ms(at).into());
+        }
+        self
+    }
+
     /// Processes an event that happened at `now`, and returns the action that follows from it.
     ///
     /// Every event checks the deadlines, so neither a flood of frames from the peer nor an application

@@ -24,6 +24,8 @@ pub(crate) struct Open {
 #[derive(Debug, Default)]
 struct Active {
     scheduled_close: Option<ScheduledClose>,
+    /// When the session's permission ends.
+    expiry: Option<Timestamp>,
     /// Set while a message is incomplete.
     message_deadline: Option<Deadline>,
     /// Set while the stream accepts no output.
@@ -51,12 +53,12 @@ impl Open {
         // While output waits, only the write timeout runs: the frame that another timeout waits for
         // may be in the input, which is not read then.
         let times = match self.active.as_deref() {
-            None => [at(&self.pong_deadline), None, None],
-            Some(Active { scheduled_close, message_deadline, write_deadline, .. }) => {
+            None => [at(&self.pong_deadline), None, None, None],
+            Some(Active { scheduled_close, expiry, message_deadline, write_deadline, .. }) => {
                 let close_at = scheduled_close.as_ref().map(|close| close.at);
                 match write_deadline {
-                    Some(write_deadline) => [Some(write_deadline.at()), None, close_at],
-                    None => [at(&self.pong_deadline), at(message_deadline), close_at],
+                    Some(write_deadline) => [Some(write_deadline.at()), None, close_at, *expiry],
+                    None => [at(&self.pong_deadline), at(message_deadline), close_at, *expiry],
                 }
             }
         };
@@ -68,8 +70,18 @@ impl Open {
         self.active().scheduled_close = Some(ScheduledClose { at, cause, code });
     }
 
+    pub(crate) fn expire_at(&mut self, at: Timestamp) {
+        self.active().expiry = Some(at);
+    }
+
+    /// Returns the close by this side that is due. The end of the permission comes before a scheduled
+    /// close, because that one may invite the client to come back with the same permission.
     pub(crate) fn due_close(&self, now: Timestamp) -> Option<(Cause, CloseCode)> {
-        let close = self.active.as_ref()?.scheduled_close.as_ref()?;
+        let active = self.active.as_ref()?;
+        if active.expiry.is_some_and(|expiry| expiry <= now) {
+            return Some((Cause::Expired, CloseCode::UNAUTHORIZED));
+        }
+        let close = active.scheduled_close.as_ref()?;
         (close.at <= now).then_some((close.cause, close.code))
     }
 
@@ -196,6 +208,7 @@ impl Active {
     fn is_idle(&self, now: Timestamp) -> bool {
         let Self {
             scheduled_close,
+            expiry,
             message_deadline,
             write_deadline,
             messages,
@@ -203,6 +216,7 @@ impl Active {
             stalled_at,
         } = self;
         scheduled_close.is_none()
+            && expiry.is_none()
             && message_deadline.is_none()
             && write_deadline.is_none()
             && stalled_at.is_none()

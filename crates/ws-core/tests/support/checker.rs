@@ -97,6 +97,8 @@ pub(crate) struct Checker {
     message_began: Option<Duration>,
     /// When the latest drain began, and its delay.
     drain: Option<(Duration, Duration)>,
+    /// When the session's permission ends.
+    expiry: Option<Duration>,
     /// Time by which the reported stalls exceed the time that passed.
     excess_stall: Duration,
     close_sent: bool,
@@ -145,6 +147,7 @@ impl Checker {
             blocked_since: None,
             message_began: None,
             drain: None,
+            expiry: None,
             excess_stall: Duration::ZERO,
             close_sent: false,
             close_received: false,
@@ -154,6 +157,12 @@ impl Checker {
             sent: Expected::default(),
             record: None,
         }
+    }
+
+    /// Ends the permission of the session at this time.
+    pub(crate) fn expiring_at(self, expiry: Duration) -> Self {
+        let lifecycle = self.lifecycle.expiring_at(expiry);
+        Self { lifecycle, expiry: Some(at_least_1_ms(expiry)), ..self }
     }
 
     /// Returns the deadline of the session, or the current time if it is over.
@@ -310,6 +319,10 @@ impl Checker {
         if self.lifecycle.is_open() {
             let ends =
                 [self.timing.max_age, self.drain.map(|(at, after)| at.saturating_add(after))];
+            assert!(
+                self.expiry.is_none_or(|expiry| self.now < expiry),
+                "no session stays open without a permission: {self}"
+            );
             // A drain replaces the close at the maximum age, even by a later one.
             let end = if self.drain.is_some() { ends[1] } else { ends[0] };
             assert!(
@@ -368,6 +381,9 @@ impl Checker {
                 let age = self.timing.max_age.expect("a maximum age");
                 assert!(self.drain.is_none(), "a drain replaces the maximum age: {self}");
                 assert!(self.now >= at_least_1_ms(age) / 10 * 9, "{self}");
+            }
+            (3000, "expired") => {
+                assert!(self.expiry.is_some_and(|expiry| self.now >= expiry), "{self}");
             }
             (1000, "done") => assert_eq!(step, Step::HandlerClosed, "{self}"),
             (1011, "panicked") => assert_eq!(step, Step::Panicked, "{self}"),
