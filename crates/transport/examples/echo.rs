@@ -67,7 +67,7 @@ async fn main() -> std::io::Result<()> {
         }),
         sizes: SizeLimits { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
     };
-    let endpoint = Endpoint::new(Echo::default(), Arc::new(Print));
+    let endpoint = Endpoint::new(Arc::new(Print));
     let endpoint = Arc::new((endpoint, policy));
     let (drain, timer_task) = Drain::new();
     tokio::spawn(timer_task);
@@ -75,16 +75,21 @@ async fn main() -> std::io::Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let client = Client { peer: peer.into(), is_encrypted: false, token: drain.token() };
+        let client = Client {
+            peer: peer.into(),
+            is_encrypted: false,
+            certificate_name: None,
+            token: drain.token(),
+        };
         let endpoint = Arc::clone(&endpoint);
         tokio::spawn(async move {
-            let service = service_fn(|mut request| {
-                let (endpoint, policy) = &*endpoint;
+            let (endpoint, policy) = &*endpoint;
+            let service = service_fn(async |mut request| {
                 // The number of sessions is not limited here.
                 let permit = || Ok(Permit::new(()));
-                let answer = endpoint.answer(&request, &client, policy, permit);
-                let response = answer.over_http1(&mut request, TokioIo::new);
-                async { Ok::<_, Infallible>(response) }
+                let admit = Echo::default();
+                let answer = endpoint.answer(&admit, &request, &client, policy, permit).await;
+                Ok::<_, Infallible>(answer.over_http1(&mut request, TokioIo::new))
             });
             // An error before the upgrade concerns only this connection.
             let _ = http1::Builder::new()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use ws_core::CloseCode;
 
+use crate::registry::SessionRegistry;
 use crate::timer::TimerService;
 
 /// The phase of a shutdown. [`Drain`] has an example.
@@ -95,6 +96,7 @@ pub struct Drain(Arc<Shared>);
 struct Shared {
     signal: watch::Sender<Announced>,
     timers: TimerService,
+    sessions: SessionRegistry,
     tokens: AtomicUsize,
     all_dropped: Notify,
 }
@@ -113,10 +115,19 @@ impl Drain {
     /// detects that the runtime stalled.
     #[must_use = "sessions see neither deadlines nor the drain unless the timer task runs"]
     pub fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
+        Self::with_sessions(SessionRegistry::default())
+    }
+
+    /// Like [`new`](Self::new), with the registry in which its sessions are entered.
+    #[must_use = "sessions see neither deadlines nor the drain unless the timer task runs"]
+    pub fn with_sessions(
+        sessions: SessionRegistry,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let signal = Announced { phase: Phase::Serving, options: DrainOptions::default() };
         let shared = Arc::new(Shared {
             signal: watch::Sender::new(signal),
             timers: TimerService::default(),
+            sessions,
             tokens: AtomicUsize::new(0),
             all_dropped: Notify::new(),
         });
@@ -194,6 +205,11 @@ impl DrainToken {
     #[must_use]
     pub fn options(&self) -> DrainOptions {
         self.0.signal.borrow().options
+    }
+
+    /// Returns the registry of the sessions.
+    pub(crate) fn sessions(&self) -> &SessionRegistry {
+        &self.0.sessions
     }
 
     /// Waits for a phase later than `seen`, and returns it.

@@ -1,6 +1,9 @@
 //! The endpoint: answers a request with a refusal, or opens a session in a task of its own.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -10,12 +13,14 @@ use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::SessionConfig;
 
-use crate::catch_panic::{CatchPanic, Panicked, catch_panic};
+use crate::admission::{Admission, Admit, Handshake};
+use crate::catch_panic::{CatchPanic, Panicked, catch_panic, catch_panic_in_future};
+use crate::client::Client;
 use crate::drain::{DrainToken, Phase};
 use crate::events::{EndpointEvent, Headers, Observer, observe};
 use crate::h2_stream::{self, Http2Stream};
 use crate::handler::Handler;
-use crate::handshake::{Origins, Protocol, Rejection, Upgrade};
+use crate::handshake::{Denial, Origins, Protocol, Rejection, Upgrade};
 use crate::peer::Peer;
 use crate::permit::Permit;
 use crate::session::{PendingSession, SessionTask, SizeLimits};
@@ -34,20 +39,8 @@ pub struct Policy {
 /// A WebSocket endpoint. It knows no path; routing is the task of the server. The
 /// [front page](crate#an-endpoint) has an example.
 #[derive(Debug)]
-pub struct Endpoint<H, O> {
-    handler: H,
+pub struct Endpoint<O> {
     observer: Arc<O>,
-}
-
-/// The properties of an accepted connection. The [front page](crate#an-endpoint) has an example.
-#[derive(Clone, Debug)]
-pub struct Client {
-    /// The peer as the caller knows it. The endpoint only passes it to the observer.
-    pub peer: Peer,
-    /// Whether the connection to this process uses TLS. If so, the server's own origin is `https`.
-    pub is_encrypted: bool,
-    /// The connection's token of the drain. A session clones it before the response is sent.
-    pub token: DrainToken,
 }
 
 /// The answer to a request. The [front page](crate#an-endpoint) has an example over HTTP/1.1.
@@ -69,9 +62,16 @@ pub enum Answer<H, O> {
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub struct Opening<H, O> {
-    upgrade: Upgrade,
+    response: Response<String>,
     permit: Permit,
     pending: PendingSession<H, O>,
+}
+
+/// A request that is valid and has a permit.
+struct Candidate {
+    upgrade: Upgrade,
+    permit: Permit,
+    token: DrainToken,
 }
 
 impl<H: Handler, O: Observer> Answer<H, O> {
@@ -94,9 +94,8 @@ impl<H: Handler, O: Observer> Answer<H, O> {
             Self::Open(opening) => opening,
             Self::Refuse(response) => return response,
         };
-        let response = opening.response();
         let upgraded = hyper::upgrade::on(request);
-        let Opening { permit, pending, .. } = opening;
+        let Opening { response, permit, pending } = opening;
         tokio::spawn(SessionTask::upgrading(upgraded, reclaim, pending, permit));
         response
     }
@@ -119,11 +118,12 @@ impl<H: Handler, O: Observer> Answer<H, O> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match self {
-            Self::Open(opening) => {
-                let (head, _) = h2_stream::response(opening.response());
+            Self::Open(Opening { response, permit, pending }) => {
+                let (head, _) = h2_stream::response(response);
                 // If the client disconnected or reset the stream before the 200, no session opens.
                 if let Ok(sender) = respond.send_response(head, false) {
-                    opening.begin(wrap(Http2Stream::new(sender, receiver)));
+                    let stream = wrap(Http2Stream::new(sender, receiver));
+                    tokio::spawn(SessionTask::open(stream, pending, permit));
                 }
             }
             Self::Refuse(response) => {
@@ -140,93 +140,163 @@ impl<H: Handler, O: Observer> Answer<H, O> {
     }
 }
 
-impl<H: Handler + Clone, O: Observer> Endpoint<H, O> {
-    /// Creates an endpoint. Each session gets a clone of `handler`.
-    pub fn new(handler: H, observer: Arc<O>) -> Self {
-        Self { handler, observer }
+impl<O: Observer> Endpoint<O> {
+    /// Creates an endpoint that reports to `observer`.
+    pub fn new(observer: Arc<O>) -> Self {
+        Self { observer }
     }
 
     /// Answers a request. A session uses `policy` until it ends, even if later requests are answered
     /// with another.
     ///
-    /// `permit` is called last, if the request is valid. It returns the permit that the session holds
-    /// until it ends, or the reason why none is available.
+    /// If the request is valid and its origin is allowed, `permit` is called. It returns the permit that
+    /// the session holds until it ends, or the reason why none is available. Then `admit` decides.
     ///
-    /// If the clone of the handler or `permit` panics, the request is refused.
+    /// If `permit` or `admit` panics, the request is refused. If a drain begins before `admit` has
+    /// decided, its future is dropped and the request is refused; the drain waits until then.
     ///
-    /// The endpoint does not authenticate clients: a caller that has to does so before this call.
-    pub fn answer<B>(
+    /// Cancel safe: if the returned future is dropped, no session opens, and the permit is released. It
+    /// has no timeout of its own.
+    pub async fn answer<A: Admit, B: Sync>(
         &self,
+        admit: &A,
+        request: &Request<B>,
+        client: &Client,
+        policy: &Policy,
+        permit: impl FnOnce() -> Result<Permit, Rejection> + Send,
+    ) -> Answer<A::Handler, O> {
+        let candidate = match Self::check(request, client, policy, permit) {
+            Ok(candidate) => candidate,
+            Err(rejection) => return Answer::Refuse(self.refuse(rejection, request, client)),
+        };
+        match decide(admit, &Handshake::new(request, client), &candidate.token).await {
+            Ok(admission) => self.open(candidate, admission, request, client, policy),
+            Err(denial) => Answer::Refuse(self.deny(&denial, request, client)),
+        }
+    }
+
+    /// The checks before the application decides.
+    fn check<B>(
         request: &Request<B>,
         client: &Client,
         policy: &Policy,
         permit: impl FnOnce() -> Result<Permit, Rejection>,
-    ) -> Answer<H, O> {
+    ) -> Result<Candidate, Rejection> {
         let protocol = Protocol::of(request.version(), client.is_encrypted);
-        let checked = Upgrade::check(request, protocol, &policy.origins);
-        let handler = || match catch_panic(|| self.handler.clone()) {
-            Ok(handler) => Ok(CatchPanic::new(handler)),
-            Err(Panicked) => Err(Rejection::InternalError),
-        };
+        let upgrade = Upgrade::check(request, protocol, &policy.origins)?;
+        // Cloned before the phase is read, so a drain that begins later waits for this request.
+        let token = client.token.clone();
         // Last: an invalid request is refused for its error even if no permit is available.
-        let permit = || match client.token.phase() {
-            Phase::Serving => catch_panic(permit).unwrap_or(Err(Rejection::InternalError)),
-            Phase::Draining | Phase::Aborting => Err(Rejection::Draining),
-        };
-        match checked.and_then(|upgrade| Ok((upgrade, handler()?, permit()?))) {
-            Ok((upgrade, handler, permit)) => {
-                let pending = PendingSession {
-                    headers: Headers::of(request.headers()),
-                    protocol,
-                    peer: client.peer,
-                    token: client.token.clone(),
-                    handler,
-                    observer: Arc::clone(&self.observer),
-                    config: Arc::clone(&policy.session),
-                    sizes: policy.sizes,
-                };
-                Answer::Open(Opening { upgrade, permit, pending })
-            }
-            Err(rejection) => self.refuse(rejection, request, client),
+        if token.phase() != Phase::Serving {
+            return Err(Rejection::Draining);
         }
+        let permit = catch_panic(permit).unwrap_or(Err(Rejection::InternalError))?;
+        Ok(Candidate { upgrade, permit, token })
     }
 
-    /// Refuses a request, for a router that has no endpoint at its path.
+    fn open<H, B>(
+        &self,
+        candidate: Candidate,
+        admission: Admission<H>,
+        request: &Request<B>,
+        client: &Client,
+        policy: &Policy,
+    ) -> Answer<H, O> {
+        let Candidate { upgrade, permit, token } = candidate;
+        let Admission { handler, grant, headers } = admission;
+        let mut response = upgrade.response();
+        response.headers_mut().extend(headers);
+        let pending = PendingSession {
+            headers: Headers::of(request.headers()),
+            protocol: Protocol::of(request.version(), client.is_encrypted),
+            peer: client.peer,
+            token,
+            handler: CatchPanic::new(handler),
+            observer: Arc::clone(&self.observer),
+            config: Arc::clone(&policy.session),
+            sizes: policy.sizes,
+            grant: grant.boxed(),
+        };
+        Answer::Open(Opening { response, permit, pending })
+    }
+
+    fn deny<B>(&self, denial: &Denial, request: &Request<B>, client: &Client) -> Response<String> {
+        let protocol = Protocol::of(request.version(), client.is_encrypted);
+        let headers = Headers::of(request.headers());
+        self.observe_refused(
+            denial.rejection(),
+            Some(denial),
+            client.peer,
+            Some(protocol),
+            &headers,
+        );
+        denial.response()
+    }
+
+    /// Refuses a request, for a router that has no endpoint at its path. Returns the response to send.
+    #[must_use = "the client waits for the response"]
     pub fn refuse<B>(
         &self,
         rejection: Rejection,
         request: &Request<B>,
         client: &Client,
-    ) -> Answer<H, O> {
+    ) -> Response<String> {
         let protocol = Protocol::of(request.version(), client.is_encrypted);
         let headers = Headers::of(request.headers());
-        self.observe_refused(rejection, client.peer, Some(protocol), &headers);
-        Answer::Refuse(rejection.response())
+        self.observe_refused(rejection, None, client.peer, Some(protocol), &headers);
+        rejection.response()
     }
 
     /// Reports to the observer a client that was rejected before it sent a request, or that the HTTP
     /// library answered itself.
     pub fn record_rejected(&self, rejection: Rejection, client: &Client) {
-        self.observe_refused(rejection, client.peer, None, &Headers::default());
+        self.observe_refused(rejection, None, client.peer, None, &Headers::default());
     }
 
     fn observe_refused(
         &self,
         rejection: Rejection,
+        denial: Option<&Denial>,
         peer: Peer,
         protocol: Option<Protocol>,
         headers: &Headers,
     ) {
+        let denial = denial.filter(|_| rejection == Rejection::Application);
         let request = headers.text();
-        observe(&*self.observer, &EndpointEvent::Refused { peer, protocol, request, rejection });
+        let event = EndpointEvent::Refused { peer, protocol, request, rejection, denial };
+        observe(&*self.observer, &event);
     }
+}
+
+/// Lets the application decide, unless a drain begins before it has.
+async fn decide<A: Admit>(
+    admit: &A,
+    handshake: &Handshake<'_>,
+    token: &DrainToken,
+) -> Result<Admission<A::Handler>, Denial> {
+    let mut decision = pin!(catch_panic_in_future(|| admit.admit(handshake)));
+    let mut draining = pin!(token.past(Phase::Serving));
+    let decided = poll_fn(|cx| match decision.as_mut().poll(cx) {
+        Poll::Ready(decided) => Poll::Ready(Some(decided)),
+        Poll::Pending => draining.as_mut().poll(cx).map(|_| None),
+    });
+    let admission = match decided.await {
+        Some(Ok(decision)) => decision?,
+        Some(Err(Panicked)) => return Err(Rejection::InternalError.into()),
+        None => return Err(Rejection::Draining.into()),
+    };
+    // Once more: a session that opens now would close at once.
+    if token.phase() != Phase::Serving {
+        return Err(Rejection::Draining.into());
+    }
+    Ok(admission)
 }
 
 impl<H: Handler, O: Observer> Opening<H, O> {
     /// Returns the response to send: a 101, or a 200 over HTTP/2.
     #[must_use]
     pub fn response(&self) -> Response<String> {
-        self.upgrade.response()
+        self.response.clone()
     }
 
     /// Spawns the session on `stream`. The response has to be sent before.

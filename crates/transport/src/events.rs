@@ -6,7 +6,8 @@ use hyper::header::{HeaderMap, HeaderValue, ORIGIN, USER_AGENT};
 use ws_core::{CloseRecord, Counters};
 
 use crate::catch_panic::catch_panic;
-use crate::handshake::{Protocol, Rejection};
+use crate::handshake::{Denial, Protocol, Rejection};
+use crate::identity::Identity;
 use crate::peer::Peer;
 use crate::stream_end::StreamEnd;
 
@@ -35,6 +36,8 @@ pub enum EndpointEvent<'a> {
     Closed {
         /// The id of the session, as in [`Opened`](Self::Opened).
         id: u64,
+        /// Whose session it was, if the admission said so.
+        identity: Option<&'a Identity>,
         /// The close record.
         record: &'a CloseRecord,
         /// How the stream ended, if it ended before the session closed it.
@@ -45,6 +48,8 @@ pub enum EndpointEvent<'a> {
     Opened {
         /// A number that is unique among the sessions of the endpoint.
         id: u64,
+        /// Whose session it is, if the admission said so.
+        identity: Option<&'a Identity>,
         /// The peer of the connection.
         peer: Peer,
         /// The protocol of the request.
@@ -69,6 +74,8 @@ pub enum EndpointEvent<'a> {
         request: RequestText<'a>,
         /// The reason.
         rejection: Rejection,
+        /// The application's reason, if it is [`Rejection::Application`].
+        denial: Option<&'a Denial>,
     },
     /// Messages, control frames and bytes since the session's previous `Traffic`. It is reported at each
     /// ping that is sent, at the pong that answers it, at the end, and when 2¹⁵ messages or control frames

@@ -34,7 +34,7 @@ pub(crate) fn response(response: Response<String>) -> (Response<()>, String) {
 }
 
 /// A stream of an HTTP/2 connection, as a byte stream. [`Answer::over_http2`](crate::Answer::over_http2)
-/// creates one for a request.
+/// creates one for a request that is admitted.
 ///
 /// h2 queues the data that it is given. It counts the bytes but not the frames that these become, and
 /// does not expose how much is unsent. So this stream gives h2 one DATA frame at a time, of at most 4
@@ -67,7 +67,9 @@ impl AsRef<[u8]> for Payload {
 }
 
 impl Http2Stream {
-    pub(crate) fn new(sender: SendStream<Bytes>, receiver: RecvStream) -> Self {
+    /// Creates the byte stream of a request that was answered with 200.
+    #[must_use]
+    pub fn new(sender: SendStream<Bytes>, receiver: RecvStream) -> Self {
         Self { sender, receiver, buffered: None, queued: None }
     }
 

@@ -79,20 +79,20 @@
 //!     sizes: SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 },
 //! };
 //! let log = Arc::new(Log::default());
-//! let endpoint = Endpoint::new(Discard, Arc::clone(&log));
+//! let endpoint = Endpoint::new(Arc::clone(&log));
 //! let (drain, timer_task) = Drain::new();
 //! tokio::spawn(timer_task);
 //!
 //! // For each accepted connection:
 //! let (stream, mut client_stream) = tokio::io::duplex(4096);
-//! let client = Client { peer: Peer::Local, is_encrypted: false, token: drain.token() };
+//! let client = Client { peer: Peer::Local, is_encrypted: false, certificate_name: None, token: drain.token() };
 //! tokio::spawn(async move {
-//!     let service = service_fn(|mut request| {
+//!     let service = service_fn(async |mut request| {
 //!         // The number of sessions is not limited here.
 //!         let permit = || Ok(Permit::new(()));
-//!         let answer = endpoint.answer(&request, &client, &policy, permit);
-//!         let response = answer.over_http1(&mut request, TokioIo::new);
-//!         async { Ok::<_, Infallible>(response) }
+//!         // Everybody is admitted. Another `Admit` decides by the request.
+//!         let answer = endpoint.answer(&Discard, &request, &client, &policy, permit).await;
+//!         Ok::<_, Infallible>(answer.over_http1(&mut request, TokioIo::new))
 //!     });
 //!     http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await
 //! });
@@ -215,35 +215,46 @@
 //! [`ws_core`] defines them. The sentences of refusals and errors are not, nor are the output of
 //! `Debug`, the memory of a session and the times of its polls.
 
+mod admission;
 mod catch_panic;
+mod client;
 mod drain;
 mod endpoint;
 mod events;
 mod h2_stream;
 mod handler;
 mod handshake;
+mod identity;
 mod message;
 mod peer;
 mod permit;
+mod registry;
 mod session;
 mod stream_end;
 mod timer;
 mod waker_id;
 
+pub use admission::{Admission, Admit, Handshake, Subprotocol};
+pub use client::Client;
 pub use drain::{Drain, DrainOptions, DrainToken, Phase};
-pub use endpoint::{Answer, Client, Endpoint, Opening, Policy};
+pub use endpoint::{Answer, Endpoint, Opening, Policy};
 pub use events::{EndpointEvent, Observer, RequestText};
 pub use h2_stream::Http2Stream;
 pub use handler::{Discard, Handler, Next};
 pub use handshake::{
-    Authority, Origin, OriginPattern, Origins, ParseOriginError, Permission, Protocol, Rejection,
-    Upgrade, frames_body,
+    Authority, Denial, Origin, OriginPattern, Origins, ParseOriginError, Permission, Protocol,
+    Rejection, Upgrade, frames_body,
 };
+pub use identity::{Identity, InvalidIdentity};
 pub use message::{Message, PreparedMessage, Utf8Bytes};
 pub use peer::Peer;
 pub use permit::{Permit, PermitPool};
+pub use registry::SessionRegistry;
 pub use session::{Session, SizeLimits, WebSocket, run};
 pub use stream_end::StreamEnd;
+
+/// The HTTP library. Its types of requests, responses and headers are part of this crate's API.
+pub use hyper;
 
 /// The state machine of a session. Its types are part of this crate's API.
 pub use ws_core;

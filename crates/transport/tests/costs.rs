@@ -196,18 +196,23 @@ fn a_session_costs_two_reads_two_writes_and_a_shutdown_from_the_request_to_the_e
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let drain = spawned_drain();
-        let endpoint = Endpoint::new(Discard, Arc::new(NoopObserver));
+        let endpoint = Endpoint::new(Arc::new(NoopObserver));
         let allowed = vec![OriginPattern::Any];
         let origins = Origins { allowed, missing: Permission::Allow, null: Permission::Allow };
         let policy = Policy { origins, session: config(Limits::default()), sizes: SIZES };
-        let client = Client { peer: Peer::Local, is_encrypted: false, token: drain.token() };
+        let client = Client {
+            peer: Peer::Local,
+            is_encrypted: false,
+            certificate_name: None,
+            token: drain.token(),
+        };
         let near = TokioIo::new(stream.clone());
         tokio::spawn(async move {
-            let service = service_fn(|mut request| {
+            let service = service_fn(async |mut request| {
                 let permit = || Ok(Permit::new(()));
-                let answer = endpoint.answer(&request, &client, &policy, permit);
-                let response = answer.over_http1(&mut request, TokioIo::new);
-                async { Ok::<_, Infallible>(response) }
+                let answer = endpoint.answer(&Discard, &request, &client, &policy, permit);
+                let response = answer.await.over_http1(&mut request, TokioIo::new);
+                Ok::<_, Infallible>(response)
             });
             http1::Builder::new()
                 .header_read_timeout(None)

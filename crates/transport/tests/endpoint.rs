@@ -25,8 +25,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use transport::ws_core::{CloseCode, Limits};
 use transport::{
-    Answer, Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Message, Next,
-    Observer, OriginPattern, Origins, Permission, Permit, Policy, Rejection,
+    Admit, Answer, Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Message,
+    Next, Observer, OriginPattern, Origins, Permission, Permit, Policy, Rejection,
 };
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -74,8 +74,9 @@ impl Observer for EventLog {
 const PERMITS: usize = 100;
 
 /// An endpoint, its event log, its drain and its permits.
-struct Fixture<H = Discard> {
-    endpoint: Arc<Endpoint<H, EventLog>>,
+struct Fixture<A = Discard> {
+    admit: Arc<A>,
+    endpoint: Arc<Endpoint<EventLog>>,
     policy: Arc<Policy>,
     log: Arc<EventLog>,
     drain: Drain,
@@ -88,8 +89,8 @@ impl Fixture {
     }
 }
 
-impl<H: Handler + Clone + Sync> Fixture<H> {
-    fn with(handler: H) -> Self {
+impl<A: Admit> Fixture<A> {
+    fn with(admit: A) -> Self {
         let policy = Policy {
             origins: Origins {
                 allowed: vec![OriginPattern::Any],
@@ -100,9 +101,16 @@ impl<H: Handler + Clone + Sync> Fixture<H> {
             sizes: SIZES,
         };
         let log = Arc::new(EventLog::default());
-        let endpoint = Arc::new(Endpoint::new(handler, Arc::clone(&log)));
+        let endpoint = Arc::new(Endpoint::new(Arc::clone(&log)));
         let permits = Arc::new(Semaphore::new(PERMITS));
-        Self { endpoint, policy: Arc::new(policy), log, drain: spawned_drain(), permits }
+        Self {
+            admit: Arc::new(admit),
+            endpoint,
+            policy: Arc::new(policy),
+            log,
+            drain: spawned_drain(),
+            permits,
+        }
     }
 
     /// Opens a connection to the endpoint, served by hyper.
@@ -111,18 +119,20 @@ impl<H: Handler + Clone + Sync> Fixture<H> {
         let client = Client {
             peer: transport::Peer::Address("192.0.2.7:4711".parse().unwrap()),
             is_encrypted: false,
+            certificate_name: None,
             token: self.drain.token(),
         };
         let (endpoint, policy) = (Arc::clone(&self.endpoint), Arc::clone(&self.policy));
+        let admit = Arc::clone(&self.admit);
         let permits = Arc::clone(&self.permits);
         tokio::spawn(async move {
-            let service = service_fn(|mut request| {
-                let answer = endpoint.answer(&request, &client, &policy, || {
+            let service = service_fn(async |mut request| {
+                let answer = endpoint.answer(&*admit, &request, &client, &policy, || {
                     let permit = Arc::clone(&permits).try_acquire_owned();
                     permit.map(Permit::new).map_err(|_| Rejection::ConnectionLimit)
                 });
-                let response = answer.over_http1(&mut request, TokioIo::new);
-                async { Ok::<_, Infallible>(response) }
+                let response = answer.await.over_http1(&mut request, TokioIo::new);
+                Ok::<_, Infallible>(response)
             });
             let http = http1::Builder::new()
                 .header_read_timeout(None)
@@ -357,21 +367,26 @@ async fn an_endpoint_that_drains_or_is_full_refuses_valid_requests_with_503() {
 #[tokio::test(start_paused = true)]
 async fn a_permit_is_requested_only_for_a_valid_request() {
     let fixture = Fixture::new();
-    let client =
-        Client { peer: transport::Peer::Local, is_encrypted: false, token: fixture.drain.token() };
+    let client = Client {
+        peer: transport::Peer::Local,
+        is_encrypted: false,
+        certificate_name: None,
+        token: fixture.drain.token(),
+    };
     let request = |version: &str| {
         let request = hyper::Request::get("/").header("host", "a").header("upgrade", "websocket");
         let request =
             request.header("connection", "upgrade").header("sec-websocket-version", version);
         request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").body(()).unwrap()
     };
-    let answer = |version, permit: fn() -> Result<Permit, Rejection>| {
-        fixture.endpoint.answer(&request(version), &client, &fixture.policy, permit)
+    let answer = async |version, permit: fn() -> Result<Permit, Rejection>| {
+        let request = request(version);
+        fixture.endpoint.answer(&Discard, &request, &client, &fixture.policy, permit).await
     };
-    assert!(matches!(answer("13", || Ok(Permit::new(()))), Answer::Open(_)));
-    assert!(matches!(answer("7", || panic!("the request is invalid")), Answer::Refuse(_)));
+    assert!(matches!(answer("13", || Ok(Permit::new(()))).await, Answer::Open(_)));
+    assert!(matches!(answer("7", || panic!("the request is invalid")).await, Answer::Refuse(_)));
     fixture.drain.start(DrainOptions::default());
-    assert!(matches!(answer("13", || panic!("the endpoint drains")), Answer::Refuse(_)));
+    assert!(matches!(answer("13", || panic!("the endpoint drains")).await, Answer::Refuse(_)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use support::{
 use tokio::io::duplex;
 use transport::ws_core::Limits;
 use transport::{
-    Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Observer,
+    Answer, Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Observer,
     OriginPattern, Origins, Permission, Permit, Policy, Rejection,
 };
 
@@ -59,7 +59,7 @@ impl Fixture {
     async fn with(handler: impl Handler + Clone + Sync, client: h2::client::Builder) -> Self {
         let (near, far) = duplex(64 * 1024);
         let (log, drain) = (Arc::new(EventLog::default()), spawned_drain());
-        let endpoint = Endpoint::new(handler, Arc::clone(&log));
+        let endpoint = Endpoint::new(Arc::clone(&log));
         let policy = Policy {
             origins: Origins {
                 allowed: vec![OriginPattern::Any],
@@ -72,8 +72,12 @@ impl Fixture {
             }),
             sizes: SIZES,
         };
-        let client_info =
-            Client { peer: transport::Peer::Local, is_encrypted: true, token: drain.token() };
+        let client_info = Client {
+            peer: transport::Peer::Local,
+            is_encrypted: true,
+            certificate_name: None,
+            token: drain.token(),
+        };
         tokio::spawn(async move {
             let mut builder = h2::server::Builder::new();
             builder.enable_connect_protocol();
@@ -82,8 +86,13 @@ impl Fixture {
                 let (head, receiver) = request.into_parts();
                 let request = Request::from_parts(head, ());
                 let answer = match request.uri().path() {
-                    "/" => endpoint.answer(&request, &client_info, &policy, || Ok(Permit::new(()))),
-                    _ => endpoint.refuse(Rejection::NotFound, &request, &client_info),
+                    "/" => {
+                        let permit = || Ok(Permit::new(()));
+                        endpoint.answer(&handler, &request, &client_info, &policy, permit).await
+                    }
+                    _ => {
+                        Answer::Refuse(endpoint.refuse(Rejection::NotFound, &request, &client_info))
+                    }
                 };
                 answer.over_http2(request.method(), receiver, respond, |stream| stream);
             }

@@ -113,7 +113,7 @@ impl Fixture {
                 break request;
             }
         };
-        let stream = accept(request, respond);
+        let stream = accept(request, respond).await;
         connection.run_once().await;
         let receiver = in_time(response).await.unwrap().into_body();
         Self { stream, connection, sender, receiver }
@@ -129,7 +129,7 @@ impl Fixture {
 }
 
 /// Accepts a request and takes the stream of its session.
-fn accept(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Http2Stream {
+async fn accept(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Http2Stream {
     let origins = Origins {
         allowed: vec![OriginPattern::Any],
         missing: Permission::Allow,
@@ -138,11 +138,12 @@ fn accept(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Http2St
     let policy = Policy { origins, session: config(Limits::default()), sizes: SIZES };
     let drain = spawned_drain();
     let peer = transport::Peer::Local;
-    let client = Client { peer, is_encrypted: false, token: drain.token() };
+    let client = Client { peer, is_encrypted: false, certificate_name: None, token: drain.token() };
     let (head, receiver) = request.into_parts();
     let request = Request::from_parts(head, ());
-    let endpoint = Endpoint::new(Discard, Arc::new(NoopObserver));
-    let answer = endpoint.answer(&request, &client, &policy, || Ok(Permit::new(())));
+    let endpoint = Endpoint::new(Arc::new(NoopObserver));
+    let answer =
+        endpoint.answer(&Discard, &request, &client, &policy, || Ok(Permit::new(()))).await;
     let mut taken = None;
     answer.over_http2(request.method(), receiver, respond, |stream| {
         taken = Some(stream);

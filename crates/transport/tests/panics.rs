@@ -75,10 +75,14 @@ impl Fixture {
         let (near, far) = duplex(64 * 1024);
         let (log, drain) =
             (Arc::new(EventLog { panics_at, ..EventLog::default() }), spawned_drain());
-        let endpoint = Endpoint::new(handler, Arc::clone(&log));
+        let endpoint = Endpoint::new(Arc::clone(&log));
         let policy = policy();
-        let client_info =
-            Client { peer: transport::Peer::Local, is_encrypted: false, token: drain.token() };
+        let client_info = Client {
+            peer: transport::Peer::Local,
+            is_encrypted: false,
+            certificate_name: None,
+            token: drain.token(),
+        };
         tokio::spawn(async move {
             let mut builder = h2::server::Builder::new();
             builder.enable_connect_protocol();
@@ -87,9 +91,9 @@ impl Fixture {
             while let Some(Ok((request, respond))) = connection.accept().await {
                 let (head, receiver) = request.into_parts();
                 let request = Request::from_parts(head, ());
-                let answer =
-                    endpoint.answer(&request, &client_info, &policy, permits.next().unwrap());
-                answer.over_http2(request.method(), receiver, respond, |stream| stream);
+                let permit = permits.next().unwrap();
+                let answer = endpoint.answer(&handler, &request, &client_info, &policy, permit);
+                answer.await.over_http2(request.method(), receiver, respond, |stream| stream);
             }
         });
         let (client, connection) = h2::client::handshake(far).await.unwrap();
@@ -213,11 +217,16 @@ async fn a_panic_in_the_clone_of_a_handler_is_a_refusal_and_other_sessions_go_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_permit_is_requested_when_the_clone_of_a_handler_panics() {
+async fn the_permit_is_released_when_the_clone_of_a_handler_panics() {
     let handler = PanicsInClone(Arc::new(AtomicUsize::new(1)));
-    let endpoint = Endpoint::new(handler, Arc::new(EventLog::default()));
+    let endpoint = Endpoint::new(Arc::new(EventLog::default()));
     let drain = spawned_drain();
-    let client = Client { peer: transport::Peer::Local, is_encrypted: false, token: drain.token() };
+    let client = Client {
+        peer: transport::Peer::Local,
+        is_encrypted: false,
+        certificate_name: None,
+        token: drain.token(),
+    };
     let request = Request::get("/")
         .header("host", "a")
         .header("upgrade", "websocket")
@@ -225,18 +234,13 @@ async fn no_permit_is_requested_when_the_clone_of_a_handler_panics() {
         .header("sec-websocket-version", "13")
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     let request = request.body(()).unwrap();
-    let requested = AtomicUsize::new(0);
-    let permit = || {
-        requested.fetch_add(1, Ordering::Relaxed);
-        granted()
-    };
-    let transport::Answer::Refuse(response) = endpoint.answer(&request, &client, &policy(), permit)
-    else {
-        panic!("the session has no handler")
-    };
+    let held = Arc::new(());
+    let permit = || Ok(Permit::new(Arc::clone(&held)));
+    let answer = endpoint.answer(&handler, &request, &client, &policy(), permit).await;
+    let transport::Answer::Refuse(response) = answer else { panic!("the session has no handler") };
     assert_eq!(response.status(), 500);
     assert!(response.body().starts_with("internal_error: "));
-    assert_eq!(requested.into_inner(), 0);
+    assert_eq!(Arc::strong_count(&held), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,9 +2,11 @@
 //!
 //! It decides from the head of a request alone. It knows no session, acquires no permit and sends
 //! nothing: the endpoint does. Read this file first: it has the checks in their order. `authority` and
-//! `origin` parse two of the headers, `rejection` has all refusals, and `protocol` the versions of HTTP.
+//! `origin` parse two of the headers, `rejection` has all refusals, `denial` those of the application, and
+//! `protocol` the versions of HTTP.
 
 mod authority;
+mod denial;
 mod origin;
 mod protocol;
 mod rejection;
@@ -17,6 +19,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
 pub use self::authority::Authority;
+pub use self::denial::Denial;
 pub use self::origin::{Origin, OriginPattern, Origins, ParseOriginError, Permission};
 pub use self::protocol::Protocol;
 pub use self::rejection::Rejection;

@@ -22,6 +22,13 @@ use hyper::{Response, StatusCode};
 pub enum Rejection {
     /// The client's address has reached its limit of open connections.
     AddressLimit,
+    /// Whether the session may open was not decided in time.
+    AdmissionTimeout,
+    /// The application refused the request ([`Denial`](crate::Denial)). The response has the status and
+    /// the word of the application.
+    Application,
+    /// The service that authenticates clients did not answer, or not as it has to. Reported by the server.
+    AuthUnavailable,
     /// `Host` is missing, duplicated or invalid, or differs from the target (RFC 9112, section 3.2).
     BadHost,
     /// `Sec-WebSocket-Key` is missing, duplicated or not 16 bytes in base64 (RFC 6455, section 4.2.1).
@@ -38,6 +45,8 @@ pub enum Rejection {
     ConnectionLimit,
     /// The server is shutting down.
     Draining,
+    /// The client is authenticated, and may not connect. Reported by the server.
+    Forbidden,
     /// The request has a body, or a header that frames one or may do so for another recipient (RFC 9112,
     /// section 6). Two `Content-Length` headers over HTTP/1.1 are reported by the HTTP server.
     HasBody,
@@ -67,6 +76,8 @@ pub enum Rejection {
     /// An HTTP/2 connection carried more requests and frames than its messages need (RFC 9113,
     /// section 10.5). The server that accepts connections ends it with `ENHANCE_YOUR_CALM`.
     TooManyFrames,
+    /// The client is not authenticated. Reported by the server.
+    Unauthenticated,
     /// The extended CONNECT is for a protocol other than WebSocket (RFC 9220, section 3).
     UnknownProtocol,
     /// The request target is too long (RFC 9112, section 3). Reported by the HTTP server.
@@ -79,6 +90,9 @@ impl Rejection {
     /// All variants, in the order of their words.
     pub const ALL: &'static [Self] = &[
         Self::AddressLimit,
+        Self::AdmissionTimeout,
+        Self::Application,
+        Self::AuthUnavailable,
         Self::BadHost,
         Self::BadKey,
         Self::BadOrigin,
@@ -86,6 +100,7 @@ impl Rejection {
         Self::BadTls,
         Self::ConnectionLimit,
         Self::Draining,
+        Self::Forbidden,
         Self::HasBody,
         Self::HeaderTooLarge,
         Self::HttpVersion,
@@ -97,6 +112,7 @@ impl Rejection {
         Self::OriginMissing,
         Self::OriginRefused,
         Self::TooManyFrames,
+        Self::Unauthenticated,
         Self::UnknownProtocol,
         Self::UriTooLong,
         Self::WebsocketVersion,
@@ -112,6 +128,11 @@ impl Rejection {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         self.template().status
+    }
+
+    /// Returns the sentence of the response.
+    pub(crate) const fn sentence(self) -> &'static str {
+        self.template().sentence
     }
 
     /// Returns the response: the status, its headers, and a body of one sentence. The rejection itself is an
@@ -137,6 +158,25 @@ impl Rejection {
                 status: StatusCode::TOO_MANY_REQUESTS,
                 headers: &[("retry-after", "5")],
                 sentence: "this server has reached its connection limit for your address; try again later",
+            },
+            Self::AdmissionTimeout => ResponseTemplate {
+                word: "admission_timeout",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                headers: &[("retry-after", "5")],
+                sentence: "this server could not decide in time whether you may connect; try again later",
+            },
+            // A `Denial` replaces the status and the body.
+            Self::Application => ResponseTemplate {
+                word: "application",
+                status: StatusCode::FORBIDDEN,
+                headers: &[],
+                sentence: "the application refuses the request",
+            },
+            Self::AuthUnavailable => ResponseTemplate {
+                word: "auth_unavailable",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                headers: &[("retry-after", "5")],
+                sentence: "the service that authenticates clients is not available; try again later",
             },
             Self::BadHost => ResponseTemplate {
                 word: "bad_host",
@@ -181,6 +221,12 @@ impl Rejection {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 headers: &[("retry-after", "1")],
                 sentence: "this server is shutting down; try again, and another server will answer",
+            },
+            Self::Forbidden => ResponseTemplate {
+                word: "forbidden",
+                status: StatusCode::FORBIDDEN,
+                headers: &[],
+                sentence: "you may not connect",
             },
             Self::HasBody => ResponseTemplate {
                 word: "has_body",
@@ -253,6 +299,12 @@ impl Rejection {
                 status: StatusCode::TOO_MANY_REQUESTS,
                 headers: &[],
                 sentence: "the connection carried more requests and frames than its messages need",
+            },
+            Self::Unauthenticated => ResponseTemplate {
+                word: "unauthenticated",
+                status: StatusCode::UNAUTHORIZED,
+                headers: &[],
+                sentence: "the request does not say who you are, or not validly",
             },
             Self::UnknownProtocol => ResponseTemplate {
                 word: "unknown_protocol",

@@ -46,7 +46,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    Session::new(socket, config, CatchPanic::new(handler), token)
+    Session::new(socket, config, CatchPanic::new(handler), token, None)
 }
 
 /// A running session; see [`run`]. An [`Endpoint`](crate::Endpoint) makes its events from the getters;
@@ -112,6 +112,10 @@ impl<S, H> Session<S, H> {
         spread.mul_f64(f64::from(weyl_fraction(self.id() - 1)) / 2_f64.powi(32))
     }
 
+    pub(crate) fn token(&self) -> &DrainToken {
+        self.timer.owner()
+    }
+
     /// Returns the counters and measurements so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -141,13 +145,19 @@ where
         config: Arc<SessionConfig>,
         handler: CatchPanic<H>,
         token: DrainToken,
+        lifetime: Option<Duration>,
     ) -> Self {
         let (timer, opened) = TimerHandle::new(token);
         let index = timer.id() - 1;
         let jitter = Jitter { ping: weyl_fraction(index / PHASE_GROUP), end: weyl_fraction(index) };
+        let lifecycle = Lifecycle::new(config, jitter);
+        let lifecycle = match lifetime {
+            Some(lifetime) => lifecycle.expiring_at(lifetime),
+            None => lifecycle,
+        };
         Self {
             socket,
-            lifecycle: Lifecycle::new(config, jitter),
+            lifecycle,
             handler,
             phase: Phase::Serving,
             is_blocked: false,
@@ -216,7 +226,11 @@ where
         self.dispatch(Event::Disconnected, now)
     }
 
+    /// Dispatches a close from outside: of this session, or of all of them.
     fn check_drain(&mut self, now: TimerInstant) -> ControlFlow<CloseRecord> {
+        if let Some(frame) = self.token().sessions().take_request(self.id()) {
+            self.dispatch(Event::disconnect_requested(frame), now)?;
+        }
         let phase = self.timer.owner().phase();
         if phase == self.phase {
             return ControlFlow::Continue(());

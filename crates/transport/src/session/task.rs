@@ -8,10 +8,12 @@ use std::task::{Context, Poll, ready};
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use ws_core::{Counters, SessionConfig, Stats};
 
 use super::driver::Session;
 use super::websocket::{SizeLimits, WebSocket};
+use crate::admission::Grant;
 use crate::catch_panic::CatchPanic;
 use crate::drain::DrainToken;
 use crate::events::{EndpointEvent, Headers, Observer, observe};
@@ -31,17 +33,30 @@ pub(crate) struct PendingSession<H, O> {
     pub(crate) observer: Arc<O>,
     pub(crate) config: Arc<SessionConfig>,
     pub(crate) sizes: SizeLimits,
+    /// Boxed, because most sessions have none.
+    pub(crate) grant: Option<Box<Grant>>,
 }
 
 impl<H: Handler, O: Observer> PendingSession<H, O> {
-    fn open<S>(self, stream: S) -> Observed<H, O, S>
+    /// Opens the session in the task of `cx`.
+    fn open<S>(self, stream: S, cx: &Context<'_>) -> Observed<H, O, S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { headers, protocol, peer, token, handler, observer, config, sizes } = self;
-        let session = Session::new(WebSocket::new(stream, sizes), config, handler, token);
-        let request = headers.text();
-        observe(&*observer, &EndpointEvent::Opened { id: session.id(), peer, protocol, request });
+        let Self { headers, protocol, peer, token, handler, observer, config, sizes, grant } = self;
+        let Grant { identity, expires } = grant.map(|grant| *grant).unwrap_or_default();
+        let lifetime = expires.map(|at| at.saturating_duration_since(Instant::now()));
+        let socket = WebSocket::new(stream, sizes);
+        let session = Session::new(socket, config, handler, token, lifetime);
+        let (id, request) = (session.id(), headers.text());
+        let entry = identity.clone();
+        // First, so that the session can be ended once it is known to be open.
+        if let Some(identity) = entry {
+            session.token().sessions().insert(id, identity, cx.waker().clone());
+        }
+        let identity = identity.as_ref();
+        let event = EndpointEvent::Opened { id, identity, peer, protocol, request };
+        observe(&*observer, &event);
         Observed::new(session, observer)
     }
 }
@@ -72,14 +87,15 @@ impl<H: Handler, O: Observer, S: AsyncRead + AsyncWrite + Unpin> SessionTask<H, 
         }
     }
 
-    /// Opens the session at once.
+    /// Opens the session at the first poll.
     pub(crate) fn open(stream: S, pending: PendingSession<H, O>, permit: Permit) -> Self {
-        Self { state: Box::new(TaskState::Open(pending.open(stream))), _permit: permit }
+        Self { state: Box::new(TaskState::Opening { stream, pending }), _permit: permit }
     }
 }
 
 enum TaskState<H, O, S> {
     Upgrading { upgraded: OnUpgrade, reclaim: fn(Upgraded) -> S, pending: PendingSession<H, O> },
+    Opening { stream: S, pending: PendingSession<H, O> },
     Open(Observed<H, O, S>),
     Done,
 }
@@ -103,12 +119,19 @@ where
             if let (Ok(upgraded), TaskState::Upgrading { reclaim, pending, .. }) =
                 (upgraded, mem::replace(state, TaskState::Done))
             {
-                *state = TaskState::Open(pending.open(reclaim(upgraded)));
+                *state = TaskState::Opening { stream: reclaim(upgraded), pending };
             }
+        }
+        if let TaskState::Opening { .. } = state
+            && let TaskState::Opening { stream, pending } = mem::replace(state, TaskState::Done)
+        {
+            *state = TaskState::Open(pending.open(stream, cx));
         }
         match state {
             TaskState::Open(session) => Pin::new(session).poll(cx),
-            TaskState::Upgrading { .. } | TaskState::Done => Poll::Ready(()),
+            TaskState::Upgrading { .. } | TaskState::Opening { .. } | TaskState::Done => {
+                Poll::Ready(())
+            }
         }
     }
 }
@@ -145,6 +168,13 @@ const BYTE_THRESHOLD: u64 = 1 << 20;
 impl<H, O, S> Observed<H, O, S> {
     pub(crate) fn new(session: Session<S, H>, observer: Arc<O>) -> Self {
         Self { session, observer, reported: Reported::default() }
+    }
+}
+
+/// A session may be dropped before its end, with its runtime.
+impl<H, O, S> Drop for Observed<H, O, S> {
+    fn drop(&mut self) {
+        self.session.token().sessions().remove(self.session.id());
     }
 }
 
@@ -193,7 +223,10 @@ where
         }
         let stream_end = self.session.stream_end();
         record.map(|record| {
-            observe(&*self.observer, &EndpointEvent::Closed { id, record: &record, stream_end });
+            let identity = self.session.token().sessions().remove(id);
+            let (record, identity) = (&record, identity.as_ref());
+            let event = EndpointEvent::Closed { id, identity, record, stream_end };
+            observe(&*self.observer, &event);
         })
     }
 }

@@ -1,0 +1,130 @@
+//! A refusal by the application, after the checks of the handshake.
+
+use std::borrow::Cow;
+
+use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+
+use super::rejection::Rejection;
+
+/// The reason why an application refuses a request that is a valid opening handshake.
+///
+/// The response has its status and headers, and a body of the word and the sentence. A page in a browser
+/// sees none of them (WebSockets Standard, section 4.1, hides the response), so they are for other clients and for
+/// the log.
+///
+/// ```
+/// use transport::Denial;
+/// use transport::hyper::header::{HeaderValue, RETRY_AFTER};
+///
+/// let denial = Denial::forbidden("not_in_team", "the user is not a member of this team");
+/// assert_eq!((denial.status().as_u16(), denial.word()), (403, "not_in_team"));
+///
+/// let later = Denial::unavailable("store_down", "the store of users does not answer")
+///     .header(RETRY_AFTER, HeaderValue::from_static("5"));
+/// assert_eq!(later.status().as_u16(), 503);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a denial is returned from `admit`"]
+pub struct Denial {
+    rejection: Rejection,
+    status: StatusCode,
+    word: &'static str,
+    sentence: Cow<'static, str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Denial {
+    /// Creates a denial. `word` identifies the reason in the log, such as `not_in_team`, and `sentence`
+    /// explains it to the developer of a client.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `status` is neither 4xx nor 503: no other status refuses a request for a reason that an
+    /// application has.
+    pub fn new(
+        status: StatusCode,
+        word: &'static str,
+        sentence: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        assert!(
+            status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE,
+            "a denial has a status of 4xx or 503, and not {status}"
+        );
+        let (rejection, headers) = (Rejection::Application, Vec::new());
+        Self { rejection, status, word, sentence: sentence.into(), headers }
+    }
+
+    /// Creates a 401: the request says not who the client is, or not validly. `challenge` is the value of
+    /// `WWW-Authenticate`, such as `Bearer`, which a 401 must have (RFC 9110, section 15.5.2).
+    pub fn unauthorized(
+        word: &'static str,
+        sentence: impl Into<Cow<'static, str>>,
+        challenge: &'static str,
+    ) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, word, sentence)
+            .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+
+    /// Creates a 403: it is known who the client is, and it may not connect.
+    pub fn forbidden(word: &'static str, sentence: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, word, sentence)
+    }
+
+    /// Creates a 503: the application cannot decide now.
+    pub fn unavailable(word: &'static str, sentence: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, word, sentence)
+    }
+
+    /// Adds a header to the response.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Returns the status of the response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns the word for the reason.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        self.word
+    }
+
+    /// Returns the sentence for the developer of a client.
+    #[must_use]
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
+    /// Returns the rejection under which it is counted: [`Rejection::Application`], unless it was made
+    /// of another.
+    #[must_use]
+    pub fn rejection(&self) -> Rejection {
+        self.rejection
+    }
+
+    pub(crate) fn response(&self) -> Response<String> {
+        let mut response = match self.rejection {
+            Rejection::Application => {
+                let body = format!("{}: {}\n", self.word, self.sentence);
+                self.rejection.response().map(|_| body)
+            }
+            rejection => rejection.response(),
+        };
+        *response.status_mut() = self.status;
+        response.headers_mut().extend(self.headers.iter().cloned());
+        response
+    }
+}
+
+/// A refusal for one of the reasons that this crate knows.
+impl From<Rejection> for Denial {
+    fn from(rejection: Rejection) -> Self {
+        let (word, sentence) = (rejection.as_str(), rejection.sentence().into());
+        Self { rejection, status: rejection.status(), word, sentence, headers: Vec::new() }
+    }
+}

@@ -1,0 +1,135 @@
+//! The registry of the sessions that have an identity, through which they can be ended from outside.
+//!
+//! A session without an identity is not in it, and costs nothing here: a session learns of a request by
+//! one load of a counter, which is zero unless requests are waiting.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+
+use parking_lot::Mutex;
+use ws_core::CloseFrame;
+
+use crate::identity::Identity;
+
+/// The open sessions that have an identity. Clones are the same registry.
+///
+/// A [`Drain`](crate::Drain) has one; its sessions are entered when they open.
+///
+/// ```
+/// use transport::ws_core::{CloseCode, CloseFrame};
+/// use transport::{Drain, SessionRegistry};
+///
+/// let sessions = SessionRegistry::default();
+/// let (drain, timer_task) = Drain::with_sessions(sessions.clone());
+/// // Later, when a user logs out:
+/// let frame = CloseFrame { code: CloseCode::UNAUTHORIZED, reason: "logout".into() };
+/// assert_eq!(sessions.disconnect("user-7", &frame), 0, "no session of this user is open");
+/// # drop((drain, timer_task));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct SessionRegistry(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// The number of requests that no session has taken yet. It changes under the lock only.
+    pending: AtomicUsize,
+    /// The number of sessions. It changes under the lock only.
+    len: AtomicUsize,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    by_id: HashMap<u64, Entry>,
+    by_identity: BTreeSet<(Identity, u64)>,
+    /// The close that was requested of a session, by its id. Each is also in `by_id`.
+    requests: HashMap<u64, CloseFrame>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    identity: Identity,
+    /// Wakes the task of the session.
+    waker: Waker,
+}
+
+impl SessionRegistry {
+    /// Asks all sessions of an identity to close with this frame, and returns how many they are.
+    ///
+    /// Each sends the frame at its next poll, which follows at once, with the cause
+    /// [`DisconnectRequested`](ws_core::Cause::DisconnectRequested); one that is closing already does not.
+    /// A session that opens later is not affected: revoke the permission first.
+    pub fn disconnect(&self, identity: &str, frame: &CloseFrame) -> usize {
+        let wakers: Vec<Waker> = {
+            let mut sessions = self.0.sessions.lock();
+            let Sessions { by_id, by_identity, requests } = &mut *sessions;
+            let Ok(first) = Identity::try_from(identity) else { return 0 };
+            let ids = by_identity.range((first, 0)..).take_while(|(it, _)| it.as_str() == identity);
+            let wakers = ids.filter_map(|(_, id)| {
+                requests.insert(*id, frame.clone());
+                by_id.get(id).map(|entry| entry.waker.clone())
+            });
+            let wakers = wakers.collect();
+            self.0.pending.store(requests.len(), Ordering::Release);
+            wakers
+        };
+        let count = wakers.len();
+        // Without the lock: a waker may run any code.
+        wakers.into_iter().for_each(Waker::wake);
+        count
+    }
+
+    /// Returns the number of open sessions that have an identity.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether no open session has an identity.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Enters a session that opens. `waker` wakes its task.
+    pub(crate) fn insert(&self, id: u64, identity: Identity, waker: Waker) {
+        let mut sessions = self.0.sessions.lock();
+        sessions.by_identity.insert((identity.clone(), id));
+        sessions.by_id.insert(id, Entry { identity, waker });
+        self.0.len.store(sessions.by_id.len(), Ordering::Relaxed);
+    }
+
+    /// Removes a session that has ended, and returns its identity.
+    pub(crate) fn remove(&self, id: u64) -> Option<Identity> {
+        // The session itself was entered before, so a zero means that it has no entry.
+        if self.is_empty() {
+            return None;
+        }
+        let Entry { identity, waker } = {
+            let mut sessions = self.0.sessions.lock();
+            let entry = sessions.by_id.remove(&id)?;
+            sessions.by_identity.remove(&(entry.identity.clone(), id));
+            sessions.requests.remove(&id);
+            self.0.len.store(sessions.by_id.len(), Ordering::Relaxed);
+            self.0.pending.store(sessions.requests.len(), Ordering::Release);
+            entry
+        };
+        // Without the lock: it may drop a task.
+        drop(waker);
+        Some(identity)
+    }
+
+    /// Returns the close that was requested of a session, once.
+    pub(crate) fn take_request(&self, id: u64) -> Option<CloseFrame> {
+        // A request that this load misses wakes the session after it was stored.
+        if self.0.pending.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut sessions = self.0.sessions.lock();
+        let frame = sessions.requests.remove(&id);
+        self.0.pending.store(sessions.requests.len(), Ordering::Release);
+        frame
+    }
+}
