@@ -47,7 +47,8 @@
 //!
 //! ```no_run
 //! use std::ffi::OsString;
-//! use server::{Command, Config, Listeners, InheritedSockets};
+//! use server::transport::Discard;
+//! use server::{Command, Config, InheritedSockets, Listeners, Server};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let flags = ["--listen", "127.0.0.1:0"].map(OsString::from);
@@ -56,7 +57,7 @@
 //!
 //! let listeners = Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())?;
 //! let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-//! let summary = server::run(config.fixed(), listeners, transport::Discard, shutdown).await;
+//! let summary = server::run(config.fixed(), listeners, Server::status(Discard), shutdown).await;
 //! println!("{} sessions were aborted", summary.aborted);
 //! # Ok(())
 //! # }
@@ -77,8 +78,11 @@ mod telemetry;
 mod time;
 mod tls;
 
+pub use crate::admin::operations::{AdminRequest, BoxResponse, Operation, admin_response};
 pub use crate::app::run;
+pub use crate::app::server::Server;
 pub use crate::config::cli::{Command, command_line};
+pub use crate::config::definitions::ProgramSettings;
 pub use crate::config::error::ConfigError;
 pub use crate::config::settings::{Setting, Settings, schema};
 pub use crate::config::sources::{RawSettings, RawValue};
@@ -92,6 +96,7 @@ pub use crate::net::client_addr::{
 pub use crate::net::inherited::{InheritError, InheritedSockets};
 pub use crate::net::listener::{BindError, ListenOptions, Listeners};
 pub use crate::process::main;
+pub use crate::process::program::{NoSettings, Program, SettingsReceiver};
 pub use crate::process::reload::Reloader;
 pub use crate::routes::PATH;
 pub use crate::shutdown::ShutdownSummary;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 use transport::ws_core::CloseCode;
-use transport::{Drain, DrainOptions, DrainToken};
+use transport::{Drain, DrainOptions, DrainToken, SessionRegistry};
 
 use crate::config::{ConfigReceiver, ShutdownOptions};
 use crate::systemd;
@@ -73,9 +73,10 @@ impl Shutdown {
     /// Returns the coordinator, and the timer task that wakes sessions for the drain and their deadlines.
     pub(crate) fn new(
         configs: ConfigReceiver,
+        sessions: SessionRegistry,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let stage = watch::Sender::new(Stage::Starting);
-        let (drain, timer) = Drain::new();
+        let (drain, timer) = Drain::with_sessions(sessions);
         let baseline = OnceLock::new();
         (Self { configs, stage, drain, baseline, has_failed: AtomicBool::new(false) }, timer)
     }

@@ -3,10 +3,16 @@
 //! It answers one HTTP/1.1 request per connection and keeps no state; `telemetry` and `shutdown` own the
 //! data. Start with [`Admin::respond`].
 
+mod disconnect;
+pub(crate) mod operations;
+
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap,
     HeaderName, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS,
@@ -20,10 +26,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::info;
-use transport::{Authority, Peer};
+use transport::{Authority, Peer, SessionRegistry};
 
+use crate::admin::disconnect::Disconnect;
+use crate::admin::operations::{AdminRequest, Found, MAX_BODY_BYTES, OWN_PATHS, Operations};
 use crate::config::ConfigReceiver;
-use crate::config::settings::Setting;
 use crate::config::values::DrainCode;
 use crate::limits::ConnectionPermits;
 use crate::net::accept_errors::AcceptErrors;
@@ -56,22 +63,15 @@ const DEFAULT_PAGE_ROWS: usize = 100;
 /// Serves the requests of operators.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    configs: ConfigReceiver,
-    telemetry: Arc<Telemetry>,
-    shutdown: Arc<Shutdown>,
-    permits: ConnectionPermits,
+    pub(crate) configs: ConfigReceiver,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) shutdown: Arc<Shutdown>,
+    pub(crate) permits: ConnectionPermits,
+    pub(crate) sessions: SessionRegistry,
+    pub(crate) operations: Operations,
 }
 
 impl Admin {
-    pub(crate) fn new(
-        configs: ConfigReceiver,
-        telemetry: Arc<Telemetry>,
-        shutdown: Arc<Shutdown>,
-        permits: ConnectionPermits,
-    ) -> Self {
-        Self { configs, telemetry, shutdown, permits }
-    }
-
     /// Serves until it is dropped, which is after the drain, so that operators can watch the drain.
     pub(crate) async fn serve(self, listener: Listener) {
         let admin = Arc::new(self);
@@ -101,15 +101,16 @@ impl Admin {
 
     /// Serves one request.
     async fn serve_connection(&self, stream: Stream, peer: Peer) {
-        let service = service_fn(|request| {
-            let response = self.respond(&request);
+        let service = service_fn(async |request: Request<Incoming>| {
+            let host = request.headers().get(HOST).cloned();
+            let path = request.uri().path().to_owned();
+            let response = self.respond(request).await;
             if response.status().is_client_error() {
-                let host = request.headers().get(HOST).map_or(&[][..], HeaderValue::as_bytes);
+                let host = host.as_ref().map_or(&[][..], HeaderValue::as_bytes);
                 let host = str::from_utf8(host).unwrap_or_default();
-                let path = request.uri().path();
-                self.telemetry.record_admin_refusal(peer, path, host, response.status());
+                self.telemetry.record_admin_refusal(peer, &path, host, response.status());
             }
-            async { Ok::<_, Infallible>(response) }
+            Ok::<_, Infallible>(response)
         });
         let http = http1::Builder::new()
             .keep_alive(false)
@@ -128,8 +129,8 @@ impl Admin {
         }
     }
 
-    fn respond<B>(&self, request: &Request<B>) -> Response<String> {
-        match Authority::of(request) {
+    async fn respond(&self, request: Request<Incoming>) -> Response<String> {
+        match Authority::of(&request) {
             Ok(Some(authority)) if self.is_allowed(&authority) => {}
             // Health checks over HTTP/1.0 may omit Host. Browsers always send it.
             Ok(None) if request.version() < Version::HTTP_11 => {}
@@ -145,7 +146,9 @@ impl Admin {
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
-            "/drain" if request.method() == Method::POST => self.begin_drain(request),
+            "/disconnect" if request.method() == Method::POST => self.disconnect(&request),
+            "/disconnect" => not_allowed("POST"),
+            "/drain" if request.method() == Method::POST => self.begin_drain(&request),
             "/drain" if !is_read => not_allowed("GET, HEAD, POST"),
             "/" | "/config" | "/connections" | "/livez" | "/metrics" | "/readyz" if !is_read => {
                 not_allowed("GET, HEAD")
@@ -158,10 +161,7 @@ impl Admin {
             "/livez" => plain(StatusCode::OK, "live"),
             "/metrics" => self.metrics(request.headers()),
             "/readyz" => self.readiness(),
-            _ => refuse(
-                StatusCode::NOT_FOUND,
-                "not found; the paths are /, /livez, /readyz, /metrics, /config, /connections and /drain",
-            ),
+            _ => self.call_operation(request).await,
         }
     }
 
@@ -186,7 +186,7 @@ impl Admin {
     /// Every setting, as TOML has it, and the source of its value.
     fn settings(&self) -> Response<String> {
         let config = self.configs.borrow().clone();
-        let settings = Setting::all().iter().map(|setting| {
+        let settings = config.settings.definitions().settings.iter().map(|setting| {
             let raw = config.settings.get(&setting.key);
             let value = setting.toml(&raw.texts());
             (setting.key.clone(), json!({ "value": value, "source": raw.source }))
@@ -237,6 +237,49 @@ impl Admin {
             }
         }
         json(StatusCode::OK, &table.page(after, limit))
+    }
+
+    /// Calls an operation of the program.
+    async fn call_operation(&self, request: Request<Incoming>) -> Response<String> {
+        let operation = match self.operations.find(request.method(), request.uri().path()) {
+            Found::Operation(operation) => operation,
+            Found::OtherMethods(methods) => return not_allowed(&methods),
+            Found::Nothing => {
+                let paths = OWN_PATHS.into_iter().chain(self.operations.paths());
+                let paths = paths.collect::<Vec<_>>().join(", ");
+                return refuse(StatusCode::NOT_FOUND, &format!("not found; the paths are {paths}"));
+            }
+        };
+        let (head, body) = request.into_parts();
+        // Cross-site request forgery: a browser adds this header to every request that is not a GET or HEAD.
+        if head.headers.contains_key(ORIGIN) {
+            let sentence = "the request must have no Origin header";
+            return refuse(StatusCode::FORBIDDEN, sentence);
+        }
+        match read_body(body).await {
+            Some(body) => operation.call(AdminRequest { head, body }).await,
+            None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body must have at most 1 MiB"),
+        }
+    }
+
+    /// Ends the sessions of an identity.
+    fn disconnect<B>(&self, request: &Request<B>) -> Response<String> {
+        // As for a drain.
+        let headers = request.headers();
+        let is_confirmed = headers.get("x-disconnect").is_some_and(|value| value == "1");
+        if headers.contains_key(ORIGIN) || !is_confirmed {
+            let sentence = "the request must have the header X-Disconnect: 1 and no Origin header";
+            return refuse(StatusCode::FORBIDDEN, sentence);
+        }
+        match Disconnect::parse(request.uri().query().unwrap_or_default()) {
+            Ok(Disconnect { identity, frame }) => {
+                let sessions = self.sessions.disconnect(&identity, &frame);
+                let (code, reason) = (u16::from(frame.code), frame.reason.as_str());
+                info!(event = "disconnect_requested", identity, code, reason, sessions);
+                json(StatusCode::OK, &json!({ "sessions": sessions }))
+            }
+            Err(sentence) => refuse(StatusCode::BAD_REQUEST, sentence),
+        }
     }
 
     fn begin_drain<B>(&self, request: &Request<B>) -> Response<String> {
@@ -304,10 +347,24 @@ fn refuse(status: StatusCode, sentence: &str) -> Response<String> {
     plain(status, sentence)
 }
 
-fn not_allowed(methods: &'static str) -> Response<String> {
+/// Reads a body; returns `None` if it is longer than [`MAX_BODY_BYTES`] or is cut short.
+async fn read_body(mut body: Incoming) -> Option<Bytes> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        if let Ok(data) = frame.ok()?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+        if bytes.len() > MAX_BODY_BYTES {
+            return None;
+        }
+    }
+    Some(bytes.into())
+}
+
+fn not_allowed(methods: &str) -> Response<String> {
     let mut response =
         refuse(StatusCode::METHOD_NOT_ALLOWED, "this path does not support the method");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response.headers_mut().extend(HeaderValue::from_str(methods).ok().map(|it| (ALLOW, it)));
     response
 }
 

@@ -4,12 +4,11 @@
 //! watches the tasks that run as long as the server. The command line, signals and exit codes are in
 //! `process`.
 
+pub(crate) mod server;
 pub(crate) mod supervision;
 
 use std::future::Future;
 use std::sync::Arc;
-
-use transport::{Endpoint, Handler};
 
 use crate::admin::Admin;
 use crate::config::{ConfigReceiver, startup_warnings};
@@ -22,38 +21,46 @@ use crate::shutdown::{Shutdown, ShutdownSummary};
 use crate::systemd;
 use crate::telemetry::Telemetry;
 
+use self::server::Server;
 use self::supervision::Supervisor;
 
 /// Serves on `listeners` until `shutdown` completes or the admin listener receives a drain request, and
 /// returns when the shutdown has ended.
 ///
-/// Each session gets a clone of `handler`. A failed task of the server also starts a shutdown;
-/// [`ShutdownSummary::failed`] names the task.
-pub async fn run<H: Handler + Clone + Sync>(
+/// A failed task of the server also starts a shutdown; [`ShutdownSummary::failed`] names the task.
+pub async fn run(
     configs: ConfigReceiver,
     listeners: Listeners,
-    handler: H,
+    server: Server,
     shutdown: impl Future<Output = ()>,
 ) -> ShutdownSummary {
-    run_supervised(configs, listeners, handler, shutdown, Supervisor::default()).await
+    run_supervised(configs, listeners, server, shutdown, Supervisor::default()).await
 }
 
 /// Like [`run`], with a supervisor that may have tasks already.
-pub(crate) async fn run_supervised<H: Handler + Clone + Sync>(
+pub(crate) async fn run_supervised(
     configs: ConfigReceiver,
     listeners: Listeners,
-    handler: H,
+    server: Server,
     signal: impl Future<Output = ()>,
     mut tasks: Supervisor<'_>,
 ) -> ShutdownSummary {
     let telemetry = Arc::new(Telemetry::new(&configs.borrow()));
-    let (shutdown, timer) = Shutdown::new(configs.clone());
+    let Server { routes, operations, sessions } = server;
+    let (shutdown, timer) = Shutdown::new(configs.clone(), sessions.clone());
     let shutdown = Arc::new(shutdown);
     let permits = ConnectionPermits::default();
 
     if let Some(listener) = listeners.admin {
         let (telemetry, shutdown) = (Arc::clone(&telemetry), Arc::clone(&shutdown));
-        let admin = Admin::new(configs.clone(), telemetry, shutdown, permits.clone());
+        let admin = Admin {
+            configs: configs.clone(),
+            telemetry,
+            shutdown,
+            permits: permits.clone(),
+            sessions,
+            operations,
+        };
         tasks.spawn("admin", admin.serve(listener));
     }
     tasks.spawn(supervision::TIMER, timer);
@@ -74,7 +81,7 @@ pub(crate) async fn run_supervised<H: Handler + Clone + Sync>(
     let limited = Arc::clone(&telemetry);
     tasks.spawn("log-limits", async move { limited.log_limits.summarize_periodically().await });
 
-    let router = Router::new(Endpoint::new(handler, Arc::clone(&telemetry)));
+    let router = Router::new(Arc::clone(&telemetry), routes);
     let acceptor =
         Arc::new(Acceptor::new(Http { router, permits, configs }, Arc::clone(&telemetry)));
     // The sockets listen already, so the kernel completes connections before the tasks run.

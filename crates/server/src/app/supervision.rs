@@ -143,7 +143,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::time::timeout;
-    use transport::Phase;
+    use transport::{Phase, SessionRegistry};
 
     use super::*;
     use crate::config::Config;
@@ -155,7 +155,7 @@ mod tests {
         };
         let config = Config::check(settings, 1024).expect("the defaults are valid");
         let telemetry = Telemetry::new(&config);
-        let (shutdown, timer) = Shutdown::new(config.fixed());
+        let (shutdown, timer) = Shutdown::new(config.fixed(), SessionRegistry::default());
         tokio::spawn(timer);
         shutdown.ready();
         (Arc::new(shutdown), telemetry)

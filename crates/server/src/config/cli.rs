@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, Args, value_parser};
+use clap::{Arg, ArgAction, value_parser};
 
+use crate::config::definitions::Definitions;
 use crate::config::error::ConfigError;
-use crate::config::settings::{PREFIX, Setting, Settings};
+use crate::config::settings::PREFIX;
 use crate::config::sources::RawSettings;
 use crate::files::LoadReason;
 
@@ -39,19 +40,21 @@ impl Command {
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        Self::parse_for(LoadReason::Startup, arguments, environment)
+        let definitions = Definitions::of_server();
+        Self::parse_for(definitions, LoadReason::Startup, arguments, environment)
     }
 
-    /// Like [`parse`](Self::parse), at startup or in a reload.
+    /// Like [`parse`](Self::parse), for a program, at startup or in a reload.
     pub(crate) fn parse_for(
+        definitions: &'static Definitions,
         reason: LoadReason,
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let environment = our_variables(environment)?;
-        let name = OsString::from("server");
+        let name = OsString::from(definitions.name);
         let arguments = [name].into_iter().chain(arguments);
-        let mut matches = match command_line().try_get_matches_from(arguments) {
+        let mut matches = match command_line_of(definitions).try_get_matches_from(arguments) {
             Ok(matches) => matches,
             Err(error) if error.kind() == ErrorKind::DisplayHelp => {
                 return Ok(Self::Help(error.render().to_string()));
@@ -63,14 +66,15 @@ impl Command {
         let file = matches.remove_one::<PathBuf>("config");
         let file = file.or_else(|| variable.map(|(_, path)| path.into()));
         let mut flags = Vec::new();
-        for setting in Setting::all() {
+        for setting in &definitions.settings {
             if matches.value_source(&setting.key) == Some(ValueSource::CommandLine)
                 && let Some(value) = matches.remove_one::<String>(&setting.key)
             {
                 flags.push((setting.key.clone(), value));
             }
         }
-        let settings = RawSettings::load_for(reason, file.as_deref(), &environment, &flags);
+        let settings =
+            RawSettings::load_for(definitions, reason, file.as_deref(), &environment, &flags);
         Ok(if matches.get_flag("print-config") {
             Self::PrintConfig(settings)
         } else if matches.get_flag("check-config") {
@@ -81,13 +85,21 @@ impl Command {
     }
 }
 
-/// The command line as clap knows it: from it come the help, shell completions and the man page.
+/// The command line of the binary `server` as clap knows it: from it come the help, shell completions and
+/// the man page.
 #[must_use]
 pub fn command_line() -> clap::Command {
+    command_line_of(Definitions::of_server())
+}
+
+/// The command line of a program.
+pub(crate) fn command_line_of(definitions: &'static Definitions) -> clap::Command {
+    let version = definitions.name_and_version();
+    let version = version.strip_prefix(definitions.name).unwrap_or(&version).trim_start();
     let option = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
-    let command = Settings::augment_args(clap::Command::new("server"))
-        .version(VERSION.strip_prefix("server ").unwrap_or(VERSION))
-        .about("A WebSocket endpoint for status updates.")
+    let command = (definitions.augment)(clap::Command::new(definitions.name))
+        .version(version.to_owned())
+        .about(definitions.about)
         .after_help(
             "A setting is taken from its flag, else from its environment variable, else from the file, \
              else from its default. In the file its key is the flag without dashes in front and with _ \
@@ -117,7 +129,7 @@ pub fn command_line() -> clap::Command {
             option("print-config", "Print the settings and the source of each, as a file, and exit")
                 .action(ArgAction::SetTrue),
         );
-    Setting::all().iter().fold(command, |command, setting| {
+    definitions.settings.iter().fold(command, |command, setting| {
         let help = format!("{} [env: {}]", setting.meaning, setting.variable());
         // A text, whose source is known before it is checked.
         let text = value_parser!(String);
@@ -126,10 +138,6 @@ pub fn command_line() -> clap::Command {
         })
     })
 }
-
-/// The version and the commit it was built from.
-pub(crate) const VERSION: &str =
-    concat!("server ", env!("CARGO_PKG_VERSION"), " (", env!("COMMIT"), ")");
 
 fn our_variables(
     environment: impl IntoIterator<Item = (OsString, OsString)>,

@@ -1,11 +1,12 @@
 //! The configuration: a [`Config`] exists only if all settings are valid.
 //!
-//! `settings` defines every setting (type, default, meaning), `values` the types, and `sources` reads the
-//! file, the environment and the flags; the [`Config`] here is made of them. `cli` parses the command
+//! `settings` defines every setting (type, default, meaning), `values` the types, and `definitions` joins
+//! them with those that a program adds; `sources` reads the file, the environment and the flags; the [`Config`] here is made of them. `cli` parses the command
 //! line, and `startup_warnings` reports settings that are valid but unlikely to work well. Start with
 //! `settings`.
 
 pub(crate) mod cli;
+pub(crate) mod definitions;
 pub(crate) mod error;
 pub(crate) mod settings;
 pub(crate) mod sources;
@@ -95,7 +96,8 @@ impl Config {
     pub fn check(raw: RawSettings, open_files: u64) -> Result<Self, ConfigError> {
         let (settings, problems) = raw.typed();
         let contradictions = contradictions(&settings, &raw, &problems.invalid);
-        let mut problems = [problems.sentences, contradictions].concat();
+        let added = (raw.definitions().check)(&raw);
+        let mut problems = [problems.sentences, contradictions, added].concat();
         let tls = match tls_paths(&settings, &raw).map(|paths| load(paths, &raw)) {
             Ok(loaded) => loaded.unwrap_or_else(|problem| {
                 problems.push(problem);
@@ -193,10 +195,10 @@ impl Config {
 }
 
 /// Describes settings that contradict each other, except those that are invalid already.
-fn contradictions(settings: &Settings, raw: &RawSettings, invalid: &[&str]) -> Vec<String> {
+fn contradictions(settings: &Settings, raw: &RawSettings, invalid: &[String]) -> Vec<String> {
     let mut problems = Vec::new();
     let mut add = |key: &str, other: &str, problem: &str| {
-        if !invalid.contains(&key) && !invalid.contains(&other) {
+        if !invalid.iter().any(|it| it == key || it == other) {
             problems.push(raw.get(key).problem(key, problem));
         }
     };

@@ -3,8 +3,6 @@
 //! The command line and its help, the environment variables, the JSON Schema, the example file and the
 //! table of the manual are derived from it.
 
-use std::sync::LazyLock;
-
 use clap::{Arg, Args, Command};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -254,26 +252,6 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Returns every setting, in the order of the manual.
-    #[must_use]
-    pub fn all() -> &'static [Self] {
-        static ALL: LazyLock<Vec<Setting>> = LazyLock::new(read_definitions);
-        &ALL
-    }
-
-    /// Returns the setting with this key.
-    #[must_use]
-    pub fn named(key: &str) -> Option<&'static Self> {
-        Self::all().iter().find(|setting| setting.key == key)
-    }
-
-    /// Returns the key that is most similar to this one, if one is similar.
-    pub(crate) fn nearest(key: &str) -> Option<&'static str> {
-        let likeness = |setting: &&Self| strsim::jaro_winkler(&setting.key, key);
-        let nearest = Self::all().iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-        (likeness(&nearest) > 0.8).then_some(&nearest.key)
-    }
-
     /// Returns the name of its environment variable.
     #[must_use]
     pub fn variable(&self) -> String {
@@ -307,24 +285,23 @@ pub fn schema() -> Value {
         SchemaGenerator::new(SchemaSettings::draft07()).into_root_schema_for::<Settings>();
     schema.remove("required");
     let mut schema = schema.to_value();
-    for setting in Setting::all() {
+    for setting in read_definitions::<Settings>() {
         let table = toml::from_str::<Value>(&format!("default = {}", setting.default));
         let default = table.ok().and_then(|table| table.get("default").cloned());
         let property = schema.pointer_mut(&format!("/properties/{}", setting.key));
         if let Some(Value::Object(property)) = property {
             property.insert("default".to_owned(), default.unwrap_or_default());
-            property.insert("description".to_owned(), setting.meaning.clone().into());
+            property.insert("description".to_owned(), setting.meaning.into());
         }
     }
     schema
 }
 
 /// Reads the list from clap (order, groups, defaults) and schemars (meanings, types).
-fn read_definitions() -> Vec<Setting> {
-    let schema = SchemaGenerator::new(SchemaSettings::draft07())
-        .into_root_schema_for::<Settings>()
-        .to_value();
-    let command = Settings::augment_args(Command::new("settings"));
+pub(crate) fn read_definitions<T: Args + JsonSchema>() -> Vec<Setting> {
+    let schema =
+        SchemaGenerator::new(SchemaSettings::draft07()).into_root_schema_for::<T>().to_value();
+    let command = T::augment_args(Command::new("settings"));
     let setting = |arg: &Arg| {
         let key = arg.get_id().to_string();
         let property = |name: &str| schema.pointer(&format!("/properties/{key}/{name}"));

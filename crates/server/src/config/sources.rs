@@ -6,16 +6,17 @@ use std::fmt;
 use std::path::Path;
 
 use config::{ConfigError as LibraryError, File, FileFormat, Map, Source, Value, ValueKind};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use toml::Spanned;
 
+use crate::config::definitions::{Definitions, ProgramSettings};
 use crate::config::settings::{PREFIX, Setting, Settings};
 use crate::files::{self, LoadReason};
 
 /// The settings as written, each from the source with the highest precedence that has it.
 #[derive(Clone, Debug)]
 pub struct RawSettings {
+    definitions: &'static Definitions,
     values: BTreeMap<String, RawValue>,
     /// What is wrong with the sources.
     problems: Vec<String>,
@@ -25,7 +26,7 @@ pub struct RawSettings {
 /// What is wrong with settings.
 pub(crate) struct Problems {
     /// The keys of invalid values.
-    pub(crate) invalid: Vec<&'static str>,
+    pub(crate) invalid: Vec<String>,
     pub(crate) sentences: Vec<String>,
 }
 
@@ -49,50 +50,66 @@ impl RawSettings {
         environment: &[(String, String)],
         flags: &[(String, String)],
     ) -> Self {
-        Self::load_for(LoadReason::Startup, file, environment, flags)
+        let definitions = Definitions::of_server();
+        Self::load_for(definitions, LoadReason::Startup, file, environment, flags)
     }
 
-    /// Like [`load`](Self::load), at startup or in a reload.
+    /// Like [`load`](Self::load), for a program, at startup or in a reload.
     pub(crate) fn load_for(
+        definitions: &'static Definitions,
         reason: LoadReason,
         file: Option<&Path>,
         environment: &[(String, String)],
         flags: &[(String, String)],
     ) -> Self {
-        let (mut layers, mut problems) = (vec![Layer::of_defaults()], Vec::new());
-        match file.map(|path| Layer::read(path, reason)).transpose() {
+        let settings = &definitions.settings;
+        let (mut layers, mut problems) = (vec![Layer::of_defaults(settings)], Vec::new());
+        match file.map(|path| Layer::read(definitions, path, reason)).transpose() {
             Ok(layer) => layers.extend(layer),
             Err(problem) => problems.push(problem),
         }
-        layers.push(Layer::of_environment(environment));
-        layers.push(Layer::of_flags(flags));
+        layers.push(Layer::of_environment(definitions, environment));
+        layers.push(Layer::of_flags(definitions, flags));
         let mut builder = config::Config::builder();
         for mut layer in layers {
-            problems.extend(layer.remove_invalid());
+            problems.extend(layer.remove_invalid(definitions));
             builder = builder.add_source(layer);
         }
         let merged = builder.build().and_then(|config| config.collect());
         let values = merged.unwrap_or_else(|error| {
             problems.push(in_one_line(error));
-            Layer::of_defaults().0
+            Layer::of_defaults(settings).0
         });
         let values = values.into_iter().map(|(key, value)| {
             let source = value.origin().unwrap_or_default().to_owned();
             (key, RawValue { value, source })
         });
-        Self { values: values.collect(), problems, reason }
+        Self { definitions, values: values.collect(), problems, reason }
     }
 
-    /// Returns the typed settings, with the default in the place of each invalid value, and all problems.
+    /// Returns the settings of the server, with the default in the place of each invalid value, and all
+    /// problems.
     pub(crate) fn typed(&self) -> (Settings, Problems) {
-        let mut values = Layer::of_defaults().0;
-        let mut problems = Problems { invalid: Vec::new(), sentences: self.problems.clone() };
+        let (settings, mut problems) = self.deserialize(self.definitions.of_server_only());
+        problems.sentences.splice(..0, self.problems.iter().cloned());
+        (settings, problems)
+    }
+
+    /// Returns the settings that the program adds, and their problems.
+    pub(crate) fn added<T: ProgramSettings>(&self) -> (T, Vec<String>) {
+        let (settings, problems) = self.deserialize(self.definitions.added());
+        (settings, problems.sentences)
+    }
+
+    fn deserialize<T: DeserializeOwned>(&self, settings: &[Setting]) -> (T, Problems) {
+        let mut values = Layer::of_defaults(settings).0;
+        let mut problems = Problems { invalid: Vec::new(), sentences: Vec::new() };
         // One at a time, because serde stops at the first error.
-        for Setting { key, .. } in Setting::all() {
+        for Setting { key, .. } in settings {
             let raw = self.get(key);
             let default = values.insert(key.clone(), raw.value.clone());
-            if let Err(error) = deserialize(values.clone()) {
-                problems.invalid.push(key);
+            if let Err(error) = deserialize::<T>(values.clone()) {
+                problems.invalid.push(key.clone());
                 problems.sentences.push(raw.problem(key, &requirement(&error)));
                 values.extend(default.map(|default| (key.clone(), default)));
             }
@@ -112,9 +129,15 @@ impl RawSettings {
 
     /// Returns the settings whose values differ, in the order of the manual.
     pub(crate) fn changed<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static Setting> {
-        Setting::all()
+        self.definitions
+            .settings
             .iter()
             .filter(move |it| self.get(&it.key).texts() != other.get(&it.key).texts())
+    }
+
+    /// The definitions of the program's settings.
+    pub(crate) fn definitions(&self) -> &'static Definitions {
+        self.definitions
     }
 
     /// Why the settings were loaded, which decides how the files that they name are read.
@@ -123,8 +146,8 @@ impl RawSettings {
     }
 }
 
-fn deserialize(values: Map<String, Value>) -> Result<Settings, LibraryError> {
-    Settings::deserialize(Value::new(None, ValueKind::Table(values)))
+fn deserialize<T: DeserializeOwned>(values: Map<String, Value>) -> Result<T, LibraryError> {
+    T::deserialize(Value::new(None, ValueKind::Table(values)))
 }
 
 /// Returns the clause of an error that describes the valid values.
@@ -143,7 +166,7 @@ fn requirement(error: &LibraryError) -> String {
 /// Formats every setting as a line of TOML, with a comment that names the source of its value.
 impl fmt::Display for RawSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for setting in Setting::all() {
+        for setting in &self.definitions.settings {
             let raw = self.get(&setting.key);
             writeln!(f, "{} = {} # {}", setting.key, setting.toml(&raw.texts()), raw.source)?;
         }
@@ -178,22 +201,22 @@ impl RawValue {
 struct Layer(Map<String, Value>);
 
 impl Layer {
-    fn of_defaults() -> Self {
+    fn of_defaults(settings: &[Setting]) -> Self {
         let value = |setting: &Setting| {
             (setting.key.clone(), setting.value("the defaults", &setting.default_text))
         };
-        Self(Setting::all().iter().map(value).collect())
+        Self(settings.iter().map(value).collect())
     }
 
-    fn read(path: &Path, reason: LoadReason) -> Result<Self, String> {
+    fn read(definitions: &Definitions, path: &Path, reason: LoadReason) -> Result<Self, String> {
         let origin = format!("the file {}", path.display());
         let cannot = |problem: &dyn fmt::Display| format!("{origin} cannot be read: {problem}");
         let (bytes, _) = files::read(path, reason).map_err(|error| cannot(&error))?;
         let text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8"))?;
-        Self::parse(&text, &origin)
+        Self::parse(definitions, &text, &origin)
     }
 
-    fn parse(toml: &str, origin: &str) -> Result<Self, String> {
+    fn parse(definitions: &Definitions, toml: &str, origin: &str) -> Result<Self, String> {
         let values = File::from_str(toml, FileFormat::Toml)
             .collect()
             .map_err(|error| format!("{origin} is not TOML: {}", in_one_line(error)))?;
@@ -207,7 +230,7 @@ impl Layer {
             let line = line_of(&key).map(|line| format!(", line {line}")).unwrap_or_default();
             let origin = format!("{origin}{line}");
             let value = if let ValueKind::String(text) = &value.kind {
-                text_value(&key, &origin, text)
+                text_value(definitions, &key, &origin, text)
             } else {
                 Value::new(Some(&origin), value.kind)
             };
@@ -216,33 +239,33 @@ impl Layer {
         Ok(Self(values.into_iter().map(named).collect()))
     }
 
-    fn of_environment(variables: &[(String, String)]) -> Self {
+    fn of_environment(definitions: &Definitions, variables: &[(String, String)]) -> Self {
         let value = |(name, text): &(String, String)| {
             let key = name.strip_prefix(PREFIX)?;
             if key == "CONFIG" || is_service_link(key) {
                 return None;
             }
             let origin = format!("the environment variable {name}");
-            Some((key.to_lowercase(), text_value(key, &origin, text)))
+            Some((key.to_lowercase(), text_value(definitions, key, &origin, text)))
         };
         Self(variables.iter().filter_map(value).collect())
     }
 
-    fn of_flags(flags: &[(String, String)]) -> Self {
+    fn of_flags(definitions: &Definitions, flags: &[(String, String)]) -> Self {
         let value = |(key, text): &(String, String)| {
             let origin = format!("the flag --{}", key.replace('_', "-"));
-            (key.clone(), text_value(key, &origin, text))
+            (key.clone(), text_value(definitions, key, &origin, text))
         };
         Self(flags.iter().map(value).collect())
     }
 
     /// Removes unknown keys and tables, which no setting can be, and describes them.
-    fn remove_invalid(&mut self) -> Vec<String> {
+    fn remove_invalid(&mut self, definitions: &Definitions) -> Vec<String> {
         let mut problems = Vec::new();
         self.0.retain(|key, value| {
             let origin = value.origin().unwrap_or_default();
-            if Setting::named(key).is_none() {
-                let hint = match Setting::nearest(key) {
+            if definitions.named(key).is_none() {
+                let hint = match definitions.nearest(key) {
                     Some(nearest) => format!("did you mean {nearest}?"),
                     None => "--help lists all settings".to_owned(),
                 };
@@ -262,8 +285,8 @@ impl Layer {
 }
 
 /// Makes a value of a text, according to the type of the setting.
-fn text_value(key: &str, origin: &str, text: &str) -> Value {
-    match Setting::named(&key.to_lowercase()) {
+fn text_value(definitions: &Definitions, key: &str, origin: &str, text: &str) -> Value {
+    match definitions.named(&key.to_lowercase()) {
         Some(setting) => setting.value(origin, text),
         None => Value::new(Some(&origin.to_owned()), text),
     }

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use tracing::{info, warn};
 use transport::SizeLimits;
 
-use crate::config::cli::VERSION;
 use crate::config::{Config, RESERVED_FILES, ShutdownOptions};
 use crate::limits::MAX_CONCURRENT_REFUSALS;
 use crate::net::address::ListenAddress;
@@ -38,12 +37,12 @@ const MAX_PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Number of clients above which simultaneous reconnects overload a server.
 const SPREAD_RECOMMENDED_ABOVE: u64 = 1000;
 
-/// Logs the effective configuration, how to connect to the endpoint at `path`, and all warnings.
-pub(crate) fn log_startup(config: &Config, listeners: &Listeners, open_files: u64, path: &str) {
+/// Logs the effective configuration, how to connect to the endpoints at `paths`, and all warnings.
+pub(crate) fn log_startup(config: &Config, listeners: &Listeners, open_files: u64, paths: &[&str]) {
     let raw = |key| config.settings.get(key).texts().join(",");
     info!(
         event = "starting",
-        version = VERSION,
+        version = config.settings.definitions().name_and_version(),
         listen = listeners.addresses().join(","),
         admin = listeners.admin_address().unwrap_or_else(|| "none".to_owned()),
         allowed_origins = raw("allowed_origins"),
@@ -64,8 +63,10 @@ pub(crate) fn log_startup(config: &Config, listeners: &Listeners, open_files: u6
         );
     }
 
-    for url in listeners.addresses().iter().filter_map(|address| url(address, path)) {
-        info!(event = "endpoint", url, "clients connect here");
+    for path in paths {
+        for url in listeners.addresses().iter().filter_map(|address| url(address, path)) {
+            info!(event = "endpoint", url, "clients connect here");
+        }
     }
     if config.policy.origins.allowed.is_empty() {
         info!(

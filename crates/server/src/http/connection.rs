@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 use tracing::info;
-use transport::{Client, DrainToken, Handler, Peer, Permit, Phase, Rejection};
+use transport::{Client, DrainToken, Peer, Permit, Phase, Rejection};
 
 use crate::config::Config;
 use crate::http::http2::frame::PREFACE;
@@ -23,6 +23,7 @@ use crate::net::listener::Listener;
 use crate::net::stream::Stream;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
+use crate::tls::certificate_name;
 
 /// Connections accepted before the task yields. In a burst the rest wait in the listen backlog, and do
 /// not delay a session that has to answer a ping.
@@ -33,15 +34,15 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Accepts connections and spawns a task for each.
 #[derive(Debug)]
-pub(crate) struct Acceptor<H> {
-    http: Http<H>,
+pub(crate) struct Acceptor {
+    http: Http,
     /// Refusal permits: held by connections that are accepted only to be refused.
     refusal_permits: Arc<Semaphore>,
     telemetry: Arc<Telemetry>,
 }
 
-impl<H: Handler + Clone + Sync> Acceptor<H> {
-    pub(crate) fn new(http: Http<H>, telemetry: Arc<Telemetry>) -> Self {
+impl Acceptor {
+    pub(crate) fn new(http: Http, telemetry: Arc<Telemetry>) -> Self {
         let refusal_permits = Arc::new(Semaphore::new(MAX_CONCURRENT_REFUSALS));
         Self { http, refusal_permits, telemetry }
     }
@@ -140,7 +141,8 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         token: &DrainToken,
     ) {
         let Admission { permit, refusal_permit } = admission;
-        let client = Client { peer, is_encrypted, token: token.clone() };
+        let token = token.clone();
+        let client = Client { peer, is_encrypted, certificate_name: None, token };
         let acceptor = Arc::clone(self);
         tokio::spawn(async move {
             acceptor.serve(stream, client, permit).await;
@@ -183,12 +185,12 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
             timed_out.set(request_timeout(client.token.clone(), deadline, &config));
         }
         let negotiated = tokio::select! {
-            negotiated = self.negotiate(stream, &client, &config) => negotiated,
+            negotiated = self.negotiate(stream, &mut client, &config) => negotiated,
             () = &mut timed_out => None,
         };
         match negotiated {
             Some(Negotiated::Http1(stream)) => tokio::select! {
-                () = Box::pin(self.http.serve_http1(stream, client, permit, &config)) => {}
+                () = Box::pin(self.http.serve_http1(stream, client, permit, deadline, &config)) => {}
                 () = &mut timed_out => {}
             },
             // It has many requests, and checks the deadline itself.
@@ -227,7 +229,7 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
     async fn negotiate(
         &self,
         mut stream: Stream,
-        client: &Client,
+        client: &mut Client,
         config: &Config,
     ) -> Option<Negotiated> {
         // A silent client costs a socket, but neither TLS state nor request buffers: silent clients and
@@ -236,7 +238,9 @@ impl<H: Handler + Clone + Sync> Acceptor<H> {
         if client.is_encrypted {
             stream = stream.into_tls(config.tls.as_ref()?.config()).ok()?;
         }
-        match speaks_http2(&mut stream).await {
+        let speaks_http2 = speaks_http2(&mut stream).await;
+        client.certificate_name = stream.client_certificate().and_then(certificate_name);
+        match speaks_http2 {
             Ok(true) => Some(Negotiated::Http2(stream)),
             Ok(false) => Some(Negotiated::Http1(stream)),
             Err(_) => {

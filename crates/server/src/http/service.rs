@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use hyper::header::HeaderMap;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use transport::{Client, DrainToken, Handler, Peer, Permit, Phase, Rejection};
+use transport::{Client, DrainToken, Peer, Permit, Phase, Rejection};
 
 use crate::config::{Config, ConfigReceiver};
 use crate::limits::ConnectionPermits;
@@ -13,13 +13,13 @@ use crate::routes::Router;
 
 /// Serves HTTP connections of either version.
 #[derive(Debug)]
-pub(crate) struct Http<H> {
-    pub(crate) router: Router<H>,
+pub(crate) struct Http {
+    pub(crate) router: Router,
     pub(crate) permits: ConnectionPermits,
     pub(crate) configs: ConfigReceiver,
 }
 
-impl<H: Handler + Clone + Sync> Http<H> {
+impl Http {
     /// Returns the client of a request. Where trusted headers identify it, its address is returned as
     /// well: the requests of one connection can then have different clients.
     pub(crate) fn resolve_client(

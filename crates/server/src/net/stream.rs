@@ -121,6 +121,14 @@ impl Stream {
         }
     }
 
+    /// Returns the client's certificate, which was verified, in DER.
+    pub(crate) fn client_certificate(&self) -> Option<&[u8]> {
+        match &self.socket {
+            Socket::Tls(stream) => stream.client_certificate(),
+            Socket::Http2(_) | Socket::Tcp(_) | Socket::Unix(_) => None,
+        }
+    }
+
     /// Returns the buffered bytes, which the next read returns.
     pub(crate) fn peeked(&self) -> &[u8] {
         self.buffered.as_deref().map_or(&[], |bytes| bytes)

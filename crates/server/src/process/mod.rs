@@ -5,6 +5,7 @@
 //! `app`.
 
 mod disk_thread;
+pub(crate) mod program;
 pub(crate) mod reload;
 mod rlimit;
 mod running_server;
@@ -16,23 +17,25 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
-use transport::Handler;
+use transport::Admit;
 
 use crate::app::run_supervised;
+use crate::app::server::Server;
 use crate::app::supervision::{Panicked, Supervisor, catch_panic};
-use crate::config::Config;
-use crate::config::cli::{Command, VERSION};
+use crate::config::cli::Command;
+use crate::config::definitions::Definitions;
 use crate::config::error::ConfigError;
 use crate::config::sources::RawSettings;
 use crate::config::startup_warnings;
+use crate::config::{Config, ConfigReceiver};
 use crate::files::LoadReason;
 use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listeners;
-use crate::routes::PATH;
 use crate::shutdown::ShutdownSummary;
 use crate::systemd;
 use crate::telemetry::subscriber;
@@ -54,12 +57,14 @@ const EXIT_ABORTED: u8 = 3;
 /// The supervised task that waits for the log thread. Its failure is reported on stderr, not in the log.
 const LOG: &str = "log";
 
-/// Runs the server process: parses the command line, binds the ports, serves, reloads the settings on
-/// SIGHUP, and returns the exit code.
+/// The name before each problem on stderr.
+static PROGRAM_NAME: OnceLock<&str> = OnceLock::new();
+
+/// Runs the process of the binary `server`, with one endpoint at [`PATH`](crate::PATH).
 ///
-/// `arguments` are the arguments without the program's name. `handler` is called once, on the runtime,
-/// right before the first client is accepted; each session gets a clone of its result. Tasks that it
-/// spawns run until the process ends.
+/// `admit` is called once, on the runtime, right before the first client is accepted. Its result decides on
+/// each handshake; a handler that can be cloned admits everybody, and each session gets a clone.
+/// [`Program`](crate::Program) has more to choose.
 ///
 /// ```no_run
 /// use std::env;
@@ -71,10 +76,21 @@ const LOG: &str = "log";
 ///     server::main(env::args_os().skip(1), || Discard)
 /// }
 /// ```
-pub fn main<H: Handler + Clone + Sync>(
+pub fn main<A: Admit>(
     arguments: impl IntoIterator<Item = OsString>,
-    handler: impl FnOnce() -> H,
+    admit: impl FnOnce() -> A,
 ) -> ExitCode {
+    let arguments = arguments.into_iter().collect();
+    run(Definitions::of_server(), arguments, |_| Server::status(admit()))
+}
+
+/// Runs the process of a program, from the command line to the exit code.
+fn run(
+    definitions: &'static Definitions,
+    arguments: Vec<OsString>,
+    server: impl FnOnce(ConfigReceiver) -> Server,
+) -> ExitCode {
+    PROGRAM_NAME.get_or_init(|| definitions.name);
     // First, because registering signals already opens files.
     let open_files = rlimit::raise_limit();
     // Before anything that takes time, because an earlier SIGHUP ends the process. Also before the workers
@@ -89,17 +105,18 @@ pub fn main<H: Handler + Clone + Sync>(
         Err(error @ RuntimeError::Unavailable(_)) => return fail(EXIT_FAILURE, error),
         Err(error @ RuntimeError::InvalidVariable(_)) => return fail(EXIT_USAGE, error),
     };
-    let arguments = arguments.into_iter().collect();
-    let code = runtime.block_on(load_and_serve(arguments, open_files, signals, handler));
+    let code =
+        runtime.block_on(load_and_serve(definitions, arguments, open_files, signals, server));
     runtime.shutdown_background(); // Does not wait for a handler that blocks its thread.
     code
 }
 
-async fn load_and_serve<H: Handler + Clone + Sync>(
+async fn load_and_serve(
+    definitions: &'static Definitions,
     arguments: Vec<OsString>,
     open_files: u64,
     (mut signals, hangups): (Signals, Hangups),
-    handler: impl FnOnce() -> H,
+    server: impl FnOnce(ConfigReceiver) -> Server,
 ) -> ExitCode {
     let reload_arguments = arguments.clone();
     let runtime = Handle::current();
@@ -107,11 +124,13 @@ async fn load_and_serve<H: Handler + Clone + Sync>(
     let loaded = tokio::select! {
         biased;
         signal = signals.next() => return ExitCode::from(signal.exit_code()),
-        loaded = on_new_thread("settings", move || run_command(arguments, open_files, &runtime)) => loaded,
+        loaded = on_new_thread("settings", move || {
+            run_command(definitions, arguments, open_files, &runtime)
+        }) => loaded,
     };
     match loaded {
         Ok(Ok(config)) => {
-            serve(config, reload_arguments, open_files, (signals, hangups), handler).await
+            serve(config, reload_arguments, open_files, (signals, hangups), server).await
         }
         Ok(Err(code)) => code,
         Err(error) => fail(EXIT_FAILURE, format_args!("cannot read the settings: {error}")),
@@ -121,6 +140,7 @@ async fn load_and_serve<H: Handler + Clone + Sync>(
 /// Runs the command of the command line. Returns the configuration to serve with, or the exit code of
 /// any other command.
 fn run_command(
+    definitions: &'static Definitions,
     arguments: Vec<OsString>,
     open_files: u64,
     runtime: &Handle,
@@ -130,9 +150,10 @@ fn run_command(
         ExitCode::from(EXIT_USAGE)
     };
     let check = |settings: RawSettings| Config::check(settings, open_files).map_err(usage_error);
-    match Command::parse(arguments, env::vars_os()).map_err(usage_error)? {
+    let command = Command::parse_for(definitions, LoadReason::Startup, arguments, env::vars_os());
+    match command.map_err(usage_error)? {
         Command::Help(text) => Err(print(&text)),
-        Command::Version => Err(print(&format!("{VERSION}\n"))),
+        Command::Version => Err(print(&format!("{}\n", definitions.name_and_version()))),
         Command::CheckConfig(settings, against) => {
             let config = check(settings)?;
             let warnings = subscriber::with_synchronous_log(&config, || {
@@ -155,13 +176,14 @@ fn run_command(
     }
 }
 
-async fn serve<H: Handler + Clone + Sync>(
+async fn serve(
     config: Config,
     arguments: Vec<OsString>,
     open_files: u64,
     (mut signals, mut hangups): (Signals, Hangups),
-    handler: impl FnOnce() -> H,
+    server: impl FnOnce(ConfigReceiver) -> Server,
 ) -> ExitCode {
+    let definitions = config.settings.definitions();
     let inherited = match InheritedSockets::from_env() {
         Ok(inherited) => inherited,
         Err(error) => return fail(EXIT_USAGE, error),
@@ -179,11 +201,6 @@ async fn serve<H: Handler + Clone + Sync>(
         Ok(writer) => writer,
         Err(error) => return fail(EXIT_FAILURE, format_args!("cannot start the log: {error}")),
     };
-    startup_warnings::log_startup(&config, &listeners, open_files, PATH);
-    if are_for_another {
-        startup_warnings::warn_about_unused_sockets();
-    }
-
     let (stop, stopping) = oneshot::channel();
     let second_signal = async {
         signals.next().await;
@@ -195,7 +212,9 @@ async fn serve<H: Handler + Clone + Sync>(
     let mut reloader = Reloader::new(config, open_files);
     let configs = reloader.configs();
     let mut tasks = Supervisor::default();
-    tasks.add_local(LOG, writer.thread_ended());
+    if let Some(writer) = &writer {
+        tasks.add_local(LOG, writer.thread_ended());
+    }
     tasks.add_local("reload", async {
         loop {
             tokio::select! {
@@ -204,13 +223,21 @@ async fn serve<H: Handler + Clone + Sync>(
             }
             systemd::reloading();
             let arguments = arguments.clone();
-            let read = || Command::parse_for(LoadReason::Reload, arguments, env::vars_os());
-            reloader.reload(&writer, read).await;
+            let read =
+                || Command::parse_for(definitions, LoadReason::Reload, arguments, env::vars_os());
+            reloader.reload(writer.as_ref(), read).await;
             systemd::ready();
         }
     });
-    let serving =
-        catch_panic(async { run_supervised(configs, listeners, handler(), shutdown, tasks).await });
+    let serving = catch_panic(async {
+        let server = server(configs.clone());
+        let config = configs.borrow().clone();
+        startup_warnings::log_startup(&config, &listeners, open_files, &server.paths());
+        if are_for_another {
+            startup_warnings::warn_about_unused_sockets();
+        }
+        run_supervised(configs, listeners, server, shutdown, tasks).await
+    });
     tokio::select! {
         summary = serving => match summary {
             Ok(ShutdownSummary { failed: Some(LOG), .. }) => fail(EXIT_FAILURE, "the log thread has failed"),
@@ -251,5 +278,6 @@ fn print_problem(problem: &str) {
         |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
     let line: String = problem.chars().map(escape).collect();
     // Best effort: the exit code reports the failure as well.
-    let _ = io::stderr().write_all(format!("server: {line}\n").as_bytes());
+    let name = PROGRAM_NAME.get().copied().unwrap_or("server");
+    let _ = io::stderr().write_all(format!("{name}: {line}\n").as_bytes());
 }

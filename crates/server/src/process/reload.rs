@@ -68,13 +68,13 @@ impl Reloader {
     }
 
     /// Applies the settings that `read` returns, if they are valid and need no restart. Otherwise the
-    /// current ones stay. The log reports the result.
+    /// current ones stay. The log reports the result; `log` gets their filter.
     ///
     /// `read` runs on a thread of its own with a timeout of 10 seconds, because a disk that does not respond
     /// must not block a worker, the shutdown, the renewal of certificates or the next reload.
     pub async fn reload(
         &mut self,
-        log: &LogWriter,
+        log: Option<&LogWriter>,
         read: impl FnOnce() -> Result<Command, ConfigError> + Send + 'static,
     ) {
         let open_files = self.open_files;
@@ -90,7 +90,9 @@ impl Reloader {
                 let changed = current.changed(&config.settings);
                 let changed: Vec<&str> = changed.map(|it| it.key.as_str()).collect();
                 let changed = changed.join(",");
-                log.set_filter(config.log.clone());
+                if let Some(log) = log {
+                    log.set_filter(config.log.clone());
+                }
                 let config = Arc::new(config);
                 self.configs.send_replace(Arc::clone(&config));
                 RELOADS.count(true);

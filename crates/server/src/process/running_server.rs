@@ -17,7 +17,6 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::config::settings::Setting;
 
 /// Time for the whole request.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +42,7 @@ pub(crate) fn changes(url: &str, config: &Config, runtime: &Handle) -> Result<St
     let running = running.map_err(|_| cannot(&"it does not respond"))?;
     let running = running.map_err(|error| cannot(&error))?;
     let mut lines = String::new();
-    for setting in Setting::all() {
+    for setting in &config.settings.definitions().settings {
         let new = setting.toml(&config.settings.get(&setting.key).texts());
         let current = running.pointer(&format!("/{}/value", setting.key));
         let current = current.and_then(Value::as_str).unwrap_or_default();

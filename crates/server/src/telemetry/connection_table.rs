@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use transport::ws_core::Counters;
-use transport::{EndpointEvent, Peer, Protocol};
+use transport::{EndpointEvent, Identity, Peer, Protocol};
 
 use crate::telemetry::peer_text::truncated;
 use crate::time::milliseconds;
@@ -21,6 +21,7 @@ pub(crate) struct ConnectionTable(Mutex<BTreeMap<u64, Row>>);
 
 #[derive(Clone, Debug)]
 struct Row {
+    identity: Option<Identity>,
     peer: Peer,
     protocol: Protocol,
     origin: Box<str>,
@@ -37,9 +38,10 @@ impl ConnectionTable {
             EndpointEvent::Closed { id, .. } => {
                 self.0.lock().remove(&id);
             }
-            EndpointEvent::Opened { id, peer, protocol, request, .. } => {
+            EndpointEvent::Opened { id, identity, peer, protocol, request, .. } => {
                 let origin = request.origin().unwrap_or_default();
                 let row = Row {
+                    identity: identity.cloned(),
                     peer,
                     protocol,
                     origin: truncated(origin).into(),
@@ -84,6 +86,7 @@ impl Row {
     fn to_json(&self, id: u64) -> Value {
         json!({
             "id": id,
+            "identity": self.identity.as_ref().map(Identity::as_str),
             "peer": self.peer.to_string(),
             "protocol": self.protocol.as_str(),
             "origin": self.origin,

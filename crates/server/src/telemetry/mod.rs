@@ -39,7 +39,11 @@ pub(crate) struct Telemetry {
 impl Telemetry {
     pub(crate) fn new(config: &Config) -> Self {
         let table = config.connection_table.then(ConnectionTable::default);
-        Self { metrics: Metrics::new(), table, log_limits: LogLimits::new() }
+        Self {
+            metrics: Metrics::new(config.settings.definitions()),
+            table,
+            log_limits: LogLimits::new(),
+        }
     }
 
     /// Records that accepting a connection failed.

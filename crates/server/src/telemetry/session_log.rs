@@ -2,7 +2,7 @@
 
 use tracing::info;
 use transport::ws_core::{CloseRecord, Initiator};
-use transport::{EndpointEvent, Protocol, StreamEnd};
+use transport::{Denial, EndpointEvent, Identity, Protocol, StreamEnd};
 
 use crate::telemetry::peer_text::truncated;
 use crate::time::milliseconds;
@@ -10,32 +10,43 @@ use crate::time::milliseconds;
 /// Logs `opened`, `closed` and `refused`.
 pub(crate) fn log_event(event: &EndpointEvent<'_>) {
     match *event {
-        EndpointEvent::Closed { id, record, stream_end, .. } => log_closed(id, record, stream_end),
-        EndpointEvent::Opened { id, peer, protocol, request, .. } => info!(
+        EndpointEvent::Closed { id, identity, record, stream_end, .. } => {
+            log_closed(id, identity, record, stream_end);
+        }
+        EndpointEvent::Opened { id, identity, peer, protocol, request, .. } => info!(
             event = "opened",
             id,
+            identity = identity.map(Identity::as_str),
             %peer,
             protocol = protocol.as_str(),
             origin = &*truncated(request.origin().unwrap_or_default()),
             user_agent = &*truncated(request.user_agent().unwrap_or_default()),
         ),
-        EndpointEvent::Refused { peer, protocol, request, rejection, .. } => info!(
+        EndpointEvent::Refused { peer, protocol, request, rejection, denial, .. } => info!(
             event = "refused",
             %peer,
             protocol = protocol.map_or("", Protocol::as_str),
             origin = &*truncated(request.origin().unwrap_or_default()),
             refusal = rejection.as_str(),
-            status = rejection.status().as_u16(),
+            status = denial.map_or(rejection.status(), Denial::status).as_u16(),
+            denial = denial.map(Denial::word),
+            sentence = denial.map(|denial| truncated(denial.sentence())).as_deref(),
         ),
         // The panic hook has logged the panic.
         EndpointEvent::Panicked { .. } | EndpointEvent::Traffic { .. } | _ => {}
     }
 }
 
-fn log_closed(id: u64, record: &CloseRecord, stream_end: Option<StreamEnd>) {
+fn log_closed(
+    id: u64,
+    identity: Option<&Identity>,
+    record: &CloseRecord,
+    stream_end: Option<StreamEnd>,
+) {
     info!(
         event = "closed",
         id,
+        identity = identity.map(Identity::as_str),
         cause = record.cause.as_str(),
         code = u16::from(record.code),
         reason = &*truncated(record.reason.as_str()),

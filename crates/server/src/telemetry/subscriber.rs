@@ -26,18 +26,25 @@ use crate::telemetry::writer::LogWriter;
 ///
 /// Events of the `log` crate are not captured, because the WebSocket codec logs client data there.
 ///
+/// If the program has set a subscriber, the events go there, and there is no writer.
+///
 /// Must be called within a tokio runtime.
 ///
 /// # Errors
 ///
 /// The system refuses the thread, or the registration of the signal.
-pub(crate) fn start(config: &Config) -> io::Result<LogWriter> {
+pub(crate) fn start(config: &Config) -> io::Result<Option<LogWriter>> {
     // SIGXFSZ is raised when the log file reaches the size limit (`LimitFSIZE=`), and ends the process by
     // default. tokio's handler replaces that action permanently, so the write fails as on a full disk.
     drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
-    let (filter, handle) = reload::Layer::new(config.log.clone());
-    let (writer, lines) = LogWriter::start(io::stderr(), handle)?;
-    tracing_subscriber::registry().with(layer(config, lines).with_filter(filter)).init();
+    let writer = if tracing::dispatcher::has_been_set() {
+        None
+    } else {
+        let (filter, handle) = reload::Layer::new(config.log.clone());
+        let (writer, lines) = LogWriter::start(io::stderr(), handle)?;
+        tracing_subscriber::registry().with(layer(config, lines).with_filter(filter)).init();
+        Some(writer)
+    };
 
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

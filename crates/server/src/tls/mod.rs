@@ -5,6 +5,7 @@
 
 mod certificates;
 mod key_kind;
+mod peer_name;
 pub(crate) mod stream;
 
 use std::hash::{BuildHasher, RandomState};
@@ -20,7 +21,9 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, server::danger::ClientCertVerifier};
 
+pub(crate) use self::peer_name::certificate_name;
 use crate::files::{self, LoadReason, Stamp};
+
 use crate::tls::certificates::{CertifiedKeyError, certificates, certified, private_key, validity};
 
 /// The TLS configuration, and the files it was loaded from.

@@ -10,30 +10,33 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
-use tokio::time::timeout;
-use transport::{Client, Handler, Permit, Phase, Rejection, frames_body};
+use tokio::time::{Instant, timeout};
+use transport::{Client, Permit, Phase, Rejection, frames_body};
 
 use crate::config::Config;
 use crate::http::http1::head_check::{CheckedHttp1Stream, reclaim};
+use crate::http::request_context::RequestContext;
 use crate::http::request_limits::MAX_REFUSALS;
 use crate::http::service::Http;
 use crate::net::lingering_close::{ReclaimOnDrop, lingering_close};
 use crate::net::stream::Stream;
 
-impl<H: Handler + Clone + Sync> Http<H> {
+impl Http {
     /// Serves HTTP/1.1 until the connection is upgraded or ends.
     pub(crate) async fn serve_http1(
         &self,
         stream: Stream,
         client: Client,
         permit: Result<Permit, Rejection>,
+        deadline: Instant,
         config: &Config,
     ) {
         let had_permit = permit.is_ok();
@@ -41,19 +44,34 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let responses = AtomicUsize::new(0);
         let (stream, mut returned) = ReclaimOnDrop::new(stream);
         let (stream, findings) = CheckedHttp1Stream::new(stream, config.max_header_bytes);
-        let service = service_fn(|mut request| {
+        let service = service_fn(async |request: Request<Incoming>| {
+            let mut request = request.map(drop);
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
             let (requester, client_ip) = self.resolve_client(request.headers(), &client, &config);
-            let mut has_permit = had_permit;
-            let answer = self.router.answer(&request, &requester, &config.policy, || {
+            let context = RequestContext::new(&client, deadline, &config);
+            request.extensions_mut().insert(context);
+            let (mut has_permit, mut was_valid) = (had_permit, false);
+            let acquire = Box::new(|| {
                 let permit = self.take_for_address(&mut permit.lock(), client_ip, &config);
                 has_permit &= permit.is_ok();
+                was_valid = permit.is_ok();
+                if was_valid {
+                    // While the application decides, hyper reads ahead: what follows is for the session.
+                    findings.stop_checking();
+                }
                 permit
             });
+            let answer = self.router.answer(&request, &requester, &config.policy, acquire).await;
             let mut response = answer.over_http1(&mut request, reclaim);
-            // During a shutdown, or without a permit, the connection is closed after one response.
-            let is_refused = !has_permit || client.token.phase() != Phase::Serving;
+            let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if was_valid && !is_upgraded {
+                // The session's permit is released, and the connection is still open.
+                *permit.lock() = self.acquire_permit(client.peer, false, &config);
+            }
+            // During a shutdown, or without a permit, the connection is closed after one response; and
+            // after a denial, because the bytes behind the request are not checked.
+            let is_refused = !has_permit || was_valid || client.token.phase() != Phase::Serving;
             let responses = responses.fetch_add(1, Ordering::Relaxed) + 1;
             // Bytes that one implementation takes for a body may be a request to another, so no request
             // is read after a head that frames a body.
@@ -61,10 +79,10 @@ impl<H: Handler + Clone + Sync> Http<H> {
             if is_last {
                 close_after(&mut response);
             }
-            if is_last || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if is_last || is_upgraded {
                 findings.stop_checking();
             }
-            async { Ok::<_, Infallible>(response) }
+            Ok::<_, Infallible>(response)
         });
         let http = http1::Builder::new()
             .header_read_timeout(None)

@@ -22,12 +22,13 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use h2::Reason;
-use h2::server::{Builder, Connection};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
 use hyper::Request;
 use hyper::body::Bytes;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use transport::{Answer, Client, Handler, Permit, Phase, Rejection};
+use transport::{Client, Permit, Phase, Rejection};
 
 use crate::config::Config;
 use crate::http::http2::backlog_stream::BacklogStream;
@@ -38,12 +39,13 @@ use crate::http::http2::head_check::{CheckedHttp2Stream, max_decoded_bytes};
 use crate::http::http2::hpack::TABLE_SIZE;
 use crate::http::http2::request_head::HeadLimits;
 use crate::http::http2::stream_permits::StreamPermits;
+use crate::http::request_context::RequestContext;
 use crate::http::request_limits::MAX_REFUSALS;
 use crate::http::service::{Http, request_timeout};
-use crate::net::http2_stream::SessionStream;
+use crate::net::http2_stream::{Http2Connection, SessionStream};
 use crate::net::lingering_close::{ReclaimOnDrop, lingering_close};
 use crate::net::stream::Stream;
-use crate::telemetry::Telemetry;
+use crate::routes::Answered;
 
 /// The flow-control window of a stream, in bytes: as much as a session reads at once.
 const STREAM_WINDOW: u32 = 16 << 10;
@@ -71,7 +73,7 @@ const SMALL_FRAMES_PER_STREAM: usize = 64;
 /// The cost of a small frame in h2's `data_frame_budget`.
 const SMALL_FRAME_COST: usize = 256;
 
-impl<H: Handler + Clone + Sync> Http<H> {
+impl Http {
     /// Serves HTTP/2 until the client closes the connection; or until it has no session at `deadline`,
     /// or for the handshake timeout after its last one; or until a shutdown aborts.
     pub(crate) async fn serve_http2(
@@ -111,25 +113,47 @@ impl<H: Handler + Clone + Sync> Http<H> {
         }
     }
 
-    /// Answers a request, or refuses it with the rejection that the head check has found.
-    fn answer_request(
+    /// Answers a request, or refuses it with the rejection that the head check has found. Returns what
+    /// became of it once the response is sent, or the client has reset the stream.
+    async fn answer_request(
         &self,
-        request: &Request<()>,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
         rejection: Option<Rejection>,
         client: &Client,
         permits: &StreamPermits,
-    ) -> Answer<H, Telemetry> {
+        shared: &Arc<Http2Connection>,
+    ) -> Outcome {
+        let (head, receiver) = request.into_parts();
+        let mut request = Request::from_parts(head, ());
         let config = self.configs.borrow().clone();
         let (requester, client_ip) = self.resolve_client(request.headers(), client, &config);
-        if let Some(rejection) = rejection {
-            return self.router.refuse(rejection, request, &requester);
-        }
-        let is_client = !config.client_addr.uses_forwarded_header(client.peer);
-        self.router.answer(request, &requester, &config.policy, || {
-            let mut permit =
-                permits.acquire(|| self.acquire_permit(client.peer, is_client, &config));
-            self.take_for_address(&mut permit, client_ip, &config)
-        })
+        let deadline = Instant::now() + config.handshake_timeout;
+        request.extensions_mut().insert(RequestContext::new(client, deadline, &config));
+        let answer = async {
+            if let Some(rejection) = rejection {
+                return self.router.refuse(rejection, &request, &requester);
+            }
+            let is_client = !config.client_addr.uses_forwarded_header(client.peer);
+            let acquire = Box::new(|| {
+                let mut permit =
+                    permits.acquire(|| self.acquire_permit(client.peer, is_client, &config));
+                self.take_for_address(&mut permit, client_ip, &config)
+            });
+            self.router.answer(&request, &requester, &config.policy, acquire).await
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return Outcome::Reset,
+        };
+        let outcome = match answer {
+            Answered::Open(_) => Outcome::Opened,
+            Answered::Refuse(_) => Outcome::Refused,
+        };
+        let wrap = |stream| Stream::from(SessionStream::new(stream, Arc::clone(shared)));
+        answer.over_http2(request.method(), receiver, respond, &wrap);
+        outcome
     }
 
     /// Serves the streams of a connection.
@@ -173,6 +197,9 @@ impl<H: Handler + Clone + Sync> Http<H> {
         };
         let (mut phase, mut is_closing, mut refusals) = (Phase::Serving, false, 0);
         let mut had_session = false;
+        // Requests that are being answered. The application may take its time for one, and no other
+        // stream waits for it.
+        let mut answers = FuturesUnordered::new();
         let reason = loop {
             tokio::select! {
                 biased;
@@ -188,20 +215,19 @@ impl<H: Handler + Clone + Sync> Http<H> {
                     let timeout = if is_closing { close_timeout } else { config.handshake_timeout };
                     deadline = Instant::now() + timeout;
                 },
+                Some(outcome) = answers.next() => match outcome {
+                    Outcome::Opened => had_session = true,
+                    Outcome::Refused => refusals += 1,
+                    Outcome::Reset => {}
+                },
                 accepted = connection.accept() => match accepted {
                     Some(request) => {
                         let (request, respond) = request.map_err(|error| rejection_of_error(&error))?;
-                        let (head, receiver) = request.into_parts();
-                        let request = Request::from_parts(head, ());
                         let rejection = faults.take_rejection(respond.stream_id());
-                        let answer = self.answer_request(&request, rejection, client, &permits);
-                        match answer {
-                            Answer::Open(_) => had_session = true,
-                            Answer::Refuse(_) => refusals += 1,
-                        }
-                        let shared = Arc::clone(budget.connection());
-                        let wrap = |stream| Stream::from(SessionStream::new(stream, shared));
-                        answer.over_http2(request.method(), receiver, respond, wrap);
+                        let shared = budget.connection();
+                        answers.push(
+                            self.answer_request(request, respond, rejection, client, &permits, shared),
+                        );
                     }
                     None => return Ok(()),
                 },
@@ -233,6 +259,14 @@ impl<H: Handler + Clone + Sync> Http<H> {
         let _ = timeout_at(close_deadline(refusal_deadline, config), closed).await;
         Err(Some(rejection_of_reason(reason)))
     }
+}
+
+/// What became of a request.
+enum Outcome {
+    Opened,
+    Refused,
+    /// The client has reset the stream before the response.
+    Reset,
 }
 
 /// Returns the deadline for closing a connection: the close timeout from now, but no later than

@@ -8,6 +8,7 @@ use prometheus_client::registry::{Registry, Unit};
 use transport::Rejection;
 use transport::ws_core::{Cause, Counters};
 
+use crate::config::definitions::Definitions;
 use crate::telemetry::metrics::labels::{Build, Closed, Direction, Refused, Reload, usual_codes};
 use crate::telemetry::metrics::process::ProcessMetrics;
 
@@ -59,7 +60,7 @@ const ROUND_TRIPS: [f64; 14] =
 
 impl Families {
     /// Creates all families with their initial series, and the registry that encodes them.
-    pub(crate) fn registered() -> (Self, Registry) {
+    pub(crate) fn registered(definitions: &Definitions) -> (Self, Registry) {
         let (messages, control_frames, bytes) =
             (Family::default(), Family::default(), Family::default());
         let families = Self {
@@ -78,7 +79,7 @@ impl Families {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessMetrics));
         let prefixed = registry.sub_registry_with_prefix("ws_status");
-        families.register_sampled(prefixed);
+        families.register_sampled(definitions, prefixed);
         families.register_sessions(prefixed);
         prefixed.register(
             "messages",
@@ -101,10 +102,10 @@ impl Families {
         (families, registry)
     }
 
-    fn register_sampled(&self, registry: &mut Registry) {
+    fn register_sampled(&self, definitions: &Definitions, registry: &mut Registry) {
         let build = Family::<Build, Gauge>::default();
         build
-            .get_or_create(&Build { version: env!("CARGO_PKG_VERSION"), commit: env!("COMMIT") })
+            .get_or_create(&Build { version: definitions.version, commit: definitions.commit })
             .set(1);
         let sampled = &self.sampled;
 

@@ -34,7 +34,10 @@ pub(crate) struct Build {
 pub(crate) fn usual_codes(cause: Cause) -> &'static [&'static str] {
     match cause {
         Cause::Disconnected | Cause::PongTimeout | Cause::WriteTimeout => &["1006"],
+        // The code is chosen by the operator or the application.
+        Cause::DisconnectRequested => &["3000", "3003", "4xxx"],
         Cause::Drained => &["1001", "1012"],
+        Cause::Expired => &["3000"],
         Cause::HandlerClosed => &[],
         Cause::InvalidUtf8 => &["1007"],
         Cause::MaxAge => &["1001"],
@@ -66,7 +69,9 @@ pub(crate) fn code_label(code: CloseStatus) -> &'static str {
         1012 => "1012",
         1013 => "1013",
         1014 => "1014",
-        3000..=3999 => "3xxx",
+        3000 => "3000",
+        3003 => "3003",
+        3001..=3999 => "3xxx",
         _ => "4xxx",
     }
 }

@@ -18,6 +18,8 @@ use prometheus_client::registry::Registry;
 use transport::ws_core::{Cause, CloseRecord};
 use transport::{EndpointEvent, Rejection};
 
+use crate::config::definitions::Definitions;
+
 use self::families::Families;
 use self::labels::{Closed, Refused, Reload, code_label};
 use self::sessions::SessionCounters;
@@ -65,8 +67,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
-        let (families, registry) = Families::registered();
+    pub(crate) fn new(definitions: &Definitions) -> Self {
+        let (families, registry) = Families::registered(definitions);
         Self { registry, families, sessions: SessionCounters::default() }
     }
 

@@ -92,6 +92,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         self.tls.alpn_protocol()
     }
 
+    /// Returns the client's certificate, which was verified, in DER.
+    pub(crate) fn client_certificate(&self) -> Option<&[u8]> {
+        self.tls.peer_certificates()?.first().map(AsRef::as_ref)
+    }
+
     /// Returns the underlying stream.
     pub(crate) fn get_ref(&self) -> &S {
         &self.stream
