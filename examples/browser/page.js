@@ -28,17 +28,20 @@ function showState() {
 }
 
 function showHealth() {
-  const { phase, why, attempts, failures, lastEnding } = feed.health;
+  const { why, attempts, failures, lastEnding, unreachable } = feed.health;
+  // Attempts of an unreachable server are no news.
+  const phase = unreachable ? "unreachable" : feed.health.phase;
   // A screen reader would read out a text that is set again.
   if (byId("phase").textContent !== phase) byId("phase").textContent = phase;
   byId("phase").dataset.phase = phase;
+  byId("unreachable").hidden = !unreachable;
   byId("why").textContent = why ? sentence(why) : "";
   byId("attempts").textContent = String(attempts);
   byId("failures").textContent = String(failures);
   if (lastEnding) {
     const { code, reason, at } = lastEnding;
     const words = reason ? `${code} “${reason}”` : String(code);
-    byId("ending").textContent = `${words} at ${new Date(at).toLocaleTimeString()}`;
+    byId("ending").textContent = `${words} at ${clock(at)}`;
   }
   showTimes();
 }
@@ -50,7 +53,8 @@ function showTimes() {
   byId("state").classList.toggle("old", isOld);
   const age = lastStateAt === undefined ? "" : `It was received ${seconds(Date.now() - lastStateAt)} ago`;
   byId("age").textContent = isOld ? `${age}, and there may be a newer one.` : age && `${age}.`;
-  byId("next").textContent = until === undefined ? "–" : `in ${seconds(until - Date.now())}`;
+  const next = until === undefined ? "–" : `in ${seconds(until - Date.now())}, at ${clock(until)}`;
+  byId("next").textContent = next;
 }
 
 /** @param {number} ms */
@@ -58,7 +62,12 @@ function seconds(ms) {
   return `${Math.max(0, Math.round(ms / 1000))} s`;
 }
 
+/** @param {number} time as `Date.now()` counts */
+function clock(time) {
+  return new Date(time).toLocaleTimeString();
+}
+
 /** @param {string} words */
 function sentence(words) {
-  return `${words[0].toUpperCase()}${words.slice(1)}.`;
+  return `${words[0].toUpperCase()}${words.slice(1).replace(/\.?$/, ".")}`;
 }

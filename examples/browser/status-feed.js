@@ -15,6 +15,8 @@
  * @property {number} [lastStateAt] the time at which the newest state was received
  * @property {number} attempts the number of attempts to connect
  * @property {number} failures the number of latest endings that count as failures
+ * @property {number} unopened the number of latest attempts in a row that led to no connection
+ * @property {boolean} unreachable whether these are so many that the waits may exceed `capMs`
  * @property {number} outdated the number of states that were older than the newest, and were ignored
  */
 
@@ -31,6 +33,18 @@
  */
 
 /**
+ * Where to connect, and which subprotocols to offer.
+ *
+ * @typedef {string | URL | { url: string | URL, protocols?: string | string[] }} Target
+ */
+
+/**
+ * Returns the target of one attempt, such as a URL with a new ticket. An abandoned attempt aborts `signal`.
+ *
+ * @typedef {(attempt: { signal: AbortSignal }) => Target | Promise<Target>} TargetOf
+ */
+
+/**
  * The reaction to an ending: reconnect soon, after growing waits, after the longest waits, or never.
  *
  * @typedef {"soon" | "back off" | "later" | "stop"} Verdict
@@ -42,8 +56,9 @@
  * @typedef {object} Options
  * @property {number} baseMs the window of the shortest wait
  * @property {number} capMs the window of the longest wait
+ * @property {number} unreachableCapMs the same while no attempt leads to a connection
  * @property {number} steadyMs how long a connection has to be open before earlier failures are cleared
- * @property {number} connectTimeoutMs the timeout of an attempt
+ * @property {number} connectTimeoutMs the timeout of an attempt, from asking for its target until it is open
  * @property {number} quietMs the longest time without a message before the connection is closed; 0 is no limit
  * @property {Record<number, Verdict>} verdicts the reactions to codes that differ from ENDINGS
  * @property {(data: any) => any} parse converts a message to a state
@@ -54,6 +69,7 @@
 const DEFAULTS = {
   baseMs: 1_000,
   capMs: 30_000,
+  unreachableCapMs: 300_000,
   steadyMs: 10_000,
   connectTimeoutMs: 10_000,
   quietMs: 0,
@@ -68,31 +84,34 @@ const DEFAULTS = {
  * It fires `state`, with the newest state as `event.detail`, and `health` when its health changes.
  */
 export class StatusFeed extends EventTarget {
-  /** @type {string | URL} */ #url;
+  /** @type {Target | TargetOf} */ #target;
   /** @type {Options} */ #options;
-  /** @type {Health} */ #health = { phase: "stopped", attempts: 0, failures: 0, outdated: 0 };
+  /** @type {Health} */ #health = {
+    phase: "stopped", attempts: 0, failures: 0, unopened: 0, unreachable: false, outdated: 0,
+  };
   /** @type {any} */ #state;
   /** @type {WebSocket | undefined} */ #socket;
   /** @type {number | undefined} */ #openedAt;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #newest = -Infinity;
   #started = new AbortController();
-  #connected = new AbortController();
+  /** Aborted when an attempt, or the connection to which it led, is abandoned. */
+  #attempt = new AbortController();
 
   /**
-   * @param {string | URL} url
+   * @param {Target | TargetOf} target where to connect, or a function that is called for each attempt
    * @param {Partial<Options>} [options]
-   * @throws {DOMException} if the URL is not valid for a WebSocket
+   * @throws {DOMException} if a target that is not a function is not valid for a WebSocket
    * @throws {RangeError} if a wait would be zero or not finite
    */
-  constructor(url, options = {}) {
+  constructor(target, options = {}) {
     super();
-    this.#url = url;
+    this.#target = target;
     this.#options = { ...DEFAULTS, ...options };
-    const { baseMs, capMs } = this.#options;
+    const { baseMs, capMs, unreachableCapMs } = this.#options;
     // A timer takes a longer time for zero.
-    if (!(0 < baseMs && baseMs <= capMs && capMs < 2 ** 31)) {
-      throw new RangeError("0 < baseMs <= capMs < 2 ** 31 must hold");
+    if (!(0 < baseMs && baseMs <= capMs && Math.max(capMs, unreachableCapMs) < 2 ** 31)) {
+      throw new RangeError("0 < baseMs <= capMs < 2 ** 31 and unreachableCapMs < 2 ** 31 must hold");
     }
     this.start();
   }
@@ -134,27 +153,56 @@ export class StatusFeed extends EventTarget {
   }
 
   #connect() {
-    // Only the first call can throw: later ones have the same URL.
-    const socket = new WebSocket(this.#url);
-    this.#socket = socket;
+    this.#socket = undefined;
     this.#openedAt = undefined;
-    this.#connected = new AbortController();
-    const { signal } = this.#connected;
+    this.#attempt = new AbortController();
+    const { signal } = this.#attempt;
+    // Only the first call can throw: later ones have the same target.
+    if (typeof this.#target === "function") this.#findTarget(this.#target, signal);
+    else this.#openSocket(this.#target, signal);
+    const { connectTimeoutMs } = this.#options;
+    this.#setTimer(connectTimeoutMs, () => {
+      const missing = this.#socket ? "answer" : "URL";
+      this.#close(1000, "timeout");
+      this.#onEnd(1006, "", `there was no ${missing} within ${connectTimeoutMs / 1000} s`);
+    });
+    this.#report({ phase: "connecting", attempts: this.#health.attempts + 1 });
+  }
+
+  /**
+   * @param {TargetOf} targetOf
+   * @param {AbortSignal} signal
+   */
+  async #findTarget(targetOf, signal) {
+    try {
+      await undefined; // The function may call stop(), which the rest of #connect would undo.
+      if (signal.aborted) return;
+      const target = await targetOf({ signal });
+      // A function that ignores its signal may return after the attempt was abandoned.
+      if (!signal.aborted) this.#openSocket(target, signal);
+    } catch (/** @type {any} */ error) {
+      if (!signal.aborted) this.#onEnd(1006, "", `there was no valid URL: ${error?.message ?? error}`);
+    }
+  }
+
+  /**
+   * @param {Target} target
+   * @param {AbortSignal} signal
+   */
+  #openSocket(target, signal) {
+    const isUrl = typeof target === "string" || target instanceof URL;
+    const { url, protocols } = isUrl ? { url: target, protocols: [] } : target;
+    const socket = new WebSocket(url, protocols);
+    this.#socket = socket;
     socket.addEventListener("open", () => this.#onOpen(), { signal });
     socket.addEventListener("message", ({ data }) => this.#onMessage(data), { signal });
     socket.addEventListener("close", ({ code, reason }) => this.#onEnd(code, reason), { signal });
-    const { connectTimeoutMs } = this.#options;
-    this.#setTimer(connectTimeoutMs, () => {
-      this.#close(1000, "timeout");
-      this.#onEnd(1006, "", `there was no answer within ${connectTimeoutMs / 1000} s`);
-    });
-    this.#report({ phase: "connecting", attempts: this.#health.attempts + 1 });
   }
 
   #onOpen() {
     this.#openedAt = Date.now();
     this.#expectMessage();
-    this.#report({ phase: "open" });
+    this.#report({ phase: "open", unopened: 0, unreachable: false });
   }
 
   /** @param {unknown} data */
@@ -190,7 +238,7 @@ export class StatusFeed extends EventTarget {
    * @param {string} [words] the cause, where this side knows it better
    */
   #onEnd(code, reason, words) {
-    const { verdicts, steadyMs } = this.#options;
+    const { verdicts, steadyMs, baseMs, capMs } = this.#options;
     const now = Date.now();
     const opened = this.#openedAt !== undefined;
     const wasSteady = opened && now - Number(this.#openedAt) >= steadyMs;
@@ -203,8 +251,11 @@ export class StatusFeed extends EventTarget {
       return;
     }
     const failures = failuresAfter(verdict, wasSteady, this.#health.failures);
-    this.#health = { ...this.#health, failures };
-    this.#wait(now + waitMs(verdict, failures, Math.random(), this.#options), lastEnding.words);
+    const unopened = opened ? 0 : this.#health.unopened + 1;
+    const unreachable = baseMs * 2 ** unopened > capMs;
+    this.#health = { ...this.#health, failures, unopened, unreachable };
+    const ms = waitMs(verdict, { failures, unopened }, Math.random(), this.#options);
+    this.#wait(now + ms, lastEnding.words);
   }
 
   /**
@@ -220,9 +271,12 @@ export class StatusFeed extends EventTarget {
   #shortenWait() {
     const { phase, until = 0, why, lastEnding } = this.#health;
     if (phase !== "waiting") return;
-    const soon = Date.now() + Math.random() * this.#options.baseMs;
-    // After "later" the wait is not shortened; a wait that is over ends at once.
-    this.#wait(lastEnding?.verdict === "later" ? until : Math.min(until, soon), why);
+    const { baseMs } = this.#options;
+    const now = Date.now();
+    // Events come in bursts. If each of them drew a time, all clients would have an early one.
+    const isShort = until - now <= baseMs;
+    const isKept = isShort || lastEnding?.verdict === "later";
+    this.#wait(isKept ? until : now + Math.random() * baseMs, why);
   }
 
   /** The page is left, and may be restored. */
@@ -237,7 +291,7 @@ export class StatusFeed extends EventTarget {
   #enterStopped(why) {
     this.#started.abort();
     clearTimeout(this.#timer);
-    if (this.#health.phase !== "stopped") this.#report({ phase: "stopped", why });
+    if (this.#health.phase !== "stopped") this.#report({ phase: "stopped", why, unreachable: false });
   }
 
   /**
@@ -247,7 +301,7 @@ export class StatusFeed extends EventTarget {
    * @param {string} reason
    */
   #close(code, reason) {
-    this.#connected.abort();
+    this.#attempt.abort();
     this.#socket?.close(code, reason);
     this.#socket = undefined;
   }
@@ -289,6 +343,8 @@ export const ENDINGS = {
   1013: ["later", "the server is overloaded and asks to try again later"],
   1014: ["back off", "a proxy could not reach the server"],
   1015: ["back off", "the TLS handshake failed"],
+  3000: ["soon", "the authorization of this connection has expired"],
+  3003: ["stop", "the server forbids this connection"],
 };
 
 /**
@@ -323,15 +379,17 @@ export function failuresAfter(verdict, wasSteady, failures) {
 }
 
 /**
- * Returns a wait with full jitter: from nothing up to a window that doubles with each failure.
+ * Returns a wait with full jitter: from nothing up to a window that doubles with each failure. The cap of
+ * the window grows as well while no attempt leads to a connection.
  *
  * @param {Verdict} verdict
- * @param {number} failures
+ * @param {Pick<Health, "failures" | "unopened">} counts
  * @param {number} random from 0 up to 1
- * @param {Pick<Options, "baseMs" | "capMs">} options
+ * @param {Pick<Options, "baseMs" | "capMs" | "unreachableCapMs">} options
  */
-export function waitMs(verdict, failures, random, { baseMs, capMs }) {
-  const window = verdict === "later" ? capMs : Math.min(capMs, baseMs * 2 ** failures);
+export function waitMs(verdict, { failures, unopened }, random, { baseMs, capMs, unreachableCapMs }) {
+  const cap = Math.max(capMs, Math.min(unreachableCapMs, baseMs * 2 ** unopened));
+  const window = verdict === "later" ? capMs : Math.min(cap, baseMs * 2 ** failures);
   return random * window;
 }
 

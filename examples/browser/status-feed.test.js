@@ -1,93 +1,13 @@
-// Tests of the module with a fake clock, a fake network and fixed random numbers.
+// Tests of states, waits and the tables of the README.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { afterEach, beforeEach, mock, test } from "node:test";
+import { mock, test } from "node:test";
 
+import { FakeSocket, URL_OF_SERVER, chance, connected, left, newest, session } from "./fakes.js";
 import { ENDINGS, StatusFeed, explain, failuresAfter, waitMs } from "./status-feed.js";
 
 const VERDICTS = ["soon", "back off", "later", "stop"];
-const URL_OF_SERVER = "ws://status.example/ws/status";
-
-/** Replaces the browser's `WebSocket`: the test opens, sends and closes. */
-class FakeSocket extends EventTarget {
-  static all = [];
-  closedWith;
-
-  constructor(url) {
-    super();
-    if (!/^wss?:/.test(url)) throw new SyntaxError(`${url} is not the URL of a WebSocket`);
-    FakeSocket.all.push(this);
-  }
-
-  open() {
-    this.dispatchEvent(new Event("open"));
-  }
-
-  say(data) {
-    this.dispatchEvent(Object.assign(new Event("message"), { data }));
-  }
-
-  end(code, reason = "") {
-    this.dispatchEvent(Object.assign(new Event("close"), { code, reason }));
-  }
-
-  close(code, reason) {
-    this.closedWith = [code, reason];
-  }
-}
-
-/** Counts its listeners, to verify that none is left. */
-class Listened extends EventTarget {
-  count = 0;
-
-  addEventListener(type, listener, options) {
-    this.count += 1;
-    options.signal.addEventListener("abort", () => (this.count -= 1));
-    super.addEventListener(type, listener, options);
-  }
-}
-
-let random;
-let feeds;
-
-beforeEach(() => {
-  mock.timers.enable({ apis: ["setTimeout", "Date"] });
-  random = 0.5;
-  mock.method(Math, "random", () => random);
-  FakeSocket.all = [];
-  feeds = [];
-  globalThis.WebSocket = FakeSocket;
-  globalThis.window = new Listened();
-  globalThis.document = new Listened();
-  document.visibilityState = "visible";
-});
-
-afterEach(() => {
-  for (const feed of feeds) feed.stop();
-  assert.equal(window.count + document.count, 0, "a stopped feed has no listeners");
-  mock.timers.reset();
-  mock.restoreAll();
-});
-
-function connected(options) {
-  const feed = new StatusFeed(URL_OF_SERVER, options);
-  feeds.push(feed);
-  feed.states = [];
-  feed.addEventListener("state", (event) => feed.states.push(event.detail));
-  return feed;
-}
-
-const newest = () => FakeSocket.all.at(-1);
-
-/** Opens the newest socket and closes it with `code` after `ms`. */
-function session(ms, code) {
-  newest().open();
-  mock.timers.tick(ms);
-  newest().end(code);
-}
-
-const left = (feed) => feed.health.until - Date.now();
 
 /** The rows of the first table below a heading. */
 function table(text, heading) {
@@ -100,14 +20,17 @@ function table(text, heading) {
 
 const read = (path) => readFileSync(new URL(path, import.meta.url), "utf8");
 
-test("a wait is anything from nothing up to a window that doubles, and never above the cap", () => {
-  const options = { baseMs: 1_000, capMs: 30_000 };
+test("a wait is anything from nothing up to a window that doubles, and never above its cap", () => {
+  const options = { baseMs: 1_000, capMs: 30_000, unreachableCapMs: 300_000 };
   for (let failures = 0; failures < 2_000; failures += 1) {
-    for (const verdict of ["soon", "back off", "later"]) {
-      const doubled = Math.min(30_000, 1_000 * 2 ** failures);
-      const window = verdict === "later" ? 30_000 : doubled;
-      assert.equal(waitMs(verdict, failures, 0, options), 0);
-      assert.equal(waitMs(verdict, failures, 0.25, options), window / 4);
+    for (const [unopened, cap] of [[0, 30_000], [failures, 300_000]]) {
+      const counts = { failures, unopened };
+      const doubled = Math.min(cap, 1_000 * 2 ** failures);
+      for (const verdict of ["soon", "back off", "later"]) {
+        const window = verdict === "later" ? 30_000 : doubled;
+        assert.equal(waitMs(verdict, counts, 0, options), 0);
+        assert.equal(waitMs(verdict, counts, 0.25, options), window / 4);
+      }
     }
   }
 });
@@ -123,7 +46,7 @@ test("every code has the verdict that the README documents", () => {
   const documented = table(read("README.md"), "## What is done at each close code");
   const rows = new Map(documented.map(([code, verdict]) => [code, verdict]));
   for (let code = 1000; code < 5000; code += 1) {
-    const range = code >= 3000 ? "3000–4999" : "any other";
+    const range = code >= 3000 ? "other 3000–4999" : "any other";
     assert.equal(explain(code, true).verdict, rows.get(String(code)) ?? rows.get(range), `${code}`);
   }
   const written = [...rows.keys()].filter((code) => /^\d+$/.test(code));
@@ -150,8 +73,12 @@ test("the README names every option with its default", () => {
 
 test("an invalid URL and waits that are zero or not finite throw, and leave no socket or listener", () => {
   assert.throws(() => new StatusFeed("mailto:x"), SyntaxError);
-  for (const wrong of [{ baseMs: 0 }, { baseMs: NaN }, { capMs: Infinity }, { capMs: 1 }]) {
-    assert.throws(() => new StatusFeed(URL_OF_SERVER, wrong), RangeError);
+  const wrong = [
+    { baseMs: 0 }, { baseMs: NaN }, { capMs: Infinity }, { capMs: 1 },
+    { unreachableCapMs: NaN }, { unreachableCapMs: Infinity },
+  ];
+  for (const options of wrong) {
+    assert.throws(() => new StatusFeed(URL_OF_SERVER, options), RangeError);
   }
   assert.equal(FakeSocket.all.length + window.count + document.count, 0);
 });
@@ -234,7 +161,7 @@ test("a connection that was never open is reported as such, and is tried again",
 });
 
 test("an ending that another attempt cannot fix stops it, until it is started again", () => {
-  const codes = [1000, 1002, 1003, 1007, 1008, 1009, 1010, 3000, 4000, 4999];
+  const codes = [1000, 1002, 1003, 1007, 1008, 1009, 1010, 3001, 3003, 4000, 4999];
   for (const code of codes) {
     const feed = connected();
     session(60_000, code);
@@ -289,31 +216,6 @@ test("a silent connection is kept, or closed after the time of the option", () =
   assert.equal(feed.health.why, "nothing came for 5 s");
   first.say("2");
   assert.deepEqual(feed.states, [1]);
-});
-
-test("a wait is shortened when the network is available again, and when the page is visible again", () => {
-  for (const [target, type] of [[window, "online"], [document, "visibilitychange"]]) {
-    const feed = connected();
-    for (let attempt = 0; attempt < 9; attempt += 1) {
-      newest().end(1006);
-      mock.timers.tick(left(feed));
-    }
-    newest().end(1006);
-    assert.equal(left(feed), 15_000);
-    document.visibilityState = "hidden";
-    document.dispatchEvent(new Event("visibilitychange"));
-    assert.equal(left(feed), 15_000);
-    document.visibilityState = "visible";
-    target.dispatchEvent(new Event(type));
-    assert.equal(left(feed), 500);
-    // Another random time may be later, and the earlier one is kept.
-    random = 0.9;
-    target.dispatchEvent(new Event(type));
-    assert.equal(left(feed), 500);
-    random = 0.5;
-    assert.equal(feed.health.failures, 10);
-    feed.stop();
-  }
 });
 
 test("after the verdict later a wait is not shortened", () => {

@@ -43,11 +43,9 @@ pub(crate) fn admin_page() -> Result<(), Failure> {
 
 /// The unit tests of the module of examples/browser.
 pub(crate) fn browser_module() -> Result<(), Failure> {
-    let test = "examples/browser/status-feed.test.js";
-    succeed(
-        &mut command(&["node", "--no-warnings", "--test", "--test-reporter=spec", test]),
-        "fix the failing test above",
-    )
+    let node = ["node", "--no-warnings", "--test", "--test-reporter=spec"];
+    let tests = ["examples/browser/status-feed.test.js", "examples/browser/attempts.test.js"];
+    succeed(&mut command(&[&node[..], &tests[..]].concat()), "fix the failing test above")
 }
 
 /// The page of examples/browser, with the example `publish` as its server.
