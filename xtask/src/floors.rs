@@ -21,6 +21,7 @@ const SERVER: &[Floor] = &[
     &[Entry("admin/", "the admin listener: its endpoints, and the page")],
     &[Entry("http/", "from an accepted stream to a request, over HTTP/1.1 and HTTP/2")],
     &[Entry("routes.rs", "the registration of paths")],
+    &[Entry("admission/", "what a valid handshake passes before the application decides")],
     &[Entry("shutdown.rs", "the shutdown: its stages, its grace period, its summary")],
     &[Entry("telemetry/", "the processing of events: log lines, metrics, table rows")],
     &[Entry("config/", "settings: their sources, their meaning, configuration errors")],

@@ -64,6 +64,7 @@
 //! ```
 
 mod admin;
+mod admission;
 mod app;
 mod config;
 mod files;

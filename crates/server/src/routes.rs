@@ -17,6 +17,7 @@ use transport::{
     Admit, Answer, Authority, Client, Endpoint, Handler, Http2Stream, Permit, Policy, Rejection,
 };
 
+use crate::admission::{Gate, Guarded};
 use crate::net::stream::Stream;
 use crate::telemetry::Telemetry;
 
@@ -46,6 +47,7 @@ trait Route: Send + Sync {
     fn answer<'a>(
         &'a self,
         endpoint: &'a Endpoint<Telemetry>,
+        gate: &'a Gate,
         request: &'a Request<()>,
         client: &'a Client,
         policy: &'a Policy,
@@ -74,6 +76,7 @@ pub(crate) trait OpenSession: Send {
 #[derive(Debug)]
 pub(crate) struct Router {
     endpoint: Endpoint<Telemetry>,
+    gate: Arc<Gate>,
     routes: Routes,
 }
 
@@ -83,7 +86,7 @@ impl Routes {
     /// # Panics
     ///
     /// Panics if the path does not begin with `/`, has a query, or is registered already.
-    pub(crate) fn register(&mut self, path: String, admit: impl Admit) {
+    pub(crate) fn register(&mut self, path: String, admit: impl Admit + 'static) {
         assert!(path.starts_with('/') && !path.contains(['?', '#']), "{path:?} is not a path");
         assert!(self.find(&path).is_none(), "{path:?} is registered twice");
         self.0.push((path, Box::new(admit)));
@@ -109,13 +112,15 @@ impl<A: Admit> Route for A {
     fn answer<'a>(
         &'a self,
         endpoint: &'a Endpoint<Telemetry>,
+        gate: &'a Gate,
         request: &'a Request<()>,
         client: &'a Client,
         policy: &'a Policy,
         permit: AcquirePermit<'a>,
     ) -> Pin<Box<dyn Future<Output = Answered> + Send + 'a>> {
         Box::pin(async move {
-            match endpoint.answer(self, request, client, policy, permit).await {
+            let admit = Guarded { gate, admit: self };
+            match endpoint.answer(&admit, request, client, policy, permit).await {
                 answer @ Answer::Open(_) => Answered::Open(Box::new(answer)),
                 Answer::Refuse(response) => Answered::Refuse(response),
             }
@@ -175,8 +180,8 @@ impl Answered {
 }
 
 impl Router {
-    pub(crate) fn new(telemetry: Arc<Telemetry>, routes: Routes) -> Self {
-        Self { endpoint: Endpoint::new(telemetry), routes }
+    pub(crate) fn new(telemetry: Arc<Telemetry>, gate: Arc<Gate>, routes: Routes) -> Self {
+        Self { endpoint: Endpoint::new(telemetry), gate, routes }
     }
 
     /// Answers a request. `permit` is called if our own checks refuse nothing, before the application
@@ -189,7 +194,10 @@ impl Router {
         permit: AcquirePermit<'_>,
     ) -> Answered {
         if let Some(route) = self.routes.find(request.uri().path()) {
-            return match route.answer(&self.endpoint, request, client, policy, permit).await {
+            return match route
+                .answer(&self.endpoint, &self.gate, request, client, policy, permit)
+                .await
+            {
                 // Only the server knows the names of settings.
                 Answered::Refuse(response) if is_origin_refused(&response) => {
                     Answered::Refuse(response.map(|body| format!("{body}{ORIGIN_HINT}\n")))

@@ -210,14 +210,15 @@ impl Handler for PanicsInClone {
 }
 
 #[test]
-fn a_panic_in_the_clone_of_a_handler_is_a_500_and_the_connection_stays_open() {
+fn a_panic_in_the_clone_of_a_handler_is_a_500_and_the_server_goes_on() {
     let panics = Arc::new(AtomicBool::new(true));
     let server = Server::start_with(PanicsInClone(Arc::clone(&panics)), ADMIN);
     let mut client = Client::connect(server.address);
     let (status, _, body) = client.request(UPGRADE);
     assert_eq!((status, body.split(':').next()), (500, Some("internal_error")));
     panics.store(false, Ordering::SeqCst);
-    assert_eq!(client.request(UPGRADE).0, 101);
+    client.expect_end();
+    assert_eq!(Client::connect(server.address).request(UPGRADE).0, 101);
     let samples = scrape(&server);
     assert_eq!(samples["ws_status_panics_total"], 1.0);
     assert_eq!(samples["ws_status_handshakes_refused_total{refusal=\"internal_error\"}"], 1.0);

@@ -48,7 +48,7 @@ use crate::peer::Peer;
 ///     }
 /// }
 /// ```
-pub trait Admit: Send + Sync + 'static {
+pub trait Admit: Send + Sync {
     /// The handler of the sessions.
     type Handler: Handler;
 

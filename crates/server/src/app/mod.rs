@@ -11,6 +11,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::admin::Admin;
+use crate::admission::Gate;
+use crate::admission::auth_service::AuthService;
 use crate::config::{ConfigReceiver, startup_warnings};
 use crate::http::connection::Acceptor;
 use crate::http::service::Http;
@@ -81,7 +83,11 @@ pub(crate) async fn run_supervised(
     let limited = Arc::clone(&telemetry);
     tasks.spawn("log-limits", async move { limited.log_limits.summarize_periodically().await });
 
-    let router = Router::new(Arc::clone(&telemetry), routes);
+    let router = Router::new(
+        Arc::clone(&telemetry),
+        Gate::new(configs.clone(), AuthService::default()),
+        routes,
+    );
     let acceptor =
         Arc::new(Acceptor::new(Http { router, permits, configs }, Arc::clone(&telemetry)));
     // The sockets listen already, so the kernel completes connections before the tasks run.

@@ -30,7 +30,7 @@ impl Server {
     }
 
     /// Creates a server with one endpoint, at [`PATH`].
-    pub fn status(admit: impl Admit) -> Self {
+    pub fn status(admit: impl Admit + 'static) -> Self {
         Self::new().route(PATH, admit)
     }
 
@@ -39,7 +39,7 @@ impl Server {
     /// # Panics
     ///
     /// Panics if the path does not begin with `/`, has a query, or is registered already.
-    pub fn route(mut self, path: impl Into<String>, admit: impl Admit) -> Self {
+    pub fn route(mut self, path: impl Into<String>, admit: impl Admit + 'static) -> Self {
         self.routes.register(path.into(), admit);
         self
     }

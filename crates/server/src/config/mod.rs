@@ -16,6 +16,7 @@ pub(crate) mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::HeaderName;
 use tokio::sync::watch;
 use tracing_subscriber::filter::Targets;
 use transport::ws_core::{Limits, Rate, SessionConfig, Timing};
@@ -24,6 +25,7 @@ use transport::{DrainOptions, Origins, Policy, SizeLimits};
 use self::error::ConfigError;
 use self::settings::Settings;
 use self::sources::RawSettings;
+use self::values::admission::AuthTarget;
 use self::values::{AdminAddress, LogFormat, MaxConnections};
 use crate::net::address::ListenAddress;
 use crate::net::client_addr::{ClientAddrPolicy, ProxyProtocol};
@@ -46,6 +48,8 @@ pub struct Config {
     pub http2_max_streams: u32,
     /// How the address of the client is determined behind proxies.
     pub client_addr: ClientAddrPolicy,
+    /// What a valid handshake has to pass before the application decides on it.
+    pub(crate) admission: AdmissionOptions,
     /// The policy for handshakes and sessions.
     pub policy: Policy,
     /// Time from accepting a connection to its upgrade.
@@ -71,6 +75,21 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The settings that this was made of.
     pub settings: Arc<RawSettings>,
+}
+
+/// How clients are admitted.
+#[derive(Clone, Debug)]
+pub(crate) struct AdmissionOptions {
+    /// The header that names the user.
+    pub(crate) identity_header: Option<HeaderName>,
+    /// The header with the end of the user's permission.
+    pub(crate) expires_header: Option<HeaderName>,
+    /// The service that decides.
+    pub(crate) auth_service: Option<AuthTarget>,
+    /// Time for its response.
+    pub(crate) auth_timeout: Duration,
+    /// Maximum number of handshakes that are decided at the same time, at least 1.
+    pub(crate) max_concurrent: usize,
 }
 
 /// The timing of a shutdown, and its close code. Delay, spread and close timeout should fit into the grace.
@@ -134,6 +153,13 @@ impl Config {
                 proxies: settings.trusted_proxies.0,
                 forwarded_header: settings.forwarded_header.0,
                 proxy_protocol: settings.proxy_protocol.0,
+            },
+            admission: AdmissionOptions {
+                identity_header: settings.identity_header.0,
+                expires_header: settings.expires_header.0,
+                auth_service: settings.auth_url.0,
+                auth_timeout: settings.auth_timeout_secs.0,
+                max_concurrent: settings.max_concurrent_admissions.get(),
             },
             policy: Policy {
                 origins: Origins {
@@ -223,6 +249,17 @@ fn contradictions(settings: &Settings, raw: &RawSettings, invalid: &[String]) ->
     {
         let problem = "it requires trusted_proxies; without them no client could connect";
         add("proxy_protocol", "trusted_proxies", problem);
+    }
+    for (key, header) in [
+        ("identity_header", &settings.identity_header),
+        ("expires_header", &settings.expires_header),
+    ] {
+        let is_believed = !settings.trusted_proxies.0.is_empty() || settings.auth_url.0.is_some();
+        if header.0.is_some() && !is_believed {
+            let problem =
+                "it requires trusted_proxies or auth_url; without them no client could connect";
+            add(key, "trusted_proxies", problem);
+        }
     }
     problems
 }

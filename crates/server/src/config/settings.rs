@@ -9,11 +9,12 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::config::values::admission::{AuthUrl, OptionalHeaderName};
 use crate::config::values::{
     Addresses, AdminAddress, ByteSize, Decision, DrainCode, ForwardedHeaderName, HeaderBytes,
     HostName, LogFilter, LogFormat, MaxConnections, Mode, OptionalByteSize, OptionalCount,
     OptionalPath, OptionalSeconds, OriginPatterns, ProxyProtocolUse, Seconds, Switch, TrustedPeers,
-    UpToThousand,
+    UpToTenThousand, UpToThousand,
 };
 
 /// The prefix of the environment variables.
@@ -98,6 +99,32 @@ pub struct Settings {
     /// Requests with Origin: null, which sandboxed pages send: "allow" or "refuse".
     #[arg(long, value_name = "DECISION", default_value = "refuse", help_heading = "Origins")]
     pub null_origin: Decision,
+
+    /// Header in which a trusted proxy names the user of a request, after it has authenticated it. Each
+    /// request must then come from one of trusted_proxies and have this header once, or it is refused with
+    /// 401. With auth_url, it is a header of the response of that service instead.
+    #[arg(long, value_name = "HEADER", default_value = "", help_heading = "Admission")]
+    pub identity_header: OptionalHeaderName,
+
+    /// Header with the time at which the permission of a user ends, in seconds since 1970: the session is
+    /// then closed with 3000. It is read and required like identity_header.
+    #[arg(long, value_name = "HEADER", default_value = "", help_heading = "Admission")]
+    pub expires_header: OptionalHeaderName,
+
+    /// URL of a service that decides on each handshake: "http://HOST/PATH", "https://HOST/PATH", or
+    /// "unix:/SOCKET:/PATH". 2xx admits, 401 and 403 refuse.
+    #[arg(long, value_name = "URL", default_value = "", help_heading = "Admission")]
+    pub auth_url: AuthUrl,
+
+    /// Seconds that the service at auth_url has for its response. Then the request is refused with 503.
+    #[arg(long, value_name = "SECONDS", default_value = "1", help_heading = "Admission")]
+    pub auth_timeout_secs: Seconds,
+
+    /// Maximum number of handshakes that are decided at the same time, by the service at auth_url or by the
+    /// application, at most 10000. More wait in order, within handshake_timeout_secs.
+    #[arg(long, value_name = "COUNT", default_value = "256", help_heading = "Admission")]
+    #[schemars(extend("x-needs-restart" = true))]
+    pub max_concurrent_admissions: UpToTenThousand,
 
     /// Seconds between two pings. Keep it below the idle timeout of every proxy between client and
     /// server.

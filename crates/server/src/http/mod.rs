@@ -2,12 +2,10 @@
 //!
 //! `routes` decides how a request is answered, and `transport` runs the sessions.
 //! Read `connection` first: it accepts connections, finds out the client's address and the protocol, and
-//! serves them with `http1` or `http2`, which share `service`. `request_context` is what they know about a
-//! request beyond its head.
+//! serves them with `http1` or `http2`, which share `service`.
 
 pub(crate) mod connection;
 mod http1;
 mod http2;
-pub(crate) mod request_context;
 mod request_limits;
 pub(crate) mod service;

@@ -76,7 +76,7 @@ static PROGRAM_NAME: OnceLock<&str> = OnceLock::new();
 ///     server::main(env::args_os().skip(1), || Discard)
 /// }
 /// ```
-pub fn main<A: Admit>(
+pub fn main<A: Admit + 'static>(
     arguments: impl IntoIterator<Item = OsString>,
     admit: impl FnOnce() -> A,
 ) -> ExitCode {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rcgen::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use transport::{Discard, Handler};
+use transport::{Admit, Discard};
 
 use super::http2::Http2;
 use super::server::Server;
@@ -97,15 +97,15 @@ pub(crate) fn start(flags: &[&str]) -> Server {
     start_with(Discard, flags)
 }
 
-/// Starts such a server with a handler.
-pub(crate) fn start_with(handler: impl Handler + Clone + Sync, flags: &[&str]) -> Server {
+/// Starts such a server with one endpoint.
+pub(crate) fn start_with(admit: impl Admit, flags: &[&str]) -> Server {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("protocols-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&file, &IDENTITY.pem).unwrap();
     let listen = "--listen=127.0.0.1:0,tls:127.0.0.1:0";
     let [cert, key] = ["cert", "key"].map(|it| format!("--tls-{it}-file={}", file.display()));
-    let server = Server::start_with(handler, &[&[listen, &cert, &key], flags].concat());
+    let server = Server::start_with(admit, &[&[listen, &cert, &key], flags].concat());
     fs::remove_file(file).unwrap();
     server
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use server::{Command, Config, InheritedSockets, Listeners, ShutdownSummary};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use transport::{Discard, Handler};
+use transport::{Admit, Discard};
 
 use super::Client;
 
@@ -29,21 +29,23 @@ impl Server {
         Self::start_with(Discard, flags)
     }
 
-    /// Starts a server with a handler.
-    pub(crate) fn start_with(handler: impl Handler + Clone + Sync, flags: &[&str]) -> Self {
-        Self::start_on(Builder::new_multi_thread().enable_all(), handler, flags)
+    /// Starts a server with one endpoint.
+    pub(crate) fn start_with(admit: impl Admit, flags: &[&str]) -> Self {
+        Self::start_server(server::Server::status(admit), flags)
+    }
+
+    /// Starts a server with these endpoints and operations.
+    pub(crate) fn start_server(server: server::Server, flags: &[&str]) -> Self {
+        Self::start_on(Builder::new_multi_thread().enable_all(), server, flags)
     }
 
     /// Starts a server with one worker thread, so that every ready task runs before a later event.
     pub(crate) fn start_on_one_worker(flags: &[&str]) -> Self {
-        Self::start_on(Builder::new_multi_thread().worker_threads(1).enable_all(), Discard, flags)
+        let server = server::Server::status(Discard);
+        Self::start_on(Builder::new_multi_thread().worker_threads(1).enable_all(), server, flags)
     }
 
-    fn start_on(
-        runtime: &mut Builder,
-        handler: impl Handler + Clone + Sync,
-        flags: &[&str],
-    ) -> Self {
+    fn start_on(runtime: &mut Builder, server: server::Server, flags: &[&str]) -> Self {
         // A later flag replaces an earlier one.
         let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
         let Command::Serve(settings) = Command::parse(flags, []).unwrap() else { panic!() };
@@ -62,7 +64,7 @@ impl Server {
         let (stop, stop_requested) = oneshot::channel();
         let thread = thread::spawn(move || {
             let shutdown = async { stop_requested.await.unwrap_or_default() };
-            runtime.block_on(server::run(config.fixed(), listeners, handler, shutdown))
+            runtime.block_on(server::run(config.fixed(), listeners, server, shutdown))
         });
         Self { address, second_address, admin, stop: Some(stop), thread }
     }

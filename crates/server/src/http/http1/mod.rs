@@ -5,9 +5,10 @@
 mod head_check;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use hyper::body::Incoming;
@@ -21,9 +22,9 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Instant, timeout};
 use transport::{Client, Permit, Phase, Rejection, frames_body};
 
+use crate::admission::RequestContext;
 use crate::config::Config;
 use crate::http::http1::head_check::{CheckedHttp1Stream, reclaim};
-use crate::http::request_context::RequestContext;
 use crate::http::request_limits::MAX_REFUSALS;
 use crate::http::service::Http;
 use crate::net::lingering_close::{ReclaimOnDrop, lingering_close};
@@ -44,7 +45,7 @@ impl Http {
         let responses = AtomicUsize::new(0);
         let (stream, mut returned) = ReclaimOnDrop::new(stream);
         let (stream, findings) = CheckedHttp1Stream::new(stream, config.max_header_bytes);
-        let service = service_fn(async |request: Request<Incoming>| {
+        let answer = async |request: Request<Incoming>| {
             let mut request = request.map(drop);
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
@@ -69,8 +70,8 @@ impl Http {
                 // The session's permit is released, and the connection is still open.
                 *permit.lock() = self.acquire_permit(client.peer, false, &config);
             }
-            // During a shutdown, or without a permit, the connection is closed after one response; and
-            // after a denial, because the bytes behind the request are not checked.
+            // The connection is closed after one response during a shutdown, and without a permit; and after
+            // a denial, because the bytes behind its request were not checked.
             let is_refused = !has_permit || was_valid || client.token.phase() != Phase::Serving;
             let responses = responses.fetch_add(1, Ordering::Relaxed) + 1;
             // Bytes that one implementation takes for a body may be a request to another, so no request
@@ -83,7 +84,8 @@ impl Http {
                 findings.stop_checking();
             }
             Ok::<_, Infallible>(response)
-        });
+        };
+        let service = service_fn(|request| begin(answer(request)));
         let http = http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(config.max_header_bytes)
@@ -115,6 +117,20 @@ impl Http {
                 }
             };
             let _ = timeout(config.policy.session.timing.close_timeout, closed).await;
+        }
+    }
+}
+
+/// Begins a future at once, in the call that creates it. hyper reads on before it polls the future of a
+/// service, and what it reads may end the connection, or not be checked once a request is admitted.
+fn begin<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let mut future = Box::pin(future);
+    // hyper polls it again with its own waker before it waits.
+    let begun = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    async move {
+        match begun {
+            Poll::Ready(output) => output,
+            Poll::Pending => future.await,
         }
     }
 }

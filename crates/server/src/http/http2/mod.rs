@@ -30,6 +30,7 @@ use hyper::body::Bytes;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use transport::{Client, Permit, Phase, Rejection};
 
+use crate::admission::RequestContext;
 use crate::config::Config;
 use crate::http::http2::backlog_stream::BacklogStream;
 use crate::http::http2::faults::Faults;
@@ -39,7 +40,6 @@ use crate::http::http2::head_check::{CheckedHttp2Stream, max_decoded_bytes};
 use crate::http::http2::hpack::TABLE_SIZE;
 use crate::http::http2::request_head::HeadLimits;
 use crate::http::http2::stream_permits::StreamPermits;
-use crate::http::request_context::RequestContext;
 use crate::http::request_limits::MAX_REFUSALS;
 use crate::http::service::{Http, request_timeout};
 use crate::net::http2_stream::{Http2Connection, SessionStream};

@@ -3,6 +3,8 @@
 //! Each is parsed by `FromStr`, whose error is a clause that describes the valid values; serde uses the same
 //! parser. So a file, an environment variable and a flag have the same rules.
 
+pub(crate) mod admission;
+
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -96,6 +98,7 @@ pub(crate) type OptionalByteSize = Integer<0, MAX_BYTES>;
 /// Bytes of a request's head.
 pub(crate) type HeaderBytes = Integer<MIN_HEADER_BYTES, MAX_BYTES>;
 /// Header lines of a request, or streams of an HTTP/2 connection.
+pub(crate) type UpToTenThousand = Integer<1, 10_000>;
 pub(crate) type UpToThousand = Integer<1, 1000>;
 /// A number of connections or of events a second, or zero for no limit.
 pub(crate) type OptionalCount = Integer<0, 4_294_967_295>;
@@ -399,6 +402,8 @@ setting_value! {
     OptionalSeconds => { "type": "number", "minimum": 0, "maximum": 86400 };
     MaxConnections => { "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1 }] };
     Decision => { "enum": ["allow", "refuse"] };
+    admission::OptionalHeaderName => { "type": "string", "examples": ["", "X-Auth-User"] };
+    admission::AuthUrl => { "type": "string", "examples": ["", "http://127.0.0.1:9000/auth", "unix:/run/auth.sock:/check"] };
     DrainCode => { "enum": [1001, 1012] };
     AdminAddress => { "type": "string", "examples": ["none", "127.0.0.1:9090", "unix:/run/ws-status/admin.sock"] };
     Mode => { "type": "string", "pattern": "^0*[0-7]{1,3}$" };
