@@ -98,7 +98,7 @@ pub(crate) fn start(flags: &[&str]) -> Server {
 }
 
 /// Starts such a server with one endpoint.
-pub(crate) fn start_with(admit: impl Admit, flags: &[&str]) -> Server {
+pub(crate) fn start_with(admit: impl Admit + 'static, flags: &[&str]) -> Server {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("protocols-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);

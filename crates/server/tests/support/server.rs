@@ -30,7 +30,7 @@ impl Server {
     }
 
     /// Starts a server with one endpoint.
-    pub(crate) fn start_with(admit: impl Admit, flags: &[&str]) -> Self {
+    pub(crate) fn start_with(admit: impl Admit + 'static, flags: &[&str]) -> Self {
         Self::start_server(server::Server::status(admit), flags)
     }
 
