@@ -108,13 +108,8 @@ impl Denial {
     }
 
     pub(crate) fn response(&self) -> Response<String> {
-        let mut response = match self.rejection {
-            Rejection::Application => {
-                let body = format!("{}: {}\n", self.word, self.sentence);
-                self.rejection.response().map(|_| body)
-            }
-            rejection => rejection.response(),
-        };
+        let body = format!("{}: {}\n", self.word, self.sentence);
+        let mut response = self.rejection.response().map(|_| body);
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers.iter().cloned());
         response
