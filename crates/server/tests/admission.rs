@@ -67,10 +67,12 @@ fn a_denial_is_counted_as_the_applications_and_releases_the_permit() {
         let (status, _, body) = client.request(&request("who=nobody"));
         assert_eq!((status, &*body), (403, "is_nobody: nobody may connect\n"));
         client.expect_end();
+        drop(client);
+        wait_until("the permit is released", || scrape(&server)["ws_status_connections"] == 0.0);
     }
-    wait_until("the permit is released", || scrape(&server)["ws_status_connections"] == 0.0);
     assert_eq!(server.refused("application"), 3.0);
-    assert_eq!(Client::connect(server.address).request(&request("who=a")).0, 101);
+    let mut admitted = Client::connect(server.address);
+    assert_eq!(admitted.request(&request("who=a")).0, 101);
     assert_eq!(Client::connect(server.address).request(&request("who=a")).0, 503);
 }
 

@@ -51,7 +51,7 @@ struct Sessions {
 #[derive(Debug)]
 struct Entry {
     identity: Identity,
-    /// Wakes the task of the session.
+    /// Wakes the task of the session, from its first poll on.
     waker: Waker,
 }
 
@@ -93,12 +93,22 @@ impl SessionRegistry {
         self.len() == 0
     }
 
-    /// Enters a session that opens. `waker` wakes its task.
-    pub(crate) fn insert(&self, id: u64, identity: Identity, waker: Waker) {
+    /// Enters a session that opens.
+    pub(crate) fn insert(&self, id: u64, identity: Identity) {
         let mut sessions = self.0.sessions.lock();
         sessions.by_identity.insert((identity.clone(), id));
-        sessions.by_id.insert(id, Entry { identity, waker });
+        sessions.by_id.insert(id, Entry { identity, waker: Waker::noop().clone() });
         self.0.len.store(sessions.by_id.len(), Ordering::Relaxed);
+    }
+
+    /// Sets the waker of a session, before its first poll looks for a request.
+    pub(crate) fn set_waker(&self, id: u64, waker: &Waker) {
+        if self.is_empty() {
+            return;
+        }
+        if let Some(entry) = self.0.sessions.lock().by_id.get_mut(&id) {
+            entry.waker = waker.clone();
+        }
     }
 
     /// Removes a session that has ended, and returns its identity.

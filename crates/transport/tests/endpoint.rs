@@ -89,7 +89,7 @@ impl Fixture {
     }
 }
 
-impl<A: Admit> Fixture<A> {
+impl<A: Admit + 'static> Fixture<A> {
     fn with(admit: A) -> Self {
         let policy = Policy {
             origins: Origins {
