@@ -17,8 +17,8 @@ use transport::{Handler, Message, Next, PreparedMessage};
 /// Unlike a state, each event counts: the session sends all of them, in order. It sends none while
 /// earlier output is blocked, so `capacity` limits the memory that a peer which reads slowly takes.
 ///
-/// A mailbox takes about 150 bytes while no event waits, and 40 bytes more for the place of each event
-/// that does; the events themselves are shared by all sessions that they are sent to.
+/// A mailbox and its sender take at most 150 bytes while no event waits. Waiting events take 160 bytes
+/// more or up to 80 each, whichever is more, and their own bytes, which sessions can share.
 ///
 /// ```
 /// use std::num::NonZeroUsize;

@@ -22,10 +22,10 @@ use crate::wakers::wake_each;
 /// without sessions is sent to nobody and kept for nobody. Hashing resists keys that are chosen to
 /// collide.
 ///
-/// A key takes about 100 bytes and itself; a session takes what a [`mailbox`] does, and about 40 bytes
-/// and a clone of the key. Opening and dropping a mailbox, and looking up the sessions of a key, lock the
-/// map for a short time. Queueing an event locks the queue of one session at a time, and a session locks
-/// only its own.
+/// A key with one idle session takes at most 300 bytes, and itself. A handler takes 24 bytes and a clone of
+/// the key. The application has to limit the length of a key that a peer chooses. Opening and dropping a
+/// mailbox, and collecting the senders of a key, lock the map for a short time. Queueing an event locks
+/// the queue of one session at a time, and a session locks only its own.
 ///
 /// A clone is another handle of the same mailboxes.
 ///

@@ -24,9 +24,9 @@ use crate::publisher::{Subscription, Update};
 ///   subscription, so there are never more topics without a state than there are subscriptions, whatever
 ///   keys the peers choose. Hashing resists keys that are chosen to collide.
 ///
-/// A topic takes about 250 bytes and its key, and 2 KB once more than 64 sessions have waited for it at
-/// the same time; a subscription takes 48 bytes and a clone of the key. A key that is chosen by a peer
-/// should have a limited length, and an `Arc<str>` shares it. Subscribing, publishing and dropping a
+/// A topic with one session takes at most 300 bytes, and its key; further sessions add what they add to a
+/// publisher. A subscription takes 48 bytes and a clone of the key. The application has to limit the
+/// length of a key that a peer chooses; an `Arc<str>` shares it. Subscribing, publishing and dropping a
 /// subscription lock the map for the time of a lookup. Sending a state to a session does not.
 ///
 /// A clone is another handle of the same topics.
