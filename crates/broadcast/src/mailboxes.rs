@@ -96,9 +96,13 @@ impl<K: Eq + Hash> Mailboxes<K> {
         K: Clone,
     {
         let (sender, mailbox) = mailbox(self.0.capacity, self.0.when_full.clone());
-        let own_key = key.clone();
-        let index = self.0.senders.lock().entry(key).or_default().insert(sender);
-        KeyedMailbox { mailbox, key: own_key, index, mailboxes: self.clone() }
+        let mut map = self.0.senders.lock();
+        let index = match map.get_mut(&key) {
+            Some(senders) => senders.insert(sender),
+            None => map.entry(key.clone()).or_default().insert(sender),
+        };
+        drop(map);
+        KeyedMailbox { mailbox, key, index, mailboxes: self.clone() }
     }
 
     /// Queues an event for each session of the key, and wakes them to send it. Does not wait for them.

@@ -112,13 +112,16 @@ impl<K: Eq + Hash, V> Topics<K, V> {
     where
         K: Clone,
     {
-        let own_key = key.clone();
         let mut map = self.0.lock();
-        let topic = map.entry(key).or_insert_with(Topic::new);
+        // Not `entry` alone, which drops a key that the map has already, with the lock.
+        let topic = match map.get_mut(&key) {
+            Some(topic) => topic,
+            None => map.entry(key.clone()).or_insert_with(Topic::new),
+        };
         topic.subscriptions += 1;
         let states = Subscription::new(Arc::clone(&topic.channel));
         drop(map);
-        TopicSubscription { states, key: own_key, topics: self.clone() }
+        TopicSubscription { states, key, topics: self.clone() }
     }
 
     /// Makes `state` the newest state of the topic, with `value` beside it, and wakes its sessions to send

@@ -10,6 +10,7 @@
 mod support;
 mod wake_count;
 
+use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use support::{TEXT, open};
 use transport::ws_core::CloseCode;
 use wake_count::{WakeCount, ready};
 
-fn with_capacity<K: Eq + std::hash::Hash>(capacity: usize, when_full: WhenFull) -> Mailboxes<K> {
+fn with_capacity<K: Eq + Hash>(capacity: usize, when_full: WhenFull) -> Mailboxes<K> {
     Mailboxes::new(NonZeroUsize::new(capacity).unwrap(), when_full)
 }
 
@@ -110,6 +111,15 @@ fn keys_that_peers_choose_leave_nothing_behind() {
     assert!(left < 10_000, "{left} bytes are left of {KEYS} keys");
 }
 
+/// Ends a loop also when the test fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_session_that_opens_while_the_last_one_of_its_key_ends_gets_the_next_event() {
     let mailboxes = with_capacity(1, WhenFull::Refuse);
@@ -122,6 +132,7 @@ fn a_session_that_opens_while_the_last_one_of_its_key_ends_gets_the_next_event()
                 }
             });
         }
+        let _stop = StopOnDrop(&is_done);
         for _ in 0..20_000 {
             let (mut mailbox, count) = (mailboxes.open(1), Arc::<WakeCount>::default());
             assert!(count.poll(|cx| mailbox.poll_event(cx)).is_pending());
@@ -129,7 +140,36 @@ fn a_session_that_opens_while_the_last_one_of_its_key_ends_gets_the_next_event()
             assert_eq!(count.count(), 1);
             assert_eq!(payload_len(&mut mailbox), Some("event".len()));
         }
-        is_done.store(true, Ordering::Relaxed);
     });
+    assert!(mailboxes.is_empty());
+}
+
+/// A key that locks its own mailboxes when it is dropped.
+#[derive(Clone)]
+struct Locking(Mailboxes<Locking>);
+
+impl PartialEq for Locking {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Locking {}
+
+impl Hash for Locking {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl Drop for Locking {
+    fn drop(&mut self) {
+        _ = self.0.len();
+    }
+}
+
+#[test]
+fn a_key_that_locks_its_mailboxes_is_dropped_without_a_lock() {
+    let mailboxes = with_capacity(1, WhenFull::Refuse);
+    let [first, second] = [(); 2].map(|()| mailboxes.open(Locking(mailboxes.clone())));
+    drop((first, second));
     assert!(mailboxes.is_empty());
 }

@@ -10,8 +10,10 @@
 mod support;
 mod wake_count;
 
+use std::hash::{Hash, Hasher};
+use std::hint::spin_loop;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use allocation_counter::measure;
@@ -21,7 +23,7 @@ use transport::{Message, PreparedMessage};
 use wake_count::{WakeCount, ready};
 
 /// Returns the payload of the next update, its revision, and the number of skipped states.
-fn update<K: Eq + std::hash::Hash>(
+fn update<K: Eq + Hash>(
     subscription: &mut TopicSubscription<K>,
 ) -> Option<(PreparedMessage, u64, u64)> {
     let update = ready(|cx| subscription.poll_update(cx))?;
@@ -130,44 +132,70 @@ fn keys_that_peers_choose_leave_nothing_behind() {
     }
 }
 
-/// Subscribes to the key and drops the subscription until the function returns, so that the topic is
-/// forgotten and created again all the time.
-fn while_the_topic_is_forgotten<K>(topics: &Topics<K>, key: K, test: impl FnOnce())
-where
-    K: Clone + Eq + std::hash::Hash + Send + Sync,
-{
-    let is_done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !is_done.load(Ordering::Relaxed) {
-                    drop(topics.subscribe(key.clone()));
-                }
-            });
-        }
-        test();
-        is_done.store(true, Ordering::Relaxed);
-    });
+/// Waits until the other thread has reached this step.
+fn wait_for(step: &AtomicUsize, expected: usize) {
+    let mut spins = 0;
+    while step.load(Ordering::Acquire) < expected {
+        spins += 1;
+        // At first without giving up the processor, so that the threads go on at the same instant.
+        if spins > 10_000 { thread::yield_now() } else { spin_loop() }
+    }
 }
 
 #[test]
 fn a_state_published_while_the_last_subscription_is_dropped_is_kept() {
+    const ROUNDS: usize = 20_000;
     let topics = Topics::new();
-    while_the_topic_is_forgotten(&topics, 1_u8, || {
-        for _ in 0..20_000 {
+    let [subscribed, published, dropped, checked] = [0; 4].map(AtomicUsize::new);
+    let lost = thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1..=ROUNDS {
+                let subscription = topics.subscribe(1_u8);
+                subscribed.store(round, Ordering::Release);
+                wait_for(&published, round);
+                drop(subscription);
+                dropped.store(round, Ordering::Release);
+                wait_for(&checked, round);
+            }
+        });
+        let mut lost = 0;
+        for round in 1..=ROUNDS {
+            wait_for(&subscribed, round);
+            published.store(round, Ordering::Release);
             topics.publish(&1, "kept");
-            let kept = update(&mut topics.subscribe(1)).map(|(message, ..)| message);
-            assert_eq!(kept, Some(prepared("kept")));
+            wait_for(&dropped, round);
+            lost += usize::from(update(&mut topics.subscribe(1)).is_none());
             topics.clear(&1);
+            checked.store(round, Ordering::Release);
         }
+        lost
     });
+    assert_eq!(lost, 0);
     assert!(topics.is_empty());
+}
+
+/// Ends a loop also when the test fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
 fn a_session_that_subscribes_while_the_last_subscription_is_dropped_gets_the_next_state() {
     let topics = Topics::new();
-    while_the_topic_is_forgotten(&topics, 1_u8, || {
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    drop(topics.subscribe(1_u8));
+                }
+            });
+        }
+        let _stop = StopOnDrop(&is_done);
         for _ in 0..20_000 {
             let (mut subscription, count) = (topics.subscribe(1), Arc::<WakeCount>::default());
             assert!(count.poll(|cx| subscription.poll_update(cx)).is_pending());
@@ -177,5 +205,54 @@ fn a_session_that_subscribes_while_the_last_subscription_is_dropped_gets_the_nex
             topics.clear(&1);
         }
     });
+    assert!(topics.is_empty());
+}
+
+/// A value that drops a subscription to its own topics.
+#[derive(Clone)]
+struct Owning(#[expect(dead_code, reason = "it is dropped")] Arc<TopicSubscription<u8, Owning>>);
+
+#[test]
+fn a_value_that_drops_a_subscription_is_dropped_without_a_lock() {
+    let topics = Topics::with_values();
+    let publish = || topics.publish_with(&1, "state", Owning(Arc::new(topics.subscribe(2))));
+    publish();
+    publish();
+    assert_eq!(topics.subscriptions(&2), 1, "the replaced value is dropped");
+    topics.clear(&1);
+    assert!(topics.is_empty());
+}
+
+/// A key that locks its own topics when it is dropped.
+#[derive(Clone)]
+struct Locking(Topics<Locking>);
+
+impl PartialEq for Locking {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Locking {}
+
+impl Hash for Locking {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl Drop for Locking {
+    fn drop(&mut self) {
+        _ = self.0.len();
+    }
+}
+
+#[test]
+fn a_key_that_locks_its_topics_is_dropped_without_a_lock() {
+    let topics = Topics::new();
+    let key = Locking(topics.clone());
+    let first = topics.subscribe(key.clone());
+    drop(first.clone());
+    drop(first);
+    topics.publish(&key, "state");
+    topics.clear(&key);
     assert!(topics.is_empty());
 }
