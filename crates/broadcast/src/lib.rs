@@ -62,7 +62,7 @@
 //! };
 //! let socket = WebSocket::new(near, SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 });
 //! let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
-//! // For the sessions of an endpoint, use `Endpoint::new(weather.subscribe(), observer)`.
+//! // For the sessions of an endpoint, pass `weather.subscribe()` to `Endpoint::answer`.
 //! tokio::spawn(run(socket, config, weather.subscribe(), drain.token()));
 //!
 //! // A text frame with five bytes, then one with four.

@@ -25,7 +25,7 @@ use crate::wakers::Registration;
 ///
 /// let weather = Publisher::new();
 /// weather.publish("sunny");
-/// let handler = weather.subscribe(); // For `transport::Endpoint::new`.
+/// let handler = weather.subscribe(); // For `transport::Endpoint::answer`.
 /// weather.publish("rain"); // To every session that is open.
 /// # drop(handler);
 /// ```
