@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 
 use super::rejection::Rejection;
@@ -31,7 +34,7 @@ pub struct Denial {
     status: StatusCode,
     word: &'static str,
     sentence: Cow<'static, str>,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: HeaderMap,
 }
 
 impl Denial {
@@ -51,7 +54,7 @@ impl Denial {
             status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE,
             "a denial has a status of 4xx or 503, and not {status}"
         );
-        let (rejection, headers) = (Rejection::Application, Vec::new());
+        let (rejection, headers) = (Rejection::Application, HeaderMap::new());
         Self { rejection, status, word, sentence: sentence.into(), headers }
     }
 
@@ -76,9 +79,15 @@ impl Denial {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, word, sentence)
     }
 
-    /// Adds a header to the response.
+    /// Adds a header to the response. It replaces one that every refusal has, such as `Cache-Control`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it frames the body, or is specific to the connection: `Connection`, `Content-Length`,
+    /// `Keep-Alive`, `Proxy-Connection`, `TE`, `Transfer-Encoding` or `Upgrade`.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        assert!(!belongs_to_http(&name), "HTTP decides on the header {name}");
+        self.headers.append(name, value);
         self
     }
 
@@ -116,15 +125,22 @@ impl Denial {
             rejection => rejection.response(),
         };
         *response.status_mut() = self.status;
-        response.headers_mut().extend(self.headers.iter().cloned());
+        response.headers_mut().extend(self.headers.clone());
         response
     }
+}
+
+/// Returns whether an application must not set this header: it frames the body, or it is specific to the
+/// connection, which makes an HTTP/2 response malformed (RFC 9113, section 8.2.2).
+pub(crate) fn belongs_to_http(name: &HeaderName) -> bool {
+    [CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE].contains(name)
+        || ["keep-alive", "proxy-connection"].contains(&name.as_str())
 }
 
 /// A refusal for one of the reasons that this crate knows.
 impl From<Rejection> for Denial {
     fn from(rejection: Rejection) -> Self {
         let (word, sentence) = (rejection.as_str(), rejection.sentence().into());
-        Self { rejection, status: rejection.status(), word, sentence, headers: Vec::new() }
+        Self { rejection, status: rejection.status(), word, sentence, headers: HeaderMap::new() }
     }
 }
