@@ -36,8 +36,9 @@ pub(crate) fn request_with(target: &str, lines: &str) -> String {
         .replace("\r\n\r\n", &format!("\r\n{lines}\r\n"))
 }
 
-/// How long a request over HTTP/2 waits for its answer.
-pub(crate) const ADMIT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a request over HTTP/2 waits for its answer. Less than the ping interval, because the other sessions
+/// of the connection wait meanwhile.
+pub(crate) const ADMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Hook = dyn Fn(&EndpointEvent<'_>) + Send + Sync;
 
