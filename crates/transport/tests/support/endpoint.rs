@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use transport::ws_core::Limits;
 use transport::{
     Admission, Admit, Answer, Client, Denial, Discard, Drain, Endpoint, EndpointEvent, Handler,
-    Handshake, Message, Next, Observer, OriginPattern, Origins, Permission, Permit, Policy,
-    Rejection, SessionRegistry,
+    Handshake, Message, Next, Observer, Opening, OriginPattern, Origins, Permission, Permit,
+    Policy, Rejection, SessionRegistry,
 };
 
 use crate::http2_client::Http2Client;
@@ -172,13 +172,19 @@ impl<A: Admit> Fixture<A> {
     }
 
     /// Opens a session over a pipe that holds `pipe_bytes` in each direction.
-    pub(crate) async fn open_over(&self, pipe_bytes: usize) -> Peer {
-        let Answer::Open(opening) = self.answer(&valid_request()).await else {
-            panic!("the request is admitted")
-        };
+    pub(crate) async fn open(&self, request: &Request<()>, pipe_bytes: usize) -> Peer {
+        let opening = self.opening(request).await;
         let (near, far) = duplex(pipe_bytes);
         opening.begin(near);
         Peer(far)
+    }
+
+    /// Returns the opening of a request that is admitted.
+    pub(crate) async fn opening(&self, request: &Request<()>) -> Opening<A::Handler, EventLog> {
+        match self.answer(request).await {
+            Answer::Open(opening) => opening,
+            Answer::Refuse(response) => panic!("{response:?}"),
+        }
     }
 
     /// Opens a connection to the endpoint, served by hyper.
