@@ -34,7 +34,7 @@ pub struct Denial {
     status: StatusCode,
     word: &'static str,
     sentence: Cow<'static, str>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Denial {
@@ -54,7 +54,7 @@ impl Denial {
             status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE,
             "a denial has a status of 4xx or 503, and not {status}"
         );
-        let (rejection, headers) = (Rejection::Application, HeaderMap::new());
+        let (rejection, headers) = (Rejection::Application, Vec::new());
         Self { rejection, status, word, sentence: sentence.into(), headers }
     }
 
@@ -87,7 +87,7 @@ impl Denial {
     /// `Keep-Alive`, `Proxy-Connection`, `TE`, `Transfer-Encoding` or `Upgrade`.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         assert!(!belongs_to_http(&name), "HTTP decides on the header {name}");
-        self.headers.append(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -117,15 +117,14 @@ impl Denial {
     }
 
     pub(crate) fn response(&self) -> Response<String> {
-        let mut response = match self.rejection {
-            Rejection::Application => {
-                let body = format!("{}: {}\n", self.word, self.sentence);
-                self.rejection.response().map(|_| body)
-            }
-            rejection => rejection.response(),
-        };
+        let mut response = self.rejection.response();
+        if self.rejection == Rejection::Application {
+            *response.body_mut() = format!("{}: {}\n", self.word, self.sentence);
+        }
         *response.status_mut() = self.status;
-        response.headers_mut().extend(self.headers.clone());
+        // A map, because it replaces headers where single fields would be appended.
+        let headers: HeaderMap = self.headers.iter().cloned().collect();
+        response.headers_mut().extend(headers);
         response
     }
 }
@@ -141,6 +140,6 @@ pub(crate) fn belongs_to_http(name: &HeaderName) -> bool {
 impl From<Rejection> for Denial {
     fn from(rejection: Rejection) -> Self {
         let (word, sentence) = (rejection.as_str(), rejection.sentence().into());
-        Self { rejection, status: rejection.status(), word, sentence, headers: HeaderMap::new() }
+        Self { rejection, status: rejection.status(), word, sentence, headers: Vec::new() }
     }
 }
