@@ -20,15 +20,17 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use allocation_counter::measure;
-use endpoint::{AdmitBy, Fixture, valid_request};
+use endpoint::{AdmitBy, EventLog, Fixture, valid_request};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
+use support::{TEXT, close, frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
+use transport::ws_core::{CloseCode, CloseFrame};
 use transport::{
-    Admission, Admit, Answer, Client, Discard, Endpoint, EndpointEvent, Handshake, Identity,
-    Observer, Permit,
+    Admission, Admit, Answer, Client, Discard, Endpoint, EndpointEvent, Handler, Handshake,
+    Identity, Message, Next, Observer, Permit, SessionRegistry,
 };
 
 struct NoopObserver;
@@ -147,4 +149,46 @@ fn an_identity_takes_160_bytes_of_a_session_and_an_end_96() {
     assert!((1..=96).contains(&(ends - plain)), "{} bytes", ends - plain);
     // The text of eight bytes, and the two entries of the registry, whose tables are not full.
     assert!((1..=160).contains(&(identified - plain)), "{} bytes", identified - plain);
+}
+
+/// Requests at each message that the sessions of an identity close, with a reason of 100 bytes.
+struct DisconnectsOnMessage(SessionRegistry);
+
+impl Handler for DisconnectsOnMessage {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+        Poll::Pending
+    }
+
+    fn receive(&mut self, _: Message) {
+        let frame = CloseFrame { code: CloseCode::NORMAL, reason: "r".repeat(100).into() };
+        assert_eq!(self.0.disconnect("alice", &frame), 1);
+    }
+}
+
+#[test]
+fn sessions_that_end_before_they_take_a_request_leave_nothing_in_the_registry() {
+    let runtime = paused_runtime();
+    let sessions = SessionRegistry::default();
+    let registry = sessions.clone();
+    let admit = AdmitBy(move |_: &Handshake<'_>| {
+        let admission = Admission::new(DisconnectsOnMessage(registry.clone()));
+        ready(Ok(admission.identity(Identity::try_from("alice").unwrap())))
+    });
+    let fixture =
+        runtime.block_on(async { Fixture::with_log(admit, EventLog::default(), sessions) });
+    let open_and_close = || {
+        runtime.block_on(async {
+            for _ in 0..500 {
+                let mut peer = fixture.open(&valid_request(), 1024).await;
+                // Both frames arrive in one poll, so the session ends before the request is taken.
+                peer.send(&[frame(TEXT, b"?"), close(1001, "")].concat()).await;
+                peer.expect_close(1001, "").await;
+                peer.expect_end().await;
+                fixture.log.take();
+            }
+        });
+    };
+    open_and_close();
+    let info = measure(open_and_close);
+    assert!(info.bytes_current < 2000, "{} bytes of 500 sessions are left", info.bytes_current);
 }

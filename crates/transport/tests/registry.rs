@@ -28,7 +28,7 @@ use support::{
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::runtime;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use transport::ws_core::{CloseCode, CloseFrame};
 use transport::{
     Admission, Admit, Discard, DrainOptions, EndpointEvent, Handler, Handshake, Identity, Message,
@@ -185,12 +185,15 @@ async fn a_session_that_a_spread_drain_has_not_reached_is_disconnected_at_once()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_whose_output_is_blocked_ends_before_its_write_timeout() {
+async fn a_session_whose_output_is_blocked_ends_when_the_close_timeout_is_over() {
     let fixture = Fixture::with(admit_with(FloodingHandler::default));
     let _peer = fixture.open(&request_of("alice"), 64).await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(fixture.sessions.disconnect("alice", &logout()), 1);
-    sleep(Duration::from_secs(9)).await;
+    sleep(Duration::from_millis(2999)).await;
+    assert_eq!(fixture.sessions.len(), 1);
+    // The write timeout would end it after ten seconds.
+    sleep(Duration::from_millis(2)).await;
     let log = fixture.log.take_main();
     assert_eq!(log.last().unwrap(), "closed 1 disconnect_requested of alice");
     assert!(fixture.sessions.is_empty());
@@ -209,6 +212,7 @@ async fn a_session_can_be_disconnected_as_soon_as_it_is_known_to_be_open() {
     });
     let fixture = Fixture::with_log(admit_with(FloodingHandler::default), log, sessions);
     let mut peer = fixture.open(&request_of("alice"), PIPE_BYTES).await;
+    // The handler always has a message, and sends none.
     peer.expect_close(4001, "logout").await;
     assert_eq!(counts.load(Ordering::Relaxed), 1);
 }
@@ -329,7 +333,8 @@ fn sessions_that_open_and_close_while_threads_disconnect_them_leave_nothing() {
         for index in 0..16 {
             clients.spawn(reconnect(Arc::clone(&fixture), index));
         }
-        clients.join_all().await;
+        // A session that is not disconnected would wait for its first ping.
+        timeout(Duration::from_secs(20), clients.join_all()).await.unwrap();
         in_time(fixture.drain.closed()).await;
         is_over.store(1, Ordering::Relaxed);
         let counts = threads.map(|thread| thread.join().unwrap());
