@@ -197,7 +197,7 @@ impl<O: Observer> Endpoint<O> {
     fn open<H, B>(
         &self,
         candidate: Candidate,
-        admission: Admission<H>,
+        admission: Admission<CatchPanic<H>>,
         request: &Request<B>,
         client: &Client,
         policy: &Policy,
@@ -211,7 +211,7 @@ impl<O: Observer> Endpoint<O> {
             protocol: Protocol::of(request.version(), client.is_encrypted),
             peer: client.peer,
             token,
-            handler: CatchPanic::new(handler),
+            handler,
             observer: Arc::clone(&self.observer),
             config: Arc::clone(&policy.session),
             sizes: policy.sizes,
@@ -273,7 +273,7 @@ async fn decide<A: Admit>(
     admit: &A,
     handshake: &Handshake<'_>,
     token: &DrainToken,
-) -> Result<Admission<A::Handler>, Denial> {
+) -> Result<Admission<CatchPanic<A::Handler>>, Denial> {
     let mut decision = pin!(catch_panic_in_future(|| admit.admit(handshake)));
     let mut draining = pin!(token.past(Phase::Serving));
     let decided = poll_fn(|cx| match decision.as_mut().poll(cx) {
@@ -281,7 +281,8 @@ async fn decide<A: Admit>(
         Poll::Pending => draining.as_mut().poll(cx).map(|_| None),
     });
     let admission = match decided.await {
-        Some(Ok(decision)) => decision?,
+        // Before the admission can be dropped, because the drop of the handler may panic.
+        Some(Ok(decision)) => decision?.map_handler(CatchPanic::new),
         Some(Err(Panicked)) => return Err(Rejection::InternalError.into()),
         None => return Err(Rejection::Draining.into()),
     };

@@ -15,7 +15,8 @@ use crate::identity::Identity;
 
 /// The open sessions that have an identity. Clones are the same registry.
 ///
-/// A [`Drain`](crate::Drain) has one; its sessions are entered when they open.
+/// A [`Drain`](crate::Drain) has one; its sessions are entered when they open. No two drains may have the
+/// same: sessions are told apart by their ids, which are unique in a drain.
 ///
 /// ```
 /// use transport::ws_core::{CloseCode, CloseFrame};
@@ -60,7 +61,9 @@ impl SessionRegistry {
     ///
     /// Each sends the frame at its next poll, which follows at once, with the cause
     /// [`DisconnectRequested`](ws_core::Cause::DisconnectRequested); one that is closing already does not.
-    /// A session that opens later is not affected: revoke the permission first.
+    /// A session that opens later is not affected: revoke the permission first. One that was admitted before
+    /// that may still be opening; a handler that checks the permission in its first
+    /// [`poll_next`](crate::Handler::poll_next) closes this gap, because the session is entered by then.
     pub fn disconnect(&self, identity: &str, frame: &CloseFrame) -> usize {
         let wakers: Vec<Waker> = {
             let mut sessions = self.0.sessions.lock();
