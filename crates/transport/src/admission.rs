@@ -200,6 +200,9 @@ pub struct Admission<H> {
 pub(crate) struct Grant {
     pub(crate) identity: Option<Identity>,
     pub(crate) expires: Option<Instant>,
+    /// The number of calls of [`SessionRegistry::disconnect`](crate::SessionRegistry::disconnect) when the
+    /// admission began.
+    pub(crate) calls: u64,
 }
 
 impl<H> Admission<H> {

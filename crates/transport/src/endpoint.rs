@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::SessionConfig;
 
-use crate::admission::{Admission, Admit, Handshake};
+use crate::admission::{Admission, Admit, Grant, Handshake};
 use crate::catch_panic::{CatchPanic, Panicked, catch_panic, catch_panic_in_future};
 use crate::client::Client;
 use crate::drain::{DrainToken, Phase};
@@ -72,6 +72,8 @@ struct Candidate {
     upgrade: Upgrade,
     permit: Permit,
     token: DrainToken,
+    /// As in [`Grant`].
+    calls: u64,
 }
 
 impl<H: Handler, O: Observer> Answer<H, O> {
@@ -191,7 +193,8 @@ impl<O: Observer> Endpoint<O> {
             return Err(Rejection::Draining);
         }
         let permit = catch_panic(permit).unwrap_or(Err(Rejection::InternalError))?;
-        Ok(Candidate { upgrade, permit, token })
+        let calls = token.sessions().calls();
+        Ok(Candidate { upgrade, permit, token, calls })
     }
 
     fn open<H, B>(
@@ -202,7 +205,7 @@ impl<O: Observer> Endpoint<O> {
         client: &Client,
         policy: &Policy,
     ) -> Answer<H, O> {
-        let Candidate { upgrade, permit, token } = candidate;
+        let Candidate { upgrade, permit, token, calls } = candidate;
         let Admission { handler, grant, headers } = admission;
         let mut response = upgrade.response();
         response.headers_mut().extend(headers);
@@ -215,7 +218,7 @@ impl<O: Observer> Endpoint<O> {
             observer: Arc::clone(&self.observer),
             config: Arc::clone(&policy.session),
             sizes: policy.sizes,
-            grant: grant.boxed(),
+            grant: Grant { calls, ..grant }.boxed(),
         };
         Answer::Open(Opening { response, permit, pending })
     }

@@ -41,7 +41,7 @@ fn admit_by<H: transport::Handler>(
 
 /// Returns the response to a valid request with these headers, for HTTP libraries to send.
 async fn response(
-    fixture: &Fixture<impl Admit>,
+    fixture: &Fixture<impl Admit + 'static>,
     headers: &[(&'static str, &'static str)],
 ) -> hyper::Response<String> {
     let mut request = valid_request();

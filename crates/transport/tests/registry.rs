@@ -55,7 +55,7 @@ fn admit_with<H: Handler>(
     })
 }
 
-fn fixture() -> Fixture<impl Admit<Handler = Discard>> {
+fn fixture() -> Fixture<impl Admit<Handler = Discard> + 'static> {
     Fixture::with(admit_with(|| Discard))
 }
 
@@ -293,7 +293,7 @@ fn a_session_that_is_dropped_with_its_runtime_leaves_no_entry() {
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
 /// Opens sessions until one that it opened is disconnected, and returns how many.
-async fn reconnect(fixture: Arc<Fixture<impl Admit<Handler = Discard>>>, index: usize) {
+async fn reconnect(fixture: Arc<Fixture<impl Admit<Handler = Discard> + 'static>>, index: usize) {
     for round in 0..50 {
         let user = USERS[(index + round) % USERS.len()];
         let mut peer = fixture.open(&request_of(user), PIPE_BYTES).await;

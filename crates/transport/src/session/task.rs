@@ -43,7 +43,7 @@ impl<H: Handler, O: Observer> PendingSession<H, O> {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { headers, protocol, peer, token, handler, observer, config, sizes, grant } = self;
-        let Grant { identity, expires } = grant.map(|grant| *grant).unwrap_or_default();
+        let Grant { identity, expires, calls } = grant.map(|grant| *grant).unwrap_or_default();
         let lifetime = expires.map(|at| at.saturating_duration_since(Instant::now()));
         let socket = WebSocket::new(stream, sizes);
         let session = Session::new(socket, config, handler, token, lifetime);
@@ -51,7 +51,7 @@ impl<H: Handler, O: Observer> PendingSession<H, O> {
         let entry = identity.clone();
         // First, so that the session can be ended once it is known to be open.
         if let Some(identity) = entry {
-            session.token().sessions().insert(id, identity);
+            session.token().sessions().insert(id, identity, calls);
         }
         let identity = identity.as_ref();
         let event = EndpointEvent::Opened { id, identity, peer, protocol, request };
