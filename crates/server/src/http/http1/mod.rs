@@ -6,9 +6,9 @@ mod head_check;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::SystemTime;
 
 use hyper::body::Incoming;
@@ -29,6 +29,7 @@ use crate::http::request_limits::MAX_REFUSALS;
 use crate::http::service::Http;
 use crate::net::lingering_close::{ReclaimOnDrop, lingering_close};
 use crate::net::stream::Stream;
+use crate::routes::Call;
 
 impl Http {
     /// Serves HTTP/1.1 until the connection is upgraded or ends.
@@ -50,11 +51,10 @@ impl Http {
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
             let (requester, client_ip) = self.resolve_client(request.headers(), &client, &config);
-            let context = RequestContext::new(&client, deadline, &config);
-            request.extensions_mut().insert(context);
+            let context = RequestContext::new(&client, deadline, config);
             let (mut has_permit, mut was_valid) = (had_permit, false);
-            let acquire = Box::new(|| {
-                let permit = self.take_for_address(&mut permit.lock(), client_ip, &config);
+            let mut acquire_permit = || {
+                let permit = self.take_for_address(&mut permit.lock(), client_ip, &context.config);
                 has_permit &= permit.is_ok();
                 was_valid = permit.is_ok();
                 if was_valid {
@@ -62,13 +62,14 @@ impl Http {
                     findings.stop_checking();
                 }
                 permit
-            });
-            let answer = self.router.answer(&request, &requester, &config.policy, acquire).await;
-            let mut response = answer.over_http1(&mut request, reclaim);
+            };
+            let call =
+                Call { client: &requester, context: &context, acquire_permit: &mut acquire_permit };
+            let mut response = self.router.answer_http1(&mut request, call, reclaim).await;
             let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             if was_valid && !is_upgraded {
                 // The session's permit is released, and the connection is still open.
-                *permit.lock() = self.acquire_permit(client.peer, false, &config);
+                *permit.lock() = self.acquire_permit(client.peer, false, &context.config);
             }
             // The connection is closed after one response during a shutdown, and without a permit; and after
             // a denial, because the bytes behind its request were not checked.
@@ -85,7 +86,26 @@ impl Http {
             }
             Ok::<_, Infallible>(response)
         };
-        let service = service_fn(|request| begin(answer(request)));
+        let service = service_fn(|request| {
+            findings.hold();
+            let answer = answer(request);
+            async {
+                let mut answer = pin!(answer);
+                let begun = poll_fn(|cx| {
+                    findings.release();
+                    let begun = answer.as_mut().poll(cx);
+                    if begun.is_pending() {
+                        // hyper reads on, to notice a client that leaves.
+                        cx.waker().wake_by_ref();
+                    }
+                    Poll::Ready(begun)
+                });
+                match begun.await {
+                    Poll::Ready(response) => response,
+                    Poll::Pending => answer.await,
+                }
+            }
+        });
         let http = http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(config.max_header_bytes)
@@ -117,20 +137,6 @@ impl Http {
                 }
             };
             let _ = timeout(config.policy.session.timing.close_timeout, closed).await;
-        }
-    }
-}
-
-/// Begins a future at once, in the call that creates it. hyper reads on before it polls the future of a
-/// service, and what it reads may end the connection, or not be checked once a request is admitted.
-fn begin<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let mut future = Box::pin(future);
-    // hyper polls it again with its own waker before it waits.
-    let begun = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    async move {
-        match begun {
-            Poll::Ready(output) => output,
-            Poll::Pending => future.await,
         }
     }
 }
