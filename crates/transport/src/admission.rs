@@ -192,7 +192,8 @@ pub struct Subprotocol(HeaderValue);
 pub struct Admission<H> {
     pub(crate) handler: H,
     pub(crate) grant: Grant,
-    pub(crate) headers: HeaderMap,
+    /// Not a map, which is large while it is empty.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Whose a session is, and until when.
@@ -208,7 +209,7 @@ pub(crate) struct Grant {
 impl<H> Admission<H> {
     /// Creates an admission without an identity and without an end.
     pub fn new(handler: H) -> Self {
-        Self { handler, grant: Grant::default(), headers: HeaderMap::new() }
+        Self { handler, grant: Grant::default(), headers: Vec::new() }
     }
 
     /// Sets whose session it is. It appears in the log and the table of sessions, and
@@ -242,7 +243,8 @@ impl<H> Admission<H> {
 
     /// Selects a subprotocol.
     pub fn subprotocol(mut self, Subprotocol(name): Subprotocol) -> Self {
-        self.headers.insert(SEC_WEBSOCKET_PROTOCOL, name);
+        self.headers.retain(|(header, _)| header != SEC_WEBSOCKET_PROTOCOL);
+        self.headers.push((SEC_WEBSOCKET_PROTOCOL, name));
         self
     }
 
@@ -256,7 +258,7 @@ impl<H> Admission<H> {
         let of_handshake = [SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL];
         let is_reserved = of_handshake.contains(&name) || belongs_to_http(&name);
         assert!(!is_reserved, "the handshake decides on the header {name}");
-        self.headers.append(name, value);
+        self.headers.push((name, value));
         self
     }
 

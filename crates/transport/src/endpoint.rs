@@ -8,6 +8,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -62,7 +63,8 @@ pub enum Answer<H, O> {
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub struct Opening<H, O> {
-    response: Response<String>,
+    upgrade: Upgrade,
+    headers: Vec<(HeaderName, HeaderValue)>,
     permit: Permit,
     pending: PendingSession<H, O>,
 }
@@ -96,8 +98,9 @@ impl<H: Handler, O: Observer> Answer<H, O> {
             Self::Open(opening) => opening,
             Self::Refuse(response) => return response,
         };
+        let response = opening.response();
         let upgraded = hyper::upgrade::on(request);
-        let Opening { response, permit, pending } = opening;
+        let Opening { permit, pending, .. } = opening;
         tokio::spawn(SessionTask::upgrading(upgraded, reclaim, pending, permit));
         response
     }
@@ -120,12 +123,11 @@ impl<H: Handler, O: Observer> Answer<H, O> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match self {
-            Self::Open(Opening { response, permit, pending }) => {
-                let (head, _) = h2_stream::response(response);
+            Self::Open(opening) => {
+                let (head, _) = h2_stream::response(opening.response());
                 // If the client disconnected or reset the stream before the 200, no session opens.
                 if let Ok(sender) = respond.send_response(head, false) {
-                    let stream = wrap(Http2Stream::new(sender, receiver));
-                    tokio::spawn(SessionTask::open(stream, pending, permit));
+                    opening.begin(wrap(Http2Stream::new(sender, receiver)));
                 }
             }
             Self::Refuse(response) => {
@@ -207,8 +209,6 @@ impl<O: Observer> Endpoint<O> {
     ) -> Answer<H, O> {
         let Candidate { upgrade, permit, token, calls } = candidate;
         let Admission { handler, grant, headers } = admission;
-        let mut response = upgrade.response();
-        response.headers_mut().extend(headers);
         let pending = PendingSession {
             headers: Headers::of(request.headers()),
             protocol: Protocol::of(request.version(), client.is_encrypted),
@@ -220,7 +220,7 @@ impl<O: Observer> Endpoint<O> {
             sizes: policy.sizes,
             grant: Grant { calls, ..grant }.boxed(),
         };
-        Answer::Open(Opening { response, permit, pending })
+        Answer::Open(Opening { upgrade, headers, permit, pending })
     }
 
     fn deny<B>(&self, denial: &Denial, request: &Request<B>, client: &Client) -> Response<String> {
@@ -300,7 +300,11 @@ impl<H: Handler, O: Observer> Opening<H, O> {
     /// Returns the response to send: a 101, or a 200 over HTTP/2.
     #[must_use]
     pub fn response(&self) -> Response<String> {
-        self.response.clone()
+        let mut response = self.upgrade.response();
+        for (name, value) in &self.headers {
+            response.headers_mut().append(name, value.clone());
+        }
+        response
     }
 
     /// Spawns the session on `stream`. The response has to be sent before.

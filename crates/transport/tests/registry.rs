@@ -27,6 +27,7 @@ use support::{
 };
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::runtime;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use transport::ws_core::{CloseCode, CloseFrame};
@@ -288,6 +289,40 @@ fn a_session_that_is_dropped_with_its_runtime_leaves_no_entry() {
     assert_eq!(sessions.len(), 1);
     drop(runtime);
     assert_eq!((sessions.len(), sessions.disconnect("alice", &logout())), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_is_disconnected_while_being_admitted_is_disconnected_at_the_opening() {
+    let decided = Arc::new(Notify::new());
+    let decision = Arc::clone(&decided);
+    let fixture = Fixture::with(AdmitBy(move |_: &Handshake<'_>| {
+        let decision = Arc::clone(&decision);
+        async move {
+            decision.notified().await;
+            Ok(Admission::new(Discard).identity(Identity::try_from("alice").unwrap()))
+        }
+    }));
+    let mut peer = fixture.connect();
+    peer.send(request_with("/", "").as_bytes()).await;
+    settle().await;
+    assert_eq!(
+        fixture
+            .sessions
+            .disconnect("bob", &CloseFrame { code: CloseCode::NORMAL, reason: "".into() }),
+        0
+    );
+    assert_eq!(fixture.sessions.disconnect("alice", &logout()), 0);
+    decided.notify_one();
+    response_head(&mut peer).await;
+    peer.expect_close(4001, "logout").await;
+
+    // A handshake that begins later is not affected.
+    let mut later = fixture.connect();
+    later.send(request_with("/", "").as_bytes()).await;
+    settle().await;
+    decided.notify_one();
+    response_head(&mut later).await;
+    expect_open(&mut later).await;
 }
 
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];

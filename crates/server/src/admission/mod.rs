@@ -51,7 +51,10 @@ impl Gate {
     ) -> Result<Caller, Denial> {
         let options = &context.config.admission;
         match &options.auth_service {
-            Some(target) => self.auth_service.authenticate(handshake, target, options).await,
+            // Boxed, because most servers have no such service, and every request would reserve its memory.
+            Some(target) => {
+                Box::pin(self.auth_service.authenticate(handshake, target, options)).await
+            }
             None => Caller::of_request(handshake, context, options).map_err(Denial::from),
         }
     }
@@ -63,7 +66,7 @@ impl<A: Admit> Guarded<'_, A> {
         // Held until the decision. The semaphore is never closed.
         let _permit = match concurrent.try_acquire() {
             Ok(permit) => Some(permit),
-            Err(_) => concurrent.acquire().await.ok(),
+            Err(_) => Box::pin(concurrent.acquire()).await.ok(),
         };
         let caller = self.gate.authenticate(handshake, self.context).await?;
         let admission = match &caller.identity {
@@ -83,7 +86,7 @@ impl<A: Admit> Admit for Guarded<'_, A> {
         if let Poll::Ready(decision) = poll_fn(|cx| Poll::Ready(decision.as_mut().poll(cx))).await {
             return decision;
         }
-        let decision = timeout_at(self.context.deadline, decision).await;
+        let decision = Box::pin(timeout_at(self.context.deadline, decision)).await;
         decision.unwrap_or_else(|_| Err(Rejection::AdmissionTimeout.into()))
     }
 }

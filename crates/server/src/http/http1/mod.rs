@@ -46,8 +46,7 @@ impl Http {
         let responses = AtomicUsize::new(0);
         let (stream, mut returned) = ReclaimOnDrop::new(stream);
         let (stream, findings) = CheckedHttp1Stream::new(stream, config.max_header_bytes);
-        let answer = async |request: Request<Incoming>| {
-            let mut request = request.map(drop);
+        let answer = async |mut request: Request<()>| {
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
             let (requester, client_ip) = self.resolve_client(request.headers(), &client, &config);
@@ -66,7 +65,7 @@ impl Http {
             let call =
                 Call { client: &requester, context: &context, acquire_permit: &mut acquire_permit };
             let mut response = self.router.answer_http1(&mut request, call, reclaim).await;
-            let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            let is_upgraded = is_upgrade(&response);
             if was_valid && !is_upgraded {
                 // The session's permit is released, and the connection is still open.
                 *permit.lock() = self.acquire_permit(client.peer, false, &context.config);
@@ -84,26 +83,27 @@ impl Http {
             if is_last || is_upgraded {
                 findings.stop_checking();
             }
-            Ok::<_, Infallible>(response)
+            response
         };
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             findings.hold();
-            let answer = answer(request);
+            let answer = answer(request.map(drop));
             async {
                 let mut answer = pin!(answer);
                 let begun = poll_fn(|cx| {
                     findings.release();
                     let begun = answer.as_mut().poll(cx);
-                    if begun.is_pending() {
-                        // hyper reads on, to notice a client that leaves.
+                    // Unless it is upgraded, hyper has to read on: the next request, or that the client
+                    // leaves while the application decides.
+                    if !matches!(&begun, Poll::Ready(response) if is_upgrade(response)) {
                         cx.waker().wake_by_ref();
                     }
                     Poll::Ready(begun)
                 });
-                match begun.await {
+                Ok::<_, Infallible>(match begun.await {
                     Poll::Ready(response) => response,
                     Poll::Pending => answer.await,
-                }
+                })
             }
         });
         let http = http1::Builder::new()
@@ -141,9 +141,13 @@ impl Http {
     }
 }
 
+fn is_upgrade<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
 /// Has hyper close the connection after this response, unless it is an upgrade.
 fn close_after<B>(response: &mut Response<B>) {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if !is_upgrade(response) {
         response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
     }
 }
