@@ -1,0 +1,156 @@
+//! The service that authenticates clients: one request to it for each handshake.
+//!
+//! `request` has what the service receives, `client` the connections to it, and `failure` the reasons why it
+//! is not available.
+
+mod client;
+mod connector;
+mod failure;
+mod request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::WWW_AUTHENTICATE;
+use hyper::{Response, StatusCode};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+use transport::{Denial, Handshake, Rejection};
+
+use self::client::ServiceClient;
+use self::failure::Failure;
+use super::caller::Caller;
+use crate::config::AdmissionOptions;
+use crate::config::values::admission::AuthTarget;
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::AuthOutcome;
+
+/// Asks the service about handshakes.
+#[derive(Debug)]
+pub(crate) struct AuthService {
+    telemetry: Arc<Telemetry>,
+    /// The client for the current settings. The first handshake creates it, and the first one after a reload
+    /// that changed them replaces it.
+    client: Mutex<Option<Arc<ServiceClient>>>,
+}
+
+impl AuthService {
+    pub(crate) fn new(telemetry: Arc<Telemetry>) -> Self {
+        Self { telemetry, client: Mutex::new(None) }
+    }
+
+    /// Asks the service about a handshake. Cancel safe: if the future is dropped, the connection of the request is
+    /// closed.
+    pub(super) async fn authenticate(
+        &self,
+        handshake: &Handshake<'_>,
+        target: &AuthTarget,
+        options: &AdmissionOptions,
+    ) -> Result<Caller, Denial> {
+        let began = Instant::now();
+        let answer = match self.ask(handshake, target, options).await {
+            Ok(response) => Answer::of(response, options),
+            Err(failure) => Err(failure),
+        };
+        let (outcome, decision) = match answer {
+            Ok(Answer::Admitted(caller)) => (AuthOutcome::Admitted, Ok(caller)),
+            Ok(Answer::Refused(outcome, denial)) => (outcome, Err(denial)),
+            Err(failure) => {
+                self.telemetry.record_auth_failure(&failure);
+                (AuthOutcome::Unavailable, Err(Rejection::AuthUnavailable.into()))
+            }
+        };
+        self.telemetry.metrics.record_auth_request(outcome, began.elapsed());
+        decision
+    }
+
+    /// Sends the request, and returns the response without its body.
+    async fn ask(
+        &self,
+        handshake: &Handshake<'_>,
+        target: &AuthTarget,
+        options: &AdmissionOptions,
+    ) -> Result<Response<()>, Failure> {
+        let timeout = options.auth_timeout;
+        let deadline = Instant::now() + timeout;
+        let exchange = async {
+            let client = self.client(target, timeout).await?;
+            let request = request::about(handshake, client.uri()).map_err(Failure::Request)?;
+            client.send(request).await
+        };
+        let response =
+            timeout_at(deadline, exchange).await.map_err(|_| Failure::Timeout(timeout))??;
+        let (head, body) = response.into_parts();
+        discard(body, deadline).await;
+        Ok(Response::from_parts(head, ()))
+    }
+
+    /// Returns the client for these settings.
+    async fn client(
+        &self,
+        target: &AuthTarget,
+        timeout: Duration,
+    ) -> Result<Arc<ServiceClient>, Failure> {
+        let mut current = self.client.lock().await;
+        if let Some(client) = current.as_ref().filter(|client| client.is_for(target, timeout)) {
+            return Ok(Arc::clone(client));
+        }
+        let client = Arc::new(ServiceClient::new(target, timeout).await?);
+        *current = Some(Arc::clone(&client));
+        Ok(client)
+    }
+}
+
+/// The decision of the service.
+enum Answer {
+    Admitted(Caller),
+    Refused(AuthOutcome, Denial),
+}
+
+impl Answer {
+    /// Reads the head of a response.
+    fn of(response: Response<()>, options: &AdmissionOptions) -> Result<Self, Failure> {
+        let (head, ()) = response.into_parts();
+        match head.status {
+            status if status.is_success() => {
+                // An invalid header is an error of the service, and not of the client.
+                let caller = Caller::of_headers(&head.headers, options);
+                caller.map(Self::Admitted).map_err(|_| Failure::Headers)
+            }
+            StatusCode::UNAUTHORIZED => {
+                let challenges = head.headers.get_all(WWW_AUTHENTICATE).into_iter().cloned();
+                let denial = Denial::from(Rejection::Unauthenticated);
+                let denial =
+                    challenges.fold(denial, |denial, it| denial.header(WWW_AUTHENTICATE, it));
+                Ok(Self::Refused(AuthOutcome::Unauthenticated, denial))
+            }
+            StatusCode::FORBIDDEN => {
+                Ok(Self::Refused(AuthOutcome::Forbidden, Rejection::Forbidden.into()))
+            }
+            status => Err(Failure::Status(status)),
+        }
+    }
+}
+
+/// The largest body that is read to its end, in bytes.
+const MAX_BODY_BYTES: usize = 8 << 10;
+
+/// The longest time for that. A body normally arrives together with its head.
+const MAX_BODY_TIME: Duration = Duration::from_millis(100);
+
+/// Reads a body to its end, so that its connection can be used again. hyper closes the connection of a body
+/// that is larger or slower, and the decision stands.
+async fn discard(mut body: Incoming, deadline: Instant) {
+    let read = async {
+        let mut rest = MAX_BODY_BYTES;
+        while let Some(Ok(frame)) = client::next_frame(&mut body).await {
+            let length = frame.data_ref().map_or(0, |data| data.len());
+            match rest.checked_sub(length) {
+                Some(less) => rest = less,
+                None => return,
+            }
+        }
+    };
+    let _ = timeout_at(deadline.min(Instant::now() + MAX_BODY_TIME), read).await;
+}
