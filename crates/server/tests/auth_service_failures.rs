@@ -71,10 +71,25 @@ fn responses_that_are_no_decision_are_refused_with_503() {
         assert!(service.requests().len() <= 2, "{why}");
         assert!(service.requests().iter().all(|head| head.starts_with("GET /auth?x=1 ")));
     }
-    let long = format!("HTTP/1.1 200 OK\r\nX-User: {}\r\n\r\n", "x".repeat(257));
-    let service = AuthService::answering(move |_| long.clone());
-    let process = Process::start(&[&headers[..], &[&service.flag()]].concat());
-    expect_unavailable(&process, "invalid identity or expiry");
+    let identity = |length| format!("X-User: {}\r\n", "x".repeat(length));
+    let pad = |length| format!("X-Pad: {}\r\n", "x".repeat(length));
+    let fields = |count| "X-Field: x\r\n".repeat(count);
+    for (allowed, too_much, why) in [
+        (identity(256), identity(257), "invalid identity or expiry"),
+        (pad(15 << 10), pad(16 << 10), "message head is too large"),
+        (fields(64), fields(65), "message head is too large"),
+    ] {
+        for (fields, is_admitted) in [(allowed, true), (too_much, false)] {
+            let service =
+                AuthService::answering(move |_| format!("HTTP/1.1 204 Ok\r\n{fields}\r\n"));
+            let process = Process::start(&[&headers[..], &[&service.flag()]].concat());
+            if is_admitted {
+                assert_eq!(handshake(&process).0, 101, "{why}");
+            } else {
+                expect_unavailable(&process, why);
+            }
+        }
+    }
 }
 
 #[test]
