@@ -222,7 +222,7 @@ fn a_stale_connection_to_the_service_is_no_failure_of_a_client() {
 #[test]
 fn handshakes_that_the_server_itself_refuses_do_not_reach_the_service() {
     let service = AuthService::answering(|_| ADMIT);
-    let server = Server::start(&[&service.flag(), "--max-connections=1"]);
+    let server = Server::start(&[&service.flag()]);
     let valid = upgrade_with(&[]);
     for (request, status) in [
         (upgrade_with(&[("Origin", "https://foreign.example")]), 403),
@@ -234,6 +234,7 @@ fn handshakes_that_the_server_itself_refuses_do_not_reach_the_service() {
         assert_eq!(Client::connect(server.address).request(&request).0, status, "{request}");
     }
     assert_eq!(service.requests(), [""; 0]);
+    let server = Server::start(&[&service.flag(), "--max-connections=1"]);
     let _only = Client::open(server.address);
     assert_eq!(Client::connect(server.address).request(&valid).0, 503);
     assert_eq!(service.requests().len(), 1);

@@ -8,12 +8,15 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use support::auth_service::{AuthService, Connection};
+use rustls::{ServerConnection, StreamOwned};
+use support::auth_service::{ADMIT, AuthService, Connection, read_head, tls_config};
 use support::process::{Process, server};
 use support::server::Server;
 use support::tls::Files;
@@ -121,13 +124,13 @@ fn a_service_without_a_complete_head_in_time_is_unavailable() {
         connection.write_all(b"HTTP/1.1 200 OK\r\nX-Slow: ")?;
         loop {
             connection.write_all(b"x")?;
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
     };
     let interim: Send = |connection| {
         loop {
             connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
     };
     let endless_line: Send = |connection| {
@@ -237,6 +240,46 @@ fn a_service_over_tls_is_verified_by_the_roots_of_the_system() {
     expect_unavailable(&start(Path::new(&others.path("cert.pem"))), "invalid peer certificate");
     expect_unavailable(&start(Path::new("/nonexistent")), "no root certificates of the system");
     assert_eq!(service.requests().len(), 3);
+}
+
+#[test]
+fn a_connection_that_no_request_waits_for_any_more_is_given_up() {
+    let files = Files::new("auth-service-silent");
+    let config = tls_config(&files.cert, &files.key);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("--auth-url=https://localhost:{}/", listener.local_addr().unwrap().port());
+    let (asked, asks) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let (silent, silents) = mpsc::channel();
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        thread::spawn(move || {
+            let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+            while read_head(&mut stream).is_some() {
+                asked.send(()).unwrap();
+                released.recv().unwrap();
+                stream.write_all(ADMIT.as_bytes()).unwrap();
+            }
+        });
+        // The second connection is accepted, and its TLS handshake is not answered.
+        silent.send(listener.accept().unwrap().0).unwrap();
+    });
+    let mut command = server();
+    command.env("SSL_CERT_FILE", files.path("cert.pem"));
+    let process = Process::start_as(command, &[&url, "--auth-timeout-secs=3"]);
+
+    let mut first = Client::connect(process.address);
+    first.send(UPGRADE.as_bytes());
+    asks.recv_timeout(Duration::from_secs(10)).unwrap();
+    let mut second = Client::connect(process.address);
+    second.send(UPGRADE.as_bytes());
+    let mut silent = silents.recv_timeout(Duration::from_secs(10)).unwrap();
+    // The connection of the first request becomes available before the second connection does.
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    assert_eq!((first.response().0, second.response().0), (101, 101));
+    silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    silent.read_to_end(&mut Vec::new()).expect("the connection is closed");
 }
 
 #[test]

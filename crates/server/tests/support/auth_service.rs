@@ -103,13 +103,7 @@ impl AuthService {
 
     /// Starts a service that admits everybody, over TLS with this certificate and key in PEM.
     pub(crate) fn with_tls(cert: &str, key: &str) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider);
-        let builder = builder.with_safe_default_protocol_versions().unwrap();
-        let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        let config = builder.with_no_client_auth().with_single_cert(vec![cert], key).unwrap();
-        let config = Arc::new(config);
+        let config = tls_config(cert, key);
         let state = State::new(|_, connection| connection.write_all(ADMIT.as_bytes()).is_ok());
         let (listener, port) = listen();
         let serving = Arc::clone(&state);
@@ -148,6 +142,17 @@ impl AuthService {
     }
 }
 
+/// The configuration of a server with this certificate and key in PEM.
+pub(crate) fn tls_config(cert: &str, key: &str) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let config = builder.with_no_client_auth().with_single_cert(vec![cert], key).unwrap();
+    Arc::new(config)
+}
+
 fn listen() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -155,7 +160,7 @@ fn listen() -> (TcpListener, u16) {
 }
 
 /// Reads a head, or returns `None` at the end of the connection.
-fn read_head(connection: &mut dyn Connection) -> Option<String> {
+pub(crate) fn read_head(connection: &mut dyn Connection) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -1,11 +1,9 @@
 //! The HTTP client of the service, with connections that are kept for later requests.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::{Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -106,11 +104,6 @@ impl ServiceClient {
         };
         response.map_err(Failure::Exchange)
     }
-}
-
-/// Waits for the next part of a body.
-pub(super) async fn next_frame(body: &mut Incoming) -> Option<hyper::Result<Frame<Bytes>>> {
-    poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
 fn pooled<C: Connect + Clone>(connector: C) -> Client<C, String> {

@@ -1,8 +1,9 @@
 //! The service that authenticates clients: one request to it for each handshake.
 //!
-//! `request` has what the service receives, `client` the connections to it, and `failure` the reasons why it
-//! is not available.
+//! `request` has what the service receives, `client` and `connector` the connections to it, `body` the part of
+//! its response that has no meaning, and `failure` the reasons why it is not available.
 
+mod body;
 mod client;
 mod connector;
 mod failure;
@@ -11,7 +12,6 @@ mod request;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::WWW_AUTHENTICATE;
 use hyper::{Response, StatusCode};
 use tokio::sync::Mutex;
@@ -49,20 +49,18 @@ impl AuthService {
         options: &AdmissionOptions,
     ) -> Result<Caller, Denial> {
         let began = Instant::now();
-        let answer = match self.ask(handshake, target, options).await {
-            Ok(response) => Answer::of(response, options),
-            Err(failure) => Err(failure),
-        };
-        let (outcome, decision) = match answer {
-            Ok(Answer::Admitted(caller)) => (AuthOutcome::Admitted, Ok(caller)),
-            Ok(Answer::Refused(outcome, denial)) => (outcome, Err(denial)),
+        let response = self.ask(handshake, target, options).await;
+        let decision = response.and_then(|response| Decision::of(response, options));
+        let (outcome, result) = match decision {
+            Ok(Decision::Admitted(caller)) => (AuthOutcome::Admitted, Ok(caller)),
+            Ok(Decision::Refused(outcome, denial)) => (outcome, Err(denial)),
             Err(failure) => {
                 self.telemetry.record_auth_failure(&failure);
                 (AuthOutcome::Unavailable, Err(Rejection::AuthUnavailable.into()))
             }
         };
         self.telemetry.metrics.record_auth_request(outcome, began.elapsed());
-        decision
+        result
     }
 
     /// Sends the request, and returns the response without its body.
@@ -82,7 +80,7 @@ impl AuthService {
         let response =
             timeout_at(deadline, exchange).await.map_err(|_| Failure::Timeout(timeout))??;
         let (head, body) = response.into_parts();
-        discard(body, deadline).await;
+        body::discard(body, deadline).await;
         Ok(Response::from_parts(head, ()))
     }
 
@@ -103,12 +101,12 @@ impl AuthService {
 }
 
 /// The decision of the service.
-enum Answer {
+enum Decision {
     Admitted(Caller),
     Refused(AuthOutcome, Denial),
 }
 
-impl Answer {
+impl Decision {
     /// Reads the head of a response.
     fn of(response: Response<()>, options: &AdmissionOptions) -> Result<Self, Failure> {
         let (head, ()) = response.into_parts();
@@ -131,26 +129,4 @@ impl Answer {
             status => Err(Failure::Status(status)),
         }
     }
-}
-
-/// The largest body that is read to its end, in bytes.
-const MAX_BODY_BYTES: usize = 8 << 10;
-
-/// The longest time for that. A body normally arrives together with its head.
-const MAX_BODY_TIME: Duration = Duration::from_millis(100);
-
-/// Reads a body to its end, so that its connection can be used again. hyper closes the connection of a body
-/// that is larger or slower, and the decision stands.
-async fn discard(mut body: Incoming, deadline: Instant) {
-    let read = async {
-        let mut rest = MAX_BODY_BYTES;
-        while let Some(Ok(frame)) = client::next_frame(&mut body).await {
-            let length = frame.data_ref().map_or(0, |data| data.len());
-            match rest.checked_sub(length) {
-                Some(less) => rest = less,
-                None => return,
-            }
-        }
-    };
-    let _ = timeout_at(deadline.min(Instant::now() + MAX_BODY_TIME), read).await;
 }
