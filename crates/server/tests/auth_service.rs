@@ -321,7 +321,7 @@ fn two_thousand_clients_at_once_are_admitted_within_the_limit_of_concurrent_requ
         thread::sleep(Duration::from_millis(50));
         connection.write_all(ADMIT.as_bytes()).is_ok()
     });
-    let server = Server::start(&[&service.flag(), "--max-concurrent-admissions=64"]);
+    let server = Server::start(&[&service.flag(), "--max-concurrent-admissions=128"]);
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::connect(server.address)).collect();
     clients.iter_mut().for_each(|client| client.send(upgrade_with(&[]).as_bytes()));
     for client in &mut clients {
@@ -329,8 +329,8 @@ fn two_thousand_clients_at_once_are_admitted_within_the_limit_of_concurrent_requ
         assert_eq!(status, 101, "{body}");
     }
     assert_eq!(service.requests().len(), CLIENTS);
-    assert!((32..=64).contains(&service.highest()), "{}", service.highest());
-    assert!(service.connections() <= 2 * 64, "{}", service.connections());
+    assert!((64..=128).contains(&service.highest()), "{}", service.highest());
+    assert!(service.connections() <= 2 * 128, "{}", service.connections());
 }
 
 #[test]

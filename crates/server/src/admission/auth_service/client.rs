@@ -15,16 +15,14 @@ use tokio::task::spawn_blocking;
 
 use super::connector::{TimedConnector, UnixConnector};
 use super::failure::Failure;
+use crate::config::AdmissionOptions;
 use crate::config::values::admission::AuthTarget;
 
 /// The maximum size of a response head in bytes, and of its number of fields.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 const MAX_HEADERS: usize = 64;
 
-/// The maximum number of idle connections.
-const MAX_IDLE: usize = 64;
-
-/// How long a connection stays idle: less than the five seconds after which common HTTP servers close
+/// How long a connection stays idle at most: less than the five seconds after which common HTTP servers close
 /// theirs, so that few requests meet a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -47,7 +45,14 @@ enum Pool {
 
 impl ServiceClient {
     /// Creates a client without connections. For `https` it loads the root certificates of the system.
-    pub(super) async fn new(target: &AuthTarget, timeout: Duration) -> Result<Self, Failure> {
+    pub(super) async fn new(
+        target: &AuthTarget,
+        options: &AdmissionOptions,
+    ) -> Result<Self, Failure> {
+        let timeout = options.auth_timeout;
+        // With fewer idle connections than there are requests at a time, many would be closed in a storm of
+        // handshakes, and opened again.
+        let max_idle = options.max_concurrent;
         let (uri, pool) = match target {
             AuthTarget::Http(uri) if uri.scheme_str() == Some("https") => {
                 // Some two hundred certificates are read and parsed.
@@ -58,16 +63,17 @@ impl ServiceClient {
                     .https_only()
                     .enable_http1()
                     .wrap_connector(tcp_connector());
-                (uri.clone(), Pool::Tls(pooled(TimedConnector::new(connector, timeout))))
+                (uri.clone(), Pool::Tls(pooled(TimedConnector::new(connector, timeout), max_idle)))
             }
-            AuthTarget::Http(uri) => {
-                (uri.clone(), Pool::Tcp(pooled(TimedConnector::new(tcp_connector(), timeout))))
-            }
+            AuthTarget::Http(uri) => (
+                uri.clone(),
+                Pool::Tcp(pooled(TimedConnector::new(tcp_connector(), timeout), max_idle)),
+            ),
             AuthTarget::Unix { socket, path } => {
                 let uri = Uri::builder().scheme("http").authority("localhost");
                 let uri = uri.path_and_query(path.as_str()).build().map_err(Failure::Request)?;
                 let connector = UnixConnector::new(socket);
-                (uri, Pool::Unix(pooled(TimedConnector::new(connector, timeout))))
+                (uri, Pool::Unix(pooled(TimedConnector::new(connector, timeout), max_idle)))
             }
         };
         Ok(Self { target: target.clone(), timeout, uri, pool })
@@ -106,10 +112,10 @@ impl ServiceClient {
     }
 }
 
-fn pooled<C: Connect + Clone>(connector: C) -> Client<C, String> {
+fn pooled<C: Connect + Clone>(connector: C, max_idle: usize) -> Client<C, String> {
     Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(MAX_IDLE)
+        .pool_max_idle_per_host(max_idle)
         .pool_timer(TokioTimer::new())
         .http1_max_buf_size(MAX_HEAD_BYTES)
         .http1_max_headers(MAX_HEADERS)

@@ -10,7 +10,6 @@ mod failure;
 mod request;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::header::WWW_AUTHENTICATE;
 use hyper::{Response, StatusCode};
@@ -73,7 +72,7 @@ impl AuthService {
         let timeout = options.auth_timeout;
         let deadline = Instant::now() + timeout;
         let exchange = async {
-            let client = self.client(target, timeout).await?;
+            let client = self.client(target, options).await?;
             let request = request::about(handshake, client.uri()).map_err(Failure::Request)?;
             client.send(request).await
         };
@@ -88,13 +87,15 @@ impl AuthService {
     async fn client(
         &self,
         target: &AuthTarget,
-        timeout: Duration,
+        options: &AdmissionOptions,
     ) -> Result<Arc<ServiceClient>, Failure> {
         let mut current = self.client.lock().await;
-        if let Some(client) = current.as_ref().filter(|client| client.is_for(target, timeout)) {
+        if let Some(client) =
+            current.as_ref().filter(|client| client.is_for(target, options.auth_timeout))
+        {
             return Ok(Arc::clone(client));
         }
-        let client = Arc::new(ServiceClient::new(target, timeout).await?);
+        let client = Arc::new(ServiceClient::new(target, options).await?);
         *current = Some(Arc::clone(&client));
         Ok(client)
     }
