@@ -10,7 +10,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -205,6 +205,29 @@ fn connections_to_the_service_are_used_again() {
 }
 
 #[test]
+fn as_many_connections_are_kept_as_there_are_requests_at_a_time() {
+    const CLIENTS: usize = 200;
+    // No request is answered before all of them have arrived.
+    let arrived = Barrier::new(CLIENTS);
+    let service = AuthService::behaving(move |_, connection| {
+        arrived.wait();
+        connection.write_all(ADMIT.as_bytes()).is_ok()
+    });
+    let server = Server::start(&[&service.flag(), "--auth-timeout-secs=60"]);
+    for _ in 0..3 {
+        let mut clients: Vec<Client> =
+            (0..CLIENTS).map(|_| Client::connect(server.address)).collect();
+        clients.iter_mut().for_each(|client| client.send(upgrade_with(&[]).as_bytes()));
+        for client in &mut clients {
+            assert_eq!(client.response().0, 101);
+        }
+    }
+    assert_eq!(service.requests().len(), 3 * CLIENTS);
+    // A request may find that its predecessor has just not returned its connection yet.
+    assert!(service.connections() < CLIENTS + CLIENTS / 4, "{}", service.connections());
+}
+
+#[test]
 fn a_stale_connection_to_the_service_is_no_failure_of_a_client() {
     // The service closes each connection at its second request, without a response.
     let service = AuthService::behaving(|_, connection| {
@@ -272,7 +295,7 @@ fn a_client_that_leaves_cancels_its_request() {
 #[test]
 fn a_slow_decision_holds_up_no_other_stream() {
     let (release, released) = mpsc::channel::<()>();
-    let released = std::sync::Mutex::new(released);
+    let released = Mutex::new(released);
     let service = AuthService::behaving(move |head, connection| {
         if head.contains("slow") {
             released.lock().unwrap().recv().unwrap();
@@ -321,7 +344,7 @@ fn two_thousand_clients_at_once_are_admitted_within_the_limit_of_concurrent_requ
         thread::sleep(Duration::from_millis(50));
         connection.write_all(ADMIT.as_bytes()).is_ok()
     });
-    let server = Server::start(&[&service.flag(), "--max-concurrent-admissions=128"]);
+    let server = Server::start(&[&service.flag(), "--max-concurrent-admissions=64"]);
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::connect(server.address)).collect();
     clients.iter_mut().for_each(|client| client.send(upgrade_with(&[]).as_bytes()));
     for client in &mut clients {
@@ -329,8 +352,7 @@ fn two_thousand_clients_at_once_are_admitted_within_the_limit_of_concurrent_requ
         assert_eq!(status, 101, "{body}");
     }
     assert_eq!(service.requests().len(), CLIENTS);
-    assert!((64..=128).contains(&service.highest()), "{}", service.highest());
-    assert!(service.connections() <= 2 * 128, "{}", service.connections());
+    assert!((32..=64).contains(&service.highest()), "{}", service.highest());
 }
 
 #[test]
