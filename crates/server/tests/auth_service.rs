@@ -207,6 +207,7 @@ fn connections_to_the_service_are_used_again() {
 #[test]
 fn as_many_connections_are_kept_as_there_are_requests_at_a_time() {
     const CLIENTS: usize = 200;
+    raise_file_limit();
     // No request is answered before all of them have arrived.
     let arrived = Barrier::new(CLIENTS);
     let service = AuthService::behaving(move |_, connection| {
@@ -292,6 +293,13 @@ fn a_client_that_leaves_cancels_its_request() {
     assert_eq!(closes.recv_timeout(Duration::from_secs(10)), Ok(0));
 }
 
+/// Clients, server and service share the open files of this process.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
 #[test]
 fn a_slow_decision_holds_up_no_other_stream() {
     let (release, released) = mpsc::channel::<()>();
@@ -337,9 +345,7 @@ fn a_drain_refuses_the_clients_that_wait_for_the_service() {
 #[test]
 fn two_thousand_clients_at_once_are_admitted_within_the_limit_of_concurrent_requests() {
     const CLIENTS: usize = 2000;
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).unwrap();
+    raise_file_limit();
     let service = AuthService::behaving(|_, connection| {
         thread::sleep(Duration::from_millis(50));
         connection.write_all(ADMIT.as_bytes()).is_ok()
