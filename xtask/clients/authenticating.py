@@ -9,13 +9,12 @@ import http.server
 import json
 import os
 import subprocess
-import tempfile
 import threading
 import time
 
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from endpoint import CheckFailed, expect, expect_soon
+from endpoint import STEP_TIMEOUT, CheckFailed, expect
 from proxy import HEADER, Proxy, nodes, running, wait_for_any
 
 # A second header line, which a client adds to claim an identity.
@@ -32,19 +31,20 @@ class Service(http.server.BaseHTTPRequestHandler):
     """Decides by the cookie, as the service in docs/admission-for-operators.md does."""
 
     protocol_version = "HTTP/1.1"
+    decisions = {
+        "session=7f3a": (200, {"X-User": "alice"}),
+        "session=nameless": (200, {}),
+        "session=banned": (403, {}),
+    }
     requests = []
 
     def do_GET(self):
         Service.requests.append(self)
-        user = {"session=7f3a": "alice", "session=nameless": ""}.get(self.headers["Cookie"])
-        banned = self.headers["Cookie"] == "session=banned"
-        self.send_response(204 if user is not None else 403 if banned else 401)
-        if user:
-            self.send_header("X-User", user)
-        elif user is None and not banned:
-            self.send_header("WWW-Authenticate", "Cookie")
-        if user is None:
-            self.send_header("Content-Length", "0")
+        unknown = (401, {"WWW-Authenticate": "Cookie"})
+        status, headers = Service.decisions.get(self.headers["Cookie"], unknown)
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": "0"}.items():
+            self.send_header(name, value)
         self.end_headers()
 
     def log_message(self, *_):
@@ -52,13 +52,18 @@ class Service(http.server.BaseHTTPRequestHandler):
 
 
 class Credentials:
-    """Cookies by what the proxy makes of them, and the flags of the servers."""
+    """Values of the cookie by what the proxy makes of them, and the flags of the servers.
 
-    def __init__(self, admitted, forbidden, invalid, nameless, flags=(), service=None):
+    A `nameless` one is admitted by the proxy, which cannot name the client; the session of an `expired` one
+    ends at once.
+    """
+
+    def __init__(self, admitted, forbidden, invalid, nameless, expired=None, flags=(), service=None):
         self.admitted = admitted
         self.forbidden = forbidden
         self.invalid = invalid
         self.nameless = nameless
+        self.expired = expired
         self.flags = flags
         self.service = service
 
@@ -69,7 +74,7 @@ def service_examples(cert, key):
     service.daemon_threads = True
     threading.Thread(target=service.serve_forever, daemon=True).start()
     address = [("10.0.0.21:9000", f"127.0.0.1:{service.server_port}")]
-    of_service = Credentials("7f3a", "banned", "other", "nameless", service=Service)
+    of_service = Credentials("7f3a", "banned", ["other"], "nameless", service=Service)
     nginx = Proxy(
         "nginx",
         "nginx-auth.conf",
@@ -94,9 +99,8 @@ def service_examples(cert, key):
     return [(nginx, of_service), (caddy, of_service)]
 
 
-def haproxy_auth():
-    """HAProxy with tokens of an issuer whose key is generated here."""
-    folder = tempfile.mkdtemp()
+def haproxy_example(folder):
+    """HAProxy with tokens of an issuer whose key is generated in this folder."""
     private, public = os.path.join(folder, "issuer.key"), os.path.join(folder, "issuer.pem")
     generate = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", private]
     subprocess.run(generate, check=True, stderr=subprocess.DEVNULL)
@@ -107,9 +111,14 @@ def haproxy_auth():
     credentials = Credentials(
         valid,
         token({**claims, "scope": "other"}, private),
-        # Another payload with the same signature.
-        ".".join([header, encoded({**claims, "sub": "admin"}), signature]),
+        [
+            # Another payload or algorithm with the same signature, and no signature.
+            ".".join([header, encoded({**claims, "sub": "admin"}), signature]),
+            ".".join([encoded({"alg": "HS256"}), payload, signature]),
+            ".".join([encoded({"alg": "none"}), payload, ""]),
+        ],
         token({"scope": "status", "exp": claims["exp"]}, private),
+        expired=token({**claims, "exp": 1}, private),
         flags=["--expires-header", "X-Until"],
     )
     haproxy = Proxy(
@@ -120,12 +129,6 @@ def haproxy_auth():
         ["haproxy", "-v"],
         edits=[("/etc/haproxy/issuer.pem", public)],
     )
-    credentials.expired = token({**claims, "exp": 1}, private)
-    # Signed with the public key as if it were a secret, and not signed at all.
-    credentials.confused = [
-        ".".join([encoded({"alg": "none"}), payload, ""]),
-        ".".join([encoded({"alg": "HS256"}), payload, signature]),
-    ]
     return haproxy, credentials
 
 
@@ -149,15 +152,15 @@ def check_authentication(proxy, credentials):
             expect(f"the identity behind {proxy.example}", "alice", opening["identity"])
         if credentials.service:
             check_request(credentials.service.requests[-1].headers, proxy)
-        for status, session in [(403, credentials.forbidden), (401, credentials.invalid), (401, None)]:
-            lines = [cookie(session)] if session else []
-            expect(f"a refusal through {proxy.example}", status, refusal(opened, [*lines, *FORGED.items()]))
-        # The proxy admits, names nobody, and must not leave the client's own claim in place.
-        lines = [cookie(credentials.nameless), *FORGED.items()]
-        expect(f"a client without a name through {proxy.example}", 401, refusal(opened, lines))
-        for session in getattr(credentials, "confused", []):
-            expect(f"a token that is not signed, through {proxy.example}", 401, refusal(opened, [cookie(session)]))
-        if hasattr(credentials, "expired"):
+        forbidden = [cookie(credentials.forbidden), *FORGED.items()]
+        expect(f"a client without permission through {proxy.example}", 403, refusal(opened, forbidden))
+        for lines in [[], *([cookie(invalid)] for invalid in credentials.invalid)]:
+            status = refusal(opened, [*lines, *FORGED.items()])
+            expect(f"a client with {lines} through {proxy.example}", 401, status)
+        # The proxy must not leave the client's own claim in place.
+        nameless = [cookie(credentials.nameless), *FORGED.items()]
+        expect(f"a client without a name through {proxy.example}", 401, refusal(opened, nameless))
+        if credentials.expired:
             with opened(additional_headers=[cookie(credentials.expired)]) as session:
                 expect_expiry(session)
         for server in servers:
@@ -190,7 +193,7 @@ def refusal(opened, lines):
 
 
 def expect_expiry(session):
-    with contextlib.suppress(Exception):
-        session.recv(10)
-    closed = session.connection.close_code, session.connection.close_reason
-    expect_soon("the close code of an expired token", (3000, "expired"), lambda: closed)
+    with contextlib.suppress(ConnectionClosed):
+        session.recv(STEP_TIMEOUT)
+    closed = (session.connection.close_code, session.connection.close_reason)
+    expect("the close code of an expired token", (3000, "expired"), closed)

@@ -3,7 +3,9 @@ client's address, pings keep a session open beyond the proxy's idle limit, a dra
 and no attempt to connect fails while two servers are restarted in turn. The examples that authenticate
 admit and refuse, and a client cannot claim an identity."""
 
-from authenticating import check_authentication, haproxy_auth, service_examples
+import os
+
+from authenticating import check_authentication, haproxy_example, service_examples
 from endpoint import certificate, run
 from proxy import (
     HEADER,
@@ -62,7 +64,8 @@ def main():
             check_idleness(proxy)
             attempts = check_restarts(proxy)
             seen.append(f"{version_of(proxy)} ({attempts} attempts during restarts)")
-        for proxy, credentials in [*service_examples(cert, key), haproxy_auth()]:
+        authenticating = [*service_examples(cert, key), haproxy_example(os.path.dirname(key))]
+        for proxy, credentials in authenticating:
             check_authentication(proxy, credentials)
             seen.append(f"{proxy.example}, authenticating")
     return f"through {', '.join(seen)}"
