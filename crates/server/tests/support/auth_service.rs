@@ -131,11 +131,6 @@ impl AuthService {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// How many requests are being answered.
-    pub(crate) fn current(&self) -> usize {
-        self.state.current.load(Ordering::SeqCst)
-    }
-
     /// The highest number of requests that were being answered at the same time.
     pub(crate) fn highest(&self) -> usize {
         self.state.highest.load(Ordering::SeqCst)
