@@ -158,9 +158,10 @@ class Session:
 
     loop = asyncio.new_event_loop()
 
-    def __init__(self, url, context):
+    def __init__(self, url, context, **more):
         self.connecting = connect(
             url,
+            **more,
             ssl=context,
             proxy=None,
             local_addr=(CLIENT, 0),
@@ -251,8 +252,10 @@ def node(proxy, index, ports, flags):
 
 
 @contextlib.contextmanager
-def running(proxy, ports, idle=None):
-    """Runs the example with the addresses and ports of this test; yields a function that opens a session."""
+def running(proxy, ports, idle=None, refusal=426):
+    """Runs the example with the addresses and ports of this test; yields a function that opens a session.
+
+    `refusal` is the status of a request that is no handshake."""
     port = free_port("127.0.0.1")
     text = (EXAMPLES / proxy.example).read_text()
     for index, address in enumerate(["10.0.0.11", "10.0.0.12"]):
@@ -282,7 +285,7 @@ def running(proxy, ports, idle=None):
     )
     try:
         context = proxy.certificate and ssl.create_default_context(cafile=proxy.certificate[0])
-        wait_until_serving(proxy, process, port, context, log)
+        wait_until_serving(proxy, process, port, context, log, refusal)
         host = "wss://localhost" if context else "ws://127.0.0.1"
         yield functools.partial(Session, f"{host}:{port}/ws/status", context)
     finally:
@@ -295,8 +298,8 @@ def running(proxy, ports, idle=None):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_until_serving(proxy, process, port, context, log):
-    """Waits until a request reaches a server, which refuses it."""
+def wait_until_serving(proxy, process, port, context, log, refusal):
+    """Waits until a request is refused as expected."""
     until = time.monotonic() + STEP_TIMEOUT
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -304,7 +307,7 @@ def wait_until_serving(proxy, process, port, context, log):
             if context:
                 connection = http.client.HTTPSConnection("localhost", port, timeout=2, context=context)
             connection.request("GET", "/ws/status")
-            if connection.getresponse().status == 426:
+            if connection.getresponse().status == refusal:
                 return
         time.sleep(0.05)
     log.seek(0)

@@ -61,27 +61,30 @@ const LAYERS: &[Layer] = &[
             "futures-util",    // the answers of one HTTP/2 connection that are being decided
             "httpdate",        // the expiry date of a certificate, for people
             "hyper",           // HTTP/1.1
-            "hyper-util",      // tokio's sockets as hyper's
-            "ipnet",           // the networks of trusted proxies
-            "listenfd",        // sockets inherited from systemd
-            "mimalloc", // the allocator: a sixth less memory for each connection than glibc's
-            "procfs",   // process metrics
+            "hyper-rustls",    // TLS to the service at auth_url
+            "hyper-util", // tokio's sockets as hyper's, and the pool of connections to auth_url
+            "ipnet",      // the networks of trusted proxies
+            "listenfd",   // sockets inherited from systemd
+            "mimalloc",   // the allocator: a sixth less memory for each connection than glibc's
+            "procfs",     // process metrics
             // RFC 7541's Huffman code, by quiche's authors, fuzzed and without dependencies. The rest of
             // HPACK is implemented here: httlib-hpack and hpack_codec panic on malformed blocks, hpack
             // and its forks (hpack-patched, fluke-hpack, loona-hpack) create a hash map for each string.
             "octets",
-            "parking_lot",        // as in transport
-            "prometheus-client",  // the metrics, in both Prometheus formats
-            "proxy-header",       // the PROXY protocol, both versions
-            "rustix",             // the limit of open files, listening sockets, signal numbers
-            "rustls",             // TLS; its provider is aws-lc-rs, because ring has no ML-KEM
-            "schemars",           // the JSON Schema of the settings
-            "sd-notify",          // notifications to systemd
-            "serde",              // settings as types
+            "parking_lot",         // as in transport
+            "prometheus-client",   // the metrics, in both Prometheus formats
+            "proxy-header",        // the PROXY protocol, both versions
+            "rustix",              // the limit of open files, listening sockets, signal numbers
+            "rustls",              // TLS; its provider is aws-lc-rs, because ring has no ML-KEM
+            "rustls-native-certs", // the system's root certificates, for auth_url
+            "schemars",            // the JSON Schema of the settings
+            "sd-notify",           // notifications to systemd
+            "serde",               // settings as types
             "serde_json", // the admin listener's responses; also a dependency of tracing-subscriber
             "strsim",     // the nearest name for a misspelt setting; clap brings it along
             "tokio",      // the runtime, sockets, signals
             "toml",       // the lines of settings in their file; config brings it along
+            "tower-service", // the trait of hyper-util's connectors
             "tracing",    // log events
             "tracing-subscriber", // log lines, as text or JSON
             "transport",  // the endpoint

@@ -159,8 +159,14 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "proxies",
-        meaning: "the examples for nginx, HAProxy and Caddy: addresses, idle limits, 1001, restarts",
-        tools: &[tools::NGINX, tools::HAPROXY, tools::CADDY, tools::PYTHON_WEBSOCKETS],
+        meaning: "the examples for nginx, HAProxy and Caddy: addresses, idle limits, 1001, restarts, identities",
+        tools: &[
+            tools::NGINX,
+            tools::HAPROXY,
+            tools::CADDY,
+            tools::OPENSSL,
+            tools::PYTHON_WEBSOCKETS,
+        ],
         run: clients::proxies,
     },
     Check {

@@ -117,6 +117,8 @@ pub(crate) const HAPROXY: Tool =
     Tool { name: "HAProxy", install: "apt-get install haproxy", probe: &["haproxy", "-v"] };
 pub(crate) const CADDY: Tool =
     Tool { name: "Caddy", install: "apt-get install caddy", probe: &["caddy", "version"] };
+pub(crate) const OPENSSL: Tool =
+    Tool { name: "openssl", install: "apt-get install openssl", probe: &["openssl", "version"] };
 pub(crate) const NATS_SERVER: Tool = Tool {
     name: "nats-server",
     install: "apt-get install nats-server",

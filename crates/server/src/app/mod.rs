@@ -83,11 +83,9 @@ pub(crate) async fn run_supervised(
     let limited = Arc::clone(&telemetry);
     tasks.spawn("log-limits", async move { limited.log_limits.summarize_periodically().await });
 
-    let router = Router::new(
-        Arc::clone(&telemetry),
-        Gate::new(configs.borrow().admission.max_concurrent, AuthService::default()),
-        routes,
-    );
+    let auth_service = AuthService::new(Arc::clone(&telemetry));
+    let gate = Gate::new(configs.borrow().admission.max_concurrent, auth_service);
+    let router = Router::new(Arc::clone(&telemetry), gate, routes);
     let acceptor =
         Arc::new(Acceptor::new(Http { router, permits, configs }, Arc::clone(&telemetry)));
     // The sockets listen already, so the kernel completes connections before the tasks run.

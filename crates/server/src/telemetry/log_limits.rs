@@ -1,4 +1,4 @@
-//! Rate limits of log lines about refusals and failed accepts. Lines above the limit are counted, and
+//! Rate limits of log lines about refusals, failed accepts and a service that is not available. Lines above the limit are counted, and
 //! reported in a summary.
 //!
 //! Sessions are not limited: each logs two lines. Metrics count every event.
@@ -24,6 +24,9 @@ const REFUSALS: Rate = Rate { burst: 200, interval: Duration::from_millis(100) }
 /// Lines about failed accepts, which repeat ten times per second, mostly with the same reason.
 const ACCEPT_FAILURES: Rate = Rate { burst: 10, interval: Duration::from_secs(10) };
 
+/// Lines about failures of the service that authenticates clients: one for each handshake while it is down.
+const AUTH_FAILURES: Rate = Rate { burst: 10, interval: Duration::from_secs(10) };
+
 /// Interval of the summaries of suppressed lines.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -40,6 +43,7 @@ struct State {
     /// Addresses whose bucket is not full. `None` stands for peers on Unix sockets.
     addresses: HashMap<Option<IpAddr>, TokenBucket>,
     accept_failures: LineLimiter,
+    auth_failures: LineLimiter,
 }
 
 impl LogLimits {
@@ -48,6 +52,7 @@ impl LogLimits {
             refusals: LineLimiter::new(REFUSALS),
             addresses: HashMap::new(),
             accept_failures: LineLimiter::new(ACCEPT_FAILURES),
+            auth_failures: LineLimiter::new(AUTH_FAILURES),
         }))
     }
 
@@ -73,6 +78,11 @@ impl LogLimits {
         self.0.lock().accept_failures.admit(true, Instant::now())
     }
 
+    /// Whether to log a failure of the service that authenticates clients. If not, it is counted as suppressed.
+    pub(crate) fn admit_auth_failure(&self) -> bool {
+        self.0.lock().auth_failures.admit(true, Instant::now())
+    }
+
     /// Logs a summary every 10 seconds. Never returns.
     pub(crate) async fn summarize_periodically(&self) {
         loop {
@@ -89,11 +99,13 @@ impl LogLimits {
     /// Logs the lines suppressed since the previous summary, if any.
     pub(crate) fn summarize(&self) {
         let now = Instant::now();
-        let (refusals, accept_failures) = {
+        let (refusals, accept_failures, auth_failures) = {
             let mut state = self.0.lock();
             // A full bucket has the same effect as no entry.
             state.addresses.retain(|_, bucket| !bucket.is_full(now));
-            (state.refusals.suppressed.take(), state.accept_failures.suppressed.take())
+            let take = |limiter: &mut LineLimiter| limiter.suppressed.take();
+            let State { refusals, accept_failures, auth_failures, .. } = &mut *state;
+            (take(refusals), take(accept_failures), take(auth_failures))
         };
         if let Some(Suppressed { lines, since }) = refusals {
             let window_ms = milliseconds(now - since);
@@ -102,6 +114,10 @@ impl LogLimits {
         if let Some(Suppressed { lines, since }) = accept_failures {
             let window_ms = milliseconds(now - since);
             warn!(event = "accept_failed_suppressed", lines, window_ms);
+        }
+        if let Some(Suppressed { lines, since }) = auth_failures {
+            let window_ms = milliseconds(now - since);
+            warn!(event = "auth_unavailable_suppressed", lines, window_ms);
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod subscriber;
 mod text;
 pub(crate) mod writer;
 
+use std::fmt::Display;
 use std::io;
 
 use hyper::StatusCode;
@@ -51,6 +52,13 @@ impl Telemetry {
         self.metrics.count_accept_failure();
         if self.log_limits.admit_accept_failure() {
             warn!(event = "accept_failed", %error);
+        }
+    }
+
+    /// Records that the service that authenticates clients made no decision.
+    pub(crate) fn record_auth_failure(&self, error: &impl Display) {
+        if self.log_limits.admit_auth_failure() {
+            warn!(event = "auth_unavailable", error = &*truncated(&error.to_string()));
         }
     }
 

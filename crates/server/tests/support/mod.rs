@@ -19,6 +19,7 @@ mod frames;
 pub(crate) use frames::*;
 
 pub(crate) mod admin;
+pub(crate) mod auth_service;
 pub(crate) mod client_addr;
 pub(crate) mod flooding_handler;
 pub(crate) mod gatekeeper;
@@ -35,6 +36,12 @@ pub(crate) mod tls;
 pub(crate) const UPGRADE: &str = "GET /ws/status HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A valid handshake request with more header fields.
+pub(crate) fn upgrade_with(fields: &[(&str, &str)]) -> String {
+    let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    UPGRADE.replace("Host: a\r\n", &format!("Host: a\r\n{lines}"))
+}
 
 /// A client on a blocking socket, or on a stream over one, with timeouts of ten seconds.
 pub(crate) struct Client<S = TcpStream>(pub(crate) S);

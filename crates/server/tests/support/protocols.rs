@@ -18,8 +18,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use transport::{Admit, Discard};
 
 use super::http2::Http2;
+use super::raw_http2::{CONNECT, Frame, HEADER_TABLE_SIZE, HEADERS, PREFACE, headers, settings};
 use super::server::Server;
-use super::{Client, UPGRADE};
+use super::{Client, UPGRADE, upgrade_with};
 
 /// The protocol of a session.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +71,21 @@ impl Protocol {
     /// Opens a session whose client has the smallest receive buffer.
     pub(crate) fn open_with_small_buffer(self, server: &Server) -> Session {
         self.open_by(Client::connect_with_small_buffer, server).expect("the session is accepted")
+    }
+
+    /// Sends a handshake with more header fields, in lower case. Returns the status.
+    pub(crate) fn handshake(self, server: &Server, fields: &[(&str, &str)]) -> u16 {
+        let plain = || Client::connect(server.address).0;
+        let encrypted = |alpn| {
+            let address = server.second_address.expect("the server has a TLS listener");
+            encrypted(Client::connect(address).0, alpn)
+        };
+        match self {
+            Self::Http1 => Client(plain()).request(&upgrade_with(fields)).0,
+            Self::Http1Tls => Client(encrypted(b"http/1.1")).request(&upgrade_with(fields)).0,
+            Self::Http2 => handshake_over_http2(plain(), fields),
+            Self::Http2Tls => handshake_over_http2(encrypted(b"h2"), fields),
+        }
     }
 
     fn open_by(self, connect: fn(SocketAddr) -> Client, server: &Server) -> Option<Session> {
@@ -141,6 +157,22 @@ fn upgraded(stream: impl SessionStream + 'static) -> Option<Session> {
     let (status, head, _) = client.request(UPGRADE);
     assert!([101, 503].contains(&status), "{head}");
     (status == 101).then_some(client)
+}
+
+fn handshake_over_http2(stream: impl Read + Write, fields: &[(&str, &str)]) -> u16 {
+    let mut client = Client(stream);
+    client.send(PREFACE);
+    client.send(&settings(&[(HEADER_TABLE_SIZE, 0)]));
+    client.send(&headers(1, &[CONNECT, fields].concat()));
+    loop {
+        let head = client.bytes(9);
+        let [a, b, c, kind, flags, d, e, f, g] = head[..] else { panic!() };
+        let payload = client.bytes(u32::from_be_bytes([0, a, b, c]).try_into().unwrap());
+        let frame = Frame { kind, flags, stream: u32::from_be_bytes([d, e, f, g]), payload };
+        if frame.is(HEADERS, 1) {
+            return frame.status();
+        }
+    }
 }
 
 fn session(stream: impl SessionStream + 'static) -> Session {

@@ -1,9 +1,10 @@
 //! Metrics of the server in the formats of Prometheus.
 //!
 //! Names, types and labels are a contract: a test compares them with `docs/metrics.md`. `families` defines
-//! the metrics, `sessions` the counters that the drain also uses, `reloads` those of
-//! reloads, and `process` the metrics of the process.
+//! the metrics, `sessions` the counters that the drain also uses, `auth_requests` those of the service
+//! that authenticates clients, `reloads` those of reloads, and `process` the metrics of the process.
 
+mod auth_requests;
 mod families;
 mod labels;
 mod process;
@@ -11,6 +12,7 @@ mod reloads;
 mod sessions;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,10 +22,12 @@ use transport::{EndpointEvent, Rejection};
 
 use crate::config::definitions::Definitions;
 
+use self::auth_requests::AuthRequests;
 use self::families::Families;
 use self::labels::{Closed, Refused, Reload, code_label};
 use self::sessions::SessionCounters;
 
+pub(crate) use self::auth_requests::AuthOutcome;
 pub(crate) use self::reloads::RELOADS;
 pub(crate) use self::sessions::SessionCounts;
 
@@ -50,6 +54,7 @@ impl Format {
 pub(crate) struct Metrics {
     registry: Registry,
     families: Families,
+    auth_requests: AuthRequests,
     sessions: SessionCounters,
 }
 
@@ -68,8 +73,10 @@ pub(crate) struct Snapshot {
 
 impl Metrics {
     pub(crate) fn new(definitions: &Definitions) -> Self {
-        let (families, registry) = Families::registered(definitions);
-        Self { registry, families, sessions: SessionCounters::default() }
+        let (families, mut registry) = Families::registered(definitions);
+        let auth_requests =
+            AuthRequests::registered(registry.sub_registry_with_prefix("ws_status"));
+        Self { registry, families, auth_requests, sessions: SessionCounters::default() }
     }
 
     /// Records an event.
@@ -110,6 +117,11 @@ impl Metrics {
     /// Records that a request was refused, or that a connection was closed for the same reason.
     pub(crate) fn count_refusal(&self, rejection: Rejection) {
         self.families.refused.get_or_create(&Refused { refusal: rejection.as_str() }).inc();
+    }
+
+    /// Records a request to the service that authenticates clients.
+    pub(crate) fn record_auth_request(&self, outcome: AuthOutcome, time: Duration) {
+        self.auth_requests.record(outcome, time);
     }
 
     /// Records that accepting a connection failed.
