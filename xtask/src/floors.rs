@@ -61,7 +61,19 @@ const TRANSPORT: &[Floor] = &[
 
 const BROADCAST: &[Floor] = &[
     &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
-    &[Entry("publisher.rs", "a publisher, and the subscriptions to its latest state")],
+    &[
+        Entry("mailboxes.rs", "the mailboxes of all sessions of a key"),
+        Entry("topics.rs", "the newest state of each topic"),
+    ],
+    &[
+        Entry("mailbox.rs", "a bounded queue of events for a session, and its senders"),
+        Entry("publisher.rs", "a publisher, and the subscriptions to its newest state"),
+    ],
+    &[Entry("channel.rs", "the newest state, and its copies for threads")],
+    &[
+        Entry("key_map.rs", "removal from a map whose keys may come from peers"),
+        Entry("wakers.rs", "the wakers of the sessions that wait for a channel"),
+    ],
 ];
 
 const WS_CORE: &[Floor] = &[

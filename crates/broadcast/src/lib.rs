@@ -78,6 +78,15 @@
 //! It does not cover the output of `Debug`, the memory of a subscription, or the order in which sessions
 //! are woken.
 
+mod channel;
+mod key_map;
+mod mailbox;
+mod mailboxes;
 mod publisher;
+mod topics;
+mod wakers;
 
-pub use publisher::{Publisher, Subscription};
+pub use mailbox::{Event, Mailbox, Overflow, SendError, Sender, Sent, WhenFull, mailbox};
+pub use mailboxes::{KeyedMailbox, Mailboxes, SendCounts};
+pub use publisher::{Publisher, Subscription, Update};
+pub use topics::{TopicSubscription, Topics};

@@ -1,24 +1,24 @@
-//! The publisher, the subscription of a session, and the channel between them.
+//! The publisher, and the subscription of a session.
 
-use std::cell::RefCell;
-use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 
-use parking_lot::{Mutex, MutexGuard};
-use slab::Slab;
 use transport::{Handler, Message, Next, PreparedMessage};
+
+use crate::channel::{Channel, State};
+use crate::wakers::Registration;
 
 /// Sends the newest state to the sessions that subscribed.
 ///
 /// These are the sessions whose handler is a [`Subscription`] of this publisher or contains one. Each
 /// sends the newest state when it opens, if there is one, and then each newer state. While a session
 /// has unsent output its handler is not polled, so it skips the states that were replaced meanwhile and
-/// queues none of them.
+/// queues none of them. Sessions outlive their publisher: they stay open and send nothing more.
 ///
 /// A state is encoded once, and all sessions write it from the same bytes. TLS and HTTP/2 copy it, as
-/// they copy all output.
+/// they copy all output. A publisher keeps one state, the newest. With one session it takes at most 250
+/// bytes; each further one takes at most 32, and 2 KB are added once more than 64 have waited at the same
+/// time.
 ///
 /// ```
 /// use broadcast::Publisher;
@@ -29,14 +29,20 @@ use transport::{Handler, Message, Next, PreparedMessage};
 /// weather.publish("rain"); // To every session that is open.
 /// # drop(handler);
 /// ```
-#[derive(Debug, Default)]
-pub struct Publisher(Arc<Channel>);
+///
+/// # Values
+///
+/// Each state can have a value of type `V` beside its message, for handlers that decide by it: see
+/// [`with_values`](Publisher::with_values). The default, `()`, takes no memory.
+#[derive(Debug)]
+pub struct Publisher<V = ()>(Arc<Channel<V>>);
 
 /// The handler of a session that sends the newest state and discards the messages of its peer.
 ///
 /// A clone starts anew: its session first sends the newest state, also if this one has sent it already.
 ///
-/// Another handler can contain a subscription and poll it in its own [`poll_next`](Handler::poll_next):
+/// Another handler can contain a subscription, and call [`poll_update`](Self::poll_update) in its own
+/// [`poll_next`](Handler::poll_next):
 ///
 /// ```
 /// # use std::task::{Context, Poll};
@@ -55,183 +61,173 @@ pub struct Publisher(Arc<Channel>);
 ///             self.has_greeted = true;
 ///             return Poll::Ready(Next::Send(Message::from("hello")));
 ///         }
-///         self.states.poll_next(cx)
+///         self.states.poll_update(cx).map(|update| Next::SendPrepared(update.message))
 ///     }
 ///
 ///     fn receive(&mut self, _: Message) {}
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Subscription {
-    channel: Arc<Channel>,
-    /// The version of the state that was returned last; 0 if none was.
+pub struct Subscription<V = ()> {
+    channel: Arc<Channel<V>>,
+    /// The revision of the state that was returned last; 0 if none was.
     seen: u64,
     registration: Option<Registration>,
 }
 
-/// The newest state, and the wakers of the subscriptions.
-///
-/// Delivering a state writes to no memory that threads share: a subscription loads the version, and
-/// takes the state from the cache of its thread. A thread locks `newest` once for each state.
-#[derive(Debug, Default)]
-struct Channel {
-    /// The version of the newest state; 0 if there is no state.
-    version: AtomicU64,
-    newest: Mutex<Option<PreparedMessage>>,
-    next_index: AtomicUsize,
-    /// Each subscription locks one of these when it registers, when its waker changes, and on drop.
-    shards: [Mutex<Slab<Waker>>; SHARDS],
-}
-
-const SHARDS: usize = 16;
-
-/// The number of consecutive subscriptions in one shard. They are woken one after the other, so that
-/// memory which is close together is used together; this includes the kernel's memory.
-const WAKE_GROUP: usize = 64;
-
-/// The version of the next state of any publisher. Versions are unique in the process because [`CACHED`]
-/// serves all publishers.
-static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
-
-thread_local! {
-    /// The state that a subscription returned last on this thread, and its version.
-    static CACHED: RefCell<Option<(u64, PreparedMessage)>> = const { RefCell::new(None) };
-}
-
-/// The position of a subscription's waker in the channel.
-#[derive(Debug)]
-struct Registration {
-    shard: u32,
-    key: u32,
-    /// A clone of the waker in the shard, which can be compared without the lock.
-    waker: Waker,
+/// A state, as [`Subscription::poll_update`] returns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Update<V = ()> {
+    /// The state, for [`Next::SendPrepared`].
+    pub message: PreparedMessage,
+    /// The number of the state among all states of its publisher, from 1.
+    pub revision: u64,
+    /// The number of states that were published since the previous one that this subscription returned,
+    /// and that it never returned. 0 for the first state that it returns.
+    pub skipped: u64,
+    /// What was published beside the state.
+    pub value: V,
 }
 
 impl Publisher {
     /// Creates a publisher without a state.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Creates a handler for sessions that send the states of this publisher.
-    #[must_use]
-    pub fn subscribe(&self) -> Subscription {
-        Subscription { channel: Arc::clone(&self.0), seen: 0, registration: None }
+        Self::with_values()
     }
 
     /// Makes `state` the newest state, and wakes all sessions to send it.
     ///
     /// Does not wait for the sessions: each sends this state or a newer one later, unless it ends first.
     /// If two threads publish at the same time, either state may become the newest.
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
     pub fn publish(&self, state: impl Into<Message>) {
-        let message = PreparedMessage::from(state.into());
-        {
-            let mut newest = self.0.newest.lock();
-            let version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
-            *newest = Some(message);
-            self.0.version.store(version, Ordering::Release);
-        }
-        for shard in &self.0.shards {
-            // Wake without the lock: a waker may run any code.
-            let wakers: Vec<Waker> = shard.lock().iter().map(|(_, waker)| waker.clone()).collect();
-            wakers.into_iter().for_each(Waker::wake);
-        }
+        self.publish_with(state, ());
     }
 }
 
-impl Handler for Subscription {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        // Register before loading the version: a `publish` that this load misses finds the waker.
-        self.register(cx);
-        let version = self.channel.version.load(Ordering::Acquire);
-        if version == self.seen {
+impl Default for Publisher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V> Publisher<V> {
+    /// Creates a publisher without a state, whose states have a value beside the message.
+    ///
+    /// A value is what a handler decides by, such as the typed form of the state, its payload, or its
+    /// difference from the state before it. It is not sent by itself. It is cloned for each session,
+    /// under a lock of the publisher, so large values belong in an [`Arc`].
+    ///
+    /// A handler that sends the difference where it suffices, and the whole state otherwise:
+    ///
+    /// ```
+    /// # use std::task::{Context, Poll};
+    /// use broadcast::{Publisher, Subscription};
+    /// use transport::{Handler, Message, Next, PreparedMessage};
+    ///
+    /// struct Differences {
+    ///     states: Subscription<PreparedMessage>,
+    ///     has_sent: bool,
+    /// }
+    ///
+    /// impl Handler for Differences {
+    ///     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    ///         self.states.poll_update(cx).map(|update| {
+    ///             let follows = self.has_sent && update.skipped == 0;
+    ///             self.has_sent = true;
+    ///             Next::SendPrepared(if follows { update.value } else { update.message })
+    ///         })
+    ///     }
+    ///
+    ///     fn receive(&mut self, _: Message) {}
+    /// }
+    ///
+    /// let scores = Publisher::with_values();
+    /// let handler = Differences { states: scores.subscribe(), has_sent: false };
+    /// let difference = PreparedMessage::from(Message::from(r#"{"home":2}"#));
+    /// scores.publish_with(r#"{"home":2,"away":1}"#, difference);
+    /// # drop(handler);
+    /// ```
+    #[must_use]
+    pub fn with_values() -> Self {
+        Self(Arc::new(Channel::new()))
+    }
+
+    /// Creates a handler for sessions that send the states of this publisher.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription<V> {
+        Subscription::new(Arc::clone(&self.0))
+    }
+
+    /// Makes `state` the newest state, with `value` beside it, and wakes all sessions to send it.
+    ///
+    /// Does not wait for the sessions, as [`publish`](Publisher::publish).
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn publish_with(&self, state: impl Into<Message>, value: V) {
+        drop(self.0.store(PreparedMessage::from(state.into()), value));
+        self.0.notify();
+    }
+
+    /// Removes the state: sessions that have not sent it skip it, and sessions that open wait for the
+    /// next one.
+    pub fn clear(&self) {
+        drop(self.0.take());
+        self.0.drop_copies();
+    }
+}
+
+impl<V> Subscription<V> {
+    pub(crate) fn new(channel: Arc<Channel<V>>) -> Self {
+        Self { channel, seen: 0, registration: None }
+    }
+}
+
+impl<V: Clone> Subscription<V> {
+    /// Returns the newest state, unless this subscription has returned it already.
+    ///
+    /// `Pending` means that there is no newer state; the waker in `cx` is woken when there is one. Only
+    /// the waker of the latest call is woken. A subscription whose publisher was dropped stays pending.
+    pub fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Update<V>> {
+        // Register before looking for a state: a `publish` that the look misses finds the waker.
+        self.channel.wakers.register(&mut self.registration, cx.waker());
+        let Some(State { revision, message, value }) = self.channel.newer_than(self.seen) else {
             return Poll::Pending;
-        }
-        let (version, message) = self.channel.newest(version);
-        self.seen = version;
-        Poll::Ready(Next::SendPrepared(message))
+        };
+        let skipped = if self.seen == 0 { 0 } else { revision - self.seen - 1 };
+        self.seen = revision;
+        Poll::Ready(Update { message, revision, skipped, value })
+    }
+}
+
+impl<V: Clone + Send + 'static> Handler for Subscription<V> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let update = ready!(self.poll_update(cx));
+        Poll::Ready(Next::SendPrepared(update.message))
     }
 
     fn receive(&mut self, _: Message) {}
 }
 
-impl Subscription {
-    /// Registers the waker with the channel, unless it is registered already.
-    fn register(&mut self, cx: &Context<'_>) {
-        match &mut self.registration {
-            Some(registration) if registration.waker.will_wake(cx.waker()) => {}
-            Some(registration) => {
-                let waker = cx.waker().clone();
-                let mut shard = self.channel.shard(to_usize(registration.shard));
-                let replaced = shard
-                    .get_mut(to_usize(registration.key))
-                    .map(|registered| mem::replace(registered, waker));
-                // Drop the waker without the lock: it may drop a task whose subscription locks it.
-                drop(shard);
-                drop(replaced);
-                registration.waker = cx.waker().clone();
-            }
-            None => {
-                let index = self.channel.next_index.fetch_add(1, Ordering::Relaxed);
-                let shard = index / WAKE_GROUP % SHARDS;
-                let key = self.channel.shard(shard).insert(cx.waker().clone());
-                let waker = cx.waker().clone();
-                self.registration =
-                    Some(Registration { shard: to_u32(shard), key: to_u32(key), waker });
-            }
-        }
-    }
-}
-
-impl Clone for Subscription {
+impl<V> Clone for Subscription<V> {
     fn clone(&self) -> Self {
-        Self { channel: Arc::clone(&self.channel), seen: 0, registration: None }
+        Self::new(Arc::clone(&self.channel))
     }
 }
 
-impl Drop for Subscription {
+impl<V> Drop for Subscription<V> {
     fn drop(&mut self) {
         if let Some(registration) = self.registration.take() {
-            let waker = self
-                .channel
-                .shard(to_usize(registration.shard))
-                .try_remove(to_usize(registration.key));
-            drop(waker); // Without the lock, as in `register`.
+            self.channel.wakers.deregister(&registration);
         }
     }
-}
-
-impl Channel {
-    /// Returns the newest state and its version, which is `version` or a later one.
-    fn newest(&self, version: u64) -> (u64, PreparedMessage) {
-        CACHED.with_borrow_mut(|cached| {
-            if let Some((cached_version, message)) = cached
-                && *cached_version == version
-            {
-                return (version, message.clone());
-            }
-            let newest = self.newest.lock();
-            let version = self.version.load(Ordering::Relaxed);
-            let message =
-                newest.as_ref().expect("a version other than 0 has a state").with_own_refcount();
-            *cached = Some((version, message.clone()));
-            (version, message)
-        })
-    }
-
-    fn shard(&self, index: usize) -> MutexGuard<'_, Slab<Waker>> {
-        self.shards.get(index).expect("a shard index is less than SHARDS").lock()
-    }
-}
-
-/// Converts an index for a [`Registration`], where `u32` halves its memory.
-fn to_u32(index: usize) -> u32 {
-    u32::try_from(index).expect("fewer than 2^32 wakers fit into memory")
-}
-
-fn to_usize(index: u32) -> usize {
-    usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -242,5 +238,6 @@ mod tests {
     #[cfg(target_pointer_width = "64")]
     fn a_subscription_takes_40_bytes() {
         assert_eq!(size_of::<Subscription>(), 40);
+        assert_eq!(size_of::<Subscription<String>>(), 40);
     }
 }

@@ -13,16 +13,21 @@ mod support;
 use std::future::Future;
 use std::io;
 use std::mem;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
-use broadcast::Publisher;
+use broadcast::{
+    KeyedMailbox, Mailboxes, Publisher, Subscription, TopicSubscription, Topics, WhenFull, mailbox,
+};
 use support::{SIZES, config};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use transport::ws_core::Limits;
-use transport::{Drain, WebSocket, run};
+use transport::ws_core::{CloseCode, Limits};
+use transport::{Drain, Handler, WebSocket, run};
+
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
 /// The output of a stream.
 #[derive(Default)]
@@ -69,20 +74,21 @@ impl AsyncWrite for Stream {
     }
 }
 
-#[test]
-fn each_session_writes_a_state_in_one_call_and_from_the_same_bytes() {
+/// Runs sessions, and expects each round to be written in one call by each of them, from the same bytes.
+/// Returns the number of allocations of the second round.
+fn allocations_of_a_round<H: Handler>(open: impl Fn() -> H, send: impl Fn(&'static str)) -> u64 {
     const COUNT: usize = 100;
-    let publisher = Publisher::new();
     let (drain, _timers) = Drain::new();
     let open = |stream: &Stream| {
         let socket = WebSocket::new(stream.clone(), SIZES);
-        run(socket, config(Limits::default()), publisher.subscribe(), drain.token())
+        run(socket, config(Limits::default()), open(), drain.token())
     };
     let streams: [Stream; COUNT] = std::array::from_fn(|_| Stream::default());
     let mut sessions = streams.each_ref().map(open);
     let mut cx = Context::from_waker(Waker::noop());
-    for round in ["a first state", "another one"] {
-        publisher.publish(round);
+    // The first round also allocates the registrations of the wakers and the buffers of the streams.
+    let allocations = ["a first message", "another one"].map(|round| {
+        send(round);
         let info = measure(|| {
             for session in &mut sessions {
                 assert!(Pin::new(session).poll(&mut cx).is_pending());
@@ -95,9 +101,111 @@ fn each_session_writes_a_state_in_one_call_and_from_the_same_bytes() {
             (mem::take(&mut wire.writes), wire.buffer_address)
         });
         assert_eq!(wires, [(1, wires[0].1); COUNT]);
-        // The first round also allocates the registrations of the wakers and the buffers of the streams.
-        if round == "another one" {
-            assert_eq!(info.count_total, 2, "for the reference count of this thread");
+        info.count_total
+    });
+    allocations[1]
+}
+
+#[test]
+fn each_session_writes_a_state_in_one_call_and_from_the_same_bytes() {
+    let publisher = Publisher::new();
+    let allocations = allocations_of_a_round(|| publisher.subscribe(), |it| publisher.publish(it));
+    assert_eq!(allocations, 2, "for the reference counts of the state and of this thread");
+}
+
+#[test]
+fn each_session_of_a_key_writes_an_event_in_one_call_and_from_the_same_bytes() {
+    let mailboxes = Mailboxes::new(CAPACITY, WhenFull::Refuse);
+    let allocations =
+        allocations_of_a_round(|| mailboxes.open(1_u8), |it| _ = mailboxes.send(&1, it));
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_thread_that_serves_many_publishers_in_turn_allocates_for_each_state_and_not_for_each_session()
+{
+    const PUBLISHERS: usize = 100;
+    // The reference count of the state, and for more than 64 sessions also that of this thread.
+    for (sessions, expected) in [(64, 1), (100, 2)] {
+        let publishers: Vec<Publisher> = (0..PUBLISHERS).map(|_| Publisher::new()).collect();
+        let subscribe = |_| publishers.iter().map(Publisher::subscribe).collect();
+        let mut in_turn: Vec<Vec<Subscription>> = (0..sessions).map(subscribe).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        for round in ["a first state", "another one"] {
+            publishers.iter().for_each(|publisher| publisher.publish(round));
+            let info = measure(|| {
+                for subscription in in_turn.iter_mut().flatten() {
+                    assert!(subscription.poll_next(&mut cx).is_ready());
+                }
+            });
+            if round == "another one" {
+                let allocations = usize::try_from(info.count_total).unwrap();
+                assert_eq!(allocations, expected * PUBLISHERS, "{sessions} sessions");
+            }
         }
     }
+}
+
+/// Returns the bytes that each of many items holds on the heap.
+fn heap_bytes<T>(create: impl Fn(u64) -> T) -> i64 {
+    const COUNT: u64 = 10_000;
+    let mut items = Vec::with_capacity(10_000);
+    let info = measure(|| items.extend((0..COUNT).map(create)));
+    info.bytes_current / 10_000
+}
+
+/// Returns the handler after it has begun to wait.
+fn waiting<H: Handler>(mut handler: H) -> H {
+    assert!(handler.poll_next(&mut Context::from_waker(Waker::noop())).is_pending());
+    handler
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn the_memory_of_publishers_topics_and_mailboxes_is_what_their_documentation_says() {
+    let with_one_session = heap_bytes(|_| {
+        let publisher = Publisher::new();
+        let subscription = waiting(publisher.subscribe());
+        (publisher, subscription)
+    });
+    assert!(with_one_session <= 250, "a publisher takes {with_one_session} bytes");
+
+    let with_sessions = |count: usize| {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut subscriptions = Vec::with_capacity(count);
+        let info = measure(|| {
+            let publisher = Publisher::new();
+            subscriptions.extend((0..count).map(|_| waiting(publisher.subscribe())));
+            publisher.publish("");
+            assert!(subscriptions.iter_mut().all(|it| it.poll_next(&mut cx).is_ready()));
+        });
+        info.bytes_current
+    };
+    let more = with_sessions(65) - with_sessions(64);
+    assert!(more <= 2048, "a publisher takes {more} bytes more for more than 64 sessions");
+    let each = with_sessions(10_000) / 10_000;
+    assert!(each <= 32, "each session takes {each} bytes");
+
+    let topics = Topics::new();
+    let topic = heap_bytes(|key: u64| waiting(topics.subscribe(key)));
+    assert!(topic <= 300, "a topic takes {topic} bytes");
+    assert_eq!(size_of::<TopicSubscription<()>>(), 48);
+
+    let idle = heap_bytes(|_| mailbox(CAPACITY, WhenFull::DropOldest));
+    assert!(idle <= 150, "an idle mailbox takes {idle} bytes");
+    let mailboxes = Mailboxes::new(CAPACITY, WhenFull::Close(CloseCode::NORMAL, "full".into()));
+    let with_key = heap_bytes(|key: u64| waiting(mailboxes.open(key)));
+    assert!(with_key <= 300, "a key with an idle mailbox takes {with_key} bytes");
+    assert_eq!(size_of::<KeyedMailbox<()>>(), 24);
+}
+
+#[test]
+fn a_mailbox_frees_its_queue_when_it_is_empty() {
+    let (sender, mut mailbox) = mailbox(CAPACITY, WhenFull::Refuse);
+    let mut cx = Context::from_waker(Waker::noop());
+    let info = measure(|| {
+        (0..100).for_each(|_| assert!(sender.send("an event").is_ok()));
+        (0..100).for_each(|_| assert!(mailbox.poll_event(&mut cx).is_ready()));
+    });
+    assert_eq!(info.bytes_current, 0);
 }

@@ -1,0 +1,260 @@
+//! The newest state of each topic, for the sessions that subscribed to it.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use transport::{Handler, Message, Next, PreparedMessage};
+
+use crate::channel::Channel;
+use crate::key_map;
+use crate::publisher::{Subscription, Update};
+
+/// A map from keys to states: a topic is what a [`Publisher`](crate::Publisher) is, with a key.
+///
+/// A topic exists while it has a state or a subscription:
+///
+/// - [`publish`](Topics::publish) creates it, since the state is kept for sessions that subscribe later.
+///   It lasts until [`clear`](Topics::clear), so the code that publishes bounds the number of these.
+/// - [`subscribe`](Topics::subscribe) creates it without a state. It is forgotten with its last
+///   subscription, so there are never more topics without a state than there are subscriptions, whatever
+///   keys the peers choose. Hashing resists keys that are chosen to collide.
+///
+/// A topic with one session takes at most 300 bytes, and its key; further sessions add what they add to a
+/// publisher. A subscription takes 48 bytes and a clone of the key. The application has to limit the
+/// length of a key that a peer chooses; an `Arc<str>` shares it. Subscribing, publishing and dropping a
+/// subscription lock the map for the time of a lookup. Sending a state to a session does not.
+///
+/// A clone is another handle of the same topics.
+///
+/// ```
+/// use broadcast::Topics;
+///
+/// let scores: Topics<String> = Topics::new();
+/// let handler = scores.subscribe("final".to_owned()); // For the session of `?match=final`.
+/// scores.publish("final", "1:0"); // To every session of this match.
+/// assert_eq!(scores.subscriptions("final"), 1);
+///
+/// drop(handler);
+/// scores.clear("final"); // The match is over.
+/// assert!(scores.is_empty());
+/// ```
+pub struct Topics<K, V = ()>(Arc<Map<K, V>>);
+
+/// The handler of a session that sends the newest state of a topic and discards the messages of its peer.
+///
+/// A clone starts anew, as that of a [`Subscription`]. The session outlives all handles of the topics: it
+/// stays open, and sends nothing more.
+///
+/// [`Topics::subscribe`] creates it.
+#[derive(Debug)]
+pub struct TopicSubscription<K: Eq + Hash, V = ()> {
+    states: Subscription<V>,
+    key: K,
+    topics: Topics<K, V>,
+}
+
+type Map<K, V> = Mutex<HashMap<K, Topic<V>>>;
+
+/// Invariant: it has a state or a subscription whenever the map is not locked.
+struct Topic<V> {
+    channel: Arc<Channel<V>>,
+    subscriptions: usize,
+}
+
+impl<K: Eq + Hash> Topics<K> {
+    /// Creates a map without topics.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_values()
+    }
+
+    /// Makes `state` the newest state of the topic, and wakes its sessions to send it.
+    ///
+    /// Creates the topic if it does not exist. Otherwise as
+    /// [`Publisher::publish`](crate::Publisher::publish).
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn publish<Q>(&self, key: &Q, state: impl Into<Message>)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.publish_with(key, state, ());
+    }
+}
+
+impl<K: Eq + Hash> Default for Topics<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Eq + Hash, V> Topics<K, V> {
+    /// Creates a map without topics, whose states have a value beside the message. See
+    /// [`Publisher::with_values`](crate::Publisher::with_values).
+    #[must_use]
+    pub fn with_values() -> Self {
+        Self(Arc::default())
+    }
+
+    /// Creates a handler for a session that sends the states of the topic.
+    ///
+    /// Creates the topic, without a state, if it does not exist.
+    #[must_use]
+    pub fn subscribe(&self, key: K) -> TopicSubscription<K, V>
+    where
+        K: Clone,
+    {
+        let mut map = self.0.lock();
+        // Not `entry` alone, which drops a key that the map has already, with the lock.
+        let topic = match map.get_mut(&key) {
+            Some(topic) => topic,
+            None => map.entry(key.clone()).or_insert_with(Topic::new),
+        };
+        topic.subscriptions += 1;
+        let states = Subscription::new(Arc::clone(&topic.channel));
+        drop(map);
+        TopicSubscription { states, key, topics: self.clone() }
+    }
+
+    /// Makes `state` the newest state of the topic, with `value` beside it, and wakes its sessions to send
+    /// it. Otherwise as [`publish`](Topics::publish).
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn publish_with<Q>(&self, key: &Q, state: impl Into<Message>, value: V)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let message = PreparedMessage::from(state.into());
+        let mut map = self.0.lock();
+        let channel = match map.get(key) {
+            Some(topic) => Arc::clone(&topic.channel),
+            None => Arc::clone(&map.entry(key.to_owned()).or_insert_with(Topic::new).channel),
+        };
+        // While the map is locked: otherwise the topic might be forgotten before it has the state.
+        let replaced = channel.store(message, value);
+        drop(map);
+        drop(replaced);
+        channel.notify();
+    }
+
+    /// Removes the state of the topic, and the topic unless a session subscribes to it.
+    ///
+    /// Sessions that have not sent the state skip it, and sessions that open wait for the next one.
+    pub fn clear<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let mut map = self.0.lock();
+        let Some(topic) = map.get(key) else { return };
+        let channel = Arc::clone(&topic.channel);
+        let state = channel.take();
+        let forgotten =
+            if topic.subscriptions == 0 { key_map::remove(&mut map, key) } else { None };
+        drop(map);
+        drop((state, forgotten)); // Without the lock: the drop of a value or a key may run any code.
+        channel.drop_copies();
+    }
+
+    /// Returns the number of subscriptions to the topic. A state that is costly to make can be left out
+    /// if there is none.
+    #[must_use]
+    pub fn subscriptions<Q>(&self, key: &Q) -> usize
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.0.lock().get(key).map_or(0, |topic| topic.subscriptions)
+    }
+
+    /// Returns the number of topics that have a state or a subscription.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// Whether no topic has a state or a subscription.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<K, V> Clone for Topics<K, V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K, V> fmt::Debug for Topics<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topics").field("len", &self.0.lock().len()).finish_non_exhaustive()
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> TopicSubscription<K, V> {
+    /// Returns the newest state of the topic, unless this subscription has returned it already. See
+    /// [`Subscription::poll_update`].
+    ///
+    /// Revisions count the states since the topic was created.
+    pub fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Update<V>> {
+        self.states.poll_update(cx)
+    }
+}
+
+impl<K: Eq + Hash, V> TopicSubscription<K, V> {
+    /// Returns the key of the topic.
+    #[must_use]
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+}
+
+impl<K, V> Handler for TopicSubscription<K, V>
+where
+    K: Eq + Hash + Send + 'static,
+    V: Clone + Send + 'static,
+{
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        self.states.poll_next(cx)
+    }
+
+    fn receive(&mut self, _: Message) {}
+}
+
+impl<K: Clone + Eq + Hash, V> Clone for TopicSubscription<K, V> {
+    fn clone(&self) -> Self {
+        self.topics.subscribe(self.key.clone())
+    }
+}
+
+impl<K: Eq + Hash, V> Drop for TopicSubscription<K, V> {
+    fn drop(&mut self) {
+        // The count changes while the map is locked, so nobody subscribes to a topic that is forgotten
+        // here, or publishes to it.
+        let mut map = self.topics.0.lock();
+        let topic = map.get_mut(&self.key).expect("a topic with a subscription is in the map");
+        topic.subscriptions -= 1;
+        let is_needed = topic.subscriptions > 0 || topic.channel.has_state();
+        let forgotten = if is_needed { None } else { key_map::remove(&mut map, &self.key) };
+        drop(map);
+        drop(forgotten); // Without the lock: the drop of a key may run any code.
+    }
+}
+
+impl<V> Topic<V> {
+    fn new() -> Self {
+        Self { channel: Arc::new(Channel::new()), subscriptions: 0 }
+    }
+}
