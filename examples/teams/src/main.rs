@@ -41,9 +41,9 @@ fn server(settings: SettingsReceiver<TeamSettings>) -> Server {
     let teams = Teams { sessions: server.sessions(), ..Teams::default() };
     let [publishing, login, logout] = [(); 3].map(|()| teams.clone());
     server
-        .admin(Method::POST, "/publish", move |it| publishing.clone().publish(it))
-        .admin(Method::POST, "/login", move |it| login.clone().log_in(it, settings.get()))
-        .admin(Method::POST, "/logout", move |it| logout.clone().log_out(it))
+        .admin(Method::POST, "/publish", move |request| publishing.clone().publish(request))
+        .admin(Method::POST, "/login", move |request| login.clone().log_in(request, settings.get()))
+        .admin(Method::POST, "/logout", move |request| logout.clone().log_out(request))
         .route(PATH, teams)
 }
 
