@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
@@ -27,7 +28,17 @@ pub(crate) struct Teams {
 impl Teams {
     /// Starts it, and waits until it serves.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_teams"));
+        Self::spawn(Path::new(env!("CARGO_BIN_EXE_teams")), arguments)
+    }
+
+    /// Starts the program of a step of the guide.
+    pub(crate) fn start_step(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_BIN_EXE_teams")).with_file_name("examples");
+        Self::spawn(&folder.join(name), &[])
+    }
+
+    fn spawn(program: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"]);
         let mut process = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(process.stderr.take().unwrap());
