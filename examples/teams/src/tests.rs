@@ -28,9 +28,8 @@ async fn admit(teams: &Teams, uri: &str, cookies: &[&str]) -> Result<Member, Den
         token: drain.token(),
     };
     let mut handler = None;
-    let _ = teams.admit(&Handshake::new(&request, &client)).await?.map_handler(|it| {
-        handler = Some(it);
-    });
+    let admission = teams.admit(&Handshake::new(&request, &client)).await?;
+    let _ = admission.map_handler(|it| handler = Some(it));
     Ok(handler.unwrap())
 }
 

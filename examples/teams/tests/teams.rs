@@ -31,10 +31,7 @@ fn requests_are_answered_by_cookie_and_team() {
         (bob, "?team=green", 404, "unknown_team"),
     ];
     for (cookie, query, status, word) in cases {
-        let response = match teams.connect(cookie, query, None) {
-            Ok((_, response)) => response.map(|_| String::new()),
-            Err(refusal) => refusal,
-        };
+        let (response, _) = teams.handshake(cookie, query, None);
         let case = format!("{query} with {cookie:?}");
         assert_eq!(response.status().as_u16(), status, "{case}");
         assert!(response.body().starts_with(word), "{case}: {response:?}");
@@ -49,10 +46,10 @@ fn the_log_names_the_user_of_a_session_and_the_word_of_a_refusal() {
     let teams = Teams::start(&[]);
     let ada = teams.log_in("ada");
     let bob = teams.log_in("bob");
-    drop(teams.connect(&ada, "?team=red", None).unwrap());
+    drop(teams.connect(&ada, "?team=red"));
     assert_eq!(teams.log_line("opened")["identity"], "ada");
     assert_eq!(teams.log_line("closed")["identity"], "ada");
-    teams.connect(&bob, "?team=red", None).unwrap_err();
+    teams.handshake(&bob, "?team=red", None);
     let refused = teams.log_line("refused");
     assert_eq!((&refused["denial"], &refused["status"]), (&"not_in_team".into(), &403.into()));
 }
@@ -62,8 +59,8 @@ fn teams_see_only_their_own_states() {
     let teams = Teams::start(&[]);
     let ada = teams.log_in("ada");
     assert_eq!(teams.post("/publish?team=red", "red 1").0, 204);
-    let (mut red, _) = teams.connect(&ada, "?team=red", None).unwrap();
-    let (mut blue, _) = teams.connect(&ada, "?team=blue", None).unwrap();
+    let mut red = teams.connect(&ada, "?team=red");
+    let mut blue = teams.connect(&ada, "?team=blue");
     assert_eq!(next_text(&mut red), "red 1");
     teams.post("/publish?team=blue", "blue 1");
     assert_eq!(next_text(&mut blue), "blue 1");
@@ -78,9 +75,9 @@ fn a_logout_closes_all_sessions_of_the_user_and_no_other() {
     let teams = Teams::start(&[]);
     let [first, second] = [teams.log_in("ada"), teams.log_in("ada")];
     let bob = teams.log_in("bob");
-    let (mut red, _) = teams.connect(&first, "?team=red", None).unwrap();
-    let (mut blue, _) = teams.connect(&second, "?team=blue", None).unwrap();
-    let (mut other, _) = teams.connect(&bob, "?team=blue", None).unwrap();
+    let mut red = teams.connect(&first, "?team=red");
+    let mut blue = teams.connect(&second, "?team=blue");
+    let mut other = teams.connect(&bob, "?team=blue");
     // A session that has sent a state is open.
     for (team, sessions) in [("red", vec![&mut red]), ("blue", vec![&mut blue, &mut other])] {
         teams.post(&format!("/publish?team={team}"), team);
@@ -90,7 +87,7 @@ fn a_logout_closes_all_sessions_of_the_user_and_no_other() {
     for session in [red, blue] {
         assert_eq!(close_frame(session), (3000, "logout".to_owned()));
     }
-    assert_eq!(teams.connect(&first, "?team=red", None).unwrap_err().status(), 401);
+    assert_eq!(teams.handshake(&first, "?team=red", None).0.status(), 401);
     teams.post("/publish?team=blue", "bob is here");
     assert_eq!(next_text(&mut other), "bob is here");
 }
@@ -99,9 +96,9 @@ fn a_logout_closes_all_sessions_of_the_user_and_no_other() {
 fn a_session_closes_when_its_login_expires() {
     let teams = Teams::start(&["--login-lifetime-secs=1"]);
     let ada = teams.log_in("ada");
-    let (session, _) = teams.connect(&ada, "?team=red", None).unwrap();
+    let session = teams.connect(&ada, "?team=red");
     assert_eq!(close_frame(session), (3000, "expired".to_owned()));
-    assert_eq!(teams.connect(&ada, "?team=red", None).unwrap_err().status(), 401);
+    assert_eq!(teams.handshake(&ada, "?team=red", None).0.status(), 401);
 }
 
 #[test]
@@ -114,7 +111,7 @@ fn a_subprotocol_is_selected_if_it_is_offered() {
         (None, None),
     ];
     for (offered, selected) in cases {
-        let (_, response) = teams.connect(&ada, "?team=red", offered).unwrap();
+        let (response, _) = teams.handshake(&ada, "?team=red", offered);
         let header = response.headers().get("sec-websocket-protocol");
         assert_eq!(header.map(|it| it.to_str().unwrap()), selected, "of {offered:?}");
     }
@@ -127,7 +124,7 @@ fn a_hundred_clients_do_not_wait_for_each_others_store_queries() {
     let start = Instant::now();
     thread::scope(|scope| {
         for _ in 0..100 {
-            scope.spawn(|| teams.connect(&ada, "?team=red", None).unwrap());
+            scope.spawn(|| teams.connect(&ada, "?team=red"));
         }
     });
     // One after the other they take 5 s.

@@ -1,4 +1,5 @@
 //! The process, its clients, and its operators.
+#![allow(dead_code, reason = "each file of tests uses a part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -64,25 +65,29 @@ impl Teams {
         self.log.lock().unwrap().iter().find(|line| line["event"] == event).unwrap()
     }
 
-    /// Connects with this cookie, and returns the session and the response, or the refusal.
-    pub(crate) fn connect(
+    /// Connects with this cookie.
+    pub(crate) fn connect(&self, cookie: &str, query: &str) -> Session {
+        self.handshake(cookie, query, None).1.unwrap()
+    }
+
+    /// Sends a handshake, and returns the response, and the session if it opens.
+    pub(crate) fn handshake(
         &self,
         cookie: &str,
         query: &str,
         subprotocols: Option<&str>,
-    ) -> Result<(Session, Response<Option<Vec<u8>>>), Response<String>> {
+    ) -> (Response<String>, Option<Session>) {
         let url = format!("ws://{}/ws/status{query}", self.address);
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("cookie", cookie.parse().unwrap());
         if let Some(subprotocols) = subprotocols {
             request.headers_mut().insert("sec-websocket-protocol", subprotocols.parse().unwrap());
         }
+        let text = |body: Option<Vec<u8>>| String::from_utf8(body.unwrap_or_default()).unwrap();
         let stream = TcpStream::connect(&self.address).unwrap();
         match tungstenite::client(request, stream) {
-            Ok(connected) => Ok(connected),
-            Err(HandshakeError::Failure(Error::Http(refusal))) => {
-                Err(refusal.map(|body| String::from_utf8(body.unwrap_or_default()).unwrap()))
-            }
+            Ok((session, response)) => (response.map(text), Some(session)),
+            Err(HandshakeError::Failure(Error::Http(refusal))) => (refusal.map(text), None),
             Err(error) => panic!("{error}"),
         }
     }
