@@ -160,7 +160,7 @@ impl Teams {
         // First, so that nobody is admitted by this login once its sessions close.
         self.store.remove(&user).await;
         let count = self.sessions.disconnect(&user, &logout());
-        admin_response(StatusCode::OK, format!("{count} sessions close\n"))
+        admin_response(StatusCode::OK, format!("sessions that close: {count}\n"))
     }
 }
 
