@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "each file of tests uses a part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::iter;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -15,6 +17,9 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::http::Response;
 use tungstenite::{Error, Message, WebSocket};
+
+/// The limit of each wait.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) type Session = WebSocket<TcpStream>;
 
@@ -62,7 +67,9 @@ impl Teams {
 
     /// Waits for the next line of the log with this event.
     pub(crate) fn log_line(&self, event: &str) -> Value {
-        self.log.lock().unwrap().iter().find(|line| line["event"] == event).unwrap()
+        let log = self.log.lock().unwrap();
+        let mut lines = iter::from_fn(|| log.recv_timeout(TIMEOUT).ok());
+        lines.find(|line| line["event"] == event).unwrap()
     }
 
     /// Connects with this cookie.
@@ -85,6 +92,7 @@ impl Teams {
         }
         let text = |body: Option<Vec<u8>>| String::from_utf8(body.unwrap_or_default()).unwrap();
         let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         match tungstenite::client(request, stream) {
             Ok((session, response)) => (response.map(text), Some(session)),
             Err(HandshakeError::Failure(Error::Http(refusal))) => (refusal.map(text), None),
@@ -149,7 +157,7 @@ pub(crate) fn next_text(session: &mut Session) -> String {
 
 /// Waits for the Close frame, and returns its code and reason.
 pub(crate) fn close_frame(mut session: Session) -> (u16, String) {
-    let frame = std::iter::from_fn(|| session.read().ok()).find_map(|message| match message {
+    let frame = iter::from_fn(|| session.read().ok()).find_map(|message| match message {
         Message::Close(frame) => frame,
         _ => None,
     });
