@@ -47,7 +47,10 @@ fn checker(input: &mut Unstructured<'_>) -> Result<Checker> {
     };
     let (messages, control_frames) = (rate()?, rate()?);
     let limits = Limits { message_timeout, write_timeout, ..Limits::default() };
-    Ok(Checker::new(timing, messages, control_frames, limits, input.arbitrary()?))
+    let jitter = input.arbitrary()?;
+    let checker = Checker::new(timing, messages, control_frames, limits, jitter);
+    let expires = input.arbitrary()?;
+    Ok(if expires { checker.expiring_at(duration(input)?) } else { checker })
 }
 
 fn step(input: &mut Unstructured<'_>) -> Result<Step> {

@@ -54,16 +54,18 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "server",
         may_use: &[
-            "clap",       // the command line and its help
-            "config",     // layered settings, and TOML
-            "h2",         // HTTP/2; hyper does not expose some of its limits
-            "httpdate",   // the expiry date of a certificate, for people
-            "hyper",      // HTTP/1.1
-            "hyper-util", // tokio's sockets as hyper's
-            "ipnet",      // the networks of trusted proxies
-            "listenfd",   // sockets inherited from systemd
-            "mimalloc",   // the allocator: a sixth less memory for each connection than glibc's
-            "procfs",     // process metrics
+            "clap",            // the command line and its help
+            "config",          // layered settings, and TOML
+            "h2",              // HTTP/2; hyper does not expose some of its limits
+            "form_urlencoded", // the query of an admin request
+            "futures-util",    // the answers of one HTTP/2 connection that are being decided
+            "httpdate",        // the expiry date of a certificate, for people
+            "hyper",           // HTTP/1.1
+            "hyper-util",      // tokio's sockets as hyper's
+            "ipnet",           // the networks of trusted proxies
+            "listenfd",        // sockets inherited from systemd
+            "mimalloc", // the allocator: a sixth less memory for each connection than glibc's
+            "procfs",   // process metrics
             // RFC 7541's Huffman code, by quiche's authors, fuzzed and without dependencies. The rest of
             // HPACK is implemented here: httlib-hpack and hpack_codec panic on malformed blocks, hpack
             // and its forks (hpack-patched, fluke-hpack, loona-hpack) create a hash map for each string.

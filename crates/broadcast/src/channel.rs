@@ -17,12 +17,14 @@ use crate::wakers::Wakers;
 /// With more than 64 sessions, delivering a state writes to no memory that threads share: a session
 /// loads the revision, and takes the state from the copy of its thread. A thread locks `newest` once for
 /// each state. With fewer sessions the copies would take more memory than they save time.
+///
+/// `newest` is the innermost lock: it is taken while a copy or a map of topics is locked, not vice versa.
 #[derive(Debug)]
 pub(crate) struct Channel<V> {
     /// The number of states published, which is the revision of the newest one.
     revision: AtomicU64,
     newest: Mutex<Option<State<V>>>,
-    copies: OnceLock<Box<[Copy<V>; COPIES]>>,
+    copies: OnceLock<Box<[ThreadCopy<V>; COPIES]>>,
     pub(crate) wakers: Wakers,
 }
 
@@ -37,7 +39,7 @@ pub(crate) struct State<V> {
 /// different cache lines, so their locks are not contended for unless there are more threads than copies.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Copy<V>(Mutex<Option<State<V>>>);
+struct ThreadCopy<V>(Mutex<Option<State<V>>>);
 
 const COPIES: usize = 16;
 
@@ -105,7 +107,7 @@ impl<V: Clone> Channel<V> {
             return self.newest.lock().clone();
         }
         let copies =
-            self.copies.get_or_init(|| Box::new(array::from_fn(|_| Copy(Mutex::new(None)))));
+            self.copies.get_or_init(|| Box::new(array::from_fn(|_| ThreadCopy(Mutex::new(None)))));
         let copy = &copies.get(COPY.with(|index| *index)).expect("the index is less than COPIES").0;
         let mut copy = copy.lock();
         let mut stale = None;

@@ -206,7 +206,7 @@ impl Sender {
         let Shared { queue, capacity, when_full } = &*self.0;
         let queue = &mut *queue.lock();
         let result = match queue.end {
-            Some(End::Ended) => return (Err(SendError::Ended), None),
+            Some(End::Ended) => Err(SendError::Ended),
             Some(End::Overflow) => Err(SendError::Closing),
             None if queue.events.len() < capacity.get() => Ok(Sent::Queued),
             None => match when_full {
@@ -228,7 +228,8 @@ impl Sender {
                 queue.dropped += 1 + u64::try_from(discarded).unwrap_or(u64::MAX);
                 queue.end = Some(End::Overflow);
             }
-            Err(SendError::Ended | SendError::Full) => queue.dropped += 1,
+            Err(SendError::Ended) => {}
+            Err(SendError::Full) => queue.dropped += 1,
         }
         (result, queue.waker.take())
     }
@@ -246,7 +247,7 @@ impl Mailbox {
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Overflow>> {
         let Shared { queue, when_full, .. } = &*self.0;
         let mut queue = queue.lock();
-        if let (Some(_), WhenFull::Close(code, reason)) = (queue.end, when_full) {
+        if let (Some(End::Overflow), WhenFull::Close(code, reason)) = (queue.end, when_full) {
             return Poll::Ready(Err(Overflow(*code, reason.clone())));
         }
         if let Some(message) = queue.events.pop_front() {

@@ -25,7 +25,7 @@ use crate::wakers::Registration;
 ///
 /// let weather = Publisher::new();
 /// weather.publish("sunny");
-/// let handler = weather.subscribe(); // For `transport::Endpoint::new`.
+/// let handler = weather.subscribe(); // For `transport::Endpoint::answer`.
 /// weather.publish("rain"); // To every session that is open.
 /// # drop(handler);
 /// ```
@@ -120,8 +120,9 @@ impl<V> Publisher<V> {
     /// Creates a publisher without a state, whose states have a value beside the message.
     ///
     /// A value is what a handler decides by, such as the typed form of the state, its payload, or its
-    /// difference from the state before it. It is not sent by itself. It is cloned for each session,
-    /// under a lock of the publisher, so large values belong in an [`Arc`].
+    /// difference from the state before it. It is not sent by itself. It is cloned for each session with
+    /// a lock of the publisher held, so a large value belongs in an [`Arc`], and its `clone` must not use
+    /// the publisher.
     ///
     /// A handler that sends the difference where it suffices, and the whole state otherwise:
     ///

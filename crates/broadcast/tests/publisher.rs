@@ -8,11 +8,11 @@
 
 #[path = "../../transport/tests/support/mod.rs"]
 mod support;
+mod wake_count;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::runtime::Builder;
 use tokio::time::sleep;
 use transport::ws_core::{Cause, Limits};
 use transport::{Handler, Message, Next, PreparedMessage};
+use wake_count::WakeCount;
 
 /// Returns a state that does not fit into a pipe of 1 KB.
 fn large(name: &str) -> String {
@@ -131,18 +132,8 @@ async fn a_peer_that_stops_reading_reaches_the_write_timeout_while_states_are_pu
     assert_eq!(record.duration.as_secs(), 5);
 }
 
-/// Counts its wake-ups.
-#[derive(Default)]
-struct WakeCount(AtomicUsize);
-
-impl Wake for WakeCount {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
 fn poll(subscription: &mut Subscription, count: &Arc<WakeCount>) -> Poll<Next> {
-    subscription.poll_next(&mut Context::from_waker(&Waker::from(Arc::clone(count))))
+    count.poll(|cx| subscription.poll_next(cx))
 }
 
 #[test]
@@ -160,8 +151,7 @@ fn each_state_wakes_each_waiting_subscription_once_and_no_dropped_one() {
     subscriptions.truncate(REMAINING);
     publisher.publish("to the remaining ones");
     for (number, count) in counts.iter().enumerate() {
-        let woken = count.0.load(Ordering::SeqCst);
-        assert_eq!(woken, if number < REMAINING { 2 } else { 1 }, "subscription {number}");
+        assert_eq!(count.count(), if number < REMAINING { 2 } else { 1 }, "subscription {number}");
     }
     drop(subscriptions);
     assert!(counts.iter().all(|count| Arc::strong_count(count) == 1), "no waker is kept");
@@ -176,7 +166,7 @@ fn a_subscription_that_moves_to_another_task_is_woken_there() {
     assert_eq!(poll(&mut subscription, &new), Poll::Pending);
     assert_eq!(Arc::strong_count(&old), 1);
     publisher.publish("news");
-    let woken = [old, new].map(|count| count.0.load(Ordering::SeqCst));
+    let woken = [old, new].map(|count| count.count());
     assert_eq!(woken, [0, 1]);
 }
 

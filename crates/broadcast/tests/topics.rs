@@ -144,7 +144,7 @@ fn wait_for(step: &AtomicUsize, expected: usize) {
 
 #[test]
 fn a_state_published_while_the_last_subscription_is_dropped_is_kept() {
-    const ROUNDS: usize = 20_000;
+    const ROUNDS: usize = 5_000;
     let topics = Topics::new();
     let [subscribed, published, dropped, checked] = [0; 4].map(AtomicUsize::new);
     let lost = thread::scope(|scope| {

@@ -32,8 +32,12 @@
 //! }
 //! ```
 //!
+//! [`Program`] and [`Server`] have more: several endpoints, a name and settings of the program's own, its
+//! operations on the admin listener; and an [`Admit`](transport::Admit) in the place of the handler decides
+//! who may connect. `docs/guides/admission.md` in the repository walks through it.
+//!
 //! The crate `broadcast` has a handler that sends the latest state to every session;
-//! `docs/guides/build-a-feature.md` in the repository starts from there.
+//! `docs/guides/build-a-feature.md` starts from there.
 //!
 //! # What this crate does not do
 //!

@@ -1,12 +1,13 @@
 //! Routes requests by their path (R7). The paths are registered where the server is composed.
 //!
-//! The handlers of two routes may have different types. They are erased here, once for each request, so
-//! that nothing above knows them; a session itself runs without indirection.
+//! The handlers of two routes may have different types. A request is answered in a boxed future of its route,
+//! so nothing above knows them, and a session itself runs without indirection.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use h2::RecvStream;
 use h2::server::SendResponse;
@@ -14,10 +15,10 @@ use hyper::body::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response};
 use transport::{
-    Admit, Answer, Authority, Client, Endpoint, Handler, Http2Stream, Permit, Policy, Rejection,
+    Admit, Answer, Authority, Client, Discard, Endpoint, Http2Stream, Permit, Rejection,
 };
 
-use crate::admission::{Gate, Guarded};
+use crate::admission::{Gate, Guarded, RequestContext};
 use crate::net::stream::Stream;
 use crate::telemetry::Telemetry;
 
@@ -31,53 +32,102 @@ const ORIGIN_HINT: &str = "the setting allowed_origins lists the origins that ma
 #[derive(Debug, Default)]
 pub(crate) struct Routes(Vec<(String, Box<dyn Route>)>);
 
-/// A function that acquires the permit for a session.
-pub(crate) type AcquirePermit<'a> = Box<dyn FnOnce() -> Result<Permit, Rejection> + Send + 'a>;
-
-/// The answer to a request.
-pub(crate) enum Answered {
-    /// A session opens.
-    Open(Box<dyn OpenSession>),
-    /// The request is refused with this response.
-    Refuse(Response<String>),
-}
-
-/// An endpoint whose handler's type is erased.
-trait Route: Send + Sync {
-    fn answer<'a>(
-        &'a self,
-        endpoint: &'a Endpoint<Telemetry>,
-        gate: &'a Gate,
-        request: &'a Request<()>,
-        client: &'a Client,
-        policy: &'a Policy,
-        permit: AcquirePermit<'a>,
-    ) -> Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;
-}
-
-/// A session that is about to open, whose handler's type is erased. The methods are those of [`Answer`].
-pub(crate) trait OpenSession: Send {
-    fn over_http1(
-        self: Box<Self>,
-        request: &mut Request<()>,
-        reclaim: fn(Upgraded) -> Stream,
-    ) -> Response<String>;
-
-    fn over_http2(
-        self: Box<Self>,
-        method: &Method,
-        receiver: RecvStream,
-        respond: SendResponse<Bytes>,
-        wrap: &dyn Fn(Http2Stream) -> Stream,
-    );
-}
-
 /// Answers requests by their path.
 #[derive(Debug)]
 pub(crate) struct Router {
     endpoint: Endpoint<Telemetry>,
-    gate: Arc<Gate>,
+    gate: Gate,
     routes: Routes,
+}
+
+/// What belongs to a request beside its head.
+pub(crate) struct Call<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) context: &'a RequestContext,
+    /// Acquires the permit for a session. Called once at most, if our own checks refuse nothing.
+    pub(crate) acquire_permit: &'a mut (dyn FnMut() -> Result<Permit, Rejection> + Send),
+}
+
+/// The stream of an HTTP/2 request.
+pub(crate) struct RequestStream<'a> {
+    pub(crate) receiver: RecvStream,
+    pub(crate) respond: SendResponse<Bytes>,
+    /// Converts the stream for a session.
+    pub(crate) wrap: &'a (dyn Fn(Http2Stream) -> Stream + Sync),
+}
+
+/// What became of an HTTP/2 request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// A session has opened.
+    Opened,
+    Refused,
+    /// The client has reset the stream before the response.
+    Reset,
+}
+
+/// An endpoint whose application's type is erased.
+trait Route: Send + Sync {
+    fn answer_http1<'a>(
+        &'a self,
+        router: &'a Router,
+        request: &'a mut Request<()>,
+        call: Call<'a>,
+        reclaim: fn(Upgraded) -> Stream,
+    ) -> Pin<Box<dyn Future<Output = Response<String>> + Send + 'a>>;
+
+    fn answer_http2<'a>(
+        &'a self,
+        router: &'a Router,
+        request: &'a Request<()>,
+        call: Call<'a>,
+        stream: RequestStream<'a>,
+    ) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+}
+
+impl<A: Admit> Route for A {
+    fn answer_http1<'a>(
+        &'a self,
+        router: &'a Router,
+        request: &'a mut Request<()>,
+        call: Call<'a>,
+        reclaim: fn(Upgraded) -> Stream,
+    ) -> Pin<Box<dyn Future<Output = Response<String>> + Send + 'a>> {
+        Box::pin(async move {
+            let answer = router.ask(self, request, call).await;
+            answer.over_http1(request, reclaim)
+        })
+    }
+
+    fn answer_http2<'a>(
+        &'a self,
+        router: &'a Router,
+        request: &'a Request<()>,
+        call: Call<'a>,
+        stream: RequestStream<'a>,
+    ) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>> {
+        Box::pin(async move {
+            let RequestStream { receiver, mut respond, wrap } = stream;
+            let mut answer = pin!(router.ask(self, request, call));
+            let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => respond.poll_reset(cx).map(|_| None),
+            });
+            let Some(answer) = answer.await else { return Outcome::Reset };
+            let outcome = match answer {
+                Answer::Open(_) => Outcome::Opened,
+                Answer::Refuse(_) => Outcome::Refused,
+            };
+            answer.over_http2(request.method(), receiver, respond, wrap);
+            outcome
+        })
+    }
+}
+
+impl fmt::Debug for dyn Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Route")
+    }
 }
 
 impl Routes {
@@ -102,123 +152,74 @@ impl Routes {
     }
 }
 
-impl fmt::Debug for dyn Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Route")
-    }
-}
-
-impl<A: Admit> Route for A {
-    fn answer<'a>(
-        &'a self,
-        endpoint: &'a Endpoint<Telemetry>,
-        gate: &'a Gate,
-        request: &'a Request<()>,
-        client: &'a Client,
-        policy: &'a Policy,
-        permit: AcquirePermit<'a>,
-    ) -> Pin<Box<dyn Future<Output = Answered> + Send + 'a>> {
-        Box::pin(async move {
-            let admit = Guarded { gate, admit: self };
-            match endpoint.answer(&admit, request, client, policy, permit).await {
-                answer @ Answer::Open(_) => Answered::Open(Box::new(answer)),
-                Answer::Refuse(response) => Answered::Refuse(response),
-            }
-        })
-    }
-}
-
-impl<H: Handler> OpenSession for Answer<H, Telemetry> {
-    fn over_http1(
-        self: Box<Self>,
-        request: &mut Request<()>,
-        reclaim: fn(Upgraded) -> Stream,
-    ) -> Response<String> {
-        (*self).over_http1(request, reclaim)
-    }
-
-    fn over_http2(
-        self: Box<Self>,
-        method: &Method,
-        receiver: RecvStream,
-        respond: SendResponse<Bytes>,
-        wrap: &dyn Fn(Http2Stream) -> Stream,
-    ) {
-        (*self).over_http2(method, receiver, respond, wrap);
-    }
-}
-
-impl Answered {
-    /// Returns the response over HTTP/1.1, as [`Answer::over_http1`] does.
-    pub(crate) fn over_http1(
-        self,
-        request: &mut Request<()>,
-        reclaim: fn(Upgraded) -> Stream,
-    ) -> Response<String> {
-        match self {
-            Self::Open(session) => session.over_http1(request, reclaim),
-            Self::Refuse(response) => response,
-        }
-    }
-
-    /// Sends the response over HTTP/2, as [`Answer::over_http2`] does.
-    pub(crate) fn over_http2(
-        self,
-        method: &Method,
-        receiver: RecvStream,
-        respond: SendResponse<Bytes>,
-        wrap: &dyn Fn(Http2Stream) -> Stream,
-    ) {
-        match self {
-            Self::Open(session) => session.over_http2(method, receiver, respond, wrap),
-            Self::Refuse(response) => {
-                let refusal: Answer<transport::Discard, Telemetry> = Answer::Refuse(response);
-                refusal.over_http2(method, receiver, respond, wrap);
-            }
-        }
-    }
-}
-
 impl Router {
-    pub(crate) fn new(telemetry: Arc<Telemetry>, gate: Arc<Gate>, routes: Routes) -> Self {
+    pub(crate) fn new(telemetry: Arc<Telemetry>, gate: Gate, routes: Routes) -> Self {
         Self { endpoint: Endpoint::new(telemetry), gate, routes }
     }
 
-    /// Answers a request. `permit` is called if our own checks refuse nothing, before the application
-    /// decides. Cancel safe.
-    pub(crate) async fn answer(
-        &self,
-        request: &Request<()>,
-        client: &Client,
-        policy: &Policy,
-        permit: AcquirePermit<'_>,
-    ) -> Answered {
-        if let Some(route) = self.routes.find(request.uri().path()) {
-            return match route
-                .answer(&self.endpoint, &self.gate, request, client, policy, permit)
-                .await
-            {
-                // Only the server knows the names of settings.
-                Answered::Refuse(response) if is_origin_refused(&response) => {
-                    Answered::Refuse(response.map(|body| format!("{body}{ORIGIN_HINT}\n")))
-                }
-                answered @ (Answered::Refuse(_) | Answered::Open(_)) => answered,
-            };
+    /// Answers an HTTP/1.1 request: returns the response. Cancel safe.
+    pub(crate) async fn answer_http1<'a>(
+        &'a self,
+        request: &'a mut Request<()>,
+        call: Call<'a>,
+        reclaim: fn(Upgraded) -> Stream,
+    ) -> Response<String> {
+        match self.routes.find(request.uri().path()) {
+            Some(route) => route.answer_http1(self, request, call, reclaim).await,
+            None => self.refuse_other_path(request, call.client),
         }
-        // CONNECT has a host and no path, unless it is extended (RFC 8441, section 4).
-        let is_connect = request.uri().path().is_empty() && request.method() == Method::CONNECT;
-        let rejection = if is_connect { Rejection::MethodNotAllowed } else { Rejection::NotFound };
-        self.refuse_other_path(rejection, request, client)
     }
 
-    /// Refuses a request that is not for an endpoint. A missing or invalid host is reported first (RFC
-    /// 9112, section 3.2), as the endpoint does for its own requests.
-    fn refuse_other_path(
+    /// Answers an HTTP/2 request on its stream. Cancel safe.
+    pub(crate) async fn answer_http2<'a>(
+        &'a self,
+        request: &'a Request<()>,
+        call: Call<'a>,
+        stream: RequestStream<'a>,
+    ) -> Outcome {
+        if let Some(route) = self.routes.find(request.uri().path()) {
+            return route.answer_http2(self, request, call, stream).await;
+        }
+        send_refusal(self.refuse_other_path(request, call.client), request, stream);
+        Outcome::Refused
+    }
+
+    /// Refuses an HTTP/2 request on its stream.
+    pub(crate) fn refuse_http2(
         &self,
         rejection: Rejection,
         request: &Request<()>,
         client: &Client,
-    ) -> Answered {
+        stream: RequestStream<'_>,
+    ) {
+        send_refusal(self.endpoint.refuse(rejection, request, client), request, stream);
+    }
+
+    /// Lets the endpoint and the application behind the gate decide on a request.
+    async fn ask<A: Admit>(
+        &self,
+        admit: &A,
+        request: &Request<()>,
+        call: Call<'_>,
+    ) -> Answer<A::Handler, Telemetry> {
+        let Call { client, context, acquire_permit } = call;
+        let policy = &context.config.policy;
+        let admit = Guarded { gate: &self.gate, context, admit };
+        match self.endpoint.answer(&admit, request, client, policy, acquire_permit).await {
+            // Only the server knows the names of settings.
+            Answer::Refuse(response) if is_origin_refused(&response) => {
+                Answer::Refuse(response.map(|body| format!("{body}{ORIGIN_HINT}\n")))
+            }
+            answer @ (Answer::Refuse(_) | Answer::Open(_)) => answer,
+        }
+    }
+
+    /// Refuses a request that is not for an endpoint. A missing or invalid host is reported first (RFC
+    /// 9112, section 3.2), as the endpoint does for its own requests.
+    fn refuse_other_path(&self, request: &Request<()>, client: &Client) -> Response<String> {
+        // CONNECT has a host and no path, unless it is extended (RFC 8441, section 4).
+        let is_connect = request.uri().path().is_empty() && request.method() == Method::CONNECT;
+        let rejection = if is_connect { Rejection::MethodNotAllowed } else { Rejection::NotFound };
         let rejection = Authority::of(request).err().unwrap_or(rejection);
         let response = self.endpoint.refuse(rejection, request, client);
         // Only the router knows the paths of the endpoints.
@@ -230,17 +231,7 @@ impl Router {
             }
             _ => String::new(),
         };
-        Answered::Refuse(response.map(|body| body + &hint))
-    }
-
-    /// Answers a request with a refusal.
-    pub(crate) fn refuse(
-        &self,
-        rejection: Rejection,
-        request: &Request<()>,
-        client: &Client,
-    ) -> Answered {
-        Answered::Refuse(self.endpoint.refuse(rejection, request, client))
+        response.map(|body| body + &hint)
     }
 
     /// Records the rejection of a client whose request did not reach the router: the HTTP library has
@@ -248,6 +239,12 @@ impl Router {
     pub(crate) fn record_rejected(&self, rejection: Rejection, client: &Client) {
         self.endpoint.record_rejected(rejection, client);
     }
+}
+
+fn send_refusal(response: Response<String>, request: &Request<()>, stream: RequestStream<'_>) {
+    let refusal: Answer<Discard, Telemetry> = Answer::Refuse(response);
+    let RequestStream { receiver, respond, wrap } = stream;
+    refusal.over_http2(request.method(), receiver, respond, wrap);
 }
 
 fn is_origin_refused<B>(response: &Response<B>) -> bool {

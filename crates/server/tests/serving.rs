@@ -223,7 +223,7 @@ fn during_a_shutdown_no_connection_is_accepted_and_accepted_ones_get_503() {
 
 #[test]
 fn a_client_in_the_backlog_is_answered_during_a_shutdown() {
-    let mut server = Server::start(&["--close-timeout-secs", "1"]);
+    let mut server = Server::start(&["--close-timeout-secs", "5"]);
     // The system has established the connections, whether the server has accepted them or not.
     let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(server.address)).collect();
     server.begin_shutdown();

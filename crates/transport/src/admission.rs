@@ -8,8 +8,8 @@ use std::future::{Future, ready};
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
+    HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_PROTOCOL,
 };
 use hyper::http::Extensions;
 use hyper::{Request, Uri};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::handler::Handler;
-use crate::handshake::{Denial, Protocol};
+use crate::handshake::{Denial, Protocol, belongs_to_http};
 use crate::identity::Identity;
 use crate::peer::Peer;
 
@@ -161,9 +161,9 @@ impl<'a> Handshake<'a> {
     /// section 4.2.2). What is no token is left out.
     pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let lines = self.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
-        let lines = lines.filter_map(|line| line.to_str().ok());
-        let names =
-            lines.flat_map(|line| line.split(',')).map(|name| name.trim_matches([' ', '\t']));
+        // Of bytes, because a byte that is not ASCII must not hide the other names of its line.
+        let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        let names = names.filter_map(|name| str::from_utf8(name.trim_ascii()).ok());
         names.filter(|name| is_token(name))
     }
 
@@ -192,7 +192,8 @@ pub struct Subprotocol(HeaderValue);
 pub struct Admission<H> {
     pub(crate) handler: H,
     pub(crate) grant: Grant,
-    pub(crate) headers: HeaderMap,
+    /// Not a map, which is large while it is empty.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Whose a session is, and until when.
@@ -200,12 +201,15 @@ pub struct Admission<H> {
 pub(crate) struct Grant {
     pub(crate) identity: Option<Identity>,
     pub(crate) expires: Option<Instant>,
+    /// The number of calls of [`SessionRegistry::disconnect`](crate::SessionRegistry::disconnect) when the
+    /// admission began.
+    pub(crate) calls: u64,
 }
 
 impl<H> Admission<H> {
     /// Creates an admission without an identity and without an end.
     pub fn new(handler: H) -> Self {
-        Self { handler, grant: Grant::default(), headers: HeaderMap::new() }
+        Self { handler, grant: Grant::default(), headers: Vec::new() }
     }
 
     /// Sets whose session it is. It appears in the log and the table of sessions, and
@@ -239,7 +243,8 @@ impl<H> Admission<H> {
 
     /// Selects a subprotocol.
     pub fn subprotocol(mut self, Subprotocol(name): Subprotocol) -> Self {
-        self.headers.insert(SEC_WEBSOCKET_PROTOCOL, name);
+        self.headers.retain(|(header, _)| header != SEC_WEBSOCKET_PROTOCOL);
+        self.headers.push((SEC_WEBSOCKET_PROTOCOL, name));
         self
     }
 
@@ -247,20 +252,13 @@ impl<H> Admission<H> {
     ///
     /// # Panics
     ///
-    /// Panics if it is one that the handshake itself has, or one that frames a body.
+    /// Panics if it is one that the handshake itself has, frames a body, or is specific to the connection,
+    /// such as `Keep-Alive`.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        let is_reserved = [
-            CONNECTION,
-            CONTENT_LENGTH,
-            SEC_WEBSOCKET_ACCEPT,
-            SEC_WEBSOCKET_EXTENSIONS,
-            SEC_WEBSOCKET_PROTOCOL,
-            TRANSFER_ENCODING,
-            UPGRADE,
-        ]
-        .contains(&name);
+        let of_handshake = [SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL];
+        let is_reserved = of_handshake.contains(&name) || belongs_to_http(&name);
         assert!(!is_reserved, "the handshake decides on the header {name}");
-        self.headers.append(name, value);
+        self.headers.push((name, value));
         self
     }
 

@@ -8,12 +8,13 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use ws_core::SessionConfig;
 
-use crate::admission::{Admission, Admit, Handshake};
+use crate::admission::{Admission, Admit, Grant, Handshake};
 use crate::catch_panic::{CatchPanic, Panicked, catch_panic, catch_panic_in_future};
 use crate::client::Client;
 use crate::drain::{DrainToken, Phase};
@@ -62,7 +63,8 @@ pub enum Answer<H, O> {
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub struct Opening<H, O> {
-    response: Response<String>,
+    upgrade: Upgrade,
+    headers: Vec<(HeaderName, HeaderValue)>,
     permit: Permit,
     pending: PendingSession<H, O>,
 }
@@ -72,6 +74,8 @@ struct Candidate {
     upgrade: Upgrade,
     permit: Permit,
     token: DrainToken,
+    /// As in [`Grant`].
+    calls: u64,
 }
 
 impl<H: Handler, O: Observer> Answer<H, O> {
@@ -94,8 +98,9 @@ impl<H: Handler, O: Observer> Answer<H, O> {
             Self::Open(opening) => opening,
             Self::Refuse(response) => return response,
         };
+        let response = opening.response();
         let upgraded = hyper::upgrade::on(request);
-        let Opening { response, permit, pending } = opening;
+        let Opening { permit, pending, .. } = opening;
         tokio::spawn(SessionTask::upgrading(upgraded, reclaim, pending, permit));
         response
     }
@@ -118,12 +123,11 @@ impl<H: Handler, O: Observer> Answer<H, O> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match self {
-            Self::Open(Opening { response, permit, pending }) => {
-                let (head, _) = h2_stream::response(response);
+            Self::Open(opening) => {
+                let (head, _) = h2_stream::response(opening.response());
                 // If the client disconnected or reset the stream before the 200, no session opens.
                 if let Ok(sender) = respond.send_response(head, false) {
-                    let stream = wrap(Http2Stream::new(sender, receiver));
-                    tokio::spawn(SessionTask::open(stream, pending, permit));
+                    opening.begin(wrap(Http2Stream::new(sender, receiver)));
                 }
             }
             Self::Refuse(response) => {
@@ -191,33 +195,32 @@ impl<O: Observer> Endpoint<O> {
             return Err(Rejection::Draining);
         }
         let permit = catch_panic(permit).unwrap_or(Err(Rejection::InternalError))?;
-        Ok(Candidate { upgrade, permit, token })
+        let calls = token.sessions().calls();
+        Ok(Candidate { upgrade, permit, token, calls })
     }
 
     fn open<H, B>(
         &self,
         candidate: Candidate,
-        admission: Admission<H>,
+        admission: Admission<CatchPanic<H>>,
         request: &Request<B>,
         client: &Client,
         policy: &Policy,
     ) -> Answer<H, O> {
-        let Candidate { upgrade, permit, token } = candidate;
+        let Candidate { upgrade, permit, token, calls } = candidate;
         let Admission { handler, grant, headers } = admission;
-        let mut response = upgrade.response();
-        response.headers_mut().extend(headers);
         let pending = PendingSession {
             headers: Headers::of(request.headers()),
             protocol: Protocol::of(request.version(), client.is_encrypted),
             peer: client.peer,
             token,
-            handler: CatchPanic::new(handler),
+            handler,
             observer: Arc::clone(&self.observer),
             config: Arc::clone(&policy.session),
             sizes: policy.sizes,
-            grant: grant.boxed(),
+            grant: Grant { calls, ..grant }.boxed(),
         };
-        Answer::Open(Opening { response, permit, pending })
+        Answer::Open(Opening { upgrade, headers, permit, pending })
     }
 
     fn deny<B>(&self, denial: &Denial, request: &Request<B>, client: &Client) -> Response<String> {
@@ -273,7 +276,7 @@ async fn decide<A: Admit>(
     admit: &A,
     handshake: &Handshake<'_>,
     token: &DrainToken,
-) -> Result<Admission<A::Handler>, Denial> {
+) -> Result<Admission<CatchPanic<A::Handler>>, Denial> {
     let mut decision = pin!(catch_panic_in_future(|| admit.admit(handshake)));
     let mut draining = pin!(token.past(Phase::Serving));
     let decided = poll_fn(|cx| match decision.as_mut().poll(cx) {
@@ -281,7 +284,8 @@ async fn decide<A: Admit>(
         Poll::Pending => draining.as_mut().poll(cx).map(|_| None),
     });
     let admission = match decided.await {
-        Some(Ok(decision)) => decision?,
+        // Before the admission can be dropped, because the drop of the handler may panic.
+        Some(Ok(decision)) => decision?.map_handler(CatchPanic::new),
         Some(Err(Panicked)) => return Err(Rejection::InternalError.into()),
         None => return Err(Rejection::Draining.into()),
     };
@@ -296,7 +300,11 @@ impl<H: Handler, O: Observer> Opening<H, O> {
     /// Returns the response to send: a 101, or a 200 over HTTP/2.
     #[must_use]
     pub fn response(&self) -> Response<String> {
-        self.response.clone()
+        let mut response = self.upgrade.response();
+        for (name, value) in &self.headers {
+            response.headers_mut().append(name, value.clone());
+        }
+        response
     }
 
     /// Spawns the session on `stream`. The response has to be sent before.

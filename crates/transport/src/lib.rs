@@ -5,7 +5,7 @@
 //!  Request ──▶ Endpoint::answer ──▶ Answer::over_http1: 101  ┐
 //!                    │              Answer::over_http2: 200  ├ or a refusal
 //!                    │ Upgrade::check: valid?       │        ┘
-//!                    │ Rejection: why not           ▼
+//!                    │ Admit: may it open?          ▼
 //!                    │                        run(socket, config, handler, token)
 //!                    └── Observer ◀── events ──     │        Session: drain, socket, handler, deadline
 //!                                                   ▼
@@ -20,8 +20,8 @@
 //!
 //! It does not accept connections, route paths, read settings, write logs or handle signals: the server
 //! does. It does not decide when to ping, or when and with which code to close: [`ws_core`] does. It
-//! does not parse frames: tungstenite does. And **it does not authenticate clients**: call
-//! [`Endpoint::answer`] only for requests that are authorized.
+//! does not parse frames: tungstenite does. And **it does not authenticate clients**: an [`Admit`] of the
+//! application does. A handler that can be cloned admits everybody.
 //!
 //! # An endpoint
 //!
@@ -177,7 +177,7 @@
 //! | crate | types |
 //! |---|---|
 //! | [`ws_core`] | All, re-exported under that name. |
-//! | `hyper` 1 | `Request`, `Response`, `Method`, `StatusCode` and `Upgraded`. |
+//! | `hyper` 1 | `Request`, `Response`, `Method`, `StatusCode`, `Upgraded`, headers and extensions; re-exported. |
 //! | `h2` 0.4 | `RecvStream` and `SendResponse`, and `ext::Protocol` as an extension of a request. |
 //! | `bytes` 1 | `Bytes`, in [`Message`] and in [`Answer::over_http2`]. |
 //! | `tungstenite` 0.30 | Only [`Utf8Bytes`]: another codec would need another type of text. |

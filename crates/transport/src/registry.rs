@@ -3,19 +3,22 @@
 //! A session without an identity is not in it, and costs nothing here: a session learns of a request by
 //! one load of a counter, which is zero unless requests are waiting.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use ws_core::CloseFrame;
 
 use crate::identity::Identity;
 
 /// The open sessions that have an identity. Clones are the same registry.
 ///
-/// A [`Drain`](crate::Drain) has one; its sessions are entered when they open.
+/// A [`Drain`](crate::Drain) has one; its sessions are entered when they open. No two drains may have the
+/// same: sessions are told apart by their ids, which are unique in a drain.
 ///
 /// ```
 /// use transport::ws_core::{CloseCode, CloseFrame};
@@ -37,6 +40,8 @@ struct Shared {
     pending: AtomicUsize,
     /// The number of sessions. It changes under the lock only.
     len: AtomicUsize,
+    /// The number of calls of `disconnect`. It changes under the lock only.
+    calls: AtomicU64,
     sessions: Mutex<Sessions>,
 }
 
@@ -46,12 +51,26 @@ struct Sessions {
     by_identity: BTreeSet<(Identity, u64)>,
     /// The close that was requested of a session, by its id. Each is also in `by_id`.
     requests: HashMap<u64, CloseFrame>,
+    /// The latest calls of `disconnect`, the oldest first.
+    recent: VecDeque<Call>,
 }
+
+/// A call of `disconnect`, for sessions that were being admitted when it was made.
+#[derive(Debug)]
+struct Call {
+    number: u64,
+    at: Instant,
+    identity: Identity,
+    frame: CloseFrame,
+}
+
+/// How long a call is remembered: longer than any server lets a handshake take.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Entry {
     identity: Identity,
-    /// Wakes the task of the session.
+    /// Wakes the task of the session, from its first poll on.
     waker: Waker,
 }
 
@@ -60,12 +79,20 @@ impl SessionRegistry {
     ///
     /// Each sends the frame at its next poll, which follows at once, with the cause
     /// [`DisconnectRequested`](ws_core::Cause::DisconnectRequested); one that is closing already does not.
-    /// A session that opens later is not affected: revoke the permission first.
+    /// A session whose admission has begun and that is not open yet will be closed the same way when it
+    /// opens, unless that takes more than a minute; it is not counted. A handshake that begins later is not
+    /// affected, so revoke the permission first.
     pub fn disconnect(&self, identity: &str, frame: &CloseFrame) -> usize {
         let wakers: Vec<Waker> = {
             let mut sessions = self.0.sessions.lock();
-            let Sessions { by_id, by_identity, requests } = &mut *sessions;
+            let Sessions { by_id, by_identity, requests, recent } = &mut *sessions;
             let Ok(first) = Identity::try_from(identity) else { return 0 };
+            let (at, number) = (Instant::now(), self.calls() + 1);
+            while recent.front().is_some_and(|call| at - call.at > REMEMBERED) {
+                recent.pop_front();
+            }
+            recent.push_back(Call { number, at, identity: first.clone(), frame: frame.clone() });
+            self.0.calls.store(number, Ordering::Release);
             let ids = by_identity.range((first, 0)..).take_while(|(it, _)| it.as_str() == identity);
             let wakers = ids.filter_map(|(_, id)| {
                 requests.insert(*id, frame.clone());
@@ -93,12 +120,35 @@ impl SessionRegistry {
         self.len() == 0
     }
 
-    /// Enters a session that opens. `waker` wakes its task.
-    pub(crate) fn insert(&self, id: u64, identity: Identity, waker: Waker) {
+    /// Returns the number of calls of `disconnect` so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.0.calls.load(Ordering::Acquire)
+    }
+
+    /// Enters a session that opens. There were `calls` when its admission began; a later one for its identity
+    /// is a request to this session.
+    pub(crate) fn insert(&self, id: u64, identity: Identity, calls: u64) {
         let mut sessions = self.0.sessions.lock();
+        let missed = sessions.recent.iter().rev().take_while(|call| call.number > calls);
+        let missed =
+            missed.map(|call| (&call.identity, &call.frame)).find(|(it, _)| **it == identity);
+        if let Some(frame) = missed.map(|(_, frame)| frame.clone()) {
+            sessions.requests.insert(id, frame);
+            self.0.pending.store(sessions.requests.len(), Ordering::Release);
+        }
         sessions.by_identity.insert((identity.clone(), id));
-        sessions.by_id.insert(id, Entry { identity, waker });
+        sessions.by_id.insert(id, Entry { identity, waker: Waker::noop().clone() });
         self.0.len.store(sessions.by_id.len(), Ordering::Relaxed);
+    }
+
+    /// Sets the waker of a session, before its first poll looks for a request.
+    pub(crate) fn set_waker(&self, id: u64, waker: &Waker) {
+        if self.is_empty() {
+            return;
+        }
+        if let Some(entry) = self.0.sessions.lock().by_id.get_mut(&id) {
+            entry.waker = waker.clone();
+        }
     }
 
     /// Removes a session that has ended, and returns its identity.

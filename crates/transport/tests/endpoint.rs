@@ -6,151 +6,23 @@
     reason = "a test says what it expects in the shortest way"
 )]
 
+#[path = "support/endpoint.rs"]
+mod endpoint;
+#[path = "support/http2_client.rs"]
+mod http2_client;
 mod support;
 
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use support::{
-    BINARY, CLOSE, PING, PONG, Peer, SIZES, TEXT, close, config, frame, in_time, spawned_drain,
-};
-use tokio::io::{AsyncWriteExt, duplex};
-use tokio::sync::Semaphore;
+use endpoint::{Fixture, PERMITS, REQUEST, request_with_version, response_head};
+use support::{BINARY, CLOSE, PING, PONG, SIZES, TEXT, close, frame, in_time};
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use transport::ws_core::{CloseCode, Limits};
-use transport::{
-    Admit, Answer, Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Message,
-    Next, Observer, OriginPattern, Origins, Permission, Permit, Policy, Rejection,
-};
-
-const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-                       Origin: https://app.example\r\nUser-Agent: test\r\n\r\n";
-
-/// Records each event as text.
-#[derive(Debug, Default)]
-struct EventLog(Mutex<Vec<String>>);
-
-impl EventLog {
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-}
-
-impl Observer for EventLog {
-    fn observe(&self, event: &EndpointEvent<'_>) {
-        let line = match event {
-            EndpointEvent::Closed { id, record, .. } => format!("closed {id} {}", record.cause),
-            EndpointEvent::Opened { id, peer, request, .. } => {
-                let (origin, agent) = (request.origin().unwrap(), request.user_agent().unwrap());
-                format!("opened {id} {peer} {origin} {agent}")
-            }
-            EndpointEvent::Refused { peer, rejection, .. } => format!("refused {peer} {rejection}"),
-            EndpointEvent::Panicked { id, .. } => format!("panicked {id}"),
-            EndpointEvent::Traffic {
-                id,
-                received,
-                sent,
-                control_frames_received: control_in,
-                control_frames_sent: control_out,
-                round_trip,
-                ..
-            } => {
-                let (received, sent) = (received.messages, sent.messages);
-                format!("traffic {id} {received}+{control_in} {sent}+{control_out} {round_trip:?}")
-            }
-            other => panic!("{other:?} is new"),
-        };
-        self.0.lock().unwrap().push(line);
-    }
-}
-
-const PERMITS: usize = 100;
-
-/// An endpoint, its event log, its drain and its permits.
-struct Fixture<A = Discard> {
-    admit: Arc<A>,
-    endpoint: Arc<Endpoint<EventLog>>,
-    policy: Arc<Policy>,
-    log: Arc<EventLog>,
-    drain: Drain,
-    permits: Arc<Semaphore>,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        Self::with(Discard)
-    }
-}
-
-impl<A: Admit> Fixture<A> {
-    fn with(admit: A) -> Self {
-        let policy = Policy {
-            origins: Origins {
-                allowed: vec![OriginPattern::Any],
-                missing: Permission::Allow,
-                null: Permission::Refuse,
-            },
-            session: config(Limits::default()),
-            sizes: SIZES,
-        };
-        let log = Arc::new(EventLog::default());
-        let endpoint = Arc::new(Endpoint::new(Arc::clone(&log)));
-        let permits = Arc::new(Semaphore::new(PERMITS));
-        Self {
-            admit: Arc::new(admit),
-            endpoint,
-            policy: Arc::new(policy),
-            log,
-            drain: spawned_drain(),
-            permits,
-        }
-    }
-
-    /// Opens a connection to the endpoint, served by hyper.
-    fn connect(&self) -> Peer {
-        let (near, far) = duplex(64 * 1024);
-        let client = Client {
-            peer: transport::Peer::Address("192.0.2.7:4711".parse().unwrap()),
-            is_encrypted: false,
-            certificate_name: None,
-            token: self.drain.token(),
-        };
-        let (endpoint, policy) = (Arc::clone(&self.endpoint), Arc::clone(&self.policy));
-        let admit = Arc::clone(&self.admit);
-        let permits = Arc::clone(&self.permits);
-        tokio::spawn(async move {
-            let service = service_fn(async |mut request| {
-                let answer = endpoint.answer(&*admit, &request, &client, &policy, || {
-                    let permit = Arc::clone(&permits).try_acquire_owned();
-                    permit.map(Permit::new).map_err(|_| Rejection::ConnectionLimit)
-                });
-                let response = answer.await.over_http1(&mut request, TokioIo::new);
-                Ok::<_, Infallible>(response)
-            });
-            let http = http1::Builder::new()
-                .header_read_timeout(None)
-                .serve_connection(TokioIo::new(near), service);
-            let _ = http.with_upgrades().await;
-        });
-        Peer(far)
-    }
-}
-
-/// Reads the head of a response.
-async fn response_head(peer: &mut Peer) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.extend(peer.bytes(1).await);
-    }
-    String::from_utf8(head).unwrap()
-}
+use transport::ws_core::CloseCode;
+use transport::{Answer, Discard, DrainOptions, Handler, Message, Next, Permit, Rejection};
 
 #[tokio::test(start_paused = true)]
 async fn the_opening_and_the_closing_of_a_session_are_observed() {
@@ -367,20 +239,9 @@ async fn an_endpoint_that_drains_or_is_full_refuses_valid_requests_with_503() {
 #[tokio::test(start_paused = true)]
 async fn a_permit_is_requested_only_for_a_valid_request() {
     let fixture = Fixture::new();
-    let client = Client {
-        peer: transport::Peer::Local,
-        is_encrypted: false,
-        certificate_name: None,
-        token: fixture.drain.token(),
-    };
-    let request = |version: &str| {
-        let request = hyper::Request::get("/").header("host", "a").header("upgrade", "websocket");
-        let request =
-            request.header("connection", "upgrade").header("sec-websocket-version", version);
-        request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").body(()).unwrap()
-    };
+    let client = fixture.client();
     let answer = async |version, permit: fn() -> Result<Permit, Rejection>| {
-        let request = request(version);
+        let request = request_with_version(version);
         fixture.endpoint.answer(&Discard, &request, &client, &fixture.policy, permit).await
     };
     assert!(matches!(answer("13", || Ok(Permit::new(()))).await, Answer::Open(_)));

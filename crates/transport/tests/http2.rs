@@ -6,14 +6,16 @@
     reason = "a test says what it expects in the shortest way"
 )]
 
+#[path = "support/http2_client.rs"]
+mod http2_client;
 mod support;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
+use http2_client::{Http2Client, Stream};
 use hyper::{Request, Response};
 use support::{
     BINARY, CLOSE, FloodingHandler, PING, PONG, SIZES, close, close_payload, config, frame,
@@ -46,7 +48,7 @@ impl Observer for EventLog {
 
 /// An HTTP/2 connection to an endpoint, and its client.
 struct Fixture {
-    client: SendRequest<Bytes>,
+    client: Http2Client,
     log: Arc<EventLog>,
     drain: Drain,
 }
@@ -97,39 +99,16 @@ impl Fixture {
                 answer.over_http2(request.method(), receiver, respond, |stream| stream);
             }
         });
-        let (client, connection) = client.handshake(far).await.unwrap();
-        tokio::spawn(connection);
-        Self { client, log, drain }
+        Self { client: Http2Client::new(client, far).await, log, drain }
     }
 
-    /// Sends a request and returns the response, and the stream of a CONNECT.
-    async fn request(
-        &mut self,
-        method: &str,
-        path: &str,
-    ) -> (Response<RecvStream>, Option<SendStream<Bytes>>) {
-        let mut client = in_time(self.client.clone().ready()).await.unwrap();
-        // The server's settings have to be there first (RFC 8441, section 3).
-        while !client.is_extended_connect_protocol_enabled() {
-            tokio::task::yield_now().await;
-        }
-        let is_connect = method == "CONNECT";
-        let mut request =
-            Request::builder().method(method).uri(format!("https://server.example{path}"));
-        if is_connect {
-            request = request
-                .extension(h2::ext::Protocol::from_static("websocket"))
-                .header("sec-websocket-version", "13");
-        }
-        let request = request.body(()).unwrap();
-        let (response, sender) = client.send_request(request, !is_connect).unwrap();
-        (in_time(response).await.unwrap(), is_connect.then_some(sender))
+    async fn request(&self, method: &str, path: &str) -> Response<RecvStream> {
+        let (response, _) = self.client.send(method, path, &[]).await;
+        in_time(response).await.unwrap()
     }
 
-    async fn open(&mut self) -> Stream {
-        let (response, sender) = self.request("CONNECT", "/").await;
-        assert_eq!(response.status(), 200);
-        Stream { sender: sender.unwrap(), receiver: response.into_body() }
+    async fn open(&self) -> Stream {
+        self.client.open().await
     }
 
     fn log(&self) -> Vec<String> {
@@ -137,41 +116,9 @@ impl Fixture {
     }
 }
 
-/// The client's end of a stream.
-struct Stream {
-    sender: SendStream<Bytes>,
-    receiver: RecvStream,
-}
-
-impl Stream {
-    fn send(&mut self, bytes: &[u8]) {
-        self.sender.send_data(Bytes::copy_from_slice(bytes), false).unwrap();
-    }
-
-    /// Reads a DATA frame; `None` is the end of the stream.
-    async fn data(&mut self) -> Option<Result<Bytes, h2::Error>> {
-        let data = in_time(self.receiver.data()).await;
-        if let Some(Ok(data)) = &data {
-            self.receiver.flow_control().release_capacity(data.len()).unwrap();
-        }
-        data
-    }
-
-    /// Expects `END_STREAM` without data and without a reset.
-    async fn expect_end(&mut self) {
-        assert_eq!(self.data().await.unwrap().unwrap(), b""[..]);
-        assert!(self.data().await.is_none());
-    }
-
-    async fn expect(&mut self, first: u8, payload: &[u8]) {
-        let length = u8::try_from(payload.len()).unwrap();
-        assert_eq!(self.data().await.unwrap().unwrap(), [&[first, length], payload].concat());
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn sessions_share_a_connection_and_end_independently() {
-    let mut fixture = Fixture::new(Discard).await;
+    let fixture = Fixture::new(Discard).await;
     let (mut first, mut second) = (fixture.open().await, fixture.open().await);
     first.send(&frame(PING, b"first"));
     second.send(&frame(PING, b"second"));
@@ -188,7 +135,7 @@ async fn sessions_share_a_connection_and_end_independently() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_ends_or_is_reset_is_a_disconnected_client() {
-    let mut fixture = Fixture::new(Discard).await;
+    let fixture = Fixture::new(Discard).await;
     let mut ended = fixture.open().await;
     ended.sender.send_data(Bytes::new(), true).unwrap();
     // As over TCP, an orderly end is answered by one (RFC 8441, section 5).
@@ -205,7 +152,7 @@ async fn a_client_that_grants_no_window_reaches_the_write_timeout_and_output_sta
     let mut client = h2::client::Builder::new();
     client.initial_window_size(100);
     let handler = FloodingHandler::default();
-    let mut fixture = Fixture::with(handler.clone(), client).await;
+    let fixture = Fixture::with(handler.clone(), client).await;
     let stream = fixture.open().await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(fixture.log(), ["opened http/2+tls", "closed write_timeout"]);
@@ -218,7 +165,7 @@ async fn a_client_that_grants_no_window_reaches_the_write_timeout_and_output_sta
 async fn a_window_that_opens_slowly_is_used_as_it_opens() {
     let mut client = h2::client::Builder::new();
     client.initial_window_size(5);
-    let mut fixture = Fixture::with(FloodingHandler::default(), client).await;
+    let fixture = Fixture::with(FloodingHandler::default(), client).await;
     let mut stream = fixture.open().await;
     let mut received = Vec::new();
     for _ in 0..100 {
@@ -234,7 +181,7 @@ async fn a_window_that_opens_slowly_is_used_as_it_opens() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_may_span_any_number_of_data_frames_including_empty_ones() {
-    let mut fixture = Fixture::new(Discard).await;
+    let fixture = Fixture::new(Discard).await;
     let mut stream = fixture.open().await;
     for byte in frame(BINARY, b"in parts") {
         stream.send(&[byte]);
@@ -246,7 +193,7 @@ async fn a_message_may_span_any_number_of_data_frames_including_empty_ones() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_closes_every_stream_with_its_code() {
-    let mut fixture = Fixture::new(Discard).await;
+    let fixture = Fixture::new(Discard).await;
     let mut streams = [fixture.open().await, fixture.open().await, fixture.open().await];
     fixture.drain.start(DrainOptions::default());
     for stream in &mut streams {
@@ -254,14 +201,14 @@ async fn a_drain_closes_every_stream_with_its_code() {
         stream.send(&close(1001, ""));
         stream.expect_end().await;
     }
-    let (response, _) = fixture.request("CONNECT", "/").await;
+    let response = fixture.request("CONNECT", "/").await;
     assert_eq!(response.status(), 503);
     assert_eq!(fixture.log().last().unwrap(), "refused draining http/2+tls");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_close_frame_of_an_aborted_session_is_sent() {
-    let mut fixture = Fixture::new(Discard).await;
+    let fixture = Fixture::new(Discard).await;
     let mut stream = fixture.open().await;
     fixture.drain.abort();
     stream.expect(CLOSE, &close_payload(1001, "drained")).await;
@@ -270,8 +217,8 @@ async fn the_close_frame_of_an_aborted_session_is_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_equals_that_of_http_1_1_without_connection_specific_headers() {
-    let mut fixture = Fixture::new(Discard).await;
-    let (response, _) = fixture.request("GET", "/").await;
+    let fixture = Fixture::new(Discard).await;
+    let response = fixture.request("GET", "/").await;
     let (head, mut body) = response.into_parts();
     assert_eq!(head.status, Rejection::NotAnUpgrade.status());
     let names: Vec<&str> = head.headers.keys().map(hyper::header::HeaderName::as_str).collect();
@@ -282,7 +229,7 @@ async fn a_refusal_equals_that_of_http_1_1_without_connection_specific_headers()
     let date = head.headers["date"].to_str().unwrap();
     httpdate::parse_http_date(date).expect("a date (RFC 9110, section 5.6.7)");
 
-    let (response, _) = fixture.request("HEAD", "/elsewhere").await;
+    let response = fixture.request("HEAD", "/elsewhere").await;
     assert_eq!(response.status(), 404);
     assert!(response.headers().contains_key("content-length"));
     assert!(response.into_body().is_end_stream(), "the response to HEAD has no body");

@@ -7,6 +7,8 @@
     reason = "a test says what it expects in the shortest way"
 )]
 
+#[path = "support/http2_client.rs"]
+mod http2_client;
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,13 +16,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::{ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
+use http2_client::{Http2Client, Stream};
 use hyper::{Request, StatusCode};
-use support::{
-    CLOSE, PONG, SIZES, TEXT, close, close_payload, config, frame, in_time, spawned_drain,
-};
+use support::{CLOSE, SIZES, TEXT, close, close_payload, config, frame, spawned_drain};
 use tokio::io::duplex;
 use tokio::time::sleep;
 use transport::ws_core::Limits;
@@ -60,7 +58,7 @@ fn granted() -> Result<Permit, Rejection> {
 
 /// An HTTP/2 connection to an endpoint, and its client.
 struct Fixture {
-    client: SendRequest<Bytes>,
+    client: Http2Client,
     log: Arc<EventLog>,
     _drain: Drain,
 }
@@ -96,36 +94,18 @@ impl Fixture {
                 answer.await.over_http2(request.method(), receiver, respond, |stream| stream);
             }
         });
-        let (client, connection) = h2::client::handshake(far).await.unwrap();
-        tokio::spawn(connection);
+        let client = Http2Client::new(h2::client::Builder::new(), far).await;
         Self { client, log, _drain: drain }
     }
 
-    async fn request(&mut self) -> (ResponseFuture, SendStream<Bytes>) {
-        let mut client = in_time(self.client.clone().ready()).await.unwrap();
-        // The server's settings have to be there first (RFC 8441, section 3).
-        while !client.is_extended_connect_protocol_enabled() {
-            tokio::task::yield_now().await;
-        }
-        let request = Request::builder()
-            .method("CONNECT")
-            .uri("https://server.example/")
-            .extension(h2::ext::Protocol::from_static("websocket"))
-            .header("sec-websocket-version", "13");
-        client.send_request(request.body(()).unwrap(), false).unwrap()
-    }
-
     /// Requests a session and returns the status.
-    async fn connect(&mut self) -> (StatusCode, Stream) {
-        let (response, sender) = self.request().await;
-        let response = in_time(response).await.unwrap();
-        (response.status(), Stream { sender, receiver: response.into_body() })
+    async fn connect(&self) -> (StatusCode, Stream) {
+        let (response, stream) = self.client.connect().await;
+        (response.status(), stream)
     }
 
-    async fn open(&mut self) -> Stream {
-        let (status, stream) = self.connect().await;
-        assert_eq!(status, StatusCode::OK);
-        stream
+    async fn open(&self) -> Stream {
+        self.client.open().await
     }
 
     /// Returns the events once all tasks are idle.
@@ -144,37 +124,6 @@ fn policy() -> Policy {
         },
         session: config(Limits::default()),
         sizes: SIZES,
-    }
-}
-
-/// The client's end of a stream.
-struct Stream {
-    sender: SendStream<Bytes>,
-    receiver: RecvStream,
-}
-
-impl Stream {
-    fn send(&mut self, bytes: &[u8]) {
-        self.sender.send_data(Bytes::copy_from_slice(bytes), false).unwrap();
-    }
-
-    async fn expect(&mut self, first: u8, payload: &[u8]) {
-        let data = in_time(self.receiver.data()).await.unwrap().unwrap();
-        let length = u8::try_from(payload.len()).unwrap();
-        assert_eq!(data, [&[first, length], payload].concat());
-    }
-
-    /// Completes the closing handshake.
-    async fn close(&mut self) {
-        self.send(&close(1000, ""));
-        self.expect(CLOSE, &close_payload(1000, "")).await;
-        // The stream may have ended already.
-        let _ = self.sender.send_data(Bytes::new(), true);
-    }
-
-    async fn expect_pong(&mut self) {
-        self.send(&frame(support::PING, b"?"));
-        self.expect(PONG, b"?").await;
     }
 }
 
@@ -199,7 +148,7 @@ impl Handler for PanicsInClone {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_the_clone_of_a_handler_is_a_refusal_and_other_sessions_go_on() {
-    let mut fixture = Fixture::new(PanicsInClone::default(), &[], &[granted]).await;
+    let fixture = Fixture::new(PanicsInClone::default(), &[], &[granted]).await;
     let mut first = fixture.open().await;
     assert_eq!(fixture.connect().await.0, StatusCode::INTERNAL_SERVER_ERROR);
     let mut third = fixture.open().await;
@@ -246,7 +195,7 @@ async fn the_permit_is_released_when_the_clone_of_a_handler_panics() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_the_permit_function_is_a_refusal() {
     let permits: &[PermitFn] = &[granted, || panic!("the function panics")];
-    let mut fixture = Fixture::new(Discard, &[], permits).await;
+    let fixture = Fixture::new(Discard, &[], permits).await;
     let mut first = fixture.open().await;
     assert_eq!(fixture.connect().await.0, StatusCode::INTERNAL_SERVER_ERROR);
     first.expect_pong().await;
@@ -307,7 +256,7 @@ impl Handler for CloneDropPanics {
 async fn a_panic_in_the_drop_of_a_handler_ends_no_other_session() {
     // The second client gets no permit, so the connection task drops the clone made for it.
     let permits: &[PermitFn] = &[granted, || Err(Rejection::ConnectionLimit)];
-    let mut fixture = Fixture::new(CloneDropPanics(false), &[], permits).await;
+    let fixture = Fixture::new(CloneDropPanics(false), &[], permits).await;
     let mut first = fixture.open().await;
     assert_eq!(fixture.connect().await.0, StatusCode::SERVICE_UNAVAILABLE);
     first.expect_pong().await;
@@ -334,7 +283,7 @@ impl Handler for PanicsInReceive {
 async fn an_observer_that_panics_receives_every_event_and_ends_no_session() {
     const ALL: &[&str] = &["opened", "refused", "panicked", "traffic", "closed"];
     let permits: &[PermitFn] = &[granted, || Err(Rejection::ConnectionLimit), granted];
-    let mut fixture = Fixture::new(PanicsInReceive, ALL, permits).await;
+    let fixture = Fixture::new(PanicsInReceive, ALL, permits).await;
     let mut first = fixture.open().await;
     assert_eq!(fixture.connect().await.0, StatusCode::SERVICE_UNAVAILABLE);
     let mut third = fixture.open().await;

@@ -90,8 +90,10 @@ impl Operations {
     }
 
     /// Returns the paths, for the response to a request for another.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|it| it.path.as_str())
+    pub(super) fn paths(&self) -> Vec<&str> {
+        let mut paths: Vec<&str> = self.0.iter().map(|it| it.path.as_str()).collect();
+        paths.dedup();
+        paths
     }
 }
 

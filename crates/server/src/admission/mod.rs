@@ -8,7 +8,9 @@ pub(crate) mod auth_service;
 mod caller;
 mod context;
 
-use std::sync::Arc;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
@@ -16,30 +18,29 @@ use transport::{Admission, Admit, Denial, Handshake, Rejection};
 
 use self::auth_service::AuthService;
 use self::caller::Caller;
-use crate::config::ConfigReceiver;
 
 pub(crate) use self::context::RequestContext;
 
 /// What all handshakes have to pass.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    configs: ConfigReceiver,
     /// One permit for each handshake that is being decided. The others wait for one, in order.
     concurrent: Semaphore,
     auth_service: AuthService,
 }
 
-/// An application behind the gate.
+/// An application behind the gate, for one request.
 #[derive(Debug)]
 pub(crate) struct Guarded<'a, A> {
     pub(crate) gate: &'a Gate,
+    pub(crate) context: &'a RequestContext,
     pub(crate) admit: &'a A,
 }
 
 impl Gate {
-    pub(crate) fn new(configs: ConfigReceiver, auth_service: AuthService) -> Arc<Self> {
-        let concurrent = Semaphore::new(configs.borrow().admission.max_concurrent);
-        Arc::new(Self { configs, concurrent, auth_service })
+    /// Creates a gate that lets `max_concurrent` handshakes be decided at a time.
+    pub(crate) fn new(max_concurrent: usize, auth_service: AuthService) -> Self {
+        Self { concurrent: Semaphore::new(max_concurrent), auth_service }
     }
 
     /// Finds out who the client is, as the settings say.
@@ -48,12 +49,31 @@ impl Gate {
         handshake: &Handshake<'_>,
         context: &RequestContext,
     ) -> Result<Caller, Denial> {
-        let config = self.configs.borrow().clone();
-        let options = &config.admission;
+        let options = &context.config.admission;
         match &options.auth_service {
-            Some(target) => self.auth_service.authenticate(handshake, target, options).await,
+            // Boxed, because most servers have no such service, and every request would reserve its memory.
+            Some(target) => {
+                Box::pin(self.auth_service.authenticate(handshake, target, options)).await
+            }
             None => Caller::of_request(handshake, context, options).map_err(Denial::from),
         }
+    }
+}
+
+impl<A: Admit> Guarded<'_, A> {
+    async fn decide(&self, handshake: &Handshake<'_>) -> Result<Admission<A::Handler>, Denial> {
+        let concurrent = &self.gate.concurrent;
+        // Held until the decision. The semaphore is never closed.
+        let _permit = match concurrent.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) => Box::pin(concurrent.acquire()).await.ok(),
+        };
+        let caller = self.gate.authenticate(handshake, self.context).await?;
+        let admission = match &caller.identity {
+            Some(identity) => self.admit.admit(&handshake.with_identity(identity)).await?,
+            None => self.admit.admit(handshake).await?,
+        };
+        Ok(caller.apply_to(admission))
     }
 }
 
@@ -61,19 +81,12 @@ impl<A: Admit> Admit for Guarded<'_, A> {
     type Handler = A::Handler;
 
     async fn admit(&self, handshake: &Handshake<'_>) -> Result<Admission<A::Handler>, Denial> {
-        let context = handshake.extensions().get::<RequestContext>();
-        let context = context.expect("the HTTP layer adds it to every request");
-        let decide = async {
-            // Held until the decision. The semaphore is never closed.
-            let _permit = self.gate.concurrent.acquire().await;
-            let caller = self.gate.authenticate(handshake, context).await?;
-            let admission = match &caller.identity {
-                Some(identity) => self.admit.admit(&handshake.with_identity(identity)).await?,
-                None => self.admit.admit(handshake).await?,
-            };
-            Ok(caller.apply_to(admission))
-        };
-        let decided = timeout_at(context.deadline, decide).await;
-        decided.unwrap_or_else(|_| Err(Rejection::AdmissionTimeout.into()))
+        let mut decision = pin!(self.decide(handshake));
+        // Most decisions are ready at once, and need no timer.
+        if let Poll::Ready(decision) = poll_fn(|cx| Poll::Ready(decision.as_mut().poll(cx))).await {
+            return decision;
+        }
+        let decision = Box::pin(timeout_at(self.context.deadline, decision)).await;
+        decision.unwrap_or_else(|_| Err(Rejection::AdmissionTimeout.into()))
     }
 }

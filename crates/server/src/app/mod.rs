@@ -85,7 +85,7 @@ pub(crate) async fn run_supervised(
 
     let router = Router::new(
         Arc::clone(&telemetry),
-        Gate::new(configs.clone(), AuthService::default()),
+        Gate::new(configs.borrow().admission.max_concurrent, AuthService::default()),
         routes,
     );
     let acceptor =

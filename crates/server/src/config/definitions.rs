@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use clap::{Args, Command};
+use config::{ConfigError, Value};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::config::settings::{Setting, Settings, read_definitions};
-use crate::config::sources::RawSettings;
 
 /// The settings that a program adds to the server's: a struct whose fields have a type, a default and a doc
 /// comment, as those of [`Settings`](crate::Settings).
@@ -32,8 +32,8 @@ pub(crate) struct Definitions {
     first_added: usize,
     /// Adds the arguments of all settings to a command.
     pub(crate) augment: fn(Command) -> Command,
-    /// Describes what is wrong with the settings that the program adds.
-    pub(crate) check: fn(&RawSettings) -> Vec<String>,
+    /// Deserializes the settings that the program adds, to find out what is wrong with them.
+    pub(crate) deserialize: fn(Value) -> Result<(), ConfigError>,
 }
 
 /// Those of the binary `server`.
@@ -45,7 +45,7 @@ static SERVER: LazyLock<Definitions> = LazyLock::new(|| Definitions {
     settings: read_definitions::<Settings>(),
     first_added: usize::MAX,
     augment: Settings::augment_args,
-    check: |_| Vec::new(),
+    deserialize: |_| Ok(()),
 });
 
 impl Definitions {
@@ -80,7 +80,7 @@ impl Definitions {
             settings,
             first_added,
             augment: |command| T::augment_args(Settings::augment_args(command)),
-            check: |raw| raw.added::<T>().1,
+            deserialize: |values| T::deserialize(values).map(drop),
         }
     }
 

@@ -115,8 +115,7 @@ impl Config {
     pub fn check(raw: RawSettings, open_files: u64) -> Result<Self, ConfigError> {
         let (settings, problems) = raw.typed();
         let contradictions = contradictions(&settings, &raw, &problems.invalid);
-        let added = (raw.definitions().check)(&raw);
-        let mut problems = [problems.sentences, contradictions, added].concat();
+        let mut problems = [problems.sentences, contradictions, raw.added_problems()].concat();
         let tls = match tls_paths(&settings, &raw).map(|paths| load(paths, &raw)) {
             Ok(loaded) => loaded.unwrap_or_else(|problem| {
                 problems.push(problem);

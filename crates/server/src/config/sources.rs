@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::Path;
 
 use config::{ConfigError as LibraryError, File, FileFormat, Map, Source, Value, ValueKind};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use toml::Spanned;
 
 use crate::config::definitions::{Definitions, ProgramSettings};
@@ -90,31 +91,43 @@ impl RawSettings {
     /// Returns the settings of the server, with the default in the place of each invalid value, and all
     /// problems.
     pub(crate) fn typed(&self) -> (Settings, Problems) {
-        let (settings, mut problems) = self.deserialize(self.definitions.of_server_only());
+        let (settings, mut problems) =
+            self.deserialize(self.definitions.of_server_only(), Settings::deserialize);
         problems.sentences.splice(..0, self.problems.iter().cloned());
         (settings, problems)
     }
 
-    /// Returns the settings that the program adds, and their problems.
-    pub(crate) fn added<T: ProgramSettings>(&self) -> (T, Vec<String>) {
-        let (settings, problems) = self.deserialize(self.definitions.added());
-        (settings, problems.sentences)
+    /// Returns the settings that the program adds, with the default in the place of each invalid value.
+    pub(crate) fn added<T: ProgramSettings>(&self) -> T {
+        self.deserialize(self.definitions.added(), T::deserialize).0
     }
 
-    fn deserialize<T: DeserializeOwned>(&self, settings: &[Setting]) -> (T, Problems) {
+    /// Describes what is wrong with the settings that the program adds.
+    pub(crate) fn added_problems(&self) -> Vec<String> {
+        self.deserialize(self.definitions.added(), self.definitions.deserialize).1.sentences
+    }
+
+    fn deserialize<T>(
+        &self,
+        settings: &[Setting],
+        deserialize: fn(Value) -> Result<T, LibraryError>,
+    ) -> (T, Problems) {
+        let deserialize = |values: &Map<String, Value>| {
+            deserialize(Value::new(None, ValueKind::Table(values.clone())))
+        };
         let mut values = Layer::of_defaults(settings).0;
         let mut problems = Problems { invalid: Vec::new(), sentences: Vec::new() };
         // One at a time, because serde stops at the first error.
         for Setting { key, .. } in settings {
             let raw = self.get(key);
             let default = values.insert(key.clone(), raw.value.clone());
-            if let Err(error) = deserialize::<T>(values.clone()) {
+            if let Err(error) = deserialize(&values) {
                 problems.invalid.push(key.clone());
                 problems.sentences.push(raw.problem(key, &requirement(&error)));
                 values.extend(default.map(|default| (key.clone(), default)));
             }
         }
-        (deserialize(values).expect("each value has been deserialized"), problems)
+        (deserialize(&values).expect("each value has been deserialized"), problems)
     }
 
     /// Returns the value of a setting.
@@ -144,10 +157,6 @@ impl RawSettings {
     pub(crate) fn reason(&self) -> LoadReason {
         self.reason
     }
-}
-
-fn deserialize<T: DeserializeOwned>(values: Map<String, Value>) -> Result<T, LibraryError> {
-    T::deserialize(Value::new(None, ValueKind::Table(values)))
 }
 
 /// Returns the clause of an error that describes the valid values.

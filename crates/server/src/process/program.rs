@@ -113,7 +113,7 @@ impl<T: ProgramSettings> SettingsReceiver<T> {
     #[must_use]
     pub fn get(&self) -> T {
         // They were checked, so there are no problems.
-        self.configs.borrow().settings.added().0
+        self.configs.borrow().settings.added()
     }
 
     /// Waits for the next reload. Cancel safe. Never returns once the server has stopped.

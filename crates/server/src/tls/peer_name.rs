@@ -22,7 +22,11 @@ pub(crate) fn certificate_name(certificate: &[u8]) -> Option<Arc<str>> {
                 Some(name.as_str().into())
             }
             GeneralName::UniformResourceIdentifier(uri) => Some(uri.as_str().into()),
-            _ => None,
+            GeneralName::DirectoryName(_)
+            | GeneralName::EdiPartyName(_)
+            | GeneralName::IpAddress(_)
+            | GeneralName::OtherName(_)
+            | GeneralName::RegisteredId(_) => None,
         })
     });
     alternative.or_else(|| {

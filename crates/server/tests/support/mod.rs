@@ -21,6 +21,7 @@ pub(crate) use frames::*;
 pub(crate) mod admin;
 pub(crate) mod client_addr;
 pub(crate) mod flooding_handler;
+pub(crate) mod gatekeeper;
 pub(crate) mod http2;
 pub(crate) mod load;
 pub(crate) mod process;

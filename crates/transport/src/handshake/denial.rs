@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 
 use super::rejection::Rejection;
@@ -76,8 +79,14 @@ impl Denial {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, word, sentence)
     }
 
-    /// Adds a header to the response.
+    /// Adds a header to the response. It replaces one that every refusal has, such as `Cache-Control`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it frames the body, or is specific to the connection: `Connection`, `Content-Length`,
+    /// `Keep-Alive`, `Proxy-Connection`, `TE`, `Transfer-Encoding` or `Upgrade`.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        assert!(!belongs_to_http(&name), "HTTP decides on the header {name}");
         self.headers.push((name, value));
         self
     }
@@ -108,17 +117,23 @@ impl Denial {
     }
 
     pub(crate) fn response(&self) -> Response<String> {
-        let mut response = match self.rejection {
-            Rejection::Application => {
-                let body = format!("{}: {}\n", self.word, self.sentence);
-                self.rejection.response().map(|_| body)
-            }
-            rejection => rejection.response(),
-        };
+        let mut response = self.rejection.response();
+        if self.rejection == Rejection::Application {
+            *response.body_mut() = format!("{}: {}\n", self.word, self.sentence);
+        }
         *response.status_mut() = self.status;
-        response.headers_mut().extend(self.headers.iter().cloned());
+        // A map, because it replaces headers where single fields would be appended.
+        let headers: HeaderMap = self.headers.iter().cloned().collect();
+        response.headers_mut().extend(headers);
         response
     }
+}
+
+/// Returns whether an application must not set this header: it frames the body, or it is specific to the
+/// connection, which makes an HTTP/2 response malformed (RFC 9113, section 8.2.2).
+pub(crate) fn belongs_to_http(name: &HeaderName) -> bool {
+    [CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE].contains(name)
+        || ["keep-alive", "proxy-connection"].contains(&name.as_str())
 }
 
 /// A refusal for one of the reasons that this crate knows.

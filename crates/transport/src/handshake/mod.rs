@@ -20,6 +20,7 @@ use tungstenite::handshake::derive_accept_key;
 
 pub use self::authority::Authority;
 pub use self::denial::Denial;
+pub(crate) use self::denial::belongs_to_http;
 pub use self::origin::{Origin, OriginPattern, Origins, ParseOriginError, Permission};
 pub use self::protocol::Protocol;
 pub use self::rejection::Rejection;

@@ -112,6 +112,11 @@ impl<S, H> Session<S, H> {
         spread.mul_f64(f64::from(weyl_fraction(self.id() - 1)) / 2_f64.powi(32))
     }
 
+    /// Returns whether the session has not been polled yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.timer.is_unset()
+    }
+
     pub(crate) fn token(&self) -> &DrainToken {
         self.timer.owner()
     }

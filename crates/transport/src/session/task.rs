@@ -38,13 +38,12 @@ pub(crate) struct PendingSession<H, O> {
 }
 
 impl<H: Handler, O: Observer> PendingSession<H, O> {
-    /// Opens the session in the task of `cx`.
-    fn open<S>(self, stream: S, cx: &Context<'_>) -> Observed<H, O, S>
+    fn open<S>(self, stream: S) -> Observed<H, O, S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { headers, protocol, peer, token, handler, observer, config, sizes, grant } = self;
-        let Grant { identity, expires } = grant.map(|grant| *grant).unwrap_or_default();
+        let Grant { identity, expires, calls } = grant.map(|grant| *grant).unwrap_or_default();
         let lifetime = expires.map(|at| at.saturating_duration_since(Instant::now()));
         let socket = WebSocket::new(stream, sizes);
         let session = Session::new(socket, config, handler, token, lifetime);
@@ -52,7 +51,7 @@ impl<H: Handler, O: Observer> PendingSession<H, O> {
         let entry = identity.clone();
         // First, so that the session can be ended once it is known to be open.
         if let Some(identity) = entry {
-            session.token().sessions().insert(id, identity, cx.waker().clone());
+            session.token().sessions().insert(id, identity, calls);
         }
         let identity = identity.as_ref();
         let event = EndpointEvent::Opened { id, identity, peer, protocol, request };
@@ -87,15 +86,14 @@ impl<H: Handler, O: Observer, S: AsyncRead + AsyncWrite + Unpin> SessionTask<H, 
         }
     }
 
-    /// Opens the session at the first poll.
+    /// Opens the session at once.
     pub(crate) fn open(stream: S, pending: PendingSession<H, O>, permit: Permit) -> Self {
-        Self { state: Box::new(TaskState::Opening { stream, pending }), _permit: permit }
+        Self { state: Box::new(TaskState::Open(pending.open(stream))), _permit: permit }
     }
 }
 
 enum TaskState<H, O, S> {
     Upgrading { upgraded: OnUpgrade, reclaim: fn(Upgraded) -> S, pending: PendingSession<H, O> },
-    Opening { stream: S, pending: PendingSession<H, O> },
     Open(Observed<H, O, S>),
     Done,
 }
@@ -119,19 +117,18 @@ where
             if let (Ok(upgraded), TaskState::Upgrading { reclaim, pending, .. }) =
                 (upgraded, mem::replace(state, TaskState::Done))
             {
-                *state = TaskState::Opening { stream: reclaim(upgraded), pending };
+                *state = TaskState::Open(pending.open(reclaim(upgraded)));
             }
-        }
-        if let TaskState::Opening { .. } = state
-            && let TaskState::Opening { stream, pending } = mem::replace(state, TaskState::Done)
-        {
-            *state = TaskState::Open(pending.open(stream, cx));
         }
         match state {
-            TaskState::Open(session) => Pin::new(session).poll(cx),
-            TaskState::Upgrading { .. } | TaskState::Opening { .. } | TaskState::Done => {
-                Poll::Ready(())
+            TaskState::Open(observed) => {
+                let session = &observed.session;
+                if session.is_new() {
+                    session.token().sessions().set_waker(session.id(), cx.waker());
+                }
+                Pin::new(observed).poll(cx)
             }
+            TaskState::Upgrading { .. } | TaskState::Done => Poll::Ready(()),
         }
     }
 }

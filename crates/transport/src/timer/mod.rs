@@ -145,6 +145,11 @@ impl<O: AsRef<TimerService>> TimerHandle<O> {
         self.id
     }
 
+    /// Returns whether no deadline was set yet.
+    pub(crate) fn is_unset(&self) -> bool {
+        self.deadline == TimerInstant::NEVER
+    }
+
     pub(crate) fn owner(&self) -> &O {
         &self.owner
     }

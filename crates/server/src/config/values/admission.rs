@@ -7,7 +7,7 @@ use hyper::Uri;
 use hyper::header::HeaderName;
 use serde::Deserialize;
 
-use super::{InvalidValue, invalid};
+use super::parse::{InvalidValue, invalid, setting_value};
 
 /// The name of a header, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -76,4 +76,9 @@ impl FromStr for AuthUrl {
             Ok(_) | Err(_) => invalid(REQUIREMENT),
         }
     }
+}
+
+setting_value! {
+    OptionalHeaderName => { "type": "string", "examples": ["", "X-Auth-User"] };
+    AuthUrl => { "type": "string", "examples": ["", "http://127.0.0.1:9000/auth", "unix:/run/auth.sock:/check"] };
 }

@@ -4,6 +4,7 @@
 //! parser. So a file, an environment variable and a flag have the same rules.
 
 pub(crate) mod admission;
+mod parse;
 
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
@@ -18,6 +19,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use transport::ws_core::CloseCode;
 use transport::{OriginPattern, Permission};
 
+use self::parse::{InvalidValue, invalid, setting_value};
 use crate::net::address::ListenAddress;
 use crate::net::client_addr::{ForwardedHeader, ProxyProtocol, TrustedPeer};
 
@@ -26,49 +28,6 @@ pub const MAX_BYTES: u64 = 16 << 20;
 
 /// The smallest limit of a request's head that hyper accepts.
 pub const MIN_HEADER_BYTES: u64 = 8192;
-
-/// Why a text is not a value: a clause that describes the valid values, such as "it must be true or false".
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidValue(pub String);
-
-impl Display for InvalidValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for InvalidValue {}
-
-fn invalid<T>(text: impl Into<String>) -> Result<T, InvalidValue> {
-    Err(InvalidValue(text.into()))
-}
-
-/// Reads a type through serde by its `FromStr`, and describes it to editors.
-macro_rules! setting_value {
-    ($($type:ty => $schema:tt;)*) => {$(
-        impl TryFrom<String> for $type {
-            type Error = <Self as FromStr>::Err;
-
-            fn try_from(text: String) -> Result<Self, Self::Error> {
-                text.parse()
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
-    )*};
-}
 
 /// `true` or `false`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -402,8 +361,6 @@ setting_value! {
     OptionalSeconds => { "type": "number", "minimum": 0, "maximum": 86400 };
     MaxConnections => { "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1 }] };
     Decision => { "enum": ["allow", "refuse"] };
-    admission::OptionalHeaderName => { "type": "string", "examples": ["", "X-Auth-User"] };
-    admission::AuthUrl => { "type": "string", "examples": ["", "http://127.0.0.1:9000/auth", "unix:/run/auth.sock:/check"] };
     DrainCode => { "enum": [1001, 1012] };
     AdminAddress => { "type": "string", "examples": ["none", "127.0.0.1:9090", "unix:/run/ws-status/admin.sock"] };
     Mode => { "type": "string", "pattern": "^0*[0-7]{1,3}$" };

@@ -38,6 +38,7 @@ pub(crate) struct CheckedHttp1Stream {
 /// State shared by the stream and the service.
 #[derive(Debug, Default)]
 pub(crate) struct HeadFindings {
+    is_held: AtomicBool,
     is_stopped: AtomicBool,
     violation: OnceLock<Rejection>,
 }
@@ -64,6 +65,18 @@ pub(crate) fn reclaim(upgraded: Upgraded) -> Stream {
 }
 
 impl HeadFindings {
+    /// Lets hyper read nothing more until [`release`](Self::release). hyper reads on before it polls the
+    /// future that answers a request: an error would end the connection before an answer that is ready, and
+    /// whether the bytes are checked depends on the answer.
+    pub(crate) fn hold(&self) {
+        self.is_held.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets hyper read on. It does so the next time that it is polled.
+    pub(crate) fn release(&self) {
+        self.is_held.store(false, Ordering::Relaxed);
+    }
+
     /// Passes all further bytes unchecked, because no request is read from them: the connection was
     /// upgraded, or its last response was sent and a body may follow.
     pub(crate) fn stop_checking(&self) {
@@ -83,6 +96,9 @@ impl AsyncRead for CheckedHttp1Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Self { stream, scanner, next_violation, findings } = &mut *self;
+        if findings.is_held.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
         let is_checked = !findings.is_stopped.load(Ordering::Relaxed);
         if let Some(violation) = *next_violation
             && is_checked

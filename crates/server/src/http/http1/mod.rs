@@ -6,9 +6,9 @@ mod head_check;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::SystemTime;
 
 use hyper::body::Incoming;
@@ -29,6 +29,7 @@ use crate::http::request_limits::MAX_REFUSALS;
 use crate::http::service::Http;
 use crate::net::lingering_close::{ReclaimOnDrop, lingering_close};
 use crate::net::stream::Stream;
+use crate::routes::Call;
 
 impl Http {
     /// Serves HTTP/1.1 until the connection is upgraded or ends.
@@ -45,16 +46,14 @@ impl Http {
         let responses = AtomicUsize::new(0);
         let (stream, mut returned) = ReclaimOnDrop::new(stream);
         let (stream, findings) = CheckedHttp1Stream::new(stream, config.max_header_bytes);
-        let answer = async |request: Request<Incoming>| {
-            let mut request = request.map(drop);
+        let answer = async |mut request: Request<()>| {
             // The settings may have changed since the connection was accepted.
             let config = self.configs.borrow().clone();
             let (requester, client_ip) = self.resolve_client(request.headers(), &client, &config);
-            let context = RequestContext::new(&client, deadline, &config);
-            request.extensions_mut().insert(context);
+            let context = RequestContext::new(&client, deadline, config);
             let (mut has_permit, mut was_valid) = (had_permit, false);
-            let acquire = Box::new(|| {
-                let permit = self.take_for_address(&mut permit.lock(), client_ip, &config);
+            let mut acquire_permit = || {
+                let permit = self.take_for_address(&mut permit.lock(), client_ip, &context.config);
                 has_permit &= permit.is_ok();
                 was_valid = permit.is_ok();
                 if was_valid {
@@ -62,13 +61,14 @@ impl Http {
                     findings.stop_checking();
                 }
                 permit
-            });
-            let answer = self.router.answer(&request, &requester, &config.policy, acquire).await;
-            let mut response = answer.over_http1(&mut request, reclaim);
-            let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            };
+            let call =
+                Call { client: &requester, context: &context, acquire_permit: &mut acquire_permit };
+            let mut response = self.router.answer_http1(&mut request, call, reclaim).await;
+            let is_upgraded = is_upgrade(&response);
             if was_valid && !is_upgraded {
                 // The session's permit is released, and the connection is still open.
-                *permit.lock() = self.acquire_permit(client.peer, false, &config);
+                *permit.lock() = self.acquire_permit(client.peer, false, &context.config);
             }
             // The connection is closed after one response during a shutdown, and without a permit; and after
             // a denial, because the bytes behind its request were not checked.
@@ -83,9 +83,29 @@ impl Http {
             if is_last || is_upgraded {
                 findings.stop_checking();
             }
-            Ok::<_, Infallible>(response)
+            response
         };
-        let service = service_fn(|request| begin(answer(request)));
+        let service = service_fn(|request: Request<Incoming>| {
+            findings.hold();
+            let answer = answer(request.map(drop));
+            async {
+                let mut answer = pin!(answer);
+                let begun = poll_fn(|cx| {
+                    findings.release();
+                    let begun = answer.as_mut().poll(cx);
+                    // Unless it is upgraded, hyper has to read on: the next request, or that the client
+                    // leaves while the application decides.
+                    if !matches!(&begun, Poll::Ready(response) if is_upgrade(response)) {
+                        cx.waker().wake_by_ref();
+                    }
+                    Poll::Ready(begun)
+                });
+                Ok::<_, Infallible>(match begun.await {
+                    Poll::Ready(response) => response,
+                    Poll::Pending => answer.await,
+                })
+            }
+        });
         let http = http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(config.max_header_bytes)
@@ -121,23 +141,13 @@ impl Http {
     }
 }
 
-/// Begins a future at once, in the call that creates it. hyper reads on before it polls the future of a
-/// service, and what it reads may end the connection, or not be checked once a request is admitted.
-fn begin<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let mut future = Box::pin(future);
-    // hyper polls it again with its own waker before it waits.
-    let begun = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    async move {
-        match begun {
-            Poll::Ready(output) => output,
-            Poll::Pending => future.await,
-        }
-    }
+fn is_upgrade<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Has hyper close the connection after this response, unless it is an upgrade.
 fn close_after<B>(response: &mut Response<B>) {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if !is_upgrade(response) {
         response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
     }
 }

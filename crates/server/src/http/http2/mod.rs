@@ -45,7 +45,7 @@ use crate::http::service::{Http, request_timeout};
 use crate::net::http2_stream::{Http2Connection, SessionStream};
 use crate::net::lingering_close::{ReclaimOnDrop, lingering_close};
 use crate::net::stream::Stream;
-use crate::routes::Answered;
+use crate::routes::{Call, Outcome, RequestStream};
 
 /// The flow-control window of a stream, in bytes: as much as a session reads at once.
 const STREAM_WINDOW: u32 = 16 << 10;
@@ -118,42 +118,34 @@ impl Http {
     async fn answer_request(
         &self,
         request: Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
+        respond: SendResponse<Bytes>,
         rejection: Option<Rejection>,
         client: &Client,
         permits: &StreamPermits,
         shared: &Arc<Http2Connection>,
     ) -> Outcome {
         let (head, receiver) = request.into_parts();
-        let mut request = Request::from_parts(head, ());
+        let request = Request::from_parts(head, ());
         let config = self.configs.borrow().clone();
         let (requester, client_ip) = self.resolve_client(request.headers(), client, &config);
+        let is_client = !config.client_addr.uses_forwarded_header(client.peer);
         let deadline = Instant::now() + config.handshake_timeout;
-        request.extensions_mut().insert(RequestContext::new(client, deadline, &config));
-        let answer = async {
-            if let Some(rejection) = rejection {
-                return self.router.refuse(rejection, &request, &requester);
-            }
-            let is_client = !config.client_addr.uses_forwarded_header(client.peer);
-            let acquire = Box::new(|| {
-                let mut permit =
-                    permits.acquire(|| self.acquire_permit(client.peer, is_client, &config));
-                self.take_for_address(&mut permit, client_ip, &config)
-            });
-            self.router.answer(&request, &requester, &config.policy, acquire).await
-        };
-        let answer = tokio::select! {
-            biased;
-            answer = answer => answer,
-            _ = poll_fn(|cx| respond.poll_reset(cx)) => return Outcome::Reset,
-        };
-        let outcome = match answer {
-            Answered::Open(_) => Outcome::Opened,
-            Answered::Refuse(_) => Outcome::Refused,
+        let context = RequestContext::new(client, deadline, config);
+        let mut acquire_permit = || {
+            let config = &context.config;
+            let mut permit =
+                permits.acquire(|| self.acquire_permit(client.peer, is_client, config));
+            self.take_for_address(&mut permit, client_ip, config)
         };
         let wrap = |stream| Stream::from(SessionStream::new(stream, Arc::clone(shared)));
-        answer.over_http2(request.method(), receiver, respond, &wrap);
-        outcome
+        let stream = RequestStream { receiver, respond, wrap: &wrap };
+        if let Some(rejection) = rejection {
+            self.router.refuse_http2(rejection, &request, &requester, stream);
+            return Outcome::Refused;
+        }
+        let call =
+            Call { client: &requester, context: &context, acquire_permit: &mut acquire_permit };
+        self.router.answer_http2(&request, call, stream).await
     }
 
     /// Serves the streams of a connection.
@@ -259,14 +251,6 @@ impl Http {
         let _ = timeout_at(close_deadline(refusal_deadline, config), closed).await;
         Err(Some(rejection_of_reason(reason)))
     }
-}
-
-/// What became of a request.
-enum Outcome {
-    Opened,
-    Refused,
-    /// The client has reset the stream before the response.
-    Reset,
 }
 
 /// Returns the deadline for closing a connection: the close timeout from now, but no later than
