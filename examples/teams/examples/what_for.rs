@@ -44,12 +44,10 @@ impl Admit for Teams {
 
         let team = parameter(handshake.query(), "team");
         if team.is_empty() {
-            let status = StatusCode::BAD_REQUEST;
-            return Err(Denial::new(status, "no_team", "the query must be team=NAME"));
+            return Err(Denial::new(StatusCode::BAD_REQUEST, "no_team", "add ?team=NAME"));
         }
         if !MEMBERS.iter().any(|(name, _)| *name == team) {
-            let status = StatusCode::NOT_FOUND;
-            return Err(Denial::new(status, "unknown_team", "there is no such team"));
+            return Err(Denial::new(StatusCode::NOT_FOUND, "unknown_team", "no such team"));
         }
         if !MEMBERS.contains(&(&team, user.as_str())) {
             return Err(Denial::forbidden("not_in_team", "the user is no member of this team"));

@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::env;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use broadcast::{TopicSubscription, Topics};
@@ -16,8 +15,7 @@ use server::transport::hyper::header::{COOKIE, HeaderValue, SET_COOKIE};
 use server::transport::hyper::{Method, Response, StatusCode};
 use server::transport::ws_core::{CloseCode, CloseFrame};
 use server::transport::{
-    Admission, Admit, Denial, Handler, Handshake, Identity, Message, Next, SessionRegistry,
-    Utf8Bytes,
+    Admission, Admit, Denial, Handshake, Identity, Message, SessionRegistry, Utf8Bytes,
 };
 use server::{AdminRequest, PATH, Program, Server, SettingsReceiver, admin_response};
 use tokio::time::sleep;
@@ -67,57 +65,30 @@ struct Teams {
 }
 
 impl Admit for Teams {
-    type Handler = Member;
+    type Handler = TopicSubscription<String>;
 
-    async fn admit(&self, handshake: &Handshake<'_>) -> Result<Admission<Member>, Denial> {
+    async fn admit(&self, handshake: &Handshake<'_>) -> Result<Admission<Self::Handler>, Denial> {
         let no_session = || Denial::unauthorized("no_session", "log in first", "Cookie");
         let token = cookie(handshake, "session").ok_or_else(no_session)?;
-        let login = self.store.find(token).await.ok_or_else(no_session)?;
-        let user = &login.user;
+        let Login { user, expires } = self.store.find(token).await.ok_or_else(no_session)?;
 
         let team = parameter(handshake.query(), "team");
         if team.is_empty() {
-            let status = StatusCode::BAD_REQUEST;
-            return Err(Denial::new(status, "no_team", "the query must be team=NAME"));
+            return Err(Denial::new(StatusCode::BAD_REQUEST, "no_team", "add ?team=NAME"));
         }
         if !MEMBERS.iter().any(|(name, _)| *name == team) {
-            let status = StatusCode::NOT_FOUND;
-            return Err(Denial::new(status, "unknown_team", "there is no such team"));
+            return Err(Denial::new(StatusCode::NOT_FOUND, "unknown_team", "no such team"));
         }
         if !MEMBERS.contains(&(&team, user.as_str())) {
             return Err(Denial::forbidden("not_in_team", "the user is no member of this team"));
         }
-        let handler = Member { login: Arc::downgrade(&login), states: self.states.subscribe(team) };
-        let admission = Admission::new(handler).identity(user.clone()).expires_at(login.expires);
+        let handler = self.states.subscribe(team);
+        let admission = Admission::new(handler).identity(user).expires_at(expires);
         Ok(match handshake.subprotocol("status.v1") {
             Some(subprotocol) => admission.subprotocol(subprotocol),
             None => admission,
         })
     }
-}
-
-/// Sends the states of a team to a member who is logged in.
-#[derive(Debug)]
-struct Member {
-    login: Weak<Login>,
-    states: TopicSubscription<String>,
-}
-
-impl Handler for Member {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        // The user logged out during the handshake, when `disconnect` did not know this session yet.
-        if self.login.strong_count() == 0 {
-            let CloseFrame { code, reason } = logout();
-            return Poll::Ready(Next::Close(code, reason));
-        }
-        self.states.poll_next(cx)
-    }
-
-    fn receive(&mut self, _: Message) {}
-}
-
-fn logout() -> CloseFrame {
-    CloseFrame { code: CloseCode::UNAUTHORIZED, reason: "logout".into() }
 }
 
 /// The operations on the admin listener.
@@ -157,18 +128,19 @@ impl Teams {
 
     async fn log_out(self, request: AdminRequest) -> Response<String> {
         let user = parameter(request.head.uri.query(), "user");
-        // First, so that nobody is admitted by this login once its sessions close.
+        // First, so that a handshake that begins later is refused.
         self.store.remove(&user).await;
-        let count = self.sessions.disconnect(&user, &logout());
+        let frame = CloseFrame { code: CloseCode::UNAUTHORIZED, reason: "logout".into() };
+        let count = self.sessions.disconnect(&user, &frame);
         admin_response(StatusCode::OK, format!("sessions that close: {count}\n"))
     }
 }
 
 /// The logins by their tokens, in the place of a database.
 #[derive(Debug, Default)]
-struct Store(Mutex<HashMap<String, Arc<Login>>>);
+struct Store(Mutex<HashMap<String, Login>>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Login {
     user: Identity,
     expires: SystemTime,
@@ -178,7 +150,7 @@ const MAX_LOGINS: usize = 100_000;
 
 impl Store {
     /// Returns the login with this token, unless it has expired.
-    async fn find(&self, token: &str) -> Option<Arc<Login>> {
+    async fn find(&self, token: &str) -> Option<Login> {
         let login = self.query(|logins| logins.get(token).cloned()).await?;
         (login.expires > SystemTime::now()).then_some(login)
     }
@@ -188,12 +160,11 @@ impl Store {
         let mut token = [0; 16];
         getrandom::fill(&mut token).expect("the system has random numbers");
         let token = format!("{:032x}", u128::from_ne_bytes(token));
-        self.query(|logins| {
+        let added = self.query(|logins| {
             logins.retain(|_, login| login.expires > SystemTime::now());
-            (logins.len() < MAX_LOGINS).then(|| logins.insert(token.clone(), Arc::new(login)))
-        })
-        .await
-        .map(|_| token)
+            (logins.len() < MAX_LOGINS).then(|| logins.insert(token.clone(), login))
+        });
+        added.await.map(|_| token)
     }
 
     /// Removes all logins of a user.
@@ -201,7 +172,7 @@ impl Store {
         self.query(|logins| logins.retain(|_, login| login.user.as_str() != user)).await;
     }
 
-    async fn query<T>(&self, query: impl FnOnce(&mut HashMap<String, Arc<Login>>) -> T) -> T {
+    async fn query<T>(&self, query: impl FnOnce(&mut HashMap<String, Login>) -> T) -> T {
         sleep(Duration::from_millis(50)).await; // As a database takes.
         // No query leaves the map half changed.
         query(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -93,6 +93,23 @@ fn a_logout_closes_all_sessions_of_the_user_and_no_other() {
 }
 
 #[test]
+fn a_logout_reaches_the_sessions_that_are_about_to_open() {
+    let teams = Teams::start(&[]);
+    let ada = teams.log_in("ada");
+    thread::scope(|scope| {
+        let handshake = || teams.handshake(&ada, "?team=red", None);
+        let handshakes = [(); 20].map(|()| scope.spawn(handshake));
+        assert_eq!(teams.post("/logout?user=ada", "").0, 200);
+        for handshake in handshakes {
+            match handshake.join().unwrap() {
+                (_, Some(session)) => assert_eq!(close_frame(session), (3000, "logout".to_owned())),
+                (refusal, None) => assert_eq!(refusal.status(), 401),
+            }
+        }
+    });
+}
+
+#[test]
 fn a_session_closes_when_its_login_expires() {
     let teams = Teams::start(&["--login-lifetime-secs=1"]);
     let ada = teams.log_in("ada");
@@ -221,4 +238,11 @@ fn run(arguments: &[&str]) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_teams")).args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn the_source_has_at_most_150_lines_of_code() {
+    let source = include_str!("../src/main.rs");
+    let lines = source.lines().map(str::trim_start);
+    assert!(lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count() <= 150);
 }
