@@ -151,7 +151,34 @@ impl HeadScanner {
 
     /// Scans these bytes. Returns the first violation and the number of bytes before it.
     fn scan(&mut self, bytes: &[u8]) -> Option<(usize, Rejection)> {
-        bytes.iter().enumerate().find_map(|(valid, byte)| Some((valid, self.advance(*byte)?)))
+        let mut index = 0;
+        while let Some(byte) = bytes.get(index) {
+            if let Some(violation) = self.advance(*byte) {
+                return Some((index, violation));
+            }
+            index += 1;
+            index += self.skip(bytes.get(index..).unwrap_or_default());
+        }
+        None
+    }
+
+    /// Skips bytes within a line that cannot be a violation, and returns their number. This loop is short,
+    /// because every byte of a head passes here.
+    fn skip(&mut self, bytes: &[u8]) -> usize {
+        let rest = if self.line_bytes == 0 {
+            0
+        } else if self.is_request_line {
+            let most = (self.max_line_bytes - 1).saturating_sub(self.line_bytes);
+            let bytes = bytes.get(..most).unwrap_or(bytes);
+            let stop = bytes.iter().position(|byte| matches!(byte, b'\n' | b'#'));
+            stop.unwrap_or(bytes.len())
+        } else if self.matched.is_none() {
+            bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len())
+        } else {
+            0
+        };
+        self.line_bytes += rest;
+        rest
     }
 
     fn advance(&mut self, byte: u8) -> Option<Rejection> {
