@@ -57,7 +57,7 @@ struct TeamSettings {
 const MEMBERS: &[(&str, &str)] = &[("red", "ada"), ("blue", "ada"), ("blue", "bob")];
 
 /// Decides who sees the state of which team. Clones are the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 struct Teams {
     store: Arc<Store>,
     states: Topics<String>,
@@ -136,11 +136,11 @@ impl Teams {
     }
 }
 
-/// The logins by their tokens, in the place of a database.
-#[derive(Debug, Default)]
+/// The logins by their tokens, in the place of a database. No `Debug`, because tokens are secrets.
+#[derive(Default)]
 struct Store(Mutex<HashMap<String, Login>>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Login {
     user: Identity,
     expires: SystemTime,
