@@ -23,7 +23,7 @@ class Node:
     def __init__(self, origin):
         with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.admin = "127.0.0.1:%d" % free.getsockname()[1]
-        self.settings = ["--admin", self.admin, "--allowed-origins", origin]
+        self.settings = ["--admin-listen", self.admin, "--allowed-origins", origin]
         self.running = contextlib.ExitStack()
         self.address = None
 

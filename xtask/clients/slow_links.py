@@ -261,7 +261,7 @@ def main():
                     "--allowed-origins", ALLOWED,
                     "--tls-cert-file", cert,
                     "--tls-key-file", key,
-                    "--admin", admin,
+                    "--admin-listen", admin,
                 )
             )
             publishers[feed] = stack.enter_context(Publisher(feed, server, admin))

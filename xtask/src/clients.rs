@@ -53,6 +53,11 @@ pub(crate) fn browser() -> Result<(), Failure> {
     run_with_example("publish", &["python3", "-B", "xtask/clients/status_feed.py"])
 }
 
+/// A page with the example `teams`.
+pub(crate) fn teams() -> Result<(), Failure> {
+    run_with_example("teams", &["python3", "-B", "xtask/clients/teams.py"])
+}
+
 pub(crate) fn promtool() -> Result<(), Failure> {
     run_with_server(&["python3", "-B", "xtask/clients/promtool.py"])
 }

@@ -35,6 +35,15 @@ const GUIDES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "docs/guides/admission.md",
+        &[
+            "examples/teams/examples/who.rs",
+            "examples/teams/examples/what_for.rs",
+            "examples/teams/src/main.rs",
+            "examples/teams/src/tests.rs",
+        ],
+    ),
+    (
         "docs/guides/build-a-feature.md",
         &[
             "examples/ticker/src/main.rs",

@@ -152,6 +152,12 @@ const CHECKS: &[Check] = &[
         run: clients::browser,
     },
     Check {
+        name: "client-teams",
+        meaning: "a page of a user who is logged in shows the state of the team, until the logout",
+        tools: &[tools::CHROMIUM, tools::PYTHON_WEBSOCKETS],
+        run: clients::teams,
+    },
+    Check {
         name: "prometheus",
         meaning: "promtool accepts the metrics and the alerts, and the alerts pass their tests",
         tools: &[tools::PROMTOOL, tools::PYTHON_WEBSOCKETS],

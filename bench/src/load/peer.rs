@@ -125,7 +125,8 @@ fn variants(paths: &Paths, size: Size) -> Result<Vec<Peer>, Box<dyn Error>> {
 }
 
 /// Our server, with log and metrics enabled. Only the rate limits for one client are off, because the
-/// load generator exceeds them. The example `publish` is the same server with another handler.
+/// load generator exceeds them. The example `publish` is the same server with another handler,
+/// and publishes on its admin listener.
 fn own_server(
     paths: &Paths,
     name: &'static str,
@@ -140,16 +141,13 @@ fn own_server(
         [format!("--tls-cert-file={cert}"), format!("--tls-key-file={key}")]
     });
     let command_for = move |ports: Ports, ping_interval: u64| {
-        let Ports { sessions: port, own: admin, publisher } = ports;
+        let Ports { sessions: port, own, publisher } = ports;
         let mut command = clean_command(if publisher.is_some() { &publish } else { &program });
-        if let Some(publisher) = publisher {
-            command.args(["--admin".to_owned(), format!("127.0.0.1:{publisher}")]);
-        }
         let ping_interval = if ping_interval == 0 { 3600 } else { ping_interval };
         let tls = if files.is_some() { "tls:" } else { "" };
         command.args([
             format!("--listen={tls}127.0.0.1:{port}"),
-            format!("--admin-listen=127.0.0.1:{admin}"),
+            format!("--admin-listen=127.0.0.1:{}", publisher.unwrap_or(own)),
             format!("--ping-interval-secs={ping_interval}"),
         ]);
         command.args(files.iter().flatten());

@@ -3,10 +3,15 @@
 //! ```sh
 //! cargo run -p transport --example echo -- 127.0.0.1:9001
 //! ```
+//!
+//! It shows what a program that accepts connections itself has to do: limits, a deadline for the handshake,
+//! and a drain on signals. It does without TLS, limits for each address and a lingering close; the `server`
+//! crate has those, too.
 #![expect(clippy::print_stdout, reason = "the output is for the terminal")]
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,14 +19,28 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
-use transport::ws_core::{Limits, SessionConfig, Timing};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use transport::ws_core::{Limits, Rate, SessionConfig, Timing};
 use transport::{
-    Client, Drain, Endpoint, EndpointEvent, Handler, Message, Next, Observer, OriginPattern,
-    Origins, Permission, Permit, Policy, SizeLimits,
+    Client, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Message, Next, Observer,
+    OriginPattern, Origins, Permission, Permit, Policy, Rejection, SizeLimits,
 };
 
+/// Sessions. More clients are told 503.
+const MAX_SESSIONS: usize = 1000;
+/// Connections whose request is not answered yet. More wait in the backlog.
+const MAX_HANDSHAKES: usize = 100;
+/// From accepting a connection to the answer. Otherwise silent clients would take all permits.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From a signal to the end of the process.
+const GRACE_PERIOD: Duration = Duration::from_secs(10);
+
 /// Sends each message back.
+///
+/// While output is blocked, a session reads nothing, so these are at most the messages of one read.
 #[derive(Clone, Default)]
 struct Echo(VecDeque<Message>);
 
@@ -35,7 +54,6 @@ impl Handler for Echo {
     }
 }
 
-/// Prints all events.
 struct Print;
 
 impl Observer for Print {
@@ -44,58 +62,89 @@ impl Observer for Print {
     }
 }
 
+struct Shared {
+    endpoint: Endpoint<Print>,
+    policy: Policy,
+    sessions: Arc<Semaphore>,
+}
+
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> io::Result<()> {
+    // First, so that no signal ends the process while it has clients.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".to_owned());
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
 
-    let policy = Policy {
-        origins: Origins {
-            allowed: vec![OriginPattern::Any],
-            missing: Permission::Allow,
-            null: Permission::Allow,
-        },
-        session: Arc::new(SessionConfig {
-            timing: Timing {
-                ping_interval: Duration::from_secs(25),
-                pong_timeout: Duration::from_secs(10),
-                close_timeout: Duration::from_secs(3),
-                max_age: None,
-            },
-            limits: Limits::default(),
-        }),
-        sizes: SizeLimits { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
-    };
-    let endpoint = Endpoint::new(Arc::new(Print));
-    let endpoint = Arc::new((endpoint, policy));
+    let sessions = Arc::new(Semaphore::new(MAX_SESSIONS));
+    let shared = Shared { endpoint: Endpoint::new(Arc::new(Print)), policy: policy(), sessions };
     let (drain, timer_task) = Drain::new();
     tokio::spawn(timer_task);
+    tokio::select! {
+        () = accept(listener, Arc::new(shared), &drain) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    drain.start(DrainOptions::default());
+    // Sessions that are still open after that are aborted.
+    let _ = timeout(GRACE_PERIOD, drain.closed()).await;
+    Ok(())
+}
 
+fn policy() -> Policy {
+    let timing = Timing {
+        ping_interval: Duration::from_secs(25),
+        pong_timeout: Duration::from_secs(10),
+        close_timeout: Duration::from_secs(3),
+        max_age: None,
+    };
+    // The suite sends much faster than clients usually may.
+    let limits = Limits {
+        control_frames: Rate::new(100, 1000),
+        message_timeout: Some(Duration::from_secs(60)),
+        messages: Rate::new(10_000, 100_000),
+        write_timeout: Some(Duration::from_secs(10)),
+    };
+    let (missing, null) = (Permission::Allow, Permission::Allow);
+    Policy {
+        origins: Origins { allowed: vec![OriginPattern::Any], missing, null },
+        session: Arc::new(SessionConfig { timing, limits }),
+        sizes: SizeLimits { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, drain: &Drain) {
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     loop {
-        let (stream, peer) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let client = Client {
-            peer: peer.into(),
-            is_encrypted: false,
-            certificate_name: None,
-            token: drain.token(),
+        let permit = Arc::clone(&handshakes).acquire_owned().await;
+        let Ok((stream, peer)) = listener.accept().await else {
+            // Mostly a lack of file descriptors, which lasts.
+            sleep(Duration::from_millis(100)).await;
+            continue;
         };
-        let endpoint = Arc::clone(&endpoint);
+        let (peer, token) = (peer.into(), drain.token());
+        let client = Client { peer, is_encrypted: false, certificate_name: None, token };
+        let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            let (endpoint, policy) = &*endpoint;
-            let service = service_fn(async |mut request| {
-                // The number of sessions is not limited here.
-                let permit = || Ok(Permit::new(()));
-                let admit = Echo::default();
-                let answer = endpoint.answer(&admit, &request, &client, policy, permit).await;
-                Ok::<_, Infallible>(answer.over_http1(&mut request, TokioIo::new))
-            });
-            // An error before the upgrade concerns only this connection.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades()
-                .await;
+            // Ends when the request is refused, or its session has the stream.
+            let _ = timeout(HANDSHAKE_TIMEOUT, serve(stream, client, &shared)).await;
+            drop(permit);
         });
     }
+}
+
+/// Serves one request. An error concerns only this connection.
+async fn serve(stream: TcpStream, client: Client, shared: &Shared) -> Result<(), hyper::Error> {
+    let Shared { endpoint, policy, sessions } = shared;
+    let _ = stream.set_nodelay(true); // It fails only if the client has disconnected.
+    let service = service_fn(async |mut request| {
+        let permit = Arc::clone(sessions).try_acquire_owned().map(Permit::new);
+        let permit = || permit.map_err(|_| Rejection::ConnectionLimit);
+        let answer = endpoint.answer(&Echo::default(), &request, &client, policy, permit).await;
+        Ok::<_, Infallible>(answer.over_http1(&mut request, TokioIo::new))
+    });
+    let mut http = http1::Builder::new();
+    http.keep_alive(false).max_buf_size(16 << 10);
+    http.serve_connection(TokioIo::new(stream), service).with_upgrades().await
 }

@@ -1,0 +1,76 @@
+//! The example as a process, with a client and a publisher.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tungstenite::connect;
+
+/// A running example, and the addresses of its endpoint and of its admin listener.
+struct Publish {
+    process: Child,
+    address: String,
+    admin: String,
+}
+
+impl Publish {
+    fn start() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_publish"));
+        command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"]);
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()));
+        let mut field = |event, name| {
+            let line = lines.by_ref().map(Result::unwrap).find(|line| line["event"] == event);
+            line.unwrap()[name].as_str().unwrap().to_owned()
+        };
+        let (admin, address) = (field("starting", "admin"), field("listening", "address"));
+        Self { process, address, admin }
+    }
+
+    /// Publishes, and returns the status of the response.
+    fn publish(&self, header: &str, state: &[u8]) -> u16 {
+        let mut stream = TcpStream::connect(&self.admin).unwrap();
+        let length = state.len();
+        let head = format!(
+            "POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{header}\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // A refusal of a long body may come before its end.
+        let _ = stream.write_all(state);
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        str::from_utf8(&status).unwrap().strip_prefix("HTTP/1.1 ").unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Publish {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn every_client_receives_the_states_that_are_accepted_and_no_other() {
+    let publish = Publish::start();
+    let (mut client, _) = connect(format!("ws://{}/ws/status", publish.address)).unwrap();
+    let longest = vec![b'x'; 1 << 20];
+    assert_eq!(publish.publish("Origin: http://localhost\r\n", b"of a page"), 403);
+    assert_eq!(publish.publish("", b"not UTF-8: \xff"), 400);
+    assert_eq!(publish.publish("", &[&longest[..], b"x"].concat()), 413);
+    for state in [&b"all is well"[..], b"", &longest] {
+        assert_eq!(publish.publish("", state), 204);
+        assert_eq!(client.read().unwrap().into_data(), state);
+    }
+}
+
+#[test]
+fn problems_begin_with_the_name_of_the_program() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_publish"));
+    let output = command.arg("--admin=127.0.0.1:9001").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stderr.starts_with(b"publish: on the command line: there is no option"));
+}
