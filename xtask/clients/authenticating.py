@@ -28,7 +28,7 @@ SUBPROTOCOLS = ["status", "token.7f3a"]
 
 
 class Service(http.server.BaseHTTPRequestHandler):
-    """Decides by the cookie, as the service in docs/admission-for-operators.md does."""
+    """Decides by the cookie, as the service in docs/admission.md does."""
 
     protocol_version = "HTTP/1.1"
     decisions = {
