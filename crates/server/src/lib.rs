@@ -91,7 +91,10 @@ pub use crate::config::definitions::ProgramSettings;
 pub use crate::config::error::ConfigError;
 pub use crate::config::settings::{Setting, Settings, schema};
 pub use crate::config::sources::{RawSettings, RawValue};
-pub use crate::config::values::{LogFormat, MAX_BYTES, MIN_HEADER_BYTES};
+pub use crate::config::values::{
+    Integer, List, LogFormat, MAX_BYTES, MIN_HEADER_BYTES, OptionalPath, OptionalSeconds, Seconds,
+    Switch,
+};
 pub use crate::config::{Config, ConfigReceiver, RESERVED_FILES, ShutdownOptions};
 pub use crate::net::address::{ListenAddress, ParseListenAddressError};
 pub use crate::net::client_addr::{

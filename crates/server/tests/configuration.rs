@@ -53,6 +53,14 @@ fn the_defaults_apply_without_settings() {
 }
 
 #[test]
+fn a_service_that_decides_has_open_files_of_its_own() {
+    let flags = ["--auth-url", "http://127.0.0.1:1/", "--max-concurrent-admissions", "100"];
+    let config = config(&flags, &[]).unwrap();
+    let clients = OPEN_FILES - RESERVED_FILES - 100;
+    assert_eq!(config.max_connections, usize::try_from(clients).unwrap());
+}
+
+#[test]
 fn an_empty_variable_counts_as_unset() {
     let variables: Vec<String> = Setting::all().iter().map(Setting::variable).collect();
     let names = variables.iter().map(String::as_str).chain(["WS_STATUS_CONFIG"]);

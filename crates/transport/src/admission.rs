@@ -196,6 +196,28 @@ pub struct Admission<H> {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// What an [`Admission`] was made of.
+///
+/// ```
+/// use transport::{Admission, Discard, Identity};
+///
+/// let admission = Admission::new(Discard).identity(Identity::try_from("alice")?);
+/// assert_eq!(admission.into_parts().identity.unwrap().as_str(), "alice");
+/// # Ok::<(), transport::InvalidIdentity>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AdmissionParts<H> {
+    /// The handler of the session.
+    pub handler: H,
+    /// Whose session it is.
+    pub identity: Option<Identity>,
+    /// When it ends.
+    pub expires: Option<Instant>,
+    /// The headers of the response, with the subprotocol.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
 /// Whose a session is, and until when.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grant {
@@ -260,6 +282,12 @@ impl<H> Admission<H> {
         assert!(!is_reserved, "the handshake decides on the header {name}");
         self.headers.push((name, value));
         self
+    }
+
+    /// Returns its parts, for tests of an [`Admit`].
+    pub fn into_parts(self) -> AdmissionParts<H> {
+        let Self { handler, grant: Grant { identity, expires, .. }, headers } = self;
+        AdmissionParts { handler, identity, expires, headers }
     }
 
     /// Returns the same admission with another handler, for an [`Admit`] that wraps another.

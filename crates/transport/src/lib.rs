@@ -234,7 +234,7 @@ mod stream_end;
 mod timer;
 mod waker_id;
 
-pub use admission::{Admission, Admit, Handshake, Subprotocol};
+pub use admission::{Admission, AdmissionParts, Admit, Handshake, Subprotocol};
 pub use client::Client;
 pub use drain::{Drain, DrainOptions, DrainToken, Phase};
 pub use endpoint::{Answer, Endpoint, Opening, Policy};

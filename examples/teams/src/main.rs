@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::env;
-use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -17,7 +16,7 @@ use server::transport::ws_core::{CloseCode, CloseFrame};
 use server::transport::{
     Admission, Admit, Denial, Handshake, Identity, Message, SessionRegistry, Utf8Bytes,
 };
-use server::{AdminRequest, PATH, Program, Server, SettingsReceiver, admin_response};
+use server::{AdminRequest, PATH, Program, Seconds, Server, SettingsReceiver, admin_response};
 use tokio::time::sleep;
 
 #[cfg(test)]
@@ -50,7 +49,7 @@ fn server(settings: SettingsReceiver<TeamSettings>) -> Server {
 struct TeamSettings {
     /// Seconds until a user has to log in again.
     #[arg(long, value_name = "SECONDS", default_value = "3600", help_heading = "Teams")]
-    login_lifetime_secs: NonZeroU32,
+    login_lifetime_secs: Seconds,
 }
 
 /// Teams and their members, in the place of a table of a database.
@@ -107,19 +106,19 @@ impl Teams {
     }
 
     /// Takes the place of a page that asks for a password. The body is the cookie again, for programs.
-    async fn log_in(self, request: AdminRequest, settings: TeamSettings) -> Response<String> {
+    async fn log_in(self, request: AdminRequest, settings: Arc<TeamSettings>) -> Response<String> {
         let user = parameter(request.head.uri.query(), "user");
         let is_known = MEMBERS.iter().any(|(_, name)| *name == user);
         let Some(user) = Identity::try_from(&*user).ok().filter(|_| is_known) else {
             return admin_response(StatusCode::NOT_FOUND, "there is no such user\n");
         };
-        let seconds = settings.login_lifetime_secs.get().into();
-        let expires = SystemTime::now() + Duration::from_secs(seconds);
+        let Seconds(lifetime) = settings.login_lifetime_secs;
+        let expires = SystemTime::now() + lifetime;
         let Some(token) = self.store.add(Login { user, expires }).await else {
             return admin_response(StatusCode::SERVICE_UNAVAILABLE, "there are too many logins\n");
         };
         let attributes = "Path=/; HttpOnly; Secure; SameSite=Strict";
-        let cookie = format!("session={token}; {attributes}; Max-Age={seconds}");
+        let cookie = format!("session={token}; {attributes}; Max-Age={}", lifetime.as_secs());
         let cookie = HeaderValue::try_from(cookie).expect("it has no control characters");
         let mut response = admin_response(StatusCode::OK, format!("session={token}\n"));
         response.headers_mut().insert(SET_COOKIE, cookie);

@@ -75,6 +75,10 @@ impl Operations {
         self.0.push(Registered { method, path, operation: Box::new(operation) });
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn find(&self, method: &Method, path: &str) -> Found<'_> {
         let at_path: Vec<&Registered> = self.0.iter().filter(|it| it.path == path).collect();
         if at_path.is_empty() {

@@ -61,6 +61,10 @@ impl Server {
         self
     }
 
+    pub(crate) fn has_operations(&self) -> bool {
+        !self.operations.is_empty()
+    }
+
     pub(crate) fn paths(&self) -> Vec<&str> {
         self.routes.paths()
     }

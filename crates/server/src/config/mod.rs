@@ -33,6 +33,7 @@ use crate::net::listener::ListenOptions;
 use crate::tls::{FileError, Tls, TlsPaths};
 
 /// Open files reserved for everything but accepted clients: listeners, the log, connections being refused.
+/// The service that authenticates clients has further ones, one for each concurrent decision.
 pub const RESERVED_FILES: u64 = 256;
 
 /// The checked configuration of the server.
@@ -58,6 +59,8 @@ pub struct Config {
     pub shutdown: ShutdownOptions,
     /// Maximum number of sessions plus connections without a session. At least 1.
     pub max_connections: usize,
+    /// Open files that are not available to accepted clients.
+    pub(crate) reserved_files: u64,
     /// The same limit for each client address; 0 disables it.
     pub max_connections_per_address: usize,
     /// Maximum size of a request head, from [`MIN_HEADER_BYTES`](crate::MIN_HEADER_BYTES) to
@@ -90,6 +93,14 @@ pub(crate) struct AdmissionOptions {
     pub(crate) auth_timeout: Duration,
     /// Maximum number of handshakes that are decided at the same time, at least 1.
     pub(crate) max_concurrent: usize,
+}
+
+impl AdmissionOptions {
+    /// Returns the maximum number of open files that decisions need: each may have a connection to the service.
+    fn max_open_files(&self) -> u64 {
+        let connections = if self.auth_service.is_some() { self.max_concurrent } else { 0 };
+        u64::try_from(connections).unwrap_or(u64::MAX)
+    }
 }
 
 /// The timing of a shutdown, and its close code. Delay, spread and close timeout should fit into the grace.
@@ -137,6 +148,14 @@ impl Config {
     }
 
     fn new(settings: Settings, raw: RawSettings, tls: Option<Tls>, open_files: u64) -> Self {
+        let admission = AdmissionOptions {
+            identity_header: settings.identity_header.0,
+            expires_header: settings.expires_header.0,
+            auth_service: settings.auth_url.0,
+            auth_timeout: settings.auth_timeout_secs.0,
+            max_concurrent: settings.max_concurrent_admissions.get(),
+        };
+        let reserved_files = RESERVED_FILES.saturating_add(admission.max_open_files());
         Self {
             listen: ListenOptions {
                 addresses: settings.listen.0,
@@ -153,13 +172,7 @@ impl Config {
                 forwarded_header: settings.forwarded_header.0,
                 proxy_protocol: settings.proxy_protocol.0,
             },
-            admission: AdmissionOptions {
-                identity_header: settings.identity_header.0,
-                expires_header: settings.expires_header.0,
-                auth_service: settings.auth_url.0,
-                auth_timeout: settings.auth_timeout_secs.0,
-                max_concurrent: settings.max_concurrent_admissions.get(),
-            },
+            admission,
             policy: Policy {
                 origins: Origins {
                     allowed: settings.allowed_origins.0,
@@ -202,11 +215,12 @@ impl Config {
             },
             max_connections: match settings.max_connections {
                 MaxConnections::Auto => {
-                    let count = open_files.saturating_sub(RESERVED_FILES).max(1);
+                    let count = open_files.saturating_sub(reserved_files).max(1);
                     usize::try_from(count).unwrap_or(usize::MAX)
                 }
                 MaxConnections::Count(count) => count,
             },
+            reserved_files,
             max_connections_per_address: settings.max_connections_per_address.get(),
             max_header_bytes: settings.max_header_bytes.get(),
             max_headers: settings.max_headers.get(),

@@ -148,7 +148,8 @@ pub struct Settings {
     pub handshake_timeout_secs: Seconds,
 
     /// Maximum number of connections and sessions: each session counts, and so does each connection
-    /// without a session. "auto" is the limit of open files minus 256; a higher value logs a warning.
+    /// without a session. "auto" is the limit of open files minus 256, and
+    /// with auth_url minus max_concurrent_admissions; a higher value logs a warning.
     #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = "Limits")]
     pub max_connections: MaxConnections,
 

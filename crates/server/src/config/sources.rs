@@ -127,7 +127,11 @@ impl RawSettings {
                 values.extend(default.map(|default| (key.clone(), default)));
             }
         }
-        (deserialize(&values).expect("each value has been deserialized"), problems)
+        (
+            deserialize(&values)
+                .expect("the default of each setting is valid, and a list has an inline schema"),
+            problems,
+        )
     }
 
     /// Returns the value of a setting.
@@ -167,6 +171,8 @@ fn requirement(error: &LibraryError) -> String {
         requirement.clone()
     } else if let LibraryError::Type { expected: "a string", .. } = error {
         "it must be a single value".to_owned()
+    } else if let LibraryError::Type { expected, .. } = error {
+        format!("it must be {expected}")
     } else {
         in_one_line(error)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tracing::{info, warn};
 use transport::SizeLimits;
 
-use crate::config::{Config, RESERVED_FILES, ShutdownOptions};
+use crate::config::{Config, ShutdownOptions};
 use crate::limits::MAX_CONCURRENT_REFUSALS;
 use crate::net::address::ListenAddress;
 use crate::net::client_addr::{ClientAddrPolicy, ForwardedHeader, ProxyProtocol};
@@ -124,14 +124,14 @@ pub(crate) fn warn_about_config(config: &Config, open_files: u64) {
 
 /// Warns about valid settings that cannot work, or not well.
 pub(crate) fn warn_about_settings(config: &Config, open_files: u64) {
-    let files =
-        u64::try_from(config.max_connections).unwrap_or(u64::MAX).saturating_add(RESERVED_FILES);
+    let connections = u64::try_from(config.max_connections).unwrap_or(u64::MAX);
+    let files = connections.saturating_add(config.reserved_files);
     if files > open_files {
         warn!(
             event = "too_few_open_files",
             max_connections = config.max_connections,
             open_files,
-            reserved = RESERVED_FILES,
+            reserved = config.reserved_files,
             "the limit of open files is too low for max_connections: the system will refuse connections first"
         );
     }
@@ -166,6 +166,14 @@ pub(crate) fn warn_about_settings(config: &Config, open_files: u64) {
              empty"
         );
     }
+}
+
+/// Warns that nobody can reach the operations of the program.
+pub(crate) fn warn_about_missing_admin_listener() {
+    warn!(
+        event = "admin_listener_missing",
+        "this program has operations for the admin listener, and admin_listen is none"
+    );
 }
 
 /// Warns about inherited sockets that are not used.

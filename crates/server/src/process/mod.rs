@@ -233,6 +233,9 @@ async fn serve(
         let server = server(configs.clone());
         let config = configs.borrow().clone();
         startup_warnings::log_startup(&config, &listeners, open_files, &server.paths());
+        if server.has_operations() && listeners.admin.is_none() {
+            startup_warnings::warn_about_missing_admin_listener();
+        }
         if are_for_another {
             startup_warnings::warn_about_unused_sockets();
         }

@@ -3,11 +3,15 @@
 use std::ffi::OsString;
 use std::marker::PhantomData;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::app::server::Server;
 use crate::config::ConfigReceiver;
 use crate::config::cli::command_line_of;
 use crate::config::definitions::{Definitions, ProgramSettings};
+use crate::config::sources::RawSettings;
 use crate::process;
 
 /// A program with a server of its own: what it is called in `--version`, `--help`, errors, the log and the
@@ -44,11 +48,19 @@ pub struct Program<T = NoSettings> {
 #[derive(Clone, Copy, Debug, clap::Args, serde::Deserialize, schemars::JsonSchema)]
 pub struct NoSettings {}
 
-/// The current settings that the program has added. A reload replaces them.
+/// The current settings that the program has added. A reload replaces them. Clones are the same.
 #[derive(Debug)]
 pub struct SettingsReceiver<T> {
-    configs: ConfigReceiver,
-    settings: PhantomData<fn() -> T>,
+    /// `None` if they never change.
+    configs: Option<ConfigReceiver>,
+    latest: Arc<Mutex<Latest<T>>>,
+}
+
+#[derive(Debug)]
+struct Latest<T> {
+    settings: Arc<T>,
+    /// What they were made of.
+    raw: Option<Arc<RawSettings>>,
 }
 
 impl Program {
@@ -97,7 +109,7 @@ impl<T: ProgramSettings> Program<T> {
     ) -> ExitCode {
         let definitions = self.definitions();
         process::run(definitions, arguments.into_iter().collect(), |configs| {
-            server(SettingsReceiver { configs, settings: PhantomData })
+            server(SettingsReceiver::new(configs))
         })
     }
 
@@ -109,23 +121,46 @@ impl<T: ProgramSettings> Program<T> {
 }
 
 impl<T: ProgramSettings> SettingsReceiver<T> {
+    fn new(configs: ConfigReceiver) -> Self {
+        let raw = Arc::clone(&configs.borrow().settings);
+        let latest = Latest { settings: Arc::new(raw.added()), raw: Some(raw) };
+        Self { configs: Some(configs), latest: Arc::new(Mutex::new(latest)) }
+    }
+
+    /// Creates a receiver of settings that never change, for tests.
+    #[must_use]
+    pub fn fixed(settings: T) -> Self {
+        let latest = Latest { settings: Arc::new(settings), raw: None };
+        Self { configs: None, latest: Arc::new(Mutex::new(latest)) }
+    }
+
     /// Returns the current settings.
     #[must_use]
-    pub fn get(&self) -> T {
-        // They were checked, so there are no problems.
-        self.configs.borrow().settings.added()
+    pub fn get(&self) -> Arc<T> {
+        let mut latest = self.latest.lock();
+        if let Some(configs) = &self.configs {
+            let config = configs.borrow();
+            let raw = &config.settings;
+            if latest.raw.as_ref().is_none_or(|latest| !Arc::ptr_eq(latest, raw)) {
+                *latest = Latest { settings: Arc::new(raw.added()), raw: Some(Arc::clone(raw)) };
+            }
+        }
+        Arc::clone(&latest.settings)
     }
 
     /// Waits for the next reload. Cancel safe. Never returns once the server has stopped.
     pub async fn changed(&mut self) {
-        if self.configs.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        if let Some(configs) = &mut self.configs
+            && configs.changed().await.is_ok()
+        {
+            return;
         }
+        std::future::pending::<()>().await;
     }
 }
 
 impl<T> Clone for SettingsReceiver<T> {
     fn clone(&self) -> Self {
-        Self { configs: self.configs.clone(), settings: PhantomData }
+        Self { configs: self.configs.clone(), latest: Arc::clone(&self.latest) }
     }
 }

@@ -37,10 +37,10 @@ impl Server {
         let admin = listeners.admin_address().unwrap().parse().unwrap();
         let (stop, stopped) = oneshot::channel();
         let publisher = Publisher::new();
-        let handler = publisher.subscribe();
+        let server = server::Server::status(publisher.subscribe());
         let thread = thread::spawn(move || {
             let shutdown = async { stopped.await.unwrap_or_default() };
-            runtime.block_on(server::run(config.fixed(), listeners, handler, shutdown))
+            runtime.block_on(server::run(config.fixed(), listeners, server, shutdown))
         });
         Self { publisher, address, admin, stop, thread }
     }

@@ -56,14 +56,17 @@ pub(crate) type ByteSize = Integer<1, MAX_BYTES>;
 pub(crate) type OptionalByteSize = Integer<0, MAX_BYTES>;
 /// Bytes of a request's head.
 pub(crate) type HeaderBytes = Integer<MIN_HEADER_BYTES, MAX_BYTES>;
-/// Header lines of a request, or streams of an HTTP/2 connection.
+/// Handshakes that are decided at the same time.
 pub(crate) type UpToTenThousand = Integer<1, 10_000>;
+/// Header lines of a request, or streams of an HTTP/2 connection.
 pub(crate) type UpToThousand = Integer<1, 1000>;
 /// A number of connections or of events a second, or zero for no limit.
 pub(crate) type OptionalCount = Integer<0, 4_294_967_295>;
 
 impl<const MIN: u64, const MAX: u64> Integer<MIN, MAX> {
-    pub(crate) fn get(self) -> usize {
+    /// Returns the number.
+    #[must_use]
+    pub fn get(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 
