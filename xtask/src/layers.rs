@@ -43,6 +43,7 @@ const LAYERS: &[Layer] = &[
             "tokio",       // tasks, the clock, the drain's channel
             "tungstenite", // the codec: frames, masks, UTF-8
             "ws-core",     // the session's state machine
+            "zlib-rs",     // DEFLATE with dictionaries, in safe code
         ],
         tests_may_use: &[
             "allocation-counter", // allocations of a session

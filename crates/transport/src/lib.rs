@@ -218,6 +218,7 @@
 mod admission;
 mod catch_panic;
 mod client;
+mod compression;
 mod drain;
 mod endpoint;
 mod events;
@@ -236,6 +237,7 @@ mod waker_id;
 
 pub use admission::{Admission, AdmissionParts, Admit, Handshake, Subprotocol};
 pub use client::Client;
+pub use compression::Compression;
 pub use drain::{Drain, DrainOptions, DrainToken, Phase};
 pub use endpoint::{Answer, Endpoint, Opening, Policy};
 pub use events::{EndpointEvent, Observer, RequestText};
