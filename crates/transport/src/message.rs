@@ -56,6 +56,20 @@ impl Message {
             Self::Text(text) => text.len(),
         }
     }
+
+    /// Appends the message to `output`, in one frame that is not masked (RFC 6455, section 5.1).
+    ///
+    /// # Panics
+    ///
+    /// Never: a write to a vector does not fail.
+    pub(crate) fn write_frame(self, output: &mut Vec<u8>) {
+        let frame = match self {
+            Self::Binary(bytes) => CodecFrame::message(bytes, OpCode::Data(Data::Binary), true),
+            Self::Text(text) => CodecFrame::message(text, OpCode::Data(Data::Text), true),
+        };
+        output.reserve(frame.len());
+        frame.format(output).expect("a write to a vector never fails");
+    }
 }
 
 /// A message that is encoded once, to be sent by any number of sessions.
@@ -108,12 +122,8 @@ impl PreparedMessage {
 impl From<Message> for PreparedMessage {
     fn from(message: Message) -> Self {
         let payload_len = message.payload_len();
-        let frame = match message {
-            Message::Binary(bytes) => CodecFrame::message(bytes, OpCode::Data(Data::Binary), true),
-            Message::Text(text) => CodecFrame::message(text, OpCode::Data(Data::Text), true),
-        };
-        let mut bytes = Vec::with_capacity(frame.len());
-        frame.format(&mut bytes).expect("a write to a vector never fails");
+        let mut bytes = Vec::new();
+        message.write_frame(&mut bytes);
         Self { bytes: bytes.into(), payload_len }
     }
 }

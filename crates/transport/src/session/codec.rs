@@ -1,59 +1,50 @@
-//! tungstenite's codec, without a stream.
+//! From the bytes of reads to messages and control frames.
 //!
-//! It reads from the bytes of one read, and writes into a buffer that accepts everything.
+//! Headers and control frames are read here. Data frames are tungstenite's: it removes their masks, joins
+//! fragments and checks UTF-8. It is given no byte beyond the end of a frame, so it is known to be empty
+//! between two messages, and sessions can share it.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
+use std::mem;
 
-use bytes::Bytes;
 use tungstenite::error::Error;
-use tungstenite::protocol::frame::coding::CloseCode as CodecCloseCode;
-use tungstenite::protocol::{
-    CloseFrame as CodecCloseFrame, Role, WebSocketConfig, WebSocketContext,
-};
-use ws_core::{CloseCode, CloseFrame, Reason, Violation};
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use ws_core::{CloseFrame, Violation};
 
+use super::control_frame::{ControlPayload, parse_close_frame};
+use super::frame_header::{ControlOpcode, FrameHeader, MAX_HEADER_BYTES, Opcode, Rules};
+use super::short_buffer::ShortBuffer;
 use crate::message::Message;
 
-/// The codec of a server.
+/// The codec of a session that has read a part of a message or control frame.
 #[derive(Debug)]
 pub(crate) struct Codec {
-    context: WebSocketContext,
-    max_message_bytes: u32,
-    /// Bytes read since the latest complete message or control frame.
-    partial_bytes: usize,
-    /// Bytes read, minus the shortest encoding of each returned message or control frame. At zero the
-    /// codec buffers no input.
-    unaccounted_bytes: usize,
-    /// Bytes read since a Close frame was sent.
-    bytes_after_close: usize,
+    data: WebSocketContext,
+    position: Position,
+    /// The beginning of a header.
+    header: ShortBuffer<MAX_HEADER_BYTES>,
+    /// The beginning of the payload of a control frame.
+    control: ControlPayload,
+    /// The data message of which some but not all frames were read.
+    message: Option<IncompleteMessage>,
 }
 
-/// The size of tungstenite's read buffer. Most control frames fit, and for larger frames it grows.
-const READ_BUFFER_BYTES: usize = 128;
+/// Where the input is.
+#[derive(Clone, Copy, Debug)]
+enum Position {
+    /// At or within a header.
+    Header,
+    /// At or within the payload of a control frame.
+    Control { opcode: ControlOpcode, payload_len: usize, mask: [u8; 4] },
+    /// Within a data frame, before so many bytes of its payload.
+    Data(usize),
+}
 
-/// The reason that tungstenite substitutes, to the peer and to its caller, if a close code must not be
-/// sent.
-const SUBSTITUTE_REASON: &str = "Protocol violation";
-
-/// The most that the frame headers of a message may take beside its payload. tungstenite exposes neither
-/// that a message is incomplete nor its number of frames, so all bytes of it are counted together.
-const FRAME_HEADERS_BYTES: usize = 1024;
-
-/// The most input that is decoded after our Close frame was sent: it may have been in flight, and in the
-/// socket buffers of both systems. A peer that sends more ignores the Close frame.
-const AFTER_CLOSE_BYTES: usize = 256 * 1024;
-
-/// The result of decoding input.
-#[derive(Debug)]
-pub(crate) enum Decoded {
-    /// The closing handshake is complete. The codec must not be read again.
-    Finished,
-    Incoming(Incoming),
-    /// The rest of the input is no complete message or control frame.
-    NeedsInput,
-    /// The peer sent more than [`AFTER_CLOSE_BYTES`]. The codec must not be read again.
-    Overrun,
+#[derive(Clone, Copy, Debug, Default)]
+struct IncompleteMessage {
+    payload_len: usize,
+    frames: usize,
 }
 
 /// A complete message or control frame from the peer, or an error in its input.
@@ -61,11 +52,21 @@ pub(crate) enum Decoded {
 pub(crate) enum Incoming {
     Close(Option<CloseFrame>),
     Message(Message),
-    Ping(Bytes),
-    Pong(Bytes),
+    Ping(ControlPayload),
+    Pong(ControlPayload),
     /// The codec must not be read again.
     Violation(Violation),
 }
+
+/// The size of tungstenite's read buffer. Most messages fit, and for larger ones it grows.
+const READ_BUFFER_BYTES: usize = 128;
+
+/// The frames that a message may have, whatever its size, ...
+const MIN_FRAMES: usize = 256;
+
+/// ... and so many bytes of the largest message allow one more. A frame takes no memory beside its
+/// payload, but time, and an empty one counts towards no other limit.
+const BYTES_PER_FRAME: usize = 64;
 
 thread_local! {
     /// A cached codec, without any state of the session that used it.
@@ -73,179 +74,186 @@ thread_local! {
 }
 
 impl Codec {
-    /// Takes the cached codec of the thread, or creates one if none with this limit is cached.
-    pub(crate) fn take(max_message_bytes: u32) -> Box<Self> {
-        if let Some(codec) = CODEC.take()
-            && codec.max_message_bytes == max_message_bytes
-        {
-            return codec;
-        }
-        let config = WebSocketConfig::default()
-            // tungstenite zeroes it for each read, so a larger one is slower.
-            .read_buffer_size(READ_BUFFER_BYTES)
-            // Each frame is written at once, because the stream is a buffer itself.
-            .write_buffer_size(0)
-            .max_frame_size(Some(size(max_message_bytes)))
-            .max_message_size(Some(size(max_message_bytes)));
-        let context = WebSocketContext::new(Role::Server, Some(config));
-        Box::new(Self {
-            context,
-            max_message_bytes,
-            partial_bytes: 0,
-            unaccounted_bytes: 0,
-            bytes_after_close: 0,
+    /// Takes the cached codec of the thread, or creates one.
+    pub(crate) fn take() -> Box<Self> {
+        CODEC.take().unwrap_or_else(|| {
+            let config = WebSocketConfig::default()
+                // tungstenite zeroes it for each read, so a larger one is slower.
+                .read_buffer_size(READ_BUFFER_BYTES)
+                // The headers are checked before tungstenite reads them.
+                .max_frame_size(None)
+                .max_message_size(None);
+            Box::new(Self {
+                data: WebSocketContext::new(Role::Server, Some(config)),
+                position: Position::Header,
+                header: ShortBuffer::new(),
+                control: ControlPayload::new(),
+                message: None,
+            })
         })
     }
 
-    /// Decodes the next message or control frame, and advances `input` past the bytes that were read.
-    ///
-    /// tungstenite answers pings and Close frames itself (RFC 6455, sections 5.5.1, 5.5.2).
-    pub(crate) fn read(&mut self, input: &mut &[u8], output: &mut Vec<u8>) -> Decoded {
-        if self.bytes_after_close > AFTER_CLOSE_BYTES {
-            return Decoded::Overrun;
-        }
-        let is_closing = !self.context.can_write();
-        let limit = size(self.max_message_bytes).saturating_add(FRAME_HEADERS_BYTES);
-        let budget = limit.saturating_sub(self.partial_bytes);
-        let mut wire = Wire { input, output, budget };
-        let result = self.context.read(&mut wire);
-        let count = budget.saturating_sub(wire.budget);
-        self.partial_bytes += count;
-        self.unaccounted_bytes += count;
-        if is_closing {
-            self.bytes_after_close += count;
-        }
-        let violation = match result {
-            Ok(message) => {
-                self.account_for(&message);
-                return incoming(message).map_or(Decoded::NeedsInput, Decoded::Incoming);
-            }
-            // The only error of the wire is that the input or the budget is exhausted.
-            Err(Error::Io(_)) if self.partial_bytes < limit => return Decoded::NeedsInput,
-            Err(Error::Io(_)) => Violation::TooBig,
-            Err(Error::AlreadyClosed | Error::ConnectionClosed) => return Decoded::Finished,
-            Err(Error::Capacity(_)) => Violation::TooBig,
-            Err(Error::Utf8(_)) => Violation::InvalidUtf8,
-            // Reading returns only `Protocol` of these.
-            Err(
-                Error::AttackAttempt
-                | Error::Http(_)
-                | Error::HttpFormat(_)
-                | Error::Protocol(_)
-                | Error::Tls(_)
-                | Error::Url(_)
-                | Error::WriteBufferFull(_),
-            ) => Violation::ProtocolError,
-        };
-        Decoded::Incoming(Incoming::Violation(violation))
-    }
-
-    /// Writes the pending answers, and returns whether another frame may be written. A pending pong must
-    /// not follow a Close frame, and after the answer to a bad Close frame nothing may be written.
-    pub(crate) fn may_write(&mut self, output: &mut Vec<u8>) -> bool {
-        let mut wire = Wire { input: &mut &[][..], output, budget: 0 };
-        self.context.flush(&mut wire).is_ok() && self.context.can_write()
-    }
-
-    /// Writes a frame. [`may_write`](Self::may_write) must have returned `true`.
-    pub(crate) fn write(&mut self, message: tungstenite::Message, output: &mut Vec<u8>) {
-        let mut wire = Wire { input: &mut &[][..], output, budget: 0 };
-        let written = self.context.write(&mut wire, message);
-        written.expect("the wire accepts everything while the codec may write");
-    }
-
-    /// Returns whether a message or a control frame is incomplete.
-    pub(crate) fn is_partial(&self) -> bool {
-        self.partial_bytes > 0
-    }
-
-    /// Caches the codec for the next session of the thread that needs one.
+    /// Caches the codec for the next session of the thread that needs one, unless it is
+    /// [partial](Self::is_partial).
     pub(crate) fn release(self: Box<Self>) {
-        CODEC.set(Some(self));
-    }
-
-    /// Returns whether the codec holds no state of the session that used it.
-    pub(crate) fn is_reusable(&self) -> bool {
-        self.unaccounted_bytes == 0 && self.context.can_write()
-    }
-
-    /// Subtracts a returned message or control frame from the bytes read.
-    fn account_for(&mut self, message: &tungstenite::Message) {
-        let bytes = min_wire_bytes(message);
-        self.unaccounted_bytes = self.unaccounted_bytes.saturating_sub(bytes);
-        // A control frame may occur between the fragments of a message (RFC 6455, section 5.4). After a
-        // data message nothing counts as partial, though the codec may have read as much as its buffer
-        // holds of the next one.
-        let is_control = message.is_ping() || message.is_pong();
-        self.partial_bytes = if is_control { self.partial_bytes.saturating_sub(bytes) } else { 0 };
-    }
-}
-
-/// Returns the least that a client's message or control frame takes: a frame header with a mask and the
-/// shortest encoding of the length (RFC 6455, section 5.2), and the payload.
-fn min_wire_bytes(message: &tungstenite::Message) -> usize {
-    let payload = message.len();
-    let header = match payload {
-        0..=125 => 6,
-        126..=0xffff => 8,
-        _ => 14,
-    };
-    header + payload
-}
-
-/// The in-memory stream of the codec.
-struct Wire<'a, 'b> {
-    input: &'a mut &'b [u8],
-    output: &'a mut Vec<u8>,
-    /// How much more input the codec may read.
-    budget: usize,
-}
-
-impl Read for Wire<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = buffer.len().min(self.input.len()).min(self.budget);
-        if length == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
+        if !self.is_partial() {
+            CODEC.set(Some(self));
         }
-        self.budget -= length;
-        self.input.read(buffer.get_mut(..length).unwrap_or_default())
+    }
+
+    /// Returns whether a message or a control frame is incomplete. Otherwise the codec holds no state of
+    /// the session, unless it returned a violation.
+    pub(crate) fn is_partial(&self) -> bool {
+        let is_at_header = matches!(self.position, Position::Header) && self.header.len() == 0;
+        !is_at_header || self.message.is_some()
+    }
+
+    /// Reads the next message or control frame, and advances `input` past it. Returns `None` if the input
+    /// has the end of none.
+    pub(crate) fn read(&mut self, input: &mut &[u8], max_message_bytes: usize) -> Option<Incoming> {
+        loop {
+            let step = match self.position {
+                Position::Header => self.read_header(input, max_message_bytes),
+                Position::Control { opcode, payload_len, mask } => {
+                    self.read_control_payload(opcode, payload_len, mask, input)
+                }
+                Position::Data(remaining) => self.read_data(&[], remaining, input),
+            };
+            match step {
+                Ok(Step::Incoming(incoming)) => return Some(incoming),
+                Ok(Step::NeedsInput) => return None,
+                Ok(Step::Next) => {}
+                Err(violation) => return Some(Incoming::Violation(violation)),
+            }
+        }
+    }
+
+    fn read_header(
+        &mut self,
+        input: &mut &[u8],
+        max_message_bytes: usize,
+    ) -> Result<Step, Violation> {
+        let before = self.message.unwrap_or_default();
+        let rules = Rules {
+            is_in_message: self.message.is_some(),
+            may_compress: false,
+            max_payload_len: max_message_bytes.saturating_sub(before.payload_len),
+        };
+        let (mut bytes, mut rest) = (self.header, *input);
+        bytes.fill(MAX_HEADER_BYTES, &mut rest);
+        let Some(header) = FrameHeader::read(bytes.as_slice(), rules)? else {
+            self.header = bytes;
+            *input = rest;
+            return Ok(Step::NeedsInput);
+        };
+        *input = input.get(header.len - self.header.len()..).unwrap_or_default();
+        self.header = ShortBuffer::new();
+        let FrameHeader { payload_len, mask, .. } = header;
+        match header.opcode {
+            Opcode::Control(opcode) => {
+                self.position = Position::Control { opcode, payload_len, mask };
+                Ok(Step::Next)
+            }
+            Opcode::Data(_) => {
+                let frames = before.frames + 1;
+                if frames > MIN_FRAMES + max_message_bytes / BYTES_PER_FRAME {
+                    return Err(Violation::TooBig);
+                }
+                let message_len = before.payload_len + payload_len;
+                self.message = Some(IncompleteMessage { payload_len: message_len, frames });
+                let bytes = bytes.as_slice().get(..header.len).unwrap_or_default();
+                self.read_data(bytes, payload_len, input)
+            }
+        }
+    }
+
+    fn read_control_payload(
+        &mut self,
+        opcode: ControlOpcode,
+        payload_len: usize,
+        mask: [u8; 4],
+        input: &mut &[u8],
+    ) -> Result<Step, Violation> {
+        self.control.fill(payload_len, input);
+        if self.control.len() < payload_len {
+            return Ok(Step::NeedsInput);
+        }
+        self.position = Position::Header;
+        let mut payload = mem::replace(&mut self.control, ControlPayload::new());
+        for (byte, mask) in payload.as_mut_slice().iter_mut().zip(mask.iter().cycle()) {
+            *byte ^= mask;
+        }
+        Ok(Step::Incoming(match opcode {
+            ControlOpcode::Close => Incoming::Close(parse_close_frame(payload.as_slice())?),
+            ControlOpcode::Ping => Incoming::Ping(payload),
+            ControlOpcode::Pong => Incoming::Pong(payload),
+        }))
+    }
+
+    /// Passes a header and the payload behind it on to tungstenite, up to the end of the frame.
+    fn read_data(
+        &mut self,
+        header: &[u8],
+        remaining: usize,
+        input: &mut &[u8],
+    ) -> Result<Step, Violation> {
+        if header.is_empty() && input.is_empty() {
+            return Ok(Step::NeedsInput);
+        }
+        let (payload, rest) = input.split_at(remaining.min(input.len()));
+        *input = rest;
+        self.position = match remaining - payload.len() {
+            0 => Position::Header,
+            remaining => Position::Data(remaining),
+        };
+        match self.data.read(&mut DataFrame { header, payload }) {
+            Ok(tungstenite::Message::Binary(bytes)) => Ok(self.complete(Message::Binary(bytes))),
+            Ok(tungstenite::Message::Text(text)) => Ok(self.complete(Message::Text(text))),
+            // The only error of `DataFrame` is that there is no more of it.
+            Err(Error::Io(_)) => Ok(Step::Next),
+            Err(Error::Utf8(_)) => Err(Violation::InvalidUtf8),
+            // Never: headers were checked, and control frames are not passed on.
+            Ok(_) | Err(_) => Err(Violation::ProtocolError),
+        }
+    }
+
+    fn complete(&mut self, message: Message) -> Step {
+        self.message = None;
+        Step::Incoming(Incoming::Message(message))
     }
 }
 
-impl Write for Wire<'_, '_> {
+/// The result of reading a part of a frame.
+enum Step {
+    Incoming(Incoming),
+    NeedsInput,
+    Next,
+}
+
+/// The stream of tungstenite: a part of one data frame.
+struct DataFrame<'a> {
+    header: &'a [u8],
+    payload: &'a [u8],
+}
+
+impl Read for DataFrame<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let header_len = self.header.read(buffer)?;
+        let behind_header = buffer.get_mut(header_len..).unwrap_or_default();
+        match header_len + self.payload.read(behind_header)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            count => Ok(count),
+        }
+    }
+}
+
+/// tungstenite writes nothing: it answers control frames only, and has none.
+impl Write for DataFrame<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.write(bytes)
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn incoming(message: tungstenite::Message) -> Option<Incoming> {
-    Some(match message {
-        tungstenite::Message::Binary(bytes) => Incoming::Message(Message::Binary(bytes)),
-        tungstenite::Message::Text(text) => Incoming::Message(Message::Text(text)),
-        tungstenite::Message::Ping(payload) => Incoming::Ping(payload),
-        tungstenite::Message::Pong(payload) => Incoming::Pong(payload),
-        tungstenite::Message::Close(Some(frame))
-            if frame.code == CodecCloseCode::Protocol && frame.reason == SUBSTITUTE_REASON =>
-        {
-            Incoming::Violation(Violation::ProtocolError)
-        }
-        tungstenite::Message::Close(frame) => Incoming::Close(frame.as_ref().and_then(close_frame)),
-        // Reading never returns a raw frame.
-        tungstenite::Message::Frame(_) => return None,
-    })
-}
-
-/// tungstenite has checked the code, and replaced one that must not be sent with 1002.
-fn close_frame(frame: &CodecCloseFrame) -> Option<CloseFrame> {
-    let code = CloseCode::try_from(u16::from(frame.code)).ok()?;
-    Some(CloseFrame { code, reason: Reason::from(frame.reason.to_string()) })
-}
-
-/// Converts a limit, which is stored in half the memory, to a length.
-pub(crate) fn size(bytes: u32) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
