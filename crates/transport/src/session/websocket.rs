@@ -130,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
         match &incoming {
             Some(Incoming::Ping(payload)) => {
-                self.write_control(control_frame::PONG, payload.as_slice())
+                self.write_control(control_frame::PONG, payload.as_slice());
             }
             Some(Incoming::Close(frame)) => {
                 match frame {
