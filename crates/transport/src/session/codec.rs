@@ -139,15 +139,24 @@ impl Codec {
             may_compress: false,
             max_payload_len: max_message_bytes.saturating_sub(before.payload_len),
         };
-        let (mut bytes, mut rest) = (self.header, *input);
-        bytes.fill(MAX_HEADER_BYTES, &mut rest);
-        let Some(header) = FrameHeader::read(bytes.as_slice(), rules)? else {
-            self.header = bytes;
-            *input = rest;
-            return Ok(Step::NeedsInput);
+        let mut joined = self.header;
+        let (header, bytes) = if joined.len() == 0
+            && let Some(header) = FrameHeader::read(input, rules)?
+        {
+            (header, input.split_off(..header.len).unwrap_or_default())
+        } else {
+            // Several reads share the header.
+            let mut rest = *input;
+            joined.fill(MAX_HEADER_BYTES, &mut rest);
+            let Some(header) = FrameHeader::read(joined.as_slice(), rules)? else {
+                self.header = joined;
+                *input = rest;
+                return Ok(Step::NeedsInput);
+            };
+            let _ = input.split_off(..header.len - self.header.len());
+            self.header = ShortBuffer::new();
+            (header, joined.as_slice().get(..header.len).unwrap_or_default())
         };
-        *input = input.get(header.len - self.header.len()..).unwrap_or_default();
-        self.header = ShortBuffer::new();
         let FrameHeader { payload_len, mask, .. } = header;
         match header.opcode {
             Opcode::Control(opcode) => {
@@ -161,7 +170,6 @@ impl Codec {
                 }
                 let message_len = before.payload_len + payload_len;
                 self.message = Some(IncompleteMessage { payload_len: message_len, frames });
-                let bytes = bytes.as_slice().get(..header.len).unwrap_or_default();
                 self.read_data(bytes, payload_len, input)
             }
         }
@@ -200,8 +208,7 @@ impl Codec {
         if header.is_empty() && input.is_empty() {
             return Ok(Step::NeedsInput);
         }
-        let (payload, rest) = input.split_at(remaining.min(input.len()));
-        *input = rest;
+        let payload = input.split_off(..remaining.min(input.len())).unwrap_or_default();
         self.position = match remaining - payload.len() {
             0 => Position::Header,
             remaining => Position::Data(remaining),
