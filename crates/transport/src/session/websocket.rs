@@ -15,7 +15,8 @@ use ws_core::CloseFrame;
 
 use super::codec::{Codec, Decoded, Incoming, size};
 use super::write_buffer::WriteBuffer;
-use crate::message::{Message, PreparedMessage};
+use crate::message::Message;
+use crate::prepared_message::{Form, PreparedMessage};
 use crate::stream_end::StreamEnd;
 
 /// The server side of a WebSocket over a stream. The [front page](crate#a-handler) has an example.
@@ -131,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     pub(crate) fn send_prepared(&mut self, message: PreparedMessage) {
         if self.may_write() {
-            self.output.get_or_insert_default().send_prepared(message.into_bytes());
+            self.output.get_or_insert_default().send_prepared(message, Form::Plain);
         }
     }
 
