@@ -47,7 +47,12 @@ const TRANSPORT: &[Floor] = &[
     &[Entry("timer/", "the timer service, and the stall detector")],
     &[Entry("events.rs", "the events for the observer")],
     &[Entry("handshake/", "the checks of the upgrade request, and the rejections")],
-    &[Entry("message.rs", "a message, and a prepared message")],
+    &[Entry(
+        "prepared_message/",
+        "a message that is encoded and compressed once for many sessions",
+    )],
+    &[Entry("frame.rs", "the frames of a message, plain and compressed")],
+    &[Entry("message.rs", "a message")],
     &[
         Entry("catch_panic.rs", "calls of application code, whose panics end one session"),
         Entry("compression/", "compression of payloads, and its context"),

@@ -148,6 +148,25 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         channel.notify();
     }
 
+    /// Publishes the newest state of the topic again, as
+    /// [`Publisher::republish`](crate::Publisher::republish). Does nothing if the topic has no state.
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn republish<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let Some(channel) = self.0.lock().get(key).map(|topic| Arc::clone(&topic.channel)) else {
+            return;
+        };
+        if channel.renew() {
+            channel.notify();
+        }
+    }
+
     /// Removes the state of the topic, and the topic unless a session subscribes to it.
     ///
     /// Sessions that have not sent the state skip it, and sessions that open wait for the next one.

@@ -4,7 +4,8 @@ use std::task::{Context, Poll};
 
 use ws_core::{CloseCode, Reason};
 
-use crate::message::{Message, PreparedMessage};
+use crate::message::Message;
+use crate::prepared_message::PreparedMessage;
 
 /// The next action of a handler. The [front page](crate#a-handler) has an example.
 ///

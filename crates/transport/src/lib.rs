@@ -222,6 +222,7 @@ mod compression;
 mod drain;
 mod endpoint;
 mod events;
+mod frame;
 mod h2_stream;
 mod handler;
 mod handshake;
@@ -229,6 +230,7 @@ mod identity;
 mod message;
 mod peer;
 mod permit;
+mod prepared_message;
 mod registry;
 mod session;
 mod stream_end;
@@ -248,9 +250,10 @@ pub use handshake::{
     Rejection, Upgrade, frames_body,
 };
 pub use identity::{Identity, InvalidIdentity};
-pub use message::{Message, PreparedMessage, Utf8Bytes};
+pub use message::{Message, Utf8Bytes};
 pub use peer::Peer;
 pub use permit::{Permit, PermitPool};
+pub use prepared_message::PreparedMessage;
 pub use registry::SessionRegistry;
 pub use session::{Session, SizeLimits, WebSocket, run};
 pub use stream_end::StreamEnd;

@@ -2,6 +2,27 @@
 //!
 //! It knows payloads and no frames: the bytes between are the codec's, and what a client offered is the
 //! handshake's. A compressor and an inflater belong to the thread, so a session has neither.
+//!
+//! A client's inflater keeps the last 32 KiB that it has inflated. All sessions that sent the same message
+//! last have clients with the same window. So the next message, compressed with that one as the
+//! dictionary, is one frame for all of them, and as short as the difference.
+
+mod deflate;
+mod inflate;
+#[cfg(test)]
+pub(crate) mod tests;
+mod window;
+
+pub(crate) use self::deflate::{MAX_INPUT_BYTES, compress};
+pub(crate) use self::inflate::{InflateError, inflate};
+pub(crate) use self::window::Window;
+
+/// The window of both sides, which is the largest (RFC 7692, section 7.1.2.1).
+const WINDOW_BITS: u8 = 15;
+
+/// The length of the window. A message that is longer cannot help the one after it: a byte of the next
+/// one is as far from its counterpart as the message is long.
+pub(crate) const WINDOW_BYTES: usize = 1 << WINDOW_BITS;
 
 /// How the messages of a session are compressed.
 ///

@@ -13,7 +13,9 @@ use ws_core::CloseFrame;
 use super::codec::{Codec, Incoming};
 use super::control_frame::{self, write_close_frame, write_control_frame};
 use super::write_buffer::WriteBuffer;
-use crate::message::{Message, PreparedMessage};
+use crate::frame::append_frame;
+use crate::message::Message;
+use crate::prepared_message::{Form, PreparedMessage};
 use crate::stream_end::StreamEnd;
 
 /// The server side of a WebSocket over a stream. The [front page](crate#a-handler) has an example.
@@ -146,13 +148,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     pub(crate) fn send(&mut self, message: Message) {
         if let Some(output) = self.frames() {
-            message.write_frame(output.encoded());
+            append_frame(&message, output.encoded());
         }
     }
 
     pub(crate) fn send_prepared(&mut self, message: PreparedMessage) {
         if let Some(output) = self.frames() {
-            output.send_prepared(message.into_bytes());
+            output.send_prepared(message, Form::Plain);
         }
     }
 
