@@ -17,6 +17,11 @@ pub enum Next {
     Close(CloseCode, Reason),
     /// Send this message.
     Send(Message),
+    /// Send this message, compressed if that was negotiated.
+    ///
+    /// The length of a compressed message tells whether its parts are alike. So it must not have a secret
+    /// beside anything that its peer, or a page that its peer visits, has chosen (RFC 7692, section 8).
+    SendCompressed(Message),
     /// Send this message, whose bytes are shared with other sessions.
     ///
     /// The handler is not polled again until the stream has accepted the message.

@@ -13,8 +13,11 @@ use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use ws_core::{CloseFrame, Violation};
 
 use super::control_frame::{ControlPayload, parse_close_frame};
-use super::frame_header::{ControlOpcode, FrameHeader, MAX_HEADER_BYTES, Opcode, Rules};
+use super::frame_header::{
+    BINARY, ControlOpcode, DataOpcode, FIN, FrameHeader, MAX_HEADER_BYTES, Opcode, Rules,
+};
 use super::short_buffer::ShortBuffer;
+use crate::compression::{InflateError, inflate};
 use crate::message::Message;
 
 /// The codec of a session that has read a part of a message or control frame.
@@ -45,6 +48,19 @@ enum Position {
 struct IncompleteMessage {
     payload_len: usize,
     frames: usize,
+    /// What it is when it is inflated. `None` if it is not compressed.
+    compressed: Option<DataOpcode>,
+}
+
+/// What a session allows its peer to send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadOptions {
+    /// The most payload of a message, also when it is inflated.
+    pub(crate) max_message_bytes: usize,
+    /// Whether the compression of messages was negotiated.
+    pub(crate) may_compress: bool,
+    /// Whether compressed messages are inflated. Otherwise they are only read.
+    pub(crate) inflates: bool,
 }
 
 /// A complete message or control frame from the peer, or an error in its input.
@@ -67,6 +83,11 @@ const MIN_FRAMES: usize = 256;
 /// ... and so many bytes of the largest message allow one more. A frame takes no memory beside its
 /// payload, but time, and an empty one counts towards no other limit.
 const BYTES_PER_FRAME: usize = 64;
+
+/// What DEFLATE adds to a message that it cannot compress: five bytes for each block, of which zlib's have
+/// 16 KiB, and a few at the end.
+const BYTES_PER_BLOCK: usize = 1024;
+const COMPRESSION_BYTES: usize = 16;
 
 thread_local! {
     /// A cached codec, without any state of the session that used it.
@@ -110,14 +131,14 @@ impl Codec {
 
     /// Reads the next message or control frame, and advances `input` past it. Returns `None` if the input
     /// has the end of none.
-    pub(crate) fn read(&mut self, input: &mut &[u8], max_message_bytes: usize) -> Option<Incoming> {
+    pub(crate) fn read(&mut self, input: &mut &[u8], options: ReadOptions) -> Option<Incoming> {
         loop {
             let step = match self.position {
-                Position::Header => self.read_header(input, max_message_bytes),
+                Position::Header => self.read_header(input, options),
                 Position::Control { opcode, payload_len, mask } => {
                     self.read_control_payload(opcode, payload_len, mask, input)
                 }
-                Position::Data(remaining) => self.read_data(&[], remaining, input),
+                Position::Data(remaining) => self.read_data(&[], remaining, input, options),
             };
             match step {
                 Ok(Step::Incoming(incoming)) => return Some(incoming),
@@ -128,16 +149,18 @@ impl Codec {
         }
     }
 
-    fn read_header(
-        &mut self,
-        input: &mut &[u8],
-        max_message_bytes: usize,
-    ) -> Result<Step, Violation> {
+    fn read_header(&mut self, input: &mut &[u8], options: ReadOptions) -> Result<Step, Violation> {
         let before = self.message.unwrap_or_default();
+        let ReadOptions { max_message_bytes, may_compress, .. } = options;
+        let max_compressed_len =
+            max_message_bytes + max_message_bytes / BYTES_PER_BLOCK + COMPRESSION_BYTES;
+        let max_len =
+            if before.compressed.is_some() { max_compressed_len } else { max_message_bytes };
         let rules = Rules {
             is_in_message: self.message.is_some(),
-            may_compress: false,
-            max_payload_len: max_message_bytes.saturating_sub(before.payload_len),
+            may_compress,
+            max_payload_len: max_len.saturating_sub(before.payload_len),
+            max_compressed_len,
         };
         let mut joined = self.header;
         let (header, bytes) = if joined.len() == 0
@@ -163,14 +186,22 @@ impl Codec {
                 self.position = Position::Control { opcode, payload_len, mask };
                 Ok(Step::Next)
             }
-            Opcode::Data(_) => {
+            Opcode::Data(opcode) => {
                 let frames = before.frames + 1;
                 if frames > MIN_FRAMES + max_message_bytes / BYTES_PER_FRAME {
                     return Err(Violation::TooBig);
                 }
+                let compressed =
+                    if header.is_compressed { Some(opcode) } else { before.compressed };
                 let message_len = before.payload_len + payload_len;
-                self.message = Some(IncompleteMessage { payload_len: message_len, frames });
-                self.read_data(bytes, payload_len, input)
+                self.message =
+                    Some(IncompleteMessage { payload_len: message_len, frames, compressed });
+                let mut cleared = ShortBuffer::new();
+                if header.is_compressed {
+                    cleared = as_binary(bytes);
+                }
+                let bytes = if header.is_compressed { cleared.as_slice() } else { bytes };
+                self.read_data(bytes, payload_len, input, options)
             }
         }
     }
@@ -204,6 +235,7 @@ impl Codec {
         header: &[u8],
         remaining: usize,
         input: &mut &[u8],
+        options: ReadOptions,
     ) -> Result<Step, Violation> {
         if header.is_empty() && input.is_empty() {
             return Ok(Step::NeedsInput);
@@ -214,8 +246,18 @@ impl Codec {
             remaining => Position::Data(remaining),
         };
         match self.data.read(&mut DataFrame { header, payload }) {
-            Ok(tungstenite::Message::Binary(bytes)) => Ok(self.complete(Message::Binary(bytes))),
-            Ok(tungstenite::Message::Text(text)) => Ok(self.complete(Message::Text(text))),
+            Ok(tungstenite::Message::Binary(bytes)) => {
+                let compressed = self.message.take().and_then(|message| message.compressed);
+                let message = match compressed.filter(|_| options.inflates) {
+                    Some(opcode) => inflated(&bytes, opcode, options.max_message_bytes)?,
+                    None => Message::Binary(bytes),
+                };
+                Ok(Step::Incoming(Incoming::Message(message)))
+            }
+            Ok(tungstenite::Message::Text(text)) => {
+                self.message = None;
+                Ok(Step::Incoming(Incoming::Message(Message::Text(text))))
+            }
             // The only error of `DataFrame` is that there is no more of it.
             Err(Error::Io(_)) => Ok(Step::Next),
             Err(Error::Utf8(_)) => Err(Violation::InvalidUtf8),
@@ -223,10 +265,29 @@ impl Codec {
             Ok(_) | Err(_) => Err(Violation::ProtocolError),
         }
     }
+}
 
-    fn complete(&mut self, message: Message) -> Step {
-        self.message = None;
-        Step::Incoming(Incoming::Message(message))
+/// Returns the header of a compressed message as one of bytes without compression: tungstenite refuses
+/// RSV1, and would look for UTF-8 in the compressed text.
+fn as_binary(header: &[u8]) -> ShortBuffer<MAX_HEADER_BYTES> {
+    let (mut rest, mut buffer) = (header, ShortBuffer::new());
+    buffer.fill(MAX_HEADER_BYTES, &mut rest);
+    if let Some(first) = buffer.as_mut_slice().first_mut() {
+        *first = *first & FIN | BINARY;
+    }
+    buffer
+}
+
+fn inflated(payload: &[u8], opcode: DataOpcode, max_bytes: usize) -> Result<Message, Violation> {
+    let bytes = inflate(payload, max_bytes).map_err(|error| match error {
+        InflateError::Invalid => Violation::ProtocolError,
+        InflateError::TooBig => Violation::TooBig,
+    })?;
+    if opcode == DataOpcode::Text {
+        let text = String::from_utf8(bytes).map_err(|_| Violation::InvalidUtf8)?;
+        Ok(Message::from(text))
+    } else {
+        Ok(Message::from(bytes))
     }
 }
 

@@ -369,7 +369,12 @@ where
                     }
                     Some(Poll::Ready(Next::Send(message))) => {
                         let bytes = message.payload_len();
-                        self.socket.send(message);
+                        self.socket.send(&message);
+                        self.dispatch(Event::Sent { bytes }, poll.now)?;
+                    }
+                    Some(Poll::Ready(Next::SendCompressed(message))) => {
+                        let bytes = message.payload_len();
+                        self.socket.send_compressed(&message);
                         self.dispatch(Event::Sent { bytes }, poll.now)?;
                     }
                     Some(Poll::Ready(Next::SendPrepared(message))) => {

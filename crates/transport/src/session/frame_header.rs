@@ -46,14 +46,16 @@ pub(crate) struct Rules {
     pub(crate) is_in_message: bool,
     /// Whether a message may be compressed.
     pub(crate) may_compress: bool,
-    /// The most payload of a data frame.
+    /// The most payload of a data frame, and of one that begins a compressed message.
     pub(crate) max_payload_len: usize,
+    pub(crate) max_compressed_len: usize,
 }
 
 /// The most bytes that a header takes: two, eight for the length, four for the mask.
 pub(crate) const MAX_HEADER_BYTES: usize = 14;
 
-const FIN: u8 = 0x80;
+pub(crate) const FIN: u8 = 0x80;
+pub(crate) const BINARY: u8 = 0x02;
 const RSV1: u8 = 0x40;
 const RESERVED_BITS: u8 = 0x70;
 const MASKED: u8 = 0x80;
@@ -99,7 +101,8 @@ impl FrameHeader {
             length => (u64::from(length), rest),
         };
         let payload_len = usize::try_from(payload_len).map_err(|_| Violation::TooBig)?;
-        if !is_control && payload_len > rules.max_payload_len {
+        let max_len = if is_compressed { rules.max_compressed_len } else { rules.max_payload_len };
+        if !is_control && payload_len > max_len {
             return Err(Violation::TooBig);
         }
         let Some((mask, rest)) = rest.split_first_chunk() else { return Ok(None) };

@@ -10,10 +10,11 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ws_core::CloseFrame;
 
-use super::codec::{Codec, Incoming};
+use super::codec::{Codec, Incoming, ReadOptions};
 use super::control_frame::{self, write_close_frame, write_control_frame};
 use super::write_buffer::WriteBuffer;
-use crate::frame::append_frame;
+use crate::compression::{Compression, Window};
+use crate::frame::{append_compressed_frame, append_frame};
 use crate::message::Message;
 use crate::prepared_message::{Form, PreparedMessage};
 use crate::stream_end::StreamEnd;
@@ -46,10 +47,10 @@ pub struct SizeLimits {
 #[derive(Debug)]
 enum ClosingState {
     /// Frames are read and written. A session between two messages has no codec.
-    Open(Option<Box<Codec>>),
+    Open { codec: Option<Box<Codec>>, compression: Option<Compression>, window: Window },
     /// Our Close frame was sent, and the peer's has not been received. No more frames are written (RFC
     /// 6455, section 5.5.1).
-    CloseSent { codec: Option<Box<Codec>>, received_bytes: u32 },
+    CloseSent { codec: Option<Box<Codec>>, may_compress: bool, received_bytes: u32 },
     /// The closing handshake is complete, or will be when the output is flushed.
     Finishing,
     /// The output is flushed, and the stream is shut down.
@@ -81,11 +82,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
             stream,
-            state: ClosingState::Open(None),
+            state: ClosingState::Open { codec: None, compression: None, window: Window::default() },
             max_message_bytes: small(sizes.max_message_bytes),
             max_queued_bytes: small(sizes.max_queued_bytes),
             output: None,
         }
+    }
+
+    /// Compresses messages as the opening handshake negotiated it. `None`, which a new WebSocket has, is
+    /// no compression.
+    #[must_use]
+    pub fn compression(mut self, negotiated: Option<Compression>) -> Self {
+        if let ClosingState::Open { compression, .. } = &mut self.state {
+            *compression = negotiated;
+        }
+        self
     }
 
     /// Reads once. An error, or the end of the input, is the end of the stream.
@@ -110,19 +121,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// Answers pings and Close frames (RFC 6455, sections 5.5.1 and 5.5.2).
     pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Incoming> {
-        let max_message_bytes = size(self.max_message_bytes);
-        let codec = match &mut self.state {
-            ClosingState::Open(codec) | ClosingState::CloseSent { codec, .. } => codec,
+        let (codec, may_compress, is_open) = match &mut self.state {
+            ClosingState::Open { codec, compression, .. } => (codec, compression.is_some(), true),
+            ClosingState::CloseSent { codec, may_compress, .. } => (codec, *may_compress, false),
             ClosingState::Discarding { .. } | ClosingState::Finished | ClosingState::Finishing => {
                 return None;
             }
         };
+        let max_message_bytes = size(self.max_message_bytes);
+        // After our Close frame nobody receives messages.
+        let options = ReadOptions { max_message_bytes, may_compress, inflates: is_open };
         // A session without a codec has no incomplete input, and needs a codec only for more.
         if input.is_empty() {
             return None;
         }
         let before = input.len();
-        let incoming = codec.get_or_insert_with(Codec::take).read(input, max_message_bytes);
+        let incoming = codec.get_or_insert_with(Codec::take).read(input, options);
         if let ClosingState::CloseSent { received_bytes, .. } = &mut self.state {
             let count = u32::try_from(before - input.len()).unwrap_or(u32::MAX);
             *received_bytes = received_bytes.saturating_add(count);
@@ -146,15 +160,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         incoming
     }
 
-    pub(crate) fn send(&mut self, message: Message) {
+    pub(crate) fn send(&mut self, message: &Message) {
         if let Some(output) = self.frames() {
-            append_frame(&message, output.encoded());
+            append_frame(message, output.encoded());
         }
     }
 
+    /// Sends a message compressed, if that was negotiated and makes it shorter.
+    pub(crate) fn send_compressed(&mut self, message: &Message) {
+        let output = self.output.get_or_insert_default().encoded();
+        if let ClosingState::Open { compression: Some(_), window, .. } = &mut self.state
+            && append_compressed_frame(message, window, output)
+        {
+            return;
+        }
+        self.send(message);
+    }
+
     pub(crate) fn send_prepared(&mut self, message: PreparedMessage) {
-        if let Some(output) = self.frames() {
-            output.send_prepared(message, Form::Plain);
+        if let ClosingState::Open { compression, window, .. } = &mut self.state {
+            let form = match compression {
+                Some(compression) => message.select(*compression, window),
+                None => Form::Plain,
+            };
+            self.output.get_or_insert_default().send_prepared(message, form);
         }
     }
 
@@ -167,9 +196,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         if let Some(output) = self.frames() {
             write_close_frame(frame, output.encoded());
         }
-        if let ClosingState::Open(codec) = &mut self.state {
-            let codec = codec.take();
-            self.state = ClosingState::CloseSent { codec, received_bytes: 0 };
+        if let ClosingState::Open { codec, compression, .. } = &mut self.state {
+            let (codec, may_compress) = (codec.take(), compression.is_some());
+            self.state = ClosingState::CloseSent { codec, may_compress, received_bytes: 0 };
         }
     }
 
@@ -181,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Returns whether a message or a control frame is incomplete.
     pub(crate) fn is_partial(&self) -> bool {
         match &self.state {
-            ClosingState::Open(codec) | ClosingState::CloseSent { codec, .. } => {
+            ClosingState::Open { codec, .. } | ClosingState::CloseSent { codec, .. } => {
                 codec.as_ref().is_some_and(|codec| codec.is_partial())
             }
             ClosingState::Discarding { .. } | ClosingState::Finished | ClosingState::Finishing => {
@@ -220,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
 
         match &mut self.state {
-            ClosingState::Open(_) | ClosingState::CloseSent { .. } => {
+            ClosingState::Open { .. } | ClosingState::CloseSent { .. } => {
                 Poll::Ready(Ok(Flushed::Open))
             }
             // The server closes the TCP connection first (RFC 6455, section 7.1.1).
@@ -244,7 +273,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Returns the codec to the thread unless a message or control frame is incomplete. This is called at
     /// the end of a poll, when all input has been decoded.
     pub(crate) fn release_idle(&mut self) {
-        if let ClosingState::Open(codec) | ClosingState::CloseSent { codec, .. } = &mut self.state
+        if let ClosingState::Open { codec, .. } | ClosingState::CloseSent { codec, .. } =
+            &mut self.state
             && let Some(codec) = codec.take_if(|codec| !codec.is_partial())
         {
             codec.release();
@@ -289,7 +319,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Returns the output if another frame may be written.
     fn frames(&mut self) -> Option<&mut WriteBuffer> {
         match self.state {
-            ClosingState::Open(_) => Some(self.output.get_or_insert_default()),
+            ClosingState::Open { .. } => Some(self.output.get_or_insert_default()),
             ClosingState::CloseSent { .. }
             | ClosingState::Discarding { .. }
             | ClosingState::Finished
@@ -300,7 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Ends the decoding. The stream is shut down when the output is flushed.
     fn finish(&mut self) {
         self.release_idle();
-        if let ClosingState::Open(_) | ClosingState::CloseSent { .. } = self.state {
+        if let ClosingState::Open { .. } | ClosingState::CloseSent { .. } = self.state {
             self.state = ClosingState::Finishing;
         }
     }

@@ -15,6 +15,7 @@ use transport::{Discard, Drain, Handler, Message, Next, SizeLimits, WebSocket, r
 
 pub(crate) mod buffered;
 pub(crate) mod conformance;
+pub(crate) mod deflate;
 mod frames;
 pub(crate) mod latest_message;
 
@@ -46,7 +47,7 @@ pub(crate) fn spawned_drain() -> Drain {
 pub(crate) struct TestSession {
     pub(crate) peer: Peer,
     pub(crate) drain: Drain,
-    session: JoinHandle<CloseRecord>,
+    pub(crate) session: JoinHandle<CloseRecord>,
 }
 
 /// Opens a session over a pipe that holds `pipe_bytes` in each direction.
