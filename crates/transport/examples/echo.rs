@@ -25,8 +25,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use transport::ws_core::{Limits, Rate, SessionConfig, Timing};
 use transport::{
-    Client, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Message, Next, Observer,
-    OriginPattern, Origins, Permission, Permit, Policy, Rejection, SizeLimits,
+    Client, CompressionOptions, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Message,
+    Next, Observer, OriginPattern, Origins, Permission, Permit, Policy, Rejection, SizeLimits,
 };
 
 /// Sessions. More clients are told 503.
@@ -111,6 +111,7 @@ fn policy() -> Policy {
         origins: Origins { allowed: vec![OriginPattern::Any], missing, null },
         session: Arc::new(SessionConfig { timing, limits }),
         sizes: SizeLimits { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
+        compression: CompressionOptions::default(),
     }
 }
 

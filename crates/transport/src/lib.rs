@@ -39,8 +39,8 @@
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! use transport::ws_core::{Limits, SessionConfig, Timing};
 //! use transport::{
-//!     Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Observer, Origins, Peer, Permission,
-//!     Permit, Policy, SizeLimits,
+//!     Client, CompressionOptions, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Observer,
+//!     Origins, Peer, Permission, Permit, Policy, SizeLimits,
 //! };
 //!
 //! /// Records a line for each session that opens or closes, and for each refusal.
@@ -77,6 +77,7 @@
 //!     },
 //!     session: Arc::new(SessionConfig { timing, limits: Limits::default() }),
 //!     sizes: SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 },
+//!     compression: CompressionOptions::default(),
 //! };
 //! let log = Arc::new(Log::default());
 //! let endpoint = Endpoint::new(Arc::clone(&log));
@@ -191,6 +192,7 @@
 //! | [`EndpointEvent`] and its variants | The endpoint creates them, and an observer ignores those that it does not know. |
 //! | [`Rejection`] | More reasons will be added. For metrics and logs there are its word, its status and [`Rejection::ALL`]. |
 //! | [`StreamEnd`] | Operating systems have more ways to end a connection. For metrics and logs there are its word and [`StreamEnd::ALL`]. |
+//! | [`Compression`] | More modes may be added. |
 //! | [`Protocol`], [`Peer`] | More transports may be added. Both have a text form. |
 //! | [`OriginPattern`], [`ParseOriginError`] | Both are results of parsing, and more syntax may be added. |
 //!
@@ -203,7 +205,7 @@
 //! | [`Phase`] | A token holder that ignored a phase would delay a shutdown; the compiler reports the missing case. |
 //! | [`Answer`] | A caller that sends it over another protocol has to send each variant. |
 //! | [`Permission`] | It is a choice between two values. |
-//! | [`Policy`], [`Origins`], [`SizeLimits`], [`DrainOptions`] | They are written field by field, and the user has to decide on a new field. |
+//! | [`Policy`], [`Origins`], [`SizeLimits`], [`CompressionOptions`], [`DrainOptions`] | They are written field by field, and the user has to decide on a new field. |
 //! | [`Client`] | Only the code that accepts a connection knows the values; a default would be a guess. |
 //!
 //! No other type has public fields.
@@ -246,8 +248,8 @@ pub use events::{EndpointEvent, Observer, RequestText};
 pub use h2_stream::Http2Stream;
 pub use handler::{Discard, Handler, Next};
 pub use handshake::{
-    Authority, Denial, Origin, OriginPattern, Origins, ParseOriginError, Permission, Protocol,
-    Rejection, Upgrade, frames_body,
+    Authority, CompressionOptions, Denial, Origin, OriginPattern, Origins, ParseOriginError,
+    Permission, Protocol, Rejection, Upgrade, frames_body,
 };
 pub use identity::{Identity, InvalidIdentity};
 pub use message::{Message, Utf8Bytes};

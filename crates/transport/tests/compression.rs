@@ -7,6 +7,8 @@
     reason = "a test says what it expects in the shortest way"
 )]
 
+#[path = "support/deflate.rs"]
+mod deflate;
 mod support;
 
 use std::collections::VecDeque;
@@ -14,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use support::deflate::{Inflater, deflate};
+use deflate::{Inflater, deflate};
 use support::{
     BINARY, CLOSE, Echo, PING, PONG, Peer, SIZES, TEXT, TestSession, close, close_payload, config,
     frame, open, spawned_drain,

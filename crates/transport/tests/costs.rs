@@ -30,8 +30,8 @@ use tokio::task::yield_now;
 use tokio::time::advance;
 use transport::ws_core::{Action, Cause, CloseRecord, Event, Lifecycle, Limits, Rate};
 use transport::{
-    Client, Discard, Drain, Endpoint, Observer, OriginPattern, Origins, Peer, Permission, Permit,
-    Policy, Session, WebSocket, run,
+    Client, CompressionOptions, Discard, Drain, Endpoint, Observer, OriginPattern, Origins, Peer,
+    Permission, Permit, Policy, Session, WebSocket, run,
 };
 
 const UPGRADE: &[u8] =
@@ -199,7 +199,12 @@ fn a_session_costs_two_reads_two_writes_and_a_shutdown_from_the_request_to_the_e
         let endpoint = Endpoint::new(Arc::new(NoopObserver));
         let allowed = vec![OriginPattern::Any];
         let origins = Origins { allowed, missing: Permission::Allow, null: Permission::Allow };
-        let policy = Policy { origins, session: config(Limits::default()), sizes: SIZES };
+        let policy = Policy {
+            origins,
+            session: config(Limits::default()),
+            sizes: SIZES,
+            compression: CompressionOptions::default(),
+        };
         let client = Client {
             peer: Peer::Local,
             is_encrypted: false,

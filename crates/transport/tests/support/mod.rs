@@ -15,7 +15,6 @@ use transport::{Discard, Drain, Handler, Message, Next, SizeLimits, WebSocket, r
 
 pub(crate) mod buffered;
 pub(crate) mod conformance;
-pub(crate) mod deflate;
 mod frames;
 pub(crate) mod latest_message;
 
