@@ -27,6 +27,7 @@ const LAYERS: &[Layer] = &[
             "allocation-counter", // allocations of a delivery
             "futures-task",       // custom wakers
             "tokio",              // duplex streams, paused time
+            "zlib-rs",            // the inflater of a client
         ],
     },
     Layer { name: "ws-core", may_use: &[], tests_may_use: &[] },

@@ -26,6 +26,7 @@ impl Inflater {
 }
 
 /// Returns the payload of a compressed message (RFC 7692, section 7.2.1).
+#[allow(dead_code, reason = "broadcast only inflates")]
 pub(crate) fn deflate(payload: &[u8]) -> Vec<u8> {
     let mut output = vec![0; payload.len() + 1024];
     let mut deflate = Deflate::new(6, false, 15);
