@@ -10,7 +10,6 @@
 #[path = "../../transport/tests/support/deflate.rs"]
 mod deflate;
 #[path = "../../transport/tests/support/mod.rs"]
-#[allow(dead_code, reason = "another test uses the rest")]
 mod support;
 
 use std::task::{Context, Poll};
@@ -24,7 +23,7 @@ use tokio::time::timeout;
 use transport::ws_core::Limits;
 use transport::{Compression, Handler, Message, Next, WebSocket, run};
 
-/// SplitMix64.
+/// The generator `SplitMix64`.
 #[derive(Clone)]
 struct Rng(u64);
 
@@ -178,4 +177,32 @@ async fn each_client_inflates_exactly_the_states_whatever_it_skips() {
             assert_eq!(client.latest, latest, "the newest state arrives, seed {seed}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_told_each_state_is_sent_the_differences() {
+    let drain = spawned_drain();
+    let publisher = Publisher::new();
+    let mut open = |compression| {
+        let (near, stream) = duplex(64 * 1024);
+        let socket = WebSocket::new(near, SIZES).compression(Some(compression));
+        let states = publisher.subscribe();
+        drop(tokio::spawn(run(socket, config(Limits::default()), states, drain.token())));
+        stream
+    };
+    let [mut fresh, mut shared] = [Compression::Fresh, Compression::Shared].map(&mut open);
+    let mut rng = Rng(1);
+    let mut words: Vec<usize> = (0..200).map(|_| rng.below(1 << 20)).collect();
+    let mut sent = [0, 0];
+    for number in 0..50 {
+        let index = rng.below(words.len());
+        words[index] = rng.below(1 << 20);
+        publisher.publish(format!("state {number}: {words:?}"));
+        for (stream, sent) in [&mut fresh, &mut shared].into_iter().zip(&mut sent) {
+            let mut frame = Vec::with_capacity(64 * 1024);
+            let read = timeout(Duration::from_millis(1), stream.read_buf(&mut frame));
+            *sent += read.await.unwrap().unwrap();
+        }
+    }
+    assert!(sent[1] * 5 < sent[0], "{sent:?}");
 }
