@@ -162,48 +162,49 @@ impl Codec {
             max_payload_len: max_len.saturating_sub(before.payload_len),
             max_compressed_len,
         };
-        let mut joined = self.header;
-        let (header, bytes) = if joined.len() == 0
-            && let Some(header) = FrameHeader::read(input, rules)?
-        {
-            (header, input.split_off(..header.len).unwrap_or_default())
-        } else {
-            // Several reads share the header.
-            let mut rest = *input;
-            joined.fill(MAX_HEADER_BYTES, &mut rest);
-            let Some(header) = FrameHeader::read(joined.as_slice(), rules)? else {
-                self.header = joined;
-                *input = rest;
-                return Ok(Step::NeedsInput);
-            };
-            let _ = input.split_off(..header.len - self.header.len());
-            self.header = ShortBuffer::new();
-            (header, joined.as_slice().get(..header.len).unwrap_or_default())
+        let Some((header, mut bytes)) = self.take_header(input, rules)? else {
+            return Ok(Step::NeedsInput);
         };
         let FrameHeader { payload_len, mask, .. } = header;
-        match header.opcode {
+        let opcode = match header.opcode {
             Opcode::Control(opcode) => {
                 self.position = Position::Control { opcode, payload_len, mask };
-                Ok(Step::Next)
+                return Ok(Step::Next);
             }
-            Opcode::Data(opcode) => {
-                let frames = before.frames + 1;
-                if frames > MIN_FRAMES + max_message_bytes / BYTES_PER_FRAME {
-                    return Err(Violation::TooBig);
-                }
-                let compressed =
-                    if header.is_compressed { Some(opcode) } else { before.compressed };
-                let message_len = before.payload_len + payload_len;
-                self.message =
-                    Some(IncompleteMessage { payload_len: message_len, frames, compressed });
-                let mut cleared = ShortBuffer::new();
-                if header.is_compressed {
-                    cleared = as_binary(bytes);
-                }
-                let bytes = if header.is_compressed { cleared.as_slice() } else { bytes };
-                self.read_data(bytes, payload_len, input, options)
-            }
+            Opcode::Data(opcode) => opcode,
+        };
+        let mut message = before;
+        message.payload_len += payload_len;
+        message.frames += 1;
+        if message.frames > MIN_FRAMES + max_message_bytes / BYTES_PER_FRAME {
+            return Err(Violation::TooBig);
         }
+        if header.is_compressed {
+            message.compressed = Some(opcode);
+            // tungstenite refuses RSV1, and would look for UTF-8 in a compressed text.
+            bytes.set_first(BINARY | if header.is_final { FIN } else { 0 });
+        }
+        self.message = Some(message);
+        self.read_data(bytes.as_slice(), payload_len, input, options)
+    }
+
+    /// Takes a header from the input, and returns it with its bytes. Several reads may share it.
+    fn take_header(
+        &mut self,
+        input: &mut &[u8],
+        rules: Rules,
+    ) -> Result<Option<(FrameHeader, ShortBuffer<MAX_HEADER_BYTES>)>, Violation> {
+        let (mut bytes, mut rest) = (self.header, *input);
+        bytes.fill(MAX_HEADER_BYTES, &mut rest);
+        let Some(header) = FrameHeader::read(bytes.as_slice(), rules)? else {
+            self.header = bytes;
+            *input = rest;
+            return Ok(None);
+        };
+        bytes.truncate(header.len);
+        *input = input.get(header.len - self.header.len()..).unwrap_or_default();
+        self.header = ShortBuffer::new();
+        Ok(Some((header, bytes)))
     }
 
     fn read_control_payload(
@@ -265,17 +266,6 @@ impl Codec {
             Ok(_) | Err(_) => Err(Violation::ProtocolError),
         }
     }
-}
-
-/// Returns the header of a compressed message as one of bytes without compression: tungstenite refuses
-/// RSV1, and would look for UTF-8 in the compressed text.
-fn as_binary(header: &[u8]) -> ShortBuffer<MAX_HEADER_BYTES> {
-    let (mut rest, mut buffer) = (header, ShortBuffer::new());
-    buffer.fill(MAX_HEADER_BYTES, &mut rest);
-    if let Some(first) = buffer.as_mut_slice().first_mut() {
-        *first = *first & FIN | BINARY;
-    }
-    buffer
 }
 
 fn inflated(payload: &[u8], opcode: DataOpcode, max_bytes: usize) -> Result<Message, Violation> {
