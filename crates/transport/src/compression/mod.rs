@@ -29,7 +29,7 @@ pub(crate) const WINDOW_BYTES: usize = 1 << WINDOW_BITS;
 /// ```
 /// use transport::Compression;
 ///
-/// assert_ne!(Compression::Fresh, Compression::Shared);
+/// assert_eq!(Compression::Shared.as_str(), "shared");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -40,4 +40,15 @@ pub enum Compression {
     /// A prepared message may be compressed with the one before it as the dictionary, for all sessions
     /// that sent that one. The client's inflater keeps what it has inflated.
     Shared,
+}
+
+impl Compression {
+    /// Returns its word, the same in settings and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Shared => "shared",
+        }
+    }
 }

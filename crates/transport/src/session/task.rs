@@ -68,7 +68,7 @@ impl<H: Handler, O: Observer> PendingSession<H, O> {
             session.token().sessions().insert(id, identity, calls);
         }
         let identity = identity.as_ref();
-        let event = EndpointEvent::Opened { id, identity, peer, protocol, request };
+        let event = EndpointEvent::Opened { id, identity, peer, protocol, compression, request };
         observe(&*observer, &event);
         Observed::new(session, observer)
     }
