@@ -20,8 +20,9 @@
 //!
 //! It does not accept connections, route paths, read settings, write logs or handle signals: the server
 //! does. It does not decide when to ping, or when and with which code to close: [`ws_core`] does. It
-//! does not parse frames: tungstenite does. And **it does not authenticate clients**: an [`Admit`] of the
-//! application does. A handler that can be cloned admits everybody.
+//! reads the headers of frames and the control frames; tungstenite unmasks and joins the messages, and
+//! zlib-rs compresses them. And **it does not authenticate clients**: an [`Admit`] of the application
+//! does. A handler that can be cloned admits everybody.
 //!
 //! # An endpoint
 //!
@@ -166,6 +167,15 @@
 //! assert_eq!(record.sent.messages, 3);
 //! # }
 //! ```
+//!
+//! # Compression
+//!
+//! If a [`Policy`] says so, permessage-deflate (RFC 7692) is negotiated with the clients that offer it.
+//! Messages of the peer are then inflated, up to the same limit. [`Next::SendPrepared`] is compressed once
+//! for all sessions, as the difference from the message that it
+//! [follows](PreparedMessage::following) if the client has that one; [`Next::SendCompressed`] is
+//! compressed for its session, and [`Next::Send`] is not. The length of a compressed message tells whether
+//! its parts are alike, so it must not have a secret beside text that an attacker chooses.
 //!
 //! # Stability
 //!
