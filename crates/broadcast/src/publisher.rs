@@ -179,7 +179,7 @@ impl<V> Publisher<V> {
     ///
     /// If a waker panics, after all were woken. The wakers of tokio never do.
     pub fn publish_with(&self, state: impl Into<Message>, value: V) {
-        drop(self.0.store(PreparedMessage::from(state.into()), value));
+        drop(self.0.store(PreparedMessage::compressible(&state.into()), value));
         self.0.notify();
     }
 

@@ -135,7 +135,7 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let message = PreparedMessage::from(state.into());
+        let message = PreparedMessage::compressible(&state.into());
         let mut map = self.0.lock();
         let channel = match map.get(key) {
             Some(topic) => Arc::clone(&topic.channel),

@@ -82,7 +82,7 @@ async fn sent<const COUNT: usize>(
 }
 
 fn text(state: &str) -> PreparedMessage {
-    PreparedMessage::from(Message::from(state))
+    PreparedMessage::compressible(&Message::from(state))
 }
 
 /// A text of many entries, of which one is `changed`.
@@ -260,4 +260,21 @@ async fn a_client_that_keeps_no_window_is_told_each_state_by_itself() {
         assert_eq!((sent[0].0, &sent[0].2[..]), (TEXT | RSV1, entries(changed).as_bytes()));
         before = state;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prepared_message_is_sent_as_it_is_unless_it_is_compressible() {
+    let queue = Queue::default();
+    let mut session = open_compressed(Compression::Shared, queue.clone());
+    let first = text(&entries(1));
+    queue.state(&first);
+    let mut inflater = Inflater::default();
+    let [_] = sent(&mut session, &mut inflater).await;
+    queue.state(&PreparedMessage::from(Message::from(entries(2))).following(&first));
+    queue.state(&text(&entries(3)).following(&first));
+    let [plain, difference] = sent(&mut session, &mut inflater).await;
+    assert_eq!(plain, (TEXT, entries(2).len(), entries(2).into_bytes()));
+    // The plain one has not changed the window of the client.
+    assert_eq!((difference.0, &difference.2[..]), (TEXT | RSV1, entries(3).as_bytes()));
+    assert!(difference.1 < 100, "{} bytes", difference.1);
 }

@@ -21,9 +21,9 @@ use crate::message::Message;
 /// Clones share the bytes, and sessions write them without a copy. See
 /// [`Next::SendPrepared`](crate::Next::SendPrepared).
 ///
-/// If the compression of messages was negotiated, a message is also compressed once for all sessions, when
-/// the first of them sends it; see [`following`](Self::following). It is sent as it is where that is not
-/// longer, and if it has more than 256 KiB.
+/// A [compressible](Self::compressible) message is also compressed once for all sessions that negotiated
+/// it, when the first of them sends it. It is sent as it is where that is not longer, and if it has more
+/// than 256 KiB.
 ///
 /// ```
 /// use transport::{Message, PreparedMessage};
@@ -47,6 +47,7 @@ struct Content {
     frame: Bytes,
     header_len: u8,
     opcode: OpCode,
+    is_compressible: bool,
     /// Allocated when a session needs a compressed frame, or when the message before was sent compressed.
     compressed: OnceLock<Box<Compressed>>,
 }
@@ -109,7 +110,35 @@ impl PreparedMessage {
         frame.get(usize::from(*header_len)..).unwrap_or_default()
     }
 
-    /// Links the message to one that it replaces, and returns it.
+    /// Encodes a message that sessions may send compressed.
+    ///
+    /// The length of a compressed message tells whether its parts are alike. So it must not have a secret
+    /// beside anything that an attacker has chosen (RFC 7692, section 8). That is why other prepared
+    /// messages are sent as they are.
+    ///
+    /// ```
+    /// use transport::{Message, PreparedMessage};
+    ///
+    /// let weather = PreparedMessage::compressible(&Message::from("sunny, sunny, sunny"));
+    /// assert_eq!(weather, PreparedMessage::from(Message::from("sunny, sunny, sunny")));
+    /// ```
+    #[must_use]
+    pub fn compressible(message: &Message) -> Self {
+        Self::new(message, true)
+    }
+
+    fn new(message: &Message, is_compressible: bool) -> Self {
+        let (frame, header_len) = plain_frame(message);
+        Self(Handle::Shared(Arc::new(Content {
+            frame: frame.into(),
+            header_len,
+            opcode: message.opcode(),
+            is_compressible,
+            compressed: OnceLock::new(),
+        })))
+    }
+
+    /// Links a [compressible](Self::compressible) message to one that it replaces, and returns it.
     ///
     /// Where the compression of messages may be [shared](Compression::Shared), a session whose client has
     /// inflated `previous` last sends a frame that was compressed with `previous` as the dictionary, and
@@ -118,20 +147,22 @@ impl PreparedMessage {
     /// it takes 1722 compressed by itself.
     ///
     /// Until the frame is made, the message keeps the payload of `previous`, and nothing of those before.
-    /// The link is left out where it would be of no use: if no session has sent `previous` compressed, or
+    /// The link is left out where it would be of no use: if no session has sent `previous` compressed, if
+    /// this message is not compressible, or
     /// if it has more than 32 KiB, which is what an inflater keeps. If `previous` has not been sent, but
     /// the one that it follows, the message is linked to that.
     ///
     /// ```
     /// use transport::{Message, PreparedMessage};
     ///
-    /// let first = PreparedMessage::from(Message::from(r#"{"home":1,"away":1}"#));
-    /// let second = PreparedMessage::from(Message::from(r#"{"home":2,"away":1}"#)).following(&first);
+    /// let message = |text| PreparedMessage::compressible(&Message::from(text));
+    /// let first = message(r#"{"home":1,"away":1}"#);
+    /// let second = message(r#"{"home":2,"away":1}"#).following(&first);
     /// assert_eq!(second.payload(), br#"{"home":2,"away":1}"#);
     /// ```
     #[must_use]
     pub fn following(self, previous: &Self) -> Self {
-        if self.payload_len() <= MAX_INPUT_BYTES
+        if self.may_compress()
             && let Some(base) = previous.as_base()
         {
             // A message that was sent compressed before stays as it is.
@@ -162,7 +193,7 @@ impl PreparedMessage {
     /// Selects the frame for a session, and makes it if no session has needed it yet. `window` is that of
     /// the session's client, before the frame and after it.
     pub(crate) fn select(&self, compression: Compression, window: &mut Window) -> Form {
-        if self.payload_len() > MAX_INPUT_BYTES {
+        if !self.may_compress() {
             return Form::Plain;
         }
         let compressed = self.compressed();
@@ -223,6 +254,10 @@ impl PreparedMessage {
         (payload.len() <= WINDOW_BYTES).then(|| Base::new(compressed.window, payload))
     }
 
+    fn may_compress(&self) -> bool {
+        self.content().is_compressible && self.payload_len() <= MAX_INPUT_BYTES
+    }
+
     fn content(&self) -> &Content {
         match &self.0 {
             Handle::Shared(content) => content,
@@ -235,15 +270,10 @@ impl PreparedMessage {
     }
 }
 
+/// Encodes a message that is sent as it is.
 impl From<Message> for PreparedMessage {
     fn from(message: Message) -> Self {
-        let (frame, header_len) = plain_frame(&message);
-        Self(Handle::Shared(Arc::new(Content {
-            frame: frame.into(),
-            header_len,
-            opcode: message.opcode(),
-            compressed: OnceLock::new(),
-        })))
+        Self::new(&message, false)
     }
 }
 

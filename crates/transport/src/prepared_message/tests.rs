@@ -72,7 +72,7 @@ impl Session {
 }
 
 fn prepared(text: impl Into<Message>) -> PreparedMessage {
-    PreparedMessage::from(text.into())
+    PreparedMessage::compressible(&text.into())
 }
 
 /// Returns states in JSON of which each differs from the one before by 5 %.
