@@ -12,6 +12,7 @@ mod deflate;
 mod support;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -277,4 +278,43 @@ async fn a_prepared_message_is_sent_as_it_is_unless_it_is_compressible() {
     // The plain one has not changed the window of the client.
     assert_eq!((difference.0, &difference.2[..]), (TEXT | RSV1, entries(3).as_bytes()));
     assert!(difference.1 < 100, "{} bytes", difference.1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_inflated_for_a_peer_that_does_not_read_is_bounded() {
+    /// Echoes, and counts what waits.
+    #[derive(Default)]
+    struct Waiting {
+        queue: VecDeque<Message>,
+        bytes: Arc<AtomicUsize>,
+    }
+    impl Handler for Waiting {
+        fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
+            let Some(message) = self.queue.pop_front() else { return Poll::Pending };
+            self.bytes.fetch_sub(message.payload_len(), Ordering::Relaxed);
+            Poll::Ready(Next::Send(message))
+        }
+
+        fn receive(&mut self, message: Message) {
+            self.bytes.fetch_add(message.payload_len(), Ordering::Relaxed);
+            self.queue.push_back(message);
+        }
+    }
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let handler = Waiting { bytes: Arc::clone(&bytes), ..Waiting::default() };
+    let mut session = open_compressed(Compression::Shared, handler);
+    let max = SIZES.max_message_bytes;
+    let message = compressed(BINARY, &vec![0; max]);
+    let count = 16 * 1024 / message.len();
+    session.peer.send(&[message.repeat(count), close(1000, "")].concat()).await;
+    // The clock goes on only when nothing else does.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let waiting = bytes.load(Ordering::Relaxed);
+    assert!(waiting <= 3 * 64 * 1024, "{waiting} of {} bytes", count * max);
+    // Nothing was lost.
+    for _ in 0..count {
+        assert_eq!(session.peer.frame().await, (BINARY, vec![0; max]));
+    }
+    session.peer.expect_close(1000, "").await;
+    assert!(session.end().await.clean);
 }

@@ -31,6 +31,10 @@ pub(crate) struct Codec {
     control: ControlPayload,
     /// The data message of which some but not all frames were read.
     message: Option<IncompleteMessage>,
+    /// What the messages of the current read were inflated to.
+    inflated_bytes: usize,
+    /// The rest of a read after [`MAX_INFLATED_BYTES`], which is the next read.
+    unread: Vec<u8>,
 }
 
 /// Where the input is.
@@ -49,7 +53,7 @@ struct IncompleteMessage {
     payload_len: usize,
     frames: usize,
     /// What it is when it is inflated. `None` if it is not compressed.
-    compressed: Option<DataOpcode>,
+    inflates_to: Option<DataOpcode>,
 }
 
 /// What a session allows its peer to send.
@@ -84,10 +88,14 @@ const MIN_FRAMES: usize = 256;
 /// payload, but time, and an empty one counts towards no other limit.
 const BYTES_PER_FRAME: usize = 64;
 
-/// What DEFLATE adds to a message that it cannot compress: five bytes for each block, of which zlib's have
-/// 16 KiB, and a few at the end.
-const BYTES_PER_BLOCK: usize = 1024;
-const COMPRESSION_BYTES: usize = 16;
+/// What DEFLATE may add to a message that it cannot compress, as a part of the message and in bytes: a
+/// header for each block, and a sender with little memory makes blocks of 128 bytes.
+const DEFLATE_OVERHEAD: usize = 16;
+const DEFLATE_OVERHEAD_BYTES: usize = 64;
+
+/// What the messages of one read are inflated to, before the session gets another turn. A read may
+/// otherwise become a thousand times as large, for a peer that reads none of the answers.
+const MAX_INFLATED_BYTES: usize = 64 * 1024;
 
 thread_local! {
     /// A cached codec, without any state of the session that used it.
@@ -110,14 +118,17 @@ impl Codec {
                 header: ShortBuffer::new(),
                 control: ControlPayload::new(),
                 message: None,
+                inflated_bytes: 0,
+                unread: Vec::new(),
             })
         })
     }
 
     /// Caches the codec for the next session of the thread that needs one, unless it is
     /// [partial](Self::is_partial).
-    pub(crate) fn release(self: Box<Self>) {
+    pub(crate) fn release(mut self: Box<Self>) {
         if !self.is_partial() {
+            self.inflated_bytes = 0;
             CODEC.set(Some(self));
         }
     }
@@ -126,12 +137,21 @@ impl Codec {
     /// the session, unless it returned a violation.
     pub(crate) fn is_partial(&self) -> bool {
         let is_at_header = matches!(self.position, Position::Header) && self.header.len() == 0;
-        !is_at_header || self.message.is_some()
+        !is_at_header || self.message.is_some() || !self.unread.is_empty()
+    }
+
+    /// Begins a read. Returns the rest of the one before, if it was not decoded.
+    pub(crate) fn begin_read(&mut self) -> Vec<u8> {
+        self.inflated_bytes = 0;
+        mem::take(&mut self.unread)
     }
 
     /// Reads the next message or control frame, and advances `input` past it. Returns `None` if the input
-    /// has the end of none.
+    /// has the end of none, or if its rest is left to the next read.
     pub(crate) fn read(&mut self, input: &mut &[u8], options: ReadOptions) -> Option<Incoming> {
+        if self.inflated_bytes >= MAX_INFLATED_BYTES {
+            self.unread = mem::take(input).to_vec();
+        }
         loop {
             let step = match self.position {
                 Position::Header => self.read_header(input, options),
@@ -152,10 +172,11 @@ impl Codec {
     fn read_header(&mut self, input: &mut &[u8], options: ReadOptions) -> Result<Step, Violation> {
         let before = self.message.unwrap_or_default();
         let ReadOptions { max_message_bytes, may_compress, .. } = options;
-        let max_compressed_len =
-            max_message_bytes + max_message_bytes / BYTES_PER_BLOCK + COMPRESSION_BYTES;
+        let max_compressed_len = max_message_bytes
+            .saturating_add(max_message_bytes / DEFLATE_OVERHEAD)
+            .saturating_add(DEFLATE_OVERHEAD_BYTES);
         let max_len =
-            if before.compressed.is_some() { max_compressed_len } else { max_message_bytes };
+            if before.inflates_to.is_some() { max_compressed_len } else { max_message_bytes };
         let rules = Rules {
             is_in_message: self.message.is_some(),
             may_compress,
@@ -180,7 +201,7 @@ impl Codec {
             return Err(Violation::TooBig);
         }
         if header.is_compressed {
-            message.compressed = Some(opcode);
+            message.inflates_to = Some(opcode);
             // tungstenite refuses RSV1, and would look for UTF-8 in a compressed text.
             bytes.set_first(BINARY | if header.is_final { FIN } else { 0 });
         }
@@ -238,6 +259,7 @@ impl Codec {
         input: &mut &[u8],
         options: ReadOptions,
     ) -> Result<Step, Violation> {
+        // A frame without a payload ends with its header.
         if header.is_empty() && input.is_empty() {
             return Ok(Step::NeedsInput);
         }
@@ -248,11 +270,12 @@ impl Codec {
         };
         match self.data.read(&mut DataFrame { header, payload }) {
             Ok(tungstenite::Message::Binary(bytes)) => {
-                let compressed = self.message.take().and_then(|message| message.compressed);
-                let message = match compressed.filter(|_| options.inflates) {
+                let inflates_to = self.message.take().and_then(|message| message.inflates_to);
+                let message = match inflates_to.filter(|_| options.inflates) {
                     Some(opcode) => inflated(&bytes, opcode, options.max_message_bytes)?,
-                    None => Message::Binary(bytes),
+                    None => return Ok(Step::Incoming(Incoming::Message(Message::Binary(bytes)))),
                 };
+                self.inflated_bytes += message.payload_len();
                 Ok(Step::Incoming(Incoming::Message(message)))
             }
             Ok(tungstenite::Message::Text(text)) => {

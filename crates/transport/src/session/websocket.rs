@@ -99,14 +99,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         self
     }
 
-    /// Reads once. An error, or the end of the input, is the end of the stream.
+    /// Reads once: the rest of the read before, if it was not decoded, or else the stream. An error, or the
+    /// end of the input, is the end of the stream.
     pub(crate) fn poll_read<'a>(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &'a mut [u8],
     ) -> Poll<Result<&'a [u8], StreamEnd>> {
         let mut read = ReadBuf::new(buffer);
-        let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
+        let unread = match &mut self.state {
+            ClosingState::Open { codec: Some(codec), .. }
+            | ClosingState::CloseSent { codec: Some(codec), .. } => codec.begin_read(),
+            ClosingState::CloseSent { .. }
+            | ClosingState::Discarding { .. }
+            | ClosingState::Finished
+            | ClosingState::Finishing
+            | ClosingState::Open { .. } => Vec::new(),
+        };
+        let result = if unread.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))
+        } else {
+            read.put_slice(&unread);
+            Ok(())
+        };
         let count = read.filled().len();
         let bytes = result.map(|()| buffer.get(..count).unwrap_or_default());
         Poll::Ready(match bytes {
