@@ -126,7 +126,7 @@ async fn run_session(setup: &Setup, input: &mut Unstructured<'_>) -> (CloseRecor
     let (near, far) = duplex(setup.pipe_bytes);
     let (drain, timer_service) = Drain::new();
     tokio::spawn(timer_service);
-    let socket = WebSocket::new(near, setup.sizes).compression(setup.compression);
+    let socket = WebSocket::new(near, setup.sizes).with_compression(setup.compression);
     let config = Arc::new(setup.config);
     let session = tokio::spawn(run(socket, config, setup.handler.clone(), drain.token()));
     let mut peer = Peer { pipe: Some(far), unsent: VecDeque::new(), output: Vec::new() };

@@ -55,7 +55,7 @@ const TRANSPORT: &[Floor] = &[
     &[Entry("message.rs", "a message")],
     &[
         Entry("catch_panic.rs", "calls of application code, whose panics end one session"),
-        Entry("compression/", "compression of payloads, and its context"),
+        Entry("compression/", "compression of payloads"),
         Entry("h2_stream.rs", "an HTTP/2 stream as a byte stream"),
         Entry("identity.rs", "whose a session is"),
         Entry("peer.rs", "the address of a client"),

@@ -20,7 +20,8 @@ use crate::wakers::Wakers;
 /// loads the revision, and takes the state from the copy of its thread. A thread locks `newest` once for
 /// each state. With fewer sessions the copies would take more memory than they save time.
 ///
-/// `newest` is the innermost lock: it is taken while a copy or a map of topics is locked, not vice versa.
+/// `newest` is the innermost lock of this crate: it is taken while a copy or a map of topics is locked, not
+/// vice versa. A prepared message locks its link for a moment within.
 #[derive(Debug)]
 pub(crate) struct Channel<V> {
     /// The number of states published, which is the revision of the newest one.

@@ -90,7 +90,8 @@ pub struct Update<V = ()> {
     /// [published again](Publisher::republish) counts again.
     pub revision: u64,
     /// The number of states that were published since the previous one that this subscription returned,
-    /// and that it never returned. 0 for the first state that it returns.
+    /// and that it never returned. 0 for the first state that it returns. A state that was published again
+    /// counts again.
     pub skipped: u64,
     /// What was published beside the state.
     pub value: V,

@@ -12,6 +12,7 @@ mod deflate;
 #[path = "../../transport/tests/support/mod.rs"]
 mod support;
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use support::{SIZES, config, spawned_drain};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::time::timeout;
 use transport::ws_core::Limits;
-use transport::{Compression, Handler, Message, Next, WebSocket, run};
+use transport::{Compression, Drain, Handler, Message, Next, WebSocket, run};
 
 /// The generator `SplitMix64`.
 #[derive(Clone)]
@@ -144,7 +145,7 @@ async fn each_client_inflates_exactly_the_states_whatever_it_skips() {
             .map(|index| {
                 // So little that a client that does not read makes its session skip states.
                 let (near, stream) = duplex(64 << rng.below(8));
-                let socket = WebSocket::new(near, SIZES).compression(modes[index % 3]);
+                let socket = WebSocket::new(near, SIZES).with_compression(modes[index % 3]);
                 let states = publisher.subscribe();
                 let others = Rng(rng.below(1 << 30).try_into().unwrap());
                 let session = if index < 3 {
@@ -185,7 +186,7 @@ async fn a_client_that_is_told_each_state_is_sent_the_differences() {
     let publisher = Publisher::new();
     let mut open = |compression| {
         let (near, stream) = duplex(64 * 1024);
-        let socket = WebSocket::new(near, SIZES).compression(Some(compression));
+        let socket = WebSocket::new(near, SIZES).with_compression(Some(compression));
         let states = publisher.subscribe();
         drop(tokio::spawn(run(socket, config(Limits::default()), states, drain.token())));
         stream
@@ -205,4 +206,82 @@ async fn a_client_that_is_told_each_state_is_sent_the_differences() {
         }
     }
     assert!(sent[1] * 5 < sent[0], "{sent:?}");
+}
+
+/// Opens a session whose handler sends the states of one publisher or several, for a client that keeps
+/// its window.
+fn open_shared(handler: impl Handler, drain: &Drain) -> Client {
+    let (near, stream) = duplex(64 * 1024);
+    let socket = WebSocket::new(near, SIZES).with_compression(Some(Compression::Shared));
+    drop(tokio::spawn(run(socket, config(Limits::default()), handler, drain.token())));
+    Client { stream, inflater: Inflater::default(), buffer: Vec::new(), latest: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_inflates_the_states_of_two_publishers_and_those_after_a_clear() {
+    struct Two([Subscription; 2]);
+    impl Handler for Two {
+        fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+            for states in &mut self.0 {
+                if let Poll::Ready(update) = states.poll_update(cx) {
+                    return Poll::Ready(Next::SendPrepared(update.message));
+                }
+            }
+            Poll::Pending
+        }
+
+        fn receive(&mut self, _: Message) {}
+    }
+    let drain = spawned_drain();
+    let publishers = [Publisher::new(), Publisher::new()];
+    let mut client = open_shared(Two(publishers.each_ref().map(Publisher::subscribe)), &drain);
+    let (mut rng, mut words, mut states) = (Rng(7), vec![0; 100], Vec::new());
+    for number in 0..200 {
+        let publisher = &publishers[rng.below(2)];
+        match rng.below(6) {
+            0 => publisher.clear(),
+            1 => publisher.republish(),
+            _ => {
+                states.push(next_state(number, &mut words, &mut rng));
+                publisher.publish(states.last().unwrap().as_str());
+            }
+        }
+        // Republished states are older than those of the other publisher.
+        client.latest = None;
+        client.read(1000, &states).await;
+    }
+}
+
+#[test]
+fn clients_on_several_threads_inflate_exactly_the_states() {
+    // More sessions than share one copy of a state, on threads that need the same frames at once.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+    runtime.unwrap().block_on(async {
+        let drain = spawned_drain();
+        let publisher = Arc::new(Publisher::new());
+        let mut rng = Rng(5);
+        let mut words: Vec<usize> = (0..300).map(|_| rng.below(1 << 20)).collect();
+        let states: Vec<String> =
+            (0..60).map(|number| next_state(number, &mut words, &mut rng)).collect();
+        let states = Arc::new(states);
+        let clients: Vec<_> = (0..100)
+            .map(|_| {
+                let mut client = open_shared(publisher.subscribe(), &drain);
+                let states = Arc::clone(&states);
+                tokio::spawn(async move {
+                    while client.latest != Some(states.len() - 1) {
+                        client.read(1, &states).await;
+                    }
+                })
+            })
+            .collect();
+        for state in states.iter() {
+            publisher.publish(state.as_str());
+            tokio::task::yield_now().await;
+        }
+        for client in clients {
+            client.await.unwrap();
+        }
+    });
 }

@@ -211,11 +211,11 @@ impl<O: Observer> Endpoint<O> {
     ) -> Answer<H, O> {
         let Candidate { upgrade, permit, token, calls } = candidate;
         let Admission { handler, grant, mut headers } = admission;
-        let negotiated = policy.compression.negotiate(request.headers());
-        let compression = negotiated.map(|(compression, response)| {
+        let mut compression = None;
+        if let Some((mode, response)) = policy.compression.negotiate(request.headers()) {
             headers.push((SEC_WEBSOCKET_EXTENSIONS, response));
-            compression
-        });
+            compression = Some(mode);
+        }
         let pending = PendingSession {
             headers: Headers::of(request.headers()),
             protocol: Protocol::of(request.version(), client.is_encrypted),

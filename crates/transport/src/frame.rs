@@ -3,7 +3,7 @@
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::OpCode;
 
-use crate::compression::{MAX_INPUT_BYTES, Window, compress};
+use crate::compression::{MAX_INPUT_BYTES, WindowId, compress};
 use crate::message::Message;
 
 /// Returns the frame of a message: the header, whose length is returned as well, and the payload.
@@ -36,13 +36,12 @@ pub(crate) fn compressed_frame(
 /// longer than [`MAX_INPUT_BYTES`]. `window` is that of the session's client.
 pub(crate) fn append_compressed_frame(
     message: &Message,
-    window: &mut Window,
+    window: &mut WindowId,
     output: &mut Vec<u8>,
 ) -> bool {
-    let is_compressed = message.payload_len() <= MAX_INPUT_BYTES
-        && append_compressed(message.opcode(), message.payload(), None, output);
+    let is_compressed = append_compressed(message.opcode(), message.payload(), None, output);
     if is_compressed {
-        *window = Window::default();
+        *window = WindowId::default();
     }
     is_compressed
 }
@@ -53,6 +52,9 @@ fn append_compressed(
     dictionary: Option<&[u8]>,
     output: &mut Vec<u8>,
 ) -> bool {
+    if payload.len() > MAX_INPUT_BYTES {
+        return false;
+    }
     let compressed = compress(payload, dictionary);
     let is_shorter = compressed.len() < payload.len();
     if is_shorter {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use deflate::{Inflater, deflate};
+use deflate::{Inflater, deflate, deflate_with_memory};
 use support::{
     BINARY, CLOSE, Echo, PING, PONG, Peer, SIZES, TEXT, TestSession, close, close_payload, config,
     frame, open, spawned_drain,
@@ -32,7 +32,7 @@ const RSV1: u8 = 0x40;
 fn open_compressed(compression: Compression, handler: impl Handler) -> TestSession {
     let (near, far) = duplex(64 * 1024);
     let drain = spawned_drain();
-    let socket = WebSocket::new(near, SIZES).compression(Some(compression));
+    let socket = WebSocket::new(near, SIZES).with_compression(Some(compression));
     let session =
         tokio::spawn(transport::run(socket, config(Limits::default()), handler, drain.token()));
     TestSession { peer: Peer(far), drain, session }
@@ -142,6 +142,12 @@ async fn each_violation_by_a_compressed_message_is_closed_with_its_code() {
         ("a byte longer", compressed(BINARY, &vec![0; max + 1]), Some((1009, Cause::TooBig))),
         ("a bomb", compressed(BINARY, &vec![0; 1 << 22]), Some((1009, Cause::TooBig))),
         ("not compressible", compressed(BINARY, &noise), None),
+        ("in short blocks", frame(BINARY | RSV1, &deflate_with_memory(1, &noise)), None),
+        (
+            "announced as more than any sender makes of the limit",
+            support::head(BINARY | RSV1, max + max / 16 + 65),
+            Some((1009, Cause::TooBig)),
+        ),
         ("no UTF-8", compressed(TEXT, b"\xc3\x28"), Some((1007, Cause::InvalidUtf8))),
         ("bytes that are no UTF-8", compressed(BINARY, b"\xc3\x28"), None),
         ("no DEFLATE", frame(TEXT | RSV1, b"\xff\xff"), Some((1002, Cause::ProtocolError))),

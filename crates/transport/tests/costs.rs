@@ -281,7 +281,7 @@ fn a_session_that_compresses_takes_no_more_memory_between_two_messages() {
         let (drain, _) = Drain::new();
         let stream = Stream::default();
         let latest = LatestMessage::default();
-        let socket = WebSocket::new(stream.clone(), SIZES).compression(compression);
+        let socket = WebSocket::new(stream.clone(), SIZES).with_compression(compression);
         let handler = latest.subscribe();
         let mut session = run(socket, config(Limits::default()), handler, drain.token());
         let mut cx = Context::from_waker(Waker::noop());
@@ -308,7 +308,7 @@ fn a_session_that_compresses_takes_no_more_memory_between_two_messages() {
 fn a_peer_in_the_middle_of_a_compressed_message_takes_no_more_than_its_limit() {
     let (drain, _) = Drain::new();
     let stream = Stream::default();
-    let socket = WebSocket::new(stream.clone(), SIZES).compression(Some(Compression::Shared));
+    let socket = WebSocket::new(stream.clone(), SIZES).with_compression(Some(Compression::Shared));
     let mut session = run(socket, config(Limits::default()), Discard, drain.token());
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut session).poll(&mut cx).is_pending());

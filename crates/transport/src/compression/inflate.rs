@@ -118,7 +118,8 @@ enum Blocks {
     NeedInput,
 }
 
-/// The output in parts, because a vector that grows is in memory twice for a moment.
+/// The output in parts, which are joined when all of them are there: so what is refused takes no more than
+/// the limit, and a message is in memory twice for a moment.
 struct Output {
     parts: Vec<Vec<u8>>,
     /// How many more bytes the message may have.

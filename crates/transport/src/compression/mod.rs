@@ -15,7 +15,7 @@ mod window;
 
 pub(crate) use self::deflate::{MAX_INPUT_BYTES, compress};
 pub(crate) use self::inflate::{InflateError, inflate};
-pub(crate) use self::window::Window;
+pub(crate) use self::window::WindowId;
 
 /// The window of both sides, which is the largest (RFC 7692, section 7.1.2.1).
 const WINDOW_BITS: u8 = 15;

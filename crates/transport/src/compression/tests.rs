@@ -205,6 +205,18 @@ fn a_bomb_is_inflated_to_the_limit_and_no_further() {
     assert_eq!(info.bytes_current, 0);
 }
 
+#[test]
+fn a_message_of_the_limit_is_in_memory_twice_for_a_moment() {
+    const LIMIT: usize = 256 * 1024;
+    let payload = compress(&vec![0; LIMIT], None);
+    _ = inflate(&payload, 0); // Allocates the buffers of the thread.
+    let mut result = Ok(Vec::new());
+    let info = measure(|| result = inflate(&payload, LIMIT));
+    assert_eq!(result.map(|message| message.len()), Ok(LIMIT));
+    let beyond = info.bytes_max - 2 * u64::try_from(LIMIT).unwrap();
+    assert!(beyond <= 1024, "{beyond} bytes more than twice the limit");
+}
+
 /// Compresses each part to one final block, with the parts before it as the dictionary.
 fn final_blocks(parts: &[&[u8]]) -> Vec<u8> {
     let mut payload = Vec::new();

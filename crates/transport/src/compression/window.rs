@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// message that is sent as it is does not get into the window. The default says that nothing is known:
 /// no message was compressed, or the last one was made for this session alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Window([u8; 6]);
+pub(crate) struct WindowId([u8; 6]);
 
 /// The number of messages that are told apart. A million compressed messages a second use them up in nine
 /// years, and then only a session that sent none since would be mistaken.
 const NUMBERS: u64 = (1 << 48) - 1;
 
-impl Window {
+impl WindowId {
     /// Returns the window of a client after a message that has no number yet.
     pub(crate) fn of_new_message() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tungstenite::protocol::frame::coding::OpCode;
 
-use crate::compression::{Compression, MAX_INPUT_BYTES, WINDOW_BYTES, Window};
+use crate::compression::{Compression, MAX_INPUT_BYTES, WINDOW_BYTES, WindowId};
 use crate::frame::{compressed_frame, plain_frame};
 use crate::message::Message;
 
@@ -55,7 +55,7 @@ struct Content {
 /// The compressed frames of a message.
 struct Compressed {
     /// The window of a client that inflated this message last.
-    window: Window,
+    window: WindowId,
     /// Whether there are such clients, which keep their window.
     is_in_windows: AtomicBool,
     base: Option<Base>,
@@ -71,7 +71,7 @@ type Frame = OnceLock<Option<Box<[u8]>>>;
 
 /// A message before this one.
 struct Base {
-    window: Window,
+    window: WindowId,
     /// The dictionary, until the difference is made.
     payload: Mutex<Option<Bytes>>,
 }
@@ -147,10 +147,10 @@ impl PreparedMessage {
     /// it takes 1722 compressed by itself.
     ///
     /// Until the frame is made, the message keeps the payload of `previous`, and nothing of those before.
-    /// The link is left out where it would be of no use: if no session has sent `previous` compressed, if
-    /// this message is not compressible, or
-    /// if it has more than 32 KiB, which is what an inflater keeps. If `previous` has not been sent, but
-    /// the one that it follows, the message is linked to that.
+    /// The link is left out where it would be of no use: if this message is not compressible, if no session
+    /// has sent `previous` compressed, or if `previous` has more than 32 KiB, which is what an inflater
+    /// keeps. If `previous` has not been sent, but the one that it is linked to, this message is linked to
+    /// that.
     ///
     /// ```
     /// use transport::{Message, PreparedMessage};
@@ -192,7 +192,7 @@ impl PreparedMessage {
 
     /// Selects the frame for a session, and makes it if no session has needed it yet. `window` is that of
     /// the session's client, before the frame and after it.
-    pub(crate) fn select(&self, compression: Compression, window: &mut Window) -> Form {
+    pub(crate) fn select(&self, compression: Compression, window: &mut WindowId) -> Form {
         if !self.may_compress() {
             return Form::Plain;
         }
@@ -219,7 +219,7 @@ impl PreparedMessage {
 
     /// Returns the frame of a form that was [selected](Self::select): its header and its payload.
     pub(crate) fn frame(&self, form: Form) -> &[u8] {
-        self.make(form).unwrap_or(&self.content().frame)
+        self.make(form).expect("a form is selected only if its frame was made")
     }
 
     fn make(&self, form: Form) -> Option<&[u8]> {
@@ -295,7 +295,7 @@ impl fmt::Debug for PreparedMessage {
 impl Compressed {
     fn new(base: Option<Base>) -> Self {
         Self {
-            window: Window::of_new_message(),
+            window: WindowId::of_new_message(),
             is_in_windows: AtomicBool::new(false),
             base,
             fresh: OnceLock::new(),
@@ -305,7 +305,7 @@ impl Compressed {
     }
 
     /// Returns the form that is the shortest for a client with this window.
-    fn form_for(&self, window: Window, payload_len: usize) -> Form {
+    fn form_for(&self, window: WindowId, payload_len: usize) -> Form {
         if window == self.window && payload_len <= WINDOW_BYTES {
             Form::Repeated
         } else if self.base.as_ref().is_some_and(|base| base.window == window) {
@@ -317,7 +317,7 @@ impl Compressed {
 }
 
 impl Base {
-    fn new(window: Window, payload: Bytes) -> Self {
+    fn new(window: WindowId, payload: Bytes) -> Self {
         Self { window, payload: Mutex::new(Some(payload)) }
     }
 

@@ -14,20 +14,20 @@ use allocation_counter::measure;
 
 use super::{Form, PreparedMessage};
 use crate::compression::tests::{ClientInflater, Rng, Services};
-use crate::compression::{Compression, Window};
+use crate::compression::{Compression, WindowId};
 use crate::frame::append_compressed_frame;
 use crate::message::Message;
 
 /// A session with compression, and its client.
 struct Session {
     compression: Compression,
-    window: Window,
+    window: WindowId,
     inflater: ClientInflater,
 }
 
 impl Session {
     fn new(compression: Compression) -> Self {
-        Self { compression, window: Window::default(), inflater: ClientInflater::new() }
+        Self { compression, window: WindowId::default(), inflater: ClientInflater::new() }
     }
 
     /// Returns the form that the session sends, and expects that the client gets the message from it.
@@ -209,7 +209,7 @@ fn each_frame_is_made_once_for_all_clones_and_threads() {
         let select = || {
             let own = second.with_own_refcount();
             barrier.wait();
-            [session.window, Window::default(), own.compressed().window].map(|mut window| {
+            [session.window, WindowId::default(), own.compressed().window].map(|mut window| {
                 let form = own.select(Compression::Shared, &mut window);
                 own.clone().frame(form).as_ptr().addr()
             })
@@ -281,5 +281,5 @@ fn messages_are_equal_if_kind_and_payload_are() {
 fn a_prepared_message_takes_two_words_and_a_window_six_bytes() {
     assert_eq!(size_of::<PreparedMessage>(), 16);
     assert_eq!(size_of::<Option<PreparedMessage>>(), 16);
-    assert_eq!(size_of::<Window>(), 6);
+    assert_eq!(size_of::<WindowId>(), 6);
 }

@@ -1,7 +1,7 @@
 //! The header of a client's frame (RFC 6455, section 5.2), and what it may say.
 //!
-//! A header is judged by each byte as it arrives: a peer that violates the protocol is told at once, and
-//! not when a payload has arrived that it may never send.
+//! Each field of a header is judged as soon as it is whole: a peer that violates the protocol is told at
+//! once, and not when a payload has arrived that it may never send.
 
 use ws_core::Violation;
 

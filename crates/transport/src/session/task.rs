@@ -59,7 +59,7 @@ impl<H: Handler, O: Observer> PendingSession<H, O> {
         } = self;
         let Grant { identity, expires, calls } = grant.map(|grant| *grant).unwrap_or_default();
         let lifetime = expires.map(|at| at.saturating_duration_since(Instant::now()));
-        let socket = WebSocket::new(stream, sizes).compression(compression);
+        let socket = WebSocket::new(stream, sizes).with_compression(compression);
         let session = Session::new(socket, config, handler, token, lifetime);
         let (id, request) = (session.id(), headers.text());
         let entry = identity.clone();

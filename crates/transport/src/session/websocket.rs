@@ -13,7 +13,7 @@ use ws_core::CloseFrame;
 use super::codec::{Codec, Incoming, ReadOptions};
 use super::control_frame::{self, write_close_frame, write_control_frame};
 use super::write_buffer::WriteBuffer;
-use crate::compression::{Compression, Window};
+use crate::compression::{Compression, WindowId};
 use crate::frame::{append_compressed_frame, append_frame};
 use crate::message::Message;
 use crate::prepared_message::{Form, PreparedMessage};
@@ -35,19 +35,21 @@ pub struct WebSocket<S> {
 /// [front page](crate#a-handler) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeLimits {
-    /// The most payload of a frame and of a message. It also limits what the codec reserves for a frame
-    /// of which only the header was received.
+    /// The most payload of a frame and of a message, also when it is inflated. It also limits what the
+    /// codec reserves for a frame of which only the header was received. A compressed message may have a
+    /// sixteenth more.
     pub max_message_bytes: usize,
     /// The most unsent output. At this limit the handler is not polled; the output may exceed it by one
     /// message.
     pub max_queued_bytes: usize,
 }
 
-/// The state of the stream in the closing of a session.
+/// The state of the stream in the closing of a session. What belongs to one state is in it, beside the tag,
+/// where it takes no memory of an idle session.
 #[derive(Debug)]
 enum ClosingState {
     /// Frames are read and written. A session between two messages has no codec.
-    Open { codec: Option<Box<Codec>>, compression: Option<Compression>, window: Window },
+    Open { codec: Option<Box<Codec>>, compression: Option<Compression>, window: WindowId },
     /// Our Close frame was sent, and the peer's has not been received. No more frames are written (RFC
     /// 6455, section 5.5.1).
     CloseSent { codec: Option<Box<Codec>>, may_compress: bool, received_bytes: u32 },
@@ -82,7 +84,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
             stream,
-            state: ClosingState::Open { codec: None, compression: None, window: Window::default() },
+            state: ClosingState::Open {
+                codec: None,
+                compression: None,
+                window: WindowId::default(),
+            },
             max_message_bytes: small(sizes.max_message_bytes),
             max_queued_bytes: small(sizes.max_queued_bytes),
             output: None,
@@ -92,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Compresses messages as the opening handshake negotiated it. `None`, which a new WebSocket has, is
     /// no compression.
     #[must_use]
-    pub fn compression(mut self, negotiated: Option<Compression>) -> Self {
+    pub fn with_compression(mut self, negotiated: Option<Compression>) -> Self {
         if let ClosingState::Open { compression, .. } = &mut self.state {
             *compression = negotiated;
         }
@@ -183,11 +189,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// Sends a message compressed, if that was negotiated and makes it shorter.
     pub(crate) fn send_compressed(&mut self, message: &Message) {
-        let output = self.output.get_or_insert_default().encoded();
-        if let ClosingState::Open { compression: Some(_), window, .. } = &mut self.state
-            && append_compressed_frame(message, window, output)
-        {
-            return;
+        if let ClosingState::Open { compression: Some(_), window, .. } = &mut self.state {
+            let output = self.output.get_or_insert_default().encoded();
+            if append_compressed_frame(message, window, output) {
+                return;
+            }
         }
         self.send(message);
     }

@@ -246,7 +246,7 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
             let client = tokio::spawn(clients::run(far, behavior));
             let handler = SimulatedHandler::new(kind, state);
             let has_state = matches!(handler, SimulatedHandler::State(_));
-            let socket = WebSocket::new(near, sizes).compression(compression);
+            let socket = WebSocket::new(near, sizes).with_compression(compression);
             let session = run(socket, config, handler, token);
             let drain_offset = session.drain_offset(spread);
             let end_of_stall = Box::pin(sleep_until(opened));
