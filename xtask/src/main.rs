@@ -158,6 +158,12 @@ const CHECKS: &[Check] = &[
         run: clients::teams,
     },
     Check {
+        name: "client-compression",
+        meaning: "ten thousand random states, compressed, reach each kind of client byte for byte",
+        tools: &[tools::CHROMIUM, tools::NODE_WS, tools::PYTHON_WEBSOCKETS],
+        run: clients::compression,
+    },
+    Check {
         name: "prometheus",
         meaning: "promtool accepts the metrics and the alerts, and the alerts pass their tests",
         tools: &[tools::PROMTOOL, tools::PYTHON_WEBSOCKETS],
