@@ -189,11 +189,13 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "bench-short",
-        meaning: "the benchmark succeeds, for the server over each protocol and for the floor",
+        meaning: "the benchmark succeeds, for the server over each protocol, with each compression, \
+            and for the floor",
         tools: &[],
         run: || {
-            let peers = "ws-status,ws-status-tls,ws-status-h2,ws-status-h2-tls,floor";
-            let modes = "connect,ping-16,absorb,drain,fan-out";
+            let peers = "ws-status,ws-status-tls,ws-status-h2,ws-status-h2-tls,\
+                ws-status-fresh,ws-status-shared,floor";
+            let modes = "connect,ping-16,absorb,drain,fan-out,fan-out-json";
             bench::run(&["--quick", "--peers", peers, "--modes", modes])
         },
     },
