@@ -1,36 +1,34 @@
-//! From the bytes of reads to messages and control frames.
+//! From the bytes of reads to messages and control frames (RFC 6455, section 5).
 //!
-//! Headers and control frames are read here. Data frames are tungstenite's: it removes their masks, joins
-//! fragments and checks UTF-8. It is given no byte beyond the end of a frame, so it is known to be empty
-//! between two messages, and sessions can share it.
+//! It reads no more than it is given, and knows the end of each frame. So it is empty between two messages,
+//! and sessions can share it.
 
 use std::cell::Cell;
-use std::io::{self, Read, Write};
 use std::mem;
 
-use tungstenite::error::Error;
-use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use bytes::BytesMut;
 use ws_core::{CloseFrame, Violation};
 
 use super::control_frame::{ControlPayload, parse_close_frame};
 use super::frame_header::{
-    BINARY, ControlOpcode, DataOpcode, FIN, FrameHeader, MAX_HEADER_BYTES, Opcode, Rules,
+    ControlOpcode, DataOpcode, FrameHeader, MAX_HEADER_BYTES, Opcode, Rules,
 };
 use super::short_buffer::ShortBuffer;
 use crate::compression::{InflateError, inflate};
-use crate::message::Message;
+use crate::message::{Message, Utf8Bytes};
 
 /// The codec of a session that has read a part of a message or control frame.
 #[derive(Debug)]
 pub(crate) struct Codec {
-    data: WebSocketContext,
     position: Position,
     /// The beginning of a header.
     header: ShortBuffer<MAX_HEADER_BYTES>,
     /// The beginning of the payload of a control frame.
     control: ControlPayload,
-    /// The data message of which some but not all frames were read.
+    /// The data message that is incomplete.
     message: Option<IncompleteMessage>,
+    /// Its payload so far, without masks.
+    payload: BytesMut,
     /// What the messages of the current read were inflated to.
     inflated_bytes: usize,
     /// The rest of a read after [`MAX_INFLATED_BYTES`], which is the next read.
@@ -44,16 +42,19 @@ enum Position {
     Header,
     /// At or within the payload of a control frame.
     Control { opcode: ControlOpcode, payload_len: usize, mask: [u8; 4] },
-    /// Within a data frame, before so many bytes of its payload.
-    Data(usize),
+    /// At or within the payload of a data frame. `mask` begins with the byte for the next one.
+    Data { is_final: bool, remaining: usize, mask: [u8; 4] },
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct IncompleteMessage {
+    is_text: bool,
+    is_compressed: bool,
+    /// The payload of the frames so far, of which the last may be incomplete.
     payload_len: usize,
     frames: usize,
-    /// What it is when it is inflated. `None` if it is not compressed.
-    inflates_to: Option<DataOpcode>,
+    /// How much of a text was found to be UTF-8.
+    valid_len: usize,
 }
 
 /// What a session allows its peer to send.
@@ -78,8 +79,8 @@ pub(crate) enum Incoming {
     Violation(Violation),
 }
 
-/// The size of tungstenite's read buffer. Most messages fit, and for larger ones it grows.
-const READ_BUFFER_BYTES: usize = 128;
+/// The first size of the buffer for payloads. Most messages fit, and for larger ones it grows.
+const PAYLOAD_BUFFER_BYTES: usize = 128;
 
 /// The frames that a message may have, whatever its size, ...
 const MIN_FRAMES: usize = 256;
@@ -106,18 +107,12 @@ impl Codec {
     /// Takes the cached codec of the thread, or creates one.
     pub(crate) fn take() -> Box<Self> {
         CODEC.take().unwrap_or_else(|| {
-            let config = WebSocketConfig::default()
-                // tungstenite zeroes it for each read, so a larger one is slower.
-                .read_buffer_size(READ_BUFFER_BYTES)
-                // The headers are checked before tungstenite reads them.
-                .max_frame_size(None)
-                .max_message_size(None);
             Box::new(Self {
-                data: WebSocketContext::new(Role::Server, Some(config)),
                 position: Position::Header,
                 header: ShortBuffer::new(),
                 control: ControlPayload::new(),
                 message: None,
+                payload: BytesMut::with_capacity(PAYLOAD_BUFFER_BYTES),
                 inflated_bytes: 0,
                 unread: Vec::new(),
             })
@@ -158,7 +153,9 @@ impl Codec {
                 Position::Control { opcode, payload_len, mask } => {
                     self.read_control_payload(opcode, payload_len, mask, input)
                 }
-                Position::Data(remaining) => self.read_data(&[], remaining, input, options),
+                Position::Data { is_final, remaining, mask } => {
+                    self.read_data(is_final, remaining, mask, input, options)
+                }
             };
             match step {
                 Ok(Step::Incoming(incoming)) => return Some(incoming),
@@ -170,51 +167,47 @@ impl Codec {
     }
 
     fn read_header(&mut self, input: &mut &[u8], options: ReadOptions) -> Result<Step, Violation> {
-        let before = self.message.unwrap_or_default();
         let ReadOptions { max_message_bytes, may_compress, .. } = options;
         let max_compressed_len = max_message_bytes
             .saturating_add(max_message_bytes / DEFLATE_OVERHEAD)
             .saturating_add(DEFLATE_OVERHEAD_BYTES);
-        let max_len =
-            if before.inflates_to.is_some() { max_compressed_len } else { max_message_bytes };
-        let rules = Rules {
-            is_in_message: self.message.is_some(),
-            may_compress,
-            max_payload_len: max_len.saturating_sub(before.payload_len),
-            max_compressed_len,
-        };
-        let Some((header, mut bytes)) = self.take_header(input, rules)? else {
-            return Ok(Step::NeedsInput);
-        };
-        let FrameHeader { payload_len, mask, .. } = header;
-        let opcode = match header.opcode {
+        let max_payload_len = self.message.map_or(max_message_bytes, |message| {
+            let max = if message.is_compressed { max_compressed_len } else { max_message_bytes };
+            max.saturating_sub(message.payload_len)
+        });
+        let is_in_message = self.message.is_some();
+        let rules = Rules { is_in_message, may_compress, max_payload_len, max_compressed_len };
+        let Some(header) = self.take_header(input, rules)? else { return Ok(Step::NeedsInput) };
+        let FrameHeader { is_final, is_compressed, payload_len, mask, .. } = header;
+        match header.opcode {
             Opcode::Control(opcode) => {
                 self.position = Position::Control { opcode, payload_len, mask };
-                return Ok(Step::Next);
             }
-            Opcode::Data(opcode) => opcode,
-        };
-        let mut message = before;
-        message.payload_len += payload_len;
-        message.frames += 1;
-        if message.frames > MIN_FRAMES + max_message_bytes / BYTES_PER_FRAME {
-            return Err(Violation::TooBig);
+            Opcode::Data(opcode) => {
+                let message = self.message.get_or_insert(IncompleteMessage {
+                    is_text: opcode == DataOpcode::Text,
+                    is_compressed,
+                    payload_len: 0,
+                    frames: 0,
+                    valid_len: 0,
+                });
+                message.payload_len += payload_len;
+                message.frames += 1;
+                if message.frames > MIN_FRAMES + max_message_bytes / BYTES_PER_FRAME {
+                    return Err(Violation::TooBig);
+                }
+                self.position = Position::Data { is_final, remaining: payload_len, mask };
+            }
         }
-        if header.is_compressed {
-            message.inflates_to = Some(opcode);
-            // tungstenite refuses RSV1, and would look for UTF-8 in a compressed text.
-            bytes.set_first(BINARY | if header.is_final { FIN } else { 0 });
-        }
-        self.message = Some(message);
-        self.read_data(bytes.as_slice(), payload_len, input, options)
+        Ok(Step::Next)
     }
 
-    /// Takes a header from the input, and returns it with its bytes. Several reads may share it.
+    /// Takes a header from the input. Several reads may share it.
     fn take_header(
         &mut self,
         input: &mut &[u8],
         rules: Rules,
-    ) -> Result<Option<(FrameHeader, ShortBuffer<MAX_HEADER_BYTES>)>, Violation> {
+    ) -> Result<Option<FrameHeader>, Violation> {
         let (mut bytes, mut rest) = (self.header, *input);
         bytes.fill(MAX_HEADER_BYTES, &mut rest);
         let Some(header) = FrameHeader::read(bytes.as_slice(), rules)? else {
@@ -222,10 +215,9 @@ impl Codec {
             *input = rest;
             return Ok(None);
         };
-        bytes.truncate(header.len);
         *input = input.get(header.len - self.header.len()..).unwrap_or_default();
         self.header = ShortBuffer::new();
-        Ok(Some((header, bytes)))
+        Ok(Some(header))
     }
 
     fn read_control_payload(
@@ -241,9 +233,7 @@ impl Codec {
         }
         self.position = Position::Header;
         let mut payload = mem::replace(&mut self.control, ControlPayload::new());
-        for (byte, mask) in payload.as_mut_slice().iter_mut().zip(mask.iter().cycle()) {
-            *byte ^= mask;
-        }
+        unmask(payload.as_mut_slice(), mask);
         Ok(Step::Incoming(match opcode {
             ControlOpcode::Close => Incoming::Close(parse_close_frame(payload.as_slice())?),
             ControlOpcode::Ping => Incoming::Ping(payload),
@@ -251,52 +241,88 @@ impl Codec {
         }))
     }
 
-    /// Passes a header and the payload behind it on to tungstenite, up to the end of the frame.
     fn read_data(
         &mut self,
-        header: &[u8],
+        is_final: bool,
         remaining: usize,
+        mut mask: [u8; 4],
         input: &mut &[u8],
         options: ReadOptions,
     ) -> Result<Step, Violation> {
-        // A frame without a payload ends with its header.
-        if header.is_empty() && input.is_empty() {
-            return Ok(Step::NeedsInput);
+        let masked = input.split_off(..remaining.min(input.len())).unwrap_or_default();
+        let before = self.payload.len();
+        self.payload.extend_from_slice(masked);
+        unmask(self.payload.get_mut(before..).unwrap_or_default(), mask);
+        let remaining = remaining - masked.len();
+        if remaining == 0 && is_final {
+            self.position = Position::Header;
+            return self
+                .complete(options)
+                .map(|message| Step::Incoming(Incoming::Message(message)));
         }
-        let payload = input.split_off(..remaining.min(input.len())).unwrap_or_default();
-        self.position = match remaining - payload.len() {
-            0 => Position::Header,
-            remaining => Position::Data(remaining),
+        self.check_text()?;
+        if remaining == 0 {
+            self.position = Position::Header;
+            return Ok(Step::Next);
+        }
+        mask.rotate_left(masked.len() % 4);
+        self.position = Position::Data { is_final, remaining, mask };
+        Ok(Step::NeedsInput)
+    }
+
+    /// Returns the message whose last frame has ended.
+    fn complete(&mut self, options: ReadOptions) -> Result<Message, Violation> {
+        let payload = self.payload.split().freeze();
+        let Some(IncompleteMessage { is_text, is_compressed, .. }) = self.message.take() else {
+            return Ok(Message::Binary(payload)); // Never: a frame begins a message.
         };
-        match self.data.read(&mut DataFrame { header, payload }) {
-            Ok(tungstenite::Message::Binary(bytes)) => {
-                let inflates_to = self.message.take().and_then(|message| message.inflates_to);
-                let message = match inflates_to.filter(|_| options.inflates) {
-                    Some(opcode) => inflated(&bytes, opcode, options.max_message_bytes)?,
-                    None => return Ok(Step::Incoming(Incoming::Message(Message::Binary(bytes)))),
-                };
-                self.inflated_bytes += message.payload_len();
-                Ok(Step::Incoming(Incoming::Message(message)))
-            }
-            Ok(tungstenite::Message::Text(text)) => {
-                self.message = None;
-                Ok(Step::Incoming(Incoming::Message(Message::Text(text))))
-            }
-            // The only error of `DataFrame` is that there is no more of it.
-            Err(Error::Io(_)) => Ok(Step::Next),
-            Err(Error::Utf8(_)) => Err(Violation::InvalidUtf8),
-            // Never: headers were checked, and control frames are not passed on.
-            Ok(_) | Err(_) => Err(Violation::ProtocolError),
+        if is_compressed && options.inflates {
+            let message = inflated(&payload, is_text, options.max_message_bytes)?;
+            self.inflated_bytes += message.payload_len();
+            return Ok(message);
         }
+        if is_text && !is_compressed {
+            let text = Utf8Bytes::try_from(payload).map_err(|_| Violation::InvalidUtf8)?;
+            return Ok(Message::Text(text));
+        }
+        Ok(Message::Binary(payload))
+    }
+
+    /// Checks that the beginning of a text is UTF-8, as far as its last character is there (RFC 6455,
+    /// section 8.1).
+    fn check_text(&mut self) -> Result<(), Violation> {
+        let Some(message) = self.message.as_mut().filter(|it| it.is_text && !it.is_compressed)
+        else {
+            return Ok(());
+        };
+        let unchecked = self.payload.get(message.valid_len..).unwrap_or_default();
+        message.valid_len += match str::from_utf8(unchecked) {
+            Ok(text) => text.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(_) => return Err(Violation::InvalidUtf8),
+        };
+        Ok(())
     }
 }
 
-fn inflated(payload: &[u8], opcode: DataOpcode, max_bytes: usize) -> Result<Message, Violation> {
+/// Removes a mask (RFC 6455, section 5.3).
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let (words, rest) = payload.as_chunks_mut();
+    let mask_word = u32::from_ne_bytes(mask);
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ mask_word).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
+}
+
+fn inflated(payload: &[u8], is_text: bool, max_bytes: usize) -> Result<Message, Violation> {
     let bytes = inflate(payload, max_bytes).map_err(|error| match error {
         InflateError::Invalid => Violation::ProtocolError,
         InflateError::TooBig => Violation::TooBig,
     })?;
-    if opcode == DataOpcode::Text {
+    if is_text {
         let text = String::from_utf8(bytes).map_err(|_| Violation::InvalidUtf8)?;
         Ok(Message::from(text))
     } else {
@@ -309,32 +335,4 @@ enum Step {
     Incoming(Incoming),
     NeedsInput,
     Next,
-}
-
-/// The stream of tungstenite: a part of one data frame.
-struct DataFrame<'a> {
-    header: &'a [u8],
-    payload: &'a [u8],
-}
-
-impl Read for DataFrame<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let header_len = self.header.read(buffer)?;
-        let behind_header = buffer.get_mut(header_len..).unwrap_or_default();
-        match header_len + self.payload.read(behind_header)? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            count => Ok(count),
-        }
-    }
-}
-
-/// tungstenite writes nothing: it answers control frames only, and has none.
-impl Write for DataFrame<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -54,8 +54,7 @@ pub(crate) struct Rules {
 /// The most bytes that a header takes: two, eight for the length, four for the mask.
 pub(crate) const MAX_HEADER_BYTES: usize = 14;
 
-pub(crate) const FIN: u8 = 0x80;
-pub(crate) const BINARY: u8 = 0x02;
+const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RESERVED_BITS: u8 = 0x70;
 const MASKED: u8 = 0x80;

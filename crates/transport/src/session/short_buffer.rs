@@ -25,16 +25,6 @@ impl<const N: usize> ShortBuffer<N> {
         self.len.into()
     }
 
-    pub(crate) fn set_first(&mut self, byte: u8) {
-        if let Some(first) = self.as_mut_slice().first_mut() {
-            *first = byte;
-        }
-    }
-
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(u8::try_from(len).unwrap_or(u8::MAX));
-    }
-
     /// Moves bytes from the beginning of `input` until the buffer has `len` of them, or all that there
     /// are.
     pub(crate) fn fill(&mut self, len: usize, input: &mut &[u8]) {
