@@ -42,7 +42,7 @@ const LAYERS: &[Layer] = &[
             "parking_lot", // mutexes without poisoning; also a dependency of prometheus-client
             "slab",        // keys of the tasks to wake; also a dependency of h2
             "tokio",       // tasks, the clock, the drain's channel
-            "tungstenite", // the codec: frames, masks, UTF-8
+            "tungstenite", // the accept key, headers of frames, UTF-8 texts
             "ws-core",     // the session's state machine
             "zlib-rs",     // DEFLATE with dictionaries, in safe code
         ],

@@ -19,9 +19,8 @@
 //! # What this crate does not do
 //!
 //! It does not accept connections, route paths, read settings, write logs or handle signals: the server
-//! does. It does not decide when to ping, or when and with which code to close: [`ws_core`] does. It
-//! reads the headers of frames and the control frames; tungstenite unmasks and joins the messages, and
-//! zlib-rs compresses them. And **it does not authenticate clients**: an [`Admit`] of the application
+//! does. It does not decide when to ping, or when and with which code to close: [`ws_core`] does. Of
+//! the frames, zlib-rs compresses the payload and tungstenite encodes the headers. And **it does not authenticate clients**: an [`Admit`] of the application
 //! does. A handler that can be cloned admits everybody.
 //!
 //! # An endpoint
