@@ -1,8 +1,10 @@
-// Bun's own server, which is uWebSockets: `bun bun.ts PORT PING_INTERVAL_SECONDS [PUBLISHER]`.
+// Bun's own server, which is uWebSockets:
+// `bun bun.ts PORT PING_INTERVAL_SECONDS [PUBLISHER [deflate]]`.
 
 import type { ServerWebSocket } from "bun";
 
 const [port, pingInterval, publisher] = process.argv.slice(2).map(Number);
+const compresses = process.argv[5] === "deflate";
 const sockets = new Set<ServerWebSocket>();
 
 // Compression is off by default. Bun sets TCP_NODELAY and answers pings. Its listen backlog is not
@@ -18,6 +20,8 @@ const server = Bun.serve({
   websocket: {
     // Bun's own pings depend on this timeout and have no interval; the timer below has one.
     idleTimeout: 0,
+    // `true` is one compressor for all sockets, which keeps no window.
+    perMessageDeflate: compresses,
     open: (socket) => {
       sockets.add(socket);
       if (publisher) socket.subscribe("status");
@@ -32,7 +36,7 @@ if (publisher) {
     hostname: "127.0.0.1",
     port: publisher,
     async fetch(request) {
-      server.publish("status", await request.text());
+      server.publish("status", await request.text(), compresses);
       return new Response(null, { status: 204 });
     },
   });

@@ -1,4 +1,4 @@
-// npm's ws on Node: `node ws.mjs PORT PING_INTERVAL_SECONDS [PUBLISHER]`.
+// npm's ws on Node: `node ws.mjs PORT PING_INTERVAL_SECONDS [PUBLISHER [deflate]]`.
 // NODE_PATH is the folder in which ws is installed; `require` uses it, `import` does not.
 
 import { createServer } from 'node:http';
@@ -8,12 +8,24 @@ const { WebSocket, WebSocketServer } = createRequire(import.meta.url)('ws');
 
 const [port, pingInterval, publisher] = process.argv.slice(2).map(Number);
 
+// The example of the library's documentation.
+const perMessageDeflate = {
+  zlibDeflateOptions: { chunkSize: 1024, memLevel: 7, level: 3 },
+  zlibInflateOptions: { chunkSize: 10 * 1024 },
+  clientNoContextTakeover: true,
+  serverNoContextTakeover: true,
+  serverMaxWindowBits: 10,
+  concurrencyLimit: 10,
+  threshold: 1024,
+};
+
 // Compression is off by default. The library sets TCP_NODELAY and answers pings.
 const server = new WebSocketServer({
   host: '127.0.0.1',
   port,
   path: '/ws/status',
   backlog: 4096,
+  perMessageDeflate: process.argv[5] === 'deflate' && perMessageDeflate,
 });
 
 server.on('connection', (socket) => {

@@ -17,7 +17,9 @@ use tokio::io::{
 use tokio::runtime;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
-use transport::{Drain, DrainOptions, Handler, Message, Next, SizeLimits, WebSocket, run};
+use transport::{
+    Compression, Drain, DrainOptions, Handler, Message, Next, SizeLimits, WebSocket, run,
+};
 use ws_core::{
     Cause, CloseCode, CloseRecord, CloseStatus, Initiator, Limits, Rate, SessionConfig, Timing,
 };
@@ -36,6 +38,8 @@ fuzz_target!(|data: &[u8]| {
 struct Setup {
     config: SessionConfig,
     sizes: SizeLimits,
+    /// What the peer sends may be compressed. The handler compresses nothing.
+    compression: Option<Compression>,
     pipe_bytes: usize,
     handler: TestHandler,
     drain_options: DrainOptions,
@@ -74,7 +78,9 @@ impl Setup {
         };
         let config = SessionConfig { timing, limits };
         let drain_options = DrainOptions { code: CloseCode::GOING_AWAY, spread };
-        Ok(Self { config, sizes, pipe_bytes, handler, drain_options, reads_to_end: flags & 4 != 0 })
+        let compression = (flags & 8 != 0).then_some(Compression::Shared);
+        let reads_to_end = flags & 4 != 0;
+        Ok(Self { config, sizes, compression, pipe_bytes, handler, drain_options, reads_to_end })
     }
 
     /// The longest time that a session may last after the peer's last step.
@@ -120,7 +126,7 @@ async fn run_session(setup: &Setup, input: &mut Unstructured<'_>) -> (CloseRecor
     let (near, far) = duplex(setup.pipe_bytes);
     let (drain, timer_service) = Drain::new();
     tokio::spawn(timer_service);
-    let socket = WebSocket::new(near, setup.sizes);
+    let socket = WebSocket::new(near, setup.sizes).with_compression(setup.compression);
     let config = Arc::new(setup.config);
     let session = tokio::spawn(run(socket, config, setup.handler.clone(), drain.token()));
     let mut peer = Peer { pipe: Some(far), unsent: VecDeque::new(), output: Vec::new() };

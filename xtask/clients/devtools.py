@@ -43,9 +43,9 @@ TEXTS = """(() => {
 
 
 @contextlib.contextmanager
-def blank_page():
+def blank_page(*settings):
     """Starts Chromium, and yields its only page."""
-    with running_chromium("about:blank", "--remote-debugging-port=0") as profile:
+    with running_chromium("about:blank", "--remote-debugging-port=0", *settings) as profile:
         address = address_of_devtools(profile)
         expect_soon("how many pages there are", 1, lambda: len(pages(address)), START_TIMEOUT)
         [url] = pages(address)

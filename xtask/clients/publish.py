@@ -20,10 +20,10 @@ LAG = 20
 class Node:
     """A `publish` process that can be restarted, on another port."""
 
-    def __init__(self, origin):
+    def __init__(self, origin, *settings):
         with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.admin = "127.0.0.1:%d" % free.getsockname()[1]
-        self.settings = ["--admin-listen", self.admin, "--allowed-origins", origin]
+        self.settings = ["--admin-listen", self.admin, "--allowed-origins", origin, *settings]
         self.running = contextlib.ExitStack()
         self.address = None
 
@@ -36,12 +36,11 @@ class Node:
 
     @property
     def url(self):
-        return self.server.url
+        return "ws://%s:%d/ws/status" % self.address
 
     def start(self):
         self.server = self.running.enter_context(running_server(*self.settings))
-        host, port = self.server.wait_for(event="listening")["address"].split(":")
-        self.address = host, int(port)
+        self.address, *_ = self.server.addresses()
 
     def restart(self, number):
         self.server.process.send_signal(number)

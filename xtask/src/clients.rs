@@ -58,6 +58,12 @@ pub(crate) fn teams() -> Result<(), Failure> {
     run_with_example("teams", &["python3", "-B", "xtask/clients/teams.py"])
 }
 
+/// The example `publish` with compression, and a server whose build has the generator of certificates.
+pub(crate) fn compression() -> Result<(), Failure> {
+    build_server()?;
+    run_with_example("publish", &["python3", "-B", "xtask/clients/compression.py"])
+}
+
 pub(crate) fn promtool() -> Result<(), Failure> {
     run_with_server(&["python3", "-B", "xtask/clients/promtool.py"])
 }

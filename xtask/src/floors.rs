@@ -47,11 +47,17 @@ const TRANSPORT: &[Floor] = &[
     &[Entry("timer/", "the timer service, and the stall detector")],
     &[Entry("events.rs", "the events for the observer")],
     &[Entry("handshake/", "the checks of the upgrade request, and the rejections")],
+    &[Entry(
+        "prepared_message/",
+        "a message that is encoded and compressed once for many sessions",
+    )],
+    &[Entry("frame.rs", "the frames of a message, plain and compressed")],
+    &[Entry("message.rs", "a message")],
     &[
         Entry("catch_panic.rs", "calls of application code, whose panics end one session"),
+        Entry("compression/", "compression of payloads"),
         Entry("h2_stream.rs", "an HTTP/2 stream as a byte stream"),
         Entry("identity.rs", "whose a session is"),
-        Entry("message.rs", "a message, and a prepared message"),
         Entry("peer.rs", "the address of a client"),
         Entry("permit.rs", "the permit for a session"),
         Entry("stream_end.rs", "the classification of stream errors"),

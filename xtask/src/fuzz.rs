@@ -11,6 +11,7 @@ use crate::tools::{self, Failure, command, root, succeed};
 const TARGETS: &[(&str, usize)] = &[
     ("client", 256),
     ("configuration", 1024),
+    ("extensions", 512),
     ("lifecycle", 512),
     ("origins", 256),
     ("session", 1024),

@@ -27,6 +27,7 @@ const LAYERS: &[Layer] = &[
             "allocation-counter", // allocations of a delivery
             "futures-task",       // custom wakers
             "tokio",              // duplex streams, paused time
+            "zlib-rs",            // the inflater of a client
         ],
     },
     Layer { name: "ws-core", may_use: &[], tests_may_use: &[] },
@@ -41,8 +42,9 @@ const LAYERS: &[Layer] = &[
             "parking_lot", // mutexes without poisoning; also a dependency of prometheus-client
             "slab",        // keys of the tasks to wake; also a dependency of h2
             "tokio",       // tasks, the clock, the drain's channel
-            "tungstenite", // the codec: frames, masks, UTF-8
+            "tungstenite", // the accept key, headers of frames, UTF-8 texts
             "ws-core",     // the session's state machine
+            "zlib-rs",     // DEFLATE with dictionaries, in safe code
         ],
         tests_may_use: &[
             "allocation-counter", // allocations of a session

@@ -158,6 +158,12 @@ const CHECKS: &[Check] = &[
         run: clients::teams,
     },
     Check {
+        name: "client-compression",
+        meaning: "ten thousand random states, compressed, reach each kind of client byte for byte",
+        tools: &[tools::CHROMIUM, tools::NODE_WS, tools::PYTHON_WEBSOCKETS],
+        run: clients::compression,
+    },
+    Check {
         name: "prometheus",
         meaning: "promtool accepts the metrics and the alerts, and the alerts pass their tests",
         tools: &[tools::PROMTOOL, tools::PYTHON_WEBSOCKETS],
@@ -183,11 +189,13 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "bench-short",
-        meaning: "the benchmark succeeds, for the server over each protocol and for the floor",
+        meaning: "the benchmark succeeds, for the server over each protocol, with each compression, \
+            and for the floor",
         tools: &[],
         run: || {
-            let peers = "ws-status,ws-status-tls,ws-status-h2,ws-status-h2-tls,floor";
-            let modes = "connect,ping-16,absorb,drain,fan-out";
+            let peers = "ws-status,ws-status-tls,ws-status-h2,ws-status-h2-tls,\
+                ws-status-fresh,ws-status-shared,floor";
+            let modes = "connect,ping-16,absorb,drain,fan-out,fan-out-json";
             bench::run(&["--quick", "--peers", peers, "--modes", modes])
         },
     },

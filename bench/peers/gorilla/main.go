@@ -1,5 +1,5 @@
 // gorilla/websocket, structured like its chat example:
-// peer-gorilla PORT PING_INTERVAL_SECONDS [PUBLISHER].
+// peer-gorilla PORT PING_INTERVAL_SECONDS [PUBLISHER [deflate]].
 //
 // Go and the library come from Debian, whose packages use the GOPATH layout:
 //
@@ -110,15 +110,16 @@ func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func main() {
-	if len(os.Args) < 3 || len(os.Args) > 4 {
-		log.Fatal("usage: peer-gorilla PORT PING_INTERVAL_SECONDS [PUBLISHER]")
+	if len(os.Args) < 3 || len(os.Args) > 5 {
+		log.Fatal("usage: peer-gorilla PORT PING_INTERVAL_SECONDS [PUBLISHER [deflate]]")
 	}
+	upgrader.EnableCompression = len(os.Args) == 5
 	seconds, err := strconv.Atoi(os.Args[2])
 	if err != nil {
 		log.Fatal(err)
 	}
 	p := &peer{pingInterval: time.Duration(seconds) * time.Second, stopping: make(chan struct{})}
-	if len(os.Args) == 4 {
+	if len(os.Args) > 3 {
 		p.hub = newHub()
 		go p.hub.run()
 		publisher := http.NewServeMux()

@@ -16,6 +16,8 @@ pub(super) struct Connection {
     pub(super) session_keys: Vec<Option<usize>>,
     /// Whether the sessions that waited for the connection have sent their requests.
     pub(super) has_requested: bool,
+    /// Whether its request offers permessage-deflate.
+    pub(super) offers_deflate: bool,
     /// The received part of an incomplete HTTP/2 frame.
     pub(super) partial: Vec<u8>,
     /// Whether output is collected, to be flushed in one write.
@@ -37,6 +39,7 @@ impl Connection {
             http2: matches!(protocol.http, Http::Two { .. }).then(Http2::start),
             session_keys: Vec::new(),
             has_requested: false,
+            offers_deflate: protocol.offers_deflate,
             partial: Vec::new(),
             is_batching: false,
             is_paused: false,

@@ -5,6 +5,7 @@ mod byte_stream;
 pub mod chart;
 pub mod clients;
 mod connection;
+pub mod deflate;
 pub(crate) mod http2;
 pub mod modes;
 pub mod peer;

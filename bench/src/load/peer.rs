@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::modes::Size;
+use super::modes::{COMPRESSION, Size};
 use super::protocol::{Certificate, Http, Protocol};
 
 /// The peer to which the others are compared.
@@ -20,6 +20,8 @@ pub struct Peer {
     pub modes: Option<&'static [&'static str]>,
     /// Whether it can broadcast what is published.
     pub can_publish: bool,
+    /// Whether it compresses messages for clients that offer permessage-deflate.
+    pub compresses: bool,
     command: Box<dyn Fn(Ports, u64) -> Command>,
 }
 
@@ -37,7 +39,7 @@ impl Peer {
     /// Whether it is our server over TLS or HTTP/2; the peers use HTTP/1.1 without TLS.
     #[must_use]
     pub fn is_protocol_variant(&self) -> bool {
-        self.modes.is_some()
+        !self.protocol.is_plain()
     }
 
     /// The command that starts it. A ping interval of 0 disables pings.
@@ -66,19 +68,26 @@ struct Candidate {
     /// The program or script; without it the peer is skipped.
     file: PathBuf,
     version: Option<String>,
+    compresses: bool,
 }
 
 /// Returns every peer that is installed, and a message about each that is not.
 #[must_use]
 pub fn all(paths: &Paths, size: Size) -> (Vec<Peer>, Vec<String>) {
-    let mut peers = vec![own_server(paths, OURS, Protocol::PLAIN, None)];
+    let mut peers = vec![own_server(paths, OURS, Protocol::PLAIN, None, "off")];
     let mut missing = Vec::new();
+    peers.extend([("ws-status-fresh", "fresh"), ("ws-status-shared", "shared")].map(
+        |(name, compression)| Peer {
+            modes: Some(&[COMPRESSION]),
+            ..own_server(paths, name, Protocol::PLAIN, None, compression)
+        },
+    ));
     match variants(paths, size) {
         Ok(variants) => peers.extend(variants),
         Err(error) => missing.push(format!("skipped TLS and HTTP/2: {error}")),
     }
     for candidate in candidates(paths) {
-        let Candidate { name, command_line, file, version } = candidate;
+        let Candidate { name, command_line, file, version, compresses } = candidate;
         match version.filter(|_| file.exists()) {
             Some(version) => {
                 let modules = paths.target.join("node/node_modules");
@@ -87,11 +96,18 @@ pub fn all(paths: &Paths, size: Size) -> (Vec<Peer>, Vec<String>) {
                     command.args(&command_line[1..]).args([ports.sessions.to_string()]);
                     command.arg(ping_interval.to_string()).env("NODE_PATH", &modules);
                     command.args(ports.publisher.map(|port| port.to_string()));
+                    command.args(compresses.then_some("deflate"));
                     command
                 };
-                let (protocol, modes, command) = (Protocol::PLAIN, None, Box::new(command_for));
-                let can_publish = !WITHOUT_PUBLISHER.contains(&name);
-                peers.push(Peer { name, version, protocol, modes, can_publish, command });
+                peers.push(Peer {
+                    name,
+                    version,
+                    protocol: Protocol::PLAIN,
+                    modes: compresses.then_some(&[COMPRESSION]),
+                    can_publish: !WITHOUT_PUBLISHER.contains(&name),
+                    compresses,
+                    command: Box::new(command_for),
+                });
             }
             None => missing.push(format!("skipped {name}: not built or not installed")),
         }
@@ -109,7 +125,7 @@ fn variants(paths: &Paths, size: Size) -> Result<Vec<Peer>, Box<dyn Error>> {
     let all = size.pick(&FULL[..FULL.len() - 1], FULL);
     let certificate = Certificate::generate(&paths.target.join("bench-certificate"))?;
     let [many, one] = [64, 1].map(|sessions| Http::Two { sessions });
-    let plain = |http| Protocol { http, tls: None };
+    let plain = |http| Protocol { http, ..Protocol::PLAIN };
     let variants = [
         ("ws-status-tls", certificate.protocol(Http::One), all),
         ("ws-status-h2", plain(many), all),
@@ -119,7 +135,7 @@ fn variants(paths: &Paths, size: Size) -> Result<Vec<Peer>, Box<dyn Error>> {
     ];
     let peers = variants.into_iter().map(|(name, protocol, modes)| Peer {
         modes: Some(modes),
-        ..own_server(paths, name, protocol, Some(&certificate))
+        ..own_server(paths, name, protocol, Some(&certificate), "off")
     });
     Ok(peers.collect())
 }
@@ -132,6 +148,7 @@ fn own_server(
     name: &'static str,
     protocol: Protocol,
     certificate: Option<&Certificate>,
+    compression: &'static str,
 ) -> Peer {
     let [program, publish] = ["server", "publish"].map(|it| paths.target.join("release").join(it));
     let version = first_line_of(&program, &["--version"]).unwrap_or_default();
@@ -157,9 +174,11 @@ fn own_server(
             "--messages-per-second=0",
             "--control-frames-per-second=0",
         ]);
+        command.arg(format!("--compression={compression}"));
         command
     };
-    Peer { name, version, protocol, modes: None, can_publish, command: Box::new(command_for) }
+    let (compresses, command) = (compression != "off", Box::new(command_for));
+    Peer { name, version, protocol, modes: None, can_publish, compresses, command }
 }
 
 fn candidates(paths: &Paths) -> Vec<Candidate> {
@@ -173,7 +192,8 @@ fn candidates(paths: &Paths) -> Vec<Candidate> {
     };
     let built = |name: &'static str, version: Option<String>| {
         let file = target.join("release").join(format!("peer-{name}"));
-        Candidate { name, command_line: vec![text(file.clone())], file, version }
+        let command_line = vec![text(file.clone())];
+        Candidate { name, command_line, file, version, compresses: false }
     };
     let script = |name: &'static str, program: &[&str], script: &str, version: Option<String>| {
         let file = root.join("bench/peers").join(script);
@@ -183,22 +203,30 @@ fn candidates(paths: &Paths) -> Vec<Candidate> {
             command_line: command_line.chain([text(file.clone())]).collect(),
             file,
             version,
+            compresses: false,
         }
     };
+    // The same program with one more argument.
+    let compressed = |name: &'static str, it: Candidate| Candidate { name, compresses: true, ..it };
     let bun = text(target.join("node/node_modules/.bin/bun"));
     let python = "import platform, websockets as w; print(w.__version__, 'version_on Python', \
         platform.python_version())";
     let node = first_line_of("node", &["--version"]);
     let go = first_line_of("go", &["version"]);
     let gorilla = ["-W", "-f", "${Version}", "golang-github-gorilla-websocket-dev"];
-    let gorilla = first_line_of("dpkg-query", &gorilla);
+    let gorilla = version_on(first_line_of("dpkg-query", &gorilla), go);
+    let ws = || script("ws", &["node"], "ws.mjs", version_on(package("ws"), node.clone()));
+    let bun = || script("bun", &[&bun], "bun.ts", package("bun"));
+    let gorilla = || built("gorilla", gorilla.clone());
     vec![
         built("floor", Some("peer-floor.rs".to_owned())),
         built("axum", locked_version(&locked, "axum")),
         built("tokio-tungstenite", locked_version(&locked, "tokio-tungstenite")),
         built("fastwebsockets", locked_version(&locked, "fastwebsockets")),
-        script("ws", &["node"], "ws.mjs", version_on(package("ws"), node)),
-        script("bun", &[&bun], "bun.ts", package("bun")),
+        ws(),
+        compressed("ws-deflate", ws()),
+        bun(),
+        compressed("bun-deflate", bun()),
         // Without -P, Python would import the script instead of the package of the same name.
         script(
             "websockets",
@@ -206,7 +234,8 @@ fn candidates(paths: &Paths) -> Vec<Candidate> {
             "websockets.py",
             first_line_of("python3", &["-c", python]),
         ),
-        built("gorilla", version_on(gorilla, go)),
+        gorilla(),
+        compressed("gorilla-deflate", gorilla()),
     ]
 }
 

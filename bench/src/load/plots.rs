@@ -32,7 +32,7 @@ fn styles(peers: &[Peer]) -> Vec<Style> {
         "floor" => FLOOR_COLOUR,
         _ => colours.next().copied().unwrap_or(FLOOR_COLOUR),
     };
-    let peers = peers.iter().filter(|peer| !peer.is_protocol_variant());
+    let peers = peers.iter().filter(|peer| peer.modes.is_none());
     peers.map(|peer| Style { name: peer.name, colour: colour(peer.name) }).collect()
 }
 

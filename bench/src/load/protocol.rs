@@ -1,4 +1,4 @@
-//! The protocol of a connection: HTTP/1.1 or HTTP/2, each with or without TLS.
+//! The protocol of a connection: HTTP/1.1 or HTTP/2, each with or without TLS; and the offer of compression.
 
 use std::error::Error;
 use std::fs;
@@ -9,11 +9,13 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
 
-/// The HTTP version, and TLS.
+/// The HTTP version, TLS, and the extension that is offered.
 #[derive(Clone)]
 pub struct Protocol {
     pub http: Http,
     pub tls: Option<Arc<ClientConfig>>,
+    /// Whether a request over HTTP/1.1 offers permessage-deflate (RFC 7692).
+    pub offers_deflate: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -26,7 +28,13 @@ pub enum Http {
 
 impl Protocol {
     /// HTTP/1.1 without TLS.
-    pub const PLAIN: Self = Self { http: Http::One, tls: None };
+    pub const PLAIN: Self = Self { http: Http::One, tls: None, offers_deflate: false };
+
+    /// Whether it is HTTP/1.1 without TLS.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.http == Http::One && self.tls.is_none()
+    }
 
     /// The number of sessions on each connection.
     #[must_use]
@@ -76,6 +84,6 @@ impl Certificate {
         let mut config = self.config.clone();
         let protocol: &[u8] = if http == Http::One { b"http/1.1" } else { b"h2" };
         config.alpn_protocols = vec![protocol.to_vec()];
-        Protocol { http, tls: Some(Arc::new(config)) }
+        Protocol { http, tls: Some(Arc::new(config)), ..Protocol::PLAIN }
     }
 }

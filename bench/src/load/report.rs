@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::modes::{Better, Mode};
+use super::modes::{Better, COMPRESSION, Mode};
 use super::peer::{OURS, Peer};
 use super::results::Results;
 
@@ -28,20 +28,28 @@ pub fn markdown(
         let _ = writeln!(text, "- {}: {}", mode.name, mode.meaning);
     }
     text.push('\n');
-    if others.len() > 1 || variants.is_empty() {
-        text.push_str(&table(&others, modes, results));
+    let (compression, plain): (Vec<&Mode>, Vec<&Mode>) =
+        modes.iter().partition(|mode| mode.name == COMPRESSION);
+    let alone: Vec<&Peer> = others.iter().filter(|peer| peer.modes.is_none()).copied().collect();
+    if !plain.is_empty() && (alone.len() > 1 || variants.is_empty()) {
+        text.push_str(&table(&alone, &plain, results));
     }
-    if !variants.is_empty() {
+    if let [mode] = *compression {
+        text.push_str("\n## Compression\n\n");
+        let measured: Vec<&Peer> = others.iter().filter(|it| mode.is_for(it)).copied().collect();
+        text.push_str(&table(&measured, &compression, results));
+    }
+    let is_theirs = |mode: &&&Mode| variants.iter().any(|protocol| mode.is_for(protocol));
+    let theirs: Vec<&Mode> = modes.iter().filter(is_theirs).copied().collect();
+    if !theirs.is_empty() {
         text.push_str("\n## The four variants\n\n");
         text.push_str(
             "A session on an HTTP/2 stream counts as a connection. Each HTTP/2 connection has ",
         );
         text.push_str("64 sessions, or one where the name ends in -1.\n\n");
-        let is_theirs = |mode: &&&Mode| variants.iter().any(|protocol| mode.is_for(protocol));
-        let modes: Vec<&Mode> = modes.iter().filter(is_theirs).copied().collect();
         let ours = others.into_iter().filter(|peer| peer.name == OURS);
         let all: Vec<&Peer> = ours.chain(variants).collect();
-        text.push_str(&table(&all, &modes, results));
+        text.push_str(&table(&all, &theirs, results));
     }
     for failure in results.failures() {
         let _ = writeln!(text, "\nFAILED: {failure}");

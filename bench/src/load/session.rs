@@ -5,16 +5,26 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
 use super::connection::Connection;
-use crate::client::{CLOSE, PING, PONG, TEXT, UPGRADE, frame, split_frame};
+use super::deflate::Deflate;
+use crate::client::{
+    CLOSE, COMPRESSED_TEXT, PING, PONG, TEXT, UPGRADE, UPGRADE_WITH_OFFER, frame, split_frame,
+};
 
 /// The accept value for the key of [`UPGRADE`] (RFC 6455, section 1.3).
 const ACCEPT: &str = "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=";
+
+/// The bit of the last frame of a message (RFC 6455, section 5.2), and the opcode of its other frames than
+/// the first.
+const FIN: u8 = 0x80;
+const CONTINUATION: u8 = 0;
 
 /// An event of a session.
 pub enum Event<'a> {
     Opened,
     /// The server sent this text message.
     Message(&'a [u8]),
+    /// The server sent a text message that is compressed.
+    Compressed(&'a [u8], Deflate),
     /// The server sent a ping, which was answered.
     Ping,
     Pong,
@@ -43,6 +53,8 @@ pub struct Counters {
     pub started: usize,
     /// Sessions that are open.
     pub open: usize,
+    /// All bytes that open sessions received, with the headers of their frames.
+    pub bytes: usize,
     pub pings: usize,
     pub pongs: usize,
     pub closes: usize,
@@ -68,8 +80,12 @@ pub struct Session {
     pub(super) stream: usize,
     stage: Stage,
     close_sent: bool,
+    /// Whether messages are compressed.
+    deflate: Option<Deflate>,
     /// The received part of an incomplete frame.
     partial: Vec<u8>,
+    /// The first byte of a message in several frames, and the payloads of those that were received.
+    fragments: Option<(u8, Vec<u8>)>,
 }
 
 impl Session {
@@ -86,13 +102,21 @@ impl Session {
             stream,
             stage: Stage::Connecting,
             close_sent: false,
+            deflate: None,
             partial: Vec::new(),
+            fragments: None,
         }
     }
 
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.stage == Stage::Open
+    }
+
+    /// Whether the compression of messages was negotiated.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.deflate.is_some()
     }
 
     /// Writes all of `bytes`, which are expected to fit into the send buffer.
@@ -142,8 +166,9 @@ impl Session {
                 connection.flush()
             }
             None => {
+                let upgrade = if connection.offers_deflate { UPGRADE_WITH_OFFER } else { UPGRADE };
                 drop(connection);
-                self.send(UPGRADE.as_bytes())
+                self.send(upgrade.as_bytes())
             }
         }
     }
@@ -172,6 +197,9 @@ impl Session {
         counters: &mut Counters,
         on_event: &mut impl OnEvent,
     ) -> io::Result<()> {
+        if self.is_open() {
+            counters.bytes += bytes.len();
+        }
         if self.partial.is_empty() {
             let used = self.process(bytes, expected, counters, on_event)?;
             self.partial.extend_from_slice(&bytes[used..]);
@@ -199,7 +227,10 @@ impl Session {
             let Some(end) = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
                 return Ok(0);
             };
-            check_response(&bytes[..end])?;
+            self.deflate = check_response(&bytes[..end])?;
+            if self.is_compressed() && !self.connection.borrow().offers_deflate {
+                return Err(io::Error::other("the server negotiated what was not offered"));
+            }
             bytes = &bytes[end + 4..];
             self.opened(counters, on_event)?;
         }
@@ -210,6 +241,22 @@ impl Session {
         Ok(all.len() - bytes.len())
     }
 
+    /// Appends a frame to a message in several frames. Returns the first byte and the payload of the
+    /// message, as if it had been one frame, when it is complete.
+    fn join(&mut self, first: u8, payload: &[u8]) -> io::Result<Option<(u8, Vec<u8>)>> {
+        let is_start = first & !FIN != CONTINUATION;
+        if is_start != self.fragments.is_none() {
+            return Err(io::Error::other("the server mixed the frames of two messages"));
+        }
+        let (head, mut message) = self.fragments.take().unwrap_or((first | FIN, Vec::new()));
+        message.extend_from_slice(payload);
+        if first & FIN != 0 {
+            return Ok(Some((head, message)));
+        }
+        self.fragments = Some((head, message));
+        Ok(None)
+    }
+
     fn on_frame(
         &mut self,
         first: u8,
@@ -218,8 +265,25 @@ impl Session {
         counters: &mut Counters,
         on_event: &mut impl OnEvent,
     ) -> io::Result<()> {
+        const FIRST_FRAME: u8 = TEXT & !FIN;
+        const FIRST_COMPRESSED_FRAME: u8 = COMPRESSED_TEXT & !FIN;
+        const LAST_FRAME: u8 = CONTINUATION | FIN;
         match first {
+            FIRST_FRAME | FIRST_COMPRESSED_FRAME | CONTINUATION | LAST_FRAME => {
+                match self.join(first, payload)? {
+                    Some((first, payload)) => {
+                        self.on_frame(first, &payload, expected, counters, on_event)
+                    }
+                    None => Ok(()),
+                }
+            }
             TEXT if expected.messages => on_event(self, Event::Message(payload)),
+            COMPRESSED_TEXT if expected.messages => {
+                let deflate = self.deflate.ok_or_else(|| {
+                    io::Error::other("the server compressed a message, but had not negotiated that")
+                })?;
+                on_event(self, Event::Compressed(payload, deflate))
+            }
             PONG => {
                 counters.pongs += 1;
                 on_event(self, Event::Pong)
@@ -279,9 +343,14 @@ impl Session {
 pub trait OnEvent: FnMut(&mut Session, Event<'_>) -> io::Result<()> {}
 impl<F: FnMut(&mut Session, Event<'_>) -> io::Result<()>> OnEvent for F {}
 
-fn check_response(head: &[u8]) -> io::Result<()> {
+/// Returns what was negotiated.
+fn check_response(head: &[u8]) -> io::Result<Option<Deflate>> {
     let head = String::from_utf8_lossy(head);
     let is_right = head.starts_with("HTTP/1.1 101 ")
         && head.lines().any(|line| line.eq_ignore_ascii_case(ACCEPT));
-    if is_right { Ok(()) } else { Err(io::Error::other(format!("the upgrade failed: {head}"))) }
+    if is_right {
+        Deflate::negotiated(&head)
+    } else {
+        Err(io::Error::other(format!("the upgrade failed: {head}")))
+    }
 }

@@ -12,13 +12,16 @@ use crate::wakers::Wakers;
 
 /// The newest state, and the sessions that wait for a newer one.
 ///
-/// A channel keeps one state alive. Those that it replaced live only in the output of sessions.
+/// A channel keeps one state alive. Those that it replaced live only in the output of sessions, except for
+/// the payload of the one before, which the newest is compressed with
+/// ([`PreparedMessage::following`]).
 ///
 /// With more than 64 sessions, delivering a state writes to no memory that threads share: a session
 /// loads the revision, and takes the state from the copy of its thread. A thread locks `newest` once for
 /// each state. With fewer sessions the copies would take more memory than they save time.
 ///
-/// `newest` is the innermost lock: it is taken while a copy or a map of topics is locked, not vice versa.
+/// `newest` is the innermost lock of this crate: it is taken while a copy or a map of topics is locked, not
+/// vice versa. A prepared message locks its link for a moment within.
 #[derive(Debug)]
 pub(crate) struct Channel<V> {
     /// The number of states published, which is the revision of the newest one.
@@ -65,10 +68,25 @@ impl<V> Channel<V> {
     #[must_use]
     pub(crate) fn store(&self, message: PreparedMessage, value: V) -> Option<State<V>> {
         let mut newest = self.newest.lock();
+        let message = match &*newest {
+            Some(state) => message.following(&state.message),
+            None => message,
+        };
         let revision = self.revision.load(Ordering::Relaxed) + 1;
         let replaced = newest.replace(State { revision, message, value });
         self.revision.store(revision, Ordering::Release);
         replaced
+    }
+
+    /// Makes the newest state newer than it is, and returns whether there is one.
+    /// [`notify`](Self::notify) has to follow.
+    #[must_use]
+    pub(crate) fn renew(&self) -> bool {
+        let mut newest = self.newest.lock();
+        let Some(state) = &mut *newest else { return false };
+        state.revision = self.revision.load(Ordering::Relaxed) + 1;
+        self.revision.store(state.revision, Ordering::Release);
+        true
     }
 
     /// Drops the copies of the state that was replaced, and wakes all sessions.

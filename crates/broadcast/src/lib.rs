@@ -25,6 +25,10 @@
 //! [`Handler`](transport::Handler) of a session. A handler of the application can contain one, and poll
 //! it for an [`Update`] or an [`Event`], which say what the session has missed.
 //!
+//! Where a session compresses its messages, a message is compressed once for all sessions, too, and a
+//! state as the difference from the one before it to those that sent that one last. So no publisher, and
+//! no topic, may have states with a secret and states with text that an attacker chooses.
+//!
 //! # What this crate does not do
 //!
 //! It keeps no history: **a session may miss a state, but never the newest**, and an event is gone when it

@@ -17,8 +17,9 @@ use transport::{Handler, Message, Next, PreparedMessage};
 /// Unlike a state, each event counts: the session sends all of them, in order. It sends none while
 /// earlier output is blocked, so `capacity` limits the memory that a peer which reads slowly takes.
 ///
-/// A mailbox and its sender take at most 150 bytes while no event waits. Waiting events take 160 bytes
-/// more or up to 80 each, whichever is more, and their own bytes, which sessions can share.
+/// A mailbox and its sender take at most 150 bytes while no event waits. Waiting events take 64 bytes
+/// more or up to 32 each, whichever is more. An event itself takes 72 bytes and its frame, which sessions
+/// can share.
 ///
 /// ```
 /// use std::num::NonZeroUsize;

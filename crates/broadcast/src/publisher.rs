@@ -20,6 +20,11 @@ use crate::wakers::Registration;
 /// bytes; each further one takes at most 32, and 2 KB are added once more than 64 have waited at the same
 /// time.
 ///
+/// Where sessions compress messages, a state is compressed once for all of them. It
+/// [follows](PreparedMessage::following) the state before it, so it is sent as the difference to clients
+/// that have that one. The publisher then keeps the compressed frames as well, and the payload of the
+/// state before it until the difference is made. Without compression it keeps neither.
+///
 /// ```
 /// use broadcast::Publisher;
 ///
@@ -81,10 +86,12 @@ pub struct Subscription<V = ()> {
 pub struct Update<V = ()> {
     /// The state, for [`Next::SendPrepared`].
     pub message: PreparedMessage,
-    /// The number of the state among all states of its publisher, from 1.
+    /// The number of the state among all states of its publisher, from 1. One that was
+    /// [published again](Publisher::republish) counts again.
     pub revision: u64,
     /// The number of states that were published since the previous one that this subscription returned,
-    /// and that it never returned. 0 for the first state that it returns.
+    /// and that it never returned. 0 for the first state that it returns. A state that was published again
+    /// counts again.
     pub skipped: u64,
     /// What was published beside the state.
     pub value: V,
@@ -173,8 +180,31 @@ impl<V> Publisher<V> {
     ///
     /// If a waker panics, after all were woken. The wakers of tokio never do.
     pub fn publish_with(&self, state: impl Into<Message>, value: V) {
-        drop(self.0.store(PreparedMessage::from(state.into()), value));
+        drop(self.0.store(PreparedMessage::compressible(&state.into()), value));
         self.0.notify();
+    }
+
+    /// Publishes the newest state again, with its value: it gets a revision of its own, and each session
+    /// sends it once more. Does nothing if there is no state.
+    ///
+    /// A client then knows that its state is current. With shared compression, a state of 9 KB that a
+    /// client has already takes about 80 bytes; without compression it is sent whole.
+    ///
+    /// ```
+    /// use broadcast::Publisher;
+    ///
+    /// let weather = Publisher::new();
+    /// weather.publish("sunny");
+    /// weather.republish(); // An hour later: still sunny.
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn republish(&self) {
+        if self.0.renew() {
+            self.0.notify();
+        }
     }
 
     /// Removes the state: sessions that have not sent it skip it, and sessions that open wait for the

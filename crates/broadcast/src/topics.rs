@@ -135,7 +135,7 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let message = PreparedMessage::from(state.into());
+        let message = PreparedMessage::compressible(&state.into());
         let mut map = self.0.lock();
         let channel = match map.get(key) {
             Some(topic) => Arc::clone(&topic.channel),
@@ -146,6 +146,25 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         drop(map);
         drop(replaced);
         channel.notify();
+    }
+
+    /// Publishes the newest state of the topic again, as
+    /// [`Publisher::republish`](crate::Publisher::republish). Does nothing if the topic has no state.
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn republish<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let Some(channel) = self.0.lock().get(key).map(|topic| Arc::clone(&topic.channel)) else {
+            return;
+        };
+        if channel.renew() {
+            channel.notify();
+        }
     }
 
     /// Removes the state of the topic, and the topic unless a session subscribes to it.

@@ -52,6 +52,17 @@ async fn a_session_without_a_state_waits_for_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_sends_a_state_once_more_when_it_is_published_again() {
+    let publisher = Publisher::new();
+    publisher.publish("state");
+    let mut session = open(publisher.subscribe(), 1024);
+    for _ in 0..3 {
+        assert_eq!(session.peer.frame().await, (TEXT, b"state".to_vec()));
+        publisher.republish();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_clone_starts_with_the_newest_state() {
     let publisher = Publisher::new();
     publisher.publish("first");

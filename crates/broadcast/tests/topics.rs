@@ -256,3 +256,16 @@ fn a_key_that_locks_its_topics_is_dropped_without_a_lock() {
     topics.clear(&key);
     assert!(topics.is_empty());
 }
+
+#[test]
+fn a_topic_publishes_its_state_again() {
+    let topics: Topics<u8> = Topics::new();
+    let mut subscription = topics.subscribe(1);
+    topics.republish(&1); // It has no state.
+    topics.republish(&2);
+    assert_eq!((update(&mut subscription), topics.len()), (None, 1));
+    topics.publish(&1, "state");
+    assert_eq!(update(&mut subscription), Some((prepared("state"), 1, 0)));
+    topics.republish(&1);
+    assert_eq!(update(&mut subscription), Some((prepared("state"), 2, 0)));
+}

@@ -210,3 +210,32 @@ async fn a_handler_filters_the_states_by_their_values() {
         assert_eq!(session.peer.frame().await, (TEXT, expected.as_bytes().to_vec()));
     }
 }
+
+#[test]
+fn a_state_that_is_published_again_is_a_new_revision_of_the_same_bytes() {
+    for count in [1, MANY] {
+        let publisher = Publisher::with_values();
+        let mut subscriptions = waiting(&publisher, count);
+        publisher.republish();
+        assert!(subscriptions.iter_mut().all(|it| ready(|cx| it.poll_update(cx)).is_none()));
+        publisher.publish_with("state", "value");
+        let [first, again, last] = [1, 2, 4].map(|revision| {
+            let update = |it: &mut Subscription<&'static str>| {
+                let update = ready(|cx| it.poll_update(cx)).unwrap();
+                assert_eq!((update.revision, update.value), (revision, "value"));
+                assert_eq!(update.skipped, u64::from(revision == 4));
+                update.message
+            };
+            let messages: Vec<PreparedMessage> = subscriptions.iter_mut().map(update).collect();
+            publisher.republish();
+            if revision == 2 {
+                publisher.republish();
+            }
+            messages[0].payload().as_ptr()
+        });
+        assert!(first == again && first == last);
+        publisher.clear();
+        publisher.republish();
+        assert!(subscriptions.iter_mut().all(|it| ready(|cx| it.poll_update(cx)).is_none()));
+    }
+}

@@ -263,17 +263,19 @@ fn the_size_limit_applies_to_all_fragments_of_a_message_together() {
 #[test]
 fn huge_declared_lengths_are_closed_from_the_frame_header_alone() {
     let server = protocols::start(&[]);
-    for length in [
-        [0, 0, 0, 0, 1, 0, 0, 0],
-        [0, 0, 0, 0, 0x80, 0, 0, 0],
-        [0x40, 0, 0, 0, 0, 0, 0, 0],
-        [0x80, 0, 0, 0, 0, 0, 0, 1],
-        [0xff; 8],
+    let too_big = close_payload(1009, "too_big");
+    // RFC 6455, section 5.2: the first bit is 0.
+    let invalid = close_payload(1002, "protocol_error");
+    for (length, close) in [
+        ([0, 0, 0, 0, 1, 0, 0, 0], &too_big),
+        ([0, 0, 0, 0, 0x80, 0, 0, 0], &too_big),
+        ([0x40, 0, 0, 0, 0, 0, 0, 0], &too_big),
+        ([0x80, 0, 0, 0, 0, 0, 0, 1], &invalid),
+        ([0xff; 8], &invalid),
     ] {
         for (protocol, mut client) in protocols::open_all(&server) {
             client.send(&[&[0x82, 0xff][..], &length, &[1, 2, 3, 4]].concat());
-            let too_big = (CLOSE, close_payload(1009, "too_big"));
-            assert_eq!(client.frame(), too_big, "{protocol:?}, {length:?}");
+            assert_eq!(client.frame(), (CLOSE, close.clone()), "{protocol:?}, {length:?}");
         }
     }
 }

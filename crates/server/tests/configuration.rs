@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use server::{Command, Config, ConfigError, ListenAddress, LogFormat, RESERVED_FILES, Setting};
-use transport::{OriginPattern, Permission};
+use transport::{Compression, CompressionOptions, OriginPattern, Permission};
 
 const OPEN_FILES: u64 = 20_000;
 
@@ -46,6 +46,7 @@ fn the_defaults_apply_without_settings() {
     assert_eq!(config.policy.session.timing.pong_timeout, Duration::from_secs(10));
     assert_eq!(config.policy.session.timing.close_timeout, Duration::from_secs(3));
     assert_eq!(config.policy.sizes.max_message_bytes, 4096);
+    assert_eq!(config.policy.compression, CompressionOptions::default());
     assert_eq!(config.shutdown.grace, Duration::from_secs(15));
     assert_eq!(config.handshake_timeout, Duration::from_secs(10));
     assert_eq!(config.max_connections, usize::try_from(OPEN_FILES - RESERVED_FILES).unwrap());
@@ -155,6 +156,27 @@ fn shutdown_options_are_seconds_and_one_of_two_close_codes() {
     for text in ["1000", "1013", "going_away", ""] {
         assert!(config(&[&format!("--drain-close-code={text}")], &[]).is_err(), "{text:?}");
     }
+}
+
+#[test]
+fn compression_is_one_of_three_modes_and_webkit_is_a_switch() {
+    for (text, mode) in
+        [("off", None), ("fresh", Some(Compression::Fresh)), ("shared", Some(Compression::Shared))]
+    {
+        for (switch, webkit) in [("true", Permission::Allow), ("false", Permission::Refuse)] {
+            let flags = ["--compression", text, "--compress-webkit", switch];
+            let options = config(&flags, &[]).unwrap().policy.compression;
+            assert_eq!(options, CompressionOptions { mode, webkit }, "{text} {switch}");
+        }
+    }
+    for text in ["", "on", "true", "Shared", "deflate", "6"] {
+        let error = config(&[&format!("--compression={text}")], &[]).unwrap_err().to_string();
+        assert!(error.contains("compression"), "{error}");
+        assert!(error.contains("it must be off, fresh or shared"), "{error}");
+    }
+    let error = config(&["--compress-webkit=allow"], &[]).unwrap_err().to_string();
+    assert!(error.contains("compress_webkit"), "{error}");
+    assert!(error.contains("it must be true or false"), "{error}");
 }
 
 #[test]

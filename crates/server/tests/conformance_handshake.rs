@@ -71,6 +71,31 @@ fn each_valid_form_of_a_request_gets_the_101() {
 }
 
 #[test]
+fn an_offer_of_permessage_deflate_is_answered_if_compression_is_on() {
+    let server = Server::start(&["--compression=shared"]);
+    #[rustfmt::skip]
+    let table = [
+        ("RFC 7692 7.1", "permessage-deflate", Some("permessage-deflate; client_no_context_takeover")),
+        ("RFC 7692 7.1.1.1", "permessage-deflate; server_no_context_takeover",
+            Some("permessage-deflate; client_no_context_takeover; server_no_context_takeover")),
+        ("RFC 7692 7.1.2.1", "permessage-deflate; server_max_window_bits=10", None),
+        ("RFC 7692 5", "permessage-deflate; server_max_window_bits=10, permessage-deflate",
+            Some("permessage-deflate; client_no_context_takeover")),
+        ("RFC 6455 9.1", "x; y=1", None),
+        ("RFC 6455 9.1", "permessage-deflate,;", None),
+    ];
+    for (section, offer, expected) in table {
+        let mut client = Client::connect(server.address);
+        let line = format!("Host: a\r\nSec-WebSocket-Extensions: {offer}");
+        let (status, head, _) = client.request(&UPGRADE.replace("Host: a", &line));
+        assert_eq!(status, 101, "{section}: {head}");
+        assert_eq!(header(&head, "sec-websocket-extensions"), expected, "{section}, {offer}");
+        client.send(&frame(PING, b"?"));
+        assert_eq!(client.frame(), (PONG, b"?".to_vec()), "{section}, {offer}");
+    }
+}
+
+#[test]
 fn each_invalid_request_is_refused_with_its_status() {
     const HOST: &str = "Host: a";
     const VERSION: &str = "Version: 13";

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use server::Setting;
 use support::load::Load;
 use support::process::{Process, documented, fields, server};
-use support::{CLOSE, Client, TEXT, UPGRADE, close, close_payload, document, frame};
+use support::{CLOSE, Client, TEXT, UPGRADE, close, close_payload, document, frame, header};
 
 /// A settings file that a test rewrites.
 struct SettingsFile(PathBuf);
@@ -69,6 +69,35 @@ fn a_valid_reload_applies_to_new_sessions_and_running_ones_keep_their_settings()
     assert_eq!(after.frame(), (CLOSE, close_payload(1009, "too_big")));
     before.send(&[frame(TEXT, b"three"), close(1000, "")].concat());
     assert_eq!(before.frame(), (CLOSE, close_payload(1000, "")));
+}
+
+#[test]
+fn a_reload_decides_on_the_compression_of_new_sessions() {
+    let file = SettingsFile::new("compression.toml", "");
+    let process = Process::start(&[&file.flag()]);
+    let offer = "Host: a\r\nUser-Agent: AppleWebKit/605.1.15\r\n\
+                 Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
+    let answer = || {
+        let (status, head, _) =
+            Client::connect(process.address).request(&UPGRADE.replace("Host: a", offer));
+        assert_eq!(status, 101, "{head}");
+        let compression = process.event("opened")["compression"].as_str().map(str::to_owned);
+        (header(&head, "sec-websocket-extensions").map(str::to_owned), compression)
+    };
+    assert_eq!(answer(), (None, None));
+    let shared = "permessage-deflate; client_no_context_takeover";
+    let fresh = format!("{shared}; server_no_context_takeover");
+    for (settings, expected) in [
+        ("compression = \"shared\"\ncompress_webkit = true", Some((shared, "shared"))),
+        ("compression = \"fresh\"\ncompress_webkit = true", Some((&*fresh, "fresh"))),
+        ("compression = \"fresh\"", None),
+    ] {
+        file.write(settings);
+        process.signal(Signal::HUP);
+        process.event("reloaded");
+        let (header, compression) = answer();
+        assert_eq!(header.as_deref().zip(compression.as_deref()), expected, "{settings}");
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! It shows what a program that accepts connections itself has to do: limits, a deadline for the handshake,
-//! and a drain on signals. It does without TLS, limits for each address and a lingering close; the `server`
-//! crate has those, too.
+//! and a drain on signals. Clients that offer permessage-deflate are answered with compressed messages. It
+//! does without TLS, limits for each address and a lingering close; the `server` crate has those, too.
 #![expect(clippy::print_stdout, reason = "the output is for the terminal")]
 
 use std::collections::VecDeque;
@@ -25,8 +25,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use transport::ws_core::{Limits, Rate, SessionConfig, Timing};
 use transport::{
-    Client, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Message, Next, Observer,
-    OriginPattern, Origins, Permission, Permit, Policy, Rejection, SizeLimits,
+    Client, Compression, CompressionOptions, Drain, DrainOptions, Endpoint, EndpointEvent, Handler,
+    Message, Next, Observer, OriginPattern, Origins, Permission, Permit, Policy, Rejection,
+    SizeLimits,
 };
 
 /// Sessions. More clients are told 503.
@@ -46,7 +47,11 @@ struct Echo(VecDeque<Message>);
 
 impl Handler for Echo {
     fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Next> {
-        self.0.pop_front().map_or(Poll::Pending, |message| Poll::Ready(Next::Send(message)))
+        // It is safe to compress a message that has nothing beside what its peer has sent.
+        match self.0.pop_front() {
+            Some(message) => Poll::Ready(Next::SendCompressed(message)),
+            None => Poll::Pending,
+        }
     }
 
     fn receive(&mut self, message: Message) {
@@ -107,10 +112,12 @@ fn policy() -> Policy {
         write_timeout: Some(Duration::from_secs(10)),
     };
     let (missing, null) = (Permission::Allow, Permission::Allow);
+    let (mode, webkit) = (Some(Compression::Shared), Permission::Refuse);
     Policy {
         origins: Origins { allowed: vec![OriginPattern::Any], missing, null },
         session: Arc::new(SessionConfig { timing, limits }),
         sizes: SizeLimits { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
+        compression: CompressionOptions { mode, webkit },
     }
 }
 

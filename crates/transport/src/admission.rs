@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::handler::Handler;
-use crate::handshake::{Denial, Protocol, belongs_to_http};
+use crate::handshake::{Denial, Protocol, belongs_to_http, is_tchar};
 use crate::identity::Identity;
 use crate::peer::Peer;
 
@@ -177,7 +177,6 @@ impl<'a> Handshake<'a> {
 
 /// Returns whether `text` is a token (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
-    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_tchar)
 }
 

@@ -8,7 +8,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,7 +21,7 @@ use crate::drain::{DrainToken, Phase};
 use crate::events::{EndpointEvent, Headers, Observer, observe};
 use crate::h2_stream::{self, Http2Stream};
 use crate::handler::Handler;
-use crate::handshake::{Denial, Origins, Protocol, Rejection, Upgrade};
+use crate::handshake::{CompressionOptions, Denial, Origins, Protocol, Rejection, Upgrade};
 use crate::peer::Peer;
 use crate::permit::Permit;
 use crate::session::{PendingSession, SessionTask, SizeLimits};
@@ -35,6 +35,8 @@ pub struct Policy {
     pub session: Arc<SessionConfig>,
     /// The memory that one peer may use.
     pub sizes: SizeLimits,
+    /// Which sessions are compressed.
+    pub compression: CompressionOptions,
 }
 
 /// A WebSocket endpoint. It knows no path; routing is the task of the server. The
@@ -208,7 +210,12 @@ impl<O: Observer> Endpoint<O> {
         policy: &Policy,
     ) -> Answer<H, O> {
         let Candidate { upgrade, permit, token, calls } = candidate;
-        let Admission { handler, grant, headers } = admission;
+        let Admission { handler, grant, mut headers } = admission;
+        let mut compression = None;
+        if let Some((mode, response)) = policy.compression.negotiate(request.headers()) {
+            headers.push((SEC_WEBSOCKET_EXTENSIONS, response));
+            compression = Some(mode);
+        }
         let pending = PendingSession {
             headers: Headers::of(request.headers()),
             protocol: Protocol::of(request.version(), client.is_encrypted),
@@ -218,6 +225,7 @@ impl<O: Observer> Endpoint<O> {
             observer: Arc::clone(&self.observer),
             config: Arc::clone(&policy.session),
             sizes: policy.sizes,
+            compression,
             grant: Grant { calls, ..grant }.boxed(),
         };
         Answer::Open(Opening { upgrade, headers, permit, pending })

@@ -6,6 +6,7 @@ use hyper::header::{HeaderMap, HeaderValue, ORIGIN, USER_AGENT};
 use ws_core::{CloseRecord, Counters};
 
 use crate::catch_panic::catch_panic;
+use crate::compression::Compression;
 use crate::handshake::{Denial, Protocol, Rejection};
 use crate::identity::Identity;
 use crate::peer::Peer;
@@ -54,6 +55,8 @@ pub enum EndpointEvent<'a> {
         peer: Peer,
         /// The protocol of the request.
         protocol: Protocol,
+        /// How its messages are compressed, if that was negotiated.
+        compression: Option<Compression>,
         /// Texts of the request.
         request: RequestText<'a>,
     },

@@ -4,7 +4,8 @@ use std::task::{Context, Poll};
 
 use ws_core::{CloseCode, Reason};
 
-use crate::message::{Message, PreparedMessage};
+use crate::message::Message;
+use crate::prepared_message::PreparedMessage;
 
 /// The next action of a handler. The [front page](crate#a-handler) has an example.
 ///
@@ -16,6 +17,11 @@ pub enum Next {
     Close(CloseCode, Reason),
     /// Send this message.
     Send(Message),
+    /// Send this message, compressed if that was negotiated.
+    ///
+    /// The length of a compressed message tells whether its parts are alike. So it must not have a secret
+    /// beside anything that its peer, or a page that its peer visits, has chosen (RFC 7692, section 8).
+    SendCompressed(Message),
     /// Send this message, whose bytes are shared with other sessions.
     ///
     /// The handler is not polled again until the stream has accepted the message.

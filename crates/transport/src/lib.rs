@@ -19,9 +19,9 @@
 //! # What this crate does not do
 //!
 //! It does not accept connections, route paths, read settings, write logs or handle signals: the server
-//! does. It does not decide when to ping, or when and with which code to close: [`ws_core`] does. It
-//! does not parse frames: tungstenite does. And **it does not authenticate clients**: an [`Admit`] of the
-//! application does. A handler that can be cloned admits everybody.
+//! does. It does not decide when to ping, or when and with which code to close: [`ws_core`] does. Of
+//! the frames, zlib-rs compresses the payload and tungstenite encodes the headers. And **it does not authenticate clients**: an [`Admit`] of the application
+//! does. A handler that can be cloned admits everybody.
 //!
 //! # An endpoint
 //!
@@ -39,8 +39,8 @@
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! use transport::ws_core::{Limits, SessionConfig, Timing};
 //! use transport::{
-//!     Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Observer, Origins, Peer, Permission,
-//!     Permit, Policy, SizeLimits,
+//!     Client, CompressionOptions, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Observer,
+//!     Origins, Peer, Permission, Permit, Policy, SizeLimits,
 //! };
 //!
 //! /// Records a line for each session that opens or closes, and for each refusal.
@@ -77,6 +77,7 @@
 //!     },
 //!     session: Arc::new(SessionConfig { timing, limits: Limits::default() }),
 //!     sizes: SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 },
+//!     compression: CompressionOptions::default(),
 //! };
 //! let log = Arc::new(Log::default());
 //! let endpoint = Endpoint::new(Arc::clone(&log));
@@ -166,6 +167,15 @@
 //! # }
 //! ```
 //!
+//! # Compression
+//!
+//! If a [`Policy`] says so, permessage-deflate (RFC 7692) is negotiated with the clients that offer it.
+//! Messages of the peer are then inflated, up to the same limit. [`Next::SendPrepared`] is compressed once
+//! for all sessions, as the difference from the message that it
+//! [follows](PreparedMessage::following) if the client has that one; [`Next::SendCompressed`] is
+//! compressed for its session, and [`Next::Send`] is not. The length of a compressed message tells whether
+//! its parts are alike, so it must not have a secret beside text that an attacker chooses.
+//!
 //! # Stability
 //!
 //! Versions follow [Semantic Versioning](https://semver.org) as Cargo interprets it: a breaking change
@@ -191,6 +201,7 @@
 //! | [`EndpointEvent`] and its variants | The endpoint creates them, and an observer ignores those that it does not know. |
 //! | [`Rejection`] | More reasons will be added. For metrics and logs there are its word, its status and [`Rejection::ALL`]. |
 //! | [`StreamEnd`] | Operating systems have more ways to end a connection. For metrics and logs there are its word and [`StreamEnd::ALL`]. |
+//! | [`Compression`] | More modes may be added. |
 //! | [`Protocol`], [`Peer`] | More transports may be added. Both have a text form. |
 //! | [`OriginPattern`], [`ParseOriginError`] | Both are results of parsing, and more syntax may be added. |
 //!
@@ -203,7 +214,7 @@
 //! | [`Phase`] | A token holder that ignored a phase would delay a shutdown; the compiler reports the missing case. |
 //! | [`Answer`] | A caller that sends it over another protocol has to send each variant. |
 //! | [`Permission`] | It is a choice between two values. |
-//! | [`Policy`], [`Origins`], [`SizeLimits`], [`DrainOptions`] | They are written field by field, and the user has to decide on a new field. |
+//! | [`Policy`], [`Origins`], [`SizeLimits`], [`CompressionOptions`], [`DrainOptions`] | They are written field by field, and the user has to decide on a new field. |
 //! | [`Client`] | Only the code that accepts a connection knows the values; a default would be a guess. |
 //!
 //! No other type has public fields.
@@ -218,9 +229,11 @@
 mod admission;
 mod catch_panic;
 mod client;
+mod compression;
 mod drain;
 mod endpoint;
 mod events;
+mod frame;
 mod h2_stream;
 mod handler;
 mod handshake;
@@ -228,6 +241,7 @@ mod identity;
 mod message;
 mod peer;
 mod permit;
+mod prepared_message;
 mod registry;
 mod session;
 mod stream_end;
@@ -236,19 +250,21 @@ mod waker_id;
 
 pub use admission::{Admission, AdmissionParts, Admit, Handshake, Subprotocol};
 pub use client::Client;
+pub use compression::Compression;
 pub use drain::{Drain, DrainOptions, DrainToken, Phase};
 pub use endpoint::{Answer, Endpoint, Opening, Policy};
 pub use events::{EndpointEvent, Observer, RequestText};
 pub use h2_stream::Http2Stream;
 pub use handler::{Discard, Handler, Next};
 pub use handshake::{
-    Authority, Denial, Origin, OriginPattern, Origins, ParseOriginError, Permission, Protocol,
-    Rejection, Upgrade, frames_body,
+    Authority, CompressionOptions, Denial, Origin, OriginPattern, Origins, ParseOriginError,
+    Permission, Protocol, Rejection, Upgrade, frames_body,
 };
 pub use identity::{Identity, InvalidIdentity};
-pub use message::{Message, PreparedMessage, Utf8Bytes};
+pub use message::{Message, Utf8Bytes};
 pub use peer::Peer;
 pub use permit::{Permit, PermitPool};
+pub use prepared_message::PreparedMessage;
 pub use registry::SessionRegistry;
 pub use session::{Session, SizeLimits, WebSocket, run};
 pub use stream_end::StreamEnd;

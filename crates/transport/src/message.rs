@@ -1,7 +1,6 @@
-//! Data messages, and messages that are encoded once for many sessions.
+//! Data messages.
 
 use bytes::Bytes;
-use tungstenite::protocol::frame::Frame as CodecFrame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// A complete data message (RFC 6455, section 5.6).
@@ -51,69 +50,29 @@ impl Message {
     /// Returns the length of the payload in bytes.
     #[must_use]
     pub fn payload_len(&self) -> usize {
+        self.payload().len()
+    }
+
+    /// Returns the payload.
+    ///
+    /// ```
+    /// use transport::Message;
+    ///
+    /// assert_eq!(Message::from("Zoë").payload(), "Zoë".as_bytes());
+    /// ```
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
         match self {
-            Self::Binary(bytes) => bytes.len(),
-            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes,
+            Self::Text(text) => text.as_bytes(),
         }
     }
-}
 
-/// A message that is encoded once, to be sent by any number of sessions.
-///
-/// The frames of a server are not masked (RFC 6455, section 5.1), so they are the same for every client.
-/// Clones share the bytes, and sessions write them without a copy. See
-/// [`Next::SendPrepared`](crate::Next::SendPrepared).
-///
-/// ```
-/// use transport::{Message, PreparedMessage};
-///
-/// let prepared = PreparedMessage::from(Message::from("all is well"));
-/// assert_eq!(prepared.payload_len(), 11);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PreparedMessage {
-    bytes: Bytes,
-    payload_len: usize,
-}
-
-impl PreparedMessage {
-    /// Returns the length of the message's payload in bytes.
-    #[must_use]
-    pub fn payload_len(&self) -> usize {
-        self.payload_len
-    }
-
-    /// Returns the frame: its header and its payload.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        self.bytes
-    }
-
-    /// Returns the same bytes with a reference count of their own. The bytes are not copied.
-    ///
-    /// All clones of a prepared message share one reference count, for whose cache line the cores
-    /// contend. A handler of many sessions takes one of these for each thread, and sends clones of it.
-    ///
-    /// ```
-    /// use transport::{Message, PreparedMessage};
-    ///
-    /// let prepared = PreparedMessage::from(Message::from("all is well"));
-    /// assert_eq!(prepared.with_own_refcount(), prepared);
-    /// ```
-    #[must_use]
-    pub fn with_own_refcount(&self) -> Self {
-        Self { bytes: Bytes::from_owner(self.bytes.clone()), payload_len: self.payload_len }
-    }
-}
-
-impl From<Message> for PreparedMessage {
-    fn from(message: Message) -> Self {
-        let payload_len = message.payload_len();
-        let frame = match message {
-            Message::Binary(bytes) => CodecFrame::message(bytes, OpCode::Data(Data::Binary), true),
-            Message::Text(text) => CodecFrame::message(text, OpCode::Data(Data::Text), true),
-        };
-        let mut bytes = Vec::with_capacity(frame.len());
-        frame.format(&mut bytes).expect("a write to a vector never fails");
-        Self { bytes: bytes.into(), payload_len }
+    /// Returns the opcode of its only or first frame (RFC 6455, section 5.6).
+    pub(crate) fn opcode(&self) -> OpCode {
+        OpCode::Data(match self {
+            Self::Binary(_) => Data::Binary,
+            Self::Text(_) => Data::Text,
+        })
     }
 }

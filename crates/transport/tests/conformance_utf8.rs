@@ -8,8 +8,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::conformance::{Outcome, check, echoed, failed, fragments, server_frame};
-use support::{BINARY, CLOSE, TEXT, close_payload, frame};
+use support::{BINARY, CLOSE, Echo, TEXT, close_payload, frame, open};
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 /// Whether these bytes are one character, by the table of RFC 3629, section 4: independent of the
 /// standard library, on which the codec relies.
@@ -106,6 +110,28 @@ async fn each_lead_byte_accepts_the_continuations_of_the_utf_8_table() {
                 let outcome = if is_valid { echoed(TEXT, &text) } else { failed(1007) };
                 check("8.1", &format!("{text:02x?}"), &[&frame(TEXT, &text)], outcome).await;
             }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_cannot_become_utf_8_is_refused_before_its_frame_ends() {
+    for (what, begin, is_valid) in [
+        ("a lone continuation", &b"good \x80"[..], false),
+        ("a surrogate", b"\xed\xa0", false),
+        ("the beginning of a character", b"good \xf0\x9f\x98", true),
+    ] {
+        for first in [TEXT, 0x01] {
+            // Fifty bytes are announced, and these come, one at a time.
+            let sent = frame(first, &[begin, &vec![b'x'; 50 - begin.len()]].concat());
+            let mut session = open(Echo::default(), 1024);
+            for byte in &sent[..6 + begin.len()] {
+                session.peer.send(&[*byte]).await;
+                yield_now().await;
+            }
+            let closing = timeout(Duration::from_secs(1), session.peer.frame()).await;
+            let expected = (!is_valid).then(|| (CLOSE, close_payload(1007, "invalid_utf8")));
+            assert_eq!(closing.ok(), expected, "RFC 6455 8.1, {what}");
         }
     }
 }

@@ -24,8 +24,8 @@ use support::{
 use tokio::io::duplex;
 use transport::ws_core::Limits;
 use transport::{
-    Answer, Client, Discard, Drain, DrainOptions, Endpoint, EndpointEvent, Handler, Observer,
-    OriginPattern, Origins, Permission, Permit, Policy, Rejection,
+    Answer, Client, CompressionOptions, Discard, Drain, DrainOptions, Endpoint, EndpointEvent,
+    Handler, Observer, OriginPattern, Origins, Permission, Permit, Policy, Rejection,
 };
 
 /// Records the events that open, close or refuse sessions, as text.
@@ -73,6 +73,7 @@ impl Fixture {
                 ..Limits::default()
             }),
             sizes: SIZES,
+            compression: CompressionOptions::default(),
         };
         let client_info = Client {
             peer: transport::Peer::Local,

@@ -24,8 +24,8 @@ use tokio::io::{
 use tokio::task::yield_now;
 use transport::ws_core::Limits;
 use transport::{
-    Client, Discard, Endpoint, EndpointEvent, Http2Stream, Observer, OriginPattern, Origins,
-    Permission, Permit, Policy,
+    Client, CompressionOptions, Discard, Endpoint, EndpointEvent, Http2Stream, Observer,
+    OriginPattern, Origins, Permission, Permit, Policy,
 };
 
 struct NoopObserver;
@@ -135,7 +135,12 @@ async fn accept(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> H
         missing: Permission::Allow,
         null: Permission::Refuse,
     };
-    let policy = Policy { origins, session: config(Limits::default()), sizes: SIZES };
+    let policy = Policy {
+        origins,
+        session: config(Limits::default()),
+        sizes: SIZES,
+        compression: CompressionOptions::default(),
+    };
     let drain = spawned_drain();
     let peer = transport::Peer::Local;
     let client = Client { peer, is_encrypted: false, certificate_name: None, token: drain.token() };

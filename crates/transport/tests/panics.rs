@@ -23,8 +23,8 @@ use tokio::io::duplex;
 use tokio::time::sleep;
 use transport::ws_core::Limits;
 use transport::{
-    Client, Discard, Drain, Endpoint, EndpointEvent, Handler, Message, Next, Observer,
-    OriginPattern, Origins, Permission, Permit, PermitPool, Policy, Rejection,
+    Client, CompressionOptions, Discard, Drain, Endpoint, EndpointEvent, Handler, Message, Next,
+    Observer, OriginPattern, Origins, Permission, Permit, PermitPool, Policy, Rejection,
 };
 
 /// Records the name of each event, then panics at the events in `panics_at`.
@@ -124,6 +124,7 @@ fn policy() -> Policy {
         },
         session: config(Limits::default()),
         sizes: SIZES,
+        compression: CompressionOptions::default(),
     }
 }
 

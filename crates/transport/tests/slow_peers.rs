@@ -166,6 +166,38 @@ async fn a_message_that_arrives_too_slowly_is_closed_at_the_message_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_message_timeout_begins_with_the_first_byte_wherever_that_came() {
+    let first = frame(TEXT, b"first");
+    let second = frame(TEXT, b"second");
+    let ping = frame(PING, b"");
+    // The read that has the first byte of the second message, behind the rest of what began before.
+    for (begun, rest) in [
+        (&first[..4], [&first[4..], &second[..1]].concat()),
+        (&first[..1], [&first[1..], &second[..7]].concat()),
+        (&ping[..3], [&ping[3..], &second[..1]].concat()),
+        (&ping[..3], [&ping[3..], &frame(0x01, b"a fragment")].concat()),
+        (&first[..4], [&first[4..], &first, &ping, &second[..1]].concat()),
+    ] {
+        let mut session = open_with(limits(), Discard, 1024);
+        let start = Instant::now();
+        session.peer.send(begun).await;
+        sleep(Duration::from_secs(9)).await;
+        session.peer.send(&rest).await;
+        let closing = loop {
+            let (first, payload) = session.peer.frame().await;
+            match first {
+                PING => session.peer.send(&[]).await,
+                CLOSE => break payload,
+                other => assert_eq!(other, support::PONG),
+            }
+        };
+        assert_eq!(closing, b"\x03\xf0message_timeout");
+        let elapsed = start.elapsed().as_secs_f64();
+        assert!((19.0..21.0).contains(&elapsed), "{elapsed} for {rest:02x?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_of_endless_fragments_is_closed_as_too_big() {
     for fragment in [&b""[..], b"x"] {
         let mut session = open_with(limits(), Discard, 1024);

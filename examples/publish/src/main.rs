@@ -7,11 +7,13 @@
 use std::env;
 use std::future::ready;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use broadcast::Publisher;
 use server::transport::hyper::{Method, Response, StatusCode};
 use server::transport::{Message, Utf8Bytes};
-use server::{AdminRequest, Program, Server, admin_response};
+use server::{AdminRequest, OptionalSeconds, Program, Server, SettingsReceiver, admin_response};
+use tokio::time::timeout;
 
 /// The allocator of the server's binary; see docs/performance.md.
 #[global_allocator]
@@ -20,12 +22,37 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     Program::new("publish", env!("CARGO_PKG_VERSION"))
         .about("A status server that sends the body of each POST /publish to every client.")
-        .main(env::args_os().skip(1), |_| {
-            let publisher = Publisher::new();
+        .settings::<PublishSettings>()
+        .main(env::args_os().skip(1), |settings| {
+            let publisher = Arc::new(Publisher::new());
             let handler = publisher.subscribe();
+            tokio::spawn(repeat(Arc::clone(&publisher), settings));
             Server::status(handler)
                 .admin(Method::POST, "/publish", move |request| ready(publish(&publisher, request)))
         })
+}
+
+/// What this program adds to the settings of the server.
+#[derive(Debug, clap::Args, serde::Deserialize, schemars::JsonSchema)]
+struct PublishSettings {
+    /// Seconds after which the state is sent again, so that a page knows that its connection is alive. With
+    /// compression = "shared" it takes some bytes, otherwise the whole state. 0 never repeats it.
+    #[arg(long, value_name = "SECONDS", default_value = "0", help_heading = "Publish")]
+    heartbeat_secs: OptionalSeconds,
+}
+
+/// Never returns.
+async fn repeat(publisher: Arc<Publisher>, mut settings: SettingsReceiver<PublishSettings>) {
+    loop {
+        match settings.get().heartbeat_secs {
+            OptionalSeconds(None) => settings.changed().await,
+            OptionalSeconds(Some(interval)) => {
+                if timeout(interval, settings.changed()).await.is_err() {
+                    publisher.republish();
+                }
+            }
+        }
+    }
 }
 
 /// The response says that the state was published, not that sessions have sent it.

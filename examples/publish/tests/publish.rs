@@ -16,8 +16,9 @@ struct Publish {
 }
 
 impl Publish {
-    fn start() -> Self {
+    fn start(options: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_publish"));
+        command.args(options);
         command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"]);
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(process.stderr.take().unwrap());
@@ -55,7 +56,7 @@ impl Drop for Publish {
 
 #[test]
 fn every_client_receives_the_states_that_are_accepted_and_no_other() {
-    let publish = Publish::start();
+    let publish = Publish::start(&[]);
     let (mut client, _) = connect(format!("ws://{}/ws/status", publish.address)).unwrap();
     let longest = vec![b'x'; 1 << 20];
     assert_eq!(publish.publish("Origin: http://localhost\r\n", b"of a page"), 403);
@@ -64,6 +65,21 @@ fn every_client_receives_the_states_that_are_accepted_and_no_other() {
     for state in [&b"all is well"[..], b"", &longest] {
         assert_eq!(publish.publish("", state), 204);
         assert_eq!(client.read().unwrap().into_data(), state);
+    }
+}
+
+#[test]
+fn the_state_is_repeated_at_the_interval_of_the_heartbeat() {
+    let publish = Publish::start(&["--heartbeat-secs=0.05"]);
+    let (mut client, _) = connect(format!("ws://{}/ws/status", publish.address)).unwrap();
+    for state in ["all is well", "all is still well"] {
+        assert_eq!(publish.publish("", state.as_bytes()), 204);
+        let mut repeated = 0;
+        while repeated < 3 {
+            let message = client.read().unwrap().into_text().unwrap();
+            // The state before may have been repeated once more.
+            repeated += usize::from(message == state);
+        }
     }
 }
 

@@ -4,11 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use super::states::States;
-use super::{Mode, Outcome, Size, TIME_LIMIT, histogram, less, micros};
+use super::{Mode, Outcome, Size, TIME_LIMIT, ensure, histogram, less, micros};
 use crate::load::clients::Clients;
 use crate::load::peer::Peer;
 use crate::load::peer_process::PeerProcess;
 use crate::load::process_stats::cpu_time;
+use crate::load::protocol::Protocol;
 
 pub(super) const MODE: Mode = Mode {
     name: "fan-out",
@@ -25,46 +26,91 @@ pub(super) const MODE: Mode = Mode {
 
 const LENGTH: usize = 200;
 /// States before the measured ones, so that buffers are allocated.
-const WARM_UP: usize = 2;
+pub(super) const WARM_UP: usize = 2;
 
 fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     let counts: &[usize] = size.pick(&[2_000], &[10_000, 18_000]);
+    let measured = size.pick(11, 21);
     let mut outcome = Outcome::of([]);
     for count in counts {
-        let (each, mut deliveries) = publish(peer, *count, size.pick(11, 21))?;
-        deliveries.sort_by(|one, other| last(one).total_cmp(&last(other)));
-        let median = &deliveries[deliveries.len() / 2];
+        let delivered = publish(
+            peer,
+            Load {
+                sessions: *count,
+                states: States::numbered(WARM_UP + measured, LENGTH),
+                measured,
+                offers_deflate: false,
+                time_limit: TIME_LIMIT,
+            },
+        )?;
         if outcome.series.is_empty() {
-            outcome.series = histogram(median);
+            outcome.series = histogram(&delivered.times);
         }
-        outcome.values.extend([each, last(median)]);
+        outcome.values.extend([delivered.cpu, last(&delivered.times)]);
     }
     Ok(outcome)
 }
 
-/// Returns the CPU time for each message in microseconds, and the delivery times of each state.
-fn publish(peer: &Peer, count: usize, states: usize) -> io::Result<(f64, Vec<Vec<f64>>)> {
-    let peer_process = PeerProcess::start_publisher(peer)?;
-    let mut clients = Clients::new(peer_process.address, &peer_process.protocol, TIME_LIMIT)?;
-    clients.open(count)?;
-    clients.idle_for(Duration::from_millis(500))?;
-
-    clients.expects_messages = true;
-    let readers = vec![true; count];
-    let texts = States::new(WARM_UP + states, LENGTH);
-    for number in 0..WARM_UP {
-        texts.deliver(number, &mut clients, &peer_process, &readers)?;
-    }
-    let cpu = cpu_time(peer_process.process)?;
-    let numbers = WARM_UP..WARM_UP + states;
-    let deliveries =
-        numbers.map(|number| texts.deliver(number, &mut clients, &peer_process, &readers));
-    let deliveries = deliveries.collect::<io::Result<_>>()?;
-    let cpu = cpu_time(peer_process.process)? - cpu;
-    clients.verify_open(count)?;
-    Ok((micros(cpu) / (count * states) as f64, deliveries))
+/// What is published to how many sessions.
+pub(super) struct Load {
+    pub(super) sessions: usize,
+    pub(super) states: States,
+    /// The number of states, without the [first ones](WARM_UP).
+    pub(super) measured: usize,
+    /// Whether sessions offer permessage-deflate.
+    pub(super) offers_deflate: bool,
+    pub(super) time_limit: Duration,
 }
 
-fn last(times: &[f64]) -> f64 {
+pub(super) struct Delivered {
+    /// The CPU time for each message in microseconds.
+    pub(super) cpu: f64,
+    /// The bytes that a session received for each state.
+    pub(super) bytes: f64,
+    /// The times of the state for which the last one is the median, in milliseconds.
+    pub(super) times: Vec<f64>,
+}
+
+/// Publishes each state when all sessions have the one before.
+pub(super) fn publish(peer: &Peer, load: Load) -> io::Result<Delivered> {
+    let Load { sessions, mut states, measured, offers_deflate, time_limit } = load;
+    let peer_process = PeerProcess::start_publisher(peer)?;
+    let protocol = Protocol { offers_deflate, ..peer_process.protocol.clone() };
+    let mut clients = Clients::new(peer_process.address, &protocol, time_limit)?;
+    clients.open(sessions)?;
+    clients.idle_for(Duration::from_millis(500))?;
+    for key in 0..sessions {
+        ensure(
+            clients.session(key)?.is_compressed() == (peer.compresses && offers_deflate),
+            || {
+                "a session is compressed although it should not be, or is not although it should"
+                    .to_owned()
+            },
+        )?;
+    }
+
+    clients.expects_messages = true;
+    let readers = vec![true; sessions];
+    for number in 0..WARM_UP {
+        states.deliver(number, &mut clients, &peer_process, &readers)?;
+    }
+    let (cpu, bytes) = (cpu_time(peer_process.process)?, clients.counters.bytes);
+    let numbers = WARM_UP..WARM_UP + measured;
+    let deliveries =
+        numbers.map(|number| states.deliver(number, &mut clients, &peer_process, &readers));
+    let mut deliveries: Vec<Vec<f64>> = deliveries.collect::<io::Result<_>>()?;
+    let cpu = cpu_time(peer_process.process)? - cpu;
+    let bytes = clients.counters.bytes - bytes;
+    clients.verify_open(sessions)?;
+    deliveries.sort_by(|one, other| last(one).total_cmp(&last(other)));
+    let messages = (sessions * measured) as f64;
+    Ok(Delivered {
+        cpu: micros(cpu) / messages,
+        bytes: bytes as f64 / messages,
+        times: deliveries.swap_remove(deliveries.len() / 2),
+    })
+}
+
+pub(super) fn last(times: &[f64]) -> f64 {
     times.last().copied().unwrap_or_default()
 }

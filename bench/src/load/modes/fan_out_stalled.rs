@@ -41,7 +41,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     clients.open(count)?;
 
     clients.expects_messages = true;
-    let texts = States::new(WARM_UP + states, LENGTH);
+    let mut texts = States::numbered(WARM_UP + states, LENGTH);
     for number in 0..WARM_UP {
         texts.deliver(number, &mut clients, &peer_process, &vec![true; count])?;
     }

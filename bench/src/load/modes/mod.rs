@@ -5,6 +5,7 @@ mod absorb;
 mod connect;
 mod drain;
 mod fan_out;
+mod fan_out_json;
 mod fan_out_stalled;
 mod keep_alive;
 mod memory;
@@ -21,6 +22,9 @@ use super::peer::Peer;
 const TIME_LIMIT: Duration = Duration::from_secs(90);
 /// The payload of most messages, as short as a real status.
 const PAYLOAD: &[u8; 8] = b"a status";
+
+/// The mode that compressed peers are for.
+pub const COMPRESSION: &str = fan_out_json::MODE.name;
 
 /// The number of connections and the duration of a run.
 #[derive(Clone, Copy)]
@@ -63,8 +67,8 @@ impl Mode {
     /// Whether a peer is measured in this mode.
     #[must_use]
     pub fn is_for(&self, peer: &Peer) -> bool {
-        let is_broadcast = [fan_out::MODE.name, fan_out_stalled::MODE.name].contains(&self.name);
-        let can = !is_broadcast || peer.can_publish;
+        let broadcast = [fan_out::MODE.name, fan_out_json::MODE.name, fan_out_stalled::MODE.name];
+        let can = !broadcast.contains(&self.name) || peer.can_publish;
         can && peer.modes.is_none_or(|modes| modes.contains(&self.name))
     }
 }
@@ -92,6 +96,7 @@ pub const ALL: &[Mode] = &[
     keep_alive::MODE,
     stall::MODE,
     fan_out::MODE,
+    fan_out_json::MODE,
     fan_out_stalled::MODE,
 ];
 

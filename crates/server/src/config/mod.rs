@@ -20,7 +20,7 @@ use hyper::header::HeaderName;
 use tokio::sync::watch;
 use tracing_subscriber::filter::Targets;
 use transport::ws_core::{Limits, Rate, SessionConfig, Timing};
-use transport::{DrainOptions, Origins, Policy, SizeLimits};
+use transport::{CompressionOptions, DrainOptions, Origins, Permission, Policy, SizeLimits};
 
 use self::error::ConfigError;
 use self::settings::Settings;
@@ -202,6 +202,14 @@ impl Config {
                 sizes: SizeLimits {
                     max_message_bytes: settings.max_message_bytes.get(),
                     max_queued_bytes: settings.max_queued_bytes.get(),
+                },
+                compression: CompressionOptions {
+                    mode: settings.compression.0,
+                    webkit: if settings.compress_webkit.0 {
+                        Permission::Allow
+                    } else {
+                        Permission::Refuse
+                    },
                 },
             },
             handshake_timeout: settings.handshake_timeout_secs.0,

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::values::admission::{AuthUrl, OptionalHeaderName};
+use crate::config::values::compression::CompressionMode;
 use crate::config::values::{
     Addresses, AdminAddress, ByteSize, Decision, DrainCode, ForwardedHeaderName, HeaderBytes,
     HostName, LogFilter, LogFormat, MaxConnections, Mode, OptionalByteSize, OptionalCount,
@@ -138,6 +139,20 @@ pub struct Settings {
     /// Seconds that a closing handshake may take.
     #[arg(long, value_name = "SECONDS", default_value = "3", help_heading = "Keep-alive")]
     pub close_timeout_secs: Seconds,
+
+    /// Compression of messages with permessage-deflate (RFC 7692) for clients that offer it: "off",
+    /// "fresh" (each message by itself) or "shared" (with the message before it as the dictionary, which
+    /// saves more if they are similar). Keep it "off" if a message contains a secret and text that an
+    /// attacker chooses, because its compressed length tells the secret; with "shared", two consecutive
+    /// messages count as one.
+    #[arg(long, value_name = "MODE", default_value = "off", help_heading = "Compression")]
+    pub compression: CompressionMode,
+
+    /// Whether messages are also compressed for browsers with WebKit, which are Safari and every browser
+    /// on iOS: true or false. WebKit fails sessions on valid compressed messages. It is recognized by
+    /// User-Agent: "AppleWebKit/" without "Chrome/" or "Chromium/".
+    #[arg(long, value_name = "BOOL", default_value = "false", help_heading = "Compression")]
+    pub compress_webkit: Switch,
 
     /// Maximum number of concurrent sessions of one HTTP/2 connection, at most 1000.
     #[arg(long, value_name = "COUNT", default_value = "64", help_heading = "Limits")]

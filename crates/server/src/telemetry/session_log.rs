@@ -2,7 +2,7 @@
 
 use tracing::info;
 use transport::ws_core::{CloseRecord, Initiator};
-use transport::{Denial, EndpointEvent, Identity, Protocol, StreamEnd};
+use transport::{Compression, Denial, EndpointEvent, Identity, Protocol, StreamEnd};
 
 use crate::telemetry::peer_text::truncated;
 use crate::time::milliseconds;
@@ -13,12 +13,13 @@ pub(crate) fn log_event(event: &EndpointEvent<'_>) {
         EndpointEvent::Closed { id, identity, record, stream_end, .. } => {
             log_closed(id, identity, record, stream_end);
         }
-        EndpointEvent::Opened { id, identity, peer, protocol, request, .. } => info!(
+        EndpointEvent::Opened { id, identity, peer, protocol, compression, request, .. } => info!(
             event = "opened",
             id,
             identity = identity.map(Identity::as_str),
             %peer,
             protocol = protocol.as_str(),
+            compression = compression.map(Compression::as_str),
             origin = &*truncated(request.origin().unwrap_or_default()),
             user_agent = &*truncated(request.user_agent().unwrap_or_default()),
         ),

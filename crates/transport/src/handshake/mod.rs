@@ -2,11 +2,12 @@
 //!
 //! It decides from the head of a request alone. It knows no session, acquires no permit and sends
 //! nothing: the endpoint does. Read this file first: it has the checks in their order. `authority` and
-//! `origin` parse two of the headers, `rejection` has all refusals, `denial` those of the application, and
-//! `protocol` the versions of HTTP.
+//! `origin` parse two of the headers, `extensions` negotiates compression, `rejection` has all refusals,
+//! `denial` those of the application, and `protocol` the versions of HTTP.
 
 mod authority;
 mod denial;
+mod extensions;
 mod origin;
 mod protocol;
 mod rejection;
@@ -21,6 +22,8 @@ use tungstenite::handshake::derive_accept_key;
 pub use self::authority::Authority;
 pub use self::denial::Denial;
 pub(crate) use self::denial::belongs_to_http;
+pub use self::extensions::CompressionOptions;
+pub(crate) use self::extensions::is_tchar;
 pub use self::origin::{Origin, OriginPattern, Origins, ParseOriginError, Permission};
 pub use self::protocol::Protocol;
 pub use self::rejection::Rejection;
@@ -62,8 +65,10 @@ impl Upgrade {
     ///
     /// A valid request is a GET with `Upgrade` over HTTP/1.1 (RFC 6455, section 4.2.1), and an extended
     /// CONNECT over HTTP/2 (RFC 8441, section 5), whose `:protocol` h2 stores as an extension of the
-    /// request. Offered subprotocols and extensions are ignored: the response selects none, and
-    /// RFC 6455, section 4.1, lets the client decide what that means.
+    /// request. Offered subprotocols and extensions are ignored here: the response selects none, and
+    /// RFC 6455, section 4.1, lets the client decide what that means. An [`Endpoint`](crate::Endpoint)
+    /// adds the subprotocol of the [`Admission`](crate::Admission), and the extension that
+    /// [`CompressionOptions`] accept.
     ///
     /// # Errors
     ///

@@ -39,12 +39,13 @@ impl Origins {
     }
 }
 
-/// Whether the operator allows a kind of request. [`Origins`] has an example.
+/// Whether the operator allows a kind of request, or what a kind of client offers. [`Origins`] has an
+/// example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// The request may connect.
+    /// The request may connect, or the offer be accepted.
     Allow,
-    /// The request is refused.
+    /// The request is refused, or the offer declined.
     Refuse,
 }
 

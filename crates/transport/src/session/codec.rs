@@ -1,59 +1,71 @@
-//! tungstenite's codec, without a stream.
+//! From the bytes of reads to messages and control frames (RFC 6455, section 5).
 //!
-//! It reads from the bytes of one read, and writes into a buffer that accepts everything.
+//! It reads no more than it is given, and knows the end of each frame. So it is empty between two messages,
+//! and sessions can share it.
 
 use std::cell::Cell;
-use std::io::{self, Read, Write};
+use std::mem;
 
-use bytes::Bytes;
-use tungstenite::error::Error;
-use tungstenite::protocol::frame::coding::CloseCode as CodecCloseCode;
-use tungstenite::protocol::{
-    CloseFrame as CodecCloseFrame, Role, WebSocketConfig, WebSocketContext,
+use bytes::BytesMut;
+use ws_core::{CloseFrame, Violation};
+
+use super::control_frame::{ControlPayload, parse_close_frame};
+use super::frame_header::{
+    ControlOpcode, DataOpcode, FrameHeader, MAX_HEADER_BYTES, Opcode, Rules,
 };
-use ws_core::{CloseCode, CloseFrame, Reason, Violation};
+use super::short_buffer::ShortBuffer;
+use crate::compression::{InflateError, inflate};
+use crate::message::{Message, Utf8Bytes};
 
-use crate::message::Message;
-
-/// The codec of a server.
+/// The codec of a session that has read a part of a message or control frame.
 #[derive(Debug)]
 pub(crate) struct Codec {
-    context: WebSocketContext,
-    max_message_bytes: u32,
-    /// Bytes read since the latest complete message or control frame.
-    partial_bytes: usize,
-    /// Bytes read, minus the shortest encoding of each returned message or control frame. At zero the
-    /// codec buffers no input.
-    unaccounted_bytes: usize,
-    /// Bytes read since a Close frame was sent.
-    bytes_after_close: usize,
+    position: Position,
+    /// The beginning of a header.
+    header: ShortBuffer<MAX_HEADER_BYTES>,
+    /// The beginning of the payload of a control frame.
+    control: ControlPayload,
+    /// The data message that is incomplete.
+    message: Option<IncompleteMessage>,
+    /// Its payload so far, without masks.
+    payload: BytesMut,
+    /// What the messages of the current read were inflated to.
+    inflated_bytes: usize,
+    /// The rest of a read after [`MAX_INFLATED_BYTES`], which is the next read.
+    unread: Vec<u8>,
 }
 
-/// The size of tungstenite's read buffer. Most control frames fit, and for larger frames it grows.
-const READ_BUFFER_BYTES: usize = 128;
+/// Where the input is.
+#[derive(Clone, Copy, Debug)]
+enum Position {
+    /// At or within a header.
+    Header,
+    /// At or within the payload of a control frame.
+    Control { opcode: ControlOpcode, payload_len: usize, mask: [u8; 4] },
+    /// At or within the payload of a data frame. `mask` begins with the byte for the next one.
+    Data { is_final: bool, remaining: usize, mask: [u8; 4] },
+}
 
-/// The reason that tungstenite substitutes, to the peer and to its caller, if a close code must not be
-/// sent.
-const SUBSTITUTE_REASON: &str = "Protocol violation";
+#[derive(Clone, Copy, Debug)]
+struct IncompleteMessage {
+    is_text: bool,
+    is_compressed: bool,
+    /// The payload of the frames so far, of which the last may be incomplete.
+    payload_len: usize,
+    frames: usize,
+    /// How much of a text was found to be UTF-8.
+    valid_len: usize,
+}
 
-/// The most that the frame headers of a message may take beside its payload. tungstenite exposes neither
-/// that a message is incomplete nor its number of frames, so all bytes of it are counted together.
-const FRAME_HEADERS_BYTES: usize = 1024;
-
-/// The most input that is decoded after our Close frame was sent: it may have been in flight, and in the
-/// socket buffers of both systems. A peer that sends more ignores the Close frame.
-const AFTER_CLOSE_BYTES: usize = 256 * 1024;
-
-/// The result of decoding input.
-#[derive(Debug)]
-pub(crate) enum Decoded {
-    /// The closing handshake is complete. The codec must not be read again.
-    Finished,
-    Incoming(Incoming),
-    /// The rest of the input is no complete message or control frame.
-    NeedsInput,
-    /// The peer sent more than [`AFTER_CLOSE_BYTES`]. The codec must not be read again.
-    Overrun,
+/// What a session allows its peer to send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadOptions {
+    /// The most payload of a message, also when it is inflated.
+    pub(crate) max_message_bytes: usize,
+    /// Whether the compression of messages was negotiated.
+    pub(crate) may_compress: bool,
+    /// Whether compressed messages are inflated. Otherwise they are only read.
+    pub(crate) inflates: bool,
 }
 
 /// A complete message or control frame from the peer, or an error in its input.
@@ -61,11 +73,30 @@ pub(crate) enum Decoded {
 pub(crate) enum Incoming {
     Close(Option<CloseFrame>),
     Message(Message),
-    Ping(Bytes),
-    Pong(Bytes),
+    Ping(ControlPayload),
+    Pong(ControlPayload),
     /// The codec must not be read again.
     Violation(Violation),
 }
+
+/// The first size of the buffer for payloads. Most messages fit, and for larger ones it grows.
+const PAYLOAD_BUFFER_BYTES: usize = 128;
+
+/// The frames that a message may have, whatever its size, ...
+const MIN_FRAMES: usize = 256;
+
+/// ... and so many bytes of the largest message allow one more. A frame takes no memory beside its
+/// payload, but time, and an empty one counts towards no other limit.
+const BYTES_PER_FRAME: usize = 64;
+
+/// What DEFLATE may add to a message that it cannot compress, as a part of the message and in bytes: a
+/// header for each block, and a sender with little memory makes blocks of 128 bytes.
+const DEFLATE_OVERHEAD: usize = 16;
+const DEFLATE_OVERHEAD_BYTES: usize = 64;
+
+/// What the messages of one read are inflated to, before the session gets another turn. A read may
+/// otherwise become a thousand times as large, for a peer that reads none of the answers.
+const MAX_INFLATED_BYTES: usize = 64 * 1024;
 
 thread_local! {
     /// A cached codec, without any state of the session that used it.
@@ -73,179 +104,235 @@ thread_local! {
 }
 
 impl Codec {
-    /// Takes the cached codec of the thread, or creates one if none with this limit is cached.
-    pub(crate) fn take(max_message_bytes: u32) -> Box<Self> {
-        if let Some(codec) = CODEC.take()
-            && codec.max_message_bytes == max_message_bytes
-        {
-            return codec;
-        }
-        let config = WebSocketConfig::default()
-            // tungstenite zeroes it for each read, so a larger one is slower.
-            .read_buffer_size(READ_BUFFER_BYTES)
-            // Each frame is written at once, because the stream is a buffer itself.
-            .write_buffer_size(0)
-            .max_frame_size(Some(size(max_message_bytes)))
-            .max_message_size(Some(size(max_message_bytes)));
-        let context = WebSocketContext::new(Role::Server, Some(config));
-        Box::new(Self {
-            context,
-            max_message_bytes,
-            partial_bytes: 0,
-            unaccounted_bytes: 0,
-            bytes_after_close: 0,
+    /// Takes the cached codec of the thread, or creates one.
+    pub(crate) fn take() -> Box<Self> {
+        CODEC.take().unwrap_or_else(|| {
+            Box::new(Self {
+                position: Position::Header,
+                header: ShortBuffer::new(),
+                control: ControlPayload::new(),
+                message: None,
+                payload: BytesMut::with_capacity(PAYLOAD_BUFFER_BYTES),
+                inflated_bytes: 0,
+                unread: Vec::new(),
+            })
         })
     }
 
-    /// Decodes the next message or control frame, and advances `input` past the bytes that were read.
-    ///
-    /// tungstenite answers pings and Close frames itself (RFC 6455, sections 5.5.1, 5.5.2).
-    pub(crate) fn read(&mut self, input: &mut &[u8], output: &mut Vec<u8>) -> Decoded {
-        if self.bytes_after_close > AFTER_CLOSE_BYTES {
-            return Decoded::Overrun;
+    /// Caches the codec for the next session of the thread that needs one, unless it is
+    /// [partial](Self::is_partial).
+    pub(crate) fn release(mut self: Box<Self>) {
+        if !self.is_partial() {
+            self.inflated_bytes = 0;
+            CODEC.set(Some(self));
         }
-        let is_closing = !self.context.can_write();
-        let limit = size(self.max_message_bytes).saturating_add(FRAME_HEADERS_BYTES);
-        let budget = limit.saturating_sub(self.partial_bytes);
-        let mut wire = Wire { input, output, budget };
-        let result = self.context.read(&mut wire);
-        let count = budget.saturating_sub(wire.budget);
-        self.partial_bytes += count;
-        self.unaccounted_bytes += count;
-        if is_closing {
-            self.bytes_after_close += count;
-        }
-        let violation = match result {
-            Ok(message) => {
-                self.account_for(&message);
-                return incoming(message).map_or(Decoded::NeedsInput, Decoded::Incoming);
-            }
-            // The only error of the wire is that the input or the budget is exhausted.
-            Err(Error::Io(_)) if self.partial_bytes < limit => return Decoded::NeedsInput,
-            Err(Error::Io(_)) => Violation::TooBig,
-            Err(Error::AlreadyClosed | Error::ConnectionClosed) => return Decoded::Finished,
-            Err(Error::Capacity(_)) => Violation::TooBig,
-            Err(Error::Utf8(_)) => Violation::InvalidUtf8,
-            // Reading returns only `Protocol` of these.
-            Err(
-                Error::AttackAttempt
-                | Error::Http(_)
-                | Error::HttpFormat(_)
-                | Error::Protocol(_)
-                | Error::Tls(_)
-                | Error::Url(_)
-                | Error::WriteBufferFull(_),
-            ) => Violation::ProtocolError,
-        };
-        Decoded::Incoming(Incoming::Violation(violation))
     }
 
-    /// Writes the pending answers, and returns whether another frame may be written. A pending pong must
-    /// not follow a Close frame, and after the answer to a bad Close frame nothing may be written.
-    pub(crate) fn may_write(&mut self, output: &mut Vec<u8>) -> bool {
-        let mut wire = Wire { input: &mut &[][..], output, budget: 0 };
-        self.context.flush(&mut wire).is_ok() && self.context.can_write()
-    }
-
-    /// Writes a frame. [`may_write`](Self::may_write) must have returned `true`.
-    pub(crate) fn write(&mut self, message: tungstenite::Message, output: &mut Vec<u8>) {
-        let mut wire = Wire { input: &mut &[][..], output, budget: 0 };
-        let written = self.context.write(&mut wire, message);
-        written.expect("the wire accepts everything while the codec may write");
-    }
-
-    /// Returns whether a message or a control frame is incomplete.
+    /// Returns whether a message or a control frame is incomplete. Otherwise the codec holds no state of
+    /// the session, unless it returned a violation.
     pub(crate) fn is_partial(&self) -> bool {
-        self.partial_bytes > 0
+        let is_at_header = matches!(self.position, Position::Header) && self.header.len() == 0;
+        !is_at_header || self.message.is_some() || !self.unread.is_empty()
     }
 
-    /// Caches the codec for the next session of the thread that needs one.
-    pub(crate) fn release(self: Box<Self>) {
-        CODEC.set(Some(self));
+    /// Begins a read. Returns the rest of the one before, if it was not decoded.
+    pub(crate) fn begin_read(&mut self) -> Vec<u8> {
+        self.inflated_bytes = 0;
+        mem::take(&mut self.unread)
     }
 
-    /// Returns whether the codec holds no state of the session that used it.
-    pub(crate) fn is_reusable(&self) -> bool {
-        self.unaccounted_bytes == 0 && self.context.can_write()
-    }
-
-    /// Subtracts a returned message or control frame from the bytes read.
-    fn account_for(&mut self, message: &tungstenite::Message) {
-        let bytes = min_wire_bytes(message);
-        self.unaccounted_bytes = self.unaccounted_bytes.saturating_sub(bytes);
-        // A control frame may occur between the fragments of a message (RFC 6455, section 5.4). After a
-        // data message nothing counts as partial, though the codec may have read as much as its buffer
-        // holds of the next one.
-        let is_control = message.is_ping() || message.is_pong();
-        self.partial_bytes = if is_control { self.partial_bytes.saturating_sub(bytes) } else { 0 };
-    }
-}
-
-/// Returns the least that a client's message or control frame takes: a frame header with a mask and the
-/// shortest encoding of the length (RFC 6455, section 5.2), and the payload.
-fn min_wire_bytes(message: &tungstenite::Message) -> usize {
-    let payload = message.len();
-    let header = match payload {
-        0..=125 => 6,
-        126..=0xffff => 8,
-        _ => 14,
-    };
-    header + payload
-}
-
-/// The in-memory stream of the codec.
-struct Wire<'a, 'b> {
-    input: &'a mut &'b [u8],
-    output: &'a mut Vec<u8>,
-    /// How much more input the codec may read.
-    budget: usize,
-}
-
-impl Read for Wire<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = buffer.len().min(self.input.len()).min(self.budget);
-        if length == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
+    /// Reads the next message or control frame, and advances `input` past it. Returns `None` if the input
+    /// has the end of none, or if its rest is left to the next read.
+    pub(crate) fn read(&mut self, input: &mut &[u8], options: ReadOptions) -> Option<Incoming> {
+        if self.inflated_bytes >= MAX_INFLATED_BYTES {
+            self.unread = mem::take(input).to_vec();
         }
-        self.budget -= length;
-        self.input.read(buffer.get_mut(..length).unwrap_or_default())
+        loop {
+            let step = match self.position {
+                Position::Header => self.read_header(input, options),
+                Position::Control { opcode, payload_len, mask } => {
+                    self.read_control_payload(opcode, payload_len, mask, input)
+                }
+                Position::Data { is_final, remaining, mask } => {
+                    self.read_data(is_final, remaining, mask, input, options)
+                }
+            };
+            match step {
+                Ok(Step::Incoming(incoming)) => return Some(incoming),
+                Ok(Step::NeedsInput) => return None,
+                Ok(Step::Next) => {}
+                Err(violation) => return Some(Incoming::Violation(violation)),
+            }
+        }
     }
-}
 
-impl Write for Wire<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.write(bytes)
+    fn read_header(&mut self, input: &mut &[u8], options: ReadOptions) -> Result<Step, Violation> {
+        let ReadOptions { max_message_bytes, may_compress, .. } = options;
+        let max_compressed_len = max_message_bytes
+            .saturating_add(max_message_bytes / DEFLATE_OVERHEAD)
+            .saturating_add(DEFLATE_OVERHEAD_BYTES);
+        let max_payload_len = self.message.map_or(max_message_bytes, |message| {
+            let max = if message.is_compressed { max_compressed_len } else { max_message_bytes };
+            max.saturating_sub(message.payload_len)
+        });
+        let is_in_message = self.message.is_some();
+        let rules = Rules { is_in_message, may_compress, max_payload_len, max_compressed_len };
+        let Some(header) = self.take_header(input, rules)? else { return Ok(Step::NeedsInput) };
+        let FrameHeader { is_final, is_compressed, payload_len, mask, .. } = header;
+        match header.opcode {
+            Opcode::Control(opcode) => {
+                self.position = Position::Control { opcode, payload_len, mask };
+            }
+            Opcode::Data(opcode) => {
+                let message = self.message.get_or_insert(IncompleteMessage {
+                    is_text: opcode == DataOpcode::Text,
+                    is_compressed,
+                    payload_len: 0,
+                    frames: 0,
+                    valid_len: 0,
+                });
+                message.payload_len += payload_len;
+                message.frames += 1;
+                if message.frames > MIN_FRAMES + max_message_bytes / BYTES_PER_FRAME {
+                    return Err(Violation::TooBig);
+                }
+                self.position = Position::Data { is_final, remaining: payload_len, mask };
+            }
+        }
+        Ok(Step::Next)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Takes a header from the input. Several reads may share it.
+    fn take_header(
+        &mut self,
+        input: &mut &[u8],
+        rules: Rules,
+    ) -> Result<Option<FrameHeader>, Violation> {
+        let (mut bytes, mut rest) = (self.header, *input);
+        bytes.fill(MAX_HEADER_BYTES, &mut rest);
+        let Some(header) = FrameHeader::read(bytes.as_slice(), rules)? else {
+            self.header = bytes;
+            *input = rest;
+            return Ok(None);
+        };
+        *input = input.get(header.len - self.header.len()..).unwrap_or_default();
+        self.header = ShortBuffer::new();
+        Ok(Some(header))
+    }
+
+    fn read_control_payload(
+        &mut self,
+        opcode: ControlOpcode,
+        payload_len: usize,
+        mask: [u8; 4],
+        input: &mut &[u8],
+    ) -> Result<Step, Violation> {
+        self.control.fill(payload_len, input);
+        if self.control.len() < payload_len {
+            return Ok(Step::NeedsInput);
+        }
+        self.position = Position::Header;
+        let mut payload = mem::replace(&mut self.control, ControlPayload::new());
+        unmask(payload.as_mut_slice(), mask);
+        Ok(Step::Incoming(match opcode {
+            ControlOpcode::Close => Incoming::Close(parse_close_frame(payload.as_slice())?),
+            ControlOpcode::Ping => Incoming::Ping(payload),
+            ControlOpcode::Pong => Incoming::Pong(payload),
+        }))
+    }
+
+    fn read_data(
+        &mut self,
+        is_final: bool,
+        remaining: usize,
+        mut mask: [u8; 4],
+        input: &mut &[u8],
+        options: ReadOptions,
+    ) -> Result<Step, Violation> {
+        let masked = input.split_off(..remaining.min(input.len())).unwrap_or_default();
+        let before = self.payload.len();
+        self.payload.extend_from_slice(masked);
+        unmask(self.payload.get_mut(before..).unwrap_or_default(), mask);
+        let remaining = remaining - masked.len();
+        if remaining == 0 && is_final {
+            self.position = Position::Header;
+            return self
+                .complete(options)
+                .map(|message| Step::Incoming(Incoming::Message(message)));
+        }
+        self.check_text()?;
+        if remaining == 0 {
+            self.position = Position::Header;
+            return Ok(Step::Next);
+        }
+        mask.rotate_left(masked.len() % 4);
+        self.position = Position::Data { is_final, remaining, mask };
+        Ok(Step::NeedsInput)
+    }
+
+    /// Returns the message whose last frame has ended.
+    fn complete(&mut self, options: ReadOptions) -> Result<Message, Violation> {
+        let payload = self.payload.split().freeze();
+        let Some(IncompleteMessage { is_text, is_compressed, .. }) = self.message.take() else {
+            return Ok(Message::Binary(payload)); // Never: a frame begins a message.
+        };
+        if is_compressed && options.inflates {
+            let message = inflated(&payload, is_text, options.max_message_bytes)?;
+            self.inflated_bytes += message.payload_len();
+            return Ok(message);
+        }
+        if is_text && !is_compressed {
+            let text = Utf8Bytes::try_from(payload).map_err(|_| Violation::InvalidUtf8)?;
+            return Ok(Message::Text(text));
+        }
+        Ok(Message::Binary(payload))
+    }
+
+    /// Checks that the beginning of a text is UTF-8, as far as its last character is there (RFC 6455,
+    /// section 8.1).
+    fn check_text(&mut self) -> Result<(), Violation> {
+        let Some(message) = self.message.as_mut().filter(|it| it.is_text && !it.is_compressed)
+        else {
+            return Ok(());
+        };
+        let unchecked = self.payload.get(message.valid_len..).unwrap_or_default();
+        message.valid_len += match str::from_utf8(unchecked) {
+            Ok(text) => text.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(_) => return Err(Violation::InvalidUtf8),
+        };
         Ok(())
     }
 }
 
-fn incoming(message: tungstenite::Message) -> Option<Incoming> {
-    Some(match message {
-        tungstenite::Message::Binary(bytes) => Incoming::Message(Message::Binary(bytes)),
-        tungstenite::Message::Text(text) => Incoming::Message(Message::Text(text)),
-        tungstenite::Message::Ping(payload) => Incoming::Ping(payload),
-        tungstenite::Message::Pong(payload) => Incoming::Pong(payload),
-        tungstenite::Message::Close(Some(frame))
-            if frame.code == CodecCloseCode::Protocol && frame.reason == SUBSTITUTE_REASON =>
-        {
-            Incoming::Violation(Violation::ProtocolError)
-        }
-        tungstenite::Message::Close(frame) => Incoming::Close(frame.as_ref().and_then(close_frame)),
-        // Reading never returns a raw frame.
-        tungstenite::Message::Frame(_) => return None,
-    })
+/// Removes a mask (RFC 6455, section 5.3).
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let (words, rest) = payload.as_chunks_mut();
+    let mask_word = u32::from_ne_bytes(mask);
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ mask_word).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
 }
 
-/// tungstenite has checked the code, and replaced one that must not be sent with 1002.
-fn close_frame(frame: &CodecCloseFrame) -> Option<CloseFrame> {
-    let code = CloseCode::try_from(u16::from(frame.code)).ok()?;
-    Some(CloseFrame { code, reason: Reason::from(frame.reason.to_string()) })
+fn inflated(payload: &[u8], is_text: bool, max_bytes: usize) -> Result<Message, Violation> {
+    let bytes = inflate(payload, max_bytes).map_err(|error| match error {
+        InflateError::Invalid => Violation::ProtocolError,
+        InflateError::TooBig => Violation::TooBig,
+    })?;
+    if is_text {
+        let text = String::from_utf8(bytes).map_err(|_| Violation::InvalidUtf8)?;
+        Ok(Message::from(text))
+    } else {
+        Ok(Message::from(bytes))
+    }
 }
 
-/// Converts a limit, which is stored in half the memory, to a length.
-pub(crate) fn size(bytes: u32) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+/// The result of reading a part of a frame.
+enum Step {
+    Incoming(Incoming),
+    NeedsInput,
+    Next,
 }

@@ -297,12 +297,18 @@ where
                 Poll::Ready(Err(end)) => return self.disconnected(end, poll.now),
                 Poll::Ready(Ok(input)) => input,
             };
+            let mut has_ended = false;
             while let Some(incoming) = self.socket.decode(&mut input) {
                 self.on_frame(incoming, poll)?;
+                has_ended |= !self.socket.is_partial();
             }
-            let event =
-                if self.socket.is_partial() { Event::MessageBegan } else { Event::MessageEnded };
-            self.dispatch(event, poll.now)?;
+            let is_partial = self.socket.is_partial();
+            if has_ended || !is_partial {
+                self.dispatch(Event::MessageEnded, poll.now)?;
+            }
+            if is_partial {
+                self.dispatch(Event::MessageBegan, poll.now)?;
+            }
             if self.socket.is_full() && self.flush(poll)?.is_pending() {
                 return ControlFlow::Continue(());
             }
@@ -338,7 +344,7 @@ where
             Incoming::Ping(payload) => {
                 self.dispatch(Event::Ping { bytes: payload.len() }, poll.now)
             }
-            Incoming::Pong(payload) => self.dispatch(Event::Pong(&payload), poll.now),
+            Incoming::Pong(payload) => self.dispatch(Event::Pong(payload.as_slice()), poll.now),
             Incoming::Violation(violation) => {
                 self.dispatch(Event::Violation(violation), poll.now)?;
                 self.socket.discard_input();
@@ -363,7 +369,12 @@ where
                     }
                     Some(Poll::Ready(Next::Send(message))) => {
                         let bytes = message.payload_len();
-                        self.socket.send(message);
+                        self.socket.send(&message);
+                        self.dispatch(Event::Sent { bytes }, poll.now)?;
+                    }
+                    Some(Poll::Ready(Next::SendCompressed(message))) => {
+                        let bytes = message.payload_len();
+                        self.socket.send_compressed(&message);
                         self.dispatch(Event::Sent { bytes }, poll.now)?;
                     }
                     Some(Poll::Ready(Next::SendPrepared(message))) => {

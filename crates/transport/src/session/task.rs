@@ -15,6 +15,7 @@ use super::driver::Session;
 use super::websocket::{SizeLimits, WebSocket};
 use crate::admission::Grant;
 use crate::catch_panic::CatchPanic;
+use crate::compression::Compression;
 use crate::drain::DrainToken;
 use crate::events::{EndpointEvent, Headers, Observer, observe};
 use crate::handler::Handler;
@@ -33,6 +34,8 @@ pub(crate) struct PendingSession<H, O> {
     pub(crate) observer: Arc<O>,
     pub(crate) config: Arc<SessionConfig>,
     pub(crate) sizes: SizeLimits,
+    /// As it was negotiated.
+    pub(crate) compression: Option<Compression>,
     /// Boxed, because most sessions have none.
     pub(crate) grant: Option<Box<Grant>>,
 }
@@ -42,10 +45,21 @@ impl<H: Handler, O: Observer> PendingSession<H, O> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { headers, protocol, peer, token, handler, observer, config, sizes, grant } = self;
+        let Self {
+            headers,
+            protocol,
+            peer,
+            token,
+            handler,
+            observer,
+            config,
+            sizes,
+            compression,
+            grant,
+        } = self;
         let Grant { identity, expires, calls } = grant.map(|grant| *grant).unwrap_or_default();
         let lifetime = expires.map(|at| at.saturating_duration_since(Instant::now()));
-        let socket = WebSocket::new(stream, sizes);
+        let socket = WebSocket::new(stream, sizes).with_compression(compression);
         let session = Session::new(socket, config, handler, token, lifetime);
         let (id, request) = (session.id(), headers.text());
         let entry = identity.clone();
@@ -54,7 +68,7 @@ impl<H: Handler, O: Observer> PendingSession<H, O> {
             session.token().sessions().insert(id, identity, calls);
         }
         let identity = identity.as_ref();
-        let event = EndpointEvent::Opened { id, identity, peer, protocol, request };
+        let event = EndpointEvent::Opened { id, identity, peer, protocol, compression, request };
         observe(&*observer, &event);
         Observed::new(session, observer)
     }

@@ -1,21 +1,22 @@
 //! A WebSocket over any stream.
 //!
-//! The codec has no access to the stream. So the output of one poll is sent in one write, and a stream
-//! that is not ready cannot interrupt the codec in the middle of a frame.
+//! The codec has no access to the stream, and frames are encoded into a buffer: the output of one poll is
+//! sent in one write.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tungstenite::protocol::CloseFrame as CodecCloseFrame;
-use tungstenite::protocol::frame::coding::CloseCode as CodecCloseCode;
 use ws_core::CloseFrame;
 
-use super::codec::{Codec, Decoded, Incoming, size};
+use super::codec::{Codec, Incoming, ReadOptions};
+use super::control_frame::{self, write_close_frame, write_control_frame};
 use super::write_buffer::WriteBuffer;
-use crate::message::{Message, PreparedMessage};
+use crate::compression::{Compression, WindowId};
+use crate::frame::{append_compressed_frame, append_frame};
+use crate::message::Message;
+use crate::prepared_message::{Form, PreparedMessage};
 use crate::stream_end::StreamEnd;
 
 /// The server side of a WebSocket over a stream. The [front page](crate#a-handler) has an example.
@@ -34,20 +35,24 @@ pub struct WebSocket<S> {
 /// [front page](crate#a-handler) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeLimits {
-    /// The most payload of a frame and of a message. It also limits what the codec reserves for a frame
-    /// of which only the header was received.
+    /// The most payload of a frame and of a message, also when it is inflated. It also limits what the
+    /// codec reserves for a frame of which only the header was received. A compressed message may have a
+    /// sixteenth more.
     pub max_message_bytes: usize,
     /// The most unsent output. At this limit the handler is not polled; the output may exceed it by one
     /// message.
     pub max_queued_bytes: usize,
 }
 
-/// The state of the stream in the closing of a session.
+/// The state of the stream in the closing of a session. What belongs to one state is in it, beside the tag,
+/// where it takes no memory of an idle session.
 #[derive(Debug)]
 enum ClosingState {
-    /// Frames are read and written, or the session waits for the end of the closing handshake. A session
-    /// between two messages has no codec.
-    Open(Option<Box<Codec>>),
+    /// Frames are read and written. A session between two messages has no codec.
+    Open { codec: Option<Box<Codec>>, compression: Option<Compression>, window: WindowId },
+    /// Our Close frame was sent, and the peer's has not been received. No more frames are written (RFC
+    /// 6455, section 5.5.1).
+    CloseSent { codec: Option<Box<Codec>>, may_compress: bool, received_bytes: u32 },
     /// The closing handshake is complete, or will be when the output is flushed.
     Finishing,
     /// The output is flushed, and the stream is shut down.
@@ -66,6 +71,10 @@ pub(crate) enum Flushed {
     Open,
 }
 
+/// The most input that is decoded after our Close frame was sent: it may have been in flight, and in the
+/// socket buffers of both systems. A peer that sends more ignores the Close frame.
+const AFTER_CLOSE_BYTES: u32 = 256 * 1024;
+
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Creates a WebSocket over a stream whose opening handshake is complete.
     ///
@@ -75,21 +84,50 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
             stream,
-            state: ClosingState::Open(None),
+            state: ClosingState::Open {
+                codec: None,
+                compression: None,
+                window: WindowId::default(),
+            },
             max_message_bytes: small(sizes.max_message_bytes),
             max_queued_bytes: small(sizes.max_queued_bytes),
             output: None,
         }
     }
 
-    /// Reads once. An error, or the end of the input, is the end of the stream.
+    /// Compresses messages as the opening handshake negotiated it. `None`, which a new WebSocket has, is
+    /// no compression.
+    #[must_use]
+    pub fn with_compression(mut self, negotiated: Option<Compression>) -> Self {
+        if let ClosingState::Open { compression, .. } = &mut self.state {
+            *compression = negotiated;
+        }
+        self
+    }
+
+    /// Reads once: the rest of the read before, if it was not decoded, or else the stream. An error, or the
+    /// end of the input, is the end of the stream.
     pub(crate) fn poll_read<'a>(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &'a mut [u8],
     ) -> Poll<Result<&'a [u8], StreamEnd>> {
         let mut read = ReadBuf::new(buffer);
-        let result = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
+        let unread = match &mut self.state {
+            ClosingState::Open { codec: Some(codec), .. }
+            | ClosingState::CloseSent { codec: Some(codec), .. } => codec.begin_read(),
+            ClosingState::CloseSent { .. }
+            | ClosingState::Discarding { .. }
+            | ClosingState::Finished
+            | ClosingState::Finishing
+            | ClosingState::Open { .. } => Vec::new(),
+        };
+        let result = if unread.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))
+        } else {
+            read.put_slice(&unread);
+            Ok(())
+        };
         let count = read.filled().len();
         let bytes = result.map(|()| buffer.get(..count).unwrap_or_default());
         Poll::Ready(match bytes {
@@ -101,49 +139,88 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// Decodes the next message or control frame, and advances `input`. Returns `None` when all of the
     /// input is decoded, or when decoding has ended.
+    ///
+    /// Answers pings and Close frames (RFC 6455, sections 5.5.1 and 5.5.2).
     pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Incoming> {
-        let ClosingState::Open(codec) = &mut self.state else { return None };
-        // A session without a codec has no buffered input, and needs a codec only for more.
-        if codec.is_none() && input.is_empty() {
+        let (codec, may_compress, is_open) = match &mut self.state {
+            ClosingState::Open { codec, compression, .. } => (codec, compression.is_some(), true),
+            ClosingState::CloseSent { codec, may_compress, .. } => (codec, *may_compress, false),
+            ClosingState::Discarding { .. } | ClosingState::Finished | ClosingState::Finishing => {
+                return None;
+            }
+        };
+        let max_message_bytes = size(self.max_message_bytes);
+        // After our Close frame nobody receives messages.
+        let options = ReadOptions { max_message_bytes, may_compress, inflates: is_open };
+        // A session without a codec has no incomplete input, and needs a codec only for more.
+        if input.is_empty() {
             return None;
         }
-        let codec = codec.get_or_insert_with(|| Codec::take(self.max_message_bytes));
-        match codec.read(input, self.output.get_or_insert_default().encoded()) {
-            Decoded::Finished => {
-                self.state = ClosingState::Finishing;
-                None
-            }
-            Decoded::Incoming(incoming) => Some(incoming),
-            Decoded::NeedsInput => None,
-            Decoded::Overrun => {
+        let before = input.len();
+        let incoming = codec.get_or_insert_with(Codec::take).read(input, options);
+        if let ClosingState::CloseSent { received_bytes, .. } = &mut self.state {
+            let count = u32::try_from(before - input.len()).unwrap_or(u32::MAX);
+            *received_bytes = received_bytes.saturating_add(count);
+            if *received_bytes > AFTER_CLOSE_BYTES {
                 self.discard_input();
-                None
             }
+        }
+        match &incoming {
+            Some(Incoming::Ping(payload)) => {
+                self.write_control(control_frame::PONG, payload.as_slice());
+            }
+            Some(Incoming::Close(frame)) => {
+                match frame {
+                    Some(frame) => self.send_close(frame),
+                    None => self.write_control(control_frame::CLOSE, &[]),
+                }
+                self.finish();
+            }
+            Some(Incoming::Message(_) | Incoming::Pong(_) | Incoming::Violation(_)) | None => {}
+        }
+        incoming
+    }
+
+    pub(crate) fn send(&mut self, message: &Message) {
+        if let Some(output) = self.frames() {
+            append_frame(message, output.encoded());
         }
     }
 
-    pub(crate) fn send(&mut self, message: Message) {
-        self.write(match message {
-            Message::Binary(bytes) => tungstenite::Message::Binary(bytes),
-            Message::Text(text) => tungstenite::Message::Text(text),
-        });
+    /// Sends a message compressed, if that was negotiated and makes it shorter.
+    pub(crate) fn send_compressed(&mut self, message: &Message) {
+        if let ClosingState::Open { compression: Some(_), window, .. } = &mut self.state {
+            let output = self.output.get_or_insert_default().encoded();
+            if append_compressed_frame(message, window, output) {
+                return;
+            }
+        }
+        self.send(message);
     }
 
     pub(crate) fn send_prepared(&mut self, message: PreparedMessage) {
-        if self.may_write() {
-            self.output.get_or_insert_default().send_prepared(message.into_bytes());
+        if let ClosingState::Open { compression, window, .. } = &mut self.state {
+            let form = match compression {
+                Some(compression) => message.select(*compression, window),
+                None => Form::Plain,
+            };
+            self.output.get_or_insert_default().send_prepared(message, form);
         }
     }
 
     pub(crate) fn send_ping(&mut self, payload: &[u8]) {
-        self.write(tungstenite::Message::Ping(Bytes::copy_from_slice(payload)));
+        self.write_control(control_frame::PING, payload);
     }
 
+    /// Sends a Close frame. No other frame is sent after it.
     pub(crate) fn send_close(&mut self, frame: &CloseFrame) {
-        self.write(tungstenite::Message::Close(Some(CodecCloseFrame {
-            code: CodecCloseCode::from(u16::from(frame.code)),
-            reason: frame.reason.as_str().into(),
-        })));
+        if let Some(output) = self.frames() {
+            write_close_frame(frame, output.encoded());
+        }
+        if let ClosingState::Open { codec, compression, .. } = &mut self.state {
+            let (codec, may_compress) = (codec.take(), compression.is_some());
+            self.state = ClosingState::CloseSent { codec, may_compress, received_bytes: 0 };
+        }
     }
 
     /// From now on, reads and drops all input.
@@ -153,7 +230,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// Returns whether a message or a control frame is incomplete.
     pub(crate) fn is_partial(&self) -> bool {
-        matches!(&self.state, ClosingState::Open(Some(codec)) if codec.is_partial())
+        match &self.state {
+            ClosingState::Open { codec, .. } | ClosingState::CloseSent { codec, .. } => {
+                codec.as_ref().is_some_and(|codec| codec.is_partial())
+            }
+            ClosingState::Discarding { .. } | ClosingState::Finished | ClosingState::Finishing => {
+                false
+            }
+        }
     }
 
     /// Returns the number of bytes that the stream has not accepted yet.
@@ -186,7 +270,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
 
         match &mut self.state {
-            ClosingState::Open(_) => Poll::Ready(Ok(Flushed::Open)),
+            ClosingState::Open { .. } | ClosingState::CloseSent { .. } => {
+                Poll::Ready(Ok(Flushed::Open))
+            }
             // The server closes the TCP connection first (RFC 6455, section 7.1.1).
             ClosingState::Finishing => {
                 ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
@@ -205,14 +291,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Returns the codec to the thread if it holds no state. This is called at the end of a poll, when
-    /// all input has been decoded.
-    ///
-    /// Where the codec cannot tell how much input it buffers (fragments, lengths not in the shortest
-    /// form), the session keeps its codec.
+    /// Returns the codec to the thread unless a message or control frame is incomplete. This is called at
+    /// the end of a poll, when all input has been decoded.
     pub(crate) fn release_idle(&mut self) {
-        if let ClosingState::Open(codec) = &mut self.state
-            && let Some(codec) = codec.take_if(|codec| codec.is_reusable())
+        if let ClosingState::Open { codec, .. } | ClosingState::CloseSent { codec, .. } =
+            &mut self.state
+            && let Some(codec) = codec.take_if(|codec| !codec.is_partial())
         {
             codec.release();
         }
@@ -227,9 +311,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// RFC 8441, section 5).
     pub(crate) fn close_stream(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) {
         self.release_idle();
-        if let ClosingState::Open(_) = self.state {
-            self.state = ClosingState::Finishing;
-        }
+        self.finish();
         let unsent_before = self.unsent();
         if self.poll_flush(cx).is_pending() && self.unsent() == 0 && unsent_before > 0 {
             // A stream that accepted the rest only in this flush writes its buffer before its end if it
@@ -249,25 +331,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    fn write(&mut self, message: tungstenite::Message) {
-        if self.may_write()
-            && let ClosingState::Open(codec) = &mut self.state
-        {
-            let codec = codec.get_or_insert_with(|| Codec::take(self.max_message_bytes));
-            codec.write(message, self.output.get_or_insert_default().encoded());
+    fn write_control(&mut self, first_byte: u8, payload: &[u8]) {
+        if let Some(output) = self.frames() {
+            write_control_frame(first_byte, payload, output.encoded());
         }
     }
 
-    /// Writes the pending answers of the codec, and returns whether another frame may be written.
-    fn may_write(&mut self) -> bool {
-        match &mut self.state {
-            ClosingState::Open(None) => true,
-            ClosingState::Open(Some(codec)) => {
-                codec.may_write(self.output.get_or_insert_default().encoded())
-            }
-            ClosingState::Finishing | ClosingState::Finished | ClosingState::Discarding { .. } => {
-                false
-            }
+    /// Returns the output if another frame may be written.
+    fn frames(&mut self) -> Option<&mut WriteBuffer> {
+        match self.state {
+            ClosingState::Open { .. } => Some(self.output.get_or_insert_default()),
+            ClosingState::CloseSent { .. }
+            | ClosingState::Discarding { .. }
+            | ClosingState::Finished
+            | ClosingState::Finishing => None,
         }
     }
+
+    /// Ends the decoding. The stream is shut down when the output is flushed.
+    fn finish(&mut self) {
+        self.release_idle();
+        if let ClosingState::Open { .. } | ClosingState::CloseSent { .. } = self.state {
+            self.state = ClosingState::Finishing;
+        }
+    }
+}
+
+/// Converts a limit, which is stored in half the memory, to a length.
+fn size(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

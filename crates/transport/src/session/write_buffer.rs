@@ -4,8 +4,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
+
+use crate::prepared_message::{Form, PreparedMessage};
 
 /// Encoded frames of this session, and at most one prepared message among them, whose bytes are shared
 /// with other sessions.
@@ -22,13 +23,15 @@ const MAX_RETAINED_BYTES: usize = 128 * 1024;
 struct Prepared {
     /// The length of the part of `encoded` that is written before the prepared message.
     ahead: usize,
-    rest: Bytes,
+    message: PreparedMessage,
+    form: Form,
+    unsent: usize,
 }
 
 impl WriteBuffer {
     /// Returns the number of unsent bytes.
     pub(crate) fn len(&self) -> usize {
-        self.encoded.len() + self.prepared.as_ref().map_or(0, |prepared| prepared.rest.len())
+        self.encoded.len() + self.prepared.as_ref().map_or(0, |prepared| prepared.unsent)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -46,13 +49,14 @@ impl WriteBuffer {
         self.prepared.is_some()
     }
 
-    /// Appends a prepared message. Its bytes are not copied.
-    pub(crate) fn send_prepared(&mut self, message: Bytes) {
+    /// Appends a prepared message in the form that was selected. Its bytes are not copied.
+    pub(crate) fn send_prepared(&mut self, message: PreparedMessage, form: Form) {
         debug_assert!(
             !self.has_prepared(),
             "the handler is not polled while a prepared message is unsent"
         );
-        self.prepared = Some(Prepared { ahead: self.encoded.len(), rest: message });
+        let unsent = message.frame(form).len();
+        self.prepared = Some(Prepared { ahead: self.encoded.len(), message, form, unsent });
     }
 
     /// Writes all bytes. An error is the end of the stream.
@@ -63,7 +67,7 @@ impl WriteBuffer {
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let next = match &self.prepared {
-                Some(Prepared { ahead: 0, rest }) => rest,
+                Some(prepared @ Prepared { ahead: 0, .. }) => prepared.rest(),
                 Some(Prepared { ahead, .. }) => self.encoded.get(..*ahead).unwrap_or_default(),
                 None => &self.encoded,
             };
@@ -77,9 +81,9 @@ impl WriteBuffer {
 
     fn consume(&mut self, count: usize) {
         match &mut self.prepared {
-            Some(Prepared { ahead: 0, rest }) => {
-                rest.advance(count);
-                if rest.is_empty() {
+            Some(Prepared { ahead: 0, unsent, .. }) => {
+                *unsent -= count;
+                if *unsent == 0 {
                     self.prepared = None;
                 }
             }
@@ -96,5 +100,12 @@ impl WriteBuffer {
     /// Frees spare capacity at the end of a poll.
     pub(crate) fn shrink(&mut self) {
         self.encoded.shrink_to(if self.is_empty() { MAX_RETAINED_BYTES } else { 0 });
+    }
+}
+
+impl Prepared {
+    fn rest(&self) -> &[u8] {
+        let frame = self.message.frame(self.form);
+        frame.get(frame.len() - self.unsent..).unwrap_or_default()
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, Interval, interval, sleep_until};
 use transport::ws_core::Cause;
 use transport::{Handler, Message, Next};
 
+use super::deflate::Inflater;
 use super::frames::{self, close, frame};
 use super::network::{End, LinkConditions, Rng};
 use super::{CLOSE, EXCHANGE, PING, PONG, SLOW};
@@ -306,9 +307,19 @@ impl Handler for SimulatedHandler {
     }
 }
 
+/// A text with RSV1 (RFC 7692, section 6.1).
+const COMPRESSED_TEXT: u8 = frames::TEXT | 0x40;
+
+/// The state that is published with this number: long enough to be compressed, and mostly as the one before.
+pub(crate) fn state(number: u64) -> String {
+    let services: Vec<u64> = (0..20).map(|service| (number + service) / 20 * 7919 % 1000).collect();
+    format!("state {number} of {services:?}")
+}
+
 /// Runs a client and returns what it received.
 pub(crate) async fn run(mut end: End, mut behavior: Behavior) -> Received {
     let mut input = Vec::new();
+    let mut inflater = Inflater::default();
     let mut received = Received { end: ReceivedEnd::NoCloseFrame, state: 0, is_in_order: true };
     let mut has_closed = false;
     let mut reads_at = Instant::now();
@@ -353,10 +364,13 @@ pub(crate) async fn run(mut end: End, mut behavior: Behavior) -> Received {
                         has_closed = true;
                     }
                 }
-                frames::TEXT => {
+                frames::TEXT | COMPRESSED_TEXT => {
+                    let payload =
+                        if first == frames::TEXT { payload } else { inflater.inflate(&payload) };
                     let text = String::from_utf8(payload).unwrap();
-                    if let Some(number) = text.strip_prefix("state ") {
-                        let number = number.parse().unwrap();
+                    if let Some(rest) = text.strip_prefix("state ") {
+                        let number = rest.split(' ').next().unwrap().parse().unwrap();
+                        assert_eq!(text, state(number));
                         received.is_in_order &= received.state < number;
                         received.state = number;
                     }

@@ -16,6 +16,8 @@
 mod buffered;
 #[path = "clients.rs"]
 mod clients;
+#[path = "../support/deflate.rs"]
+mod deflate;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../support/frames.rs"]
 mod frames;
@@ -37,7 +39,7 @@ use network::{Rng, connect};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use transport::ws_core::{Cause, CloseCode, CloseRecord, Limits, Rate, SessionConfig, Timing};
-use transport::{Drain, DrainOptions, SizeLimits, WebSocket, run};
+use transport::{Compression, Drain, DrainOptions, SizeLimits, WebSocket, run};
 
 use crate::Publisher;
 
@@ -234,6 +236,9 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
         let (spread, config, token) = (schedule.spread, Arc::clone(&config), drain.token());
         let stalls = Arc::clone(&schedule.stalls);
         let state = rng.percent(50).then(|| publisher.subscribe());
+        // As above: compression leaves the rest of the scenario as it was.
+        let compression = [None, Some(Compression::Fresh), Some(Compression::Shared)];
+        let compression = compression[rng.clone().size(0..3)];
         let (near, far, network) = connect(link, rng.fork());
         background.spawn(network);
         sessions.spawn(async move {
@@ -241,7 +246,8 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
             let client = tokio::spawn(clients::run(far, behavior));
             let handler = SimulatedHandler::new(kind, state);
             let has_state = matches!(handler, SimulatedHandler::State(_));
-            let session = run(WebSocket::new(near, sizes), config, handler, token);
+            let socket = WebSocket::new(near, sizes).with_compression(compression);
+            let session = run(socket, config, handler, token);
             let drain_offset = session.drain_offset(spread);
             let end_of_stall = Box::pin(sleep_until(opened));
             let record = Stalling { future: session, stalls, end_of_stall }.await;
@@ -269,7 +275,7 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
     let states = async {
         for (number, at) in (1..).zip(&schedule.states) {
             sleep_until(*at).await;
-            publisher.publish(format!("state {number}"));
+            publisher.publish(clients::state(number));
         }
     };
     let ((), (), closed) = tokio::join!(signals, states, closed);

@@ -17,9 +17,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use transport::ws_core::Limits;
 use transport::{
-    Admission, Admit, Answer, Client, Denial, Discard, Drain, Endpoint, EndpointEvent, Handler,
-    Handshake, Message, Next, Observer, Opening, OriginPattern, Origins, Permission, Permit,
-    Policy, Rejection, SessionRegistry,
+    Admission, Admit, Answer, Client, CompressionOptions, Denial, Discard, Drain, Endpoint,
+    EndpointEvent, Handler, Handshake, Message, Next, Observer, Opening, OriginPattern, Origins,
+    Permission, Permit, Policy, Rejection, SessionRegistry,
 };
 
 use crate::http2_client::Http2Client;
@@ -141,6 +141,7 @@ impl<A: Admit + 'static> Fixture<A> {
                 ..Limits::default()
             }),
             sizes: SIZES,
+            compression: CompressionOptions::default(),
         };
         let log = Arc::new(log);
         let (drain, timers) = Drain::with_sessions(sessions.clone());

@@ -32,7 +32,7 @@ impl LatestMessage {
         let wakers = {
             let channel = &mut *self.channel.lock().unwrap();
             channel.version += 1;
-            channel.message = Some(PreparedMessage::from(message.into()));
+            channel.message = Some(PreparedMessage::compressible(&message.into()));
             mem::take(&mut channel.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);

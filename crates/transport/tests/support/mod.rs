@@ -46,7 +46,7 @@ pub(crate) fn spawned_drain() -> Drain {
 pub(crate) struct TestSession {
     pub(crate) peer: Peer,
     pub(crate) drain: Drain,
-    session: JoinHandle<CloseRecord>,
+    pub(crate) session: JoinHandle<CloseRecord>,
 }
 
 /// Opens a session over a pipe that holds `pipe_bytes` in each direction.

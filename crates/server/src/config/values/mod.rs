@@ -4,6 +4,7 @@
 //! parser. So a file, an environment variable and a flag have the same rules.
 
 pub(crate) mod admission;
+pub(crate) mod compression;
 mod parse;
 
 use std::fmt::{self, Display};

@@ -93,7 +93,7 @@ impl Families {
         );
         prefixed.register_with_unit(
             "payload",
-            "Payload of messages and control frames, reported at the same times",
+            "Payload of messages and control frames without compression, reported at the same times",
             Unit::Bytes,
             bytes,
         );
