@@ -82,6 +82,9 @@ pub enum Event<'a> {
     WriteBlocked,
     /// Some of the waiting output was written. If the stream does not accept the rest, the driver
     /// reports [`WriteBlocked`](Event::WriteBlocked) again.
+    ///
+    /// A driver reads nothing while output waits. What it then reads at once counts against the rates as
+    /// if it had been read when it came, if there is a write timeout.
     WriteProgressed,
 }
 

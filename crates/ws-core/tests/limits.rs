@@ -177,3 +177,29 @@ fn only_the_pong_to_a_ping_after_the_stall_clears_the_stall_credit() {
         assert_eq!(close(session.handle(message, secs(30.0))).0, 1008, "{stalled_at}");
     }
 }
+
+#[test]
+fn tokens_earned_while_output_is_blocked_are_not_lost() {
+    let limits = Limits {
+        messages: Rate::new(10, 20),
+        write_timeout: Some(secs(10.0)),
+        ..Limits::default()
+    };
+    let mut session = open_with(limits);
+    // Nothing is read for eight seconds, in which the stream accepts some output once. The client sends
+    // seven messages a second.
+    session.handle(Event::WriteBlocked, secs(5.0));
+    session.handle(Event::WriteProgressed, secs(9.0));
+    session.handle(Event::WriteBlocked, secs(9.0));
+    session.handle(Event::WriteProgressed, secs(13.0));
+    let message = Event::Message { bytes: 1 };
+    for number in 0..56 {
+        let action = session.handle(message.clone(), secs(13.0));
+        assert_eq!(action, None, "message {number}");
+    }
+    // Over the whole session the rate holds: eight seconds, and the burst.
+    for _ in 56..8 * 10 + 20 {
+        assert_eq!(session.handle(message.clone(), secs(13.0)), None);
+    }
+    assert_eq!(close(session.handle(message, secs(13.0))).0, 1008);
+}

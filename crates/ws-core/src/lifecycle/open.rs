@@ -112,7 +112,7 @@ impl Open {
         limits.control_frames.is_none_or(|rate| self.active().control_frames.take(rate, now))
     }
 
-    /// Credits the rate limits for a stall of the process that ended at `now`.
+    /// Credits the rate limits for a time that ended at `now`, and in which nothing was read.
     pub(crate) fn credit_stall(&mut self, stall: Duration, limits: &Limits, now: Timestamp) {
         if limits.messages.or(limits.control_frames).is_some() {
             let active = self.active();
@@ -140,18 +140,18 @@ impl Open {
         }
     }
 
-    /// Ends the write timeout. The timeouts that it suspended start again from zero.
+    /// Ends the write timeout. The timeouts that it suspended start again from zero, and the input that
+    /// arrived meanwhile, which nobody read, has the tokens of that time.
     pub(crate) fn on_write_progressed(&mut self, config: &SessionConfig, now: Timestamp) {
-        let Some(active) = self.active.as_mut().filter(|active| active.write_deadline.is_some())
-        else {
-            return;
-        };
+        let Some(active) = &mut self.active else { return };
+        let Some(write_deadline) = active.write_deadline.take() else { return };
+        let blocked_at = write_deadline.start(config.limits.write_timeout.unwrap_or_default());
         let deadline = |timeout| Deadline::new(timeout, now);
-        active.write_deadline = None;
         active.message_deadline =
             active.message_deadline.take().and(config.limits.message_timeout).map(deadline);
         self.pong_deadline =
             self.pong_deadline.take().map(|_| deadline(config.timing.pong_timeout));
+        self.credit_stall(now.since(blocked_at), &config.limits, now);
     }
 
     /// Returns the cause of the timeout that has expired. While output waits, only the write timeout
@@ -165,10 +165,10 @@ impl Open {
         };
         let SessionConfig { timing, limits } = config;
         if let Some(active) = self.active.as_deref_mut()
-            && active.write_deadline.is_some()
+            && let Some(write_deadline) = &mut active.write_deadline
         {
-            return has_passed(&mut active.write_deadline, limits.write_timeout)
-                .then_some(Cause::WriteTimeout);
+            let timeout = limits.write_timeout?;
+            return write_deadline.has_passed(timeout, now).then_some(Cause::WriteTimeout);
         }
         if has_passed(&mut self.pong_deadline, Some(timing.pong_timeout)) {
             return Some(Cause::PongTimeout);

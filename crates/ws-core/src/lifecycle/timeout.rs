@@ -25,6 +25,11 @@ impl Deadline {
         self.at
     }
 
+    /// Returns when the timeout began, or later if it was extended.
+    pub(crate) fn start(&self, timeout: Duration) -> Timestamp {
+        self.at.before(at_least_1_ms(timeout))
+    }
+
     /// Returns whether the deadline has passed. Extends it instead, once, if this call is late.
     pub(crate) fn has_passed(&mut self, timeout: Duration, now: Timestamp) -> bool {
         let Some(lateness) = now.checked_since(self.at) else { return false };
