@@ -23,7 +23,7 @@ pub(crate) struct Codec {
     position: Position,
     /// The beginning of a header.
     header: ShortBuffer<MAX_HEADER_BYTES>,
-    /// The beginning of the payload of a control frame.
+    /// The payload of the latest control frame, as far as it was read.
     control: ControlPayload,
     /// The data message that is incomplete.
     message: Option<IncompleteMessage>,
@@ -73,8 +73,13 @@ pub(crate) struct ReadOptions {
 pub(crate) enum Incoming {
     Close(Option<CloseFrame>),
     Message(Message),
-    Ping(ControlPayload),
-    Pong(ControlPayload),
+    /// [`Codec::control_payload`] has its payload, because moving it from call to call takes longer than
+    /// answering.
+    Ping {
+        bytes: usize,
+    },
+    /// As with a ping.
+    Pong,
     /// The codec must not be read again.
     Violation(Violation),
 }
@@ -135,6 +140,11 @@ impl Codec {
         !is_at_header || self.message.is_some() || !self.unread.is_empty()
     }
 
+    /// Returns the payload of the control frame that was read last.
+    pub(crate) fn control_payload(&self) -> &ControlPayload {
+        &self.control
+    }
+
     /// Begins a read. Returns the rest of the one before, if it was not decoded.
     pub(crate) fn begin_read(&mut self) -> Vec<u8> {
         self.inflated_bytes = 0;
@@ -181,6 +191,7 @@ impl Codec {
         let FrameHeader { is_final, is_compressed, payload_len, mask, .. } = header;
         match header.opcode {
             Opcode::Control(opcode) => {
+                self.control.clear();
                 self.position = Position::Control { opcode, payload_len, mask };
             }
             Opcode::Data(opcode) => {
@@ -216,7 +227,7 @@ impl Codec {
             return Ok(None);
         };
         *input = input.get(header.len - self.header.len()..).unwrap_or_default();
-        self.header = ShortBuffer::new();
+        self.header.clear();
         Ok(Some(header))
     }
 
@@ -232,12 +243,11 @@ impl Codec {
             return Ok(Step::NeedsInput);
         }
         self.position = Position::Header;
-        let mut payload = mem::replace(&mut self.control, ControlPayload::new());
-        unmask(payload.as_mut_slice(), mask);
+        unmask(self.control.as_mut_slice(), mask);
         Ok(Step::Incoming(match opcode {
-            ControlOpcode::Close => Incoming::Close(parse_close_frame(payload.as_slice())?),
-            ControlOpcode::Ping => Incoming::Ping(payload),
-            ControlOpcode::Pong => Incoming::Pong(payload),
+            ControlOpcode::Close => Incoming::Close(parse_close_frame(self.control.as_slice())?),
+            ControlOpcode::Ping => Incoming::Ping { bytes: payload_len },
+            ControlOpcode::Pong => Incoming::Pong,
         }))
     }
 

@@ -341,10 +341,11 @@ where
                 // session.
                 self.poll_handler(poll)
             }
-            Incoming::Ping(payload) => {
-                self.dispatch(Event::Ping { bytes: payload.len() }, poll.now)
+            Incoming::Ping { bytes } => self.dispatch(Event::Ping { bytes }, poll.now),
+            Incoming::Pong => {
+                let payload = self.socket.control_payload();
+                self.dispatch(Event::Pong(payload.as_slice()), poll.now)
             }
-            Incoming::Pong(payload) => self.dispatch(Event::Pong(payload.as_slice()), poll.now),
             Incoming::Violation(violation) => {
                 self.dispatch(Event::Violation(violation), poll.now)?;
                 self.socket.discard_input();

@@ -21,6 +21,10 @@ impl<const N: usize> ShortBuffer<N> {
         self.bytes.get_mut(..len).unwrap_or_default()
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len.into()
     }

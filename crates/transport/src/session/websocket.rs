@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ws_core::CloseFrame;
 
 use super::codec::{Codec, Incoming, ReadOptions};
-use super::control_frame::{self, write_close_frame, write_control_frame};
+use super::control_frame::{self, ControlPayload, write_close_frame, write_control_frame};
 use super::write_buffer::WriteBuffer;
 use crate::compression::{Compression, WindowId};
 use crate::frame::{append_compressed_frame, append_frame};
@@ -166,9 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             }
         }
         match &incoming {
-            Some(Incoming::Ping(payload)) => {
-                self.write_control(control_frame::PONG, payload.as_slice());
-            }
+            Some(Incoming::Ping { .. }) => self.send_pong(),
             Some(Incoming::Close(frame)) => {
                 match frame {
                     Some(frame) => self.send_close(frame),
@@ -176,9 +174,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 }
                 self.finish();
             }
-            Some(Incoming::Message(_) | Incoming::Pong(_) | Incoming::Violation(_)) | None => {}
+            Some(Incoming::Message(_) | Incoming::Pong | Incoming::Violation(_)) | None => {}
         }
         incoming
+    }
+
+    /// Returns the payload of the ping or pong that was decoded last.
+    pub(crate) fn control_payload(&self) -> ControlPayload {
+        match &self.state {
+            ClosingState::Open { codec: Some(codec), .. }
+            | ClosingState::CloseSent { codec: Some(codec), .. } => *codec.control_payload(),
+            ClosingState::CloseSent { .. }
+            | ClosingState::Discarding { .. }
+            | ClosingState::Finished
+            | ClosingState::Finishing
+            | ClosingState::Open { .. } => ControlPayload::new(),
+        }
     }
 
     pub(crate) fn send(&mut self, message: &Message) {
@@ -210,6 +221,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     pub(crate) fn send_ping(&mut self, payload: &[u8]) {
         self.write_control(control_frame::PING, payload);
+    }
+
+    /// Answers the ping that was decoded last.
+    fn send_pong(&mut self) {
+        if let ClosingState::Open { codec: Some(codec), .. } = &self.state {
+            let payload = codec.control_payload().as_slice();
+            let output = self.output.get_or_insert_default().encoded();
+            write_control_frame(control_frame::PONG, payload, output);
+        }
     }
 
     /// Sends a Close frame. No other frame is sent after it.
