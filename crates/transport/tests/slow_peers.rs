@@ -12,7 +12,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use support::buffered::Buffered;
-use support::{CLOSE, FloodingHandler, PING, PONG, TEXT, close, frame, open, open_over, open_with};
+use support::{
+    BINARY, CLOSE, FloodingHandler, PING, PONG, TEXT, close, frame, open, open_over, open_with,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 use transport::ws_core::{Cause, Limits, Rate};
@@ -262,6 +264,18 @@ async fn a_close_answered_behind_frames_in_flight_ends_clean() {
     session.peer.send(&close(1008, "")).await;
     let record = session.end().await;
     assert_eq!((record.cause, record.clean), (Cause::RateLimited, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_begins_within_the_input_that_is_decoded_ends_clean() {
+    let mut session = open(Discard, 64 * 1024);
+    session.drain.start(DrainOptions::default());
+    session.peer.expect_close(1001, "drained").await;
+    // Four bytes less than the most that is decoded, so the Close frame exceeds it.
+    let frames = [frame(BINARY, &[0; 4096]).repeat(63), frame(BINARY, &[0; 3580])].concat();
+    assert_eq!(frames.len(), 256 * 1024 - 4);
+    session.peer.send(&[frames, close(1001, "")].concat()).await;
+    assert!(session.end().await.clean);
 }
 
 #[tokio::test(start_paused = true)]

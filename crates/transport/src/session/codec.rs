@@ -129,6 +129,7 @@ impl Codec {
     pub(crate) fn release(mut self: Box<Self>) {
         if !self.is_partial() {
             self.inflated_bytes = 0;
+            self.control.clear();
             CODEC.set(Some(self));
         }
     }

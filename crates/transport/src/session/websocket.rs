@@ -142,6 +142,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// Answers pings and Close frames (RFC 6455, sections 5.5.1 and 5.5.2).
     pub(crate) fn decode(&mut self, input: &mut &[u8]) -> Option<Incoming> {
+        // Before a frame and not after it: the one that exceeds the limit may be the peer's Close frame.
+        if let ClosingState::CloseSent { received_bytes, .. } = self.state
+            && received_bytes > AFTER_CLOSE_BYTES
+        {
+            self.discard_input();
+        }
         let (codec, may_compress, is_open) = match &mut self.state {
             ClosingState::Open { codec, compression, .. } => (codec, compression.is_some(), true),
             ClosingState::CloseSent { codec, may_compress, .. } => (codec, *may_compress, false),
@@ -161,9 +167,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         if let ClosingState::CloseSent { received_bytes, .. } = &mut self.state {
             let count = u32::try_from(before - input.len()).unwrap_or(u32::MAX);
             *received_bytes = received_bytes.saturating_add(count);
-            if *received_bytes > AFTER_CLOSE_BYTES {
-                self.discard_input();
-            }
         }
         match &incoming {
             Some(Incoming::Ping { .. }) => self.send_pong(),
