@@ -40,6 +40,7 @@ fn checker(input: &mut Unstructured<'_>) -> Result<Checker> {
         pong_timeout: duration(input)?,
         close_timeout: duration(input)?,
         max_age,
+        reconnect_spread: Duration::ZERO,
     };
     let mut rate = || {
         let (per_second, burst) = (input.arbitrary::<u8>()?, input.arbitrary::<u8>()?);

@@ -59,6 +59,7 @@ impl Setup {
             pong_timeout: time()?,
             close_timeout: time()?,
             max_age: None,
+            reconnect_spread: Duration::ZERO,
         };
         let (message_timeout, write_timeout, spread) = (time()?, time()?, time()?);
         let max_age = Some(time()?).filter(|age| !age.is_zero());
@@ -77,7 +78,7 @@ impl Setup {
             queue: VecDeque::new(),
         };
         let config = SessionConfig { timing, limits };
-        let drain_options = DrainOptions { code: CloseCode::GOING_AWAY, spread };
+        let drain_options = DrainOptions { spread, ..DrainOptions::default() };
         let compression = (flags & 8 != 0).then_some(Compression::Shared);
         let reads_to_end = flags & 4 != 0;
         Ok(Self { config, sizes, compression, pipe_bytes, handler, drain_options, reads_to_end })

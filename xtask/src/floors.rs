@@ -38,6 +38,10 @@ const SERVER: &[Floor] = &[
 const TRANSPORT: &[Floor] = &[
     &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
     &[Entry("endpoint.rs", "the endpoint: from a request to a response")],
+    &[Entry(
+        "visible_refusal.rs",
+        "a refusal that a page can see: a WebSocket that is closed at once",
+    )],
     &[Entry("session/", "the driver of a session, its codec and its buffers")],
     &[Entry("admission.rs", "the trait for applications that decide which sessions open")],
     &[Entry("handler.rs", "the trait for applications on top of sessions")],

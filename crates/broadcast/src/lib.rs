@@ -63,6 +63,7 @@
 //!     pong_timeout: Duration::from_secs(10),
 //!     close_timeout: Duration::from_secs(3),
 //!     max_age: None,
+//!     reconnect_spread: Duration::ZERO,
 //! };
 //! let socket = WebSocket::new(near, SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 });
 //! let config = Arc::new(SessionConfig { timing, limits: Limits::default() });

@@ -116,7 +116,7 @@ impl<A: Admit> Route for A {
             let Some(answer) = answer.await else { return Outcome::Reset };
             let outcome = match answer {
                 Answer::Open(_) => Outcome::Opened,
-                Answer::Refuse(_) => Outcome::Refused,
+                Answer::Refuse(_) | Answer::RefuseVisibly(_) => Outcome::Refused,
             };
             answer.over_http2(request.method(), receiver, respond, wrap);
             outcome
@@ -210,7 +210,7 @@ impl Router {
             Answer::Refuse(response) if is_origin_refused(&response) => {
                 Answer::Refuse(response.map(|body| format!("{body}{ORIGIN_HINT}\n")))
             }
-            answer @ (Answer::Refuse(_) | Answer::Open(_)) => answer,
+            answer @ (Answer::Refuse(_) | Answer::RefuseVisibly(_) | Answer::Open(_)) => answer,
         }
     }
 

@@ -142,7 +142,7 @@ impl Shutdown {
             _ = self.begun() => {}
         }
         let (began, ShutdownOptions { grace, delay, drain }) = self.begun().await;
-        let DrainOptions { code, spread } = drain;
+        let DrainOptions { code, spread, reconnect_spread } = drain;
         systemd::stopping();
         info!(
             event = "stopping",
@@ -150,6 +150,7 @@ impl Shutdown {
             code = u16::from(code),
             delay_ms = milliseconds(delay),
             spread_ms = milliseconds(spread),
+            reconnect_spread_ms = milliseconds(reconnect_spread),
             grace_ms = milliseconds(grace),
         );
 
@@ -227,6 +228,7 @@ impl Shutdown {
             "elapsed_ms": milliseconds(began.elapsed()),
             "delay_ms": milliseconds(options.delay),
             "spread_ms": milliseconds(options.drain.spread),
+            "reconnect_spread_ms": milliseconds(options.drain.reconnect_spread),
             "grace_ms": milliseconds(options.grace),
         })
     }

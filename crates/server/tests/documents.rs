@@ -29,6 +29,7 @@ fn violations() -> Vec<(u16, String)> {
         pong_timeout: second,
         close_timeout: second,
         max_age: None,
+        reconnect_spread: Duration::ZERO,
     };
     [Violation::InvalidUtf8, Violation::ProtocolError, Violation::TooBig]
         .map(|violation| {

@@ -28,6 +28,9 @@ use support::{Client, PING, PONG, UPGRADE, close, frame};
 /// Upper limit of a line with client text, in bytes, with its line break.
 const MAX_LINE_BYTES: usize = 2048;
 
+/// The example of W3C Trace Context, section 3.2.5.
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// Texts that escaping makes much longer, each as long as fits in a head.
 fn hostile_texts() -> Vec<String> {
     ["\"", "\\", "\t", "\u{80}", "\u{200b}", "\u{feff}", "\u{e0001}", "x", "🦀"]
@@ -53,7 +56,11 @@ fn log_lines_with_client_text_are_bounded_in_both_formats() {
             let mut client = Client::connect(address);
             let refused = format!("GET /ws/status HTTP/1.1\r\nHost: a\r\nOrigin: {text}\r\n\r\n");
             assert_eq!(client.request(&refused).0, 426);
-            let headers = format!("Host: a\r\nOrigin: https://{host}:65535\r\nUser-Agent: {text}");
+            let headers = format!(
+                "Host: a\r\nOrigin: https://{host}:65535\r\nUser-Agent: {text}\r\n\
+                 traceparent: {TRACEPARENT}\r\nX-Request-ID: {}",
+                "~".repeat(64)
+            );
             assert_eq!(client.request(&UPGRADE.replace("Host: a", &headers)).0, 101);
             client.send(&close(4999, &reason.repeat(123 / reason.len())));
             client.frame();
@@ -72,6 +79,45 @@ fn log_lines_with_client_text_are_bounded_in_both_formats() {
         let longest = lines.iter().max_by_key(|line| line.len()).unwrap();
         assert!(longest.len() < MAX_LINE_BYTES, "{}: {longest}", longest.len());
     }
+}
+
+#[test]
+fn a_session_is_found_by_the_ids_of_its_request() {
+    let process = Process::start(&["--allowed-origins=https://app.example"]);
+    let open = |lines: &str| {
+        let mut client = Client::connect(process.address);
+        client.request(&UPGRADE.replace("Host: a", &format!("Host: a{lines}")));
+        process.event("opened")
+    };
+    let line = open(&format!("\r\ntraceparent: {TRACEPARENT}\r\nX-Request-Id: 7f3a-b"));
+    assert_eq!(
+        (&line["traceparent"], &line["request_id"]),
+        (&TRACEPARENT.into(), &"7f3a-b".into())
+    );
+    // A later version may have more fields.
+    let line = open(&format!("\r\ntraceparent: 01{}-x", &TRACEPARENT[2..]));
+    assert_eq!(line["traceparent"], format!("01{}", &TRACEPARENT[2..]));
+    for malformed in [
+        TRACEPARENT.to_uppercase(),
+        TRACEPARENT[..54].to_owned(),
+        format!("{TRACEPARENT}-x"),
+        format!("ff{}", &TRACEPARENT[2..]),
+        TRACEPARENT.replace('f', "g"),
+        TRACEPARENT.replace("-00f", "000f"),
+        "é".repeat(40),
+    ] {
+        let line = open(&format!("\r\ntraceparent: {malformed}"));
+        assert_eq!(line.get("traceparent"), None, "{malformed}");
+    }
+    for malformed in ["", "a b", "\"", "a\\b", "é", &*"x".repeat(65)] {
+        let line = open(&format!("\r\nX-Request-ID: {malformed}"));
+        assert_eq!(line.get("request_id"), None, "{malformed}");
+    }
+    // A refusal is found as well.
+    let mut client = Client::connect(process.address);
+    let lines = "Host: a\r\nX-Request-ID: 7\r\nOrigin: https://other.example";
+    assert_eq!(client.request(&UPGRADE.replace("Host: a", lines)).0, 403);
+    assert_eq!(process.event("refused")["request_id"], "7");
 }
 
 /// Sends twenty requests that are refused on each of these connections.

@@ -103,6 +103,7 @@ fn policy() -> Policy {
         pong_timeout: Duration::from_secs(10),
         close_timeout: Duration::from_secs(3),
         max_age: None,
+        reconnect_spread: Duration::ZERO,
     };
     // The suite sends much faster than clients usually may.
     let limits = Limits {
@@ -118,6 +119,7 @@ fn policy() -> Policy {
         session: Arc::new(SessionConfig { timing, limits }),
         sizes: SizeLimits { max_message_bytes: 16 << 20, max_queued_bytes: 64 << 10 },
         compression: CompressionOptions { mode, webkit },
+        visible_refusals: false,
     }
 }
 

@@ -53,6 +53,11 @@ impl<H> CatchPanic<H> {
         Self(Some(handler))
     }
 
+    /// Returns what is left of a handler that was dropped.
+    pub(crate) fn dropped() -> Self {
+        Self(None)
+    }
+
     /// Returns the result of `call`, unless it panics or the handler was dropped.
     pub(crate) fn call<T>(&mut self, call: impl FnOnce(&mut H) -> T) -> Result<T, Panicked> {
         let handler = self.0.as_mut().ok_or(Panicked)?;

@@ -51,12 +51,19 @@ pub struct DrainOptions {
     pub code: CloseCode,
     /// The time over which the sessions are closed, at an even rate. Zero closes all of them at once.
     pub spread: Duration,
+    /// The time over which their clients come back, at an even rate, counted from the beginning of the
+    /// drain: the reason of each Close says when ([`retry_after`](ws_core::retry_after)). Zero says nothing.
+    pub reconnect_spread: Duration,
 }
 
 /// Close code 1001 (Going Away), all sessions at once.
 impl Default for DrainOptions {
     fn default() -> Self {
-        Self { code: CloseCode::GOING_AWAY, spread: Duration::ZERO }
+        Self {
+            code: CloseCode::GOING_AWAY,
+            spread: Duration::ZERO,
+            reconnect_spread: Duration::ZERO,
+        }
     }
 }
 

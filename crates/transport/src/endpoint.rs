@@ -8,10 +8,11 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use hyper::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
+use hyper::header::{HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_EXTENSIONS};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use ws_core::SessionConfig;
 
 use crate::admission::{Admission, Admit, Grant, Handshake};
@@ -25,6 +26,7 @@ use crate::handshake::{CompressionOptions, Denial, Origins, Protocol, Rejection,
 use crate::peer::Peer;
 use crate::permit::Permit;
 use crate::session::{PendingSession, SessionTask, SizeLimits};
+use crate::visible_refusal::{MAX_VISIBLE_REFUSALS, VisibleRefusal};
 
 /// The configuration of an endpoint's sessions. The [front page](crate#an-endpoint) has an example.
 #[derive(Clone, Debug)]
@@ -37,6 +39,10 @@ pub struct Policy {
     pub sizes: SizeLimits,
     /// Which sessions are compressed.
     pub compression: CompressionOptions,
+    /// Whether a page of an allowed origin sees why it is refused: for a limit, because of a drain, or by the
+    /// application ([`VisibleRefusal`]). Requests without an `Origin`, and those that are refused for an
+    /// error or for their origin, get the response.
+    pub visible_refusals: bool,
 }
 
 /// A WebSocket endpoint. It knows no path; routing is the task of the server. The
@@ -44,11 +50,13 @@ pub struct Policy {
 #[derive(Debug)]
 pub struct Endpoint<O> {
     observer: Arc<O>,
+    /// One permit for each visible refusal.
+    visible_refusals: Arc<Semaphore>,
 }
 
 /// The answer to a request. The [front page](crate#an-endpoint) has an example over HTTP/1.1.
 ///
-/// There is no third outcome, so a caller that sends it over another protocol can handle all of them.
+/// There is no other outcome, so a caller that sends it over another protocol can handle all of them.
 #[derive(Debug)]
 #[must_use = "the client waits for the response"]
 pub enum Answer<H, O> {
@@ -56,6 +64,8 @@ pub enum Answer<H, O> {
     Open(Opening<H, O>),
     /// The request is refused with this response.
     Refuse(Response<String>),
+    /// The request is refused, and a page can see why.
+    RefuseVisibly(VisibleRefusal<H>),
 }
 
 /// A session that is about to open. It holds its drain token and its permit already, so a drain waits
@@ -80,6 +90,14 @@ struct Candidate {
     calls: u64,
 }
 
+/// A request that is refused, although it is valid.
+struct Denied<'a> {
+    denial: Denial,
+    upgrade: Upgrade,
+    handshake: Handshake<'a>,
+    token: DrainToken,
+}
+
 impl<H: Handler, O: Observer> Answer<H, O> {
     /// Returns the response to an HTTP/1.1 request, for hyper to send. A session begins when hyper has
     /// sent the response, and requires that hyper serves the connection with upgrades.
@@ -96,15 +114,21 @@ impl<H: Handler, O: Observer> Answer<H, O> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let opening = match self {
-            Self::Open(opening) => opening,
-            Self::Refuse(response) => return response,
-        };
-        let response = opening.response();
-        let upgraded = hyper::upgrade::on(request);
-        let Opening { permit, pending, .. } = opening;
-        tokio::spawn(SessionTask::upgrading(upgraded, reclaim, pending, permit));
-        response
+        match self {
+            Self::Open(opening) => {
+                let response = opening.response();
+                let upgraded = hyper::upgrade::on(request);
+                let Opening { permit, pending, .. } = opening;
+                tokio::spawn(SessionTask::upgrading(upgraded, reclaim, pending, permit));
+                response
+            }
+            Self::Refuse(response) => response,
+            Self::RefuseVisibly(refusal) => {
+                let response = refusal.response();
+                refusal.begin_on_upgrade(hyper::upgrade::on(request), reclaim);
+                response
+            }
+        }
     }
 
     /// Sends the response to an HTTP/2 request through `respond`. A session begins on the stream of the
@@ -132,6 +156,12 @@ impl<H: Handler, O: Observer> Answer<H, O> {
                     opening.begin(wrap(Http2Stream::new(sender, receiver)));
                 }
             }
+            Self::RefuseVisibly(refusal) => {
+                let (head, _) = h2_stream::response(refusal.response());
+                if let Ok(sender) = respond.send_response(head, false) {
+                    refusal.begin(wrap(Http2Stream::new(sender, receiver)));
+                }
+            }
             Self::Refuse(response) => {
                 let (head, body) = h2_stream::response(response);
                 let is_bodiless = method == Method::HEAD;
@@ -149,7 +179,8 @@ impl<H: Handler, O: Observer> Answer<H, O> {
 impl<O: Observer> Endpoint<O> {
     /// Creates an endpoint that reports to `observer`.
     pub fn new(observer: Arc<O>) -> Self {
-        Self { observer }
+        let visible_refusals = Arc::new(Semaphore::new(MAX_VISIBLE_REFUSALS));
+        Self { observer, visible_refusals }
     }
 
     /// Answers a request. A session uses `policy` until it ends, even if later requests are answered
@@ -171,34 +202,25 @@ impl<O: Observer> Endpoint<O> {
         policy: &Policy,
         permit: impl FnOnce() -> Result<Permit, Rejection> + Send,
     ) -> Answer<A::Handler, O> {
-        let candidate = match Self::check(request, client, policy, permit) {
-            Ok(candidate) => candidate,
+        let protocol = Protocol::of(request.version(), client.is_encrypted);
+        let upgrade = match Upgrade::check(request, protocol, &policy.origins) {
+            Ok(upgrade) => upgrade,
             Err(rejection) => return Answer::Refuse(self.refuse(rejection, request, client)),
         };
-        match decide(admit, &Handshake::new(request, client), &candidate.token).await {
-            Ok(admission) => self.open(candidate, admission, request, client, policy),
-            Err(denial) => Answer::Refuse(self.deny(&denial, request, client)),
-        }
-    }
-
-    /// The checks before the application decides.
-    fn check<B>(
-        request: &Request<B>,
-        client: &Client,
-        policy: &Policy,
-        permit: impl FnOnce() -> Result<Permit, Rejection>,
-    ) -> Result<Candidate, Rejection> {
-        let protocol = Protocol::of(request.version(), client.is_encrypted);
-        let upgrade = Upgrade::check(request, protocol, &policy.origins)?;
+        let handshake = Handshake::new(request, client);
         // Cloned before the phase is read, so a drain that begins later waits for this request.
         let token = client.token.clone();
-        // Last: an invalid request is refused for its error even if no permit is available.
-        if token.phase() != Phase::Serving {
-            return Err(Rejection::Draining);
-        }
-        let permit = catch_panic(permit).unwrap_or(Err(Rejection::InternalError))?;
-        let calls = token.sessions().calls();
-        Ok(Candidate { upgrade, permit, token, calls })
+        let denial = match acquire(permit, &token) {
+            Ok((permit, calls)) => match decide(admit, &handshake, &token).await {
+                Ok(admission) => {
+                    let candidate = Candidate { upgrade, permit, token, calls };
+                    return self.open(candidate, admission, request, client, policy);
+                }
+                Err(denial) => denial,
+            },
+            Err(rejection) => rejection.into(),
+        };
+        self.deny(Denied { denial, upgrade, handshake, token }, request, client, policy)
     }
 
     fn open<H, B>(
@@ -231,17 +253,41 @@ impl<O: Observer> Endpoint<O> {
         Answer::Open(Opening { upgrade, headers, permit, pending })
     }
 
-    fn deny<B>(&self, denial: &Denial, request: &Request<B>, client: &Client) -> Response<String> {
-        let protocol = Protocol::of(request.version(), client.is_encrypted);
-        let headers = Headers::of(request.headers());
-        self.observe_refused(
-            denial.rejection(),
-            Some(denial),
-            client.peer,
-            Some(protocol),
-            &headers,
+    fn deny<H: Handler, B>(
+        &self,
+        denied: Denied<'_>,
+        request: &Request<B>,
+        client: &Client,
+        policy: &Policy,
+    ) -> Answer<H, O> {
+        let Denied { denial, upgrade, handshake, token } = denied;
+        let headers = request.headers();
+        let is_of_page = headers.contains_key(ORIGIN);
+        let close = denial.close_frame().filter(|_| policy.visible_refusals && is_of_page);
+        let visible = close.and_then(|close| {
+            let permit = Arc::clone(&self.visible_refusals).try_acquire_owned().ok()?;
+            Some((close, permit))
+        });
+        let application = Some(&denial).filter(|it| it.rejection() == Rejection::Application);
+        observe(
+            &*self.observer,
+            &EndpointEvent::Refused {
+                peer: client.peer,
+                protocol: Some(handshake.protocol()),
+                request: Headers::of(headers).text(),
+                rejection: denial.rejection(),
+                denial: application,
+                close: visible.as_ref().map(|(close, _)| close),
+            },
         );
-        denial.response()
+        match visible {
+            Some((close, permit)) => {
+                let subprotocol = handshake.subprotocols().next();
+                let refusal = VisibleRefusal::new(upgrade, subprotocol, close, token, permit);
+                Answer::RefuseVisibly(refusal)
+            }
+            None => Answer::Refuse(denial.response()),
+        }
     }
 
     /// Refuses a request, for a router that has no endpoint at its path. Returns the response to send.
@@ -254,29 +300,40 @@ impl<O: Observer> Endpoint<O> {
     ) -> Response<String> {
         let protocol = Protocol::of(request.version(), client.is_encrypted);
         let headers = Headers::of(request.headers());
-        self.observe_refused(rejection, None, client.peer, Some(protocol), &headers);
+        self.observe_refused(rejection, client.peer, Some(protocol), &headers);
         rejection.response()
     }
 
     /// Reports to the observer a client that was rejected before it sent a request, or that the HTTP
     /// library answered itself.
     pub fn record_rejected(&self, rejection: Rejection, client: &Client) {
-        self.observe_refused(rejection, None, client.peer, None, &Headers::default());
+        self.observe_refused(rejection, client.peer, None, &Headers::default());
     }
 
     fn observe_refused(
         &self,
         rejection: Rejection,
-        denial: Option<&Denial>,
         peer: Peer,
         protocol: Option<Protocol>,
         headers: &Headers,
     ) {
-        let denial = denial.filter(|_| rejection == Rejection::Application);
-        let request = headers.text();
-        let event = EndpointEvent::Refused { peer, protocol, request, rejection, denial };
+        let (request, denial, close) = (headers.text(), None, None);
+        let event = EndpointEvent::Refused { peer, protocol, request, rejection, denial, close };
         observe(&*self.observer, &event);
     }
+}
+
+/// Acquires the permit for a session, unless a drain has begun. Returns it with the calls of [`Grant`].
+fn acquire(
+    permit: impl FnOnce() -> Result<Permit, Rejection>,
+    token: &DrainToken,
+) -> Result<(Permit, u64), Rejection> {
+    // Last of the checks: an invalid request is refused for its error even if no permit is available.
+    if token.phase() != Phase::Serving {
+        return Err(Rejection::Draining);
+    }
+    let permit = catch_panic(permit).unwrap_or(Err(Rejection::InternalError))?;
+    Ok((permit, token.sessions().calls()))
 }
 
 /// Lets the application decide, unless a drain begins before it has.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hyper::header::{HeaderMap, HeaderValue, ORIGIN, USER_AGENT};
-use ws_core::{CloseRecord, Counters};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN, USER_AGENT};
+use ws_core::{CloseFrame, CloseRecord, Counters};
 
 use crate::catch_panic::catch_panic;
 use crate::compression::Compression;
@@ -79,6 +79,8 @@ pub enum EndpointEvent<'a> {
         rejection: Rejection,
         /// The application's reason, if it is [`Rejection::Application`].
         denial: Option<&'a Denial>,
+        /// The Close frame, if the refusal is [visible](crate::VisibleRefusal): the status was not sent.
+        close: Option<&'a CloseFrame>,
     },
     /// Messages, control frames and bytes since the session's previous `Traffic`. It is reported at each
     /// ping that is sent, at the pong that answers it, at the end, and when 2¹⁵ messages or control frames
@@ -110,7 +112,20 @@ pub struct RequestText<'a>(&'a Headers);
 pub(crate) struct Headers {
     origin: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
+    /// Boxed, because most requests have none.
+    trace: Option<Box<TraceHeaders>>,
 }
+
+/// The headers by which a request is found in the log of a proxy, and in a trace.
+#[derive(Debug)]
+struct TraceHeaders {
+    traceparent: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
+}
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl<'a> RequestText<'a> {
     /// Returns the first `Origin` header, if it is UTF-8.
@@ -124,12 +139,30 @@ impl<'a> RequestText<'a> {
     pub fn user_agent(self) -> Option<&'a str> {
         text(self.0.user_agent.as_ref())
     }
+
+    /// Returns the first `traceparent` header, if it is valid: 55 characters, which identify the request in a
+    /// trace (W3C Trace Context, section 3.2). A client that has it from nowhere can make one up.
+    #[must_use]
+    pub fn traceparent(self) -> Option<&'a str> {
+        text(self.0.trace.as_ref()?.traceparent.as_ref()).and_then(valid_traceparent)
+    }
+
+    /// Returns the first `X-Request-ID` header, if it is 1 to 64 visible characters of ASCII without quotes
+    /// and backslashes. Many proxies set it, and log it.
+    #[must_use]
+    pub fn request_id(self) -> Option<&'a str> {
+        text(self.0.trace.as_ref()?.request_id.as_ref()).filter(|id| is_request_id(id))
+    }
 }
 
 impl Headers {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let first = |name| headers.get(name).cloned();
-        Self { origin: first(ORIGIN), user_agent: first(USER_AGENT) }
+        Self {
+            origin: first(ORIGIN),
+            user_agent: first(USER_AGENT),
+            trace: TraceHeaders::of(headers),
+        }
     }
 
     pub(crate) fn text(&self) -> RequestText<'_> {
@@ -137,6 +170,32 @@ impl Headers {
     }
 }
 
+impl TraceHeaders {
+    fn of(headers: &HeaderMap) -> Option<Box<Self>> {
+        let first = |name| headers.get(name).cloned();
+        let (traceparent, request_id) = (first(TRACEPARENT), first(REQUEST_ID));
+        let is_present = traceparent.is_some() || request_id.is_some();
+        is_present.then(|| Box::new(Self { traceparent, request_id }))
+    }
+}
+
 fn text(value: Option<&HeaderValue>) -> Option<&str> {
     str::from_utf8(value?.as_bytes()).ok()
+}
+
+/// Returns the version, the trace, the parent and the flags. A later version may append fields.
+fn valid_traceparent(text: &str) -> Option<&str> {
+    let (fields, rest) = text.split_at_checked(55)?;
+    let lengths = fields.split('-').map(str::len);
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_valid = lengths.eq([2, 32, 16, 2])
+        && fields.bytes().all(|byte| byte == b'-' || is_hex(byte))
+        && !fields.starts_with("ff")
+        && (rest.is_empty() || !fields.starts_with("00") && rest.starts_with('-'));
+    is_valid.then_some(fields)
+}
+
+fn is_request_id(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
+    (1..=64).contains(&text.len()) && text.bytes().all(is_allowed)
 }

@@ -68,6 +68,7 @@
 //!     pong_timeout: Duration::from_secs(10),
 //!     close_timeout: Duration::from_secs(3),
 //!     max_age: None,
+//!     reconnect_spread: Duration::ZERO,
 //! };
 //! let policy = Policy {
 //!     origins: Origins {
@@ -78,6 +79,7 @@
 //!     session: Arc::new(SessionConfig { timing, limits: Limits::default() }),
 //!     sizes: SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 },
 //!     compression: CompressionOptions::default(),
+//!     visible_refusals: false,
 //! };
 //! let log = Arc::new(Log::default());
 //! let endpoint = Endpoint::new(Arc::clone(&log));
@@ -157,6 +159,7 @@
 //!     pong_timeout: Duration::from_secs(10),
 //!     close_timeout: Duration::from_secs(3),
 //!     max_age: None,
+//!     reconnect_spread: Duration::ZERO,
 //! };
 //! let sizes = SizeLimits { max_message_bytes: 4096, max_queued_bytes: 65_536 };
 //! let socket = WebSocket::new(stream, sizes);
@@ -246,6 +249,7 @@ mod registry;
 mod session;
 mod stream_end;
 mod timer;
+mod visible_refusal;
 mod waker_id;
 
 pub use admission::{Admission, AdmissionParts, Admit, Handshake, Subprotocol};
@@ -268,6 +272,7 @@ pub use prepared_message::PreparedMessage;
 pub use registry::SessionRegistry;
 pub use session::{Session, SizeLimits, WebSocket, run};
 pub use stream_end::StreamEnd;
+pub use visible_refusal::{MAX_VISIBLE_REFUSALS, VisibleRefusal};
 
 /// The HTTP library. Its types of requests, responses and headers are part of this crate's API.
 pub use hyper;

@@ -51,6 +51,7 @@ async fn response(
     match fixture.answer(&request).await {
         Answer::Open(opening) => opening.response(),
         Answer::Refuse(response) => response,
+        Answer::RefuseVisibly(refusal) => refusal.response(),
     }
 }
 
@@ -312,6 +313,7 @@ async fn a_request_that_is_refused_anyway_is_not_decided_by_the_application() {
     let status = async |request: &Request<()>| match fixture.answer(request).await {
         Answer::Open(_) => 101,
         Answer::Refuse(response) => response.status().as_u16(),
+        Answer::RefuseVisibly(refusal) => refusal.response().status().as_u16(),
     };
     let mut refused_origin = valid_request();
     refused_origin.headers_mut().insert(ORIGIN, HeaderValue::from_static("null"));

@@ -204,6 +204,7 @@ fn a_session_costs_two_reads_two_writes_and_a_shutdown_from_the_request_to_the_e
             session: config(Limits::default()),
             sizes: SIZES,
             compression: CompressionOptions::default(),
+            visible_refusals: false,
         };
         let client = Client {
             peer: Peer::Local,

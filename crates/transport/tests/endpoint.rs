@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use endpoint::{Fixture, PERMITS, REQUEST, request_with_version, response_head};
+use endpoint::{Fixture, PERMITS, REQUEST, request_head, request_with_version, response_head};
 use support::{BINARY, CLOSE, PING, PONG, SIZES, TEXT, close, frame, in_time};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -152,13 +152,49 @@ async fn a_drain_with_a_spread_closes_sessions_evenly() {
     }
     let begin = Instant::now();
     let spread = Duration::from_secs(10);
-    fixture.drain.start(DrainOptions { code: CloseCode::SERVICE_RESTART, spread });
+    fixture.drain.start(DrainOptions {
+        code: CloseCode::SERVICE_RESTART,
+        spread,
+        ..DrainOptions::default()
+    });
     let mut ends: Vec<Duration> = peers.join_all().await.iter().map(|end| *end - begin).collect();
     ends.sort_unstable();
     let gaps = ends.windows(2).map(|pair| pair[1] - pair[0]);
     assert!(gaps.clone().max().unwrap() <= Duration::from_millis(300), "{ends:?}");
     assert!(ends[0] < Duration::from_millis(300) && ends[PERMITS - 1] <= spread, "{ends:?}");
     assert!(ends[PERMITS - 1] > Duration::from_millis(9700), "{ends:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_tells_clients_to_come_back_evenly_from_its_beginning() {
+    for (spread, reconnect_spread) in [(0, 30), (10, 30), (20, 10)] {
+        let fixture = Fixture::new();
+        let mut peers = JoinSet::new();
+        for _ in 0..PERMITS {
+            let mut peer = fixture.connect();
+            request_head(&mut peer).await;
+            peers.spawn(async move {
+                let (_, payload) = peer.frame().await;
+                let reason = String::from_utf8(payload[2..].to_vec()).unwrap();
+                let retry = reason.strip_prefix("drained retry=").unwrap().parse().unwrap();
+                Instant::now() + Duration::from_millis(retry)
+            });
+        }
+        let begin = Instant::now();
+        fixture.drain.start(DrainOptions {
+            spread: Duration::from_secs(spread),
+            reconnect_spread: Duration::from_secs(reconnect_spread),
+            ..DrainOptions::default()
+        });
+        let mut back: Vec<Duration> =
+            peers.join_all().await.iter().map(|back| *back - begin).collect();
+        back.sort_unstable();
+        let longest = Duration::from_secs(spread.max(reconnect_spread));
+        let gap = back.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(gap <= longest / 33 && back[0] <= longest / 33, "{back:?}");
+        assert!(back[PERMITS - 1] <= longest, "{back:?}");
+        assert!(back[PERMITS - 1] >= longest * 32 / 33, "{back:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

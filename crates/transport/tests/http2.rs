@@ -74,6 +74,7 @@ impl Fixture {
             }),
             sizes: SIZES,
             compression: CompressionOptions::default(),
+            visible_refusals: false,
         };
         let client_info = Client {
             peer: transport::Peer::Local,

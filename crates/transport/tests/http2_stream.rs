@@ -140,6 +140,7 @@ async fn accept(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> H
         session: config(Limits::default()),
         sizes: SIZES,
         compression: CompressionOptions::default(),
+        visible_refusals: false,
     };
     let drain = spawned_drain();
     let peer = transport::Peer::Local;

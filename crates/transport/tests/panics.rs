@@ -125,6 +125,7 @@ fn policy() -> Policy {
         session: config(Limits::default()),
         sizes: SIZES,
         compression: CompressionOptions::default(),
+        visible_refusals: false,
     }
 }
 

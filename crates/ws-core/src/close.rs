@@ -1,10 +1,13 @@
 //! The end of a session: Close frames and close codes, causes, the close record and the counters.
 
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::String;
 use core::fmt;
 use core::ops::AddAssign;
 use core::time::Duration;
+
+use crate::time::Millis;
 
 /// The body of a Close frame (RFC 6455, section 5.5.1).
 ///
@@ -26,6 +29,12 @@ impl CloseFrame {
     /// Creates the frame that this side sends for `cause`, with the word of the cause as its reason.
     pub(crate) fn for_cause(cause: Cause, code: CloseCode) -> Self {
         Self { code, reason: cause.as_str().into() }
+    }
+
+    /// Creates the frame that this side sends for `cause`, which also says when the client may come back:
+    /// after `retry`, as in `drained retry=4200`.
+    pub(crate) fn with_retry(cause: Cause, code: CloseCode, retry: Millis) -> Self {
+        Self { code, reason: format!("{cause} retry={}", retry.get()).into() }
     }
 
     /// Returns the payload length in bytes: two for the code, plus the reason; at most 125.
@@ -186,7 +195,7 @@ fn truncated(text: &str) -> &str {
 /// # use ws_core::{Lifecycle, Limits, SessionConfig, Timing};
 /// # let time = Duration::from_secs(25);
 /// # let timing =
-/// #     Timing { ping_interval: time, pong_timeout: time, close_timeout: time, max_age: None };
+/// #     Timing { ping_interval: time, pong_timeout: time, close_timeout: time, max_age: None, reconnect_spread: Duration::ZERO };
 /// # let config = SessionConfig { timing, limits: Limits::default() };
 /// # let mut session = Lifecycle::new(Arc::new(config), 0);
 ///

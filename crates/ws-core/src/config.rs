@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::rate::Rate;
-use crate::time::at_least_1_ms;
+use crate::time::{at_least_1_ms, scaled};
 
 /// The intervals and timeouts of a session. A value below 1 ms counts as 1 ms.
 ///
@@ -21,6 +21,41 @@ pub struct Timing {
     /// Age at which a session is closed, reduced by up to a tenth as
     /// [`Jitter::end`](crate::Jitter::end) says. `None` is no limit.
     pub max_age: Option<Duration>,
+    /// Time over which clients come back whose sessions reach their greatest age, counted from nine
+    /// tenths of it: the reason of each Close says when ([`retry_after`](crate::retry_after)). Zero says
+    /// nothing.
+    pub reconnect_spread: Duration,
+}
+
+/// Returns the time after which a client may come back whose session is closed in an operation that is
+/// spread over many sessions, such as a drain. `None` if `reconnect_spread` is zero.
+///
+/// The operation closes the sessions over the time `spread`, this one at `position`, from 0 to
+/// [`u32::MAX`]. Together the clients then come back at an even rate over `reconnect_spread`, counted from
+/// the beginning of the operation, or over `spread` if that is longer.
+///
+/// ```
+/// use std::time::Duration;
+/// use ws_core::retry_after;
+///
+/// let seconds = Duration::from_secs;
+/// // The last session is closed after 10 s, and its client comes back 30 s after the beginning.
+/// assert_eq!(retry_after(seconds(30), seconds(10), u32::MAX), Some(seconds(20)));
+/// assert_eq!(retry_after(seconds(30), seconds(10), 0), Some(Duration::ZERO));
+/// // The sessions are closed more slowly than their clients may come back.
+/// assert_eq!(retry_after(seconds(30), seconds(60), u32::MAX), Some(Duration::ZERO));
+/// assert_eq!(retry_after(Duration::ZERO, seconds(10), u32::MAX), None);
+/// ```
+#[must_use]
+pub fn retry_after(
+    reconnect_spread: Duration,
+    spread: Duration,
+    position: u32,
+) -> Option<Duration> {
+    if reconnect_spread.is_zero() {
+        return None;
+    }
+    Some(scaled(reconnect_spread.saturating_sub(spread), position))
 }
 
 impl Timing {

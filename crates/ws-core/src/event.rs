@@ -34,6 +34,10 @@ pub enum Event<'a> {
         /// Time from now to the Close frame, if nothing ends the session earlier. Zero closes at once;
         /// different values spread the closes of many sessions.
         after: Duration,
+        /// Time from the Close frame after which the client may come back, for the reason of the frame:
+        /// `drained retry=4200`, in milliseconds, up to 49 days. [`retry_after`](crate::retry_after) chooses it for many
+        /// sessions. `None` says nothing.
+        retry: Option<Duration>,
     },
     /// The closing handshake is complete: each side sent a Close frame, and all output is flushed.
     ///
@@ -178,7 +182,7 @@ pub type PingPayload = [u8; 4];
 /// # use ws_core::{Lifecycle, Limits, SessionConfig, Timing};
 /// # let time = Duration::from_secs(25);
 /// # let timing =
-/// #     Timing { ping_interval: time, pong_timeout: time, close_timeout: time, max_age: None };
+/// #     Timing { ping_interval: time, pong_timeout: time, close_timeout: time, max_age: None, reconnect_spread: Duration::ZERO };
 /// # let config = SessionConfig { timing, limits: Limits::default() };
 /// # let mut session = Lifecycle::new(Arc::new(config), 0);
 ///

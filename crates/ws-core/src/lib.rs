@@ -102,6 +102,7 @@
 //!     pong_timeout: Duration::from_millis(10),
 //!     close_timeout: Duration::from_millis(10),
 //!     max_age: None,
+//!     reconnect_spread: Duration::ZERO,
 //! };
 //! let config = SessionConfig { timing, limits: Limits::default() };
 //! let record = drive(&mut SilentPeer, Arc::new(config), 0);
@@ -155,7 +156,7 @@ pub use close::{
     Cause, CloseCode, CloseFrame, CloseRecord, CloseStatus, Counters, Initiator, Reason, Stats,
     UnsendableCode,
 };
-pub use config::{Limits, SessionConfig, Timing};
+pub use config::{Limits, SessionConfig, Timing, retry_after};
 pub use event::{Action, Event, PingPayload, Violation};
 pub use lifecycle::{Jitter, Lifecycle};
 pub use rate::Rate;

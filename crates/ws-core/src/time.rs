@@ -1,6 +1,6 @@
-//! Timestamps of a session, in 8 bytes each.
+//! Timestamps of a session in 8 bytes, and times in 4.
 
-use core::num::NonZeroU64;
+use core::num::{NonZeroU32, NonZeroU64};
 use core::time::Duration;
 
 /// The time since a session opened, in whole nanoseconds, up to 584 years.
@@ -51,6 +51,25 @@ impl From<Timestamp> for Duration {
     }
 }
 
+/// A time in whole milliseconds, up to 49 days, in 4 bytes. An `Option` of it is no larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Millis(
+    /// The milliseconds plus one, so that it is never zero.
+    NonZeroU32,
+);
+
+impl Millis {
+    pub(crate) fn get(self) -> u32 {
+        self.0.get() - 1
+    }
+}
+
+impl From<Duration> for Millis {
+    fn from(time: Duration) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(u32::try_from(time.as_millis()).unwrap_or(u32::MAX)))
+    }
+}
+
 /// Returns the nanoseconds of `time`, at most `u64::MAX` (584 years).
 pub(crate) fn saturating_nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
@@ -59,4 +78,10 @@ pub(crate) fn saturating_nanos(time: Duration) -> u64 {
 /// Returns `time`, but at least 1 ms: a timeout of zero would make a driver spin.
 pub(crate) fn at_least_1_ms(time: Duration) -> Duration {
     time.max(Duration::from_millis(1))
+}
+
+/// Returns `whole * fraction / u32::MAX`.
+pub(crate) fn scaled(whole: Duration, fraction: u32) -> Duration {
+    let nanos = whole.as_nanos() * u128::from(fraction) / u128::from(u32::MAX);
+    u64::try_from(nanos).map_or(whole, Duration::from_nanos)
 }

@@ -54,6 +54,7 @@ fn checker(max_age: Option<Duration>) -> Checker {
         pong_timeout: Duration::from_secs(10),
         close_timeout: Duration::from_secs(3),
         max_age,
+        reconnect_spread: Duration::ZERO,
     };
     let limits = Limits {
         message_timeout: Some(Duration::from_secs(7)),

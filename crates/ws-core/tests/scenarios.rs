@@ -153,7 +153,7 @@ fn input_that_arrived_in_time_counts_after_a_stall() {
 
 #[test]
 fn an_event_reported_before_reading_expires_no_timeout() {
-    let later = Event::Drain { code: CloseCode::GOING_AWAY, after: secs(60.0) };
+    let later = Event::Drain { code: CloseCode::GOING_AWAY, after: secs(60.0), retry: None };
     for event in [Event::WriteBlocked, later, Event::Stalled(secs(1.0)), Event::WriteProgressed] {
         let mut session = open();
         let payload = ping(session.handle(Event::Tick, secs(25.0)));
@@ -296,6 +296,7 @@ fn zero_and_maximum_timings_do_not_make_a_driver_spin() {
             pong_timeout: extreme,
             close_timeout: extreme,
             max_age: Some(extreme),
+            reconnect_spread: Duration::ZERO,
         };
         let mut session =
             Lifecycle::new(Arc::new(SessionConfig { timing, limits: Limits::default() }), u32::MAX);
@@ -355,7 +356,7 @@ fn a_drained_session_closes_after_its_delay() {
     for after in [secs(0.0), secs(25.0), secs(100.0)] {
         let mut session = open();
         let code = CloseCode::SERVICE_RESTART;
-        let mut action = session.handle(Event::Drain { code, after }, secs(7.0));
+        let mut action = session.handle(Event::Drain { code, after, retry: None }, secs(7.0));
         let mut now = secs(7.0);
         // Until then the session stays open and sends pings.
         while action.is_none() {
@@ -371,10 +372,24 @@ fn a_drained_session_closes_after_its_delay() {
 }
 
 #[test]
+fn a_drained_session_is_told_when_its_client_may_come_back() {
+    for (retry, reason) in [(4.2, "drained retry=4200"), (0.000_9, "drained retry=0")] {
+        let mut session = open();
+        let code = CloseCode::GOING_AWAY;
+        let drain = Event::Drain { code, after: secs(5.0), retry: Some(secs(retry)) };
+        assert_eq!(session.handle(drain, secs(1.0)), None);
+        let action = session.handle(Event::Tick, secs(6.0));
+        assert_eq!(close(action), (1001, reason.to_owned()));
+        let record = end(session.handle(Event::Finished, secs(6.0)));
+        assert_eq!((record.cause, record.reason.as_str()), (Cause::Drained, reason));
+    }
+}
+
+#[test]
 fn a_later_drain_replaces_an_earlier_one() {
     let mut session = open();
     let (code, after) = (CloseCode::SERVICE_RESTART, secs(20.0));
-    assert_eq!(session.handle(Event::Drain { code, after }, secs(1.0)), None);
+    assert_eq!(session.handle(Event::Drain { code, after, retry: None }, secs(1.0)), None);
     assert_eq!(session.deadline(), Some(secs(21.0)));
     assert_eq!(close(session.handle(drain(), secs(2.0))), (1001, "drained".to_owned()));
 }
@@ -392,6 +407,24 @@ fn a_session_closes_at_its_maximum_age_less_the_jitter() {
         assert_eq!(close(action), (1001, "max_age".to_owned()));
         let record = end(session.handle(Event::Finished, secs(age)));
         assert_eq!((record.cause, record.clean), (Cause::MaxAge, true));
+    }
+}
+
+#[test]
+fn sessions_of_the_same_age_come_back_at_an_even_rate() {
+    let timing = Timing { max_age: Some(secs(20.0)), reconnect_spread: secs(8.0), ..TIMING };
+    let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
+    for position in 0..=100_u32 {
+        // The first is closed after 18 s.
+        let jitter = Jitter { ping: 0, end: u32::MAX - u32::MAX / 100 * position };
+        let mut session = Lifecycle::new(Arc::clone(&config), jitter);
+        let closed = session.deadline().unwrap();
+        let (code, reason) = close(session.handle(Event::Tick, closed));
+        let retry: u32 = reason.strip_prefix("max_age retry=").unwrap().parse().unwrap();
+        let back = closed.as_secs_f64() + f64::from(retry) / 1000.0;
+        let expected = 18.0 + 8.0 * f64::from(position) / 100.0;
+        assert!((back - expected).abs() < 0.002, "{position}: {back}, {expected}");
+        assert_eq!(code, 1001);
     }
 }
 

@@ -74,6 +74,7 @@ fn arguments() -> Result<(String, Duration, SessionConfig), lexopt::Error> {
         pong_timeout: Duration::from_secs(10),
         close_timeout: Duration::from_secs(3),
         max_age: None,
+        reconnect_spread: Duration::ZERO,
     };
     let mut url = None;
     let mut arguments = lexopt::Parser::from_env();

@@ -77,6 +77,7 @@ fn open(handler: impl Handler) -> (DuplexStream, Drain) {
         pong_timeout: Duration::from_secs(10),
         close_timeout: Duration::from_secs(3),
         max_age: None,
+        reconnect_spread: Duration::ZERO,
     };
     let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
     let socket =

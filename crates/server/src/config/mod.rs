@@ -20,7 +20,9 @@ use hyper::header::HeaderName;
 use tokio::sync::watch;
 use tracing_subscriber::filter::Targets;
 use transport::ws_core::{Limits, Rate, SessionConfig, Timing};
-use transport::{CompressionOptions, DrainOptions, Origins, Permission, Policy, SizeLimits};
+use transport::{
+    CompressionOptions, DrainOptions, MAX_VISIBLE_REFUSALS, Origins, Permission, Policy, SizeLimits,
+};
 
 use self::error::ConfigError;
 use self::settings::Settings;
@@ -155,7 +157,12 @@ impl Config {
             auth_timeout: settings.auth_timeout_secs.0,
             max_concurrent: settings.max_concurrent_admissions.get(),
         };
-        let reserved_files = RESERVED_FILES.saturating_add(admission.max_open_files());
+        // A visible refusal has no permit of a session, but a socket.
+        let visible_refusals = if settings.visible_refusals.0 { MAX_VISIBLE_REFUSALS } else { 0 };
+        let reserved_files = RESERVED_FILES
+            .saturating_add(admission.max_open_files())
+            .saturating_add(u64::try_from(visible_refusals).unwrap_or(u64::MAX));
+        let reconnect_spread = settings.reconnect_spread_secs.0.unwrap_or_default();
         Self {
             listen: ListenOptions {
                 addresses: settings.listen.0,
@@ -185,6 +192,7 @@ impl Config {
                         pong_timeout: settings.pong_timeout_secs.0,
                         close_timeout: settings.close_timeout_secs.0,
                         max_age: settings.max_connection_age_secs.0,
+                        reconnect_spread,
                     },
                     limits: Limits {
                         messages: Rate::new(
@@ -211,6 +219,7 @@ impl Config {
                         Permission::Refuse
                     },
                 },
+                visible_refusals: settings.visible_refusals.0,
             },
             handshake_timeout: settings.handshake_timeout_secs.0,
             shutdown: ShutdownOptions {
@@ -219,6 +228,7 @@ impl Config {
                 drain: DrainOptions {
                     code: settings.drain_close_code.0,
                     spread: settings.drain_spread_secs.0.unwrap_or_default(),
+                    reconnect_spread,
                 },
             },
             max_connections: match settings.max_connections {

@@ -101,6 +101,12 @@ pub struct Settings {
     #[arg(long, value_name = "DECISION", default_value = "refuse", help_heading = "Origins")]
     pub null_origin: Decision,
 
+    /// Whether pages of allowed origins see why they are refused: true or false. A browser hides the response
+    /// to a handshake from the page. With true, a refusal for a limit, for a shutdown, or by the
+    /// application is a WebSocket that is closed at once, with 1013, 3000 or 3003 and the reason.
+    #[arg(long, value_name = "BOOL", default_value = "false", help_heading = "Origins")]
+    pub visible_refusals: Switch,
+
     /// Header in which a trusted proxy names the user of a request, after it has authenticated it. Each
     /// request must then come from one of trusted_proxies and have this header once, or it is refused with
     /// 401. With auth_url, it is a header of the response of that service instead.
@@ -163,8 +169,8 @@ pub struct Settings {
     pub handshake_timeout_secs: Seconds,
 
     /// Maximum number of connections and sessions: each session counts, and so does each connection
-    /// without a session. "auto" is the limit of open files minus 256, and
-    /// with auth_url minus max_concurrent_admissions; a higher value logs a warning.
+    /// without a session. "auto" is the limit of open files minus 256, with auth_url minus
+    /// max_concurrent_admissions, and with visible_refusals minus 128; a higher value logs a warning.
     #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = "Limits")]
     pub max_connections: MaxConnections,
 
@@ -241,6 +247,13 @@ pub struct Settings {
     /// closed at once, and all clients reconnect at once.
     #[arg(long, value_name = "SECONDS", default_value = "0", help_heading = "Shutdown")]
     pub drain_spread_secs: OptionalSeconds,
+
+    /// Seconds over which the clients of closed sessions come back, evenly spread: the reason of the Close
+    /// tells each client when, as in "drained retry=4200", in milliseconds. It is counted from the first
+    /// close of a shutdown, and for max_connection_age_secs from 0.9 of that age. With 0, clients are not
+    /// told.
+    #[arg(long, value_name = "SECONDS", default_value = "0", help_heading = "Shutdown")]
+    pub reconnect_spread_secs: OptionalSeconds,
 
     /// Close code of a shutdown: 1001 (going away), or 1012 (service restart) if the service returns
     /// at once.

@@ -22,16 +22,21 @@ pub(crate) fn log_event(event: &EndpointEvent<'_>) {
             compression = compression.map(Compression::as_str),
             origin = &*truncated(request.origin().unwrap_or_default()),
             user_agent = &*truncated(request.user_agent().unwrap_or_default()),
+            traceparent = request.traceparent(),
+            request_id = request.request_id(),
         ),
-        EndpointEvent::Refused { peer, protocol, request, rejection, denial, .. } => info!(
+        EndpointEvent::Refused { peer, protocol, request, rejection, denial, close, .. } => info!(
             event = "refused",
             %peer,
             protocol = protocol.map_or("", Protocol::as_str),
             origin = &*truncated(request.origin().unwrap_or_default()),
             refusal = rejection.as_str(),
             status = denial.map_or(rejection.status(), Denial::status).as_u16(),
+            close_code = close.map(|close| u16::from(close.code)),
             denial = denial.map(Denial::word),
             sentence = denial.map(|denial| truncated(denial.sentence())).as_deref(),
+            traceparent = request.traceparent(),
+            request_id = request.request_id(),
         ),
         // The panic hook has logged the panic.
         EndpointEvent::Panicked { .. } | EndpointEvent::Traffic { .. } | _ => {}

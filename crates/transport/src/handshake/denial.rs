@@ -7,6 +7,7 @@ use hyper::header::{
     WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
+use ws_core::{CloseCode, CloseFrame};
 
 use super::rejection::Rejection;
 
@@ -14,7 +15,7 @@ use super::rejection::Rejection;
 ///
 /// The response has its status and headers, and a body of the word and the sentence. A page in a browser
 /// sees none of them (WebSockets Standard, section 4.1, hides the response), so they are for other clients and for
-/// the log.
+/// the log. A page sees the word if refusals are [visible](crate::Policy::visible_refusals).
 ///
 /// ```
 /// use transport::Denial;
@@ -114,6 +115,31 @@ impl Denial {
     #[must_use]
     pub fn rejection(&self) -> Rejection {
         self.rejection
+    }
+
+    /// Returns the Close frame that tells a page the same ([`VisibleRefusal`](crate::VisibleRefusal)). Its
+    /// reason is the word, and its code says whether to try again: 1013 (later) for 429 and 503, 3000
+    /// (authenticate first) for 401, and 3003 (forbidden) for every other 4xx. `None` for an error of the
+    /// server.
+    ///
+    /// ```
+    /// use transport::Denial;
+    ///
+    /// let denial = Denial::forbidden("not_in_team", "the user is not a member of this team");
+    /// let close = denial.close_frame().unwrap();
+    /// assert_eq!((u16::from(close.code), close.reason.as_str()), (3003, "not_in_team"));
+    /// ```
+    #[must_use]
+    pub fn close_frame(&self) -> Option<CloseFrame> {
+        let code = match self.status {
+            StatusCode::UNAUTHORIZED => CloseCode::UNAUTHORIZED,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                CloseCode::TRY_AGAIN_LATER
+            }
+            status if status.is_client_error() => CloseCode::FORBIDDEN,
+            _ => return None,
+        };
+        Some(CloseFrame { code, reason: self.word.into() })
     }
 
     pub(crate) fn response(&self) -> Response<String> {

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
-use ws_core::{Action, CloseFrame, CloseRecord, Event, Jitter, Lifecycle, SessionConfig, Stats};
+use ws_core::{
+    Action, CloseFrame, CloseRecord, Event, Jitter, Lifecycle, SessionConfig, Stats, retry_after,
+};
 
 use super::codec::Incoming;
 use super::poll_buffers::PollBuffers;
@@ -172,6 +174,19 @@ where
         }
     }
 
+    /// Creates a session without a handler, which sends this Close frame and ends. A drain does not change
+    /// the frame.
+    pub(crate) fn closing(
+        socket: WebSocket<S>,
+        config: Arc<SessionConfig>,
+        token: DrainToken,
+        frame: CloseFrame,
+    ) -> Self {
+        let mut session = Self::new(socket, config, CatchPanic::dropped(), token, None);
+        let _ = session.dispatch(Event::handler_closed(frame), session.opened);
+        session
+    }
+
     /// Polls once, with the buffers of the thread. Closes the stream when the session has ended.
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> ControlFlow<CloseRecord> {
         // A session that is closing waits until all others have been woken for the phase: in a drain the
@@ -242,14 +257,15 @@ where
         }
         self.phase = phase;
         self.timer.count_delivered();
-        let DrainOptions { code, spread } = self.timer.owner().options();
+        let DrainOptions { code, spread, reconnect_spread } = self.timer.owner().options();
         match phase {
             Phase::Serving => ControlFlow::Continue(()),
             Phase::Draining => {
-                self.dispatch(Event::Drain { code, after: self.drain_offset(spread) }, now)
+                let retry = retry_after(reconnect_spread, spread, weyl_fraction(self.id() - 1));
+                self.dispatch(Event::Drain { code, after: self.drain_offset(spread), retry }, now)
             }
             Phase::Aborting => {
-                self.dispatch(Event::Drain { code, after: Duration::ZERO }, now)?;
+                self.dispatch(Event::Drain { code, after: Duration::ZERO, retry: None }, now)?;
                 self.dispatch(Event::Disconnected, now)
             }
         }

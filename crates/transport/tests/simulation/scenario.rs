@@ -38,7 +38,7 @@ use clients::{Kind, Received, ReceivedEnd, SimulatedHandler};
 use network::{Rng, connect};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use transport::ws_core::{Cause, CloseCode, CloseRecord, Limits, Rate, SessionConfig, Timing};
+use transport::ws_core::{Cause, CloseRecord, Limits, Rate, SessionConfig, Timing};
 use transport::{Compression, Drain, DrainOptions, SizeLimits, WebSocket, run};
 
 use crate::Publisher;
@@ -64,8 +64,13 @@ const SLACK: Duration = Duration::from_millis(210);
 const BUFFER: u64 = 400;
 
 fn config() -> SessionConfig {
-    let timing =
-        Timing { ping_interval: PING, pong_timeout: PONG, close_timeout: CLOSE, max_age: None };
+    let timing = Timing {
+        ping_interval: PING,
+        pong_timeout: PONG,
+        close_timeout: CLOSE,
+        max_age: None,
+        reconnect_spread: Duration::ZERO,
+    };
     let limits = Limits {
         control_frames: Rate::new(10, 20),
         message_timeout: Some(SLOW),
@@ -262,7 +267,7 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
     let signals = async {
         if let Some(at) = schedule.drained_at {
             sleep_until(at).await;
-            drain.start(DrainOptions { code: CloseCode::GOING_AWAY, spread: schedule.spread });
+            drain.start(DrainOptions { spread: schedule.spread, ..DrainOptions::default() });
         }
         if let Some(at) = schedule.aborted_at {
             sleep_until(at).await;

@@ -79,9 +79,10 @@ impl Observer for EventLog {
                 let of = identity.map(|identity| format!(" of {identity}")).unwrap_or_default();
                 format!("opened {id} {peer} {request}{of}")
             }
-            EndpointEvent::Refused { peer, rejection, denial, .. } => {
+            EndpointEvent::Refused { peer, rejection, denial, close, .. } => {
                 let word = denial.map(|denial| format!(" {}", denial.word())).unwrap_or_default();
-                format!("refused {peer} {rejection}{word}")
+                let code = close.map(|close| format!(" by {}", close.code)).unwrap_or_default();
+                format!("refused {peer} {rejection}{word}{code}")
             }
             EndpointEvent::Panicked { id, .. } => format!("panicked {id}"),
             EndpointEvent::Traffic {
@@ -142,6 +143,7 @@ impl<A: Admit + 'static> Fixture<A> {
             }),
             sizes: SIZES,
             compression: CompressionOptions::default(),
+            visible_refusals: false,
         };
         let log = Arc::new(log);
         let (drain, timers) = Drain::with_sessions(sessions.clone());
@@ -185,6 +187,7 @@ impl<A: Admit + 'static> Fixture<A> {
         match self.answer(request).await {
             Answer::Open(opening) => opening,
             Answer::Refuse(response) => panic!("{response:?}"),
+            Answer::RefuseVisibly(refusal) => panic!("{:?}", refusal.response()),
         }
     }
 

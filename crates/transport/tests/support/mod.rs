@@ -25,6 +25,7 @@ pub(crate) const TIMING: Timing = Timing {
     pong_timeout: Duration::from_secs(10),
     close_timeout: Duration::from_secs(3),
     max_age: None,
+    reconnect_spread: Duration::ZERO,
 };
 
 pub(crate) const SIZES: SizeLimits =

@@ -17,9 +17,9 @@ use self::timeout::Deadline;
 use crate::close::{
     Cause, CloseCode, CloseFrame, CloseRecord, CloseStatus, Counters, Initiator, Reason, Stats,
 };
-use crate::config::SessionConfig;
+use crate::config::{SessionConfig, retry_after};
 use crate::event::{Action, Event, PingPayload};
-use crate::time::{Timestamp, at_least_1_ms};
+use crate::time::{Timestamp, at_least_1_ms, scaled};
 
 /// Offsets that spread the timers of sessions that opened at the same time.
 ///
@@ -56,6 +56,7 @@ impl From<u32> for Jitter {
 ///     pong_timeout: Duration::from_secs(10),
 ///     close_timeout: Duration::from_secs(3),
 ///     max_age: None,
+///     reconnect_spread: Duration::ZERO,
 /// };
 /// let config = SessionConfig { timing, limits: Limits::default() };
 /// let mut session = Lifecycle::new(Arc::new(config), 0);
@@ -117,8 +118,12 @@ impl Lifecycle {
         let earlier = |time: Duration, jitter| time - scaled(time / 10, jitter);
         let mut open = Open::new(earlier(config.timing.ping_interval(), jitter.ping).into());
         if let Some(age) = config.timing.max_age {
-            let at = earlier(at_least_1_ms(age), jitter.end).into();
-            open.close_at(at, Cause::MaxAge, CloseCode::GOING_AWAY);
+            let age = at_least_1_ms(age);
+            let at = earlier(age, jitter.end).into();
+            // The session with the greatest jitter is closed first.
+            let position = u32::MAX - jitter.end;
+            let retry = retry_after(config.timing.reconnect_spread, age / 10, position);
+            open.close_at(at, Cause::MaxAge, CloseCode::GOING_AWAY, retry);
         }
         Self {
             state: State::Open(open),
@@ -145,6 +150,7 @@ impl Lifecycle {
     ///     pong_timeout: Duration::from_secs(10),
     ///     close_timeout: Duration::from_secs(3),
     ///     max_age: None,
+    ///     reconnect_spread: Duration::ZERO,
     /// };
     /// let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
     /// let mut session = Lifecycle::new(config, 0).expiring_at(Duration::from_secs(7));
@@ -233,7 +239,9 @@ impl Lifecycle {
             Event::Disconnected | Event::Finished => {
                 return Some(Action::End(self.abnormal_record(Cause::Disconnected, now)));
             }
-            Event::Drain { code, after } => open.close_at(now.after(after), Cause::Drained, code),
+            Event::Drain { code, after, retry } => {
+                open.close_at(now.after(after), Cause::Drained, code, retry);
+            }
             Event::Message { bytes } => {
                 self.received.add_message(bytes);
                 open.on_activity();
@@ -279,8 +287,8 @@ impl Lifecycle {
                 Action::End(self.abnormal_record(cause, now))
             });
         }
-        if let Some((cause, code)) = open.due_close(now) {
-            return Some(self.close(cause, CloseFrame::for_cause(cause, code), now));
+        if let Some((cause, frame)) = open.due_close(now) {
+            return Some(self.close(cause, frame, now));
         }
         let ping_is_due = open.take_due_ping(&self.config.timing, now);
         open.release_idle(now);
@@ -400,10 +408,4 @@ impl Lifecycle {
 /// Returns the payload of the latest ping, which differs from those of the pings before.
 fn ping_payload(pings: u16) -> PingPayload {
     u32::from(pings).to_be_bytes()
-}
-
-/// Returns `whole * jitter / u32::MAX`.
-fn scaled(whole: Duration, jitter: u32) -> Duration {
-    let nanos = whole.as_nanos() * u128::from(jitter) / u128::from(u32::MAX);
-    u64::try_from(nanos).map_or(whole, Duration::from_nanos)
 }

@@ -4,10 +4,10 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::timeout::Deadline;
-use crate::close::{Cause, CloseCode};
+use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::config::{Limits, SessionConfig, Timing};
 use crate::rate::Bucket;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 /// The state of a session in which messages are exchanged.
 #[derive(Debug)]
@@ -36,11 +36,13 @@ struct Active {
     stalled_at: Option<Timestamp>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct ScheduledClose {
     at: Timestamp,
     cause: Cause,
     code: CloseCode,
+    /// When the client may come back, counted from the close.
+    retry: Option<Millis>,
 }
 
 impl Open {
@@ -66,8 +68,16 @@ impl Open {
     }
 
     /// Schedules a close by this side, in place of one scheduled earlier.
-    pub(crate) fn close_at(&mut self, at: Timestamp, cause: Cause, code: CloseCode) {
-        self.active().scheduled_close = Some(ScheduledClose { at, cause, code });
+    /// `retry` is the time from then on after which the client may come back.
+    pub(crate) fn close_at(
+        &mut self,
+        at: Timestamp,
+        cause: Cause,
+        code: CloseCode,
+        retry: Option<Duration>,
+    ) {
+        let retry = retry.map(Millis::from);
+        self.active().scheduled_close = Some(ScheduledClose { at, cause, code, retry });
     }
 
     pub(crate) fn expire_at(&mut self, at: Timestamp) {
@@ -76,13 +86,18 @@ impl Open {
 
     /// Returns the close by this side that is due. The end of the permission comes before a scheduled
     /// close, because that one may invite the client to come back with the same permission.
-    pub(crate) fn due_close(&self, now: Timestamp) -> Option<(Cause, CloseCode)> {
+    pub(crate) fn due_close(&self, now: Timestamp) -> Option<(Cause, CloseFrame)> {
         let active = self.active.as_ref()?;
         if active.expiry.is_some_and(|expiry| expiry <= now) {
-            return Some((Cause::Expired, CloseCode::UNAUTHORIZED));
+            let frame = CloseFrame::for_cause(Cause::Expired, CloseCode::UNAUTHORIZED);
+            return Some((Cause::Expired, frame));
         }
-        let close = active.scheduled_close.as_ref()?;
-        (close.at <= now).then_some((close.cause, close.code))
+        let ScheduledClose { at, cause, code, retry } = *active.scheduled_close.as_ref()?;
+        let frame = || match retry {
+            Some(retry) => CloseFrame::with_retry(cause, code, retry),
+            None => CloseFrame::for_cause(cause, code),
+        };
+        (at <= now).then(|| (cause, frame()))
     }
 
     /// Records that the peer is alive: it sent a message, a ping or a pong.

@@ -189,7 +189,9 @@ impl Checker {
         let last_ping = self.pings.last().copied();
         let event = match step {
             Step::Disconnected => Event::Disconnected,
-            Step::Drain(after) => Event::Drain { code: CloseCode::SERVICE_RESTART, after },
+            Step::Drain(after) => {
+                Event::Drain { code: CloseCode::SERVICE_RESTART, after, retry: retry(after) }
+            }
             Step::Finished => Event::Finished,
             Step::HandlerClosed => Event::handler_closed(close_frame()),
             Step::Message => Event::Message { bytes: 5 },
@@ -376,7 +378,11 @@ impl Checker {
                 .unwrap_or(u32::MAX)
         };
         match (u16::from(frame.code), frame.reason.as_str()) {
-            (1012, "drained") => assert!(self.drain.is_some(), "{self}"),
+            (1012, reason) => {
+                let (_, after) = self.drain.expect("a drain");
+                let retry = retry(after).map(|time| format!("drained retry={}", time.as_millis()));
+                assert_eq!(reason, retry.as_deref().unwrap_or("drained"), "{self}");
+            }
             (1001, "max_age") => {
                 let age = self.timing.max_age.expect("a maximum age");
                 assert!(self.drain.is_none(), "a drain replaces the maximum age: {self}");
@@ -462,4 +468,9 @@ fn at_least_1_ms(time: Duration) -> Duration {
 
 fn close_frame() -> CloseFrame {
     CloseFrame { code: CloseCode::NORMAL, reason: "done".into() }
+}
+
+/// The retry time of a drain with this delay.
+fn retry(after: Duration) -> Option<Duration> {
+    Some(after * 3).filter(|retry| !retry.is_zero())
 }

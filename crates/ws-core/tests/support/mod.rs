@@ -18,6 +18,7 @@ pub(crate) const TIMING: Timing = Timing {
     pong_timeout: Duration::from_secs(10),
     close_timeout: Duration::from_secs(3),
     max_age: None,
+    reconnect_spread: Duration::ZERO,
 };
 
 pub(crate) fn secs(seconds: f64) -> Duration {
@@ -26,7 +27,7 @@ pub(crate) fn secs(seconds: f64) -> Duration {
 
 /// A drain without a delay.
 pub(crate) fn drain() -> Event<'static> {
-    Event::Drain { code: CloseCode::GOING_AWAY, after: Duration::ZERO }
+    Event::Drain { code: CloseCode::GOING_AWAY, after: Duration::ZERO, retry: None }
 }
 
 pub(crate) fn open() -> Lifecycle {
