@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod flood;
+pub mod floor;
 pub mod load;
 pub mod misbehaving;
 pub mod peer;

@@ -20,21 +20,16 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bench::floor::FloorInput;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use socket2::{Domain, SockRef, Socket, Type};
 
-const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const PING: &[u8] = &[0x89, 0];
 const GOING_AWAY: &[u8] = &[0x88, 2, 0x03, 0xe9];
 
 const SEND_BUFFER: usize = 64 << 10;
-
-const OPCODE: u8 = 0x0f;
-const OPCODE_CLOSE: u8 = 0x08;
-const OPCODE_PING: u8 = 0x09;
 
 /// Epoll tokens that are not slots of connections.
 const LISTENER: u64 = u64::MAX;
@@ -46,14 +41,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 struct Connection {
     stream: TcpStream,
-    is_open: bool,
-    close_sent: bool,
+    input: FloorInput,
     /// Whether a state is partly written; nothing else may be sent before its end.
     is_lagging: bool,
-    /// Bytes of payload to skip.
-    skip: usize,
-    /// The received part of an incomplete header or control frame.
-    partial: Vec<u8>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -113,9 +103,10 @@ fn serve(
                 SIGNAL => {
                     signals.read_signal()?;
                     deadline = Some(Instant::now() + CLOSE_TIMEOUT);
-                    for connection in connections.iter_mut().flatten().filter(|it| it.is_open) {
+                    for connection in connections.iter_mut().flatten().filter(|it| it.input.is_open)
+                    {
                         connection.send(GOING_AWAY);
-                        connection.close_sent = true;
+                        connection.input.close_sent = true;
                     }
                     continue;
                 }
@@ -166,14 +157,8 @@ fn accept(
             connections.len() - 1
         });
         epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, slot as u64))?;
-        connections[slot] = Some(Connection {
-            stream,
-            is_open: false,
-            close_sent: false,
-            is_lagging: false,
-            skip: 0,
-            partial: Vec::new(),
-        });
+        connections[slot] =
+            Some(Connection { stream, input: FloorInput::default(), is_lagging: false });
     }
     Ok(())
 }
@@ -203,7 +188,9 @@ impl FanOut {
         let Some(state) = body(&mut stream)? else { return Ok(()) };
         self.newest = frame(&state).into();
         for (slot, connection) in connections.iter_mut().enumerate() {
-            let Some(it) = connection.as_mut().filter(|it| it.is_open && !it.close_sent) else {
+            let Some(it) =
+                connection.as_mut().filter(|it| it.input.is_open && !it.input.close_sent)
+            else {
                 continue;
             };
             // A lagging session gets the newest state after its current frame.
@@ -298,7 +285,8 @@ impl Pinger {
         while self.last_at.elapsed() > step {
             self.last_at += step;
             self.next = (self.next + 1) % connections.len();
-            if let Some(connection) = connections[self.next].as_mut().filter(|it| it.is_open) {
+            if let Some(connection) = connections[self.next].as_mut().filter(|it| it.input.is_open)
+            {
                 connection.send(PING);
             }
         }
@@ -315,75 +303,17 @@ impl Connection {
 
     /// Reads once, answers once, and returns whether the connection stays open.
     fn on_readable(&mut self, buffer: &mut [u8], output: &mut Vec<u8>) -> bool {
-        let kept = self.partial.len();
-        buffer[..kept].copy_from_slice(&self.partial);
-        self.partial.clear();
+        let kept = self.input.take_partial(buffer);
         let filled = match self.stream.read(&mut buffer[kept..]) {
             Ok(0) => return false,
             Ok(count) => kept + count,
             Err(error) => return error.kind() == ErrorKind::WouldBlock,
         };
         output.clear();
-        let stays_open = self.process(&buffer[..filled], output);
+        let stays_open = self.input.process(&buffer[..filled], output);
         if !output.is_empty() {
             self.send(output);
         }
         stays_open
     }
-
-    fn process(&mut self, mut bytes: &[u8], output: &mut Vec<u8>) -> bool {
-        if !self.is_open {
-            let Some(end) = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-                self.partial.extend_from_slice(bytes);
-                return true;
-            };
-            output.extend_from_slice(RESPONSE);
-            self.is_open = true;
-            bytes = &bytes[end + 4..];
-        }
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            let Some((opcode, head, length)) = head(bytes) else { break };
-            let is_control = opcode & OPCODE_CLOSE != 0;
-            if is_control && bytes.len() < head + length {
-                break;
-            }
-            match opcode {
-                OPCODE_PING => {
-                    output.extend([0x8a, length as u8]);
-                    output.extend(unmasked(&bytes[head - 4..head + length]));
-                }
-                OPCODE_CLOSE if self.close_sent => return false,
-                OPCODE_CLOSE => {
-                    output.extend([0x88, length as u8]);
-                    output.extend(unmasked(&bytes[head - 4..head + length]));
-                    return false;
-                }
-                _ => {}
-            }
-            bytes = &bytes[head..];
-            self.skip = length;
-        }
-        self.partial.extend_from_slice(bytes);
-        true
-    }
-}
-
-/// Parses the header of a client's frame: its opcode, the length of header and mask, and of the payload.
-fn head(bytes: &[u8]) -> Option<(u8, usize, usize)> {
-    let short = usize::from(bytes.get(1)? & 0x7f);
-    let (head, length) = match short {
-        126 => (8, usize::from(u16::from_be_bytes(*bytes[2..].first_chunk()?))),
-        127 => (14, usize::try_from(u64::from_be_bytes(*bytes[2..].first_chunk()?)).ok()?),
-        short => (6, short),
-    };
-    (bytes.len() >= head).then_some((bytes[0] & OPCODE, head, length))
-}
-
-/// Unmasks the payload after a masking key.
-fn unmasked(bytes: &[u8]) -> impl Iterator<Item = u8> {
-    let (mask, payload) = bytes.split_at(4);
-    payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask)
 }

@@ -58,7 +58,7 @@ pub struct Paths {
 }
 
 /// The peers without a publisher.
-const WITHOUT_PUBLISHER: &[&str] = &["fastwebsockets", "websockets"];
+const WITHOUT_PUBLISHER: &[&str] = &["fastwebsockets", "tokio-floor", "websockets"];
 
 /// A peer that may not be installed.
 struct Candidate {
@@ -69,6 +69,8 @@ struct Candidate {
     file: PathBuf,
     version: Option<String>,
     compresses: bool,
+    /// As in [`Peer`].
+    modes: Option<&'static [&'static str]>,
 }
 
 /// Returns every peer that is installed, and a message about each that is not.
@@ -87,7 +89,7 @@ pub fn all(paths: &Paths, size: Size) -> (Vec<Peer>, Vec<String>) {
         Err(error) => missing.push(format!("skipped TLS and HTTP/2: {error}")),
     }
     for candidate in candidates(paths) {
-        let Candidate { name, command_line, file, version, compresses } = candidate;
+        let Candidate { name, command_line, file, version, compresses, modes } = candidate;
         match version.filter(|_| file.exists()) {
             Some(version) => {
                 let modules = paths.target.join("node/node_modules");
@@ -103,7 +105,7 @@ pub fn all(paths: &Paths, size: Size) -> (Vec<Peer>, Vec<String>) {
                     name,
                     version,
                     protocol: Protocol::PLAIN,
-                    modes: compresses.then_some(&[COMPRESSION]),
+                    modes,
                     can_publish: !WITHOUT_PUBLISHER.contains(&name),
                     compresses,
                     command: Box::new(command_for),
@@ -193,7 +195,7 @@ fn candidates(paths: &Paths) -> Vec<Candidate> {
     let built = |name: &'static str, version: Option<String>| {
         let file = target.join("release").join(format!("peer-{name}"));
         let command_line = vec![text(file.clone())];
-        Candidate { name, command_line, file, version, compresses: false }
+        Candidate { name, command_line, file, version, compresses: false, modes: None }
     };
     let script = |name: &'static str, program: &[&str], script: &str, version: Option<String>| {
         let file = root.join("bench/peers").join(script);
@@ -204,10 +206,16 @@ fn candidates(paths: &Paths) -> Vec<Candidate> {
             file,
             version,
             compresses: false,
+            modes: None,
         }
     };
     // The same program with one more argument.
-    let compressed = |name: &'static str, it: Candidate| Candidate { name, compresses: true, ..it };
+    let compressed = |name: &'static str, it: Candidate| Candidate {
+        name,
+        compresses: true,
+        modes: Some(&[COMPRESSION]),
+        ..it
+    };
     let bun = text(target.join("node/node_modules/.bin/bun"));
     let python = "import platform, websockets as w; print(w.__version__, 'version_on Python', \
         platform.python_version())";
@@ -220,6 +228,10 @@ fn candidates(paths: &Paths) -> Vec<Candidate> {
     let gorilla = || built("gorilla", gorilla.clone());
     vec![
         built("floor", Some("peer-floor.rs".to_owned())),
+        Candidate {
+            modes: Some(&["ping-1", "ping-16", "absorb"]),
+            ..built("tokio-floor", Some("peer-tokio-floor.rs".to_owned()))
+        },
         built("axum", locked_version(&locked, "axum")),
         built("tokio-tungstenite", locked_version(&locked, "tokio-tungstenite")),
         built("fastwebsockets", locked_version(&locked, "fastwebsockets")),
