@@ -145,10 +145,14 @@ mod key_map;
 mod mailbox;
 mod mailboxes;
 mod publisher;
+mod subscription;
+mod tag;
 mod topics;
 mod wakers;
 
 pub use mailbox::{Event, Mailbox, Overflow, SendError, Sender, Sent, WhenFull, mailbox};
 pub use mailboxes::{KeyedMailbox, Mailboxes, SendCounts};
-pub use publisher::{Publisher, Subscription, Update};
+pub use publisher::Publisher;
+pub use subscription::{Subscription, Update};
+pub use tag::{Have, InvalidTag, Tag};
 pub use topics::{TopicSubscription, Topics};
