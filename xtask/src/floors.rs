@@ -77,11 +77,13 @@ const BROADCAST: &[Floor] = &[
     ],
     &[
         Entry("mailbox.rs", "a bounded queue of events for a session, and its senders"),
-        Entry("publisher.rs", "a publisher, and the subscriptions to its newest state"),
+        Entry("publisher.rs", "a publisher of the newest state"),
     ],
+    &[Entry("subscription.rs", "the states that a session sends")],
     &[Entry("channel.rs", "the newest state, and its copies for threads")],
     &[
         Entry("key_map.rs", "removal from a map whose keys may come from peers"),
+        Entry("tag.rs", "the tags of states, and what a client has"),
         Entry("wakers.rs", "the wakers of the sessions that wait for a channel"),
     ],
 ];

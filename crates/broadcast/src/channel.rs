@@ -2,12 +2,14 @@
 
 use std::array;
 use std::mem;
+use std::num::NonZeroU64;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use transport::PreparedMessage;
 
+use crate::tag::{Tag, random_epoch};
 use crate::wakers::Wakers;
 
 /// The newest state, and the sessions that wait for a newer one.
@@ -26,19 +28,57 @@ use crate::wakers::Wakers;
 pub(crate) struct Channel<V> {
     /// The number of states published, which is the revision of the newest one.
     revision: AtomicU64,
-    newest: Mutex<Option<State<V>>>,
+    newest: Mutex<Newest<V>>,
     copies: OnceLock<Box<[ThreadCopy<V>; COPIES]>>,
     pub(crate) wakers: Wakers,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
+struct Newest<V> {
+    state: Option<State<V>>,
+    /// The first part of the tags of states that were published without one. Set by the first session that
+    /// is sent tagged states; until then no tagged message is made.
+    epoch: Option<NonZeroU64>,
+}
+
+#[derive(Debug)]
 pub(crate) struct State<V> {
+    revision: u64,
+    message: PreparedMessage,
+    /// Set if the state was published with a tag, or once there is an epoch.
+    tagged: Option<Box<Tagged>>,
+    value: V,
+}
+
+/// The tag of a state, and the message that begins with it.
+#[derive(Debug)]
+struct Tagged {
+    tag: Tag,
+    fingerprint: u64,
+    /// Set once there is an epoch.
+    message: Option<PreparedMessage>,
+}
+
+/// In which form a session sends states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As they were published.
+    Bare,
+    /// Each after a line with its tag.
+    Tagged,
+}
+
+/// A state for one session.
+#[derive(Debug)]
+pub(crate) struct Newer<V> {
     pub(crate) revision: u64,
     pub(crate) message: PreparedMessage,
+    /// The fingerprint of the tag; 0 for a bare state.
+    pub(crate) fingerprint: u64,
     pub(crate) value: V,
 }
 
-/// A state whose message has a reference count of its own, for one thread or a few. Copies are in
+/// A state whose messages have reference counts of their own, for one thread or a few. Copies are in
 /// different cache lines, so their locks are not contended for unless there are more threads than copies.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -57,7 +97,7 @@ impl<V> Channel<V> {
     pub(crate) fn new() -> Self {
         Self {
             revision: AtomicU64::new(0),
-            newest: Mutex::new(None),
+            newest: Mutex::new(Newest { state: None, epoch: None }),
             copies: OnceLock::new(),
             wakers: Wakers::new(),
         }
@@ -66,14 +106,23 @@ impl<V> Channel<V> {
     /// Makes this the newest state, and returns the one that it replaces, to be dropped without a lock.
     /// [`notify`](Self::notify) has to follow.
     #[must_use]
-    pub(crate) fn store(&self, message: PreparedMessage, value: V) -> Option<State<V>> {
+    pub(crate) fn store(
+        &self,
+        message: PreparedMessage,
+        tag: Option<Tag>,
+        value: V,
+    ) -> Option<State<V>> {
         let mut newest = self.newest.lock();
-        let message = match &*newest {
-            Some(state) => message.following(&state.message),
-            None => message,
-        };
         let revision = self.revision.load(Ordering::Relaxed) + 1;
-        let replaced = newest.replace(State { revision, message, value });
+        let mut state =
+            State { revision, message, tagged: tag.map(|tag| Box::new(Tagged::new(tag))), value };
+        if let Some(epoch) = newest.epoch {
+            state.make_tagged(epoch);
+        }
+        if let Some(previous) = &newest.state {
+            state.follow(previous);
+        }
+        let replaced = newest.state.replace(state);
         self.revision.store(revision, Ordering::Release);
         replaced
     }
@@ -83,10 +132,24 @@ impl<V> Channel<V> {
     #[must_use]
     pub(crate) fn renew(&self) -> bool {
         let mut newest = self.newest.lock();
-        let Some(state) = &mut *newest else { return false };
+        let Some(state) = &mut newest.state else { return false };
         state.revision = self.revision.load(Ordering::Relaxed) + 1;
         self.revision.store(state.revision, Ordering::Release);
         true
+    }
+
+    /// Makes the tagged messages of the newest state and of all later ones.
+    pub(crate) fn begin_tagging(&self) {
+        let mut newest = self.newest.lock();
+        if newest.epoch.is_some() {
+            return;
+        }
+        let epoch = *newest.epoch.insert(random_epoch());
+        if let Some(state) = &mut newest.state {
+            state.make_tagged(epoch);
+        }
+        drop(newest);
+        self.drop_copies(); // They were made of the state before it had a tagged message.
     }
 
     /// Drops the copies of the state that was replaced, and wakes all sessions.
@@ -99,7 +162,7 @@ impl<V> Channel<V> {
     /// [`drop_copies`](Self::drop_copies) has to follow.
     #[must_use]
     pub(crate) fn take(&self) -> Option<State<V>> {
-        self.newest.lock().take()
+        self.newest.lock().state.take()
     }
 
     pub(crate) fn drop_copies(&self) {
@@ -110,19 +173,20 @@ impl<V> Channel<V> {
     }
 
     pub(crate) fn has_state(&self) -> bool {
-        self.newest.lock().is_some()
+        self.newest.lock().state.is_some()
     }
 }
 
 impl<V: Clone> Channel<V> {
-    /// Returns the newest state if there is one and its revision is greater than `seen`.
-    pub(crate) fn newer_than(&self, seen: u64) -> Option<State<V>> {
+    /// Returns the newest state if there is one and its revision is greater than `seen`. A tagged one is
+    /// returned only after [`begin_tagging`](Self::begin_tagging).
+    pub(crate) fn newer_than(&self, seen: u64, form: Form) -> Option<Newer<V>> {
         let revision = self.revision.load(Ordering::Acquire);
         if revision == seen {
             return None;
         }
         if !self.wakers.is_sharded() {
-            return self.newest.lock().clone();
+            return self.newest.lock().state.as_ref()?.in_form(form);
         }
         let copies =
             self.copies.get_or_init(|| Box::new(array::from_fn(|_| ThreadCopy(Mutex::new(None)))));
@@ -131,22 +195,69 @@ impl<V: Clone> Channel<V> {
         let mut stale = None;
         if copy.as_ref().is_none_or(|state| state.revision < revision) {
             // `notify` drops the copies after `store`, so a copy of a replaced state does not stay.
-            let newest = self.newest.lock().as_ref().map(State::with_own_refcount);
+            let newest = self.newest.lock().state.as_ref().map(State::with_own_refcounts);
             stale = mem::replace(&mut *copy, newest);
         }
-        let state = copy.clone();
+        let newer = copy.as_ref().and_then(|state| state.in_form(form));
         drop(copy);
         drop(stale); // Without the lock, as in `drop_copies`.
-        state
+        newer
+    }
+}
+
+impl<V> State<V> {
+    fn make_tagged(&mut self, epoch: NonZeroU64) {
+        let Self { revision, message, tagged, .. } = self;
+        let new = || Box::new(Tagged::new(Tag::numbered(epoch, *revision)));
+        let tagged = tagged.get_or_insert_with(new);
+        tagged.message = Some(message.with_prefix(&format!("have={}\n", tagged.tag)));
+    }
+
+    /// Links each message to the one that it replaces.
+    fn follow(&mut self, previous: &Self) {
+        let message = self.message.clone();
+        self.message = message.following(&previous.message);
+        let Some(tagged) = &mut self.tagged else { return };
+        let previous = previous.tagged.as_ref().and_then(|previous| previous.message.as_ref());
+        if let Some(previous) = previous {
+            tagged.message = tagged.message.take().map(|message| message.following(previous));
+        }
     }
 }
 
 impl<V: Clone> State<V> {
-    fn with_own_refcount(&self) -> Self {
+    fn in_form(&self, form: Form) -> Option<Newer<V>> {
+        let (message, fingerprint) = match form {
+            Form::Bare => (&self.message, 0),
+            Form::Tagged => {
+                let tagged = self.tagged.as_ref()?;
+                (tagged.message.as_ref()?, tagged.fingerprint)
+            }
+        };
+        let (message, value) = (message.clone(), self.value.clone());
+        Some(Newer { revision: self.revision, message, fingerprint, value })
+    }
+
+    fn with_own_refcounts(&self) -> Self {
         Self {
             revision: self.revision,
             message: self.message.with_own_refcount(),
+            tagged: self.tagged.as_ref().map(|tagged| Box::new(tagged.with_own_refcount())),
             value: self.value.clone(),
+        }
+    }
+}
+
+impl Tagged {
+    fn new(tag: Tag) -> Self {
+        Self { fingerprint: tag.fingerprint(), tag, message: None }
+    }
+
+    fn with_own_refcount(&self) -> Self {
+        Self {
+            tag: self.tag.clone(),
+            fingerprint: self.fingerprint,
+            message: self.message.as_ref().map(PreparedMessage::with_own_refcount),
         }
     }
 }

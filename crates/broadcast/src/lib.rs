@@ -16,7 +16,8 @@
 //! | **events**, of which each counts: a chat message, a notification | [`Mailboxes`] with one key | [`Mailboxes`] | [`mailbox`] |
 //!
 //! They differ in what happens when a peer reads slowly. A session skips the states that were replaced
-//! meanwhile, so a state needs no queue, and a session that opens sends the newest one at once. Events
+//! meanwhile, so a state needs no queue, and a session that opens sends the newest one at once, unless its
+//! client says that it [has](Have) that one already. Events
 //! wait in the queue of their session, and [`WhenFull`] chooses what happens when it is full. A session
 //! that opens gets the events that are sent from then on. When in doubt, send a state.
 //!
@@ -127,16 +128,17 @@
 //! needs a new major version, and before 1.0 a new 0.x.
 //! Raising the minimum supported Rust version, now 1.88, needs a minor version; a patch never does it.
 //!
-//! [`transport`]'s `Handler`, `Message`, `PreparedMessage` and `Next` and `ws_core`'s `CloseCode` and
-//! `Reason` are in the signatures, so a breaking version of `transport` is a breaking version of this
+//! [`transport`]'s `Admit`, `Handler`, `Message`, `PreparedMessage` and `Next` and `ws_core`'s `CloseCode`
+//! and `Reason` are in the signatures, so a breaking version of `transport` is a breaking version of this
 //! crate.
 //!
 //! [`Update`], [`Event`] and [`SendCounts`] are `#[non_exhaustive]`, because more may be said about a
-//! message. [`Overflow`] has what a session closes with. [`WhenFull`], [`Sent`] and [`SendError`] are
-//! exhaustive: their users choose between the cases or handle each. No other type has public fields.
+//! message. [`Overflow`] has what a session closes with. [`Have`], [`WhenFull`], [`Sent`] and
+//! [`SendError`] are exhaustive: their users choose between the cases or handle each. No other type has
+//! public fields.
 //!
-//! The promise covers behaviour: a session sends the newest state when it opens, and then each newer one
-//! or one that is newer still; it never sends an older state after a newer one; it sends the events of its
+//! The promise covers behaviour: a session sends the newest state when it opens, unless its client has it,
+//! and then each newer one or one that is newer still; it never sends an older state after a newer one; it sends the events of its
 //! queue in order, each once; and publishing and sending wait for no session.
 //! It does not cover the output of `Debug`, the memory of a session, or the order in which sessions are
 //! woken.
@@ -146,10 +148,14 @@ mod key_map;
 mod mailbox;
 mod mailboxes;
 mod publisher;
+mod subscription;
+mod tag;
 mod topics;
 mod wakers;
 
 pub use mailbox::{Event, Mailbox, Overflow, SendError, Sender, Sent, WhenFull, mailbox};
 pub use mailboxes::{KeyedMailbox, Mailboxes, SendCounts};
-pub use publisher::{Publisher, Subscription, Update};
+pub use publisher::Publisher;
+pub use subscription::{Subscription, Update};
+pub use tag::{Have, InvalidTag, Tag};
 pub use topics::{TopicSubscription, Topics};

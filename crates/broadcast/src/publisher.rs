@@ -1,12 +1,13 @@
-//! The publisher, and the subscription of a session.
+//! The publisher.
 
+use std::future::{Future, ready};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use transport::{Handler, Message, Next, PreparedMessage};
+use transport::{Admission, Admit, Denial, Handshake, Message, PreparedMessage};
 
-use crate::channel::{Channel, State};
-use crate::wakers::Registration;
+use crate::channel::Channel;
+use crate::subscription::Subscription;
+use crate::tag::{Have, Tag};
 
 /// Sends the newest state to the sessions that subscribed.
 ///
@@ -35,67 +36,38 @@ use crate::wakers::Registration;
 /// # drop(handler);
 /// ```
 ///
+/// A publisher is an [`Admit`] that opens a session for every client, with
+/// [what that client has](Have::from_query). A clone is another handle of the same publisher.
+///
+/// # Tags
+///
+/// A client that connects again often has the newest state already. If it says in its handshake which
+/// state it [has](Have), its session starts with the state that is newer than that: it is sent nothing
+/// until there is one. Each of its messages begins with the line `have=TAG`, whose end is a line feed, and
+/// the state follows. `docs/api/endpoint.md` in the repository has the protocol for authors of clients.
+///
+/// By default the tag is a random number of the publisher, and the number of the state; it tells nothing
+/// of the content. A state whose identity outlives the process, or is the same in several, is published
+/// with [`publish_tagged`](Publisher::publish_tagged). Tagged messages are encoded once for all sessions
+/// that send them, and are made from the first subscription on that needs them.
+///
+/// ```
+/// use broadcast::{Have, Publisher};
+///
+/// let weather = Publisher::new();
+/// weather.publish("sunny");
+/// // For the session of `?have=5f2c0a9be3d14c77-1`, in an `Admit` of the application:
+/// let have = Have::from_query(Some("have=5f2c0a9be3d14c77-1"));
+/// let handler = weather.subscribe_having(&have);
+/// # drop(handler);
+/// ```
+///
 /// # Values
 ///
 /// Each state can have a value of type `V` beside its message, for handlers that decide by it: see
 /// [`with_values`](Publisher::with_values). The default, `()`, takes no memory.
 #[derive(Debug)]
 pub struct Publisher<V = ()>(Arc<Channel<V>>);
-
-/// The handler of a session that sends the newest state and discards the messages of its peer.
-///
-/// A clone starts anew: its session first sends the newest state, also if this one has sent it already.
-///
-/// Another handler can contain a subscription, and call [`poll_update`](Self::poll_update) in its own
-/// [`poll_next`](Handler::poll_next):
-///
-/// ```
-/// # use std::task::{Context, Poll};
-/// use broadcast::Subscription;
-/// use transport::{Handler, Message, Next};
-///
-/// #[derive(Clone)]
-/// struct Greeter {
-///     states: Subscription,
-///     has_greeted: bool,
-/// }
-///
-/// impl Handler for Greeter {
-///     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-///         if !self.has_greeted {
-///             self.has_greeted = true;
-///             return Poll::Ready(Next::Send(Message::from("hello")));
-///         }
-///         self.states.poll_update(cx).map(|update| Next::SendPrepared(update.message))
-///     }
-///
-///     fn receive(&mut self, _: Message) {}
-/// }
-/// ```
-#[derive(Debug)]
-pub struct Subscription<V = ()> {
-    channel: Arc<Channel<V>>,
-    /// The revision of the state that was returned last; 0 if none was.
-    seen: u64,
-    registration: Option<Registration>,
-}
-
-/// A state, as [`Subscription::poll_update`] returns it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Update<V = ()> {
-    /// The state, for [`Next::SendPrepared`].
-    pub message: PreparedMessage,
-    /// The number of the state among all states of its publisher, from 1. One that was
-    /// [published again](Publisher::republish) counts again.
-    pub revision: u64,
-    /// The number of states that were published since the previous one that this subscription returned,
-    /// and that it never returned. 0 for the first state that it returns. A state that was published again
-    /// counts again.
-    pub skipped: u64,
-    /// What was published beside the state.
-    pub value: V,
-}
 
 impl Publisher {
     /// Creates a publisher without a state.
@@ -114,6 +86,27 @@ impl Publisher {
     /// If a waker panics, after all were woken. The wakers of tokio never do.
     pub fn publish(&self, state: impl Into<Message>) {
         self.publish_with(state, ());
+    }
+
+    /// Publishes a state that has a tag of its own, such as its version in a database: clients may have it
+    /// from another process, or from before a restart. Otherwise as [`publish`](Publisher::publish).
+    ///
+    /// The application ensures that states with the same tag are the same, in all processes that the
+    /// client may reach under one URL.
+    ///
+    /// ```
+    /// use broadcast::{Publisher, Tag};
+    ///
+    /// let prices = Publisher::new();
+    /// prices.publish_tagged("v1207".parse::<Tag>()?, r#"{"tea":3}"#);
+    /// # Ok::<(), broadcast::InvalidTag>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn publish_tagged(&self, tag: Tag, state: impl Into<Message>) {
+        self.publish_tagged_with(tag, state, ());
     }
 }
 
@@ -166,10 +159,16 @@ impl<V> Publisher<V> {
         Self(Arc::new(Channel::new()))
     }
 
-    /// Creates a handler for sessions that send the states of this publisher.
+    /// Creates a handler for sessions that send the states of this publisher as they were published.
     #[must_use]
     pub fn subscribe(&self) -> Subscription<V> {
-        Subscription::new(Arc::clone(&self.0))
+        self.subscribe_having(&Have::Absent)
+    }
+
+    /// Creates a handler for the session of a client that has this. See [tags](Self#tags).
+    #[must_use]
+    pub fn subscribe_having(&self, have: &Have) -> Subscription<V> {
+        Subscription::new(Arc::clone(&self.0), have)
     }
 
     /// Makes `state` the newest state, with `value` beside it, and wakes all sessions to send it.
@@ -180,12 +179,26 @@ impl<V> Publisher<V> {
     ///
     /// If a waker panics, after all were woken. The wakers of tokio never do.
     pub fn publish_with(&self, state: impl Into<Message>, value: V) {
-        drop(self.0.store(PreparedMessage::compressible(&state.into()), value));
+        self.store(None, &state.into(), value);
+    }
+
+    /// Publishes a state with a tag of its own, and with `value` beside it. Otherwise as
+    /// [`publish_tagged`](Publisher::publish_tagged).
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn publish_tagged_with(&self, tag: Tag, state: impl Into<Message>, value: V) {
+        self.store(Some(tag), &state.into(), value);
+    }
+
+    fn store(&self, tag: Option<Tag>, state: &Message, value: V) {
+        drop(self.0.store(PreparedMessage::compressible(state), tag, value));
         self.0.notify();
     }
 
-    /// Publishes the newest state again, with its value: it gets a revision of its own, and each session
-    /// sends it once more. Does nothing if there is no state.
+    /// Publishes the newest state again, with its value and its tag: it gets a revision of its own, and
+    /// each session sends it once more. Does nothing if there is no state.
     ///
     /// A client then knows that its state is current. With shared compression, a state of 9 KB that a
     /// client has already takes about 80 bytes; without compression it is sent whole.
@@ -215,60 +228,20 @@ impl<V> Publisher<V> {
     }
 }
 
-impl<V> Subscription<V> {
-    pub(crate) fn new(channel: Arc<Channel<V>>) -> Self {
-        Self { channel, seen: 0, registration: None }
-    }
-}
-
-impl<V: Clone> Subscription<V> {
-    /// Returns the newest state, unless this subscription has returned it already.
-    ///
-    /// `Pending` means that there is no newer state; the waker in `cx` is woken when there is one. Only
-    /// the waker of the latest call is woken. A subscription whose publisher was dropped stays pending.
-    pub fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Update<V>> {
-        // Register before looking for a state: a `publish` that the look misses finds the waker.
-        self.channel.wakers.register(&mut self.registration, cx.waker());
-        let Some(State { revision, message, value }) = self.channel.newer_than(self.seen) else {
-            return Poll::Pending;
-        };
-        let skipped = if self.seen == 0 { 0 } else { revision - self.seen - 1 };
-        self.seen = revision;
-        Poll::Ready(Update { message, revision, skipped, value })
-    }
-}
-
-impl<V: Clone + Send + 'static> Handler for Subscription<V> {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        let update = ready!(self.poll_update(cx));
-        Poll::Ready(Next::SendPrepared(update.message))
-    }
-
-    fn receive(&mut self, _: Message) {}
-}
-
-impl<V> Clone for Subscription<V> {
+impl<V> Clone for Publisher<V> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.channel))
+        Self(Arc::clone(&self.0))
     }
 }
 
-impl<V> Drop for Subscription<V> {
-    fn drop(&mut self) {
-        if let Some(registration) = self.registration.take() {
-            self.channel.wakers.deregister(&registration);
-        }
-    }
-}
+impl<V: Clone + Send + 'static> Admit for Publisher<V> {
+    type Handler = Subscription<V>;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[cfg(target_pointer_width = "64")]
-    fn a_subscription_takes_40_bytes() {
-        assert_eq!(size_of::<Subscription>(), 40);
-        assert_eq!(size_of::<Subscription<String>>(), 40);
+    fn admit(
+        &self,
+        handshake: &Handshake<'_>,
+    ) -> impl Future<Output = Result<Admission<Subscription<V>>, Denial>> + Send {
+        let have = Have::from_query(handshake.query());
+        ready(Ok(Admission::new(self.subscribe_having(&have))))
     }
 }

@@ -12,7 +12,8 @@ use transport::{Handler, Message, Next, PreparedMessage};
 
 use crate::channel::Channel;
 use crate::key_map;
-use crate::publisher::{Subscription, Update};
+use crate::subscription::{Subscription, Update};
+use crate::tag::{Have, Tag};
 
 /// A map from keys to states: a topic is what a [`Publisher`](crate::Publisher) is, with a key.
 ///
@@ -88,6 +89,21 @@ impl<K: Eq + Hash> Topics<K> {
     {
         self.publish_with(key, state, ());
     }
+
+    /// Publishes a state that has a tag of its own to the topic. Otherwise as [`publish`](Topics::publish)
+    /// and [`Publisher::publish_tagged`](crate::Publisher::publish_tagged). Tags of other topics do not
+    /// matter, unless a client changes the topic under the same URL.
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn publish_tagged<Q>(&self, key: &Q, tag: Tag, state: impl Into<Message>)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.publish_tagged_with(key, tag, state, ());
+    }
 }
 
 impl<K: Eq + Hash> Default for Topics<K> {
@@ -104,11 +120,32 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         Self(Arc::default())
     }
 
-    /// Creates a handler for a session that sends the states of the topic.
+    /// Creates a handler for a session that sends the states of the topic as they were published.
     ///
     /// Creates the topic, without a state, if it does not exist.
     #[must_use]
     pub fn subscribe(&self, key: K) -> TopicSubscription<K, V>
+    where
+        K: Clone,
+    {
+        self.subscribe_having(key, &Have::Absent)
+    }
+
+    /// Creates a handler for the session of a client that has this state of the topic. See
+    /// [tags](crate::Publisher#tags).
+    ///
+    /// Creates the topic, without a state, if it does not exist.
+    ///
+    /// ```
+    /// use broadcast::{Have, Topics};
+    ///
+    /// let scores: Topics<String> = Topics::new();
+    /// // For the session of `?match=final&have=`.
+    /// let handler = scores.subscribe_having("final".to_owned(), &Have::Nothing);
+    /// # drop(handler);
+    /// ```
+    #[must_use]
+    pub fn subscribe_having(&self, key: K, have: &Have) -> TopicSubscription<K, V>
     where
         K: Clone,
     {
@@ -119,8 +156,9 @@ impl<K: Eq + Hash, V> Topics<K, V> {
             None => map.entry(key.clone()).or_insert_with(Topic::new),
         };
         topic.subscriptions += 1;
-        let states = Subscription::new(Arc::clone(&topic.channel));
+        let channel = Arc::clone(&topic.channel);
         drop(map);
+        let states = Subscription::new(channel, have);
         TopicSubscription { states, key, topics: self.clone() }
     }
 
@@ -135,14 +173,36 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let message = PreparedMessage::compressible(&state.into());
+        self.store(key, None, &state.into(), value);
+    }
+
+    /// Publishes a state with a tag of its own to the topic, and with `value` beside it. Otherwise as
+    /// [`publish_tagged`](Topics::publish_tagged).
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn publish_tagged_with<Q>(&self, key: &Q, tag: Tag, state: impl Into<Message>, value: V)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.store(key, Some(tag), &state.into(), value);
+    }
+
+    fn store<Q>(&self, key: &Q, tag: Option<Tag>, state: &Message, value: V)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let message = PreparedMessage::compressible(state);
         let mut map = self.0.lock();
         let channel = match map.get(key) {
             Some(topic) => Arc::clone(&topic.channel),
             None => Arc::clone(&map.entry(key.to_owned()).or_insert_with(Topic::new).channel),
         };
         // While the map is locked: otherwise the topic might be forgotten before it has the state.
-        let replaced = channel.store(message, value);
+        let replaced = channel.store(message, tag, value);
         drop(map);
         drop(replaced);
         channel.notify();
@@ -223,7 +283,8 @@ impl<K, V> fmt::Debug for Topics<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> TopicSubscription<K, V> {
-    /// Returns the newest state of the topic, unless this subscription has returned it already. See
+    /// Returns the newest state of the topic, unless this subscription has returned it already, or its
+    /// client has it. See
     /// [`Subscription::poll_update`].
     ///
     /// Revisions count the states since the topic was created.
@@ -254,7 +315,8 @@ where
 
 impl<K: Clone + Eq + Hash, V> Clone for TopicSubscription<K, V> {
     fn clone(&self) -> Self {
-        self.topics.subscribe(self.key.clone())
+        let Self { states, key, topics } = self;
+        topics.subscribe_having(key.clone(), &states.have_anew())
     }
 }
 

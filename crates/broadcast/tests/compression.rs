@@ -7,8 +7,7 @@
     reason = "a test says what it expects in the shortest way"
 )]
 
-#[path = "../../transport/tests/support/deflate.rs"]
-mod deflate;
+mod state_client;
 #[path = "../../transport/tests/support/mod.rs"]
 mod support;
 
@@ -17,36 +16,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use broadcast::{Publisher, Subscription};
-use deflate::Inflater;
+use state_client::{Client, Rng, next_state, other};
 use support::{SIZES, config, spawned_drain};
-use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, duplex};
 use tokio::time::timeout;
 use transport::ws_core::Limits;
 use transport::{Compression, Drain, Handler, Message, Next, WebSocket, run};
-
-/// The generator `SplitMix64`.
-#[derive(Clone)]
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % u64::try_from(end).unwrap()).unwrap()
-    }
-}
 
 /// Sends states, and messages of its own behind some of them.
 struct Mixed {
     states: Subscription,
     rng: Rng,
     others: usize,
-}
-
-/// What [`Mixed`] sends besides states.
-fn other(length: usize) -> String {
-    format!("other {}", "message ".repeat(length))
 }
 
 impl Handler for Mixed {
@@ -70,70 +51,6 @@ impl Handler for Mixed {
     fn receive(&mut self, _: Message) {}
 }
 
-/// A client that keeps its window, and reads when it likes.
-struct Client {
-    stream: DuplexStream,
-    inflater: Inflater,
-    buffer: Vec<u8>,
-    latest: Option<usize>,
-}
-
-impl Client {
-    /// Reads at most so many times, and checks each whole message against the states.
-    async fn read(&mut self, times: usize, states: &[String]) {
-        for _ in 0..times {
-            let read = self.stream.read_buf(&mut self.buffer);
-            match timeout(Duration::from_millis(1), read).await {
-                Ok(count) => assert_ne!(count.unwrap(), 0, "the session stays open"),
-                Err(_) => break,
-            }
-            while let Some((first, payload)) = self.take_frame() {
-                let message =
-                    if first & 0x40 == 0 { payload } else { self.inflater.inflate(&payload) };
-                self.check(&String::from_utf8(message).unwrap(), states);
-            }
-        }
-    }
-
-    fn take_frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let (start, length) = match *self.buffer.get(1)? {
-            126 => (4, usize::from(u16::from_be_bytes(self.buffer.get(2..4)?.try_into().unwrap()))),
-            length => (2, usize::from(length)),
-        };
-        let payload = self.buffer.get(start..start + length)?.to_vec();
-        let first = self.buffer[0];
-        self.buffer.drain(..start + length);
-        Some((first, payload))
-    }
-
-    fn check(&mut self, message: &str, states: &[String]) {
-        if message.starts_with("other ") {
-            assert!((0..20).any(|length| message == other(length)), "{message:?}");
-            return;
-        }
-        let number = states.iter().rposition(|state| state == message);
-        let number = number.unwrap_or_else(|| panic!("nobody published {message:?}"));
-        assert!(self.latest <= Some(number), "{number} after {:?}", self.latest);
-        self.latest = Some(number);
-    }
-}
-
-/// A state that differs from the one before in some words, or in all.
-fn next_state(number: usize, words: &mut [usize], rng: &mut Rng) -> String {
-    let changed = match rng.below(8) {
-        0 => words.len(),
-        1 => 0,
-        _ => 1 + words.len() / 20,
-    };
-    for _ in 0..changed {
-        let index = rng.below(words.len());
-        words[index] = rng.below(1 << 20);
-    }
-    // Some are so short that they are not compressed.
-    let count = if rng.below(8) == 0 { 1 } else { words.len() };
-    format!("state {number}: {:?}", &words[..count])
-}
-
 #[tokio::test(start_paused = true)]
 async fn each_client_inflates_exactly_the_states_whatever_it_skips() {
     for seed in 0..100 {
@@ -155,7 +72,7 @@ async fn each_client_inflates_exactly_the_states_whatever_it_skips() {
                     tokio::spawn(run(socket, config(Limits::default()), handler, drain.token()))
                 };
                 drop(session); // It goes on.
-                Client { stream, inflater: Inflater::default(), buffer: Vec::new(), latest: None }
+                Client::new(stream)
             })
             .collect();
         let mut words = vec![0; 10 + rng.below(200)];
@@ -214,7 +131,7 @@ fn open_shared(handler: impl Handler, drain: &Drain) -> Client {
     let (near, stream) = duplex(64 * 1024);
     let socket = WebSocket::new(near, SIZES).with_compression(Some(Compression::Shared));
     drop(tokio::spawn(run(socket, config(Limits::default()), handler, drain.token())));
-    Client { stream, inflater: Inflater::default(), buffer: Vec::new(), latest: None }
+    Client::new(stream)
 }
 
 #[tokio::test(start_paused = true)]

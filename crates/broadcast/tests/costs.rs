@@ -20,7 +20,8 @@ use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
 use broadcast::{
-    KeyedMailbox, Mailboxes, Publisher, Subscription, TopicSubscription, Topics, WhenFull, mailbox,
+    Have, KeyedMailbox, Mailboxes, Publisher, Subscription, Tag, TopicSubscription, Topics,
+    WhenFull, mailbox,
 };
 use support::{SIZES, config};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -111,6 +112,50 @@ fn each_session_writes_a_state_in_one_call_and_from_the_same_bytes() {
     let publisher = Publisher::new();
     let allocations = allocations_of_a_round(|| publisher.subscribe(), |it| publisher.publish(it));
     assert_eq!(allocations, 1, "for the reference count of this thread");
+}
+
+#[test]
+fn each_session_writes_a_tagged_state_in_one_call_and_from_the_same_bytes() {
+    let publisher = Publisher::new();
+    let subscribe = || publisher.subscribe_having(&Have::Nothing);
+    let allocations = allocations_of_a_round(subscribe, |it| publisher.publish(it));
+    assert_eq!(allocations, 3, "for the reference counts of this thread");
+}
+
+#[test]
+fn a_tagged_state_costs_nothing_before_the_first_session_that_needs_it() {
+    let publish = |publisher: &Publisher, tag: &Tag| {
+        publisher.publish("warm up");
+        let bare = measure(|| publisher.publish(vec![b'x'; 9000]));
+        publisher.publish("warm up");
+        let tag = tag.clone();
+        let tagged = measure(|| publisher.publish_tagged(tag, vec![b'x'; 9000]));
+        [bare, tagged].map(|info| (info.count_total, info.bytes_total))
+    };
+    let tag: Tag = "v1".parse().unwrap();
+    let publisher = Publisher::new();
+    drop(waiting(publisher.subscribe()));
+    // The state, its frame, and what clones of the message share; the tag is in a box.
+    let [bare, tagged] = publish(&publisher, &tag);
+    assert_eq!(bare, (3, 9000 + 9004 + 72));
+    assert_eq!((tagged.0 - bare.0, tagged.1 - bare.1), (1, 40));
+
+    drop(publisher.subscribe_having(&Have::Nothing));
+    let [bare, tagged] = publish(&publisher, &tag);
+    assert!(bare.1 > 3 * 9000 && tagged.1 > 3 * 9000, "{bare:?} {tagged:?}");
+}
+
+#[test]
+fn what_a_client_has_takes_no_memory() {
+    let publisher = Publisher::new();
+    publisher.publish("state");
+    let have = Have::State("x".repeat(Tag::MAX_LEN).parse().unwrap());
+    drop(publisher.subscribe_having(&have));
+    let info = measure(|| drop(publisher.subscribe_having(&have)));
+    assert_eq!(info.count_total, 0);
+    let query = format!("have={}", "x".repeat(1 << 20));
+    let info = measure(|| assert_eq!(Have::from_query(Some(&query)), Have::Nothing));
+    assert_eq!(info.count_total, 0);
 }
 
 #[test]

@@ -6,11 +6,11 @@ use tungstenite::protocol::frame::coding::OpCode;
 use crate::compression::{MAX_INPUT_BYTES, WindowId, compress};
 use crate::message::Message;
 
-/// Returns the frame of a message: the header, whose length is returned as well, and the payload.
-pub(crate) fn plain_frame(message: &Message) -> (Vec<u8>, u8) {
+/// Returns the frame of a payload: the header, whose length is returned as well, and the payload.
+pub(crate) fn plain_frame(opcode: OpCode, payload: &[u8]) -> (Vec<u8>, u8) {
     let mut frame = Vec::new();
-    append_frame(message, &mut frame);
-    let header_len = u8::try_from(frame.len() - message.payload_len());
+    append(&FrameHeader { opcode, ..FrameHeader::default() }, payload, &mut frame);
+    let header_len = u8::try_from(frame.len() - payload.len());
     (frame, header_len.expect("a header has at most 10 bytes"))
 }
 

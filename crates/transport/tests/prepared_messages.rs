@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use support::latest_message::LatestMessage;
-use support::{PING, PONG, TEXT, close, frame, open};
+use support::{BINARY, PING, PONG, TEXT, close, frame, open};
 use tokio::time::sleep;
 use transport::{DrainOptions, Handler, Message, Next, PreparedMessage};
 
@@ -37,6 +37,19 @@ async fn prepared_messages_that_are_ready_together_are_all_sent() {
     let mut session = open(Several(frames), 1024);
     for text in texts {
         assert_eq!(session.peer.frame().await, (TEXT, text.into_bytes()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_with_a_prefix_is_one_frame_of_the_same_kind() {
+    let latest = LatestMessage::default();
+    let mut session = open(latest.subscribe(), 1024);
+    for (message, kind, payload) in [
+        (Message::from("text"), TEXT, &b"before: text"[..]),
+        (Message::from(vec![0xff]), BINARY, b"before: \xff"),
+    ] {
+        latest.publish_prepared(PreparedMessage::from(message).with_prefix("before: "));
+        assert_eq!(session.peer.frame().await, (kind, payload.to_vec()));
     }
 }
 

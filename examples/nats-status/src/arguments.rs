@@ -18,6 +18,8 @@ Usage: nats-status [OPTION]... [OPTION of the server]...
   --key NAME            the key in the bucket = current
   --max-wait-secs N     the longest time that a new session waits for a read of the bucket before
                         it is sent the state that this node has = 5
+  --heartbeat-secs N    seconds after which the state is sent again, if the broker still has it; 0
+                        never repeats it = 0
 
 The server's options:
 
@@ -34,6 +36,8 @@ pub enum Arguments {
         location: KeyLocation,
         /// The longest time that a new session waits for a read of the bucket (`--max-wait-secs`).
         max_wait: Duration,
+        /// The interval at which the state is sent again (`--heartbeat-secs`).
+        heartbeat: Option<Duration>,
         /// Whether to print [`USAGE`] before the server's help.
         prints_help: bool,
         /// The arguments of the server.
@@ -71,8 +75,9 @@ impl Arguments {
             bucket: name(take(&mut rest, "--bucket")?, "--bucket", "status", "-_")?,
             key: name(take(&mut rest, "--key")?, "--key", "current", "-_/=.")?,
         };
-        let max_wait =
-            parse_max_wait(&text(take(&mut rest, "--max-wait-secs")?, "--max-wait-secs", "5")?)?;
+        let max_wait = take_seconds(&mut rest, "--max-wait-secs", "5")?;
+        let heartbeat = take_seconds(&mut rest, "--heartbeat-secs", "0")?;
+        let heartbeat = (!heartbeat.is_zero()).then_some(heartbeat);
         if is_put {
             return match rest.first() {
                 Some(argument) => Err(ConfigError::new(format!(
@@ -92,7 +97,7 @@ impl Arguments {
             // async-nats logs each attempt to connect; the node logs the outcome.
             rest.push("--log=info,async_nats=off".into());
         }
-        Ok(Self::Serve { location, max_wait, prints_help, server: rest })
+        Ok(Self::Serve { location, max_wait, heartbeat, prints_help, server: rest })
     }
 }
 
@@ -148,10 +153,15 @@ fn name(
     Ok(name)
 }
 
-fn parse_max_wait(text: &str) -> Result<Duration, ConfigError> {
+fn take_seconds(
+    arguments: &mut Vec<OsString>,
+    flag: &str,
+    default: &str,
+) -> Result<Duration, ConfigError> {
+    let text = text(take(arguments, flag)?, flag, default)?;
     let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
     let seconds = seconds.ok_or_else(|| {
-        ConfigError::new(format!("--max-wait-secs: {text:?} is not a number from 0 to 3600"))
+        ConfigError::new(format!("{flag}: {text:?} is not a number from 0 to 3600"))
     })?;
     Ok(Duration::from_secs_f64(seconds))
 }

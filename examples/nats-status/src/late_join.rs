@@ -1,17 +1,26 @@
 //! Sessions that join a running feed: they wait for a read of the bucket before they receive a state.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use broadcast::Subscription;
-use server::transport::{Handler, Message, Next};
+use broadcast::{Have, Publisher, Subscription};
+use server::transport::{Admission, Admit, Denial, Handler, Handshake, Message, Next};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Timeout, timeout};
 
+/// Opens sessions whose handler is a [`LateJoin`].
+#[derive(Debug)]
+pub struct LateJoins {
+    publisher: Publisher,
+    joins: mpsc::UnboundedSender<PendingJoin>,
+    max_wait: Duration,
+}
+
 /// A handler that sends the latest state, but only after the node has read the bucket since the session
-/// opened.
+/// opened, and only if the client does not have it.
 ///
 /// The client may have been connected to another node that was ahead of this one. Every state that the
 /// other node sent was stored before, so a read that starts now returns no older state. The wait is
@@ -35,15 +44,34 @@ enum Stage {
     WaitingForRead(Pin<Box<Timeout<oneshot::Receiver<Infallible>>>>),
 }
 
-impl LateJoin {
-    /// A handler that announces each session on `joins`, and then forwards `latest`.
+impl LateJoins {
+    /// Opens sessions that are announced on `joins`, and then send the states of `publisher`.
     #[must_use]
     pub fn new(
-        latest: Subscription,
+        publisher: Publisher,
         joins: mpsc::UnboundedSender<PendingJoin>,
         max_wait: Duration,
     ) -> Self {
-        Self { latest, joins, max_wait, stage: Stage::Opened }
+        Self { publisher, joins, max_wait }
+    }
+
+    /// The handler of a session whose client has this.
+    #[must_use]
+    pub fn open(&self, have: &Have) -> LateJoin {
+        let (latest, joins) = (self.publisher.subscribe_having(have), self.joins.clone());
+        LateJoin { latest, joins, max_wait: self.max_wait, stage: Stage::Opened }
+    }
+}
+
+impl Admit for LateJoins {
+    type Handler = LateJoin;
+
+    fn admit(
+        &self,
+        handshake: &Handshake<'_>,
+    ) -> impl Future<Output = Result<Admission<LateJoin>, Denial>> + Send {
+        let handler = self.open(&Have::from_query(handshake.query()));
+        std::future::ready(Ok(Admission::new(handler)))
     }
 }
 
@@ -76,11 +104,4 @@ impl Handler for LateJoin {
     }
 
     fn receive(&mut self, _: Message) {}
-}
-
-impl Clone for LateJoin {
-    /// A handler for another session, which has not waited yet.
-    fn clone(&self) -> Self {
-        Self::new(self.latest.clone(), self.joins.clone(), self.max_wait)
-    }
 }

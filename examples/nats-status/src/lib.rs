@@ -19,6 +19,6 @@ mod state;
 pub use crate::arguments::{Arguments, KeyLocation, USAGE};
 pub use crate::broker::Broker;
 pub use crate::bucket::{BrokerError, Bucket};
-pub use crate::late_join::{LateJoin, PendingJoin};
+pub use crate::late_join::{LateJoin, LateJoins, PendingJoin};
 pub use crate::node::Node;
 pub use crate::state::{State, Version};

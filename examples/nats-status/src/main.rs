@@ -31,14 +31,14 @@ fn main() -> ExitCode {
             eprintln!("nats-status: {error}");
             ExitCode::FAILURE
         }),
-        Arguments::Serve { location, max_wait, prints_help, server } => {
+        Arguments::Serve { location, max_wait, heartbeat, prints_help, server } => {
             if prints_help {
                 print!("{USAGE}");
             }
             server::main(server, || {
-                let (node, handler) = Node::new(max_wait);
+                let (node, sessions) = Node::new(max_wait, heartbeat);
                 tokio::spawn(node.follow(location));
-                handler
+                sessions
             })
         }
     }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::arguments::KeyLocation;
 use crate::broker::Broker;
 use crate::bucket::{BrokerError, Bucket};
-use crate::late_join::{LateJoin, PendingJoin};
+use crate::late_join::{LateJoins, PendingJoin};
 use crate::state::{State, Version};
 
 /// Interval of reads without a change notification: a watch may end without an error.
@@ -33,21 +33,31 @@ pub struct Node {
     pending: Vec<PendingJoin>,
     /// The version that was published last.
     published: Option<Version>,
+    /// The interval at which the state is published again (`--heartbeat-secs`).
+    heartbeat: Option<Duration>,
+    /// The time of the last publication.
+    published_at: Instant,
     /// The state of the broker that was logged last: away, reached, or none yet.
     reported_away: Option<bool>,
 }
 
 impl Node {
-    /// Returns a node and the handler of its sessions.
+    /// Returns a node, and what opens its sessions.
     #[must_use]
-    pub fn new(max_wait: Duration) -> (Self, LateJoin) {
+    pub fn new(max_wait: Duration, heartbeat: Option<Duration>) -> (Self, LateJoins) {
         let publisher = Publisher::new();
         let (sender, joins) = mpsc::unbounded_channel();
-        let handler = LateJoin::new(publisher.subscribe(), sender, max_wait);
-        (
-            Self { publisher, joins, pending: Vec::new(), published: None, reported_away: None },
-            handler,
-        )
+        let sessions = LateJoins::new(publisher.clone(), sender, max_wait);
+        let node = Self {
+            publisher,
+            joins,
+            pending: Vec::new(),
+            published: None,
+            heartbeat,
+            published_at: Instant::now(),
+            reported_away: None,
+        };
+        (node, sessions)
     }
 
     /// Follows the bucket. Does not return.
@@ -92,6 +102,7 @@ impl Node {
                 info!(event = "broker_reached", broker = broker.name(), revision = self.revision());
                 self.reported_away = Some(false);
             }
+            self.repeat_if_due();
             self.pending.clear();
             self.publish_changes(&mut bucket).await?;
         }
@@ -100,7 +111,9 @@ impl Node {
     /// Publishes changes until the next read is due.
     async fn publish_changes(&mut self, bucket: &mut Bucket) -> Result<(), BrokerError> {
         let coalesced_at = Instant::now() + COALESCE;
+        let heartbeat_at = self.heartbeat.map(|interval| self.published_at + interval);
         let reread_at = Instant::now() + REREAD_INTERVAL;
+        let reread_at = heartbeat_at.map_or(reread_at, |heartbeat_at| reread_at.min(heartbeat_at));
         loop {
             tokio::select! {
                 // Changes first: they are not published during a read.
@@ -133,9 +146,19 @@ impl Node {
             self.published.is_none_or(|published| state.version.is_newer_than(published));
         if is_newer {
             self.published = Some(state.version);
-            self.publisher.publish(state.message());
+            self.published_at = Instant::now();
+            self.publisher.publish_tagged(state.version.tag(), state.message());
         }
         is_newer
+    }
+
+    /// Publishes the state again if the heartbeat is due. Called right after the bucket was read, so that a
+    /// heartbeat never says that an old state is current.
+    fn repeat_if_due(&mut self) {
+        if self.heartbeat.is_some_and(|interval| self.published_at.elapsed() >= interval) {
+            self.published_at = Instant::now();
+            self.publisher.republish();
+        }
     }
 
     fn revision(&self) -> u64 {

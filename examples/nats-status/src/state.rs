@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use broadcast::Tag;
 use serde_json::{Value, json};
 
 /// One version of the key's value.
@@ -31,6 +32,16 @@ impl Version {
     #[must_use]
     pub fn is_newer_than(self, other: Self) -> bool {
         self.revision > other.revision || self.stored_us > other.stored_us
+    }
+
+    /// The tag of this state, which is the same on all nodes.
+    ///
+    /// The time is in it because revisions alone may occur twice, as above.
+    #[must_use]
+    pub fn tag(self) -> Tag {
+        let Self { revision, stored_us } = self;
+        let tag = format!("{revision}-{stored_us:x}").parse();
+        tag.expect("two numbers and a hyphen are a tag of at most 37 characters")
     }
 }
 

@@ -35,6 +35,7 @@ fn an_invalid_option_is_reported_and_exits_with_2() {
             "--key: \"a.*\" is not a valid name: use letters, digits and \"-_/=.\", and no dot at either end",
         ),
         ("--max-wait-secs=-1", "--max-wait-secs: \"-1\" is not a number from 0 to 3600"),
+        ("--heartbeat-secs=x", "--heartbeat-secs: \"x\" is not a number from 0 to 3600"),
         ("put well", "put: unknown argument \"well\"; states are read from standard input"),
     ] {
         let done = Command::new(env!("CARGO_BIN_EXE_nats-status")).args(words.split(' ')).output();
@@ -56,9 +57,14 @@ fn an_invalid_option_of_the_server_is_reported_by_the_server() {
 fn help_lists_own_options_and_those_of_the_server() {
     let done = Command::new(env!("CARGO_BIN_EXE_nats-status")).arg("--help").output().unwrap();
     let help = String::from_utf8_lossy(&done.stdout);
-    for option in
-        ["--nats", "--bucket", "--key", "--max-wait-secs", "--listen", "--drain-delay-secs"]
-    {
+    for option in [
+        "--nats",
+        "--bucket",
+        "--max-wait-secs",
+        "--heartbeat-secs",
+        "--listen",
+        "--drain-delay-secs",
+    ] {
         assert!(help.contains(option), "{option}");
     }
     assert_eq!(done.status.code(), Some(0));

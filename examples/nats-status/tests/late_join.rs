@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use broadcast::Publisher;
-use nats_status::{LateJoin, PendingJoin};
+use broadcast::{Have, Publisher, Tag};
+use nats_status::{LateJoin, LateJoins, PendingJoin};
 use server::transport::{Handler, Next};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
@@ -75,22 +75,46 @@ async fn after_the_first_state_each_newer_state_is_sent_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn each_session_waits_for_its_own_read() {
-    let (publisher, mut first, mut joins) = session_with_late_join();
+    let (publisher, sessions, mut joins) = late_joins();
     publisher.publish("well");
+    let mut first = sessions.open(&Have::Absent);
     assert!(poll(&mut first).is_pending());
     drop(joins.recv().await);
     assert!(poll(&mut first).is_ready());
 
-    let mut second = first.clone();
+    let mut second = sessions.open(&Have::Absent);
     assert!(poll(&mut second).is_pending());
     assert!(joins.recv().await.is_some());
 }
 
-fn session_with_late_join() -> (Publisher, LateJoin, UnboundedReceiver<PendingJoin>) {
+#[tokio::test(start_paused = true)]
+async fn a_client_is_not_sent_the_state_that_it_has_from_a_node_that_was_ahead() {
+    let (publisher, sessions, mut joins) = late_joins();
+    let tag = |text: &str| text.parse::<Tag>().expect("it is a tag");
+    publisher.publish_tagged(tag("1-a"), "old");
+    let mut session = sessions.open(&Have::State(tag("2-b")));
+    assert!(poll(&mut session).is_pending());
+
+    let pending = joins.recv().await.expect("the join is announced");
+    publisher.publish_tagged(tag("2-b"), "new");
+    drop(pending);
+    assert!(poll(&mut session).is_pending(), "the client has it");
+    publisher.publish_tagged(tag("3-c"), "newest");
+    let Poll::Ready(Next::SendPrepared(state)) = poll(&mut session) else {
+        panic!("the client does not have it")
+    };
+    assert_eq!(state.payload(), b"have=3-c\nnewest");
+}
+
+fn late_joins() -> (Publisher, LateJoins, UnboundedReceiver<PendingJoin>) {
     let publisher = Publisher::new();
     let (joins, pending_joins) = mpsc::unbounded_channel();
-    let session = LateJoin::new(publisher.subscribe(), joins, MAX_WAIT);
-    (publisher, session, pending_joins)
+    (publisher.clone(), LateJoins::new(publisher, joins, MAX_WAIT), pending_joins)
+}
+
+fn session_with_late_join() -> (Publisher, LateJoin, UnboundedReceiver<PendingJoin>) {
+    let (publisher, sessions, joins) = late_joins();
+    (publisher, sessions.open(&Have::Absent), joins)
 }
 
 fn poll(session: &mut LateJoin) -> Poll<Next> {

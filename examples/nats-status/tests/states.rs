@@ -33,6 +33,15 @@ fn a_higher_revision_is_newer_after_the_clock_was_set_back() {
 }
 
 #[test]
+fn the_tag_differs_from_that_of_every_other_version() {
+    let versions = [version(200, 20), version(200, 30), version(1, 30), version(20, 20)];
+    let tags = versions.map(|version| version.tag().to_string());
+    assert_eq!(tags[0], "200-14");
+    assert!((1..4).all(|index| !tags[..index].contains(&tags[index])), "{tags:?}");
+    assert_eq!(version(u64::MAX, i64::MIN).tag().as_str().len(), 37);
+}
+
+#[test]
 fn a_json_value_is_copied_byte_by_byte() {
     assert_eq!(message(Some(r#"{ "load": 0.10 }"#)), r#"{ "load": 0.10 }"#);
 }

@@ -7,7 +7,6 @@
 use std::env;
 use std::future::ready;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use broadcast::Publisher;
 use server::transport::hyper::{Method, Response, StatusCode};
@@ -24,10 +23,9 @@ fn main() -> ExitCode {
         .about("A status server that sends the body of each POST /publish to every client.")
         .settings::<PublishSettings>()
         .main(env::args_os().skip(1), |settings| {
-            let publisher = Arc::new(Publisher::new());
-            let handler = publisher.subscribe();
-            tokio::spawn(repeat(Arc::clone(&publisher), settings));
-            Server::status(handler)
+            let publisher = Publisher::new();
+            tokio::spawn(repeat(publisher.clone(), settings));
+            Server::status(publisher.clone())
                 .admin(Method::POST, "/publish", move |request| ready(publish(&publisher, request)))
         })
 }
@@ -42,7 +40,7 @@ struct PublishSettings {
 }
 
 /// Never returns.
-async fn repeat(publisher: Arc<Publisher>, mut settings: SettingsReceiver<PublishSettings>) {
+async fn repeat(publisher: Publisher, mut settings: SettingsReceiver<PublishSettings>) {
     loop {
         match settings.get().heartbeat_secs {
             OptionalSeconds(None) => settings.changed().await,

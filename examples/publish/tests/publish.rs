@@ -84,6 +84,21 @@ fn the_state_is_repeated_at_the_interval_of_the_heartbeat() {
 }
 
 #[test]
+fn a_client_is_not_sent_again_what_it_has() {
+    let publish = Publish::start(&[]);
+    let connect =
+        |query: &str| connect(format!("ws://{}/ws/status{query}", publish.address)).unwrap().0;
+    assert_eq!(publish.publish("", b"all is well"), 204);
+    let first = connect("?have=").read().unwrap().into_text().unwrap();
+    let tag = first.strip_prefix("have=").and_then(|rest| rest.strip_suffix("\nall is well"));
+    let mut client = connect(&format!("?have={}", tag.unwrap()));
+    assert_eq!(publish.publish("", b"all is still well"), 204);
+    let next = client.read().unwrap().into_text().unwrap();
+    assert!(next.ends_with("\nall is still well"), "{next}");
+    assert_eq!(connect("").read().unwrap().into_text().unwrap(), "all is still well");
+}
+
+#[test]
 fn problems_begin_with_the_name_of_the_program() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_publish"));
     let output = command.arg("--admin=127.0.0.1:9001").output().unwrap();

@@ -17,15 +17,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     server::main(env::args_os().skip(1), || {
         let publisher = Publisher::new();
-        let handler = publisher.subscribe();
+        let states = publisher.clone();
         tokio::spawn(async move {
             let mut seconds = interval(Duration::from_secs(1));
             loop {
                 seconds.tick().await;
-                publisher.publish(status().to_string());
+                states.publish(status().to_string());
             }
         });
-        handler
+        publisher
     })
 }
 

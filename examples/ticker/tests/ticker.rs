@@ -66,6 +66,18 @@ fn every_client_receives_the_time_each_second_and_1001_on_shutdown() {
 }
 
 #[test]
+fn a_client_that_has_a_state_is_sent_a_newer_one() {
+    let mut ticker = Ticker::start();
+    let url = ticker.url();
+    let read = |query: &str| connect(format!("{url}{query}")).unwrap().0.read().unwrap();
+    let first = read("?have=").to_string();
+    let tag = first.strip_prefix("have=").unwrap().split('\n').next().unwrap();
+    let next = read(&format!("?have={tag}")).to_string();
+    assert!(next.starts_with("have=") && next != first, "{first} {next}");
+    assert!(read("").to_text().unwrap().starts_with('{'));
+}
+
+#[test]
 fn the_source_has_at_most_50_lines() {
     let source = include_str!("../src/main.rs");
     assert!(source.lines().count() <= 50);

@@ -124,15 +124,32 @@ impl PreparedMessage {
     /// ```
     #[must_use]
     pub fn compressible(message: &Message) -> Self {
-        Self::new(message, true)
+        Self::new(message.opcode(), message.payload(), true)
     }
 
-    fn new(message: &Message, is_compressible: bool) -> Self {
-        let (frame, header_len) = plain_frame(message);
+    /// Encodes the same message with a text before its payload.
+    ///
+    /// It may be compressed if this one may, and follows no other message. Its bytes are its own.
+    ///
+    /// ```
+    /// use transport::{Message, PreparedMessage};
+    ///
+    /// let weather = PreparedMessage::from(Message::from("sunny"));
+    /// assert_eq!(weather.with_prefix("today: ").payload(), b"today: sunny");
+    /// ```
+    #[must_use]
+    pub fn with_prefix(&self, prefix: &str) -> Self {
+        let Content { opcode, is_compressible, .. } = *self.content();
+        let payload = [prefix.as_bytes(), self.payload()].concat();
+        Self::new(opcode, &payload, is_compressible)
+    }
+
+    fn new(opcode: OpCode, payload: &[u8], is_compressible: bool) -> Self {
+        let (frame, header_len) = plain_frame(opcode, payload);
         Self(Handle::Shared(Arc::new(Content {
             frame: frame.into(),
             header_len,
-            opcode: message.opcode(),
+            opcode,
             is_compressible,
             compressed: OnceLock::new(),
         })))
@@ -273,7 +290,7 @@ impl PreparedMessage {
 /// Encodes a message that is sent as it is.
 impl From<Message> for PreparedMessage {
     fn from(message: Message) -> Self {
-        Self::new(&message, false)
+        Self::new(message.opcode(), message.payload(), false)
     }
 }
 

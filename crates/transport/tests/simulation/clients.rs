@@ -368,6 +368,8 @@ pub(crate) async fn run(mut end: End, mut behavior: Behavior) -> Received {
                     let payload =
                         if first == frames::TEXT { payload } else { inflater.inflate(&payload) };
                     let text = String::from_utf8(payload).unwrap();
+                    // A tagged state has its tag in a line before it.
+                    let text = text.split_once('\n').map_or(&*text, |(_, state)| state);
                     if let Some(rest) = text.strip_prefix("state ") {
                         let number = rest.split(' ').next().unwrap().parse().unwrap();
                         assert_eq!(text, state(number));

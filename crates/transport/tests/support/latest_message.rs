@@ -29,10 +29,14 @@ impl LatestMessage {
 
     /// Publishes a message to all handlers of the channel.
     pub(crate) fn publish(&self, message: impl Into<Message>) {
+        self.publish_prepared(PreparedMessage::compressible(&message.into()));
+    }
+
+    pub(crate) fn publish_prepared(&self, message: PreparedMessage) {
         let wakers = {
             let channel = &mut *self.channel.lock().unwrap();
             channel.version += 1;
-            channel.message = Some(PreparedMessage::compressible(&message.into()));
+            channel.message = Some(message);
             mem::take(&mut channel.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);

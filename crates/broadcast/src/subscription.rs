@@ -1,0 +1,185 @@
+//! The subscription of a session, and the states that it returns.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use transport::{Handler, Message, Next, PreparedMessage};
+
+use crate::channel::{Channel, Form, Newer};
+use crate::tag::Have;
+use crate::wakers::Registration;
+
+/// The handler of a session that sends the newest state and discards the messages of its peer.
+///
+/// A clone starts anew: its session first sends the newest state, also if this one has sent it already or
+/// its client has it. It sends tagged states if this one does.
+///
+/// Another handler can contain a subscription, and call [`poll_update`](Self::poll_update) in its own
+/// [`poll_next`](Handler::poll_next):
+///
+/// ```
+/// # use std::task::{Context, Poll};
+/// use broadcast::Subscription;
+/// use transport::{Handler, Message, Next};
+///
+/// #[derive(Clone)]
+/// struct Greeter {
+///     states: Subscription,
+///     has_greeted: bool,
+/// }
+///
+/// impl Handler for Greeter {
+///     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+///         if !self.has_greeted {
+///             self.has_greeted = true;
+///             return Poll::Ready(Next::Send(Message::from("hello")));
+///         }
+///         self.states.poll_update(cx).map(|update| Next::SendPrepared(update.message))
+///     }
+///
+///     fn receive(&mut self, _: Message) {}
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Subscription<V = ()> {
+    channel: Arc<Channel<V>>,
+    position: Position,
+    registration: Option<Registration>,
+}
+
+/// A state, as [`Subscription::poll_update`] returns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Update<V = ()> {
+    /// The state, for [`Next::SendPrepared`]. It begins with its tag if the client knows of tags.
+    pub message: PreparedMessage,
+    /// The number of the state among all states of its publisher, from 1. One that was
+    /// [published again](crate::Publisher::republish) counts again.
+    pub revision: u64,
+    /// The number of states that were published since the previous one that this subscription returned,
+    /// and that it never returned. 0 for the first state that it returns. A state that was published again
+    /// counts again. The state that the client had when it subscribed counts as returned.
+    pub skipped: u64,
+    /// What was published beside the state.
+    pub value: V,
+}
+
+/// What the client of a subscription has, and the form of its states, in eight bytes.
+///
+/// The two highest bits are flags. The others are the revision that was returned last, or 0 if there is
+/// none; before the first one, they may be the fingerprint of the tag that the client has.
+#[derive(Clone, Copy, Debug)]
+struct Position(u64);
+
+impl<V> Subscription<V> {
+    pub(crate) fn new(channel: Arc<Channel<V>>, have: &Have) -> Self {
+        let position = Position::new(have);
+        if position.form() == Form::Tagged {
+            channel.begin_tagging();
+        }
+        Self { channel, position, registration: None }
+    }
+
+    /// Returns what the client of a clone has.
+    pub(crate) fn have_anew(&self) -> Have {
+        match self.position.form() {
+            Form::Bare => Have::Absent,
+            Form::Tagged => Have::Nothing,
+        }
+    }
+}
+
+impl<V: Clone> Subscription<V> {
+    /// Returns the newest state, unless this subscription has returned it already, or its client has it.
+    ///
+    /// `Pending` means that there is no newer state; the waker in `cx` is woken when there is one. Only
+    /// the waker of the latest call is woken. A subscription whose publisher was dropped stays pending.
+    ///
+    /// What the client [has](Have) is compared with the first state that this finds, and not before: a state
+    /// that is published between the handshake and the first call counts.
+    pub fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Update<V>> {
+        // Register before looking for a state: a `publish` that the look misses finds the waker.
+        self.channel.wakers.register(&mut self.registration, cx.waker());
+        let seen = self.position.revision();
+        let Some(newer) = self.channel.newer_than(seen, self.position.form()) else {
+            return Poll::Pending;
+        };
+        let is_known = self.position.is_fingerprint(newer.fingerprint);
+        self.position.advance(newer.revision);
+        if is_known {
+            return Poll::Pending;
+        }
+        let skipped = if seen == 0 { 0 } else { newer.revision - seen - 1 };
+        let Newer { revision, message, value, .. } = newer;
+        Poll::Ready(Update { message, revision, skipped, value })
+    }
+}
+
+impl<V: Clone + Send + 'static> Handler for Subscription<V> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let update = ready!(self.poll_update(cx));
+        Poll::Ready(Next::SendPrepared(update.message))
+    }
+
+    fn receive(&mut self, _: Message) {}
+}
+
+impl<V> Clone for Subscription<V> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.channel), &self.have_anew())
+    }
+}
+
+impl<V> Drop for Subscription<V> {
+    fn drop(&mut self) {
+        if let Some(registration) = self.registration.take() {
+            self.channel.wakers.deregister(&registration);
+        }
+    }
+}
+
+impl Position {
+    const TAGGED: u64 = 1 << 63;
+    const FINGERPRINT: u64 = 1 << 62;
+    const NUMBER: u64 = Self::FINGERPRINT - 1;
+
+    fn new(have: &Have) -> Self {
+        Self(match have {
+            Have::Absent => 0,
+            Have::Nothing => Self::TAGGED,
+            Have::State(tag) => {
+                Self::TAGGED | Self::FINGERPRINT | (tag.fingerprint() & Self::NUMBER)
+            }
+        })
+    }
+
+    fn form(self) -> Form {
+        if self.0 & Self::TAGGED == 0 { Form::Bare } else { Form::Tagged }
+    }
+
+    /// Returns the revision that was returned last, or 0 if there is none.
+    fn revision(self) -> u64 {
+        if self.0 & Self::FINGERPRINT == 0 { self.0 & Self::NUMBER } else { 0 }
+    }
+
+    /// Returns whether the client has the state whose tag has this fingerprint.
+    fn is_fingerprint(self, fingerprint: u64) -> bool {
+        self.0 & Self::FINGERPRINT != 0 && (self.0 ^ fingerprint) & Self::NUMBER == 0
+    }
+
+    fn advance(&mut self, revision: u64) {
+        self.0 = (self.0 & Self::TAGGED) | revision;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_subscription_takes_40_bytes() {
+        assert_eq!(size_of::<Subscription>(), 40);
+        assert_eq!(size_of::<Subscription<String>>(), 40);
+    }
+}
