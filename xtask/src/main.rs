@@ -14,6 +14,7 @@ mod docs;
 mod files;
 mod floors;
 mod fuzz;
+mod instructions;
 mod layers;
 mod modules;
 mod semver;
@@ -219,8 +220,15 @@ const CHECKS: &[Check] = &[
     },
 ];
 
-/// Checks that are not part of `ci`: they take minutes, and measure times, which needs an idle machine.
+/// Checks that are not part of `ci`: they take minutes, measure times, which needs an idle machine, or only
+/// print figures.
 const SEPARATE: &[Check] = &[
+    Check {
+        name: "instructions",
+        meaning: "the instructions that a session takes for a ping and for a message",
+        tools: &[tools::VALGRIND],
+        run: instructions::run,
+    },
     Check {
         name: "floods",
         meaning: "other clients are not delayed while three clients flood the server",

@@ -129,6 +129,11 @@ pub(crate) const NAMESPACES: Tool = Tool {
     install: "apt-get install iproute2 util-linux, and run as root on a machine with /dev/net/tun",
     probe: &["unshare", "--net", "ip", "tuntap", "add", "dev", "probe", "mode", "tun"],
 };
+pub(crate) const VALGRIND: Tool = Tool {
+    name: "valgrind",
+    install: "apt-get install valgrind",
+    probe: &["valgrind", "--version"],
+};
 pub(crate) const SYSTEMD_ANALYZE: Tool = Tool {
     name: "systemd-analyze",
     install: "apt-get install systemd",

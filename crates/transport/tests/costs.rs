@@ -413,7 +413,7 @@ fn a_state_machine_that_is_idle_again_holds_no_more_than_a_new_one() {
         let now = Duration::from_secs(10);
         for event in [
             Event::Message { bytes: 1 },
-            Event::Ping { bytes: 1 },
+            Event::Pings { count: 1, bytes: 1 },
             Event::MessageBegan,
             Event::WriteBlocked,
             Event::Stalled(Duration::from_secs(3)),

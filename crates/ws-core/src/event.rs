@@ -58,9 +58,12 @@ pub enum Event<'a> {
     MessageEnded,
     /// A Close frame was received; `None` is one without a body. The codec echoes it if necessary.
     PeerClose(Option<CloseFrame>),
-    /// A ping was received. The codec answers it, unless the session is closing.
-    Ping {
-        /// Payload length in bytes.
+    /// Pings were received at the same time: usually one. The codec answers them, unless the session is
+    /// closing.
+    Pings {
+        /// How many, at least 1.
+        count: u16,
+        /// Payload length in bytes, of all of them.
         bytes: usize,
     },
     /// A pong with this payload was received.

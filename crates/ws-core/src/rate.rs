@@ -47,21 +47,27 @@ impl Default for Bucket {
 }
 
 impl Bucket {
-    /// Takes a token. Returns `false` if the bucket is empty.
+    /// Takes tokens. Returns `false`, and takes none of the bucket, if it has too few.
     ///
     /// Stall credit is used first: it is lost with [`clear_credit`](Self::clear_credit), and the
     /// bucket should be as full then as it was before the stall.
-    pub(crate) fn take(&mut self, rate: Rate, now: Timestamp) -> bool {
-        if let Some(remaining) = self.credit.checked_sub(saturating_nanos(rate.interval)) {
-            self.credit = remaining;
+    pub(crate) fn take(&mut self, rate: Rate, count: u16, now: Timestamp) -> bool {
+        let mut count = u32::from(count);
+        if self.credit > 0 {
+            let interval = saturating_nanos(rate.interval);
+            let of_credit = u32::try_from(self.credit / interval).unwrap_or(u32::MAX).min(count);
+            self.credit -= u64::from(of_credit) * interval;
+            count -= of_credit;
+        }
+        if count == 0 {
             return true;
         }
-        let full_at = self.full_at.max(now).after(rate.interval);
-        let has_token = full_at <= now.after(rate.burst);
-        if has_token {
+        let full_at = self.full_at.max(now).after(rate.interval.saturating_mul(count));
+        let has_tokens = full_at <= now.after(rate.burst);
+        if has_tokens {
             self.full_at = full_at;
         }
-        has_token
+        has_tokens
     }
 
     /// Returns whether the bucket is full and has no stall credit, as a new one.

@@ -52,18 +52,18 @@ fn pings_and_unsolicited_pongs_share_a_limit_and_answers_are_exempt() {
         let now = secs(25.0) * round;
         let payload = ping(session.handle(Event::Tick, now));
         assert_eq!(session.handle(Event::Pong(&payload), now), None);
-        assert_eq!(session.handle(Event::Ping { bytes: 0 }, now), None);
+        assert_eq!(session.handle(Event::Pings { count: 1, bytes: 0 }, now), None);
         assert_eq!(session.handle(Event::Pong(b"unsolicited"), now), None);
         // Messages have a separate bucket.
         assert_eq!(session.handle(Event::Message { bytes: 1 }, now), None);
-        assert_eq!(session.handle(Event::Ping { bytes: 0 }, now), None);
+        assert_eq!(session.handle(Event::Pings { count: 1, bytes: 0 }, now), None);
         assert_eq!(
             session.handle(Event::Pong(&payload), now),
             None,
             "the same pong again is unsolicited"
         );
     }
-    close(session.handle(Event::Ping { bytes: 0 }, secs(250.0)));
+    close(session.handle(Event::Pings { count: 1, bytes: 0 }, secs(250.0)));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn tokens_earned_during_a_stall_are_not_lost() {
 #[test]
 fn a_stall_earns_no_more_than_its_time() {
     let mut session = open_with(Limits { control_frames: Rate::new(10, 20), ..Limits::default() });
-    let ping = Event::Ping { bytes: 0 };
+    let ping = Event::Pings { count: 1, bytes: 0 };
     // The bucket was full before the stall, so everything that the stall earned is credit.
     session.handle(Event::Stalled(secs(3.0)), secs(10.0));
     for _ in 0..20 + 30 {
@@ -202,4 +202,25 @@ fn tokens_earned_while_output_is_blocked_are_not_lost() {
         assert_eq!(session.handle(message.clone(), secs(13.0)), None);
     }
     assert_eq!(close(session.handle(message, secs(13.0))).0, 1008);
+}
+
+#[test]
+fn pings_that_arrive_together_take_a_token_each() {
+    let limits = Limits { control_frames: Rate::new(10, 20), ..Limits::default() };
+    let pings = |count| Event::Pings { count, bytes: 3 };
+    for (first, second) in [(1, 20), (20, 1), (12, 9)] {
+        let mut session = open_with(limits);
+        assert_eq!(session.handle(pings(first), secs(1.0)), None);
+        close(session.handle(pings(second), secs(1.0)));
+    }
+    close(open_with(limits).handle(pings(21), secs(1.0)));
+    // A tenth of a second earns one token, and a stall more than the bucket holds.
+    let mut session = open_with(limits);
+    assert_eq!(session.handle(pings(20), secs(1.0)), None);
+    assert_eq!(session.handle(pings(1), secs(1.1)), None);
+    assert_eq!(session.handle(Event::Stalled(secs(3.0)), secs(4.1)), None);
+    assert_eq!(session.handle(pings(30), secs(4.1)), None);
+    close(session.handle(pings(1), secs(4.1)));
+    let stats = session.stats();
+    assert_eq!((stats.control_frames_received, stats.control_frames_sent), (52, 53));
 }

@@ -72,7 +72,9 @@ fn the_jitter_makes_the_first_ping_up_to_a_tenth_of_the_interval_earlier() {
 
 #[test]
 fn any_frame_ends_the_pong_timeout_but_only_the_matching_pong_is_measured() {
-    for event in [Event::Message { bytes: 1 }, Event::Ping { bytes: 0 }, Event::Pong(b"old")] {
+    for event in
+        [Event::Message { bytes: 1 }, Event::Pings { count: 1, bytes: 0 }, Event::Pong(b"old")]
+    {
         let mut session = open();
         let payload = ping(session.handle(Event::Tick, secs(25.0)));
         assert_eq!(session.handle(event, secs(30.0)), None);
@@ -247,7 +249,9 @@ fn a_peer_that_ignores_our_close_is_given_up_after_the_close_timeout() {
     let mut session = open();
     session.handle(drain(), secs(1.0));
     // Further input does not extend the close timeout.
-    for event in [Event::Message { bytes: 1 }, Event::Ping { bytes: 1 }, Event::Pong(b"")] {
+    for event in
+        [Event::Message { bytes: 1 }, Event::Pings { count: 1, bytes: 1 }, Event::Pong(b"")]
+    {
         assert_eq!(session.handle(event, secs(2.0)), None);
         assert_eq!(session.deadline(), Some(secs(4.0)));
     }
@@ -443,7 +447,7 @@ fn stats_count_pings_and_their_own_pongs() {
     assert_eq!(stats.round_trip, Some(secs(0.2)));
     assert_eq!((stats.control_frames_received, stats.control_frames_sent), (4, 2));
     assert_eq!(stats.received, Counters { messages: 0, bytes: 5 + 4 + 4 + 4 });
-    session.handle(Event::Ping { bytes: 3 }, secs(51.0));
+    session.handle(Event::Pings { count: 1, bytes: 3 }, secs(51.0));
     session.handle(Event::Message { bytes: 7 }, secs(51.0));
     let since = session.stats().received.since(stats.received);
     assert_eq!(since, Counters { messages: 1, bytes: 3 + 7 });

@@ -9,11 +9,12 @@ use std::mem;
 use bytes::BytesMut;
 use ws_core::{CloseFrame, Violation};
 
-use super::control_frame::{ControlPayload, parse_close_frame};
+use super::control_frame::{self, ControlPayload, parse_close_frame, write_control_frame};
 use super::frame_header::{
     ControlOpcode, DataOpcode, FrameHeader, MAX_HEADER_BYTES, Opcode, Rules,
 };
 use super::short_buffer::ShortBuffer;
+use super::write_buffer::WriteBuffer;
 use crate::compression::{InflateError, inflate};
 use crate::message::{Message, Utf8Bytes};
 
@@ -73,16 +74,19 @@ pub(crate) struct ReadOptions {
 pub(crate) enum Incoming {
     Close(Option<CloseFrame>),
     Message(Message),
-    /// [`Codec::control_payload`] has its payload, because moving it from call to call takes longer than
-    /// answering.
-    Ping {
+    /// Consecutive pings, which are answered already, and their payload in total.
+    Pings {
+        count: u16,
         bytes: usize,
     },
-    /// As with a ping.
+    /// [`Codec::control_payload`] has its payload.
     Pong,
     /// The codec must not be read again.
     Violation(Violation),
 }
+
+/// The output of a session; `None` if nothing is unsent.
+type Output = Option<Box<WriteBuffer>>;
 
 /// The first size of the buffer for payloads. Most messages fit, and for larger ones it grows.
 const PAYLOAD_BUFFER_BYTES: usize = 128;
@@ -154,30 +158,57 @@ impl Codec {
 
     /// Reads the next message or control frame, and advances `input` past it. Returns `None` if the input
     /// has the end of none, or if its rest is left to the next read.
-    pub(crate) fn read(&mut self, input: &mut &[u8], options: ReadOptions) -> Option<Incoming> {
+    ///
+    /// Pings that arrive together are one event. They are answered in `pongs`, if frames may be sent.
+    pub(crate) fn read(
+        &mut self,
+        input: &mut &[u8],
+        options: ReadOptions,
+        pongs: Option<&mut Output>,
+    ) -> Option<Incoming> {
         if self.inflated_bytes >= MAX_INFLATED_BYTES {
             self.unread = mem::take(input).to_vec();
         }
+        self.read_frames(input, options, pongs).unwrap_or_else(|it| Some(Incoming::Violation(it)))
+    }
+
+    /// Reads frames up to the end of a message or of a control frame.
+    fn read_frames(
+        &mut self,
+        input: &mut &[u8],
+        options: ReadOptions,
+        mut pongs: Option<&mut Output>,
+    ) -> Result<Option<Incoming>, Violation> {
         loop {
-            let step = match self.position {
-                Position::Header => self.read_header(input, options),
+            if let Position::Header = self.position {
+                let rules = self.rules(options);
+                let pings = self.answer_pings(input, rules, pongs.as_deref_mut());
+                if pings.is_some() {
+                    return Ok(pings);
+                }
+                self.read_header(input, rules, options)?;
+            }
+            match self.position {
+                Position::Header => return Ok(None),
                 Position::Control { opcode, payload_len, mask } => {
-                    self.read_control_payload(opcode, payload_len, mask, input)
+                    return self.read_control_payload(opcode, payload_len, mask, input, pongs);
                 }
                 Position::Data { is_final, remaining, mask } => {
-                    self.read_data(is_final, remaining, mask, input, options)
+                    if let Some(message) =
+                        self.read_data(is_final, remaining, mask, input, options)?
+                    {
+                        return Ok(Some(Incoming::Message(message)));
+                    }
+                    if let Position::Data { .. } = self.position {
+                        return Ok(None);
+                    }
                 }
-            };
-            match step {
-                Ok(Step::Incoming(incoming)) => return Some(incoming),
-                Ok(Step::NeedsInput) => return None,
-                Ok(Step::Next) => {}
-                Err(violation) => return Some(Incoming::Violation(violation)),
             }
         }
     }
 
-    fn read_header(&mut self, input: &mut &[u8], options: ReadOptions) -> Result<Step, Violation> {
+    /// Returns what the next header may say.
+    fn rules(&self, options: ReadOptions) -> Rules {
         let ReadOptions { max_message_bytes, may_compress, .. } = options;
         let max_compressed_len = max_message_bytes
             .saturating_add(max_message_bytes / DEFLATE_OVERHEAD)
@@ -187,8 +218,40 @@ impl Codec {
             max.saturating_sub(message.payload_len)
         });
         let is_in_message = self.message.is_some();
-        let rules = Rules { is_in_message, may_compress, max_payload_len, max_compressed_len };
-        let Some(header) = self.take_header(input, rules)? else { return Ok(Step::NeedsInput) };
+        Rules { is_in_message, may_compress, max_payload_len, max_compressed_len }
+    }
+
+    /// Reads and answers the pings at the beginning of the input whose end is there.
+    fn answer_pings(
+        &self,
+        input: &mut &[u8],
+        rules: Rules,
+        mut pongs: Option<&mut Output>,
+    ) -> Option<Incoming> {
+        let (mut count, mut bytes) = (0, 0);
+        while self.header.len() == 0
+            && input.first() == Some(&control_frame::PING)
+            && count < u16::MAX
+            && let Ok(Some(FrameHeader { len, payload_len, mask, .. })) =
+                FrameHeader::read(input, rules)
+            && let Some((frame, rest)) = input.split_at_checked(len + payload_len)
+        {
+            answer_ping(frame.get(len..).unwrap_or_default(), mask, pongs.as_deref_mut());
+            *input = rest;
+            count += 1;
+            bytes += payload_len;
+        }
+        (count > 0).then_some(Incoming::Pings { count, bytes })
+    }
+
+    /// Reads a header, unless its end is missing.
+    fn read_header(
+        &mut self,
+        input: &mut &[u8],
+        rules: Rules,
+        options: ReadOptions,
+    ) -> Result<(), Violation> {
+        let Some(header) = self.take_header(input, rules)? else { return Ok(()) };
         let FrameHeader { is_final, is_compressed, payload_len, mask, .. } = header;
         match header.opcode {
             Opcode::Control(opcode) => {
@@ -205,13 +268,13 @@ impl Codec {
                 });
                 message.payload_len += payload_len;
                 message.frames += 1;
-                if message.frames > MIN_FRAMES + max_message_bytes / BYTES_PER_FRAME {
+                if message.frames > MIN_FRAMES + options.max_message_bytes / BYTES_PER_FRAME {
                     return Err(Violation::TooBig);
                 }
                 self.position = Position::Data { is_final, remaining: payload_len, mask };
             }
         }
-        Ok(Step::Next)
+        Ok(())
     }
 
     /// Takes a header from the input. Several reads may share it.
@@ -220,16 +283,21 @@ impl Codec {
         input: &mut &[u8],
         rules: Rules,
     ) -> Result<Option<FrameHeader>, Violation> {
-        let (mut bytes, mut rest) = (self.header, *input);
-        bytes.fill(MAX_HEADER_BYTES, &mut rest);
-        let Some(header) = FrameHeader::read(bytes.as_slice(), rules)? else {
-            self.header = bytes;
-            *input = rest;
-            return Ok(None);
+        let header = if self.header.len() == 0 {
+            FrameHeader::read(input, rules)?
+        } else {
+            let mut bytes = self.header;
+            bytes.fill(MAX_HEADER_BYTES, &mut { *input });
+            FrameHeader::read(bytes.as_slice(), rules)?
         };
-        *input = input.get(header.len - self.header.len()..).unwrap_or_default();
-        self.header.clear();
-        Ok(Some(header))
+        match header {
+            Some(header) => {
+                *input = input.get(header.len - self.header.len()..).unwrap_or_default();
+                self.header.clear();
+            }
+            None => self.header.fill(MAX_HEADER_BYTES, input),
+        }
+        Ok(header)
     }
 
     fn read_control_payload(
@@ -238,19 +306,31 @@ impl Codec {
         payload_len: usize,
         mask: [u8; 4],
         input: &mut &[u8],
-    ) -> Result<Step, Violation> {
+        pongs: Option<&mut Output>,
+    ) -> Result<Option<Incoming>, Violation> {
         self.control.fill(payload_len, input);
         if self.control.len() < payload_len {
-            return Ok(Step::NeedsInput);
+            return Ok(None);
         }
         self.position = Position::Header;
-        unmask(self.control.as_mut_slice(), mask);
-        Ok(Step::Incoming(match opcode {
-            ControlOpcode::Close => Incoming::Close(parse_close_frame(self.control.as_slice())?),
-            ControlOpcode::Ping => Incoming::Ping { bytes: payload_len },
-            ControlOpcode::Pong => Incoming::Pong,
+        let payload = self.control.as_mut_slice();
+        Ok(Some(match opcode {
+            ControlOpcode::Ping => {
+                answer_ping(payload, mask, pongs);
+                Incoming::Pings { count: 1, bytes: payload_len }
+            }
+            ControlOpcode::Close => {
+                unmask(payload, mask);
+                Incoming::Close(parse_close_frame(payload)?)
+            }
+            ControlOpcode::Pong => {
+                unmask(payload, mask);
+                Incoming::Pong
+            }
         }))
     }
+
+    /// Reads the payload of a data frame. Returns the message that ends with it.
 
     fn read_data(
         &mut self,
@@ -259,7 +339,7 @@ impl Codec {
         mut mask: [u8; 4],
         input: &mut &[u8],
         options: ReadOptions,
-    ) -> Result<Step, Violation> {
+    ) -> Result<Option<Message>, Violation> {
         let masked = input.split_off(..remaining.min(input.len())).unwrap_or_default();
         let before = self.payload.len();
         self.payload.extend_from_slice(masked);
@@ -267,18 +347,16 @@ impl Codec {
         let remaining = remaining - masked.len();
         if remaining == 0 && is_final {
             self.position = Position::Header;
-            return self
-                .complete(options)
-                .map(|message| Step::Incoming(Incoming::Message(message)));
+            return self.complete(options).map(Some);
         }
         self.check_text()?;
         if remaining == 0 {
             self.position = Position::Header;
-            return Ok(Step::Next);
+            return Ok(None);
         }
         mask.rotate_left(masked.len() % 4);
         self.position = Position::Data { is_final, remaining, mask };
-        Ok(Step::NeedsInput)
+        Ok(None)
     }
 
     /// Returns the message whose last frame has ended.
@@ -316,6 +394,16 @@ impl Codec {
     }
 }
 
+/// Sends a pong with the payload of a ping (RFC 6455, section 5.5.3).
+fn answer_ping(masked: &[u8], mask: [u8; 4], pongs: Option<&mut Output>) {
+    if let Some(pongs) = pongs {
+        let pongs = pongs.get_or_insert_default().encoded();
+        write_control_frame(control_frame::PONG, masked, pongs);
+        let payload = pongs.len() - masked.len();
+        unmask(pongs.get_mut(payload..).unwrap_or_default(), mask);
+    }
+}
+
 /// Removes a mask (RFC 6455, section 5.3).
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let (words, rest) = payload.as_chunks_mut();
@@ -339,11 +427,4 @@ fn inflated(payload: &[u8], is_text: bool, max_bytes: usize) -> Result<Message, 
     } else {
         Ok(Message::from(bytes))
     }
-}
-
-/// The result of reading a part of a frame.
-enum Step {
-    Incoming(Incoming),
-    NeedsInput,
-    Next,
 }

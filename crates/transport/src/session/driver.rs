@@ -357,7 +357,9 @@ where
                 // session.
                 self.poll_handler(poll)
             }
-            Incoming::Ping { bytes } => self.dispatch(Event::Ping { bytes }, poll.now),
+            Incoming::Pings { count, bytes } => {
+                self.dispatch(Event::Pings { count, bytes }, poll.now)
+            }
             Incoming::Pong => {
                 let payload = self.socket.control_payload();
                 self.dispatch(Event::Pong(payload.as_slice()), poll.now)

@@ -163,13 +163,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             return None;
         }
         let before = input.len();
-        let incoming = codec.get_or_insert_with(Codec::take).read(input, options);
+        let pongs = Some(&mut self.output).filter(|_| is_open);
+        let incoming = codec.get_or_insert_with(Codec::take).read(input, options, pongs);
         if let ClosingState::CloseSent { received_bytes, .. } = &mut self.state {
             let count = u32::try_from(before - input.len()).unwrap_or(u32::MAX);
             *received_bytes = received_bytes.saturating_add(count);
         }
         match &incoming {
-            Some(Incoming::Ping { .. }) => self.send_pong(),
             Some(Incoming::Close(frame)) => {
                 match frame {
                     Some(frame) => self.send_close(frame),
@@ -177,12 +177,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 }
                 self.finish();
             }
-            Some(Incoming::Message(_) | Incoming::Pong | Incoming::Violation(_)) | None => {}
+            Some(
+                Incoming::Message(_)
+                | Incoming::Pings { .. }
+                | Incoming::Pong
+                | Incoming::Violation(_),
+            )
+            | None => {}
         }
         incoming
     }
 
-    /// Returns the payload of the ping or pong that was decoded last.
+    /// Returns the payload of the pong that was decoded last.
     pub(crate) fn control_payload(&self) -> ControlPayload {
         match &self.state {
             ClosingState::Open { codec: Some(codec), .. }
@@ -224,15 +230,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     pub(crate) fn send_ping(&mut self, payload: &[u8]) {
         self.write_control(control_frame::PING, payload);
-    }
-
-    /// Answers the ping that was decoded last.
-    fn send_pong(&mut self) {
-        if let ClosingState::Open { codec: Some(codec), .. } = &self.state {
-            let payload = codec.control_payload().as_slice();
-            let output = self.output.get_or_insert_default().encoded();
-            write_control_frame(control_frame::PONG, payload, output);
-        }
     }
 
     /// Sends a Close frame. No other frame is sent after it.

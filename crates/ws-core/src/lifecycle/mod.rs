@@ -231,8 +231,8 @@ impl Lifecycle {
             }
             Event::PeerClose(frame) => {
                 let bytes = frame.as_ref().map_or(0, CloseFrame::payload_len);
-                self.count_received(bytes);
-                self.count_sent(bytes); // The codec's echo (RFC 6455, section 5.5.1).
+                self.count_received(1, bytes);
+                self.count_sent(1, bytes); // The codec's echo (RFC 6455, section 5.5.1).
                 self.begin_closing(Cause::PeerClosed, frame, Initiator::Peer, now);
                 return None;
             }
@@ -250,22 +250,22 @@ impl Lifecycle {
                     return Some(self.close_for_policy(Cause::RateLimited, now));
                 }
             }
-            Event::Ping { bytes } => {
-                self.count_received(bytes);
-                self.count_sent(bytes); // The codec's pong (RFC 6455, section 5.5.2).
+            Event::Pings { count, bytes } => {
+                self.count_received(count, bytes);
+                self.count_sent(count, bytes); // The codec's pongs (RFC 6455, section 5.5.2).
                 open.on_activity();
-                if !open.admit_control_frame(&self.config.limits, now) {
+                if !open.admit_control_frames(&self.config.limits, count, now) {
                     return Some(self.close_for_policy(Cause::RateLimited, now));
                 }
             }
             Event::Pong(payload) => {
-                self.count_received(payload.len());
+                self.count_received(1, payload.len());
                 open.on_activity();
                 let is_latest = payload == ping_payload(self.frames.pings);
                 if let Some(sent_at) = open.on_pong(is_latest) {
                     self.frames.pongs = self.frames.pongs.wrapping_add(1);
                     self.round_trip = Some(now.since(sent_at).into());
-                } else if !open.admit_control_frame(&self.config.limits, now) {
+                } else if !open.admit_control_frames(&self.config.limits, 1, now) {
                     return Some(self.close_for_policy(Cause::RateLimited, now));
                 }
             }
@@ -296,7 +296,7 @@ impl Lifecycle {
         ping_is_due.then(|| {
             self.frames.pings = self.frames.pings.wrapping_add(1);
             let payload = ping_payload(self.frames.pings);
-            self.count_sent(payload.len());
+            self.count_sent(1, payload.len());
             Action::Ping(payload)
         })
     }
@@ -317,10 +317,10 @@ impl Lifecycle {
                 return Some(Action::End(self.unclean_record(*closing, now)));
             }
             Event::Message { bytes } => self.received.add_message(bytes),
-            Event::Ping { bytes } => self.count_received(bytes),
-            Event::Pong(payload) => self.count_received(payload.len()),
+            Event::Pings { count, bytes } => self.count_received(count, bytes),
+            Event::Pong(payload) => self.count_received(1, payload.len()),
             Event::PeerClose(frame) => {
-                self.count_received(frame.as_ref().map_or(0, CloseFrame::payload_len));
+                self.count_received(1, frame.as_ref().map_or(0, CloseFrame::payload_len));
             }
             Event::Close { .. }
             | Event::Drain { .. }
@@ -346,7 +346,7 @@ impl Lifecycle {
     }
 
     fn close(&mut self, cause: Cause, frame: CloseFrame, now: Timestamp) -> Action {
-        self.count_sent(frame.payload_len());
+        self.count_sent(1, frame.payload_len());
         self.begin_closing(cause, Some(frame.clone()), Initiator::Local, now);
         Action::Close(frame)
     }
@@ -362,15 +362,15 @@ impl Lifecycle {
         self.state = State::Closing(Box::new(Closing { cause, frame, initiator, deadline }));
     }
 
-    /// Counts a control frame from the peer.
-    fn count_received(&mut self, payload_len: usize) {
-        self.frames.received = self.frames.received.wrapping_add(1);
+    /// Counts control frames from the peer, with their payload in total.
+    fn count_received(&mut self, count: u16, payload_len: usize) {
+        self.frames.received = self.frames.received.wrapping_add(count);
         self.received.add_bytes(payload_len);
     }
 
-    /// Counts a control frame to the peer.
-    fn count_sent(&mut self, payload_len: usize) {
-        self.frames.sent = self.frames.sent.wrapping_add(1);
+    /// Counts control frames to the peer, with their payload in total.
+    fn count_sent(&mut self, count: u16, payload_len: usize) {
+        self.frames.sent = self.frames.sent.wrapping_add(count);
         self.sent.add_bytes(payload_len);
     }
 

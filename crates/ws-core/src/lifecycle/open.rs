@@ -120,11 +120,16 @@ impl Open {
     }
 
     pub(crate) fn admit_message(&mut self, limits: &Limits, now: Timestamp) -> bool {
-        limits.messages.is_none_or(|rate| self.active().messages.take(rate, now))
+        limits.messages.is_none_or(|rate| self.active().messages.take(rate, 1, now))
     }
 
-    pub(crate) fn admit_control_frame(&mut self, limits: &Limits, now: Timestamp) -> bool {
-        limits.control_frames.is_none_or(|rate| self.active().control_frames.take(rate, now))
+    pub(crate) fn admit_control_frames(
+        &mut self,
+        limits: &Limits,
+        count: u16,
+        now: Timestamp,
+    ) -> bool {
+        limits.control_frames.is_none_or(|rate| self.active().control_frames.take(rate, count, now))
     }
 
     /// Credits the rate limits for a time that ended at `now`, and in which nothing was read.

@@ -199,7 +199,7 @@ impl Checker {
             Step::MessageEnded => Event::MessageEnded,
             Step::Panicked => Event::panicked(),
             Step::PeerClose { has_body } => Event::PeerClose(has_body.then(close_frame)),
-            Step::Ping => Event::Ping { bytes: 0 },
+            Step::Ping => Event::Pings { count: 1, bytes: 0 },
             Step::Pong => Event::Pong(last_ping.as_ref().map_or(b"".as_slice(), |ping| ping)),
             Step::Sent => Event::Sent { bytes: 3 },
             Step::Stalled(time) => Event::Stalled(time),
