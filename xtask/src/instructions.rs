@@ -5,6 +5,7 @@ use crate::tools::{Failure, cargo, command, output, target};
 
 /// What a read brings: the name of the frames for the program, how many are in a read, and what one is.
 const INPUTS: &[(&str, u64, &str)] = &[
+    ("ping", 1, "a ping of 8 bytes, alone in a read"),
     ("pings", 16, "a ping of 8 bytes, of sixteen in a read"),
     ("messages", 1170, "a message of 8 bytes, of 1,170 in a read"),
 ];

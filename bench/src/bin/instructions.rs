@@ -1,7 +1,7 @@
 //! A session over a stream in memory, for counting instructions: `instructions FRAMES READS`.
 //!
-//! FRAMES is `pings` (sixteen in each read, as in the mode `ping-16`) or `messages` (1,170 of 8 bytes in
-//! each read, as in `absorb`). `cargo xtask instructions` runs it under callgrind with two numbers of
+//! FRAMES is `ping` (one in each read, as in the mode `ping-1`), `pings` (sixteen, as in `ping-16`) or
+//! `messages` (1,170 of 8 bytes, as in `absorb`). `cargo xtask instructions` runs it under callgrind with two numbers of
 //! reads, so what the process takes to start and to end is not counted.
 
 use std::env;
@@ -29,12 +29,13 @@ struct Repeated {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [frames, reads] = arguments.as_slice() else {
-        return Err("usage: instructions pings|messages READS".into());
+        return Err("usage: instructions ping|pings|messages READS".into());
     };
     let (first_byte, count) = match frames.as_str() {
+        "ping" => (0x89, 1),
         "pings" => (0x89, 16),
         "messages" => (0x82, 1170),
-        _ => return Err("the frames are pings or messages".into()),
+        _ => return Err("the frames are ping, pings or messages".into()),
     };
     let frame = [&[first_byte, 0x88], &MASK[..], &[0x2a; 8]].concat();
     let stream = Repeated { input: frame.repeat(count), reads: reads.parse()?, written: 0 };

@@ -11,8 +11,8 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    CLOSE, FloodingHandler, PING, PONG, Peer, SIZES, close, close_payload, config, frame, in_time,
-    open_with, spawned_drain,
+    FloodingHandler, PING, PONG, Peer, SIZES, close, config, frame, in_time, open_with,
+    spawned_drain,
 };
 use tokio::io::duplex;
 use tokio::task::{JoinHandle, yield_now};

@@ -331,7 +331,6 @@ impl Codec {
     }
 
     /// Reads the payload of a data frame. Returns the message that ends with it.
-
     fn read_data(
         &mut self,
         is_final: bool,

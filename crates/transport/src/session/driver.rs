@@ -281,7 +281,7 @@ where
         let was_blocked = mem::replace(&mut self.is_blocked, flushed.is_pending());
         // A stream with a buffer accepts the last bytes before it has written them, so a flush that
         // completes is progress, too.
-        if self.socket.unsent() < unsent_before || (was_blocked && flushed.is_ready()) {
+        if was_blocked && (self.socket.unsent() < unsent_before || flushed.is_ready()) {
             self.dispatch(Event::WriteProgressed, poll.now)?;
         }
         match flushed {
@@ -313,13 +313,13 @@ where
                 Poll::Ready(Err(end)) => return self.disconnected(end, poll.now),
                 Poll::Ready(Ok(input)) => input,
             };
-            let mut has_ended = false;
+            let (was_partial, mut has_ended) = (self.socket.is_partial(), false);
             while let Some(incoming) = self.socket.decode(&mut input) {
                 self.on_frame(incoming, poll)?;
                 has_ended |= !self.socket.is_partial();
             }
             let is_partial = self.socket.is_partial();
-            if has_ended || !is_partial {
+            if was_partial && (has_ended || !is_partial) {
                 self.dispatch(Event::MessageEnded, poll.now)?;
             }
             if is_partial {
