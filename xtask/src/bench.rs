@@ -10,6 +10,23 @@ const GO: Tool = Tool {
     probe: &["go", "version"],
 };
 
+/// Restarts a server with many feeds of the browser module, and writes `reconnects.svg` to the target folder.
+pub(crate) fn reconnects() -> Result<(), Failure> {
+    let (root, target) = (root(), target());
+    for what in
+        [["bench/Cargo.toml", "--bin=reconnects"], ["examples/Cargo.toml", "--package=publish"]]
+    {
+        let build = ["cargo", "build", "--release", "--locked", "--quiet", "--manifest-path"];
+        let mut build = command(&[&build[..], &what].concat());
+        succeed(build.env("CARGO_TARGET_DIR", &target), REMEDY)?;
+    }
+    let release = target.join("release");
+    let program = release.join("reconnects").to_string_lossy().into_owned();
+    let mut run = command(&[&program]);
+    run.arg(release.join("publish")).arg(root.join("examples/browser/tools/feeds.mjs"));
+    succeed(run.arg(&target), "see the failure above")
+}
+
 /// Builds the server and its peers in release mode, and measures them.
 pub(crate) fn run(options: &[&str]) -> Result<(), Failure> {
     cargo(&["build", "--package", "server", "--release", "--locked", "--quiet"], REMEDY)?;

@@ -236,6 +236,12 @@ const SEPARATE: &[Check] = &[
         run: chaos::floods,
     },
     Check {
+        name: "reconnects",
+        meaning: "what 2,000 feeds do in each second after a restart, told when to come back and not",
+        tools: &[tools::NODE],
+        run: bench::reconnects,
+    },
+    Check {
         name: "slow-links",
         meaning: "a client that reads as fast as its slow link permits stays open and gets new states",
         tools: &[tools::NAMESPACES, tools::PYTHON_H2],

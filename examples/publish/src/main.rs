@@ -8,7 +8,7 @@ use std::env;
 use std::future::ready;
 use std::process::ExitCode;
 
-use broadcast::Publisher;
+use broadcast::{Publisher, Tag};
 use server::transport::hyper::{Method, Response, StatusCode};
 use server::transport::{Message, Utf8Bytes};
 use server::{AdminRequest, OptionalSeconds, Program, Server, SettingsReceiver, admin_response};
@@ -53,13 +53,22 @@ async fn repeat(publisher: Publisher, mut settings: SettingsReceiver<PublishSett
     }
 }
 
+/// Publishes the body, with the tag of the query `tag=…` if there is one: a client that has the state with
+/// this tag is not sent it again, also after a restart.
+///
 /// The response says that the state was published, not that sessions have sent it.
 fn publish(publisher: &Publisher, request: AdminRequest) -> Response<String> {
-    match Utf8Bytes::try_from(request.body) {
-        Ok(state) => {
-            publisher.publish(Message::Text(state));
-            admin_response(StatusCode::NO_CONTENT, "")
+    let query = request.head.uri.query();
+    let tag = query.map(|query| query.strip_prefix("tag=").unwrap_or_default().parse::<Tag>());
+    match (Utf8Bytes::try_from(request.body), tag.transpose()) {
+        (Ok(state), Ok(Some(tag))) => publisher.publish_tagged(tag, Message::Text(state)),
+        (Ok(state), Ok(None)) => publisher.publish(Message::Text(state)),
+        (Ok(_), Err(invalid)) => {
+            return admin_response(StatusCode::BAD_REQUEST, &format!("{invalid}\n"));
         }
-        Err(_) => admin_response(StatusCode::BAD_REQUEST, "the state must be UTF-8\n"),
+        (Err(_), _) => {
+            return admin_response(StatusCode::BAD_REQUEST, "the state must be UTF-8\n");
+        }
     }
+    admin_response(StatusCode::NO_CONTENT, "")
 }

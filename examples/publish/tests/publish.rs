@@ -33,10 +33,14 @@ impl Publish {
 
     /// Publishes, and returns the status of the response.
     fn publish(&self, header: &str, state: &[u8]) -> u16 {
+        self.publish_to("/publish", header, state)
+    }
+
+    fn publish_to(&self, target: &str, header: &str, state: &[u8]) -> u16 {
         let mut stream = TcpStream::connect(&self.admin).unwrap();
         let length = state.len();
         let head = format!(
-            "POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{header}\r\n"
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{header}\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         // A refusal of a long body may come before its end.
@@ -96,6 +100,26 @@ fn a_client_is_not_sent_again_what_it_has() {
     let next = client.read().unwrap().into_text().unwrap();
     assert!(next.ends_with("\nall is still well"), "{next}");
     assert_eq!(connect("").read().unwrap().into_text().unwrap(), "all is still well");
+}
+
+#[test]
+fn a_state_with_a_tag_is_not_sent_again_after_a_restart() {
+    let connect = |publish: &Publish, query: &str| {
+        connect(format!("ws://{}/ws/status{query}", publish.address)).unwrap().0
+    };
+    for _ in 0..2 {
+        // Each is a process of its own, as before and after a restart.
+        let publish = Publish::start(&[]);
+        assert_eq!(publish.publish_to("/publish?tag=v7", "", b"all is well"), 204);
+        let mut first = connect(&publish, "?have=");
+        assert_eq!(first.read().unwrap().into_text().unwrap(), "have=v7\nall is well");
+        let mut client = connect(&publish, "?have=v7");
+        assert_eq!(publish.publish_to("/publish?tag=v8", "", b"all is still well"), 204);
+        assert_eq!(client.read().unwrap().into_text().unwrap(), "have=v8\nall is still well");
+        for query in ["tag=", "tag=a/b", "tga=v9", ""] {
+            assert_eq!(publish.publish_to(&format!("/publish?{query}"), "", b"x"), 400, "{query}");
+        }
+    }
 }
 
 #[test]
