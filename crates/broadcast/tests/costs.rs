@@ -146,6 +146,30 @@ fn a_tagged_state_costs_nothing_before_the_first_session_that_needs_it() {
 }
 
 #[test]
+fn measuring_allocates_nothing_for_a_state() {
+    let publisher = Publisher::new();
+    publisher.measure();
+    let mut sessions: Vec<_> = (0..200).map(|_| waiting(publisher.subscribe())).collect();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut pings = 0;
+    for round in 0..=3 * 64 {
+        publisher.publish("state");
+        let info = measure(|| {
+            for session in &mut sessions {
+                assert!(session.poll_next(&mut cx).is_ready());
+                if session.poll_next(&mut cx).is_ready() {
+                    pings += 1;
+                    session.pong();
+                }
+            }
+        });
+        // The first rounds make room for the measurements.
+        assert!(round < 64 || info.count_total == 1, "for the reference count of this thread");
+    }
+    assert_eq!(pings, 3 * 200);
+}
+
+#[test]
 fn what_a_client_has_takes_no_memory() {
     let publisher = Publisher::new();
     publisher.publish("state");
