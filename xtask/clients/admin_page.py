@@ -3,6 +3,7 @@ phone, in dark mode and by a screen reader, and follows a drain until the server
 
 import contextlib
 import http.client
+import json
 import re
 
 from websockets.sync.client import connect
@@ -119,12 +120,13 @@ def check_freshness(page):
     for count, delivered in (0, "none measured"), (1500, "99.2 % of 1,500 measured"):
         within = count - count // 150 - (count > 0)
         metrics = (
-            f"ws_status_delivery_seconds_bucket{{le=\\"2.0\\"}} {within}\\n"
-            f"ws_status_delivery_seconds_count {count}\\n"
-            "ws_status_subscriptions 1200\\nws_status_subscriptions_behind 3\\n"
+            f'ws_status_delivery_seconds_bucket{{le="2.0"}} {within}\n'
+            f"ws_status_delivery_seconds_count {count}\n"
+            "ws_status_subscriptions 1200\nws_status_subscriptions_behind 3\n"
+            "ws_status_sessions 2\n"
         )
         shown = page.evaluate(f"""(() => {{
-          show(parse("{metrics}"), {{ state: "ready" }});
+          show(parse({json.dumps(metrics)}), {{ state: "ready" }});
           return {SHOWN.strip()};
         }})()""")
         lines = [shown["now"].get(name) for name in names]
