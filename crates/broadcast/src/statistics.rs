@@ -8,6 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::key_map;
+
 /// How current the states of clients are, at one point in time. See
 /// [`Publisher::statistics`](crate::Publisher::statistics).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,7 +123,7 @@ impl Measurements {
 
     /// Ends the measurement: the client has received the state.
     pub(crate) fn end(&self, session: Session) {
-        let Some(published) = self.open.lock().remove(&session) else { return };
+        let Some(published) = self.take(session) else { return };
         let nanos = self.now().saturating_sub(published);
         let time = Duration::from_nanos(nanos);
         let bucket = BOUNDS.iter().zip(&self.counts).find(|(bound, _)| time <= **bound);
@@ -132,7 +134,11 @@ impl Measurements {
 
     /// Ends the measurement without a result.
     pub(crate) fn cancel(&self, session: Session) {
-        self.open.lock().remove(&session);
+        self.take(session);
+    }
+
+    fn take(&self, session: Session) -> Option<u64> {
+        key_map::remove(&mut self.open.lock(), &session).map(|(_, published)| published)
     }
 
     pub(crate) fn snapshot(&self) -> Statistics {

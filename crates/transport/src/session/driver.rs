@@ -355,8 +355,8 @@ where
         let pongs = self.stats().pongs;
         let payload = self.socket.control_payload();
         self.dispatch(Event::Pong(payload.as_slice()), now)?;
-        // Only the pong to the latest ping is counted.
-        if self.stats().pongs != pongs && self.lifecycle.is_open() {
+        // The machine counts the pong to the latest ping, and none while the session is closing.
+        if self.stats().pongs != pongs {
             self.call_handler(Handler::pong, now)?;
         }
         ControlFlow::Continue(())
