@@ -50,7 +50,8 @@ use crate::tag::{Have, Tag};
 /// By default the tag is a random number of the publisher, and the number of the state; it tells nothing
 /// of the content. A state whose identity outlives the process, or is the same in several, is published
 /// with [`publish_tagged`](Publisher::publish_tagged). Tagged messages are encoded once for all sessions
-/// that send them, and are made from the first subscription on that needs them.
+/// that send them, and are made from the first subscription on that needs them; the publisher then keeps
+/// the newest state in both forms, and a `publish` copies it with a lock of the publisher held.
 ///
 /// ```
 /// use broadcast::{Have, Publisher};

@@ -29,7 +29,8 @@ use crate::tag::{Have, Tag};
 /// A topic with one session takes at most 300 bytes, and its key; further sessions add what they add to a
 /// publisher. A subscription takes 48 bytes and a clone of the key. The application has to limit the
 /// length of a key that a peer chooses; an `Arc<str>` shares it. Subscribing, publishing and dropping a
-/// subscription lock the map for the time of a lookup. Sending a state to a session does not.
+/// subscription lock the map for the time of a lookup, and publishing to a topic with tagged sessions for
+/// that of a copy of the state. Sending a state to a session does not.
 ///
 /// A clone is another handle of the same topics.
 ///
