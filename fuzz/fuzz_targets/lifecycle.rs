@@ -76,6 +76,7 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
         23 => Step::WriteProgressed,
         24 => Step::MessageBegan,
         25 => Step::MessageEnded,
+        26 => Step::PingRequested,
         _ => Step::Stalled(duration(input)?),
     })
 }

@@ -3,6 +3,7 @@ phone, in dark mode and by a screen reader, and follows a drain until the server
 
 import contextlib
 import http.client
+import json
 import re
 
 from websockets.sync.client import connect
@@ -69,6 +70,7 @@ def main():
         expect("errors in the page's console", [], page.console_errors())
         check_accessibility(page, "ready", REGIONS)
         check_chart_and_tables(page)
+        check_freshness(page)
 
         stack.enter_context(silent_session(server))
         expect("the answer to a drain", 202, status(admin, "POST", "/drain", {"X-Drain": "1"}))
@@ -109,6 +111,26 @@ def expect_sessions(page):
     counts = [int(count.replace(",", "")) for _, count in shown["rtt"]]
     expect("the sum of the table of round trips", measured, sum(counts))
     expect("whether the ends of that table count", True, counts[0] > 0 and counts[-1] > 0)
+
+
+def check_freshness(page):
+    """A program that measures its states has two more lines, and the server has none of them."""
+    names = "sessions with an older state", "deliveries within 2 s"
+    expect("lines about states", set(), set(names) & set(shown_on(page)["now"]))
+    for count, delivered in (0, "none measured"), (1500, "99.2 % of 1,500 measured"):
+        within = count - count // 150 - (count > 0)
+        metrics = (
+            f'ws_status_delivery_seconds_bucket{{le="2.0"}} {within}\n'
+            f"ws_status_delivery_seconds_count {count}\n"
+            "ws_status_subscriptions 1200\nws_status_subscriptions_behind 3\n"
+            "ws_status_sessions 2\n"
+        )
+        shown = page.evaluate(f"""(() => {{
+          show(parse({json.dumps(metrics)}), {{ state: "ready" }});
+          return {SHOWN.strip()};
+        }})()""")
+        lines = [shown["now"].get(name) for name in names]
+        expect("the lines about states", ["3 of 1,200", delivered], lines)
 
 
 def shown_on(page):

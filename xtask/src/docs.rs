@@ -11,6 +11,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     code_map::check()?;
     succeed(
         command(&["cargo", "doc", "--workspace", "--no-deps", "--locked", "--quiet"])
+            .args(["--features", "broadcast/prometheus"])
             .env("RUSTDOCFLAGS", "-D warnings"),
         "fix the errors that rustdoc reports above",
     )?;

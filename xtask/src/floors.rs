@@ -83,6 +83,8 @@ const BROADCAST: &[Floor] = &[
     &[Entry("channel.rs", "the newest state, and its copies for threads")],
     &[
         Entry("key_map.rs", "removal from a map whose keys may come from peers"),
+        Entry("prometheus.rs", "the statistics as metrics"),
+        Entry("statistics.rs", "how current the states of clients are"),
         Entry("tag.rs", "the tags of states, and what a client has"),
         Entry("wakers.rs", "the wakers of the sessions that wait for a channel"),
     ],

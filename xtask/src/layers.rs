@@ -19,9 +19,11 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "broadcast",
         may_use: &[
-            "parking_lot", // as in transport
-            "slab",        // keys of the subscribers
-            "transport",   // handlers and prepared messages
+            "parking_lot",       // as in transport
+            "prometheus-client", // the statistics as metrics, if the feature is enabled
+            "slab",              // keys of the subscribers
+            "tokio",             // the clock, which tests control
+            "transport",         // handlers and prepared messages
         ],
         tests_may_use: &[
             "allocation-counter", // allocations of a delivery
@@ -127,6 +129,7 @@ pub(crate) fn check() -> Result<(), Failure> {
                     "tree",
                     "--package",
                     layer.name,
+                    "--all-features",
                     "--depth",
                     "1",
                     "--edges",

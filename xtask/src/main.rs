@@ -374,11 +374,17 @@ fn fmt() -> Result<(), Failure> {
 }
 
 fn lint() -> Result<(), Failure> {
-    let everything: &[&str] = &["--workspace", "--all-targets"];
-    // The server has one feature, which is enabled by default.
-    let without_features: &[&str] =
-        &["--package", "server", "--no-default-features", "--all-targets"];
-    for what in [everything, without_features] {
+    let everything = &["--workspace", "--all-targets", "--features", "broadcast/prometheus"];
+    // The server has one feature, which is enabled by default; broadcast has one, which is not.
+    let without_features = &[
+        "--package",
+        "server",
+        "--package",
+        "broadcast",
+        "--no-default-features",
+        "--all-targets",
+    ];
+    for what in [&everything[..], without_features] {
         let arguments =
             [&["clippy", "--locked", "--quiet"], what, &["--", "-D", "warnings"]].concat();
         cargo(&arguments, "fix the warnings above, or `#[expect]` them with a reason")?;
@@ -403,7 +409,9 @@ fn deny() -> Result<(), Failure> {
 }
 
 fn test() -> Result<(), Failure> {
-    cargo(&["test", "--workspace", "--locked"], "fix the failing test above")
+    let features = ["--features", "broadcast/prometheus"];
+    let arguments = [&["test", "--workspace", "--locked"], &features[..]].concat();
+    cargo(&arguments, "fix the failing test above")
 }
 
 fn test_examples() -> Result<(), Failure> {

@@ -3,12 +3,13 @@
 use std::array;
 use std::mem;
 use std::num::NonZeroU64;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use transport::PreparedMessage;
 
+use crate::statistics::Measurements;
 use crate::tag::{Tag, random_epoch};
 use crate::wakers::Wakers;
 
@@ -39,11 +40,17 @@ struct Newest<V> {
     /// The first part of the tags of states that were published without one. Set by the first session that
     /// is sent tagged states; until then no tagged message is made.
     epoch: Option<NonZeroU64>,
+    /// How often sessions have taken the newest state from here, and not from a copy. A session that ends
+    /// takes back its own, so this may be negative.
+    taken: i64,
+    measurements: Option<Arc<Measurements>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct State<V> {
     revision: u64,
+    /// When it was published, as the measurements know it; 0 if there are none.
+    published: u64,
     message: PreparedMessage,
     /// Set if the state was published with a tag, or once there is an epoch.
     tagged: Option<Box<Tagged>>,
@@ -72,6 +79,8 @@ pub(crate) enum Form {
 #[derive(Debug)]
 pub(crate) struct Newer<V> {
     pub(crate) revision: u64,
+    /// When it was published; 0 if that is not measured.
+    pub(crate) published: u64,
     pub(crate) message: PreparedMessage,
     /// The fingerprint of the tag; 0 for a bare state.
     pub(crate) fingerprint: u64,
@@ -82,7 +91,16 @@ pub(crate) struct Newer<V> {
 /// different cache lines, so their locks are not contended for unless there are more threads than copies.
 #[derive(Debug)]
 #[repr(align(64))]
-struct ThreadCopy<V>(Mutex<Option<State<V>>>);
+struct ThreadCopy<V>(Mutex<Copied<V>>);
+
+#[derive(Debug)]
+struct Copied<V> {
+    state: Option<State<V>>,
+    /// The revision that was copied last, and how often sessions have taken it from here. They stay when
+    /// the state is dropped.
+    revision: u64,
+    taken: i64,
+}
 
 const COPIES: usize = 16;
 
@@ -97,7 +115,7 @@ impl<V> Channel<V> {
     pub(crate) fn new() -> Self {
         Self {
             revision: AtomicU64::new(0),
-            newest: Mutex::new(Newest { state: None, epoch: None }),
+            newest: Mutex::new(Newest { state: None, epoch: None, taken: 0, measurements: None }),
             copies: OnceLock::new(),
             wakers: Wakers::new(),
         }
@@ -114,8 +132,8 @@ impl<V> Channel<V> {
     ) -> Option<State<V>> {
         let mut newest = self.newest.lock();
         let revision = self.revision.load(Ordering::Relaxed) + 1;
-        let mut state =
-            State { revision, message, tagged: tag.map(|tag| Box::new(Tagged::new(tag))), value };
+        let tagged = tag.map(|tag| Box::new(Tagged::new(tag)));
+        let mut state = State { revision, published: newest.publish(), message, tagged, value };
         if let Some(epoch) = newest.epoch {
             state.make_tagged(epoch);
         }
@@ -132,9 +150,15 @@ impl<V> Channel<V> {
     #[must_use]
     pub(crate) fn renew(&self) -> bool {
         let mut newest = self.newest.lock();
-        let Some(state) = &mut newest.state else { return false };
-        state.revision = self.revision.load(Ordering::Relaxed) + 1;
-        self.revision.store(state.revision, Ordering::Release);
+        if newest.state.is_none() {
+            return false;
+        }
+        let published = newest.publish();
+        let revision = self.revision.load(Ordering::Relaxed) + 1;
+        if let Some(state) = &mut newest.state {
+            (state.revision, state.published) = (revision, published);
+        }
+        self.revision.store(revision, Ordering::Release);
         true
     }
 
@@ -167,13 +191,46 @@ impl<V> Channel<V> {
 
     pub(crate) fn drop_copies(&self) {
         for copy in self.copies.get().into_iter().flat_map(|copies| copies.iter()) {
-            let stale = copy.0.lock().take();
+            let stale = copy.0.lock().state.take();
             drop(stale); // Without the lock: the drop of a value may run any code.
         }
     }
 
     pub(crate) fn has_state(&self) -> bool {
         self.newest.lock().state.is_some()
+    }
+
+    /// Measures from now on, unless it is measured already.
+    pub(crate) fn measure(&self, measurements: impl FnOnce() -> Arc<Measurements>) {
+        self.newest.lock().measurements.get_or_insert_with(measurements);
+    }
+
+    pub(crate) fn measurements(&self) -> Option<Arc<Measurements>> {
+        self.newest.lock().measurements.clone()
+    }
+
+    /// Returns the number of registered sessions, and of those that have not taken the newest state.
+    pub(crate) fn count_sessions(&self) -> (usize, usize) {
+        let registered = self.wakers.len();
+        let newest = self.newest.lock();
+        let revision = newest.state.as_ref().map(|state| state.revision);
+        let mut taken = newest.taken;
+        drop(newest);
+        let Some(revision) = revision else { return (registered, 0) };
+        for copy in self.copies.get().into_iter().flat_map(|copies| copies.iter()) {
+            let copy = copy.0.lock();
+            taken += if copy.revision == revision { copy.taken } else { 0 };
+        }
+        // Sessions that take the state or end meanwhile may be in one number and not in the other.
+        (registered, registered.saturating_sub(usize::try_from(taken).unwrap_or_default()))
+    }
+
+    /// Records that a session ends which has taken the state with this revision.
+    pub(crate) fn take_back(&self, revision: u64) {
+        let mut newest = self.newest.lock();
+        if newest.state.as_ref().is_some_and(|state| state.revision == revision) {
+            newest.taken -= 1;
+        }
     }
 }
 
@@ -186,22 +243,50 @@ impl<V: Clone> Channel<V> {
             return None;
         }
         if !self.wakers.is_sharded() {
-            return self.newest.lock().state.as_ref()?.in_form(form);
+            let mut newest = self.newest.lock();
+            let newer = newest.state.as_ref()?.in_form(form)?;
+            newest.taken += 1;
+            return Some(newer);
         }
-        let copies =
-            self.copies.get_or_init(|| Box::new(array::from_fn(|_| ThreadCopy(Mutex::new(None)))));
+        let copies = self.copies.get_or_init(|| Box::new(array::from_fn(|_| ThreadCopy::new())));
         let copy = &copies.get(COPY.with(|index| *index)).expect("the index is less than COPIES").0;
         let mut copy = copy.lock();
         let mut stale = None;
-        if copy.as_ref().is_none_or(|state| state.revision < revision) {
+        if copy.state.as_ref().is_none_or(|state| state.revision < revision) {
             // `notify` drops the copies after `store`, so a copy of a replaced state does not stay.
             let newest = self.newest.lock().state.as_ref().map(State::with_own_refcounts);
-            stale = mem::replace(&mut *copy, newest);
+            stale = copy.replace(newest);
         }
-        let newer = copy.as_ref().and_then(|state| state.in_form(form));
+        let newer = copy.state.as_ref().and_then(|state| state.in_form(form));
+        copy.taken += i64::from(newer.is_some());
         drop(copy);
         drop(stale); // Without the lock, as in `drop_copies`.
         newer
+    }
+}
+
+impl<V> Newest<V> {
+    /// Prepares for a newer state, and returns the time.
+    fn publish(&mut self) -> u64 {
+        self.taken = 0;
+        self.measurements.as_ref().map_or(0, |measurements| measurements.record_published())
+    }
+}
+
+impl<V> ThreadCopy<V> {
+    fn new() -> Self {
+        Self(Mutex::new(Copied { state: None, revision: 0, taken: 0 }))
+    }
+}
+
+impl<V> Copied<V> {
+    fn replace(&mut self, newest: Option<State<V>>) -> Option<State<V>> {
+        if let Some(state) = &newest
+            && state.revision != self.revision
+        {
+            (self.revision, self.taken) = (state.revision, 0);
+        }
+        mem::replace(&mut self.state, newest)
     }
 }
 
@@ -235,12 +320,14 @@ impl<V: Clone> State<V> {
             }
         };
         let (message, value) = (message.clone(), self.value.clone());
-        Some(Newer { revision: self.revision, message, fingerprint, value })
+        let Self { revision, published, .. } = *self;
+        Some(Newer { revision, published, message, fingerprint, value })
     }
 
     fn with_own_refcounts(&self) -> Self {
         Self {
             revision: self.revision,
+            published: self.published,
             message: self.message.with_own_refcount(),
             tagged: self.tagged.as_ref().map(|tagged| Box::new(tagged.with_own_refcount())),
             value: self.value.clone(),

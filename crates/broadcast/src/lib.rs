@@ -33,8 +33,8 @@
 //! # What this crate does not do
 //!
 //! It keeps no history: **a session may miss a state, but never the newest**, and an event is gone when it
-//! is sent to the sessions that are open. It does not know whether a peer has received a message. It
-//! sends within one process. It does not check which keys a peer may subscribe to. It discards the
+//! is sent to the sessions that are open. It does not know whether a peer has received a message, but for
+//! the sample of states whose delivery it [measures](Publisher::measure). It sends within one process. It does not check which keys a peer may subscribe to. It discards the
 //! messages of the peer, unless a handler that wraps one of these receives them. It opens no sessions and
 //! handles no streams: that is the task of [`transport`], of which it uses only the public API.
 //!
@@ -132,8 +132,8 @@
 //! and `Reason` are in the signatures, so a breaking version of `transport` is a breaking version of this
 //! crate.
 //!
-//! [`Update`], [`Event`] and [`SendCounts`] are `#[non_exhaustive]`, because more may be said about a
-//! message. [`Overflow`] has what a session closes with. [`Have`], [`WhenFull`], [`Sent`] and
+//! [`Update`], [`Event`], [`SendCounts`] and [`Statistics`] are `#[non_exhaustive]`, because more may be
+//! said about a message or measured. [`Overflow`] has what a session closes with. [`Have`], [`WhenFull`], [`Sent`] and
 //! [`SendError`] are exhaustive: their users choose between the cases or handle each. No other type has
 //! public fields.
 //!
@@ -147,7 +147,10 @@ mod channel;
 mod key_map;
 mod mailbox;
 mod mailboxes;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 mod publisher;
+mod statistics;
 mod subscription;
 mod tag;
 mod topics;
@@ -156,6 +159,7 @@ mod wakers;
 pub use mailbox::{Event, Mailbox, Overflow, SendError, Sender, Sent, WhenFull, mailbox};
 pub use mailboxes::{KeyedMailbox, Mailboxes, SendCounts};
 pub use publisher::Publisher;
+pub use statistics::{DeliveryTimes, Statistics};
 pub use subscription::{Subscription, Update};
 pub use tag::{Have, InvalidTag, Tag};
 pub use topics::{TopicSubscription, Topics};

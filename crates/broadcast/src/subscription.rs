@@ -6,10 +6,15 @@ use std::task::{Context, Poll, ready};
 use transport::{Handler, Message, Next, PreparedMessage};
 
 use crate::channel::{Channel, Form, Newer};
+use crate::statistics::{Measurements, Session};
 use crate::tag::Have;
 use crate::wakers::Registration;
 
 /// The handler of a session that sends the newest state and discards the messages of its peer.
+///
+/// Where a publisher is [measured](crate::Publisher::measure), the session also pings its client after one
+/// state in 64. A handler that contains a subscription takes part in this if it calls `poll_next` and passes
+/// on [`pong`](Handler::pong).
 ///
 /// A clone starts anew: its session first sends the newest state, also if this one has sent it already or
 /// its client has it. It sends tagged states if this one does.
@@ -64,9 +69,10 @@ pub struct Update<V = ()> {
     pub value: V,
 }
 
-/// What the client of a subscription has, and the form of its states, in eight bytes.
+/// What the client of a subscription has, the form of its states, and whether it is being measured, in eight
+/// bytes.
 ///
-/// The two highest bits are flags. The others are the revision that was returned last, or 0 if there is
+/// The four highest bits are flags. The others are the revision that was returned last, or 0 if there is
 /// none; before the first one, they may be the fingerprint of the tag that the client has.
 #[derive(Clone, Copy, Debug)]
 struct Position(u64);
@@ -98,6 +104,13 @@ impl<V: Clone> Subscription<V> {
     /// What the client [has](Have) is compared with the first state that this finds, and not before: a state
     /// that is published between the handshake and the first call counts.
     pub fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Update<V>> {
+        let (newer, seen) = ready!(self.poll_newer(cx));
+        let Newer { revision, message, value, .. } = newer;
+        Poll::Ready(Update { message, revision, skipped: skipped(seen, revision), value })
+    }
+
+    /// Returns a newer state, and the revision that was returned before it, or 0 if none was.
+    fn poll_newer(&mut self, cx: &mut Context<'_>) -> Poll<(Newer<V>, u64)> {
         // Register before looking for a state: a `publish` that the look misses finds the waker.
         self.channel.wakers.register(&mut self.registration, cx.waker());
         let seen = self.position.revision();
@@ -109,19 +122,74 @@ impl<V: Clone> Subscription<V> {
         if is_known {
             return Poll::Pending;
         }
-        let skipped = if seen == 0 { 0 } else { newer.revision - seen - 1 };
-        let Newer { revision, message, value, .. } = newer;
-        Poll::Ready(Update { message, revision, skipped, value })
+        let skipped = skipped(seen, newer.revision);
+        if skipped > 0 && newer.published > 0 {
+            self.with_measurements(|measurements| measurements.record_skipped(skipped));
+        }
+        Poll::Ready((newer, seen))
     }
+}
+
+/// Returns the number of states between two that were returned.
+fn skipped(before: u64, revision: u64) -> u64 {
+    if before == 0 { 0 } else { revision - before - 1 }
 }
 
 impl<V: Clone + Send + 'static> Handler for Subscription<V> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        let update = ready!(self.poll_update(cx));
-        Poll::Ready(Next::SendPrepared(update.message))
+        if self.position.has(Position::PING_DUE) {
+            self.position.replace(Position::PING_DUE, Position::AWAITS_PONG);
+            return Poll::Ready(Next::Ping);
+        }
+        let (newer, seen) = ready!(self.poll_newer(cx));
+        if newer.published > 0 {
+            self.sample(seen, newer.revision, newer.published);
+        }
+        Poll::Ready(Next::SendPrepared(newer.message))
     }
 
     fn receive(&mut self, _: Message) {}
+
+    fn pong(&mut self) {
+        // A regular ping may be answered while the own one is not sent yet.
+        if self.position.has(Position::AWAITS_PONG) {
+            self.position.replace(Position::AWAITS_PONG, 0);
+            if let Some(session) = self.session() {
+                self.with_measurements(|measurements| measurements.end(session));
+            }
+        }
+    }
+}
+
+/// A session takes part in the measurement of one state in this number.
+const STATES_PER_SAMPLE: u64 = 64;
+
+impl<V> Subscription<V> {
+    /// Begins to measure how long this state takes to the client, if it is the session's turn.
+    ///
+    /// The turn goes around by the place of the waker, so each state has other sessions, and each session
+    /// has a turn in 64 states. If the state of its turn was skipped, the next one is measured. The first
+    /// state of a session is not: it was published before the client came.
+    fn sample(&mut self, seen: u64, revision: u64, published: u64) {
+        let Some(session @ (_, _, place)) = self.session() else { return };
+        let round = |revision: u64| (revision + u64::from(place)) / STATES_PER_SAMPLE;
+        let is_measured = self.position.has(Position::PING_DUE | Position::AWAITS_PONG);
+        if seen > 0 && round(seen) != round(revision) && !is_measured {
+            self.position.replace(0, Position::PING_DUE);
+            self.with_measurements(|measurements| measurements.begin(session, published));
+        }
+    }
+
+    fn session(&self) -> Option<Session> {
+        let (shard, place) = self.registration.as_ref()?.place();
+        Some((Arc::as_ptr(&self.channel).addr(), shard, place))
+    }
+
+    fn with_measurements(&self, record: impl FnOnce(&Measurements)) {
+        if let Some(measurements) = self.channel.measurements() {
+            record(&measurements);
+        }
+    }
 }
 
 impl<V> Clone for Subscription<V> {
@@ -132,8 +200,15 @@ impl<V> Clone for Subscription<V> {
 
 impl<V> Drop for Subscription<V> {
     fn drop(&mut self) {
+        let session = self.session();
+        if self.position.has(Position::PING_DUE | Position::AWAITS_PONG)
+            && let Some(session) = session
+        {
+            self.with_measurements(|measurements| measurements.cancel(session));
+        }
         if let Some(registration) = self.registration.take() {
             self.channel.wakers.deregister(&registration);
+            self.channel.take_back(self.position.revision());
         }
     }
 }
@@ -141,7 +216,11 @@ impl<V> Drop for Subscription<V> {
 impl Position {
     const TAGGED: u64 = 1 << 63;
     const FINGERPRINT: u64 = 1 << 62;
-    const NUMBER: u64 = Self::FINGERPRINT - 1;
+    /// A state that is measured was returned, and the ping for it was not.
+    const PING_DUE: u64 = 1 << 61;
+    /// The ping was returned.
+    const AWAITS_PONG: u64 = 1 << 60;
+    const NUMBER: u64 = Self::AWAITS_PONG - 1;
 
     fn new(have: &Have) -> Self {
         Self(match have {
@@ -154,21 +233,30 @@ impl Position {
     }
 
     fn form(self) -> Form {
-        if self.0 & Self::TAGGED == 0 { Form::Bare } else { Form::Tagged }
+        if self.has(Self::TAGGED) { Form::Tagged } else { Form::Bare }
     }
 
     /// Returns the revision that was returned last, or 0 if there is none.
     fn revision(self) -> u64 {
-        if self.0 & Self::FINGERPRINT == 0 { self.0 & Self::NUMBER } else { 0 }
+        if self.has(Self::FINGERPRINT) { 0 } else { self.0 & Self::NUMBER }
     }
 
     /// Returns whether the client has the state whose tag has this fingerprint.
     fn is_fingerprint(self, fingerprint: u64) -> bool {
-        self.0 & Self::FINGERPRINT != 0 && (self.0 ^ fingerprint) & Self::NUMBER == 0
+        self.has(Self::FINGERPRINT) && (self.0 ^ fingerprint) & Self::NUMBER == 0
     }
 
     fn advance(&mut self, revision: u64) {
-        self.0 = (self.0 & Self::TAGGED) | revision;
+        self.0 = (self.0 & !(Self::FINGERPRINT | Self::NUMBER)) | revision;
+    }
+
+    /// Returns whether one of these flags is set.
+    fn has(self, flags: u64) -> bool {
+        self.0 & flags != 0
+    }
+
+    fn replace(&mut self, flags: u64, by: u64) {
+        self.0 = (self.0 & !flags) | by;
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use transport::{Handler, Message, Next, PreparedMessage};
 
 use crate::channel::Channel;
 use crate::key_map;
+use crate::statistics::{Measurements, Statistics};
 use crate::subscription::{Subscription, Update};
 use crate::tag::{Have, Tag};
 
@@ -28,7 +29,8 @@ use crate::tag::{Have, Tag};
 /// A topic with one session takes at most 300 bytes, and its key; further sessions add what they add to a
 /// publisher. A subscription takes 48 bytes and a clone of the key. The application has to limit the
 /// length of a key that a peer chooses; an `Arc<str>` shares it. Subscribing, publishing and dropping a
-/// subscription lock the map for the time of a lookup. Sending a state to a session does not.
+/// subscription lock the map for the time of a lookup, and publishing to a topic with tagged sessions for
+/// that of a copy of the state. Sending a state to a session does not.
 ///
 /// A clone is another handle of the same topics.
 ///
@@ -44,7 +46,7 @@ use crate::tag::{Have, Tag};
 /// scores.clear("final"); // The match is over.
 /// assert!(scores.is_empty());
 /// ```
-pub struct Topics<K, V = ()>(Arc<Map<K, V>>);
+pub struct Topics<K, V = ()>(Arc<Shared<K, V>>);
 
 /// The handler of a session that sends the newest state of a topic and discards the messages of its peer.
 ///
@@ -59,7 +61,11 @@ pub struct TopicSubscription<K: Eq + Hash, V = ()> {
     topics: Topics<K, V>,
 }
 
-type Map<K, V> = Mutex<HashMap<K, Topic<V>>>;
+struct Shared<K, V> {
+    map: Mutex<HashMap<K, Topic<V>>>,
+    /// Those of all topics. Set while the map is locked.
+    measurements: OnceLock<Arc<Measurements>>,
+}
 
 /// Invariant: it has a state or a subscription whenever the map is not locked.
 struct Topic<V> {
@@ -117,7 +123,7 @@ impl<K: Eq + Hash, V> Topics<K, V> {
     /// [`Publisher::with_values`](crate::Publisher::with_values).
     #[must_use]
     pub fn with_values() -> Self {
-        Self(Arc::default())
+        Self(Arc::new(Shared { map: Mutex::default(), measurements: OnceLock::new() }))
     }
 
     /// Creates a handler for a session that sends the states of the topic as they were published.
@@ -149,11 +155,11 @@ impl<K: Eq + Hash, V> Topics<K, V> {
     where
         K: Clone,
     {
-        let mut map = self.0.lock();
+        let mut map = self.0.map.lock();
         // Not `entry` alone, which drops a key that the map has already, with the lock.
         let topic = match map.get_mut(&key) {
             Some(topic) => topic,
-            None => map.entry(key.clone()).or_insert_with(Topic::new),
+            None => map.entry(key.clone()).or_insert_with(|| self.0.new_topic()),
         };
         topic.subscriptions += 1;
         let channel = Arc::clone(&topic.channel);
@@ -196,10 +202,12 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let message = PreparedMessage::compressible(state);
-        let mut map = self.0.lock();
+        let mut map = self.0.map.lock();
         let channel = match map.get(key) {
             Some(topic) => Arc::clone(&topic.channel),
-            None => Arc::clone(&map.entry(key.to_owned()).or_insert_with(Topic::new).channel),
+            None => {
+                Arc::clone(&map.entry(key.to_owned()).or_insert_with(|| self.0.new_topic()).channel)
+            }
         };
         // While the map is locked: otherwise the topic might be forgotten before it has the state.
         let replaced = channel.store(message, tag, value);
@@ -219,7 +227,8 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let Some(channel) = self.0.lock().get(key).map(|topic| Arc::clone(&topic.channel)) else {
+        let Some(channel) = self.0.map.lock().get(key).map(|topic| Arc::clone(&topic.channel))
+        else {
             return;
         };
         if channel.renew() {
@@ -235,7 +244,7 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let mut map = self.0.lock();
+        let mut map = self.0.map.lock();
         let Some(topic) = map.get(key) else { return };
         let channel = Arc::clone(&topic.channel);
         let state = channel.take();
@@ -254,13 +263,52 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.0.lock().get(key).map_or(0, |topic| topic.subscriptions)
+        self.0.map.lock().get(key).map_or(0, |topic| topic.subscriptions)
+    }
+
+    /// Measures from now on how long the states of all topics take until clients have received them, as
+    /// [`Publisher::measure`](crate::Publisher::measure).
+    pub fn measure(&self) {
+        let map = self.0.map.lock();
+        let measurements = self.0.measurements.get_or_init(|| Arc::new(Measurements::new()));
+        for topic in map.values() {
+            topic.channel.measure(|| Arc::clone(measurements));
+        }
+    }
+
+    /// Returns what was [measured](Self::measure) of all topics together, and counts their sessions. Takes
+    /// time for each topic, and locks the map for a part of it.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let channels: Vec<_> =
+            self.0.map.lock().values().map(|topic| Arc::clone(&topic.channel)).collect();
+        let measured = self.0.measurements.get().map(|measurements| measurements.snapshot());
+        let mut statistics = measured.unwrap_or_default();
+        for channel in channels {
+            let (subscriptions, behind) = channel.count_sessions();
+            statistics.subscriptions += subscriptions;
+            statistics.behind += behind;
+        }
+        statistics
+    }
+
+    /// Measures from now on, and registers the metrics that
+    /// [`Publisher::register`](crate::Publisher::register) has, of all topics together.
+    #[cfg(feature = "prometheus")]
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry)
+    where
+        K: Send + 'static,
+        V: Send + 'static,
+    {
+        self.measure();
+        let topics = self.clone();
+        crate::prometheus::register(registry, move || topics.statistics());
     }
 
     /// Returns the number of topics that have a state or a subscription.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.lock().len()
+        self.0.map.lock().len()
     }
 
     /// Whether no topic has a state or a subscription.
@@ -278,7 +326,7 @@ impl<K, V> Clone for Topics<K, V> {
 
 impl<K, V> fmt::Debug for Topics<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Topics").field("len", &self.0.lock().len()).finish_non_exhaustive()
+        f.debug_struct("Topics").field("len", &self.0.map.lock().len()).finish_non_exhaustive()
     }
 }
 
@@ -311,6 +359,10 @@ where
     }
 
     fn receive(&mut self, _: Message) {}
+
+    fn pong(&mut self) {
+        self.states.pong();
+    }
 }
 
 impl<K: Clone + Eq + Hash, V> Clone for TopicSubscription<K, V> {
@@ -324,7 +376,7 @@ impl<K: Eq + Hash, V> Drop for TopicSubscription<K, V> {
     fn drop(&mut self) {
         // The count changes while the map is locked, so nobody subscribes to a topic that is forgotten
         // here, or publishes to it.
-        let mut map = self.topics.0.lock();
+        let mut map = self.topics.0.map.lock();
         let topic = map.get_mut(&self.key).expect("a topic with a subscription is in the map");
         topic.subscriptions -= 1;
         let is_needed = topic.subscriptions > 0 || topic.channel.has_state();
@@ -334,8 +386,12 @@ impl<K: Eq + Hash, V> Drop for TopicSubscription<K, V> {
     }
 }
 
-impl<V> Topic<V> {
-    fn new() -> Self {
-        Self { channel: Arc::new(Channel::new()), subscriptions: 0 }
+impl<K, V> Shared<K, V> {
+    fn new_topic(&self) -> Topic<V> {
+        let channel = Channel::new();
+        if let Some(measurements) = self.measurements.get() {
+            channel.measure(|| Arc::clone(measurements));
+        }
+        Topic { channel: Arc::new(channel), subscriptions: 0 }
     }
 }

@@ -1,6 +1,7 @@
 //! The wakers of the sessions that wait for one channel.
 
 use std::any::Any;
+use std::iter;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
@@ -50,6 +51,12 @@ impl Wakers {
     /// Whether the first shard has been full: more than 64 sessions have waited at the same time.
     pub(crate) fn is_sharded(&self) -> bool {
         self.others.get().is_some()
+    }
+
+    /// Returns the number of registrations.
+    pub(crate) fn len(&self) -> usize {
+        let others = self.others.get().into_iter().flat_map(|shards| shards.iter());
+        iter::once(&self.first).chain(others).map(|shard| shard.lock().len()).sum()
     }
 
     /// Registers the waker, unless it is registered already.
@@ -111,6 +118,14 @@ impl Wakers {
                 .and_then(|shards| shards.get(index))
                 .expect("a shard that has a waker exists"),
         }
+    }
+}
+
+impl Registration {
+    /// Returns the shard, and the number of the waker in it. The numbers in a shard are consecutive, but for
+    /// those of sessions that have ended.
+    pub(crate) fn place(&self) -> (u32, u32) {
+        (self.shard, self.key)
     }
 }
 

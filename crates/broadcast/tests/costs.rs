@@ -26,7 +26,7 @@ use broadcast::{
 use support::{SIZES, config};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use transport::ws_core::{CloseCode, Limits};
-use transport::{Drain, Handler, WebSocket, run};
+use transport::{Drain, Handler, Next, WebSocket, run};
 
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
@@ -143,6 +143,56 @@ fn a_tagged_state_costs_nothing_before_the_first_session_that_needs_it() {
     drop(publisher.subscribe_having(&Have::Nothing));
     let [bare, tagged] = publish(&publisher, &tag);
     assert!(bare.1 > 3 * 9000 && tagged.1 > 3 * 9000, "{bare:?} {tagged:?}");
+}
+
+#[test]
+fn measuring_allocates_nothing_for_a_state() {
+    let publisher = Publisher::new();
+    publisher.measure();
+    let mut sessions: Vec<_> = (0..200).map(|_| waiting(publisher.subscribe())).collect();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut pings = 0;
+    for round in 0..=3 * 64 {
+        publisher.publish("state");
+        let info = measure(|| {
+            for session in &mut sessions {
+                assert!(session.poll_next(&mut cx).is_ready());
+                if session.poll_next(&mut cx).is_ready() {
+                    pings += 1;
+                    session.pong();
+                }
+            }
+        });
+        // The first rounds make room for the measurements.
+        assert!(round < 64 || info.count_total == 1, "for the reference count of this thread");
+    }
+    assert_eq!(pings, 3 * 200);
+}
+
+#[test]
+fn sessions_that_end_with_an_open_measurement_leave_nothing_behind() {
+    let publisher = Publisher::new();
+    // Makes room for the wakers.
+    drop((0..1000).map(|_| waiting(publisher.subscribe())).collect::<Vec<_>>());
+    publisher.measure();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut is_ping = |session: &mut Subscription| {
+        let next = session.poll_next(&mut cx);
+        matches!(next, Poll::Ready(Next::Ping))
+    };
+    let mut measure_all = |count: usize| {
+        let mut sessions: Vec<_> = (0..count).map(|_| publisher.subscribe()).collect();
+        publisher.publish("first");
+        sessions.iter_mut().for_each(|session| assert!(!is_ping(session)));
+        (0..64).for_each(|_| publisher.publish("of its turn"));
+        for session in &mut sessions {
+            assert!(!is_ping(session) && is_ping(session));
+        }
+    };
+    let info = measure(|| measure_all(1000));
+    // Each takes more than 24 bytes while it waits for its pong. A small map is not made smaller.
+    assert!(info.bytes_max > 24 * 1000);
+    assert!(info.bytes_current < 4000, "{} bytes", info.bytes_current);
 }
 
 #[test]

@@ -109,5 +109,7 @@ pub use crate::process::reload::Reloader;
 pub use crate::routes::PATH;
 pub use crate::shutdown::ShutdownSummary;
 
+/// The registry of [`Server::metrics`], and the metrics for it.
+pub use prometheus_client;
 /// The endpoint that this crate serves, with the [`Handler`](transport::Handler) trait and its types.
 pub use transport;

@@ -177,7 +177,9 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn alerts_and_the_dashboard_use_existing_metrics() {
-    let rows = table(&document("metrics.md"), "## The table");
+    let page = document("metrics.md");
+    let rows =
+        ["## The table", "## Metrics of states"].map(|heading| table(&page, heading)).concat();
     let documented: BTreeSet<String> = rows.iter().map(|row| word(&row[0])).collect();
     for name in ["../deploy/prometheus/ws-status.rules.yml", "../deploy/grafana/ws-status.json"] {
         let named = metrics_in(&document(name));

@@ -9,15 +9,22 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
+use server::prometheus_client::collector::Collector;
+use server::prometheus_client::encoding::DescriptorEncoder;
+use server::prometheus_client::metrics::counter::Counter;
+use server::prometheus_client::registry::Registry;
 use support::admin::{ADMIN, get, scrape, send, server, wait_until};
 use support::server::Server;
 use support::{Client, PING, PONG, TEXT, UPGRADE, close, document, frame, header, table, word};
 use transport::ws_core::{Cause, CloseCode};
-use transport::{Handler, Message, Next, Rejection};
+use transport::{Discard, Handler, Message, Next, Rejection};
 
 /// The type and the label names of each metric in a scrape, without the labels of buckets.
 fn contract(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
@@ -152,6 +159,54 @@ fn the_metrics_count_the_sessions_and_messages_of_clients() {
         assert!(samples["process_open_fds"] > 5.0);
         assert!(samples["process_resident_memory_bytes"] > 1e6);
     }
+}
+
+#[derive(Debug)]
+struct PanickingCollector;
+
+impl Collector for PanickingCollector {
+    fn encode(&self, _: DescriptorEncoder<'_>) -> fmt::Result {
+        panic!("the collector panics");
+    }
+}
+
+#[test]
+fn a_program_adds_metrics_with_a_prefix_of_its_own_to_both_formats() {
+    let published = Counter::<u64>::default();
+    let register = |registry: &mut Registry| {
+        let registry = registry.sub_registry_with_prefix("example");
+        registry.register("published", "States that were published", published.clone());
+    };
+    let program = server::Server::status(Discard).metrics(register);
+    let server = Server::start_server(program, ADMIN);
+    published.inc_by(3);
+    for accept in ["text/plain", "application/openmetrics-text"] {
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n");
+        let (_, _, body) = send(server.admin.unwrap(), &request);
+        assert!(body.contains("\nexample_published_total 3\n"), "{body}");
+        assert!(body.contains("\nws_status_sessions 0\n"), "{body}");
+    }
+    assert_eq!(
+        Client::connect(server.address).request(&UPGRADE.replace("/ws/status", "/metrics")).0,
+        404
+    );
+}
+
+#[test]
+fn a_collector_that_panics_ends_its_scrape_and_nothing_else() {
+    let register = |registry: &mut Registry| {
+        registry.register_collector(Box::new(PanickingCollector));
+    };
+    let program = server::Server::status(Discard).metrics(register);
+    let server = Server::start_server(program, ADMIN);
+    let mut stream = TcpStream::connect(server.admin.unwrap()).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    assert_eq!(response, b"");
+    assert_eq!(get(&server, "/livez").0, 200);
+    Client::open(server.address);
 }
 
 /// A handler that panics or closes, as a message says.

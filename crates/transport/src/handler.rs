@@ -15,6 +15,12 @@ use crate::prepared_message::PreparedMessage;
 pub enum Next {
     /// Close the session with this code and reason.
     Close(CloseCode, Reason),
+    /// Send a ping now, behind what was sent before it. [`Handler::pong`] says when it is answered.
+    ///
+    /// The regular pings keep their schedule, and the pong timeout holds for this one as well. A peer may
+    /// answer only the latest ping (RFC 6455, section 5.5.3), and pongs to earlier ones count against its
+    /// rate: a handler that waits for a pong asks for no other ping.
+    Ping,
     /// Send this message.
     Send(Message),
     /// Send this message, compressed if that was negotiated.
@@ -49,6 +55,15 @@ pub trait Handler: Send + 'static {
     ///
     /// [`poll_next`](Self::poll_next) is called right after this, and can return an answer.
     fn receive(&mut self, message: Message);
+
+    /// Handles the pong to the latest ping, which the handler or the session has sent. Must not block.
+    ///
+    /// TCP and HTTP/2 keep the order, so the peer's WebSocket implementation has received all that this
+    /// session sent before that ping. It does not say that the page has handled it.
+    ///
+    /// [`poll_next`](Self::poll_next) is called after this. A handler that wraps another passes it on. By
+    /// default it does nothing.
+    fn pong(&mut self) {}
 }
 
 /// A handler that sends nothing and drops all messages. The [front page](crate#an-endpoint) has an

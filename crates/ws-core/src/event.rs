@@ -66,6 +66,13 @@ pub enum Event<'a> {
         /// Payload length in bytes, of all of them.
         bytes: usize,
     },
+    /// The application wants to know when the peer has received what was sent up to now: a ping is sent at
+    /// once, in addition to the regular ones.
+    ///
+    /// Its pong is the answer to the latest ping ([`Stats::pongs`](crate::Stats::pongs)), and later than
+    /// all that was sent before the ping. If an earlier ping waits for its pong, its timeout goes on, and
+    /// that pong counts as one that nothing has asked for. So a driver requests few of them.
+    PingRequested,
     /// A pong with this payload was received.
     Pong(&'a [u8]),
     /// The driver passed a whole data message to the codec, to send it.

@@ -22,7 +22,7 @@ enum When {
 
 use When::{Early, Late, OnTime, Soon};
 
-const STEPS: [(When, Step); 22] = [
+const STEPS: [(When, Step); 23] = [
     (OnTime, Step::Tick),
     (Early, Step::Tick),
     (Late(7), Step::Tick),
@@ -38,6 +38,7 @@ const STEPS: [(When, Step); 22] = [
     (Soon, Step::PeerClose { has_body: true }),
     (Soon, Step::PeerClose { has_body: false }),
     (Soon, Step::Ping),
+    (Soon, Step::PingRequested),
     (Soon, Step::Pong),
     (Soon, Step::Sent),
     (Late(7), Step::Stalled(Duration::from_secs(7))),

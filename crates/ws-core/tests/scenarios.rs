@@ -132,6 +132,44 @@ fn output_does_not_keep_a_session_with_a_silent_peer_alive() {
 }
 
 #[test]
+fn a_requested_ping_is_sent_at_once_and_the_regular_ones_keep_their_schedule() {
+    let mut session = open();
+    for due in [25.0, 50.0] {
+        let payload = ping(session.handle(Event::PingRequested, secs(due - 5.0)));
+        assert_eq!(session.deadline(), Some(secs(due)), "the regular ping is next");
+        session.handle(Event::Pong(&payload), secs(due - 4.0));
+        assert_eq!(session.stats().round_trip, Some(secs(1.0)));
+        let payload = ping(session.handle(Event::Tick, secs(due)));
+        session.handle(Event::Pong(&payload), secs(due + 2.0));
+        assert_eq!(session.stats().round_trip, Some(secs(2.0)));
+    }
+    assert_eq!((session.stats().pings, session.stats().pongs), (4, 4));
+    // One that is requested when the regular one is due is that one.
+    let payload = ping(session.handle(Event::PingRequested, secs(75.0)));
+    session.handle(Event::Pong(&payload), secs(76.0));
+    assert_eq!(session.deadline(), Some(secs(100.0)));
+}
+
+#[test]
+fn requested_pings_do_not_extend_the_pong_timeout() {
+    let mut session = open();
+    ping(session.handle(Event::PingRequested, secs(3.0)));
+    for half_second in 7..26 {
+        ping(session.handle(Event::PingRequested, secs(f64::from(half_second) / 2.0)));
+    }
+    assert_eq!(session.deadline(), Some(secs(13.0)));
+    let record = end(session.handle(Event::PingRequested, secs(13.0)));
+    assert_eq!(record.cause, Cause::PongTimeout);
+}
+
+#[test]
+fn a_closing_session_sends_no_requested_ping() {
+    let mut session = open();
+    close(session.handle(drain(), secs(1.0)));
+    assert_eq!(session.handle(Event::PingRequested, secs(2.0)), None);
+}
+
+#[test]
 fn a_peer_that_has_not_answered_is_not_pinged_again() {
     let timing = Timing { ping_interval: secs(1.0), ..TIMING };
     let mut session =

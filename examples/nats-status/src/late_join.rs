@@ -104,4 +104,8 @@ impl Handler for LateJoin {
     }
 
     fn receive(&mut self, _: Message) {}
+
+    fn pong(&mut self) {
+        self.latest.pong();
+    }
 }

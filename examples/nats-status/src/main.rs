@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nats_status::{Arguments, Broker, BrokerError, KeyLocation, Node, USAGE};
+use server::{Program, Server};
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 
@@ -35,10 +36,13 @@ fn main() -> ExitCode {
             if prints_help {
                 print!("{USAGE}");
             }
-            server::main(server, || {
+            Program::new("nats-status", env!("CARGO_PKG_VERSION")).main(server, |_| {
                 let (node, sessions) = Node::new(max_wait, heartbeat);
+                let publisher = node.publisher();
                 tokio::spawn(node.follow(location));
-                sessions
+                Server::status(sessions).metrics(|registry| {
+                    publisher.register(registry.sub_registry_with_prefix("ws_status"));
+                })
             })
         }
     }

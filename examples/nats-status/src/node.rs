@@ -60,6 +60,12 @@ impl Node {
         (node, sessions)
     }
 
+    /// The publisher of its states.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
     /// Follows the bucket. Does not return.
     pub async fn follow(mut self, location: KeyLocation) {
         let broker = Broker::connect(location).await;

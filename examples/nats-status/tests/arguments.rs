@@ -49,7 +49,9 @@ fn an_invalid_option_is_reported_and_exits_with_2() {
 fn an_invalid_option_of_the_server_is_reported_by_the_server() {
     let done =
         Command::new(env!("CARGO_BIN_EXE_nats-status")).args(["--lisen", "x"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&done.stderr).starts_with("server: "));
+    assert!(
+        String::from_utf8_lossy(&done.stderr).starts_with("nats-status: on the command line: ")
+    );
     assert_eq!(done.status.code(), Some(2));
 }
 

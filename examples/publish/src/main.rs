@@ -26,6 +26,9 @@ fn main() -> ExitCode {
             let publisher = Publisher::new();
             tokio::spawn(repeat(publisher.clone(), settings));
             Server::status(publisher.clone())
+                .metrics(|registry| {
+                    publisher.register(registry.sub_registry_with_prefix("ws_status"));
+                })
                 .admin(Method::POST, "/publish", move |request| ready(publish(&publisher, request)))
         })
 }

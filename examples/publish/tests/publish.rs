@@ -123,6 +123,27 @@ fn a_state_with_a_tag_is_not_sent_again_after_a_restart() {
 }
 
 #[test]
+fn the_metrics_say_how_current_the_clients_are() {
+    let publish = Publish::start(&[]);
+    let (mut client, _) = connect(format!("ws://{}/ws/status?have=", publish.address)).unwrap();
+    let answered = || {
+        let mut stream = TcpStream::connect(&publish.admin).unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.contains("\nws_status_subscriptions 1\n"), "{text}");
+        text.contains("\nws_status_delivery_seconds_count 1\n")
+    };
+    // In 64 states the session has a turn. The client answers the ping when it reads the next message.
+    while !answered() {
+        assert_eq!(publish.publish("", b"all is well"), 204);
+        client.read().unwrap();
+    }
+}
+
+#[test]
 fn problems_begin_with_the_name_of_the_program() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_publish"));
     let output = command.arg("--admin=127.0.0.1:9001").output().unwrap();

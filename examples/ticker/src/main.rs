@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use broadcast::Publisher;
 use serde_json::json;
+use server::{Program, Server};
 use tokio::time::interval;
 
 /// See docs/performance.md for the measurements.
@@ -15,7 +16,7 @@ use tokio::time::interval;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    server::main(env::args_os().skip(1), || {
+    Program::new("ticker", env!("CARGO_PKG_VERSION")).main(env::args_os().skip(1), |_| {
         let publisher = Publisher::new();
         let states = publisher.clone();
         tokio::spawn(async move {
@@ -25,7 +26,9 @@ fn main() -> ExitCode {
                 states.publish(status().to_string());
             }
         });
-        publisher
+        Server::status(publisher.clone()).metrics(|registry| {
+            publisher.register(registry.sub_registry_with_prefix("ws_status"));
+        })
     })
 }
 

@@ -47,8 +47,8 @@ pub(crate) async fn run_supervised(
     signal: impl Future<Output = ()>,
     mut tasks: Supervisor<'_>,
 ) -> ShutdownSummary {
-    let telemetry = Arc::new(Telemetry::new(&configs.borrow()));
-    let Server { routes, operations, sessions } = server;
+    let Server { routes, operations, sessions, metrics } = server;
+    let telemetry = Arc::new(Telemetry::new(&configs.borrow(), metrics));
     let (shutdown, timer) = Shutdown::new(configs.clone(), sessions.clone());
     let shutdown = Arc::new(shutdown);
     let permits = ConnectionPermits::default();

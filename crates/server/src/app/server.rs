@@ -1,12 +1,14 @@
 //! What a program adds to the server: its endpoints, and its own operations on the admin listener.
 
 use hyper::Method;
+use prometheus_client::registry::Registry;
 use transport::{Admit, SessionRegistry};
 
 use crate::admin::operations::{Operation, Operations};
 use crate::routes::{PATH, Routes};
 
-/// The endpoints of a server, each at its path, and the program's operations on the admin listener.
+/// The endpoints of a server, each at its path, and the program's operations and metrics on the admin
+/// listener.
 ///
 /// ```
 /// use server::Server;
@@ -21,6 +23,7 @@ pub struct Server {
     pub(super) routes: Routes,
     pub(super) operations: Operations,
     pub(super) sessions: SessionRegistry,
+    pub(super) metrics: Registry,
 }
 
 impl Server {
@@ -58,6 +61,31 @@ impl Server {
         operation: impl Operation,
     ) -> Self {
         self.operations.register(method, path.into(), operation);
+        self
+    }
+
+    /// Registers metrics of the program, which `/metrics` on the admin listener has beside those of the
+    /// server. `docs/metrics.md` in the repository has the names of those, which no other metric may have.
+    ///
+    /// A collector must not block, because the admin listener waits for it. If it panics, the connection is
+    /// closed without a response, and the server goes on. A label whose values clients choose would let them
+    /// create series without end.
+    ///
+    /// ```
+    /// use server::Server;
+    /// use server::prometheus_client::metrics::counter::Counter;
+    /// use server::transport::Discard;
+    ///
+    /// let published: Counter = Counter::default();
+    /// let server = Server::status(Discard).metrics(|registry| {
+    ///     let registry = registry.sub_registry_with_prefix("example");
+    ///     registry.register("published", "States that were published", published.clone());
+    /// });
+    /// published.inc(); // example_published_total 1
+    /// # drop(server);
+    /// ```
+    pub fn metrics(mut self, register: impl FnOnce(&mut Registry)) -> Self {
+        register(&mut self.metrics);
         self
     }
 

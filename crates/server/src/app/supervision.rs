@@ -142,6 +142,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use prometheus_client::registry::Registry;
     use tokio::time::timeout;
     use transport::{Phase, SessionRegistry};
 
@@ -154,7 +155,7 @@ mod tests {
             panic!("the defaults are valid")
         };
         let config = Config::check(settings, 1024).expect("the defaults are valid");
-        let telemetry = Telemetry::new(&config);
+        let telemetry = Telemetry::new(&config, Registry::default());
         let (shutdown, timer) = Shutdown::new(config.fixed(), SessionRegistry::default());
         tokio::spawn(timer);
         shutdown.ready();

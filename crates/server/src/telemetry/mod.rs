@@ -17,6 +17,7 @@ use std::fmt::Display;
 use std::io;
 
 use hyper::StatusCode;
+use prometheus_client::registry::Registry;
 use tracing::{info, warn};
 use transport::{EndpointEvent, Observer, Peer};
 
@@ -38,10 +39,11 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    pub(crate) fn new(config: &Config) -> Self {
+    /// `metrics` has those of the program.
+    pub(crate) fn new(config: &Config, metrics: Registry) -> Self {
         let table = config.connection_table.then(ConnectionTable::default);
         Self {
-            metrics: Metrics::new(config.settings.definitions()),
+            metrics: Metrics::new(config.settings.definitions(), metrics),
             table,
             log_limits: LogLimits::new(),
         }

@@ -360,16 +360,24 @@ where
             Incoming::Pings { count, bytes } => {
                 self.dispatch(Event::Pings { count, bytes }, poll.now)
             }
-            Incoming::Pong => {
-                let payload = self.socket.control_payload();
-                self.dispatch(Event::Pong(payload.as_slice()), poll.now)
-            }
+            Incoming::Pong => self.on_pong(poll.now),
             Incoming::Violation(violation) => {
                 self.dispatch(Event::Violation(violation), poll.now)?;
                 self.socket.discard_input();
                 ControlFlow::Continue(())
             }
         }
+    }
+
+    fn on_pong(&mut self, now: TimerInstant) -> ControlFlow<CloseRecord> {
+        let pongs = self.stats().pongs;
+        let payload = self.socket.control_payload();
+        self.dispatch(Event::Pong(payload.as_slice()), now)?;
+        // The machine counts the pong to the latest ping, and none while the session is closing.
+        if self.stats().pongs != pongs {
+            self.call_handler(Handler::pong, now)?;
+        }
+        ControlFlow::Continue(())
     }
 
     fn poll_handler(&mut self, poll: &mut PollContext<'_, '_>) -> ControlFlow<CloseRecord> {
@@ -385,6 +393,9 @@ where
                             Event::handler_closed(CloseFrame { code, reason }),
                             poll.now,
                         )?;
+                    }
+                    Some(Poll::Ready(Next::Ping)) => {
+                        self.dispatch(Event::PingRequested, poll.now)?;
                     }
                     Some(Poll::Ready(Next::Send(message))) => {
                         let bytes = message.payload_len();

@@ -224,6 +224,7 @@ impl Lifecycle {
 
     fn handle_open(&mut self, mut open: Open, event: Event<'_>, now: Timestamp) -> Option<Action> {
         let checks_timeouts = !event.precedes_reading();
+        let is_ping_requested = event == Event::PingRequested;
         match event {
             Event::Close { cause, frame } => return Some(self.close(cause, frame, now)),
             Event::Violation(violation) => {
@@ -275,7 +276,7 @@ impl Lifecycle {
             Event::WriteProgressed => open.on_write_progressed(&self.config, now),
             Event::Sent { bytes } => self.sent.add_message(bytes),
             Event::Stalled(time) => open.credit_stall(time, &self.config.limits, now),
-            Event::Tick => {}
+            Event::PingRequested | Event::Tick => {}
         }
 
         if checks_timeouts && let Some(cause) = open.expired(&self.config, now) {
@@ -290,10 +291,14 @@ impl Lifecycle {
         if let Some((cause, frame)) = open.due_close(now) {
             return Some(self.close(cause, frame, now));
         }
-        let ping_is_due = open.take_due_ping(&self.config.timing, now);
+        let is_ping_due = open.take_due_ping(&self.config.timing, now);
+        let sends_ping = is_ping_due || is_ping_requested;
+        if sends_ping {
+            open.begin_ping(&self.config.timing, now);
+        }
         open.release_idle(now);
         self.state = State::Open(open);
-        ping_is_due.then(|| {
+        sends_ping.then(|| {
             self.frames.pings = self.frames.pings.wrapping_add(1);
             let payload = ping_payload(self.frames.pings);
             self.count_sent(1, payload.len());
@@ -326,6 +331,7 @@ impl Lifecycle {
             | Event::Drain { .. }
             | Event::MessageBegan
             | Event::MessageEnded
+            | Event::PingRequested
             | Event::Sent { .. }
             | Event::Stalled(_)
             | Event::Tick

@@ -197,21 +197,23 @@ impl Open {
         has_passed(message_deadline, limits.message_timeout).then_some(Cause::MessageTimeout)
     }
 
-    /// Returns whether to send a ping now, and schedules the next one.
+    /// Returns whether a regular ping is due, and schedules the next one.
     ///
-    /// At most one ping is in flight: a ping is skipped while the pong timeout of the last one runs.
+    /// A regular ping is skipped while the pong timeout of an earlier one runs.
     pub(crate) fn take_due_ping(&mut self, timing: &Timing, now: Timestamp) -> bool {
         let Some(lateness) = now.checked_since(self.ping_due) else { return false };
         let interval = timing.ping_interval();
         // Pings keep their phase after a stall; otherwise all sessions would ping at the same time from
         // then on.
         self.ping_due = now.after(interval - remainder(lateness, interval));
-        if self.pong_deadline.is_some() {
-            return false;
-        }
+        self.pong_deadline.is_none()
+    }
+
+    /// Records that a ping is sent now. A pong timeout that runs goes on: otherwise pings that are requested
+    /// often enough would keep a dead peer.
+    pub(crate) fn begin_ping(&mut self, timing: &Timing, now: Timestamp) {
         self.ping_sent_at = Some(now);
-        self.pong_deadline = Some(Deadline::new(timing.pong_timeout, now));
-        true
+        self.pong_deadline.get_or_insert_with(|| Deadline::new(timing.pong_timeout, now));
     }
 
     /// Frees the active state once it no longer has an effect.

@@ -36,6 +36,7 @@ pub(crate) enum Step {
         has_body: bool,
     },
     Ping,
+    PingRequested,
     /// The pong to the latest ping, if there was a ping.
     Pong,
     Sent,
@@ -200,6 +201,7 @@ impl Checker {
             Step::Panicked => Event::panicked(),
             Step::PeerClose { has_body } => Event::PeerClose(has_body.then(close_frame)),
             Step::Ping => Event::Pings { count: 1, bytes: 0 },
+            Step::PingRequested => Event::PingRequested,
             Step::Pong => Event::Pong(last_ping.as_ref().map_or(b"".as_slice(), |ping| ping)),
             Step::Sent => Event::Sent { bytes: 3 },
             Step::Stalled(time) => Event::Stalled(time),
@@ -295,15 +297,22 @@ impl Checker {
         if was_open && !is_rate_limited {
             self.check_rates(step);
         }
+        if step == Step::PingRequested && was_open && self.lifecycle.is_open() {
+            assert!(matches!(action, Some(Action::Ping(_))), "a requested ping is sent: {self}");
+        }
         match action {
             None => {}
             Some(Action::Ping(payload)) => {
                 assert!(was_open && self.lifecycle.is_open(), "a ping only while open: {self}");
-                assert!(self.awaiting_pong_since.is_none(), "one ping in flight: {self}");
                 assert!(!self.pings.contains(&payload), "payloads differ: {self}");
                 self.pings.push(payload);
-                self.awaiting_pong_since = Some(self.now);
-                self.first_check = None;
+                // A requested ping does not extend the timeout of an earlier one.
+                if self.awaiting_pong_since.is_none() {
+                    self.awaiting_pong_since = Some(self.now);
+                    self.first_check = None;
+                } else {
+                    assert_eq!(step, Step::PingRequested, "one regular ping in flight: {self}");
+                }
                 self.sent.control_frames += 1;
             }
             Some(Action::Close(frame)) => {

@@ -59,8 +59,8 @@ const ROUND_TRIPS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 impl Families {
-    /// Creates all families with their initial series, and the registry that encodes them.
-    pub(crate) fn registered(definitions: &Definitions) -> (Self, Registry) {
+    /// Creates all families with their initial series, in this registry.
+    pub(crate) fn registered(definitions: &Definitions, registry: &mut Registry) -> Self {
         let (messages, control_frames, bytes) =
             (Family::default(), Family::default(), Family::default());
         let families = Self {
@@ -76,7 +76,6 @@ impl Families {
             sent: TrafficCounters::new(&messages, &control_frames, &bytes, "sent"),
             sampled: SampledGauges::default(),
         };
-        let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessMetrics));
         let prefixed = registry.sub_registry_with_prefix("ws_status");
         families.register_sampled(definitions, prefixed);
@@ -99,7 +98,7 @@ impl Families {
         );
         families.register_failures(prefixed);
         families.create_series();
-        (families, registry)
+        families
     }
 
     fn register_sampled(&self, definitions: &Definitions, registry: &mut Registry) {

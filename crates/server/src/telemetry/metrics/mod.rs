@@ -72,8 +72,9 @@ pub(crate) struct Snapshot {
 }
 
 impl Metrics {
-    pub(crate) fn new(definitions: &Definitions) -> Self {
-        let (families, mut registry) = Families::registered(definitions);
+    /// Registers all metrics in a registry, which has those of the program.
+    pub(crate) fn new(definitions: &Definitions, mut registry: Registry) -> Self {
+        let families = Families::registered(definitions, &mut registry);
         let auth_requests =
             AuthRequests::registered(registry.sub_registry_with_prefix("ws_status"));
         Self { registry, families, auth_requests, sessions: SessionCounters::default() }
