@@ -188,6 +188,18 @@ const CHECKS: &[Check] = &[
         run: clients::proxies_h2,
     },
     Check {
+        name: "doctor",
+        meaning: "the doctor objects to no example for a proxy, and names each directive that is missing",
+        tools: &[
+            tools::NGINX,
+            tools::HAPROXY,
+            tools::CADDY,
+            tools::OPENSSL,
+            tools::PYTHON_WEBSOCKETS,
+        ],
+        run: clients::doctor,
+    },
+    Check {
         name: "bench-short",
         meaning: "the benchmark succeeds, for the server over each protocol, with each compression, \
             and for the floor",

@@ -18,7 +18,8 @@ use crate::client::Target;
     about = "Finds out what is wrong between this machine and a WebSocket endpoint, and what to change where",
     after_help = "Exit codes: 0 nothing worse than a note, 1 a warning, 2 the command line is wrong, \
                   3 a failure.",
-    next_line_help = true
+    next_line_help = true,
+    args_override_self = true
 )]
 pub struct Options {
     /// The endpoint, such as wss://status.example.com; the path is /ws/status if there is none

@@ -185,7 +185,7 @@ async fn an_answer_that_is_held_back_until_there_is_more_to_forward_is_named() {
     let url = serve(move |mut client| async move {
         let Some(head) = read_head(&mut client).await else { return };
         // The whole of the next bytes is waited for.
-        if client.readable().await.is_err() {
+        if client.peek(&mut [0]).await.is_err() {
             return;
         }
         let mut upstream = tokio::net::TcpStream::connect(server).await.unwrap();

@@ -11,6 +11,9 @@ use crate::finding::{Finding, Question};
 use crate::probes::tls::late_failure;
 use crate::remedies::Remedy;
 
+/// How a record with an alert begins (RFC 8446, section 5.1).
+const TLS_ALERT: &[u8] = &[0x15, 0x03];
+
 /// What the admin listener counted during a handshake.
 pub(super) enum Counted {
     /// It cannot be read, or counted several.
@@ -63,6 +66,9 @@ pub(super) fn explain(
     }
     let (word, cause, mut remedies) = match attempt {
         Attempt::Refused(refused) => of_status(refused),
+        Attempt::NoAnswer(NoHead::NotHttp(bytes)) if bytes.starts_with(TLS_ALERT) => {
+            speaks_tls(context.dialer.target.is_tls)
+        }
         Attempt::NoAnswer(failure) => {
             if let NoHead::Failed(error) = failure
                 && let Some(finding) = late_failure(error)
@@ -304,7 +310,12 @@ fn of_status(refused: &Refused) -> (&'static str, String, Vec<Remedy>) {
             "something on the way limits requests",
             vec![Remedy::Network("its limit of requests or connections (nginx: limit_req, limit_conn; HAProxy: a stick-table)".to_owned())],
         ),
-        408 | 502 | 503 | 504 => (
+        503 => (
+            "upstream_unavailable",
+            "something on the way has no server for the request: none is configured for this path, or its checks find none healthy",
+            vec![Remedy::Upstream, Remedy::Forward, Remedy::SendProxyHeader],
+        ),
+        408 | 502 | 504 => (
             "upstream_unavailable",
             "something on the way gets no answer from the server: it is down, unhealthy, at another address, or closes the connection because it expects TLS or a PROXY header",
             vec![Remedy::Upstream, Remedy::SendProxyHeader],
@@ -319,12 +330,19 @@ fn of_status(refused: &Refused) -> (&'static str, String, Vec<Remedy>) {
     (word, cause.to_owned(), remedies)
 }
 
+/// The request was answered with an alert of TLS, because it has reached a port of TLS as plaintext.
+fn speaks_tls(is_tls: bool) -> (&'static str, String, Vec<Remedy>) {
+    if is_tls {
+        let cause = "it is an alert of TLS from the server, which a proxy passes on: the server expects TLS";
+        return ("upstream_speaks_tls", cause.to_owned(), vec![Remedy::Upstream]);
+    }
+    let url = Remedy::Client("a URL that begins with wss://");
+    ("speaks_tls", "it is an alert of TLS".to_owned(), vec![url, Remedy::Upstream])
+}
+
 /// No answer.
 fn of_silence(failure: &NoHead) -> (&'static str, String, Vec<Remedy>) {
     let (word, cause, remedies) = match failure {
-        NoHead::NotHttp(bytes) if bytes.starts_with(&[0x15, 0x03]) => {
-            ("speaks_tls", "it is an alert of TLS", vec![Remedy::Client("a URL that begins with wss://")])
-        }
         NoHead::NotHttp(_) => (
             "not_http",
             "something else than HTTP/1.1 listens there",
