@@ -352,7 +352,7 @@ fn usage() -> ExitCode {
     eprintln!("\nand these, which are not part of ci:\n");
     let bench = "our server compared with others; options: see bench/src/bin/bench.rs";
     eprintln!("  {:24} {bench}", "bench");
-    let dist = "the release binary with its checksum, bill of materials, man page and completions";
+    let dist = "the release binaries with checksums, bills of materials, man page and completions";
     eprintln!("  {:24} {dist}", "dist");
     let semver = "breaking changes in the libraries since the latest tag, or a REVISION";
     eprintln!("  {:24} {semver}", "semver");

@@ -59,7 +59,9 @@ impl Admin {
         let config = config.as_object().ok_or("its /config is not that of the server")?;
         admin.settings = config
             .iter()
-            .filter_map(|(key, entry)| Some((key.clone(), entry.get("value")?.as_str()?.to_owned())))
+            .filter_map(|(key, entry)| {
+                Some((key.clone(), entry.get("value")?.as_str()?.to_owned()))
+            })
             .collect();
         if admin.settings.contains_key("ping_interval_secs") {
             return Ok(admin);
@@ -127,7 +129,10 @@ impl Admin {
     async fn json(&self, path: &str) -> Result<Value, String> {
         let (status, text) = self.get(path).await?;
         if status != 200 {
-            return Err(format!("{path} of it is answered with {status}: {}", escape(text.as_bytes())));
+            return Err(format!(
+                "{path} of it is answered with {status}: {}",
+                escape(text.as_bytes())
+            ));
         }
         serde_json::from_str(&text).map_err(|_| format!("{path} of it is no JSON"))
     }

@@ -8,7 +8,8 @@ use crate::context::Context;
 use crate::finding::{Finding, Question};
 use crate::options::Options;
 use crate::probes::{
-    TlsOutcome, Upgraded, address, buffering, close, http2, keep_alive, origin, ping, reach, tls, upgrade,
+    TlsOutcome, Upgraded, address, buffering, close, http2, keep_alive, origin, ping, reach, tls,
+    upgrade,
 };
 use crate::remedies::Remedy;
 use crate::report::Report;
@@ -112,8 +113,12 @@ async fn admin(options: &Options, findings: &mut Vec<Finding>) -> Option<Admin> 
     let target = options.admin.clone()?;
     let remedy = || {
         [
-            Remedy::Client("--admin with the URL of the server's admin listener, such as http://127.0.0.1:9090"),
-            Remedy::Server("WS_STATUS_ADMIN_LISTEN, and WS_STATUS_ADMIN_HOST for a name".to_owned()),
+            Remedy::Client(
+                "--admin with the URL of the server's admin listener, such as http://127.0.0.1:9090",
+            ),
+            Remedy::Server(
+                "WS_STATUS_ADMIN_LISTEN, and WS_STATUS_ADMIN_HOST for a name".to_owned(),
+            ),
         ]
     };
     let address = resolve(&target.host, target.port, options.timeout_secs).await;
@@ -132,7 +137,12 @@ async fn admin(options: &Options, findings: &mut Vec<Finding>) -> Option<Admin> 
         }
         Err(problem) => {
             let sentence = format!("the admin listener does not help: {problem}");
-            findings.push(Finding::warning(Question::Admin, "admin_unreachable", sentence, remedy()));
+            findings.push(Finding::warning(
+                Question::Admin,
+                "admin_unreachable",
+                sentence,
+                remedy(),
+            ));
             None
         }
     }

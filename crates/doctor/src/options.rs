@@ -10,7 +10,8 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::client::Target;
 
-/// What is examined, and how.
+/// What is examined, and how. The meanings are the text of `--help`.
+#[expect(clippy::doc_markdown, reason = "URLs have no markup in the help")]
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "doctor",
@@ -32,7 +33,7 @@ pub struct Options {
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     pub headers: Vec<(String, String)>,
     /// The URL of the server's admin listener, such as http://127.0.0.1:9090: what the server saw is compared
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = admin)]
     pub admin: Option<Target>,
     /// A PEM file with further certificates that are trusted
     #[arg(long, value_name = "FILE")]
@@ -73,6 +74,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs_f64(seconds));
     }
     Err("it must be above 0, and at most 86400".to_owned())
+}
+
+fn admin(text: &str) -> Result<Target, String> {
+    let target: Option<Target> = text.parse().ok();
+    let target = target.filter(|target| !target.is_tls);
+    target.ok_or_else(|| "it must be a URL such as http://127.0.0.1:9090".to_owned())
 }
 
 /// A header that cannot end the head of the request.

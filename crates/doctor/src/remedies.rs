@@ -105,6 +105,8 @@ pub(crate) enum Remedy {
     NoProxyHeader,
     /// A setting of the server.
     Server(String),
+    /// TLS 1.2 and 1.3, with the default cipher suites.
+    TlsVersions,
     /// A limit of the whole duration of a connection.
     TotalLimit,
     /// The servers behind the proxy, and its checks of their health.
@@ -117,7 +119,10 @@ impl Remedy {
         use Place::{Alb, Caddy, Client, HaProxy, Network, Nginx, Server};
         let fixed: &[(Place, &str)] = match self {
             Self::AllowOrigin(origin) => {
-                return vec![(Server, format!("WS_STATUS_ALLOWED_ORIGINS={origin} (added to the list)"))];
+                return vec![(
+                    Server,
+                    format!("WS_STATUS_ALLOWED_ORIGINS={origin} (added to the list)"),
+                )];
             }
             Self::Client(text) => return vec![(Client, (*text).to_owned())],
             Self::Network(text) => return vec![(Network, text.clone())],
@@ -126,34 +131,63 @@ impl Remedy {
                 let mut lines = owned(FORWARD_ADDRESS);
                 lines.push((Server, "WS_STATUS_FORWARDED_HEADER=x-forwarded-for".to_owned()));
                 if !peer.is_empty() {
-                    lines.push((Server, format!("WS_STATUS_TRUSTED_PROXIES={peer} (added to the list)")));
+                    lines.push((
+                        Server,
+                        format!("WS_STATUS_TRUSTED_PROXIES={peer} (added to the list)"),
+                    ));
                 }
                 return lines;
             }
             Self::IdleLimit(seen) => {
                 let mut lines = owned(IDLE_LIMIT);
-                let ping = format!("WS_STATUS_PING_INTERVAL_SECS below {seen}, if no proxy can be changed");
+                let ping = format!(
+                    "WS_STATUS_PING_INTERVAL_SECS below {seen}, if no proxy can be changed"
+                );
                 lines.push((Server, ping));
                 return lines;
             }
             Self::Certificate => &[
-                (Nginx, "ssl_certificate /etc/nginx/ws-status.pem; with the certificate for this name and then the intermediate ones"),
-                (HaProxy, "bind :443 ssl crt /etc/haproxy/ws-status.pem with the certificate, the intermediate ones and the key"),
-                (Caddy, "the name in the address of the site, as in status.example.com { … }, or tls cert.pem key.pem"),
+                (
+                    Nginx,
+                    "ssl_certificate /etc/nginx/ws-status.pem; with the certificate for this name and then the intermediate ones",
+                ),
+                (
+                    HaProxy,
+                    "bind :443 ssl crt /etc/haproxy/ws-status.pem with the certificate, the intermediate ones and the key",
+                ),
+                (
+                    Caddy,
+                    "the name in the address of the site, as in status.example.com { … }, or tls cert.pem key.pem",
+                ),
                 (Alb, "the certificate of the HTTPS:443 listener"),
-                (Server, "WS_STATUS_TLS_CERT_FILE with the certificate for this name and then the intermediate ones"),
+                (
+                    Server,
+                    "WS_STATUS_TLS_CERT_FILE with the certificate for this name and then the intermediate ones",
+                ),
             ],
             Self::Forward => &[
-                (Nginx, "location = /ws/status { proxy_pass http://ws_status; } in the server block with this server_name"),
-                (HaProxy, "default_backend ws_status, or use_backend ws_status if { path /ws/status }"),
+                (
+                    Nginx,
+                    "location = /ws/status { proxy_pass http://ws_status; } in the server block with this server_name",
+                ),
+                (
+                    HaProxy,
+                    "default_backend ws_status, or use_backend ws_status if { path /ws/status }",
+                ),
                 (Caddy, "reverse_proxy /ws/status 10.0.0.11:8080 10.0.0.12:8080"),
-                (Alb, "a rule of the listener: path /ws/status forwards to the target group of the server"),
+                (
+                    Alb,
+                    "a rule of the listener: path /ws/status forwards to the target group of the server",
+                ),
             ],
             Self::ForwardAtOnce => &[
                 (Nginx, "proxy_buffering off; and, in stream blocks, tcp_nodelay on;"),
                 (HaProxy, "no option http-buffer-request, and option http-no-delay"),
                 (Caddy, "flush_interval -1, and no request_buffers or response_buffers"),
-                (Network, "a gateway or virus scanner that collects responses must exclude this path"),
+                (
+                    Network,
+                    "a gateway or virus scanner that collects responses must exclude this path",
+                ),
             ],
             Self::Http11 => &[
                 (Nginx, "proxy_http_version 1.1;"),
@@ -167,12 +201,18 @@ impl Remedy {
                 (Caddy, "servers { protocols h1 h2 }"),
             ],
             Self::Http2Connect => &[
-                (HaProxy, "option h2-workaround-bogus-websocket-clients in the frontend, which stops the offer"),
+                (
+                    HaProxy,
+                    "option h2-workaround-bogus-websocket-clients in the frontend, which stops the offer",
+                ),
                 (Nginx, "no http2 for this server, or a version that does not offer it"),
                 (Caddy, "without GODEBUG=http2xconnect=1"),
             ],
             Self::Http2Offer => &[
-                (HaProxy, "bind :443 ssl crt … alpn h2,http/1.1 since version 2.4, without option h2-workaround-bogus-websocket-clients"),
+                (
+                    HaProxy,
+                    "bind :443 ssl crt … alpn h2,http/1.1 since version 2.4, without option h2-workaround-bogus-websocket-clients",
+                ),
                 (Caddy, "GODEBUG=http2xconnect=1 since version 2.9"),
                 (Nginx, "nothing: nginx does not offer it, and browsers use HTTP/1.1"),
                 (Alb, "nothing: it does not offer it, and browsers use HTTP/1.1"),
@@ -180,22 +220,37 @@ impl Remedy {
             Self::NoProxyHeader => &[
                 (HaProxy, "server … without send-proxy and send-proxy-v2"),
                 (Nginx, "stream: without proxy_protocol on;"),
-                (Server, "WS_STATUS_PROXY_PROTOCOL=required, with the proxy in WS_STATUS_TRUSTED_PROXIES"),
+                (
+                    Server,
+                    "WS_STATUS_PROXY_PROTOCOL=required, with the proxy in WS_STATUS_TRUSTED_PROXIES",
+                ),
             ],
             Self::PassConnection => &[
-                (Nginx, "proxy_set_header Connection $connection_upgrade; with its map, or \"Upgrade\""),
+                (
+                    Nginx,
+                    "proxy_set_header Connection $connection_upgrade; with its map, or \"Upgrade\"",
+                ),
                 (HaProxy, "no http-request del-header or set-header of connection"),
                 (Caddy, "no header_up Connection"),
             ],
             Self::PassFrames => &[
-                (Network, "a gateway or firewall that reads WebSocket frames must pass on pings, pongs and Close frames"),
+                (
+                    Network,
+                    "a gateway or firewall that reads WebSocket frames must pass on pings, pongs and Close frames",
+                ),
                 (Server, "the log: it has a line when the session closed, with the cause"),
             ],
             Self::PassHandshake => &[
-                (Nginx, "no proxy_set_header Sec-WebSocket-…, and no proxy_pass_request_headers off;"),
+                (
+                    Nginx,
+                    "no proxy_set_header Sec-WebSocket-…, and no proxy_pass_request_headers off;",
+                ),
                 (HaProxy, "no http-request del-header or set-header of sec-websocket-…"),
                 (Caddy, "no header_up Sec-WebSocket-…"),
-                (Network, "a cache or gateway that answers or rewrites the handshake must exclude this path"),
+                (
+                    Network,
+                    "a cache or gateway that answers or rewrites the handshake must exclude this path",
+                ),
             ],
             Self::PassHost => &[
                 (Nginx, "proxy_set_header Host $http_host;"),
@@ -209,9 +264,15 @@ impl Remedy {
                 (Caddy, "no header_up Origin or header_up -Origin"),
             ],
             Self::PassPath => &[
-                (Nginx, "proxy_pass http://ws_status; without a path or a slash after the name, and no rewrite"),
+                (
+                    Nginx,
+                    "proxy_pass http://ws_status; without a path or a slash after the name, and no rewrite",
+                ),
                 (HaProxy, "no http-request set-path or replace-path"),
-                (Caddy, "reverse_proxy /ws/status …, in handle and not in handle_path, without uri or rewrite"),
+                (
+                    Caddy,
+                    "reverse_proxy /ws/status …, in handle and not in handle_path, without uri or rewrite",
+                ),
                 (Client, "a URL that ends in /ws/status"),
             ],
             Self::PassUpgrade => &[
@@ -223,30 +284,66 @@ impl Remedy {
             Self::ReplaceAddress => &[
                 (Nginx, "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"),
                 (HaProxy, "option forwardfor, without if-none"),
-                (Caddy, "no trusted_proxies that contains clients, and no header_up X-Forwarded-For"),
+                (
+                    Caddy,
+                    "no trusted_proxies that contains clients, and no header_up X-Forwarded-For",
+                ),
                 (Alb, "routing.http.xff_header_processing.mode = append"),
-                (Server, "WS_STATUS_TRUSTED_PROXIES with the proxies, and without networks that have clients"),
+                (
+                    Server,
+                    "WS_STATUS_TRUSTED_PROXIES with the proxies, and without networks that have clients",
+                ),
             ],
             Self::SendProxyHeader => &[
                 (HaProxy, "send-proxy-v2 in default-server or server"),
                 (Nginx, "stream: proxy_protocol on;"),
                 (Caddy, "transport http { proxy_protocol v2 } since version 2.7"),
-                (Alb, "not possible: use a network load balancer with proxy_protocol_v2.enabled = true"),
-                (Server, "WS_STATUS_PROXY_PROTOCOL=off, and WS_STATUS_FORWARDED_HEADER=x-forwarded-for"),
+                (
+                    Alb,
+                    "not possible: use a network load balancer with proxy_protocol_v2.enabled = true",
+                ),
+                (
+                    Server,
+                    "WS_STATUS_PROXY_PROTOCOL=off, and WS_STATUS_FORWARDED_HEADER=x-forwarded-for",
+                ),
+            ],
+            Self::TlsVersions => &[
+                (Nginx, "ssl_protocols TLSv1.2 TLSv1.3; and no ssl_ciphers"),
+                (
+                    HaProxy,
+                    "ssl-default-bind-options ssl-min-ver TLSv1.2, and no ssl-default-bind-ciphers",
+                ),
+                (Caddy, "no protocols or ciphers in tls"),
+                (Alb, "the security policy ELBSecurityPolicy-TLS13-1-2-2021-06 of the listener"),
             ],
             Self::TotalLimit => &[
                 (Caddy, "no stream_timeout"),
                 (HaProxy, "a longer hard-stop-after, if the cut follows a reload"),
                 (Nginx, "a longer worker_shutdown_timeout, if the cut follows a reload"),
                 (Network, "a gateway with a limit of the whole duration of a connection"),
-                (Server, "WS_STATUS_MAX_CONNECTION_AGE_SECS below the limit, so that clients see 1001 and not 1006"),
+                (
+                    Server,
+                    "WS_STATUS_MAX_CONNECTION_AGE_SECS below the limit, so that clients see 1001 and not 1006",
+                ),
             ],
             Self::Upstream => &[
-                (Nginx, "server 10.0.0.11:8080; in upstream, and http:// or https:// of proxy_pass as the server's listener has it"),
-                (HaProxy, "server node1 10.0.0.11:8080, and its check: option httpchk, check port 9090 with /readyz"),
-                (Caddy, "the addresses of reverse_proxy, and health_uri /readyz with health_port 9090"),
+                (
+                    Nginx,
+                    "server 10.0.0.11:8080; in upstream, and http:// or https:// of proxy_pass as the server's listener has it",
+                ),
+                (
+                    HaProxy,
+                    "server node1 10.0.0.11:8080, and its check: option httpchk, check port 9090 with /readyz",
+                ),
+                (
+                    Caddy,
+                    "the addresses of reverse_proxy, and health_uri /readyz with health_port 9090",
+                ),
                 (Alb, "the targets' port, and the health check: /readyz on port 9090"),
-                (Server, "is it running, and is WS_STATUS_LISTEN an address that the proxy reaches?"),
+                (
+                    Server,
+                    "is it running, and is WS_STATUS_LISTEN an address that the proxy reaches?",
+                ),
             ],
         };
         owned(fixed)

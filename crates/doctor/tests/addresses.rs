@@ -1,4 +1,10 @@
 //! Which address the server sees, by the table of its admin listener.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 mod support;
 
@@ -33,7 +39,12 @@ async fn a_trusted_proxy_that_does_not_name_its_clients_is_reported() {
     let drop = |head: &str| head.replace("X-Forwarded-For", "X-Dropped");
     for options in [&[CLIENT][..], &[]] {
         let report = through(drop, &HEADER, options).await;
-        expect_only(&report, Warning, "address_of_proxy", "X-Forwarded-For $proxy_add_x_forwarded_for");
+        expect_only(
+            &report,
+            Warning,
+            "address_of_proxy",
+            "X-Forwarded-For $proxy_add_x_forwarded_for",
+        );
     }
 }
 

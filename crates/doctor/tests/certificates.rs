@@ -1,4 +1,10 @@
 //! TLS: what is wrong with a certificate, and WebSockets over HTTP/2.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 mod support;
 
@@ -7,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use doctor::Severity::{Failure, Note, Warning};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -151,7 +159,8 @@ async fn a_port_without_tls_is_named() {
     let files = Files::new("plain", |_| {});
     let server = Server::start(&[]);
     let report = examine(&url(&server, "127.0.0.1"), &[&files.root_option()]).await;
-    let failures: Vec<&str> = report.findings.iter().filter(|it| it.severity == Failure).map(|it| it.word).collect();
+    let failures: Vec<&str> =
+        report.findings.iter().filter(|it| it.severity == Failure).map(|it| it.word).collect();
     assert!(matches!(failures[..], ["not_tls" | "tls_closed"]), "{}", report.text());
     let url = serve(|mut stream| async move {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
@@ -174,7 +183,7 @@ async fn a_server_of_tls_that_never_answers_is_named() {
     let files = Files::new("silent", |_| {});
     let url = serve(|stream| async move {
         let _stream = stream;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let report = examine(&url.replace("ws:", "wss:"), &[&files.root_option()]).await;

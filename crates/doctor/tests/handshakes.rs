@@ -1,4 +1,10 @@
 //! Handshakes that are refused, changed or not answered: each has one finding, which names the cause.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 mod support;
 
@@ -27,7 +33,8 @@ async fn a_lost_upgrade_header_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_connection_header_is_named() {
-    let report = through(|head| head.replace("Connection: Upgrade", "Connection: close"), &[]).await;
+    let report =
+        through(|head| head.replace("Connection: Upgrade", "Connection: close"), &[]).await;
     expect_only(&report, Failure, "not_an_upgrade", "proxy_set_header Connection");
     assert!(!report.text().contains("proxy_set_header Upgrade"), "{}", report.text());
 }
@@ -52,7 +59,8 @@ async fn a_lost_key_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_origin_lets_every_page_in() {
-    let report = through(|head| head.replace("Origin: ", "X-Origin: "), &["--origin", ORIGIN]).await;
+    let report =
+        through(|head| head.replace("Origin: ", "X-Origin: "), &["--origin", ORIGIN]).await;
     expect_only(&report, Failure, "origin_lost", "Origin $http_origin");
 }
 
@@ -72,7 +80,12 @@ async fn an_origin_that_is_not_allowed_is_named_and_the_rest_is_examined() {
     let server = Server::start(&["--allowed-origins", ORIGIN]);
     let other = "https://other.example.com";
     let report = examine(&server.url(), &["--origin", other]).await;
-    expect_only(&report, Failure, "origin_refused", "WS_STATUS_ALLOWED_ORIGINS=https://other.example.com");
+    expect_only(
+        &report,
+        Failure,
+        "origin_refused",
+        "WS_STATUS_ALLOWED_ORIGINS=https://other.example.com",
+    );
     finding(&report, "pings_answered");
 }
 
@@ -134,10 +147,8 @@ async fn text_of_a_peer_is_escaped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_never_answers_is_named() {
-    let url = serve(|mut stream| async move {
-        while read_head(&mut stream).await.is_some() {}
-    })
-    .await;
+    let url =
+        serve(|mut stream| async move { while read_head(&mut stream).await.is_some() {} }).await;
     expect_only(&examine(&url, &[]).await, Failure, "no_answer", "proxy_buffering");
 }
 

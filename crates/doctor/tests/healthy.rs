@@ -1,4 +1,10 @@
 //! The server as it is meant to be: nothing is worse than a note.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 mod support;
 
@@ -11,7 +17,8 @@ const ORIGIN: &str = "https://app.example.com";
 async fn a_server_without_anything_in_front_has_nothing_wrong() {
     let server = Server::start(&["--allowed-origins", ORIGIN]);
     let report =
-        examine(&server.url(), &["--origin", ORIGIN, &server.admin_option(), "--idle-secs=1"]).await;
+        examine(&server.url(), &["--origin", ORIGIN, &server.admin_option(), "--idle-secs=1"])
+            .await;
     expect_healthy(&report);
     assert_eq!(report.exit_code(), 0);
     assert!(report.unanswered().is_empty(), "{}", report.text());
@@ -43,7 +50,11 @@ async fn a_gateway_that_passes_everything_on_has_nothing_wrong() {
     expect_healthy(&report);
     // Without an admin listener the address is not known, and the report says how to find out.
     let it = finding(&report, "address_unknown");
-    assert!(report.remedies(it).iter().any(|(_, line)| line.contains("--admin")), "{}", report.text());
+    assert!(
+        report.remedies(it).iter().any(|(_, line)| line.contains("--admin")),
+        "{}",
+        report.text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

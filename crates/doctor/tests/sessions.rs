@@ -1,4 +1,10 @@
 //! What goes wrong on an open session: lost, late and collected frames, and connections that are cut.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects in the shortest way"
+)]
 
 mod support;
 

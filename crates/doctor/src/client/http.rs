@@ -64,7 +64,10 @@ impl fmt::Display for NoHead {
         match self {
             Self::Ended(0) => f.write_str("the connection was closed without an answer"),
             Self::Ended(count) => {
-                write!(f, "the connection was closed after {count} bytes, within the head of the answer")
+                write!(
+                    f,
+                    "the connection was closed after {count} bytes, within the head of the answer"
+                )
             }
             Self::Failed(error) => write!(f, "the connection failed: {error}"),
             Self::NotHttp(bytes) => write!(f, "the answer is not HTTP/1: \"{}\"", escape(bytes)),
@@ -73,7 +76,10 @@ impl fmt::Display for NoHead {
                 write!(f, "only {count} bytes of the head of the answer arrived in time")
             }
             Self::TooLarge => {
-                write!(f, "the head of the answer has more than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} fields")
+                write!(
+                    f,
+                    "the head of the answer has more than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} fields"
+                )
             }
         }
     }
@@ -162,7 +168,8 @@ pub(crate) async fn read_body(
 ) -> Vec<u8> {
     let until = Instant::now() + limit;
     let is_chunked = head.has_token("transfer-encoding", "chunked");
-    let length = head.header("content-length").and_then(|value| str::from_utf8(value).ok()?.parse().ok());
+    let length =
+        head.header("content-length").and_then(|value| str::from_utf8(value).ok()?.parse().ok());
     let length = length.filter(|_| !is_chunked).unwrap_or(max_bytes).min(max_bytes);
     while input.len() < length && !(is_chunked && input.ends_with(b"0\r\n\r\n")) {
         match timeout_at(until, stream.read_buf(&mut input)).await {

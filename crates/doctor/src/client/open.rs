@@ -65,6 +65,8 @@ pub(crate) struct Opened {
     pub(crate) head: Head,
     /// Whether `Sec-WebSocket-Accept` answers the key (RFC 6455, section 4.2.2).
     pub(crate) is_accept_right: bool,
+    /// The time until the connection was open, with TLS.
+    pub(crate) dialed: Duration,
     /// The time from the request to the head of the response.
     pub(crate) took: Duration,
     pub(crate) local: SocketAddr,
@@ -98,10 +100,12 @@ impl Dialer {
     pub(crate) async fn open(&self, request: Request<'_>) -> Attempt {
         let key = generate_key();
         let head = self.head(request, &key);
+        let began = Instant::now();
         let Connection { mut stream, local, .. } = match self.dial(&["http/1.1"]).await {
             Ok(connection) => connection,
             Err(error) => return Attempt::NoAnswer(NoHead::Failed(error)),
         };
+        let dialed = began.elapsed();
         let began = Instant::now();
         let mut input = BytesMut::new();
         let until = began + self.limit;
@@ -115,15 +119,20 @@ impl Dialer {
         };
         let took = began.elapsed();
         if head.status != 101 {
-            let body =
-                read_body(&mut stream, &head, input, MAX_REFUSAL_BYTES, REFUSAL_TIME.min(self.limit));
+            let body = read_body(
+                &mut stream,
+                &head,
+                input,
+                MAX_REFUSAL_BYTES,
+                REFUSAL_TIME.min(self.limit),
+            );
             let body = body.await;
             return Attempt::Refused(Refused { head, body });
         }
         let accept = derive_accept_key(key.as_bytes());
         let is_accept_right = head.header("sec-websocket-accept") == Some(accept.as_bytes());
         let session = Session::new(stream, input, self.limit);
-        Attempt::Open(Opened { session, head, is_accept_right, took, local })
+        Attempt::Open(Opened { session, head, is_accept_right, dialed, took, local })
     }
 
     /// Nothing was answered in time: finds out whether the response is held back until there is more to

@@ -32,7 +32,8 @@ impl Trust {
             let pem = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
             let mut count = 0;
             for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+                let problem =
+                    |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
                 let certificate = certificate.map_err(|error| problem(&error))?;
                 roots.add(certificate).map_err(|error| problem(&error))?;
                 count += 1;
@@ -77,7 +78,8 @@ impl Trust {
         let chain = connection.peer_certificates().unwrap_or_default();
         let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
         let version = connection.protocol_version().and_then(|version| version.as_str());
-        let alpn = connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+        let alpn =
+            connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
         let problem = recorder.verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(Handshake { version: version.unwrap_or("TLS"), alpn, chain, problem, stream })
     }
@@ -111,8 +113,13 @@ impl ServerCertVerifier for Recorder {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verdict =
-            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verdict = self.inner.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
         *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = verdict.err();
         Ok(ServerCertVerified::assertion())
     }

@@ -64,7 +64,8 @@ fn no_table(problem: &str) -> Finding {
 fn not_found() -> Finding {
     let sentence = "the session is not in the table of --admin: another server has it, or many clients connect \
                     at this moment";
-    let remedy = Remedy::Client("--admin with the admin listener of the server that the proxy chooses");
+    let remedy =
+        Remedy::Client("--admin with the admin listener of the server that the proxy chooses");
     Finding::note(QUESTION, "session_elsewhere", sentence, [remedy])
 }
 
@@ -78,7 +79,8 @@ async fn session_row(
     for _ in 0..ATTEMPTS {
         let last = admin.sessions_after(0).await?.last().map_or(0, |row| row.id);
         let request = Request { headers: &headers, ..context.usual() };
-        let Attempt::Open(Opened { mut session, local, .. }) = context.request(request).await else {
+        let Attempt::Open(Opened { mut session, local, .. }) = context.request(request).await
+        else {
             return Ok(None);
         };
         let until = Instant::now() + context.limit();
@@ -110,7 +112,10 @@ async fn session_row(
 /// one if a header named it.
 fn ip(peer: &str) -> Option<IpAddr> {
     let address = peer.parse::<SocketAddr>().map(|it| it.ip());
-    address.or_else(|_| peer.trim_matches(['[', ']']).parse()).ok().map(|ip: IpAddr| ip.to_canonical())
+    address
+        .or_else(|_| peer.trim_matches(['[', ']']).parse())
+        .ok()
+        .map(|ip: IpAddr| ip.to_canonical())
 }
 
 fn judge(admin: &Admin, peer: &str, local: SocketAddr) -> Finding {
@@ -118,15 +123,19 @@ fn judge(admin: &Admin, peer: &str, local: SocketAddr) -> Finding {
     let local_ip = local.ip().to_canonical();
     let seen = ip(peer);
     // A port other than ours: something on this machine has connected in our place.
-    let is_other_port =
-        peer.parse::<SocketAddr>().is_ok_and(|it| it.port() != local.port());
+    let is_other_port = peer.parse::<SocketAddr>().is_ok_and(|it| it.port() != local.port());
     if seen == Some(local_ip) && !is_other_port {
-        return Finding::ok(QUESTION, "address_seen", format!("the server sees this client as {shown}"));
+        return Finding::ok(
+            QUESTION,
+            "address_seen",
+            format!("the server sees this client as {shown}"),
+        );
     }
     let is_named = peer.parse::<SocketAddr>().is_err() && seen.is_some();
     let is_trusted = seen.is_some_and(|ip| {
         admin.list("trusted_proxies").any(|it| {
-            it.parse::<IpNet>().map_or_else(|_| it.parse() == Ok(ip), |network| network.contains(&ip))
+            it.parse::<IpNet>()
+                .map_or_else(|_| it.parse() == Ok(ip), |network| network.contains(&ip))
         })
     }) || seen.is_none();
     let uses_header = admin.setting("forwarded_header") != "off";
@@ -153,11 +162,17 @@ fn judge(admin: &Admin, peer: &str, local: SocketAddr) -> Finding {
         };
         (format!("{sentence}: that is a trusted proxy, and it does not name its clients"), remedies)
     } else if is_trusted {
-        let sentence = format!("{sentence}: that is a trusted proxy, and no setting lets it name its clients");
+        let sentence =
+            format!("{sentence}: that is a trusted proxy, and no setting lets it name its clients");
         (sentence, vec![Remedy::ForwardAddress(String::new()), Remedy::SendProxyHeader])
     } else if is_nat(local_ip, seen) && !uses_header && !uses_proxy {
         let sentence = format!("{sentence}, which is the address of a NAT, or of a proxy");
-        return Finding::note(QUESTION, "address_of_nat", sentence, [Remedy::ForwardAddress(String::new())]);
+        return Finding::note(
+            QUESTION,
+            "address_of_nat",
+            sentence,
+            [Remedy::ForwardAddress(String::new())],
+        );
     } else {
         let peer = seen.map(|ip| ip.to_string()).unwrap_or_default();
         let sentence = format!(

@@ -61,8 +61,14 @@ fn echoed(echo: &Result<Closed, Stop>, handshake: Duration) -> Finding {
         Ok(Closed { code: Some(NORMAL), took, .. }) => {
             let sentence = format!("our Close frame with 1000 is echoed in {}", time(*took));
             if *took > 2 * handshake + Duration::from_millis(150) {
-                let sentence = format!("{sentence}, which is late: frames are held back on the way");
-                return Finding::warning(QUESTION, "close_delayed", sentence, [Remedy::ForwardAtOnce]);
+                let sentence =
+                    format!("{sentence}, which is late: frames are held back on the way");
+                return Finding::warning(
+                    QUESTION,
+                    "close_delayed",
+                    sentence,
+                    [Remedy::ForwardAtOnce],
+                );
             }
             Finding::ok(QUESTION, "close_echoed", sentence).measuring("close_ms", *took)
         }
@@ -72,7 +78,8 @@ fn echoed(echo: &Result<Closed, Stop>, handshake: Duration) -> Finding {
             Finding::warning(QUESTION, "close_code_changed", sentence, [Remedy::PassFrames])
         }
         Err(stop) => {
-            let sentence = format!("our Close frame is not echoed: {}; clients see 1006", describe(stop));
+            let sentence =
+                format!("our Close frame is not echoed: {}; clients see 1006", describe(stop));
             Finding::warning(QUESTION, "close_not_echoed", sentence, [Remedy::PassFrames])
         }
     }
@@ -87,7 +94,9 @@ async fn end(session: &mut Session, limit: Duration) -> Option<Finding> {
             Err(Stop::TimedOut) => {
                 let sentence = "the connection stays open after both Close frames: the end of the server's is \
                                 not passed on";
-                let remedy = Remedy::Network("a gateway that keeps connections after their other side has ended".to_owned());
+                let remedy = Remedy::Network(
+                    "a gateway that keeps connections after their other side has ended".to_owned(),
+                );
                 return Some(Finding::warning(QUESTION, "end_not_passed_on", sentence, [remedy]));
             }
             Err(Stop::Ended(_) | Stop::NotAFrame(_)) => return None,

@@ -34,7 +34,8 @@ pub(crate) async fn http2(context: &Context<'_>) -> Finding {
         }
     };
     if alpn.as_deref() != Some("h2") {
-        let sentence = "HTTP/2 is not offered; browsers use a connection of HTTP/1.1 for each WebSocket";
+        let sentence =
+            "HTTP/2 is not offered; browsers use a connection of HTTP/1.1 for each WebSocket";
         return Finding::note(QUESTION, "http2_not_offered", sentence, [Remedy::Http2Offer]);
     }
     match timeout(3 * context.limit(), connect(context, stream)).await {
@@ -85,7 +86,8 @@ async fn open(
         .header("sec-websocket-version", "13")
         .header("user-agent", "ws-status-doctor");
     let origin = context.origin.map(|origin| ("origin", origin));
-    let headers = context.options.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let headers =
+        context.options.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in origin.into_iter().chain(headers) {
         request = request.header(name, value);
     }
@@ -111,7 +113,8 @@ async fn open(
     if !is_alive {
         return Ok(broken("the answer is 200, and a ping on the stream does not come back"));
     }
-    let sentence = format!("extended CONNECT is answered with 200 in {}, and a ping comes back", time(took));
+    let sentence =
+        format!("extended CONNECT is answered with 200 in {}, and a ping comes back", time(took));
     Ok(Finding::ok(QUESTION, "connect_works", sentence).measuring("connect_stream_ms", took))
 }
 

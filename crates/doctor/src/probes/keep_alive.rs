@@ -34,7 +34,9 @@ pub(crate) async fn keep_alive(context: &Context<'_>) -> Vec<Finding> {
     let watched = watch.run(context, session).await;
     match watched.end {
         Some(End::Closed(code, reason)) => vec![closed(code, &reason, watched.lasted)],
-        Some(End::Stopped(stop)) => vec![cut(context, &watched.silences, watched.lasted, &stop, interval).await],
+        Some(End::Stopped(stop)) => {
+            vec![cut(context, &watched.silences, watched.lasted, &stop, interval).await]
+        }
         None => stayed(&watched, known, idle),
     }
 }
@@ -74,6 +76,7 @@ impl Watch {
     async fn run(&self, context: &Context<'_>, mut session: Session) -> Watched {
         let began = Instant::now();
         let (mut last, mut told) = (began, began);
+        self.tell(context, Duration::ZERO);
         let mut watched =
             Watched { lasted: Duration::ZERO, pings: Vec::new(), silences: Vec::new(), end: None };
         while began.elapsed() < self.limit && watched.end.is_none() {
@@ -86,7 +89,9 @@ impl Watch {
             let mut until = (began + self.limit).min(told + PROGRESS);
             match self.until {
                 Until::Busy { interval } => until = until.min(last + interval),
-                Until::Pings { silence } if !watched.pings.is_empty() => until = until.min(began + silence),
+                Until::Pings { silence } if !watched.pings.is_empty() => {
+                    until = until.min(began + silence);
+                }
                 Until::Pings { .. } => {}
             }
             match session.next(until).await {
@@ -135,7 +140,8 @@ fn closed(code: Option<u16>, reason: &[u8], lasted: Duration) -> Finding {
         escape(reason),
         time(lasted)
     );
-    let server = "WS_STATUS_MAX_CONNECTION_AGE_SECS if the reason is max_age; its log has the cause";
+    let server =
+        "WS_STATUS_MAX_CONNECTION_AGE_SECS if the reason is max_age; its log has the cause";
     let remedies = [Remedy::Server(server.to_owned()), Remedy::TotalLimit];
     Finding::warning(QUESTION, "idle_closed", sentence, remedies)
 }
@@ -149,7 +155,8 @@ async fn cut(
     stop: &Stop,
     interval: Duration,
 ) -> Finding {
-    let (last, earlier) = silences.split_last().map_or((lasted, silences), |(last, rest)| (*last, rest));
+    let (last, earlier) =
+        silences.split_last().map_or((lasted, silences), |(last, rest)| (*last, rest));
     let longest = earlier.iter().max().copied().unwrap_or_default();
     let sentence = format!(
         "an idle session was cut without a Close frame after {} ({}), {} after its last frame",
@@ -193,8 +200,12 @@ fn stayed(watched: &Watched, known: Option<Duration>, idle: Option<Duration>) ->
     let ping = Remedy::Server("WS_STATUS_PING_INTERVAL_SECS=25".to_owned());
     let Some(first) = watched.pings.first() else {
         let sentence = format!("no ping of the server arrived within {}", time(watched.lasted));
-        let mut findings =
-            vec![Finding::warning(QUESTION, "no_server_ping", sentence, [ping, Remedy::PassFrames])];
+        let mut findings = vec![Finding::warning(
+            QUESTION,
+            "no_server_ping",
+            sentence,
+            [ping, Remedy::PassFrames],
+        )];
         findings.extend(idle.map(|_| lasted(watched)));
         return findings;
     };
@@ -206,7 +217,8 @@ fn stayed(watched: &Watched, known: Option<Duration>, idle: Option<Duration>) ->
     let interval = known.or(between.max()).unwrap_or(*first);
     let sentence = format!("the server pings: the first ping came after {}", time(*first));
     let mut findings = vec![if interval > RARE {
-        let sentence = format!("{sentence}, and paths with limits of a minute or less may be cut before");
+        let sentence =
+            format!("{sentence}, and paths with limits of a minute or less may be cut before");
         Finding::warning(QUESTION, "pings_too_rare", sentence, [ping])
     } else {
         Finding::ok(QUESTION, "server_pings", sentence).measuring("server_ping_ms", *first)

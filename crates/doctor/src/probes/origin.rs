@@ -28,9 +28,11 @@ async fn foreign(context: &Context<'_>) -> Finding {
     let attempt = context.open_from(Some(FOREIGN)).await;
     match (&attempt, said(&attempt)) {
         (Attempt::Open(_), _) => admitted(context).await,
-        (_, Some(Rejection::OriginRefused)) => {
-            Finding::ok(QUESTION, "foreign_refused", format!("a foreign origin ({FOREIGN}) is refused"))
-        }
+        (_, Some(Rejection::OriginRefused)) => Finding::ok(
+            QUESTION,
+            "foreign_refused",
+            format!("a foreign origin ({FOREIGN}) is refused"),
+        ),
         (Attempt::Refused(refused), None) if refused.head.status == 403 => {
             let sentence = format!("a foreign origin ({FOREIGN}) is refused with 403");
             Finding::ok(QUESTION, "foreign_refused", sentence)
@@ -56,13 +58,15 @@ async fn admitted(context: &Context<'_>) -> Finding {
         return Finding::failure(QUESTION, "origin_lost", sentence, [Remedy::PassOrigin, refuse]);
     }
     let sentence = format!("a foreign origin ({FOREIGN}) is let in: any page may connect");
-    let remedy = Remedy::Server("WS_STATUS_ALLOWED_ORIGINS with the origins of your pages only".to_owned());
+    let remedy =
+        Remedy::Server("WS_STATUS_ALLOWED_ORIGINS with the origins of your pages only".to_owned());
     Finding::failure(QUESTION, "foreign_admitted", sentence, [remedy])
 }
 
 /// Finds out whether `Host` arrives: a port that does not exist is refused by a server that sees it.
 async fn host(context: &Context<'_>) -> Option<Finding> {
-    let uses_self = context.admin.as_ref().map(|it| it.list("allowed_origins").any(|it| it == "self"));
+    let uses_self =
+        context.admin.as_ref().map(|it| it.list("allowed_origins").any(|it| it == "self"));
     if uses_self == Some(true) {
         return Some(own_origin(context).await);
     }

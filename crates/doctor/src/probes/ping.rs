@@ -18,7 +18,9 @@ const COUNT: u8 = 5;
 pub(crate) struct Pings {
     /// The session is still open.
     pub(crate) session: Session,
-    /// The time of the handshake, which took the same way.
+    /// The time to open the connection to what is next on the way.
+    pub(crate) dialed: Duration,
+    /// The time of the handshake, which took the same way as the pings.
     pub(crate) handshake: Duration,
     /// In ascending order.
     pub(crate) round_trips: Vec<Duration>,
@@ -28,9 +30,12 @@ pub(crate) struct Pings {
 
 /// Sends pings one after the other on a session.
 pub(crate) async fn ping(context: &Context<'_>) -> (Finding, Option<Pings>) {
-    let Attempt::Open(Opened { mut session, took: handshake, .. }) = context.open().await else {
+    let Attempt::Open(Opened { mut session, dialed, took: handshake, .. }) = context.open().await
+    else {
         let sentence = "a further handshake was refused, so no ping was sent";
-        let remedy = Remedy::Server("its log: a limit of connections or of requests may be reached".to_owned());
+        let remedy = Remedy::Server(
+            "its log: a limit of connections or of requests may be reached".to_owned(),
+        );
         return (Finding::warning(QUESTION, "no_session", sentence, [remedy]), None);
     };
     let mut round_trips = Vec::new();
@@ -46,7 +51,7 @@ pub(crate) async fn ping(context: &Context<'_>) -> (Finding, Option<Pings>) {
     }
     round_trips.sort_unstable();
     let finding = judge(&round_trips, stop.as_ref());
-    (finding, Some(Pings { session, handshake, round_trips, stop }))
+    (finding, Some(Pings { session, dialed, handshake, round_trips, stop }))
 }
 
 async fn round_trip(session: &mut Session, number: u8, limit: Duration) -> Result<Duration, Stop> {
@@ -63,7 +68,8 @@ async fn round_trip(session: &mut Session, number: u8, limit: Duration) -> Resul
 }
 
 fn judge(round_trips: &[Duration], stop: Option<&Stop>) -> Finding {
-    let (Some(least), Some(median)) = (round_trips.first(), round_trips.get(round_trips.len() / 2)) else {
+    let (Some(least), Some(median)) = (round_trips.first(), round_trips.get(round_trips.len() / 2))
+    else {
         return unanswered(stop);
     };
     if let Some(stop) = stop {

@@ -20,17 +20,21 @@ pub(crate) async fn reach(options: &Options) -> (Vec<Finding>, Option<SocketAddr
     let resolved = resolve(&target.host, target.port, options.timeout_secs).await;
     let took = began.elapsed();
     let addresses = match resolved {
-        Ok(addresses) if addresses.is_empty() => return (vec![unresolved(options, "it has no address")], None),
+        Ok(addresses) if addresses.is_empty() => {
+            return (vec![unresolved(options, "it has no address")], None);
+        }
         Ok(addresses) => addresses,
         Err(error) => return (vec![unresolved(options, &error.to_string())], None),
     };
     let mut findings = Vec::new();
     if target.host.parse::<std::net::IpAddr>().is_err() {
         let listed: Vec<String> = addresses.iter().map(|it| it.ip().to_string()).collect();
-        let sentence = format!("{} resolves to {} in {}", target.host, listed.join(", "), time(took));
+        let sentence =
+            format!("{} resolves to {} in {}", target.host, listed.join(", "), time(took));
         findings.push(Finding::ok(QUESTION, "resolved", sentence).measuring("resolve_ms", took));
     }
-    let is_family = |address: &SocketAddr| options.bind.is_none_or(|it| it.is_ipv4() == address.is_ipv4());
+    let is_family =
+        |address: &SocketAddr| options.bind.is_none_or(|it| it.is_ipv4() == address.is_ipv4());
     let mut found = None;
     let mut failures = Vec::new();
     for address in addresses.into_iter().filter(is_family).take(MAX_ADDRESSES) {
@@ -39,7 +43,9 @@ pub(crate) async fn reach(options: &Options) -> (Vec<Finding>, Option<SocketAddr
             Ok(_) => {
                 let took = began.elapsed();
                 let sentence = format!("{address} accepts connections in {}", time(took));
-                findings.push(Finding::ok(QUESTION, "connected", sentence).measuring("connect_ms", took));
+                findings.push(
+                    Finding::ok(QUESTION, "connected", sentence).measuring("connect_ms", took),
+                );
                 found = found.or(Some(address));
             }
             Err(error) => failures.push((address, error)),
@@ -54,7 +60,8 @@ pub(crate) async fn reach(options: &Options) -> (Vec<Finding>, Option<SocketAddr
         } else if target.is_loopback() {
             Finding::note(QUESTION, word, sentence, [remedy])
         } else {
-            let sentence = format!("{sentence}; clients that try it first wait for another address");
+            let sentence =
+                format!("{sentence}; clients that try it first wait for another address");
             Finding::warning(QUESTION, word, sentence, [remedy])
         }
     }));
@@ -69,10 +76,12 @@ pub(crate) async fn reach(options: &Options) -> (Vec<Finding>, Option<SocketAddr
 fn unresolved(options: &Options, problem: &str) -> Finding {
     let host = &options.target.host;
     let sentence = format!("{host} does not resolve: {problem}");
-    let remedy = Remedy::Network(format!("a DNS record for {host} (A, AAAA), or the name in the URL"));
+    let remedy =
+        Remedy::Network(format!("a DNS record for {host} (A, AAAA), or the name in the URL"));
     Finding::failure(QUESTION, "unresolved", sentence, [remedy])
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "most kinds have no remedy of their own")]
 fn unreachable(address: SocketAddr, error: &io::Error) -> (&'static str, String, Remedy) {
     let port = address.port();
     let network = |text: String| Remedy::Network(text);
@@ -80,12 +89,18 @@ fn unreachable(address: SocketAddr, error: &io::Error) -> (&'static str, String,
         io::ErrorKind::ConnectionRefused => (
             "refused_connection",
             "refuses connections: nothing listens there, or a firewall rejects them".to_owned(),
-            network(format!("a listener on port {port} of {}, or another port in the URL", address.ip())),
+            network(format!(
+                "a listener on port {port} of {}, or another port in the URL",
+                address.ip()
+            )),
         ),
         io::ErrorKind::TimedOut => (
             "connection_timeout",
             "does not answer: a firewall drops the packets, or the host is down".to_owned(),
-            network(format!("the firewall or security group must admit TCP port {port} to {}", address.ip())),
+            network(format!(
+                "the firewall or security group must admit TCP port {port} to {}",
+                address.ip()
+            )),
         ),
         io::ErrorKind::AddrNotAvailable if address.port() != 0 => (
             "local_address",

@@ -15,6 +15,7 @@ use crate::remedies::Remedy;
 const TLS_ALERT: &[u8] = &[0x15, 0x03];
 
 /// What the admin listener counted during a handshake.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counted {
     /// It cannot be read, or counted several.
     Unknown,
@@ -25,6 +26,18 @@ pub(super) enum Counted {
 }
 
 impl Counted {
+    /// Requests a session once more if only the counters say what became of it: another client may have been
+    /// counted in its place.
+    pub(super) async fn confirmed(self, context: &Context<'_>, attempt: &Attempt) -> Self {
+        if said(attempt).is_some() || matches!(self, Self::Unknown) {
+            return self;
+        }
+        let before = context.counters().await;
+        let _ = context.open().await;
+        let again = Self::since(context, before.as_ref()).await;
+        if again == self { self } else { Self::Unknown }
+    }
+
     pub(super) async fn since(context: &Context<'_>, before: Option<&Counters>) -> Self {
         let (Some(before), Some(after)) = (before, context.counters().await) else {
             return Self::Unknown;
@@ -65,6 +78,12 @@ pub(super) fn explain(
         return Finding::failure(question, word(rejection, origin), sentence, remedies);
     }
     let (word, cause, mut remedies) = match attempt {
+        Attempt::Refused(refused)
+            if question != Question::Upgrade && matches!(refused.head.status, 429 | 503) =>
+        {
+            let cause = "earlier handshakes were accepted, so something on the way limits how many one client may try";
+            ("limited", cause.to_owned(), vec![limit_of_requests()])
+        }
         Attempt::Refused(refused) => of_status(refused),
         Attempt::NoAnswer(NoHead::NotHttp(bytes)) if bytes.starts_with(TLS_ALERT) => {
             speaks_tls(context.dialer.target.is_tls)
@@ -89,7 +108,9 @@ pub(super) fn explain(
             remedies.insert(0, Remedy::Forward);
             "; the server of --admin counted no request, so it did not reach that server"
         }
-        Counted::Opened => "; the server of --admin opened a session, so its answer was replaced",
+        Counted::Opened => {
+            "; the server of --admin opened a session meanwhile, so its answer may have been replaced"
+        }
         Counted::Unknown | Counted::Refused(_) => "",
     };
     Finding::failure(question, word, format!("{answer}: {cause}{seen}"), remedies)
@@ -108,15 +129,16 @@ fn rejection(word: &str) -> Option<Rejection> {
 }
 
 fn word(rejection: Rejection, origin: Option<&str>) -> &'static str {
-    match rejection {
-        Rejection::OriginMissing if origin.is_some() => "origin_dropped",
-        Rejection::OriginRefused if origin.is_none() => "origin_added",
-        rejection => rejection.as_str(),
+    match (rejection, origin) {
+        (Rejection::OriginMissing, Some(_)) => "origin_dropped",
+        (Rejection::OriginRefused, None) => "origin_added",
+        _ => rejection.as_str(),
     }
 }
 
 fn describe(refused: &Refused) -> String {
-    let first = refused.body.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty());
+    let first =
+        refused.body.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty());
     let status = refused.head.status;
     match first {
         Some(line) => format!("{status}, \"{}\"", escape(line.trim_ascii())),
@@ -139,38 +161,39 @@ fn of_server(
             "the request arrived as HTTP/1.0, and a WebSocket needs HTTP/1.1",
             vec![Remedy::Http11],
         ),
-        Rejection::NotFound => {
-            ("the request arrived with another path", vec![Remedy::PassPath])
-        }
+        Rejection::NotFound => ("the request arrived with another path", vec![Remedy::PassPath]),
         Rejection::MethodNotAllowed => {
             ("the request arrived with another method than GET", vec![Remedy::PassHandshake])
         }
-        Rejection::BadHost => {
-            ("Host arrived changed, twice or not at all", vec![Remedy::PassHost])
+        Rejection::BadHost => ("Host arrived changed, twice or not at all", vec![Remedy::PassHost]),
+        Rejection::BadKey => {
+            ("Sec-WebSocket-Key arrived changed, twice or not at all", vec![Remedy::PassHandshake])
         }
-        Rejection::BadKey => (
-            "Sec-WebSocket-Key arrived changed, twice or not at all",
-            vec![Remedy::PassHandshake],
-        ),
-        Rejection::WebsocketVersion => (
-            "Sec-WebSocket-Version arrived changed or not at all",
-            vec![Remedy::PassHandshake],
-        ),
+        Rejection::WebsocketVersion => {
+            ("Sec-WebSocket-Version arrived changed or not at all", vec![Remedy::PassHandshake])
+        }
         Rejection::BadOrigin => {
             ("Origin arrived twice, or as something else", vec![Remedy::PassOrigin])
         }
-        Rejection::OriginMissing if origin.is_some() => (
-            "Origin was sent, and did not arrive",
-            vec![Remedy::PassOrigin],
-        ),
+        Rejection::OriginMissing if origin.is_some() => {
+            ("Origin was sent, and did not arrive", vec![Remedy::PassOrigin])
+        }
         Rejection::OriginMissing => (
             "the server requires an Origin",
-            vec![Remedy::Client("--origin with the origin of a page that has to be let in"), server("WS_STATUS_MISSING_ORIGIN=allow, if programs may connect")],
+            vec![
+                Remedy::Client("--origin with the origin of a page that has to be let in"),
+                server("WS_STATUS_MISSING_ORIGIN=allow, if programs may connect"),
+            ],
         ),
         Rejection::OriginRefused => return origin_refused(context, origin),
         Rejection::HasBody => (
             "the request arrived with a body, which something on the way has added",
-            vec![Remedy::Network("no Content-Length or Transfer-Encoding may be added to a GET".to_owned()), log()],
+            vec![
+                Remedy::Network(
+                    "no Content-Length or Transfer-Encoding may be added to a GET".to_owned(),
+                ),
+                log(),
+            ],
         ),
         Rejection::BadProxyHeader => (
             "the connection to the server does not begin with the header of the PROXY protocol that it requires",
@@ -178,7 +201,10 @@ fn of_server(
         ),
         Rejection::BadTls => (
             "the connection to the server is not one of TLS that it accepts",
-            vec![Remedy::Upstream, server("a plaintext listener in WS_STATUS_LISTEN, or TLS in the proxy towards it")],
+            vec![
+                Remedy::Upstream,
+                server("a plaintext listener in WS_STATUS_LISTEN, or TLS in the proxy towards it"),
+            ],
         ),
         Rejection::Malformed => (
             "what arrived at the server is not a request: it begins with a PROXY header or with TLS that the listener does not expect, or the proxy changed it",
@@ -190,35 +216,48 @@ fn of_server(
         ),
         Rejection::TooManyFrames => (
             "an HTTP/2 connection that many clients share counts as one client",
-            vec![server("WS_STATUS_TRUSTED_PROXIES with the proxy, and WS_STATUS_FORWARDED_HEADER=x-forwarded-for")],
+            vec![server(
+                "WS_STATUS_TRUSTED_PROXIES with the proxy, and WS_STATUS_FORWARDED_HEADER=x-forwarded-for",
+            )],
         ),
         Rejection::ConnectionLimit => (
             "all connections of the server are in use",
-            vec![server("WS_STATUS_MAX_CONNECTIONS and the limit of open files, or another server")],
+            vec![server(
+                "WS_STATUS_MAX_CONNECTIONS and the limit of open files, or another server",
+            )],
         ),
         Rejection::AddressLimit => (
             "all connections of one address are in use; behind a proxy that does not name its clients, all clients share one",
-            vec![Remedy::ForwardAddress(String::new()), server("WS_STATUS_MAX_CONNECTIONS_PER_ADDRESS")],
+            vec![
+                Remedy::ForwardAddress(String::new()),
+                server("WS_STATUS_MAX_CONNECTIONS_PER_ADDRESS"),
+            ],
         ),
         Rejection::Draining => (
             "the server is shutting down, and the proxy still sends requests to it",
-            vec![Remedy::Upstream, server("WS_STATUS_DRAIN_DELAY_SECS=5, so that the proxy sees it first")],
+            vec![
+                Remedy::Upstream,
+                server("WS_STATUS_DRAIN_DELAY_SECS=5, so that the proxy sees it first"),
+            ],
         ),
         Rejection::Unauthenticated | Rejection::Forbidden => (
             "the server admits only clients that are authenticated",
-            vec![Remedy::Client("--header with the cookie or the token of a user who may connect"), log()],
+            vec![
+                Remedy::Client("--header with the cookie or the token of a user who may connect"),
+                log(),
+            ],
         ),
         Rejection::AdmissionTimeout | Rejection::AuthUnavailable => (
             "what authenticates clients does not answer",
-            vec![server("WS_STATUS_AUTH_URL and that service; its log has a line event=\"auth_unavailable\"")],
+            vec![server(
+                "WS_STATUS_AUTH_URL and that service; its log has a line event=\"auth_unavailable\"",
+            )],
         ),
-        Rejection::Application => {
-            ("the application refuses this client", vec![log()])
-        }
+        Rejection::Application => ("the application refuses this client", vec![log()]),
         Rejection::InternalError => {
             ("a part of the server failed", vec![server("its log has a line event=\"panicked\"")])
         }
-        _ => ("the server says why in its answer", vec![log()]),
+        Rejection::UnknownProtocol | _ => ("the server says why in its answer", vec![log()]),
     };
     (sentence.to_owned(), remedies)
 }
@@ -230,14 +269,16 @@ fn not_an_upgrade(attempt: &Attempt) -> (String, Vec<Remedy>) {
         Attempt::HeldBack | Attempt::NoAnswer(_) | Attempt::Open(_) => "".into(),
     };
     let has = |text: &str| body.lines().skip(1).any(|line| line.contains(text));
-    let (upgrade, connection) = (has("without Upgrade: websocket"), has("without Connection: Upgrade"));
+    let (upgrade, connection) =
+        (has("without Upgrade: websocket"), has("without Connection: Upgrade"));
     match (upgrade, connection) {
         (true, false) => {
             ("the request arrived without Upgrade: websocket".to_owned(), vec![Remedy::PassUpgrade])
         }
-        (false, true) => {
-            ("the request arrived without Connection: Upgrade".to_owned(), vec![Remedy::PassConnection])
-        }
+        (false, true) => (
+            "the request arrived without Connection: Upgrade".to_owned(),
+            vec![Remedy::PassConnection],
+        ),
         (true, true) | (false, false) => (
             "the request arrived without Upgrade: websocket and Connection: Upgrade".to_owned(),
             vec![Remedy::PassUpgrade, Remedy::PassConnection],
@@ -255,7 +296,8 @@ fn origin_refused(context: &Context<'_>, origin: Option<&str>) -> (String, Vec<R
     let mut remedies = vec![Remedy::AllowOrigin(origin.to_owned())];
     let mut sentence = format!("{origin} is not let in");
     if context.dialer.target.own_origin().eq_ignore_ascii_case(origin) {
-        sentence += ", which is the server's own origin: \"self\" lets it in, if Host arrives unchanged";
+        sentence +=
+            ", which is the server's own origin: \"self\" lets it in, if Host arrives unchanged";
         remedies.push(Remedy::PassHost);
     }
     (sentence, remedies)
@@ -308,7 +350,7 @@ fn of_status(refused: &Refused) -> (&'static str, String, Vec<Remedy>) {
         429 => (
             "limited",
             "something on the way limits requests",
-            vec![Remedy::Network("its limit of requests or connections (nginx: limit_req, limit_conn; HAProxy: a stick-table)".to_owned())],
+            vec![limit_of_requests()],
         ),
         503 => (
             "upstream_unavailable",
@@ -328,6 +370,11 @@ fn of_status(refused: &Refused) -> (&'static str, String, Vec<Remedy>) {
         ),
     };
     (word, cause.to_owned(), remedies)
+}
+
+fn limit_of_requests() -> Remedy {
+    let text = "its limit of requests or connections (nginx: limit_req, limit_conn; HAProxy: a stick-table)";
+    Remedy::Network(text.to_owned())
 }
 
 /// The request was answered with an alert of TLS, because it has reached a port of TLS as plaintext.
@@ -351,18 +398,23 @@ fn of_silence(failure: &NoHead) -> (&'static str, String, Vec<Remedy>) {
         NoHead::Ended(0) => (
             "closed_without_answer",
             "the listener expects a PROXY header or TLS, or a firewall ended the connection",
-            vec![Remedy::SendProxyHeader, Remedy::Client("a URL that begins with wss://"), Remedy::Upstream],
+            vec![
+                Remedy::SendProxyHeader,
+                Remedy::Client("a URL that begins with wss://"),
+                Remedy::Upstream,
+            ],
         ),
         NoHead::Failed(_) => (
             "connection_failed",
             "something on the way ended the connection",
-            vec![Remedy::Upstream, Remedy::Network("a firewall that resets connections with Upgrade".to_owned())],
+            vec![
+                Remedy::Upstream,
+                Remedy::Network("a firewall that resets connections with Upgrade".to_owned()),
+            ],
         ),
-        NoHead::Ended(_) => (
-            "answer_cut",
-            "what answers broke off",
-            vec![Remedy::Upstream, Remedy::ForwardAtOnce],
-        ),
+        NoHead::Ended(_) => {
+            ("answer_cut", "what answers broke off", vec![Remedy::Upstream, Remedy::ForwardAtOnce])
+        }
         NoHead::TimedOut(0) => (
             "no_answer",
             "the request is not forwarded, or the answer is held back",

@@ -42,7 +42,7 @@ pub(crate) async fn tls(
     };
     let began = Instant::now();
     let handshake = timeout(limit, trust.handshake(stream, &options.target.host, &["http/1.1"]));
-    match handshake.await.map_err(io::Error::from).flatten() {
+    match handshake.await.map_err(io::Error::from).and_then(|it| it) {
         Ok(handshake) => judge(&handshake, &options.target.host, began.elapsed()),
         Err(error) => (failed(&error), TlsOutcome::Failed),
     }
@@ -63,13 +63,22 @@ fn judge(handshake: &Handshake, host: &str, took: Duration) -> (Finding, TlsOutc
     let validity = certificate.tbs_certificate().validity();
     let not_after = validity.not_after.to_system_time();
     let left = not_after.duration_since(SystemTime::now()).unwrap_or_default();
-    let lifetime = not_after.duration_since(validity.not_before.to_system_time()).unwrap_or_default();
+    let lifetime =
+        not_after.duration_since(validity.not_before.to_system_time()).unwrap_or_default();
     let days = left.as_secs() / DAY.as_secs();
     let until = httpdate::fmt_http_date(not_after);
-    let sentence = format!("{version} in {}; the certificate is valid until {until} ({days} days)", time(took));
+    let sentence = format!(
+        "{version} in {}; the certificate is valid until {until} ({days} days)",
+        time(took)
+    );
     let finding = if left < lifetime / 10 {
         let sentence = format!("{sentence}, which is less than a tenth of its time");
-        Finding::warning(QUESTION, "certificate_expires", sentence, [renewal(), Remedy::Certificate])
+        Finding::warning(
+            QUESTION,
+            "certificate_expires",
+            sentence,
+            [renewal(), Remedy::Certificate],
+        )
     } else {
         Finding::ok(QUESTION, "certificate_valid", sentence)
     };
@@ -81,6 +90,7 @@ fn renewal() -> Remedy {
 }
 
 /// The certificate was not accepted.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most reasons have no remedy of their own")]
 fn invalid(
     problem: &Error,
     certificate: Option<&Certificate>,
@@ -88,22 +98,36 @@ fn invalid(
     host: &str,
 ) -> Finding {
     let Error::InvalidCertificate(reason) = problem else {
-        let sentence = format!("the certificate is not accepted: {}", escape(problem.to_string().as_bytes()));
+        let sentence =
+            format!("the certificate is not accepted: {}", escape(problem.to_string().as_bytes()));
         return Finding::failure(QUESTION, "certificate_invalid", sentence, [Remedy::Certificate]);
     };
     let validity = certificate.map(|it| it.tbs_certificate().validity());
-    let date = |of: Option<SystemTime>| of.map_or_else(|| "an unknown date".into(), httpdate::fmt_http_date);
+    let date = |of: Option<SystemTime>| {
+        of.map_or_else(|| "an unknown date".into(), httpdate::fmt_http_date)
+    };
     match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             let not_after = date(validity.map(|it| it.not_after.to_system_time()));
             let sentence = format!("the certificate expired on {not_after}");
-            Finding::failure(QUESTION, "certificate_expired", sentence, [renewal(), Remedy::Certificate])
+            Finding::failure(
+                QUESTION,
+                "certificate_expired",
+                sentence,
+                [renewal(), Remedy::Certificate],
+            )
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             let not_before = date(validity.map(|it| it.not_before.to_system_time()));
             let sentence = format!("the certificate is not valid before {not_before}");
-            let clock = Remedy::Client("the clock of this machine, or a certificate that is valid already");
-            Finding::failure(QUESTION, "certificate_not_yet_valid", sentence, [clock, Remedy::Certificate])
+            let clock =
+                Remedy::Client("the clock of this machine, or a certificate that is valid already");
+            Finding::failure(
+                QUESTION,
+                "certificate_not_yet_valid",
+                sentence,
+                [clock, Remedy::Certificate],
+            )
         }
         CertificateError::NotValidForName => wrong_name(host, &[]),
         CertificateError::NotValidForNameContext { presented, .. } => wrong_name(host, presented),
@@ -161,6 +185,18 @@ fn failed(error: &io::Error) -> Finding {
             "tls_name_unknown",
             "the server of TLS does not know the name of the URL".to_owned(),
             Remedy::Certificate,
+        ),
+        Some(
+            Error::PeerIncompatible(_)
+            | Error::AlertReceived(
+                AlertDescription::HandshakeFailure
+                | AlertDescription::ProtocolVersion
+                | AlertDescription::InsufficientSecurity,
+            ),
+        ) => (
+            "tls_incompatible",
+            "the server of TLS shares no version, cipher suite or group with clients of today".to_owned(),
+            Remedy::TlsVersions,
         ),
         Some(Error::InvalidMessage(_)) => (
             "not_tls",

@@ -31,6 +31,7 @@ pub(crate) async fn upgrade(context: &mut Context<'_>) -> Upgraded {
         return Upgraded { findings, is_open: true, likely };
     }
     let counted = Counted::since(context, before.as_ref()).await;
+    let counted = counted.confirmed(context, &attempt).await;
     let is_refused_origin = said(&attempt) == Some(transport::Rejection::OriginRefused);
     if let Some(origin) = context.origin.filter(|_| is_refused_origin) {
         findings.push(explain(Question::Origin, &attempt, &counted, context, Some(origin)));
@@ -81,7 +82,8 @@ fn judge(opened: &Opened) -> Vec<Finding> {
     }
     if findings.is_empty() {
         let sentence = format!("the upgrade is answered with 101 in {}", time(opened.took));
-        findings.push(Finding::ok(QUESTION, "upgraded", sentence).measuring("upgrade_ms", opened.took));
+        findings
+            .push(Finding::ok(QUESTION, "upgraded", sentence).measuring("upgrade_ms", opened.took));
     }
     findings
 }

@@ -3,9 +3,17 @@
 use serde_json::{Map, Value, json};
 
 use crate::finding::Finding;
-use crate::report::Report;
+use crate::report::findings::Report;
 
-pub(super) fn json(report: &Report) -> String {
+impl Report {
+    /// The report as one JSON document, which `docs/doctor.md` describes.
+    #[must_use]
+    pub fn json(&self) -> String {
+        json(self)
+    }
+}
+
+fn json(report: &Report) -> String {
     let document = json!({
         "url": report.target.to_string(),
         "severity": report.severity().as_str(),
@@ -18,9 +26,11 @@ pub(super) fn json(report: &Report) -> String {
 
 fn finding(report: &Report, finding: &Finding) -> Value {
     let remedies = report.remedies(finding);
-    let remedies = remedies.iter().map(|(place, line)| json!({ "where": place.as_str(), "line": line }));
+    let remedies =
+        remedies.iter().map(|(place, line)| json!({ "where": place.as_str(), "line": line }));
     let round = |value: f64| (value * 1e3).round() / 1e3;
-    let measured = finding.measured.iter().map(|(name, value)| ((*name).to_owned(), json!(round(*value))));
+    let measured =
+        finding.measured.iter().map(|(name, value)| ((*name).to_owned(), json!(round(*value))));
     json!({
         "question": finding.question.as_str(),
         "finding": finding.word,

@@ -3,9 +3,17 @@
 use std::fmt::Write as _;
 
 use crate::finding::Severity;
-use crate::report::Report;
+use crate::report::findings::Report;
 
-pub(super) fn text(report: &Report) -> String {
+impl Report {
+    /// The report for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        text(self)
+    }
+}
+
+fn text(report: &Report) -> String {
     let mut text = format!("{}\n\n", report.target);
     for finding in &report.findings {
         let _ = writeln!(text, "{:8} {}", finding.severity.as_str(), finding.sentence);
@@ -23,7 +31,10 @@ pub(super) fn text(report: &Report) -> String {
         (0, warnings) => format!("{warnings} of {} findings are warnings", report.findings.len()),
         (failures, 0) => format!("{failures} of {} findings are failures", report.findings.len()),
         (failures, warnings) => {
-            format!("{failures} of {} findings are failures, {warnings} are warnings", report.findings.len())
+            format!(
+                "{failures} of {} findings are failures, {warnings} are warnings",
+                report.findings.len()
+            )
         }
     };
     let _ = writeln!(text, "\n{verdict}");

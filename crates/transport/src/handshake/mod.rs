@@ -184,7 +184,10 @@ fn check_origin(
 /// Returns what a request over HTTP/1.1 lacks to ask for an upgrade to WebSocket (RFC 6455, section 4.2.1):
 /// `Upgrade: websocket`, `Connection: Upgrade`, both or nothing.
 pub fn missing_for_upgrade(headers: &HeaderMap) -> impl Iterator<Item = &'static str> {
-    let needed = [(UPGRADE, "websocket", "Upgrade: websocket"), (CONNECTION, "upgrade", "Connection: Upgrade")];
+    let needed = [
+        (UPGRADE, "websocket", "Upgrade: websocket"),
+        (CONNECTION, "upgrade", "Connection: Upgrade"),
+    ];
     let missing = needed.into_iter().filter(|(name, token, _)| !has_token(headers, name, token));
     missing.map(|(_, _, line)| line)
 }
