@@ -95,7 +95,7 @@ const DOCTOR: &[Floor] = &[
     &[Entry("probes/", "one file for each question: observations become findings")],
     &[Entry("report/", "all findings, as text and as JSON")],
     &[Entry("finding.rs", "what is said about a question")],
-    &[Entry("remedies.rs", "what to change where")],
+    &[Entry("remedies/", "what to change where")],
     &[Entry("context.rs", "what every probe is given")],
     &[
         Entry("admin.rs", "what the admin listener of the server knows"),

@@ -16,7 +16,8 @@ use crate::client::Target;
 #[command(
     name = "doctor",
     version,
-    about = "Finds out what is wrong between this machine and a WebSocket endpoint, and what to change where",
+    about = "Finds out what is wrong between this machine and a WebSocket endpoint, and what to \
+             change where",
     after_help = "Exit codes: 0 nothing worse than a note, 1 a warning, 2 the command line is wrong, \
                   3 a failure.",
     next_line_help = true,

@@ -21,7 +21,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use support::{Gateway, Server, examine, expect_healthy, expect_only, finding, serve};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 /// The files of a server's certificate, and of the root that issued it.
@@ -168,6 +168,21 @@ async fn a_port_without_tls_is_named() {
     .await;
     let report = examine(&url.replace("ws:", "wss:"), &[&files.root_option()]).await;
     expect_only(&report, Failure, "not_tls", "ws://");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_of_tls_that_are_not_shared_are_named() {
+    let files = Files::new("versions", |_| {});
+    // A fatal alert: protocol_version (RFC 8446, section 6).
+    let url = serve(|mut stream| async move {
+        let mut hello = [0; 5];
+        let _ = stream.read_exact(&mut hello).await;
+        let _ = stream.write_all(&[0x15, 3, 1, 0, 2, 2, 70]).await;
+        while !matches!(stream.read(&mut hello).await, Ok(0) | Err(_)) {}
+    })
+    .await;
+    let report = examine(&url.replace("ws:", "wss:"), &[&files.root_option()]).await;
+    expect_only(&report, Failure, "tls_incompatible", "ssl_protocols TLSv1.2 TLSv1.3;");
 }
 
 #[tokio::test(flavor = "multi_thread")]

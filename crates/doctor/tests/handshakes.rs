@@ -8,6 +8,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use doctor::Severity::{Failure, Warning};
@@ -109,14 +111,15 @@ async fn a_changed_host_is_a_failure_where_self_is_allowed() {
 async fn an_answer_of_something_else_is_told_apart_by_its_status() {
     for (answer, word, line) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "plain_answer", "location = /ws/status"),
-        ("HTTP/1.1 301 Moved\r\nLocation: https://a/\r\n\r\n", "redirected", "wss:// for https://"),
-        ("HTTP/1.1 400 Bad Request\r\n\r\n", "bad_request", "Upgrade $http_upgrade"),
+        ("HTTP/1.1 301 Moved\r\nLocation: https://a/\r\n\r\n", "redirected", "no return 301"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "bad_request", "without send-proxy"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\nno", "bad_request", "Upgrade $http_upgrade"),
         (
             "HTTP/1.1 400 Bad Request\r\n\r\n<h1>The plain HTTP request was sent to HTTPS port</h1>",
             "speaks_tls",
             "wss://",
         ),
-        ("HTTP/1.1 403 Forbidden\r\n\r\nno", "access_denied", "access rules"),
+        ("HTTP/1.1 403 Forbidden\r\n\r\nno", "access_denied", "auth_request"),
         ("HTTP/1.1 404 Not Found\r\n\r\n<html>", "not_forwarded", "use_backend"),
         ("HTTP/1.1 426 Upgrade Required\r\n\r\n", "upgrade_required", "Upgrade $http_upgrade"),
         ("HTTP/1.1 502 Bad Gateway\r\n\r\n", "upstream_unavailable", "send-proxy-v2"),
@@ -205,6 +208,28 @@ async fn an_answer_that_is_held_back_until_there_is_more_to_forward_is_named() {
     })
     .await;
     expect_only(&examine(&url, &[]).await, Failure, "answer_held_back", "proxy_buffering");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_handshakes_is_told_apart_from_a_server_that_is_down() {
+    let server = Server::start(&[]).address;
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let url = serve(move |mut client| {
+        let accepted = Arc::clone(&accepted);
+        async move {
+            // The first connection only shows that the port is open.
+            if accepted.fetch_add(1, Ordering::Relaxed) < 2 {
+                Gateway::PLAIN.forward(client, server).await;
+            } else if read_head(&mut client).await.is_some() {
+                let _ =
+                    client.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\nslow down").await;
+            }
+        }
+    })
+    .await;
+    let report = examine(&url, &[]).await;
+    assert_eq!(finding(&report, "limited").severity, Failure, "{}", report.text());
+    assert!(report.text().contains("nginx: limit_req"), "{}", report.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,10 +8,16 @@
 
 mod support;
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use doctor::Severity::{Failure, Warning};
-use support::{Flow, Gateway, Server, examine, expect_only, finding};
+use doctor::Severity::{Failure, Note, Warning};
+use support::{Flow, Gateway, Server, examine, expect_only, finding, read_head, serve};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 /// The first bytes of frames of the server.
 const PING: &[u8] = b"\x89\x04";
@@ -45,6 +51,20 @@ async fn frames_that_are_late_are_held_back() {
     assert_eq!(finding(&report, "frames_delayed").severity, Warning, "{}", report.text());
     assert_eq!(finding(&report, "close_delayed").severity, Warning, "{}", report.text());
     assert_eq!(report.exit_code(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_far_behind_its_next_hop_is_a_note() {
+    let server = Server::start(&[]).address;
+    let late = Gateway { back: Flow::Late(Duration::from_millis(350)), ..Gateway::PLAIN };
+    // The handshake is as late as the frames.
+    let url = serve(move |client| async move {
+        sleep(Duration::from_millis(350)).await;
+        late.forward(client, server).await;
+    })
+    .await;
+    let report = examine(&url, &[]).await;
+    assert_eq!(finding(&report, "slow_path").severity, Note, "{}", report.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,4 +129,68 @@ async fn pings_that_are_too_rare_for_common_limits_are_a_warning() {
     expect_only(&report, Warning, "pings_too_rare", "WS_STATUS_PING_INTERVAL_SECS=25");
     // The sessions are not in that server's table.
     finding(&report, "session_elsewhere");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_a_frame_of_a_server_is_named() {
+    for garbage in
+        [&b"\x8b\0"[..], b"\x89\x84abcd1234", b"\x89\x7e\xff\xff", b"HTTP/1.1 200 OK\r\n"]
+    {
+        let server = Server::start(&[]).address;
+        let url = serve(move |mut client| async move {
+            let Some(head) = read_head(&mut client).await else { return };
+            let mut upstream = TcpStream::connect(server).await.unwrap();
+            upstream.write_all(head.as_bytes()).await.unwrap();
+            let head = read_head(&mut upstream).await.unwrap();
+            let _ = client.write_all(&[head.as_bytes(), garbage].concat()).await;
+            while client.read_u8().await.is_ok() {}
+        })
+        .await;
+        let report = examine(&url, &[]).await;
+        assert_eq!(finding(&report, "not_a_frame").severity, Failure, "{}", report.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_not_passed_on_is_missed() {
+    let server = Server::start(&[]).address;
+    let url = serve(move |mut client| async move {
+        let mut upstream = TcpStream::connect(server).await.unwrap();
+        let _ = copy_bidirectional(&mut client, &mut Unending(&mut upstream)).await;
+    })
+    .await;
+    expect_only(&examine(&url, &[]).await, Warning, "end_not_passed_on", "gateway");
+}
+
+/// A stream whose end is not seen.
+struct Unending<'a>(&'a mut TcpStream);
+
+impl AsyncRead for Unending<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut *self.0).poll_read(cx, buffer);
+        if buffer.filled().len() == before { Poll::Pending } else { polled }
+    }
+}
+
+impl AsyncWrite for Unending<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
 }

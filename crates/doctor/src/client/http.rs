@@ -78,7 +78,8 @@ impl fmt::Display for NoHead {
             Self::TooLarge => {
                 write!(
                     f,
-                    "the head of the answer has more than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} fields"
+                    "the head of the answer has more than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} \
+                     fields"
                 )
             }
         }

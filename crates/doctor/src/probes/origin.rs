@@ -76,8 +76,8 @@ async fn host(context: &Context<'_>) -> Option<Finding> {
             Some(Finding::ok(QUESTION, "host_unchanged", "Host arrives unchanged"))
         }
         (Attempt::Open(_), _) => {
-            let sentence = "Host does not arrive as it is sent, so the setting \"self\" of allowed_origins would \
-                            let the wrong origin in";
+            let sentence = "Host does not arrive as it is sent, so \"self\" in allowed_origins does not mean the \
+                            host that clients see";
             Some(if uses_self == Some(false) {
                 let sentence = format!("{sentence}; it is not used");
                 Finding::note(QUESTION, "host_changed", sentence, [Remedy::PassHost])

@@ -33,10 +33,7 @@ pub(crate) async fn ping(context: &Context<'_>) -> (Finding, Option<Pings>) {
     let Attempt::Open(Opened { mut session, dialed, took: handshake, .. }) = context.open().await
     else {
         let sentence = "a further handshake was refused, so no ping was sent";
-        let remedy = Remedy::Server(
-            "its log: a limit of connections or of requests may be reached".to_owned(),
-        );
-        return (Finding::warning(QUESTION, "no_session", sentence, [remedy]), None);
+        return (Finding::warning(QUESTION, "no_session", sentence, [Remedy::RateLimit]), None);
     };
     let mut round_trips = Vec::new();
     let mut stop = None;

@@ -175,7 +175,8 @@ fn failed(error: &io::Error) -> Finding {
     let (word, sentence, remedy) = match tls_error(error) {
         Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => (
             "tls_without_http11",
-            "the server of TLS does not accept http/1.1, which browsers offer for WebSockets".to_owned(),
+            "the server of TLS does not accept http/1.1, which browsers offer for WebSockets"
+                .to_owned(),
             Remedy::Http11InTls,
         ),
         Some(Error::AlertReceived(
@@ -195,13 +196,16 @@ fn failed(error: &io::Error) -> Finding {
             ),
         ) => (
             "tls_incompatible",
-            "the server of TLS shares no version, cipher suite or group with clients of today".to_owned(),
+            "the server of TLS shares no version, cipher suite or group with clients of today"
+                .to_owned(),
             Remedy::TlsVersions,
         ),
         Some(Error::InvalidMessage(_)) => (
             "not_tls",
             "the port does not speak TLS".to_owned(),
-            Remedy::Client("a URL that begins with ws://, or a port with TLS (nginx: listen 443 ssl;)"),
+            Remedy::Client(
+                "a URL that begins with ws://, or a port with TLS (nginx: listen 443 ssl;)",
+            ),
         ),
         Some(error) => {
             let text = escape(error.to_string().as_bytes());
@@ -210,7 +214,11 @@ fn failed(error: &io::Error) -> Finding {
         None if error.kind() == io::ErrorKind::TimedOut => (
             "tls_timeout",
             "the TLS handshake was not completed in time".to_owned(),
-            Remedy::Network("what listens there accepts connections and does not answer: restart it, or look at the firewall".to_owned()),
+            Remedy::Network(
+                "what listens there accepts connections and does not answer: restart it, \
+                             or look at the firewall"
+                    .to_owned(),
+            ),
         ),
         None => (
             "tls_closed",
@@ -225,7 +233,11 @@ fn client_certificate() -> (&'static str, String, Remedy) {
     (
         "tls_client_certificate",
         "the server of TLS requires a certificate of the client".to_owned(),
-        Remedy::Server("WS_STATUS_TLS_CLIENT_CA_FILE is for proxies: browsers connect to a listener without it".to_owned()),
+        Remedy::Server(
+            "WS_STATUS_TLS_CLIENT_CA_FILE is for proxies: browsers connect to a listener \
+                        without it"
+                .to_owned(),
+        ),
     )
 }
 

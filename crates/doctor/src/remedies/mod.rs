@@ -1,64 +1,14 @@
 //! What to change where: the table from a cause to the line of each proxy's configuration.
 
-use std::fmt;
+mod place;
 
-/// Where a line belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// The configuration of nginx.
-    Nginx,
-    /// The configuration of HAProxy.
-    HaProxy,
-    /// A Caddyfile.
-    Caddy,
-    /// The attributes of an AWS application load balancer and its target groups.
-    Alb,
-    /// The settings of the server.
-    Server,
-    /// The network: DNS, firewalls, gateways.
-    Network,
-    /// The client: its URL, or the options of this program.
-    Client,
-}
-
-impl Place {
-    /// The name in reports.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Nginx => "nginx",
-            Self::HaProxy => "HAProxy",
-            Self::Caddy => "Caddy",
-            Self::Alb => "AWS ALB",
-            Self::Server => "server",
-            Self::Network => "network",
-            Self::Client => "client",
-        }
-    }
-
-    /// Returns the proxy that a header `Server` or `Via` names. It only decides which line is printed first.
-    pub(crate) fn named_by(header: &[u8]) -> Option<Self> {
-        let text = String::from_utf8_lossy(header).to_ascii_lowercase();
-        let names = [
-            ("nginx", Self::Nginx),
-            ("openresty", Self::Nginx),
-            ("haproxy", Self::HaProxy),
-            ("caddy", Self::Caddy),
-            ("awselb", Self::Alb),
-        ];
-        names.into_iter().find(|(name, _)| text.contains(name)).map(|(_, place)| place)
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use place::Place;
 
 /// A cause that can be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
+    /// The rules that decide which clients get through.
+    Access,
     /// Let this origin in.
     AllowOrigin(String),
     /// The certificate and its key, as the servers of TLS read them.
@@ -87,6 +37,8 @@ pub(crate) enum Remedy {
     PassConnection,
     /// Pass on control frames.
     PassFrames,
+    /// Leave the method unchanged.
+    PassMethod,
     /// Pass on the other headers of the handshake.
     PassHandshake,
     /// Pass on `Host`.
@@ -97,6 +49,10 @@ pub(crate) enum Remedy {
     PassPath,
     /// Pass on `Upgrade`.
     PassUpgrade,
+    /// A limit of requests or connections of one client.
+    RateLimit,
+    /// No redirect for the path of the endpoint.
+    Redirect,
     /// Replace what the client says about its own address.
     ReplaceAddress,
     /// A PROXY header in front of each connection, where the server requires one.
@@ -146,29 +102,41 @@ impl Remedy {
                 lines.push((Server, ping));
                 return lines;
             }
+            Self::Access => &[
+                (Nginx, "auth_basic, auth_request, allow and deny for this path"),
+                (HaProxy, "http-request deny and http-request auth for this path"),
+                (Caddy, "basicauth, forward_auth and respond for this path"),
+                (Alb, "the authentication of the listener's rule, and its web access control list"),
+                (Client, "--header with the credentials of a user who may connect"),
+            ],
             Self::Certificate => &[
                 (
                     Nginx,
-                    "ssl_certificate /etc/nginx/ws-status.pem; with the certificate for this name and then the intermediate ones",
+                    "ssl_certificate /etc/nginx/ws-status.pem; with the certificate for this name \
+                     and then the intermediate ones",
                 ),
                 (
                     HaProxy,
-                    "bind :443 ssl crt /etc/haproxy/ws-status.pem with the certificate, the intermediate ones and the key",
+                    "bind :443 ssl crt /etc/haproxy/ws-status.pem with the certificate, the \
+                     intermediate ones and the key",
                 ),
                 (
                     Caddy,
-                    "the name in the address of the site, as in status.example.com { … }, or tls cert.pem key.pem",
+                    "the name in the address of the site, as in status.example.com { … }, or tls \
+                     cert.pem key.pem",
                 ),
                 (Alb, "the certificate of the HTTPS:443 listener"),
                 (
                     Server,
-                    "WS_STATUS_TLS_CERT_FILE with the certificate for this name and then the intermediate ones",
+                    "WS_STATUS_TLS_CERT_FILE with the certificate for this name and then the \
+                     intermediate ones",
                 ),
             ],
             Self::Forward => &[
                 (
                     Nginx,
-                    "location = /ws/status { proxy_pass http://ws_status; } in the server block with this server_name",
+                    "location = /ws/status { proxy_pass http://ws_status; } in the server block with \
+                     this server_name",
                 ),
                 (
                     HaProxy,
@@ -177,7 +145,8 @@ impl Remedy {
                 (Caddy, "reverse_proxy /ws/status 10.0.0.11:8080 10.0.0.12:8080"),
                 (
                     Alb,
-                    "a rule of the listener: path /ws/status forwards to the target group of the server",
+                    "a rule of the listener: path /ws/status forwards to the target group of the \
+                     server",
                 ),
             ],
             Self::ForwardAtOnce => &[
@@ -203,7 +172,8 @@ impl Remedy {
             Self::Http2Connect => &[
                 (
                     HaProxy,
-                    "option h2-workaround-bogus-websocket-clients in the frontend, which stops the offer",
+                    "option h2-workaround-bogus-websocket-clients in the frontend, which stops the \
+                     offer",
                 ),
                 (Nginx, "no http2 for this server, or a version that does not offer it"),
                 (Caddy, "without GODEBUG=http2xconnect=1"),
@@ -211,7 +181,8 @@ impl Remedy {
             Self::Http2Offer => &[
                 (
                     HaProxy,
-                    "bind :443 ssl crt … alpn h2,http/1.1 since version 2.4, without option h2-workaround-bogus-websocket-clients",
+                    "bind :443 ssl crt … alpn h2,http/1.1 since version 2.4, without option \
+                     h2-workaround-bogus-websocket-clients",
                 ),
                 (Caddy, "GODEBUG=http2xconnect=1 since version 2.9"),
                 (Nginx, "nothing: nginx does not offer it, and browsers use HTTP/1.1"),
@@ -236,7 +207,8 @@ impl Remedy {
             Self::PassFrames => &[
                 (
                     Network,
-                    "a gateway or firewall that reads WebSocket frames must pass on pings, pongs and Close frames",
+                    "a gateway or firewall that reads WebSocket frames must pass on pings, pongs and \
+                     Close frames",
                 ),
                 (Server, "the log: it has a line when the session closed, with the cause"),
             ],
@@ -258,6 +230,11 @@ impl Remedy {
                 (Caddy, "no header_up Host"),
                 (Alb, "routing.http.preserve_host_header.enabled = true"),
             ],
+            Self::PassMethod => &[
+                (Nginx, "no proxy_method"),
+                (HaProxy, "no http-request set-method"),
+                (Caddy, "no method"),
+            ],
             Self::PassOrigin => &[
                 (Nginx, "proxy_set_header Origin $http_origin; or no line for Origin at all"),
                 (HaProxy, "no http-request del-header or set-header of origin"),
@@ -266,12 +243,14 @@ impl Remedy {
             Self::PassPath => &[
                 (
                     Nginx,
-                    "proxy_pass http://ws_status; without a path or a slash after the name, and no rewrite",
+                    "proxy_pass http://ws_status; without a path or a slash after the name, and no \
+                     rewrite",
                 ),
                 (HaProxy, "no http-request set-path or replace-path"),
                 (
                     Caddy,
-                    "reverse_proxy /ws/status …, in handle and not in handle_path, without uri or rewrite",
+                    "reverse_proxy /ws/status …, in handle and not in handle_path, without uri or \
+                     rewrite",
                 ),
                 (Client, "a URL that ends in /ws/status"),
             ],
@@ -280,6 +259,19 @@ impl Remedy {
                 (HaProxy, "no http-request del-header upgrade"),
                 (Caddy, "no header_up -Upgrade"),
                 (Alb, "protocol version HTTP1 of the target group"),
+            ],
+            Self::RateLimit => &[
+                (Nginx, "limit_req and limit_conn for this path"),
+                (HaProxy, "the stick-table and the http-request deny or reject that uses it"),
+                (Caddy, "the rate limit for this path"),
+                (Alb, "the rate-based rules of its web access control list"),
+            ],
+            Self::Redirect => &[
+                (Nginx, "no return 301 or rewrite for this path"),
+                (HaProxy, "no redirect or http-request redirect for this path"),
+                (Caddy, "no redir for this path"),
+                (Alb, "no redirect action in the listener's rule for this path"),
+                (Client, "the URL to which it redirects, with wss:// for https://"),
             ],
             Self::ReplaceAddress => &[
                 (Nginx, "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"),
@@ -291,7 +283,8 @@ impl Remedy {
                 (Alb, "routing.http.xff_header_processing.mode = append"),
                 (
                     Server,
-                    "WS_STATUS_TRUSTED_PROXIES with the proxies, and without networks that have clients",
+                    "WS_STATUS_TRUSTED_PROXIES with the proxies, and without networks that have \
+                     clients",
                 ),
             ],
             Self::SendProxyHeader => &[
@@ -323,17 +316,20 @@ impl Remedy {
                 (Network, "a gateway with a limit of the whole duration of a connection"),
                 (
                     Server,
-                    "WS_STATUS_MAX_CONNECTION_AGE_SECS below the limit, so that clients see 1001 and not 1006",
+                    "WS_STATUS_MAX_CONNECTION_AGE_SECS below the limit, so that clients see 1001 and \
+                     not 1006",
                 ),
             ],
             Self::Upstream => &[
                 (
                     Nginx,
-                    "server 10.0.0.11:8080; in upstream, and http:// or https:// of proxy_pass as the server's listener has it",
+                    "server 10.0.0.11:8080; in upstream, and http:// or https:// of proxy_pass as \
+                     the server's listener has it",
                 ),
                 (
                     HaProxy,
-                    "server node1 10.0.0.11:8080, and its check: option httpchk, check port 9090 with /readyz",
+                    "server node1 10.0.0.11:8080, and its check: option httpchk, check port 9090 \
+                     with /readyz",
                 ),
                 (
                     Caddy,
