@@ -40,6 +40,7 @@ async fn run(
     progress: &dyn Fn(&str),
     findings: &mut Vec<Finding>,
 ) -> Option<crate::remedies::Place> {
+    progress("connecting");
     let (found, address) = reach(options).await;
     findings.extend(found);
     let address = address?;

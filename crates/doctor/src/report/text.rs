@@ -26,17 +26,13 @@ fn text(report: &Report) -> String {
         let _ = writeln!(text, "\nnot examined: {}", unanswered.join(", "));
     }
     let count = |severity| report.findings.iter().filter(|it| it.severity == severity).count();
-    let verdict = match (count(Severity::Failure), count(Severity::Warning)) {
-        (0, 0) => "nothing is wrong".to_owned(),
-        (0, warnings) => format!("{warnings} of {} findings are warnings", report.findings.len()),
-        (failures, 0) => format!("{failures} of {} findings are failures", report.findings.len()),
-        (failures, warnings) => {
-            format!(
-                "{failures} of {} findings are failures, {warnings} are warnings",
-                report.findings.len()
-            )
-        }
-    };
+    let counts = [(count(Severity::Failure), "failure"), (count(Severity::Warning), "warning")];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}{}", if count == 1 { "" } else { "s" }))
+        .collect();
+    let verdict = if counts.is_empty() { "nothing is wrong".to_owned() } else { counts.join(", ") };
     let _ = writeln!(text, "\n{verdict}");
     text
 }
