@@ -12,6 +12,7 @@ use crate::client::Target;
 
 /// What is examined, and how. The meanings are the text of `--help`.
 #[expect(clippy::doc_markdown, reason = "URLs have no markup in the help")]
+#[allow(rustdoc::bare_urls, reason = "the same; rustc does not know whether it is needed")]
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "doctor",
