@@ -12,7 +12,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use doctor::Severity::{Failure, Note, Warning};
+use hyper::{Response, StatusCode};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
@@ -60,8 +62,8 @@ impl Files {
         ])
     }
 
-    /// TLS that speaks HTTP/1.1 only.
-    fn http1_acceptor(&self) -> TlsAcceptor {
+    /// TLS that speaks these protocols.
+    fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
         let certificates = CertificateDer::pem_file_iter(self.path("cert.pem")).unwrap();
         let certificates = certificates.map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(self.path("key.pem")).unwrap();
@@ -71,7 +73,7 @@ impl Files {
             .with_no_client_auth()
             .with_single_cert(certificates, key)
             .unwrap();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 
@@ -222,7 +224,7 @@ async fn a_client_certificate_that_is_required_is_named() {
 async fn http2_that_is_not_offered_is_only_a_note() {
     let files = Files::new("http1", |_| {});
     let server = Server::start(&[]);
-    let acceptor = files.http1_acceptor();
+    let acceptor = files.acceptor(&["http/1.1"]);
     let url = serve(move |stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -235,4 +237,31 @@ async fn http2_that_is_not_offered_is_only_a_note() {
     let report = examine(&url.replace("ws:", "wss:"), &[&files.root_option()]).await;
     expect_healthy(&report);
     assert_eq!(finding(&report, "http2_not_offered").severity, Note);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extended_connect_that_is_offered_and_refused_is_a_failure() {
+    let files = Files::new("http2", |_| {});
+    let server = Server::start(&[]);
+    let acceptor = files.acceptor(&["h2", "http/1.1"]);
+    let url = serve(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                return Gateway::PLAIN.forward(stream, server.address).await;
+            }
+            let mut builder = h2::server::Builder::new();
+            let connection = builder.enable_connect_protocol().handshake::<_, Bytes>(stream);
+            let mut connection = connection.await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let mut refusal = Response::new(());
+                *refusal.status_mut() = StatusCode::FORBIDDEN;
+                let _ = respond.send_response(refusal, true);
+            }
+        }
+    })
+    .await;
+    let report = examine(&url.replace("ws:", "wss:"), &[&files.root_option()]).await;
+    expect_only(&report, Failure, "connect_failed", "h2-workaround-bogus-websocket-clients");
 }

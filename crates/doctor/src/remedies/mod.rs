@@ -170,19 +170,15 @@ impl Remedy {
                 (Caddy, "servers { protocols h1 h2 }"),
             ],
             Self::Http2Connect => &[
-                (
-                    HaProxy,
-                    "option h2-workaround-bogus-websocket-clients in the frontend, which stops the \
-                     offer",
-                ),
+                (HaProxy, "h2-workaround-bogus-websocket-clients in global, which stops the offer"),
                 (Nginx, "no http2 for this server, or a version that does not offer it"),
                 (Caddy, "without GODEBUG=http2xconnect=1"),
             ],
             Self::Http2Offer => &[
                 (
                     HaProxy,
-                    "bind :443 ssl crt … alpn h2,http/1.1 since version 2.4, without option \
-                     h2-workaround-bogus-websocket-clients",
+                    "bind :443 ssl crt … alpn h2,http/1.1 since version 2.4, without \
+                     h2-workaround-bogus-websocket-clients in global",
                 ),
                 (Caddy, "GODEBUG=http2xconnect=1 since version 2.9"),
                 (Nginx, "nothing: nginx does not offer it, and browsers use HTTP/1.1"),
