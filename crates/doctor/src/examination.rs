@@ -11,7 +11,7 @@ use crate::probes::{
     TlsOutcome, Upgraded, address, buffering, close, http2, keep_alive, origin, ping, reach, tls,
     upgrade,
 };
-use crate::remedies::Remedy;
+use crate::remedies::{Place, Remedy};
 use crate::report::Report;
 
 /// Examines the path to an endpoint. It takes as long as the server's ping interval; `progress` is called
@@ -39,15 +39,12 @@ async fn run(
     options: &Options,
     progress: &dyn Fn(&str),
     findings: &mut Vec<Finding>,
-) -> Option<crate::remedies::Place> {
+) -> Option<Place> {
     progress("connecting");
     let (found, address) = reach(options).await;
     findings.extend(found);
     let address = address?;
-    let trust = match encryption(options, address, findings).await {
-        Some(trust) => trust,
-        None => return None,
-    };
+    let trust = encryption(options, address, findings).await.ok()?;
     let admin = admin(options, findings).await;
     let mut context = Context {
         options,
@@ -76,13 +73,15 @@ async fn run(
     likely
 }
 
-/// Returns what TLS is verified with, `Some(None)` for a URL without TLS, and `None` if nothing further can
-/// be examined.
+/// Nothing further can be examined.
+struct Stopped;
+
+/// Returns what certificates are verified with, or `None` for a URL without TLS.
 async fn encryption(
     options: &Options,
     address: SocketAddr,
     findings: &mut Vec<Finding>,
-) -> Option<Option<Trust>> {
+) -> Result<Option<Trust>, Stopped> {
     if !options.target.is_tls {
         if !options.target.is_loopback() {
             let sentence = "the URL has no TLS: the traffic can be read, and pages that were loaded over https \
@@ -90,23 +89,23 @@ async fn encryption(
             let url = Remedy::Client("a URL that begins with wss://");
             findings.push(Finding::note(Question::Tls, "plaintext", sentence, [url]));
         }
-        return Some(None);
+        return Ok(None);
     }
     let trust = match Trust::load(options.ca_file.as_deref()) {
         Ok(trust) => trust,
         Err(problem) => {
             let remedy = Remedy::Client("--ca-file with a PEM file of root certificates");
             findings.push(Finding::failure(Question::Tls, "no_roots", problem, [remedy]));
-            return None;
+            return Err(Stopped);
         }
     };
     let (finding, outcome) = tls(options, &trust, address).await;
     findings.push(finding);
     match outcome {
-        TlsOutcome::Failed => None,
+        TlsOutcome::Failed => Err(Stopped),
         // What --header has is not shown to a server that is not proven to be the right one.
-        TlsOutcome::Insecure if !options.headers.is_empty() => None,
-        TlsOutcome::Insecure | TlsOutcome::Secure => Some(Some(trust)),
+        TlsOutcome::Insecure if !options.headers.is_empty() => Err(Stopped),
+        TlsOutcome::Insecure | TlsOutcome::Secure => Ok(Some(trust)),
     }
 }
 

@@ -89,6 +89,10 @@ impl Session {
     /// There was none until then.
     pub(crate) async fn next(&mut self, until: Instant) -> Result<Received, Stop> {
         loop {
+            // A peer that always has more must not keep a probe from its deadline.
+            if Instant::now() >= until {
+                return Err(Stop::TimedOut);
+            }
             if let Some((opcode, payload)) = self.parse()? {
                 return match opcode {
                     OpCode::Control(Control::Ping) => {

@@ -19,9 +19,6 @@ const RARE: Duration = Duration::from_secs(30);
 /// How often people are told what is waited for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// A second session is watched for at most so long.
-const MAX_CONTROL: Duration = Duration::from_secs(120);
-
 /// Watches a session that sends nothing but pongs.
 pub(crate) async fn keep_alive(context: &Context<'_>) -> Vec<Finding> {
     let known = context.admin.as_ref().and_then(|admin| admin.ping_interval());
@@ -33,9 +30,9 @@ pub(crate) async fn keep_alive(context: &Context<'_>) -> Vec<Finding> {
     let watch = Watch { limit, until: Until::Pings { silence: idle.unwrap_or_default() } };
     let watched = watch.run(context, session).await;
     match watched.end {
-        Some(End::Closed(code, reason)) => vec![closed(code, &reason, watched.lasted)],
-        Some(End::Stopped(stop)) => {
-            vec![cut(context, &watched.silences, watched.lasted, &stop, interval).await]
+        Some(End::Closed(code, ref reason)) => vec![closed(code, reason, watched.lasted)],
+        Some(End::Stopped(ref stop)) => {
+            vec![cut(context, &watched, stop, known).await]
         }
         None => stayed(&watched, known, idle),
     }
@@ -57,13 +54,28 @@ enum Until {
 }
 
 /// What a watch showed.
+#[derive(Default)]
 struct Watched {
     lasted: Duration,
-    /// When pings of the server arrived, since the opening.
-    pings: Vec<Duration>,
-    /// The times without a frame in either direction; the last one lasts until the end.
-    silences: Vec<Duration>,
+    /// When the first and the latest ping of the server arrived, since the opening.
+    pings: Option<(Duration, Duration)>,
+    /// The longest time between two pings of the server.
+    between_pings: Option<Duration>,
+    /// The longest time without a frame in either direction, before the latest frame and after it.
+    silence: Duration,
+    last_silence: Duration,
     end: Option<End>,
+}
+
+impl Watched {
+    fn record(&mut self, frame: &Received, at: Duration, silence: Duration) {
+        self.silence = self.silence.max(silence);
+        if *frame == Received::Ping {
+            let between = self.pings.map(|(_, latest)| at.saturating_sub(latest));
+            self.between_pings = self.between_pings.max(between);
+            self.pings = Some((self.pings.map_or(at, |(first, _)| first), at));
+        }
+    }
 }
 
 enum End {
@@ -77,11 +89,10 @@ impl Watch {
         let began = Instant::now();
         let (mut last, mut told) = (began, began);
         self.tell(context, Duration::ZERO);
-        let mut watched =
-            Watched { lasted: Duration::ZERO, pings: Vec::new(), silences: Vec::new(), end: None };
+        let mut watched = Watched::default();
         while began.elapsed() < self.limit && watched.end.is_none() {
             if let Until::Pings { silence } = self.until
-                && !watched.pings.is_empty()
+                && watched.pings.is_some()
                 && began.elapsed() >= silence
             {
                 break;
@@ -89,7 +100,7 @@ impl Watch {
             let mut until = (began + self.limit).min(told + PROGRESS);
             match self.until {
                 Until::Busy { interval } => until = until.min(last + interval),
-                Until::Pings { silence } if !watched.pings.is_empty() => {
+                Until::Pings { silence } if watched.pings.is_some() => {
                     until = until.min(began + silence);
                 }
                 Until::Pings { .. } => {}
@@ -97,10 +108,7 @@ impl Watch {
             match session.next(until).await {
                 Ok(Received::Close(code, reason)) => watched.end = Some(End::Closed(code, reason)),
                 Ok(received) => {
-                    if received == Received::Ping {
-                        watched.pings.push(began.elapsed());
-                    }
-                    watched.silences.push(last.elapsed());
+                    watched.record(&received, began.elapsed(), last.elapsed());
                     last = Instant::now();
                 }
                 Err(Stop::TimedOut) => {
@@ -119,7 +127,7 @@ impl Watch {
             }
         }
         watched.lasted = began.elapsed();
-        watched.silences.push(last.elapsed());
+        watched.last_silence = last.elapsed();
         watched
     }
 
@@ -150,14 +158,11 @@ fn closed(code: Option<u16>, reason: &[u8], lasted: Duration) -> Finding {
 /// cause.
 async fn cut(
     context: &Context<'_>,
-    silences: &[Duration],
-    lasted: Duration,
+    watched: &Watched,
     stop: &Stop,
-    interval: Duration,
+    known: Option<Duration>,
 ) -> Finding {
-    let (last, earlier) =
-        silences.split_last().map_or((lasted, silences), |(last, rest)| (*last, rest));
-    let longest = earlier.iter().max().copied().unwrap_or_default();
+    let Watched { lasted, silence: longest, last_silence: last, .. } = *watched;
     let sentence = format!(
         "an idle session was cut without a Close frame after {} ({}), {} after its last frame",
         time(lasted),
@@ -165,7 +170,7 @@ async fn cut(
         time(last)
     );
     (context.progress)("the idle session was cut; comparing with a session that is not idle");
-    let limit = (lasted.mul_f64(1.3) + Duration::from_millis(200)).min(MAX_CONTROL);
+    let limit = lasted.mul_f64(1.3) + Duration::from_millis(200);
     let Attempt::Open(Opened { session, .. }) = context.open().await else {
         return Finding::failure(QUESTION, "idle_cut", sentence, [Remedy::IdleLimit(time(last))]);
     };
@@ -186,11 +191,14 @@ async fn cut(
         );
         return Finding::failure(QUESTION, "pongs_lost", sentence, [Remedy::PassFrames]);
     }
+    let pings = known.or(watched.between_pings).map_or_else(
+        || "before a ping of the server".to_owned(),
+        |interval| format!("and the server pings only every {}", time(interval)),
+    );
     let sentence = format!(
         "{sentence}; a session with traffic lasts, so something on the way cuts connections that are idle for \
-         {}, and the server pings only every {}",
-        time(last),
-        time(interval)
+         {}, {pings}",
+        time(last)
     );
     Finding::failure(QUESTION, "idle_cut", sentence, [Remedy::IdleLimit(time(last))])
         .measuring("idle_limit_ms", last)
@@ -198,7 +206,7 @@ async fn cut(
 
 fn stayed(watched: &Watched, known: Option<Duration>, idle: Option<Duration>) -> Vec<Finding> {
     let ping = Remedy::Server("WS_STATUS_PING_INTERVAL_SECS=25".to_owned());
-    let Some(first) = watched.pings.first() else {
+    let Some((first, _)) = watched.pings else {
         let sentence = format!("no ping of the server arrived within {}", time(watched.lasted));
         let mut findings = vec![Finding::warning(
             QUESTION,
@@ -209,26 +217,22 @@ fn stayed(watched: &Watched, known: Option<Duration>, idle: Option<Duration>) ->
         findings.extend(idle.map(|_| lasted(watched)));
         return findings;
     };
-    // Between the first pings there is one interval; before the first there is a part of one.
-    let between = watched.pings.windows(2).filter_map(|pair| match pair {
-        [before, after] => Some(after.saturating_sub(*before)),
-        _ => None,
-    });
-    let interval = known.or(between.max()).unwrap_or(*first);
-    let sentence = format!("the server pings: the first ping came after {}", time(*first));
+    // Before the first ping there may be only a part of an interval.
+    let interval = known.or(watched.between_pings).unwrap_or(first);
+    let sentence = format!("the server pings: the first ping came after {}", time(first));
     let mut findings = vec![if interval > RARE {
         let sentence =
             format!("{sentence}, and paths with limits of a minute or less may be cut before");
         Finding::warning(QUESTION, "pings_too_rare", sentence, [ping])
     } else {
-        Finding::ok(QUESTION, "server_pings", sentence).measuring("server_ping_ms", *first)
+        Finding::ok(QUESTION, "server_pings", sentence).measuring("server_ping_ms", first)
     }];
     findings.extend(idle.map(|_| lasted(watched)));
     findings
 }
 
 fn lasted(watched: &Watched) -> Finding {
-    let longest = watched.silences.iter().max().copied().unwrap_or_default();
+    let longest = watched.silence.max(watched.last_silence);
     let sentence = format!(
         "an idle session stays open for {}; the longest silence in it was {}",
         time(watched.lasted),

@@ -226,7 +226,11 @@ fn failed(error: &io::Error) -> Finding {
             Remedy::SendProxyHeader,
         ),
     };
-    Finding::failure(QUESTION, word, sentence, [remedy])
+    let mut remedies = vec![remedy];
+    if word == "tls_closed" {
+        remedies.insert(0, Remedy::Client("a URL that begins with ws://, if the port has no TLS"));
+    }
+    Finding::failure(QUESTION, word, sentence, remedies)
 }
 
 fn client_certificate() -> (&'static str, String, Remedy) {
