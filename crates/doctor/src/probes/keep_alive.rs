@@ -31,6 +31,8 @@ pub(crate) async fn keep_alive(context: &Context<'_>) -> Vec<Finding> {
     let watched = watch.run(context, session).await;
     match watched.end {
         Some(End::Closed(code, ref reason)) => vec![closed(code, reason, watched.lasted)],
+        // The probe of pings has said so.
+        Some(End::Stopped(Stop::NotAFrame(_))) => Vec::new(),
         Some(End::Stopped(ref stop)) => {
             vec![cut(context, &watched, stop, known).await]
         }
