@@ -8,58 +8,20 @@ import os
 from authenticating import check_authentication, haproxy_example, service_examples
 from endpoint import certificate, run
 from proxy import (
-    HEADER,
-    PROXY_PROTOCOL,
-    Proxy,
+    CADDY,
+    HAPROXY,
     check_idleness,
     check_one_session,
     check_restarts,
+    nginx,
     version_of,
 )
-
-
-def nginx(cert, key):
-    return Proxy(
-        "nginx",
-        "nginx.conf",
-        HEADER,
-        # Global directives that the example does not have.
-        lambda folder, config: [
-            "nginx",
-            *("-e", "stderr", "-p", folder, "-c", config),
-            *("-g", f"daemon off; user root; pid {folder}/pid; worker_processes 1;"),
-        ],
-        ["nginx", "-v"],
-        idle=r"proxy_(read|send)_timeout 60s",
-        certificate=(cert, key),
-        edits=[("/etc/nginx/ws-status.pem", cert), ("/etc/nginx/ws-status.key", key)],
-    )
-
-
-OTHERS = [
-    Proxy(
-        "haproxy",
-        "haproxy.cfg",
-        PROXY_PROTOCOL,
-        lambda folder, config: ["haproxy", "-db", "-f", config],
-        ["haproxy", "-v"],
-        idle=r"timeout tunnel 60s",
-    ),
-    # Caddy has no idle limit for upgraded connections.
-    Proxy(
-        "caddy",
-        "Caddyfile",
-        HEADER,
-        lambda folder, config: ["caddy", "run", "--adapter", "caddyfile", "--config", config],
-        ["caddy", "version"],
-    ),
-]
 
 
 def main():
     seen = []
     with certificate() as (cert, key):
-        for proxy in [nginx(cert, key), *OTHERS]:
+        for proxy in [nginx(cert, key), HAPROXY, CADDY]:
             check_one_session(proxy)
             check_idleness(proxy)
             attempts = check_restarts(proxy)

@@ -67,6 +67,43 @@ class Proxy:
         self.edits = edits
 
 
+def nginx(cert, key):
+    return Proxy(
+        "nginx",
+        "nginx.conf",
+        HEADER,
+        # Global directives that the example does not have.
+        lambda folder, config: [
+            "nginx",
+            *("-e", "stderr", "-p", folder, "-c", config),
+            *("-g", f"daemon off; user root; pid {folder}/pid; worker_processes 1;"),
+        ],
+        ["nginx", "-v"],
+        idle=r"proxy_(read|send)_timeout 60s",
+        certificate=(cert, key),
+        edits=[("/etc/nginx/ws-status.pem", cert), ("/etc/nginx/ws-status.key", key)],
+    )
+
+
+HAPROXY = Proxy(
+    "haproxy",
+    "haproxy.cfg",
+    PROXY_PROTOCOL,
+    lambda folder, config: ["haproxy", "-db", "-f", config],
+    ["haproxy", "-v"],
+    idle=r"timeout tunnel 60s",
+)
+
+# Caddy has no idle limit for upgraded connections.
+CADDY = Proxy(
+    "caddy",
+    "Caddyfile",
+    HEADER,
+    lambda folder, config: ["caddy", "run", "--adapter", "caddyfile", "--config", config],
+    ["caddy", "version"],
+)
+
+
 def check_one_session(proxy):
     """Checks the client address, the pings, and 1001."""
     with nodes(proxy, "--ping-interval-secs", "0.3") as (ports, servers):
@@ -257,6 +294,12 @@ def running(proxy, ports, idle=None, refusal=426):
 
     `refusal` is the status of a request that is no handshake."""
     port = free_port("127.0.0.1")
+    with serving(proxy, adapted(proxy, ports, port, idle), port, refusal) as url:
+        yield functools.partial(Session, url, context_of(proxy))
+
+
+def adapted(proxy, ports, port, idle=None):
+    """Returns the example with the addresses and ports of this test; the proxy listens on `port`."""
     text = (EXAMPLES / proxy.example).read_text()
     for index, address in enumerate(["10.0.0.11", "10.0.0.12"]):
         text = re.sub(f"{address}:(8080|8443)", f"{NODES[index]}:{ports[index][0]}", text)
@@ -272,6 +315,14 @@ def running(proxy, ports, idle=None, refusal=426):
     for old, new in proxy.edits:
         expect(f"{old!r} in {proxy.example}", True, old in text)
         text = text.replace(old, new)
+    return text
+
+
+@contextlib.contextmanager
+def serving(proxy, text, port, refusal):
+    """Runs the proxy with a configuration; yields the URL of the endpoint.
+
+    `refusal` is the status of a request that is no handshake, or `None` if a connection is enough."""
     folder = tempfile.mkdtemp()
     config = os.path.join(folder, proxy.example)
     pathlib.Path(config).write_text(text)
@@ -284,10 +335,10 @@ def running(proxy, ports, idle=None, refusal=426):
         env={**os.environ, "HOME": folder, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder},
     )
     try:
-        context = proxy.certificate and ssl.create_default_context(cafile=proxy.certificate[0])
+        context = context_of(proxy)
         wait_until_serving(proxy, process, port, context, log, refusal)
         host = "wss://localhost" if context else "ws://127.0.0.1"
-        yield functools.partial(Session, f"{host}:{port}/ws/status", context)
+        yield f"{host}:{port}/ws/status"
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -298,14 +349,21 @@ def running(proxy, ports, idle=None, refusal=426):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def context_of(proxy):
+    return proxy.certificate and ssl.create_default_context(cafile=proxy.certificate[0])
+
+
 def wait_until_serving(proxy, process, port, context, log, refusal):
-    """Waits until a request is refused as expected."""
+    """Waits until a request is refused as expected; a connection is enough if nothing is expected."""
     until = time.monotonic() + STEP_TIMEOUT
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
             if context:
                 connection = http.client.HTTPSConnection("localhost", port, timeout=2, context=context)
+            connection.connect()
+            if refusal is None:
+                return
             connection.request("GET", "/ws/status")
             if connection.getresponse().status == refusal:
                 return

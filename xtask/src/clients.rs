@@ -76,6 +76,12 @@ pub(crate) fn proxies_h2() -> Result<(), Failure> {
     run_with_server(&["python3", "-B", "xtask/clients/proxies_h2.py"])
 }
 
+/// The doctor, which is built beside the server.
+pub(crate) fn doctor() -> Result<(), Failure> {
+    cargo(&["build", "--locked", "--quiet", "--package", "doctor"], "fix the build")?;
+    run_with_server(&["python3", "-B", "xtask/clients/doctor.py"])
+}
+
 pub(crate) fn units() -> Result<(), Failure> {
     run_with_server(&["python3", "-B", "xtask/clients/units.py"])
 }

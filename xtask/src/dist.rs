@@ -1,4 +1,4 @@
-//! What a packager needs, in `target/dist`: the release binary with its checksum and its bill of
+//! What a packager needs, in `target/dist`: the release binaries, each with its checksum and its bill of
 //! materials, and the files that are generated from the settings. Not part of `ci`, because its tool
 //! takes minutes to install.
 
@@ -19,8 +19,8 @@ const FILES: &[&str] = &[
     "LICENSE-MIT",
 ];
 
-/// Where `cargo cyclonedx` writes the bill of materials.
-const BILL: &str = "crates/server/server.cdx.json";
+/// The programs, each in a crate of its name.
+const PROGRAMS: &[&str] = &["server", "doctor"];
 
 pub(crate) fn run() -> Result<(), Failure> {
     let Tool { name, install, .. } = CARGO_CYCLONEDX;
@@ -28,21 +28,26 @@ pub(crate) fn run() -> Result<(), Failure> {
         return Err(Failure::new(format!("dist needs {name}"), install));
     }
     generate(&[])?;
-    let build = ["build", "--package", "server", "--release", "--locked"];
+    let build = ["build", "--package", "server", "--package", "doctor", "--release", "--locked"];
     cargo(&build, "see the message of cargo")?;
     let folder = target().join("dist");
     create(&folder)?;
-    copy(&target().join("release/server"), &folder.join("server"))?;
-    let mut sum = command(&["sha256sum", "server"]);
-    let sum = output(sum.current_dir(&folder), "install sha256sum (coreutils)")?;
-    write(&folder.join("server.sha256"), &sum)?;
+    for program in PROGRAMS {
+        copy(&target().join("release").join(program), &folder.join(program))?;
+        let mut sum = command(&["sha256sum", program]);
+        let sum = output(sum.current_dir(&folder), "install sha256sum (coreutils)")?;
+        write(&folder.join(format!("{program}.sha256")), &sum)?;
+    }
 
     let bill = ["cargo", "cyclonedx", "--manifest-path", "crates/server/Cargo.toml"];
     let mut bill = command(&[&bill[..], &["--format", "json", "--spec-version", "1.5"]].concat());
     succeed(&mut bill, "see the message of cargo-cyclonedx")?;
-    copy(Path::new(BILL), &folder.join("server.cdx.json"))?;
     // The tool writes one for each crate of the workspace, beside its manifest.
-    for name in ["broadcast", "server", "transport", "ws-core"] {
+    for program in PROGRAMS {
+        let name = format!("{program}.cdx.json");
+        copy(&Path::new("crates").join(program).join(&name), &folder.join(&name))?;
+    }
+    for name in ["broadcast", "doctor", "server", "transport", "ws-core"] {
         let _ = fs::remove_file(format!("crates/{name}/{name}.cdx.json"));
     }
     let _ = fs::remove_file("xtask/xtask.cdx.json");

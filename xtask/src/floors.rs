@@ -10,8 +10,13 @@ pub(crate) struct Entry(pub(crate) &'static str, pub(crate) &'static str);
 
 pub(crate) type Floor = &'static [Entry];
 
-pub(crate) const CRATES: &[(&str, &[Floor])] =
-    &[("broadcast", BROADCAST), ("server", SERVER), ("transport", TRANSPORT), ("ws-core", WS_CORE)];
+pub(crate) const CRATES: &[(&str, &[Floor])] = &[
+    ("broadcast", BROADCAST),
+    ("doctor", DOCTOR),
+    ("server", SERVER),
+    ("transport", TRANSPORT),
+    ("ws-core", WS_CORE),
+];
 
 const SERVER: &[Floor] = &[
     &[Entry("main.rs", "the binary: the allocator, and a call of the library")],
@@ -88,6 +93,24 @@ const BROADCAST: &[Floor] = &[
         Entry("tag.rs", "the tags of states, and what a client has"),
         Entry("wakers.rs", "the wakers of the sessions that wait for a channel"),
     ],
+];
+
+const DOCTOR: &[Floor] = &[
+    &[Entry("main.rs", "the binary: a call of the library")],
+    &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
+    &[Entry("program.rs", "from the command line to the exit code")],
+    &[Entry("examination.rs", "the order of the probes")],
+    &[Entry("probes/", "one file for each question: observations become findings")],
+    &[Entry("report/", "all findings, as text and as JSON")],
+    &[Entry("finding.rs", "what is said about a question")],
+    &[Entry("remedies/", "what to change where")],
+    &[Entry("context.rs", "what every probe is given")],
+    &[
+        Entry("admin.rs", "what the admin listener of the server knows"),
+        Entry("options.rs", "the command line"),
+    ],
+    &[Entry("client/", "names, TCP, TLS, HTTP/1.1 and frames, as a client")],
+    &[Entry("escape.rs", "text of peers for a terminal")],
 ];
 
 const WS_CORE: &[Floor] = &[

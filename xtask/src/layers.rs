@@ -14,7 +14,7 @@ struct Layer {
     tests_may_use: &'static [&'static str],
 }
 
-/// server → transport → ws-core, broadcast → transport; no crate skips a layer. xtask is separate.
+/// server → transport → ws-core, broadcast → transport, doctor → transport; no crate skips a layer. xtask is separate.
 const LAYERS: &[Layer] = &[
     Layer {
         name: "broadcast",
@@ -30,6 +30,32 @@ const LAYERS: &[Layer] = &[
             "futures-task",       // custom wakers
             "tokio",              // duplex streams, paused time
             "zlib-rs",            // the inflater of a client
+        ],
+    },
+    // Without server: it is a client, and knows of the server what the documents say.
+    Layer {
+        name: "doctor",
+        may_use: &[
+            "bytes",               // the input of a connection
+            "clap",                // the command line and its help
+            "h2",                  // extended CONNECT
+            "httparse",            // heads of responses, byte by byte; hyper brings it along
+            "httpdate",            // the dates of a certificate, for people
+            "hyper",               // URLs, and requests for h2
+            "ipnet",               // the networks of trusted proxies, in the server's settings
+            "rustls",              // TLS, and what is wrong with a certificate
+            "rustls-native-certs", // the system's root certificates
+            "serde_json",          // the report for scripts, and the admin listener's answers
+            "tokio",               // sockets, timeouts
+            "tokio-rustls",        // TLS as a stream; hyper-rustls brings it along
+            "transport",           // the refusals by their words, and HTTP/2 streams as bytes
+            "tungstenite",         // the key and its answer, headers of frames
+            "x509-cert",           // the dates and the issuer of a certificate
+        ],
+        tests_may_use: &[
+            "rcgen",  // certificates
+            "server", // what is examined
+            "tokio",  // threads for the gateways
         ],
     },
     Layer { name: "ws-core", may_use: &[], tests_may_use: &[] },

@@ -189,6 +189,18 @@ const CHECKS: &[Check] = &[
         run: clients::proxies_h2,
     },
     Check {
+        name: "doctor",
+        meaning: "the doctor objects to no example for a proxy, and names each directive that is missing",
+        tools: &[
+            tools::NGINX,
+            tools::HAPROXY,
+            tools::CADDY,
+            tools::OPENSSL,
+            tools::PYTHON_WEBSOCKETS,
+        ],
+        run: clients::doctor,
+    },
+    Check {
         name: "bench-short",
         meaning: "the benchmark succeeds, for the server over each protocol, with each compression, \
             and for the floor",
@@ -354,7 +366,7 @@ fn usage() -> ExitCode {
     eprintln!("\nand these, which are not part of ci:\n");
     let bench = "our server compared with others; options: see bench/src/bin/bench.rs";
     eprintln!("  {:24} {bench}", "bench");
-    let dist = "the release binary with its checksum, bill of materials, man page and completions";
+    let dist = "the release binaries with checksums, bills of materials, man page and completions";
     eprintln!("  {:24} {dist}", "dist");
     let semver = "breaking changes in the libraries since the latest tag, or a REVISION";
     eprintln!("  {:24} {semver}", "semver");

@@ -13,9 +13,10 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use hyper::body::Bytes;
 use hyper::upgrade::Upgraded;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use transport::{
     Admit, Answer, Authority, Client, Discard, Endpoint, Http2Stream, Permit, Rejection,
+    missing_for_upgrade,
 };
 
 use crate::admission::{Gate, Guarded, RequestContext};
@@ -206,11 +207,8 @@ impl Router {
         let policy = &context.config.policy;
         let admit = Guarded { gate: &self.gate, context, admit };
         match self.endpoint.answer(&admit, request, client, policy, acquire_permit).await {
-            // Only the server knows the names of settings.
-            Answer::Refuse(response) if is_origin_refused(&response) => {
-                Answer::Refuse(response.map(|body| format!("{body}{ORIGIN_HINT}\n")))
-            }
-            answer @ (Answer::Refuse(_) | Answer::RefuseVisibly(_) | Answer::Open(_)) => answer,
+            Answer::Refuse(response) => Answer::Refuse(with_hint(response, request)),
+            answer @ (Answer::RefuseVisibly(_) | Answer::Open(_)) => answer,
         }
     }
 
@@ -247,6 +245,17 @@ fn send_refusal(response: Response<String>, request: &Request<()>, stream: Reque
     refusal.over_http2(request.method(), receiver, respond, wrap);
 }
 
-fn is_origin_refused<B>(response: &Response<B>) -> bool {
-    response.extensions().get() == Some(&Rejection::OriginRefused)
+/// Adds a line for the developer or the operator to some refusals.
+fn with_hint(response: Response<String>, request: &Request<()>) -> Response<String> {
+    let hint = match response.extensions().get() {
+        // Only the server knows the names of settings.
+        Some(Rejection::OriginRefused) => ORIGIN_HINT.to_owned(),
+        // A proxy that loses one of the two headers is the usual cause. HTTP/2 has neither.
+        Some(Rejection::NotAnUpgrade) if request.version() < Version::HTTP_2 => {
+            let missing: Vec<&str> = missing_for_upgrade(request.headers()).collect();
+            format!("the request arrived without {}", missing.join(" and without "))
+        }
+        Some(_) | None => return response,
+    };
+    response.map(|body| format!("{body}{hint}\n"))
 }

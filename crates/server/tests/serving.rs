@@ -44,6 +44,23 @@ fn a_plain_get_is_refused_with_426() {
 }
 
 #[test]
+fn the_answer_to_a_request_that_is_no_upgrade_says_which_header_is_missing() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.address);
+    let both = "without Upgrade: websocket and without Connection: Upgrade";
+    for (line, other, missing) in [
+        ("Upgrade: websocket", "X: y", "without Upgrade: websocket"),
+        ("Connection: Upgrade", "Connection: keep-alive", "without Connection: Upgrade"),
+        ("Upgrade: websocket\r\nConnection: Upgrade", "X: y", both),
+    ] {
+        let (status, _, body) = client.request(&UPGRADE.replace(line, other));
+        assert_eq!(status, 426);
+        let hint = format!("the request arrived {missing}");
+        assert_eq!(body.lines().nth(1), Some(&*hint), "{body}");
+    }
+}
+
+#[test]
 fn every_other_path_is_not_found() {
     let server = Server::start(&[]);
     let mut client = Client::connect(server.address);

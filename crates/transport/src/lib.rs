@@ -262,7 +262,7 @@ pub use h2_stream::Http2Stream;
 pub use handler::{Discard, Handler, Next};
 pub use handshake::{
     Authority, CompressionOptions, Denial, Origin, OriginPattern, Origins, ParseOriginError,
-    Permission, Protocol, Rejection, Upgrade, frames_body,
+    Permission, Protocol, Rejection, Upgrade, frames_body, missing_for_upgrade,
 };
 pub use identity::{Identity, InvalidIdentity};
 pub use message::{Message, Utf8Bytes};

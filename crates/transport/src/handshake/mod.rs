@@ -89,10 +89,7 @@ impl Upgrade {
         if frames_body(headers) {
             return Err(Rejection::HasBody);
         }
-        let is_upgrade = || {
-            has_token(headers, UPGRADE, "websocket") && has_token(headers, CONNECTION, "upgrade")
-        };
-        if !is_http2 && !is_upgrade() {
+        if !is_http2 && missing_for_upgrade(headers).next().is_some() {
             return Err(Rejection::NotAnUpgrade);
         }
         if single(headers.get_all(SEC_WEBSOCKET_VERSION)) != Some(b"13") {
@@ -184,6 +181,17 @@ fn check_origin(
     if is_allowed { Ok(()) } else { Err(Rejection::OriginRefused) }
 }
 
+/// Returns what a request over HTTP/1.1 lacks to ask for an upgrade to WebSocket (RFC 6455, section 4.2.1):
+/// `Upgrade: websocket`, `Connection: Upgrade`, both or nothing.
+pub fn missing_for_upgrade(headers: &HeaderMap) -> impl Iterator<Item = &'static str> {
+    let needed = [
+        (UPGRADE, "websocket", "Upgrade: websocket"),
+        (CONNECTION, "upgrade", "Connection: Upgrade"),
+    ];
+    let missing = needed.into_iter().filter(|(name, token, _)| !has_token(headers, name, token));
+    missing.map(|(_, _, line)| line)
+}
+
 /// Returns whether the headers of a request frame a body, or may do so for another recipient (RFC 9112,
 /// section 6.3).
 ///
@@ -206,7 +214,7 @@ fn single(lines: GetAll<'_, HeaderValue>) -> Option<&[u8]> {
 
 /// Returns whether a list header has a token. A list may span several field lines (RFC 9110,
 /// section 5.3).
-fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers
         .get_all(name)
         .iter()
