@@ -15,6 +15,7 @@ use std::time::Duration;
 use doctor::Severity::{Failure, Warning};
 use support::{Gateway, Server, answering, examine, expect_only, finding, read_head, serve};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 const ORIGIN: &str = "https://app.example.com";
@@ -263,4 +264,18 @@ async fn a_request_that_does_not_reach_the_server_is_told_by_the_admin_listener(
     let report = examine(&url, &[&server.admin_option()]).await;
     expect_only(&report, Failure, "not_forwarded", "location = /ws/status");
     assert!(report.text().contains("did not reach that server"), "{}", report.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_pages_see_is_named_as_the_refusal() {
+    let flags = ["--allowed-origins", ORIGIN, "--visible-refusals=true", "--max-connections=1"];
+    let server = Server::start(&flags);
+    let mut session = TcpStream::connect(server.address).await.unwrap();
+    let request = "GET /ws/status HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    session.write_all(request.as_bytes()).await.unwrap();
+    assert!(read_head(&mut session).await.unwrap().contains("101"));
+    let report = examine(&server.url(), &["--origin", ORIGIN]).await;
+    expect_only(&report, Failure, "connection_limit", "WS_STATUS_MAX_CONNECTIONS");
+    assert!(report.text().contains("by a Close (1013, \"connection_limit\")"), "{}", report.text());
 }

@@ -88,6 +88,40 @@ pub(super) fn explain(
     Finding::failure(question, word, format!("{answer}: {cause}{seen}"), remedies)
 }
 
+/// A refusal that the server shows to pages: a WebSocket that is closed at once.
+pub(super) struct ShownRefusal {
+    code: u16,
+    /// Escaped.
+    reason: String,
+    rejection: Rejection,
+}
+
+impl ShownRefusal {
+    /// Takes a Close for a refusal if its code is one of these (`docs/api/endpoint.md`).
+    pub(super) fn new(code: u16, reason: &[u8]) -> Option<Self> {
+        let named = |rejection: &Rejection| rejection.as_str().as_bytes() == reason;
+        let rejection = Rejection::ALL.iter().copied().find(named);
+        // Any other word is the application's.
+        let rejection = rejection.unwrap_or(Rejection::Application);
+        let reason = escape(reason);
+        matches!(code, 1013 | 3000 | 3003).then_some(Self { code, reason, rejection })
+    }
+}
+
+/// Explains a session that was closed at once. `attempt` opened it.
+pub(super) fn explain_close(
+    question: Question,
+    shown: &ShownRefusal,
+    attempt: &Attempt,
+    context: &Context<'_>,
+) -> Finding {
+    let ShownRefusal { code, reason, rejection } = shown;
+    let (cause, remedies) = of_server(*rejection, attempt, context, context.origin);
+    let sentence =
+        format!("the server refuses the handshake by a Close ({code}, \"{reason}\"): {cause}");
+    Finding::failure(question, rejection.as_str(), sentence, remedies)
+}
+
 fn word(rejection: Rejection, origin: Option<&str>) -> &'static str {
     match (rejection, origin) {
         (Rejection::OriginMissing, Some(_)) => "origin_dropped",
