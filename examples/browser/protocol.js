@@ -71,7 +71,7 @@ export function readReason(text) {
 export function withoutTag(url) {
   const address = new URL(url, globalThis.document?.baseURI);
   const parameters = address.search.slice(1).split("&");
-  address.search = parameters.filter((it) => it !== "" && !/^have(=|$)/.test(it)).join("&");
+  address.search = parameters.filter((it) => !/^have(=|$)/.test(it)).join("&");
   return address.href;
 }
 

@@ -252,9 +252,8 @@ function nameOf(target, options) {
   if (!/^(ws|http)s?:$/.test(address.protocol)) {
     throw new DOMException(`${address.href} is not the URL of a WebSocket`, "SyntaxError");
   }
-  const sorted = Object.fromEntries(Object.entries(options).sort());
   const where = protocols === undefined ? address.href : { url: address.href, protocols };
-  return JSON.stringify(["status-feed", VERSION, where, sorted]);
+  return JSON.stringify(["status-feed", VERSION, where, options]);
 }
 
 /**

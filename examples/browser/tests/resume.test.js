@@ -64,6 +64,7 @@ test("other parameters stay as they are, and one of the same name is replaced", 
     "?a=b%20c&flag&d=e+f": "?a=b%20c&flag&d=e+f&have=",
     "?have=old&a=%41": "?a=%41&have=",
     "?a&have&behave=1&have=2": "?a&behave=1&have=",
+    "?a&&b": "?a&&b&have=",
     "?": "?have=",
   };
   for (const [query, expected] of Object.entries(urls)) {
@@ -87,10 +88,11 @@ test("a binary message has the same line, where its data are an ArrayBuffer", ()
   newest().say(bytes("have=7\n\u0000wéll"));
   assert.equal(text(feed.state), "\u0000wéll");
   assert.equal(feed.known.tag, "7");
-  newest().say(bytes("have=8\n"));
+  const longest = "8".repeat(64);
+  newest().say(bytes(`have=${longest}\n`));
   assert.equal(text(feed.state), "");
   reconnect(feed);
-  assert.equal(url(), `${URL_OF_SERVER}?have=8`);
+  assert.equal(url(), `${URL_OF_SERVER}?have=${longest}`);
   newest().open();
   newest().say(bytes("no line"));
   assert.equal(text(feed.state), "no line");

@@ -84,6 +84,7 @@ test("when the holder goes the next tab connects with its tag, and nothing is re
     await said(`have=0\n{"revision":0}`, `have=${revision - 1}\n{"revision":${revision - 1}}`);
     await said(`have=${revision}\n{"revision":${revision}}`);
     assert.deepEqual(gone.states, states);
+    assert.equal(all[0].health.outdated, 1);
     for (const tab of all) {
       assert.deepEqual(tab.states, Array.from({ length: revision }, (_, index) => ({ revision: index + 1 })));
     }
@@ -157,8 +158,16 @@ test("a holder that answers nothing is replaced by a visible tab, and gives up w
   await settled();
   assert.equal(FakeSocket.all.length, 1);
 
-  document.visibilityState = "visible";
-  document.dispatchEvent(new Event("visibilitychange"));
+  const see = (visibility) => {
+    document.visibilityState = visibility;
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  see("visible");
+  see("hidden");
+  mock.timers.tick(3_000);
+  await settled();
+  assert.equal(FakeSocket.all.length, 1);
+  see("visible");
   await settled();
   mock.timers.tick(2_999);
   await settled();
@@ -257,11 +266,30 @@ test("a tab that stops hears nothing more, and the connection ends with the last
   }
 });
 
+test("a tab that stops before it gets the lock opens nothing", async () => {
+  StatusFeed.shared(URL_OF_SERVER).stop();
+  await settled();
+  assert.equal(FakeSocket.all.length, 0);
+});
+
+test("a tab ignores an older state although a holder has it", async () => {
+  const [tab] = await openedTabs(1, { revisionOf: "revision" });
+  await open();
+  await said('{"revision":2}');
+  for (const revision of [1, 3]) {
+    const received = { place: [2 ** 40, revision], data: JSON.stringify({ revision }) };
+    channelOfHost().deliver({ type: "snapshot", order: [2 ** 40, revision], health: tab.health, received });
+    await settled();
+  }
+  assert.deepEqual(tab.states, [{ revision: 2 }, { revision: 3 }]);
+});
+
 test("a tab that answers the roll too late gets its connection back", async () => {
   globalThis.SharedWorker = FakeWorker;
   const [first, second] = await openedTabs(2);
   await open();
   const channels = channelsOfTabs();
+  document.visibilityState = "hidden";
   channels[1].isHeld = true;
   first.stop();
   await settled();
