@@ -127,7 +127,7 @@ example("why a page is refused", (code) => {
   const refusals = [
     [3000, "unauthorized", /^Please log in again\.$/],
     [1013, "connection_limit retry=4200", /^The server is full\. The next attempt is at /],
-    [1013, "address_limit", /^Too many connections from your network\. The next/],
+    [1013, "address_limit", /^Too many pages are open\. The next/],
     [1013, "draining", /^There is no connection\. The next/],
     [3003, "forbidden", /^You may not see this status\.$/],
   ];
