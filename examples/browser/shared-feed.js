@@ -147,8 +147,11 @@ export class SharedFeed extends EventTarget {
 
   #startHost() {
     try {
-      const script = new URL("./shared-feed-worker.js", import.meta.url);
-      this.#worker = new SharedWorker(script, { type: "module", name: this.#name });
+      // Bundlers find the script by these words.
+      this.#worker = new SharedWorker(new URL("./shared-feed-worker.js", import.meta.url), {
+        type: "module",
+        name: this.#name,
+      });
       // The script could not be loaded, or a policy forbids it.
       this.#worker.addEventListener("error", () => this.#contend(), { signal: this.#joined.signal });
     } catch {
