@@ -142,9 +142,10 @@ export function waitMs(verdict, { failures, unopened }, random, { baseMs, capMs,
  * @throws {RangeError}
  */
 export function checkWaits({ baseMs, capMs, unreachableCapMs, maxRetryMs }) {
-  if (!(0 < baseMs && baseMs <= capMs && Math.max(capMs, unreachableCapMs, maxRetryMs) < 2 ** 31)) {
-    const longest = "unreachableCapMs and maxRetryMs";
-    throw new RangeError(`0 < baseMs <= capMs < 2 ** 31, and ${longest} < 2 ** 31, must hold`);
+  const isOrdered = 0 < baseMs && baseMs <= capMs && 0 < maxRetryMs;
+  if (!(isOrdered && Math.max(capMs, unreachableCapMs, maxRetryMs) < 2 ** 31)) {
+    const longest = "unreachableCapMs < 2 ** 31 and 0 < maxRetryMs < 2 ** 31";
+    throw new RangeError(`0 < baseMs <= capMs < 2 ** 31 and ${longest} must hold`);
   }
 }
 

@@ -10,6 +10,10 @@ export type Received = import("./feed-host.js").Received;
 export type Health = import("./status-feed.js").Health;
 export type Options = import("./status-feed.js").Options;
 export type Target = import("./status-feed.js").Target;
+export type Shareable = {
+    revisionOf: string | undefined;
+    known: undefined;
+};
 /** A feed like `StatusFeed`, whose connection all tabs with the same URL and options share. */
 export declare class SharedFeed extends EventTarget {
     #private;
@@ -17,11 +21,10 @@ export declare class SharedFeed extends EventTarget {
     static get isPossible(): boolean;
     /**
      * @param {Target} target
-     * @param {Options} options
+     * @param {Options & Shareable} options
      * @param {Connect} connect creates the feed of a host
-     * @throws {TypeError} if an option cannot be sent to a worker
      */
-    constructor(target: Target, options: Options, connect: Connect);
+    constructor(target: Target, options: Options & Shareable, connect: Connect);
     /** The newest state, undefined before the first. */
     get state(): any;
     get health(): import("./status-feed.js").Health;
@@ -32,3 +35,12 @@ export declare class SharedFeed extends EventTarget {
     /** Takes no part any more. The connection ends with the last tab. */
     stop(): void;
 }
+/**
+ * Checks that what a feed is made of can be sent to a worker, but for `parse`.
+ *
+ * @param {unknown} target
+ * @param {Options} options
+ * @returns {asserts options is Options & Shareable}
+ * @throws {TypeError}
+ */
+export declare function checkShareable(target: unknown, options: Options): asserts options is Options & Shareable;

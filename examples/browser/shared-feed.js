@@ -15,6 +15,8 @@ import { revisionIn } from "./protocol.js";
 /** @typedef {import("./status-feed.js").Options} Options */
 /** @typedef {import("./status-feed.js").Target} Target */
 
+/** What a worker can take. @typedef {{ revisionOf: string | undefined, known: undefined }} Shareable */
+
 /** Tabs of two versions of this module may be open. Those with other messages must not hear each other. */
 const VERSION = 1;
 
@@ -53,16 +55,12 @@ export class SharedFeed extends EventTarget {
 
   /**
    * @param {Target} target
-   * @param {Options} options
+   * @param {Options & Shareable} options
    * @param {Connect} connect creates the feed of a host
-   * @throws {TypeError} if an option cannot be sent to a worker
    */
   constructor(target, options, connect) {
     super();
-    const { parse, revisionOf, known, ...others } = options;
-    if (typeof target === "function" || typeof revisionOf === "function" || known !== undefined) {
-      throw new TypeError("a shared feed takes no function but parse, and not the option known");
-    }
+    const { parse, revisionOf, ...others } = options;
     this.#parse = parse;
     this.#revisionOf = revisionOf;
     this.#name = nameOf(target, { ...others, revisionOf });
@@ -237,6 +235,21 @@ export class SharedFeed extends EventTarget {
     const past = { until: undefined, why: undefined, currentSince: undefined };
     this.#health = { ...this.#health, ...past, ...change };
     this.dispatchEvent(new Event("health"));
+  }
+}
+
+/**
+ * Checks that what a feed is made of can be sent to a worker, but for `parse`.
+ *
+ * @param {unknown} target
+ * @param {Options} options
+ * @returns {asserts options is Options & Shareable}
+ * @throws {TypeError}
+ */
+export function checkShareable(target, options) {
+  const { revisionOf, known } = options;
+  if (typeof target === "function" || typeof revisionOf === "function" || known !== undefined) {
+    throw new TypeError("a shared feed takes no function but parse, and not the option known");
   }
 }
 

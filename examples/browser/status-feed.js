@@ -9,7 +9,7 @@ import {
   checkWaits, explain, failuresAfter, parseJsonOrText, readMessage, readReason, revisionIn, waitMs, withTag,
   withoutTag,
 } from "./protocol.js";
-import { SharedFeed } from "./shared-feed.js";
+import { SharedFeed, checkShareable } from "./shared-feed.js";
 
 /** @typedef {import("./protocol.js").Verdict} Verdict */
 
@@ -154,9 +154,10 @@ export class StatusFeed extends EventTarget {
    * @throws {TypeError} if an option is a function, but for `parse`
    */
   static shared(target, options = {}) {
-    const all = { ...DEFAULTS, ...options };
+    /** @type {Options} */ const all = { ...DEFAULTS, ...options };
     checkWaits(all);
-    if (!SharedFeed.isPossible) return new StatusFeed(target, options);
+    checkShareable(target, all);
+    if (!SharedFeed.isPossible) return new StatusFeed(target, all);
     return new SharedFeed(target, all, (url, settings) => new StatusFeed(url, settings));
   }
 
@@ -183,7 +184,7 @@ export class StatusFeed extends EventTarget {
     if (phase === "waiting" || this.#health.phase === "stopped") return;
     this.#started = new AbortController();
     const { signal } = this.#started;
-    // A worker has no document, and Node.js has neither.
+    // A worker has no document, and Node.js has no such events at all.
     const { addEventListener: listen = () => {}, document } = globalThis;
     listen("online", () => this.#shortenWait(), { signal });
     // The timers of a hidden page may be late by minutes.

@@ -399,6 +399,10 @@ test("what a worker cannot take throws, and so does an invalid URL or wait", () 
     [RangeError, URL_OF_SERVER, { baseMs: 0 }],
   ]) {
     assert.throws(() => StatusFeed.shared(target, options), error);
+    const { locks } = navigator;
+    delete navigator.locks;
+    assert.throws(() => StatusFeed.shared(target, options), { name: /Error$/ });
+    navigator.locks = locks;
   }
   assert.equal(FakeChannel.all.size, 0);
 });

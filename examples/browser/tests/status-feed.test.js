@@ -77,6 +77,7 @@ test("an invalid URL and waits that are zero or not finite throw, and leave no s
   const wrong = [
     { baseMs: 0 }, { baseMs: NaN }, { capMs: Infinity }, { capMs: 1 },
     { unreachableCapMs: NaN }, { unreachableCapMs: Infinity },
+    { maxRetryMs: 0 }, { maxRetryMs: NaN }, { maxRetryMs: Infinity }, { maxRetryMs: 2 ** 31 },
   ];
   for (const options of wrong) {
     assert.throws(() => new StatusFeed(URL_OF_SERVER, options), RangeError);
