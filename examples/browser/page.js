@@ -1,4 +1,7 @@
-/** Shows a feed and its health. `?url=…` names another server, and `?quiet=5` closes a silent connection. */
+/**
+ * Shows a feed and its health. `?url=…` names another server, `?quiet=5` closes a silent connection, and
+ * `?shared` shares one connection between tabs.
+ */
 
 import { StatusFeed } from "./status-feed.js";
 
@@ -7,11 +10,10 @@ const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const query = new URLSearchParams(location.search);
 
 // Any link to this page can set another address: the policy of index.html limits them.
-const feed = new StatusFeed(query.get("url") ?? "ws://127.0.0.1:8080/ws/status", {
-  quietMs: 1_000 * Number(query.get("quiet")),
-  // States without a revision are shown in the order of arrival.
-  revisionOf: (state) => state?.revision,
-});
+const url = query.get("url") ?? "ws://127.0.0.1:8080/ws/status";
+// States without a revision are shown in the order of arrival.
+const options = { quietMs: 1_000 * Number(query.get("quiet")), revisionOf: "revision" };
+const feed = query.has("shared") ? StatusFeed.shared(url, options) : new StatusFeed(url, options);
 
 feed.addEventListener("state", showState);
 feed.addEventListener("health", showHealth);
@@ -48,8 +50,8 @@ function showHealth() {
 
 /** The texts that change with time, and are therefore not announced. */
 function showTimes() {
-  const { phase, until, lastStateAt } = feed.health;
-  const isOld = lastStateAt !== undefined && phase !== "open";
+  const { until, lastStateAt, currentSince } = feed.health;
+  const isOld = lastStateAt !== undefined && currentSince === undefined;
   byId("state").classList.toggle("old", isOld);
   const age = lastStateAt === undefined ? "" : `It was received ${seconds(Date.now() - lastStateAt)} ago`;
   byId("age").textContent = isOld ? `${age}, and there may be a newer one.` : age && `${age}.`;

@@ -1,8 +1,17 @@
 /**
  * The newest state of a status server, over a WebSocket that reconnects automatically.
  *
- * Copy this file: it has no dependencies. README.md lists the reaction to each close code, and the reasons.
+ * Copy this file and those that it imports; they have no dependencies. README.md lists the reaction to each
+ * close code, and the reasons.
  */
+
+import {
+  checkWaits, explain, failuresAfter, parseJsonOrText, readMessage, readReason, revisionIn, waitMs, withTag,
+  withoutTag,
+} from "./protocol.js";
+import { SharedFeed, checkShareable } from "./shared-feed.js";
+
+/** @typedef {import("./protocol.js").Verdict} Verdict */
 
 /**
  * The state of a feed's connection.
@@ -13,6 +22,7 @@
  * @property {string} [why] the reason why it waits or has stopped, in a sentence for people
  * @property {Ending} [lastEnding] how the last connection ended
  * @property {number} [lastStateAt] the time at which the newest state was received
+ * @property {number} [currentSince] since when the state is known to be the server's newest, if it is
  * @property {number} attempts the number of attempts to connect
  * @property {number} failures the number of latest endings that count as failures
  * @property {number} unopened the number of latest attempts in a row that led to no connection
@@ -25,7 +35,8 @@
  *
  * @typedef {object} Ending
  * @property {number} code the close code; 1006 if there was none
- * @property {string} reason the reason of the close frame, often empty
+ * @property {string} reason the reason of the close frame without `retry=`, often empty
+ * @property {number} [retryMs] the wait for which the server asked, `maxRetryMs` at most
  * @property {boolean} opened whether it was ever open
  * @property {Verdict} verdict the reaction to it
  * @property {string} words the cause in a sentence for people
@@ -45,9 +56,12 @@
  */
 
 /**
- * The reaction to an ending: reconnect soon, after growing waits, after the longest waits, or never.
+ * What a feed has, for another feed of the same URL.
  *
- * @typedef {"soon" | "back off" | "later" | "stop"} Verdict
+ * @typedef {object} Known
+ * @property {any} state the newest state
+ * @property {string} [tag] the server's name of that state
+ * @property {number} [at] the time at which it was received
  */
 
 /**
@@ -61,8 +75,13 @@
  * @property {number} connectTimeoutMs the timeout of an attempt, from asking for its target until it is open
  * @property {number} quietMs the longest time without a message before the connection is closed; 0 is no limit
  * @property {Record<number, Verdict>} verdicts the reactions to codes that differ from ENDINGS
+ * @property {number} maxRetryMs the longest wait for which a server can ask
+ * @property {boolean} resume whether to tell the server which state is known, so that it is not sent again
+ * @property {Known | undefined} known the state to begin with
+ * @property {BinaryType} binaryType the type of the data of binary messages
  * @property {(data: any) => any} parse converts a message to a state
- * @property {(state: any) => number} revisionOf the number by which states are ordered, if they have one
+ * @property {string | ((state: any) => number) | undefined} revisionOf the number by which states are ordered, if they
+ *   have one: the name of a property, or a function
  */
 
 /** @type {Options} */
@@ -74,9 +93,16 @@ const DEFAULTS = {
   connectTimeoutMs: 10_000,
   quietMs: 0,
   verdicts: {},
+  maxRetryMs: 600_000,
+  resume: false,
+  known: undefined,
+  binaryType: "blob",
   parse: parseJsonOrText,
-  revisionOf: () => NaN,
+  revisionOf: undefined,
 };
+
+/** How long a server that has a newer state may take to send it after `open`, as far as pages are told. */
+const CONFIRM_MS = 1_000;
 
 /**
  * Connects at once, and again until it is stopped.
@@ -89,10 +115,12 @@ export class StatusFeed extends EventTarget {
   /** @type {Health} */ #health = {
     phase: "stopped", attempts: 0, failures: 0, unopened: 0, unreachable: false, outdated: 0,
   };
-  /** @type {any} */ #state;
+  /** The state and its tag, which belong together. @type {Known | undefined} */ #known;
+  /** The URL to which the tag belongs. @type {string | undefined} */ #tagUrl;
   /** @type {WebSocket | undefined} */ #socket;
   /** @type {number | undefined} */ #openedAt;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #confirmTimer;
   #newest = -Infinity;
   #started = new AbortController();
   /** Aborted when an attempt, or the connection to which it led, is abandoned. */
@@ -101,24 +129,46 @@ export class StatusFeed extends EventTarget {
   /**
    * @param {Target | TargetOf} target where to connect, or a function that is called for each attempt
    * @param {Partial<Options>} [options]
-   * @throws {DOMException} if a target that is not a function is not valid for a WebSocket
+   * @throws {DOMException | TypeError} if a target that is not a function is not valid for a WebSocket
    * @throws {RangeError} if a wait would be zero or not finite
    */
   constructor(target, options = {}) {
     super();
     this.#target = target;
     this.#options = { ...DEFAULTS, ...options };
-    const { baseMs, capMs, unreachableCapMs } = this.#options;
-    // A timer takes a longer time for zero.
-    if (!(0 < baseMs && baseMs <= capMs && Math.max(capMs, unreachableCapMs) < 2 ** 31)) {
-      throw new RangeError("0 < baseMs <= capMs < 2 ** 31 and unreachableCapMs < 2 ** 31 must hold");
-    }
+    checkWaits(this.#options);
+    const { known } = this.#options;
+    if (known) this.#know(known);
     this.start();
+  }
+
+  /**
+   * One connection for all tabs of this origin that have the same URL and options, with the interface of a
+   * feed. A browser that cannot share it has a connection for each tab.
+   *
+   * @param {Target} target
+   * @param {Partial<Omit<Options, "known" | "revisionOf">> & { revisionOf?: string }} [options]
+   * @returns {StatusFeed | SharedFeed}
+   * @throws {DOMException | TypeError} if the target is not valid for a WebSocket
+   * @throws {RangeError} if a wait would be zero or not finite
+   * @throws {TypeError} if an option is a function, but for `parse`
+   */
+  static shared(target, options = {}) {
+    /** @type {Options} */ const all = { ...DEFAULTS, ...options };
+    checkWaits(all);
+    checkShareable(target, all);
+    if (!SharedFeed.isPossible) return new StatusFeed(target, all);
+    return new SharedFeed(target, all, (url, settings) => new StatusFeed(url, settings));
   }
 
   /** The newest state, undefined before the first. */
   get state() {
-    return this.#state;
+    return this.#known?.state;
+  }
+
+  /** What it has, as the option `known` of a later feed. */
+  get known() {
+    return this.#known;
   }
 
   get health() {
@@ -134,16 +184,18 @@ export class StatusFeed extends EventTarget {
     if (phase === "waiting" || this.#health.phase === "stopped") return;
     this.#started = new AbortController();
     const { signal } = this.#started;
-    window.addEventListener("online", () => this.#shortenWait(), { signal });
+    // A worker has no document, and Node.js has no such events at all.
+    const { addEventListener: listen = () => {}, document } = globalThis;
+    listen("online", () => this.#shortenWait(), { signal });
     // The timers of a hidden page may be late by minutes.
-    document.addEventListener(
+    document?.addEventListener(
       "visibilitychange",
       () => document.visibilityState === "visible" && this.#shortenWait(),
       { signal },
     );
     // Browsers may not cache a page with an open connection for the back button.
-    window.addEventListener("pagehide", () => this.#suspend(), { signal });
-    window.addEventListener("pageshow", (event) => event.persisted && this.#shortenWait(), { signal });
+    listen("pagehide", () => this.#suspend(), { signal });
+    listen("pageshow", (event) => event.persisted && this.#shortenWait(), { signal });
   }
 
   /** Closes the connection, and does not reconnect. */
@@ -192,32 +244,67 @@ export class StatusFeed extends EventTarget {
   #openSocket(target, signal) {
     const isUrl = typeof target === "string" || target instanceof URL;
     const { url, protocols } = isUrl ? { url: target, protocols: [] } : target;
-    const socket = new WebSocket(url, protocols);
+    const socket = new WebSocket(this.#options.resume ? this.#resuming(url) : url, protocols);
+    socket.binaryType = this.#options.binaryType;
     this.#socket = socket;
     socket.addEventListener("open", () => this.#onOpen(), { signal });
     socket.addEventListener("message", ({ data }) => this.#onMessage(data), { signal });
     socket.addEventListener("close", ({ code, reason }) => this.#onEnd(code, reason), { signal });
   }
 
+  /**
+   * Returns the URL with the tag of the newest state.
+   *
+   * @param {string | URL} url
+   */
+  #resuming(url) {
+    const plain = withoutTag(url);
+    // The states of another URL have tags of their own.
+    if (this.#known && this.#tagUrl !== undefined && this.#tagUrl !== plain) {
+      this.#known = { ...this.#known, tag: undefined };
+    }
+    this.#tagUrl = plain;
+    return withTag(plain, this.#known?.tag);
+  }
+
   #onOpen() {
-    this.#openedAt = Date.now();
+    const now = Date.now();
+    this.#openedAt = now;
     this.#expectMessage();
+    // A server that is told the tag sends nothing if it has nothing newer.
+    if (this.#options.resume && this.#known?.tag) {
+      this.#confirmTimer = setTimeout(() => this.#report({ phase: "open", currentSince: now }), CONFIRM_MS);
+    }
     this.#report({ phase: "open", unopened: 0, unreachable: false });
   }
 
-  /** @param {unknown} data */
-  #onMessage(data) {
+  /** @param {unknown} message */
+  #onMessage(message) {
+    clearTimeout(this.#confirmTimer);
     this.#expectMessage();
-    const state = this.#options.parse(data);
-    const revision = this.#options.revisionOf(state);
-    if (revision < this.#newest) {
+    const { resume, parse } = this.#options;
+    const { tag, data } = resume ? readMessage(message) : { tag: undefined, data: message };
+    const at = Date.now();
+    if (!this.#know({ state: parse(data), tag, at })) {
       this.#health = { ...this.#health, outdated: this.#health.outdated + 1 };
       return;
     }
+    this.#health = { ...this.#health, currentSince: this.#health.currentSince ?? at };
+    this.dispatchEvent(new CustomEvent("state", { detail: this.state }));
+  }
+
+  /**
+   * Takes a state, unless it is older than the newest.
+   *
+   * @param {Known} known
+   */
+  #know(known) {
+    const revision = revisionIn(known.state, this.#options.revisionOf);
+    if (revision < this.#newest) return false;
     if (revision > this.#newest) this.#newest = revision;
-    this.#state = state;
-    this.#health = { ...this.#health, lastStateAt: Date.now() };
-    this.dispatchEvent(new CustomEvent("state", { detail: state }));
+    this.#known = known;
+    this.#health = { ...this.#health, lastStateAt: known.at };
+    return true;
   }
 
   /** The browser answers pings and does not report when they cease, so only messages count. */
@@ -238,13 +325,15 @@ export class StatusFeed extends EventTarget {
    * @param {string} [words] the cause, where this side knows it better
    */
   #onEnd(code, reason, words) {
-    const { verdicts, steadyMs, baseMs, capMs } = this.#options;
+    const { verdicts, steadyMs, baseMs, capMs, maxRetryMs } = this.#options;
     const now = Date.now();
     const opened = this.#openedAt !== undefined;
     const wasSteady = opened && now - Number(this.#openedAt) >= steadyMs;
     const known = explain(code, opened);
     const verdict = verdicts[code] ?? known.verdict;
-    const lastEnding = { code, reason, opened, verdict, words: words ?? known.words, at: now };
+    const told = readReason(reason);
+    if (told.retryMs !== undefined) told.retryMs = Math.min(told.retryMs, maxRetryMs);
+    const lastEnding = { code, ...told, opened, verdict, words: words ?? known.words, at: now };
     this.#health = { ...this.#health, lastEnding };
     if (verdict === "stop") {
       this.#enterStopped(lastEnding.words);
@@ -254,8 +343,11 @@ export class StatusFeed extends EventTarget {
     const unopened = opened ? 0 : this.#health.unopened + 1;
     const unreachable = baseMs * 2 ** unopened > capMs;
     this.#health = { ...this.#health, failures, unopened, unreachable };
+    const { retryMs = 0 } = told;
+    // A server that accepts, closes and asks to come back at once must not be contacted without a pause.
+    const isTold = told.retryMs !== undefined && (retryMs >= baseMs || failures < 2);
     const ms = waitMs(verdict, { failures, unopened }, Math.random(), this.#options);
-    this.#wait(now + ms, lastEnding.words);
+    this.#wait(now + (isTold ? retryMs : ms), lastEnding.words);
   }
 
   /**
@@ -275,7 +367,8 @@ export class StatusFeed extends EventTarget {
     const now = Date.now();
     // Events come in bursts. If each of them drew a time, all clients would have an early one.
     const isShort = until - now <= baseMs;
-    const isKept = isShort || lastEnding?.verdict === "later";
+    const isServers = lastEnding?.verdict === "later" || lastEnding?.retryMs !== undefined;
+    const isKept = isShort || isServers;
     this.#wait(isKept ? until : now + Math.random() * baseMs, why);
   }
 
@@ -317,87 +410,9 @@ export class StatusFeed extends EventTarget {
 
   /** @param {Partial<Health> & Pick<Health, "phase">} change */
   #report(change) {
-    this.#health = { ...this.#health, until: undefined, why: undefined, ...change };
+    if (change.phase !== "open") clearTimeout(this.#confirmTimer);
+    const past = { until: undefined, why: undefined, currentSince: undefined };
+    this.#health = { ...this.#health, ...past, ...change };
     this.dispatchEvent(new Event("health"));
-  }
-}
-
-/**
- * The reactions to close codes, and their meaning.
- *
- * @type {Record<number, [Verdict, string]>}
- */
-export const ENDINGS = {
-  1000: ["stop", "the server has no more to say"],
-  1001: ["soon", "the server shuts down, or sends its sessions elsewhere"],
-  1002: ["stop", "the server found an error of the protocol"],
-  1003: ["stop", "the server does not take this kind of data"],
-  1005: ["back off", "the connection was closed without a reason"],
-  1006: ["back off", "the connection broke: the network failed, or the server is gone"],
-  1007: ["stop", "the server found a text that is not UTF-8"],
-  1008: ["stop", "the server closed the connection by its policy"],
-  1009: ["stop", "the server found a message too big"],
-  1010: ["stop", "an extension is missing"],
-  1011: ["later", "the server met an error of its own"],
-  1012: ["soon", "the server restarts"],
-  1013: ["later", "the server is overloaded and asks to try again later"],
-  1014: ["back off", "a proxy could not reach the server"],
-  1015: ["back off", "the TLS handshake failed"],
-  3000: ["soon", "the authorization of this connection has expired"],
-  3003: ["stop", "the server forbids this connection"],
-};
-
-/**
- * Returns the reaction to the end of a connection, without `verdicts` of the options.
- *
- * @param {number} code
- * @param {boolean} opened whether it was ever open
- * @returns {{ verdict: Verdict, words: string }}
- */
-export function explain(code, opened) {
-  if (code === 1006 && !opened) {
-    const words = "there was no connection: the server cannot be reached, or refused this page";
-    return { verdict: "back off", words };
-  }
-  const isForApplications = 3000 <= code && code <= 4999;
-  const [verdict, words] = ENDINGS[code] ??
-    (isForApplications ? ["stop", "the application closed it"] : ["back off", "it is not known why"]);
-  return { verdict, words };
-}
-
-/**
- * Returns the number of failures after an ending. A server that accepts connections and closes them at
- * once counts as failing, with any code.
- *
- * @param {Verdict} verdict
- * @param {boolean} wasSteady whether the connection was open for `steadyMs`
- * @param {number} failures the number before
- */
-export function failuresAfter(verdict, wasSteady, failures) {
-  if (!wasSteady) return failures + 1;
-  return verdict === "soon" ? 0 : 1;
-}
-
-/**
- * Returns a wait with full jitter: from nothing up to a window that doubles with each failure. The cap of
- * the window grows as well while no attempt leads to a connection.
- *
- * @param {Verdict} verdict
- * @param {Pick<Health, "failures" | "unopened">} counts
- * @param {number} random from 0 up to 1
- * @param {Pick<Options, "baseMs" | "capMs" | "unreachableCapMs">} options
- */
-export function waitMs(verdict, { failures, unopened }, random, { baseMs, capMs, unreachableCapMs }) {
-  const cap = Math.max(capMs, Math.min(unreachableCapMs, baseMs * 2 ** unopened));
-  const window = verdict === "later" ? capMs : Math.min(cap, baseMs * 2 ** failures);
-  return random * window;
-}
-
-/** @param {unknown} data */
-function parseJsonOrText(data) {
-  try {
-    return JSON.parse(/** @type {string} */ (data));
-  } catch {
-    return data;
   }
 }

@@ -12,7 +12,7 @@ import time
 from browser import chromium_version
 from devtools import blank_page, check_readable
 from endpoint import CheckFailed, expect, expect_soon, run, seen_soon
-from publish import LoadBalancer, Node, closing_server, files_of, publishing
+from publish import LoadBalancer, Node, TellingServer, closing_server, files_of, publishing
 
 EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples/browser"
 
@@ -58,7 +58,9 @@ def main():
         page = stack.enter_context(blank_page())
         check_the_page(page, origin)
         check_rolling_restart(page, origin)
+        check_told_restart(page, origin)
         check_codes(page, origin)
+        check_visible_refusals(page, origin)
         check_kill(page, origin)
         check_quiet_connection(page, origin)
         check_refusal(page, origin)
@@ -139,6 +141,57 @@ def check_restarts(feeds):
     busiest = most_within(BASE_MS // 10, starts)
     if busiest > 0.4 * FEEDS:
         raise CheckFailed(f"attempts in a tenth of a window: expected them spread, saw {busiest}")
+
+
+def check_told_restart(page, origin):
+    """A server ends and says when to come back. It sends no state again that a feed has."""
+    spread_ms = 2_000
+    with TellingServer() as server:
+        server.publish({"revision": 1})
+        page.open(f"{origin}/?url={server.url}")
+        follow(page, [server.url] * FEEDS, baseMs=BASE_MS, resume=True)
+        expect_open(page, FEEDS)
+        expect_soon("the states at first", [{"revision": 1}] * FEEDS, lambda: newest_states(page))
+        # The page's own feed is one of them.
+        server.drain(spread_ms)
+        expect_open(page, FEEDS)
+        feeds = recorded(page)
+        for feed in feeds:
+            [wait], [_, second] = feed["waits"], feed["attempts"]
+            expect("the wait that was told, and the one that was taken", wait["retryMs"], wait["ms"])
+            expect("the reason", "drained", wait["reason"])
+            lateness = second - wait["at"] - wait["ms"]
+            if not -5 <= lateness <= 500:
+                raise CheckFailed(f"an attempt: expected it when told, saw it {lateness} ms later")
+        expect("how many different waits there are", FEEDS, len({feed["waits"][0]["ms"] for feed in feeds}))
+
+        def confirmed():
+            return sum("currentSince" in feed["health"] for feed in recorded(page))
+
+        expect_soon("how many feeds know that their state is current", FEEDS, confirmed)
+        server.publish({"revision": 2})
+        expect_soon("the states at last", [{"revision": 2}] * FEEDS, lambda: newest_states(page))
+        for feed in recorded(page):
+            expect("the states of a feed", [{"revision": 1}, {"revision": 2}], feed["states"])
+
+
+def check_visible_refusals(page, origin):
+    refusals = {(1013, "connection_limit"): "waiting", (3000, "unauthorized"): "waiting", (3003, "forbidden"): "stopped"}
+    with closing_server() as address:
+        page.open(f"{origin}/?url=ws://{address}/1013?connection_limit%20retry=60000")
+        why = "The server is overloaded and asks to try again later."
+        expect_shown(page, phase="waiting", why=why)
+        expect("the ending that the page shows", "1013 “connection_limit”", shown_on(page)["ending"].split(" at ")[0])
+        follow(page, [f"ws://{address}/{code}?{reason}" for code, reason in refusals], capMs=60_000)
+        for index, ((code, reason), phase) in enumerate(refusals.items()):
+
+            def refused(index=index):
+                health = recorded(page)[index]["health"]
+                ending = health.get("lastEnding", {})
+                return ending.get("code"), ending.get("reason"), ending.get("opened"), health["unreachable"]
+
+            expect_soon(f"the refusal {reason}", (code, reason, True, False), refused)
+            expect_soon(f"the phase after {reason}", phase, lambda: recorded(page)[index]["health"]["phase"])
 
 
 def check_codes(page, origin):

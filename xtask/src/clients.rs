@@ -41,16 +41,14 @@ pub(crate) fn admin_page() -> Result<(), Failure> {
     run_with_server(&["python3", "-B", "xtask/clients/admin_page.py"])
 }
 
-/// The unit tests of the module of examples/browser.
-pub(crate) fn browser_module() -> Result<(), Failure> {
-    let node = ["node", "--no-warnings", "--test", "--test-reporter=spec"];
-    let tests = ["examples/browser/status-feed.test.js", "examples/browser/attempts.test.js"];
-    succeed(&mut command(&[&node[..], &tests[..]].concat()), "fix the failing test above")
-}
-
 /// The page of examples/browser, with the example `publish` as its server.
 pub(crate) fn browser() -> Result<(), Failure> {
     run_with_example("publish", &["python3", "-B", "xtask/clients/status_feed.py"])
+}
+
+/// Tabs that share a connection of the module of examples/browser, with the same server.
+pub(crate) fn browser_shared() -> Result<(), Failure> {
+    run_with_example("publish", &["python3", "-B", "xtask/clients/shared_feed.py"])
 }
 
 /// A page with the example `teams`.

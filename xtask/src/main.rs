@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod browser;
 mod chaos;
 mod clients;
 mod code_map;
@@ -144,13 +145,25 @@ const CHECKS: &[Check] = &[
         name: "client-browser-module",
         meaning: "the module of examples/browser waits, reconnects and stops as its tables define",
         tools: &[tools::NODE],
-        run: clients::browser_module,
+        run: browser::module,
+    },
+    Check {
+        name: "client-browser-bindings",
+        meaning: "the module's bindings for React and Svelte, its types and its package are correct",
+        tools: &[tools::NODE, tools::NPM_PACKAGES],
+        run: browser::bindings,
     },
     Check {
         name: "client-browser",
         meaning: "the page of examples/browser reconnects after restarts, kills and refusals",
         tools: &[tools::CHROMIUM, tools::PYTHON_WEBSOCKETS],
         run: clients::browser,
+    },
+    Check {
+        name: "client-browser-shared",
+        meaning: "ten tabs share a connection, by worker and by lock, and lose no state with its holder",
+        tools: &[tools::CHROMIUM, tools::PYTHON_WEBSOCKETS],
+        run: clients::browser_shared,
     },
     Check {
         name: "client-teams",
@@ -288,6 +301,7 @@ fn main() -> ExitCode {
         ["ci"] => ci(Missing::Skip),
         ["ci", "--all"] => ci(Missing::Fail),
         ["bench", options @ ..] => bench::run(options),
+        ["browser-types"] => browser::write_declarations(),
         ["dist"] => dist::run(),
         ["semver"] => semver::run(None),
         ["semver", revision] => semver::run(Some(revision)),
@@ -366,6 +380,8 @@ fn usage() -> ExitCode {
     eprintln!("\nand these, which are not part of ci:\n");
     let bench = "our server compared with others; options: see bench/src/bin/bench.rs";
     eprintln!("  {:24} {bench}", "bench");
+    let types = "writes the declarations of examples/browser from the comments of the module";
+    eprintln!("  {:24} {types}", "browser-types");
     let dist = "the release binaries with checksums, bills of materials, man page and completions";
     eprintln!("  {:24} {dist}", "dist");
     let semver = "breaking changes in the libraries since the latest tag, or a REVISION";

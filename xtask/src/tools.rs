@@ -94,6 +94,11 @@ pub(crate) const NODE_WS: Tool = Tool {
     install: "npm install --prefix target/node ws",
     probe: &["node", "-e", "require('ws')"],
 };
+pub(crate) const NPM_PACKAGES: Tool = Tool {
+    name: "React, Svelte and TypeScript of npm",
+    install: "node xtask/clients/npm_packages.cjs --install",
+    probe: &["node", "xtask/clients/npm_packages.cjs"],
+};
 pub(crate) const WEBSOCAT: Tool = Tool {
     name: "websocat",
     install: "cargo install websocat --locked --no-default-features",

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock } from "node:test";
 
-import { StatusFeed } from "./status-feed.js";
+import { StatusFeed } from "../status-feed.js";
 
 export const URL_OF_SERVER = "ws://status.example/ws/status";
 
@@ -16,7 +16,7 @@ export class FakeSocket extends EventTarget {
     super();
     this.url = url;
     this.protocols = protocols;
-    if (!/^wss?:/.test(url)) throw new SyntaxError(`${url} is not the URL of a WebSocket`);
+    if (!/^(ws|http)s?:/.test(url)) throw new SyntaxError(`${url} is not the URL of a WebSocket`);
     FakeSocket.all.push(this);
   }
 
@@ -54,7 +54,7 @@ export const chance = { value: 0.5 };
 let feeds;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
   chance.value = 0.5;
   mock.method(Math, "random", () => chance.value);
   FakeSocket.all = [];
@@ -62,6 +62,7 @@ beforeEach(() => {
   globalThis.WebSocket = FakeSocket;
   globalThis.window = new Listened();
   globalThis.document = new Listened();
+  globalThis.addEventListener = window.addEventListener.bind(window);
   document.visibilityState = "visible";
 });
 
@@ -72,9 +73,14 @@ afterEach(() => {
   mock.restoreAll();
 });
 
-export function connected(options, target = URL_OF_SERVER) {
-  const feed = new StatusFeed(target, options);
+/** Stops this feed at the end of the test. */
+export function stopLater(feed) {
   feeds.push(feed);
+  return feed;
+}
+
+export function connected(options, target = URL_OF_SERVER) {
+  const feed = stopLater(new StatusFeed(target, options));
   feed.states = [];
   feed.addEventListener("state", (event) => feed.states.push(event.detail));
   return feed;

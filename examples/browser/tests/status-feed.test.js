@@ -5,7 +5,8 @@ import { readFileSync } from "node:fs";
 import { mock, test } from "node:test";
 
 import { FakeSocket, URL_OF_SERVER, chance, connected, left, newest, session } from "./fakes.js";
-import { ENDINGS, StatusFeed, explain, failuresAfter, waitMs } from "./status-feed.js";
+import { ENDINGS, explain, failuresAfter, waitMs } from "../protocol.js";
+import { StatusFeed } from "../status-feed.js";
 
 const VERDICTS = ["soon", "back off", "later", "stop"];
 
@@ -43,7 +44,7 @@ test("failures are cleared only after a session that was steady, and 1001 and 10
 });
 
 test("every code has the verdict that the README documents", () => {
-  const documented = table(read("README.md"), "## What is done at each close code");
+  const documented = table(read("../README.md"), "## What is done at each close code");
   const rows = new Map(documented.map(([code, verdict]) => [code, verdict]));
   for (let code = 1000; code < 5000; code += 1) {
     const range = code >= 3000 ? "other 3000–4999" : "any other";
@@ -54,14 +55,14 @@ test("every code has the verdict that the README documents", () => {
 });
 
 test("every close code of the API document is known", () => {
-  const rows = table(read("../../docs/api/endpoint.md"), "## Close codes");
+  const rows = table(read("../../../docs/api/endpoint.md"), "## Close codes");
   assert.ok(rows.length > 5);
   for (const [code] of rows) assert.ok(code in ENDINGS, code);
 });
 
 test("the README names every option with its default", () => {
-  const rows = table(read("README.md"), "## The options");
-  const source = read("status-feed.js").split("const DEFAULTS = {")[1].split("};")[0];
+  const rows = table(read("../README.md"), "## The options");
+  const source = read("../status-feed.js").split("const DEFAULTS = {")[1].split("};")[0];
   const defaults = new Map(
     [...source.matchAll(/^ {2}(\w+): (.*),$/gm)].map(([, name, value]) => [name, value]),
   );
@@ -76,6 +77,7 @@ test("an invalid URL and waits that are zero or not finite throw, and leave no s
   const wrong = [
     { baseMs: 0 }, { baseMs: NaN }, { capMs: Infinity }, { capMs: 1 },
     { unreachableCapMs: NaN }, { unreachableCapMs: Infinity },
+    { maxRetryMs: 0 }, { maxRetryMs: NaN }, { maxRetryMs: Infinity }, { maxRetryMs: 2 ** 31 },
   ];
   for (const options of wrong) {
     assert.throws(() => new StatusFeed(URL_OF_SERVER, options), RangeError);

@@ -1,0 +1,127 @@
+// A fake channel, lock manager and worker, for tabs that share a connection within one process.
+
+import { afterEach, beforeEach } from "node:test";
+
+import { stopLater } from "./fakes.js";
+import { FeedHost } from "../feed-host.js";
+import { StatusFeed } from "../status-feed.js";
+
+/** Delivers messages in order, in a microtask of its own, as copies. */
+class FakeChannel extends EventTarget {
+  static all = new Set();
+  /** Whether messages are kept, to be delivered by `release`. */
+  isHeld = false;
+  held = [];
+  /** The newest message that was posted. */
+  last;
+
+  constructor(name) {
+    super();
+    this.name = name;
+    FakeChannel.all.add(this);
+  }
+
+  postMessage(message) {
+    const data = structuredClone(message);
+    this.last = data;
+    if (this.isHeld) this.held.push(data);
+    else this.deliver(data);
+  }
+
+  deliver(data) {
+    for (const other of FakeChannel.all) {
+      if (other === this || other.name !== this.name) continue;
+      queueMicrotask(() => {
+        if (FakeChannel.all.has(other)) other.dispatchEvent(Object.assign(new Event("message"), { data }));
+      });
+    }
+  }
+
+  release() {
+    this.isHeld = false;
+    for (const data of this.held.splice(0)) this.deliver(data);
+  }
+
+  close() {
+    FakeChannel.all.delete(this);
+  }
+}
+
+/** Grants locks in the order of the requests, like the browser's lock manager. */
+class FakeLocks {
+  queues = new Map();
+
+  request(name, { signal, steal = false }, callback) {
+    const queue = this.queues.get(name) ?? [];
+    this.queues.set(name, queue);
+    return new Promise((resolve, reject) => {
+      const request = { callback, resolve, reject, isGranted: false };
+      const abort = () => reject(new DOMException("aborted", "AbortError"));
+      signal?.addEventListener("abort", () => {
+        if (request.isGranted || !queue.includes(request)) return;
+        queue.splice(queue.indexOf(request), 1);
+        abort();
+      });
+      if (signal?.aborted) return abort();
+      if (steal && queue[0]?.isGranted) {
+        queue.shift().reject(new DOMException("stolen", "AbortError"));
+      }
+      if (steal) queue.unshift(request);
+      else queue.push(request);
+      this.grant(queue);
+    });
+  }
+
+  /** Drops the requests that are not granted. */
+  dropWaiting() {
+    for (const queue of this.queues.values()) queue.splice(1);
+  }
+
+  grant(queue) {
+    const [first] = queue;
+    if (!first || first.isGranted) return;
+    first.isGranted = true;
+    queueMicrotask(async () => {
+      const result = await first.callback();
+      if (queue[0] !== first) return; // It was stolen.
+      queue.shift();
+      first.resolve(result);
+      this.grant(queue);
+    });
+  }
+}
+
+/** Runs the host of the worker's script, once for each name. */
+class FakeWorker extends EventTarget {
+  static running = new Set();
+  static isForbidden = false;
+
+  constructor(_script, { name }) {
+    super();
+    if (FakeWorker.isForbidden) {
+      queueMicrotask(() => this.dispatchEvent(new Event("error")));
+    } else if (!FakeWorker.running.has(name)) {
+      FakeWorker.running.add(name);
+      new FeedHost(name, (...settings) => stopLater(new StatusFeed(...settings))).hold();
+    }
+  }
+}
+
+export { FakeChannel, FakeWorker };
+
+const { navigator: realNavigator, BroadcastChannel: realChannel } = globalThis;
+
+beforeEach(() => {
+  FakeChannel.all.clear();
+  FakeWorker.running.clear();
+  FakeWorker.isForbidden = false;
+  globalThis.BroadcastChannel = FakeChannel;
+  Object.defineProperty(globalThis, "navigator", { value: { locks: new FakeLocks() }, configurable: true });
+  document.baseURI = "https://app.example/page/";
+});
+
+afterEach(() => {
+  globalThis.BroadcastChannel = realChannel;
+  Object.defineProperty(globalThis, "navigator", { value: realNavigator, configurable: true });
+  delete globalThis.SharedWorker;
+});
