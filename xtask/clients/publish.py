@@ -10,7 +10,6 @@ import socket
 import threading
 import urllib.parse
 
-from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 
 from endpoint import STEP_TIMEOUT, expect, running_server
@@ -132,48 +131,6 @@ def copy(source, sink):
             sink.sendall(data)
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
-
-
-class TellingServer:
-    """A server whose closes say when to come back, and that sends no state that its client has."""
-
-    def __init__(self):
-        self.sessions = []
-        self.tag = 0
-        self.state = None
-
-    def __enter__(self):
-        self.server = serve(self.open, "127.0.0.1", 0)
-        self.url = "ws://127.0.0.1:%d/ws/status" % self.server.socket.getsockname()[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-
-    def open(self, connection):
-        query = urllib.parse.urlsplit(connection.request.path).query
-        have = urllib.parse.parse_qs(query, keep_blank_values=True).get("have")
-        self.sessions.append((connection, have is not None))
-        if have != [str(self.tag)]:
-            self.send(connection, have is not None)
-        with contextlib.suppress(ConnectionClosed):
-            connection.recv()
-
-    def publish(self, state):
-        self.tag += 1
-        self.state = json.dumps(state)
-        for connection, has_tags in self.sessions:
-            self.send(connection, has_tags)
-
-    def send(self, connection, has_tags):
-        connection.send(f"have={self.tag}\n{self.state}" if has_tags else self.state)
-
-    def drain(self, spread_ms):
-        """Closes all sessions; their clients are to come back evenly over this time."""
-        sessions, self.sessions = self.sessions, []
-        for number, (connection, _) in enumerate(sessions):
-            connection.close(1001, f"drained retry={number * spread_ms // len(sessions)}")
 
 
 @contextlib.contextmanager
