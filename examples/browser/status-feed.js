@@ -94,7 +94,7 @@ const DEFAULTS = {
   quietMs: 0,
   verdicts: {},
   maxRetryMs: 600_000,
-  resume: false,
+  resume: true,
   known: undefined,
   binaryType: "blob",
   parse: parseJsonOrText,

@@ -20,6 +20,11 @@ export class FakeSocket extends EventTarget {
     FakeSocket.all.push(this);
   }
 
+  /** The URL without the tag of the known state. */
+  get target() {
+    return String(this.url).replace(/[?&]have=[^&]*$/, "");
+  }
+
   open() {
     this.dispatchEvent(new Event("open"));
   }

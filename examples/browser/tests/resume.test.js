@@ -13,7 +13,7 @@ const reconnect = (feed, code = 1001) => {
 };
 
 test("a feed without resume changes no URL and no message", () => {
-  const feed = connected();
+  const feed = connected({ resume: false });
   assert.equal(newest().url, URL_OF_SERVER);
   newest().open();
   newest().say("have=1\nwell");
@@ -22,7 +22,7 @@ test("a feed without resume changes no URL and no message", () => {
 });
 
 test("each attempt says which state the feed has, and the tag's line is not part of the state", () => {
-  const feed = connected({ resume: true });
+  const feed = connected();
   assert.equal(url(), `${URL_OF_SERVER}?have=`);
   newest().open();
   newest().say('have=a.B-1_\n{"status":"well"}');

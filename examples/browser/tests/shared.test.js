@@ -69,7 +69,7 @@ test("a tab that is opened later gets the newest state at once", async () => {
 });
 
 test("when the holder goes the next tab connects with its tag, and nothing is repeated or older", async () => {
-  const all = await openedTabs(5, { resume: true, revisionOf: "revision" });
+  const all = await openedTabs(5, { revisionOf: "revision" });
   await open();
   await said('have=1\n{"revision":1}');
   for (let revision = 2; revision < 6; revision += 1) {
@@ -409,7 +409,7 @@ test("what a worker cannot take throws, and so does an invalid URL or wait", () 
 
 test("a relative URL is resolved by the page", async () => {
   await opened({}, "/ws/status");
-  assert.equal(newest().url, "https://app.example/ws/status");
+  assert.equal(newest().target, "https://app.example/ws/status");
 });
 
 test("a page that may not use locks has a connection of its own, and ends it", async () => {

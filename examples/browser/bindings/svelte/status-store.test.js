@@ -30,7 +30,7 @@ test("the store has the newest state and the health, and a connection while it h
 });
 
 test("a store that has subscribers again begins with what it had", () => {
-  const store = statusStore(URL_OF_SERVER, { resume: true });
+  const store = statusStore(URL_OF_SERVER);
   const unsubscribe = store.subscribe(() => {});
   newest().open();
   newest().say('have=1\n"well"');
