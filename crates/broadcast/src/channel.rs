@@ -19,8 +19,9 @@ use crate::wakers::Wakers;
 /// the payload of the one before, which the newest is compressed with
 /// ([`PreparedMessage::following`]).
 ///
-/// With more than 64 sessions, delivering a state writes to no memory that threads share: a session
-/// loads the revision, and takes the state from the copy of its thread. A thread locks `newest` once for
+/// With more than 64 sessions, delivering a state writes to no memory that threads share, unless the session
+/// has skipped states and that is measured: it loads the revision, and takes the state from the copy of its
+/// thread. A thread locks `newest` once for
 /// each state. With fewer sessions the copies would take more memory than they save time.
 ///
 /// `newest` is the innermost lock of this crate: it is taken while a copy or a map of topics is locked, not
@@ -31,6 +32,8 @@ pub(crate) struct Channel<V> {
     revision: AtomicU64,
     newest: Mutex<Newest<V>>,
     copies: OnceLock<Box<[ThreadCopy<V>; COPIES]>>,
+    /// Not within `newest`, so that a session whose client reads slowly records it without that lock.
+    measurements: OnceLock<Arc<Measurements>>,
     pub(crate) wakers: Wakers,
 }
 
@@ -43,7 +46,6 @@ struct Newest<V> {
     /// How often sessions have taken the newest state from here, and not from a copy. A session that ends
     /// takes back its own, so this may be negative.
     taken: i64,
-    measurements: Option<Arc<Measurements>>,
 }
 
 #[derive(Debug)]
@@ -115,7 +117,8 @@ impl<V> Channel<V> {
     pub(crate) fn new() -> Self {
         Self {
             revision: AtomicU64::new(0),
-            newest: Mutex::new(Newest { state: None, epoch: None, taken: 0, measurements: None }),
+            newest: Mutex::new(Newest { state: None, epoch: None, taken: 0 }),
+            measurements: OnceLock::new(),
             copies: OnceLock::new(),
             wakers: Wakers::new(),
         }
@@ -131,9 +134,11 @@ impl<V> Channel<V> {
         value: V,
     ) -> Option<State<V>> {
         let mut newest = self.newest.lock();
+        newest.taken = 0;
         let revision = self.revision.load(Ordering::Relaxed) + 1;
         let tagged = tag.map(|tag| Box::new(Tagged::new(tag)));
-        let mut state = State { revision, published: newest.publish(), message, tagged, value };
+        let mut state =
+            State { revision, published: self.record_published(), message, tagged, value };
         if let Some(epoch) = newest.epoch {
             state.make_tagged(epoch);
         }
@@ -153,7 +158,8 @@ impl<V> Channel<V> {
         if newest.state.is_none() {
             return false;
         }
-        let published = newest.publish();
+        newest.taken = 0;
+        let published = self.record_published();
         let revision = self.revision.load(Ordering::Relaxed) + 1;
         if let Some(state) = &mut newest.state {
             (state.revision, state.published) = (revision, published);
@@ -202,11 +208,16 @@ impl<V> Channel<V> {
 
     /// Measures from now on, unless it is measured already.
     pub(crate) fn measure(&self, measurements: impl FnOnce() -> Arc<Measurements>) {
-        self.newest.lock().measurements.get_or_insert_with(measurements);
+        self.measurements.get_or_init(measurements);
     }
 
-    pub(crate) fn measurements(&self) -> Option<Arc<Measurements>> {
-        self.newest.lock().measurements.clone()
+    pub(crate) fn measurements(&self) -> Option<&Measurements> {
+        self.measurements.get().map(|measurements| &**measurements)
+    }
+
+    /// Records that a state is published now, if that is measured, and returns the time, or 0.
+    fn record_published(&self) -> u64 {
+        self.measurements().map_or(0, Measurements::record_published)
     }
 
     /// Returns the number of registered sessions, and of those that have not taken the newest state.
@@ -262,14 +273,6 @@ impl<V: Clone> Channel<V> {
         drop(copy);
         drop(stale); // Without the lock, as in `drop_copies`.
         newer
-    }
-}
-
-impl<V> Newest<V> {
-    /// Prepares for a newer state, and returns the time.
-    fn publish(&mut self) -> u64 {
-        self.taken = 0;
-        self.measurements.as_ref().map_or(0, |measurements| measurements.record_published())
     }
 }
 

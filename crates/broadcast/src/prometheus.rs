@@ -1,6 +1,7 @@
 //! The statistics as metrics of Prometheus.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
@@ -33,7 +34,8 @@ impl<F: Fn() -> Statistics + Send + Sync + 'static> Collector for StatisticsColl
         let buckets: Vec<(f64, u64)> = delivery_times
             .buckets()
             .map(|(bound, count)| {
-                (if bound.as_secs() == u64::MAX { f64::MAX } else { bound.as_secs_f64() }, count)
+                // prometheus-client encodes `f64::MAX` as `+Inf`.
+                (if bound == Duration::MAX { f64::MAX } else { bound.as_secs_f64() }, count)
             })
             .collect();
         let help = "Time from the publication of a state until a client had received it, of one session in 64";

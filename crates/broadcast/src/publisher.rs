@@ -235,7 +235,7 @@ impl<V> Publisher<V> {
     /// the order. So the time has in it what the publisher, the session, the network and a slow reader took.
     /// A session is not measured with the state that it opens with.
     ///
-    /// A ping and its pong take twelve bytes of payload, and each may wake a phone: a client that is sent a
+    /// A ping and its pong take sixteen bytes on the wire, and each may wake a phone: a client that is sent a
     /// state each second gets one in about a minute. Without this, there are none.
     ///
     /// ```

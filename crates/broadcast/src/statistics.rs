@@ -76,7 +76,8 @@ impl DeliveryTimes {
 
 /// The measurements of a publisher, or of all topics.
 ///
-/// A session takes part in one state of 64, so these are written seldom.
+/// A session takes part in one state of 64, so these are written seldom, except for `skipped`, which each
+/// slow reader writes at each state that it sends.
 #[derive(Debug)]
 pub(crate) struct Measurements {
     start: Instant,

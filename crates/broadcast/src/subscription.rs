@@ -187,7 +187,7 @@ impl<V> Subscription<V> {
 
     fn with_measurements(&self, record: impl FnOnce(&Measurements)) {
         if let Some(measurements) = self.channel.measurements() {
-            record(&measurements);
+            record(measurements);
         }
     }
 }

@@ -105,6 +105,8 @@ fn a_session_is_found_by_the_ids_of_its_request() {
         TRACEPARENT.replace('f', "g"),
         TRACEPARENT.replace("-00f", "000f"),
         "é".repeat(40),
+        TRACEPARENT.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)),
+        TRACEPARENT.replace("00f067aa0ba902b7", &"0".repeat(16)),
     ] {
         let line = open(&format!("\r\ntraceparent: {malformed}"));
         assert_eq!(line.get("traceparent"), None, "{malformed}");

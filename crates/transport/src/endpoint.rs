@@ -12,8 +12,8 @@ use hyper::header::{HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_EXTENSIONS};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
-use ws_core::SessionConfig;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use ws_core::{CloseFrame, SessionConfig};
 
 use crate::admission::{Admission, Admit, Grant, Handshake};
 use crate::catch_panic::{CatchPanic, Panicked, catch_panic, catch_panic_in_future};
@@ -23,7 +23,6 @@ use crate::events::{EndpointEvent, Headers, Observer, observe};
 use crate::h2_stream::{self, Http2Stream};
 use crate::handler::Handler;
 use crate::handshake::{CompressionOptions, Denial, Origins, Protocol, Rejection, Upgrade};
-use crate::peer::Peer;
 use crate::permit::Permit;
 use crate::session::{PendingSession, SessionTask, SizeLimits};
 use crate::visible_refusal::{MAX_VISIBLE_REFUSALS, VisibleRefusal};
@@ -39,8 +38,8 @@ pub struct Policy {
     pub sizes: SizeLimits,
     /// Which sessions are compressed.
     pub compression: CompressionOptions,
-    /// Whether a page of an allowed origin sees why it is refused: for a limit, because of a drain, or by the
-    /// application ([`VisibleRefusal`]). Requests without an `Origin`, and those that are refused for an
+    /// Whether a page of an allowed origin sees why it is refused: for a limit, because of a drain, or by
+    /// what decides on handshakes ([`VisibleRefusal`]). Requests without an `Origin`, and those that are refused for an
     /// error or for their origin, get the response.
     pub visible_refusals: bool,
 }
@@ -88,14 +87,6 @@ struct Candidate {
     token: DrainToken,
     /// As in [`Grant`].
     calls: u64,
-}
-
-/// A request that is refused, although it is valid.
-struct Denied<'a> {
-    denial: Denial,
-    upgrade: Upgrade,
-    handshake: Handshake<'a>,
-    token: DrainToken,
 }
 
 impl<H: Handler, O: Observer> Answer<H, O> {
@@ -207,20 +198,39 @@ impl<O: Observer> Endpoint<O> {
             Ok(upgrade) => upgrade,
             Err(rejection) => return Answer::Refuse(self.refuse(rejection, request, client)),
         };
-        let handshake = Handshake::new(request, client);
         // Cloned before the phase is read, so a drain that begins later waits for this request.
         let token = client.token.clone();
         let denial = match acquire(permit, &token) {
-            Ok((permit, calls)) => match decide(admit, &handshake, &token).await {
-                Ok(admission) => {
-                    let candidate = Candidate { upgrade, permit, token, calls };
-                    return self.open(candidate, admission, request, client, policy);
+            Ok((permit, calls)) => {
+                match decide(admit, &Handshake::new(request, client), &token).await {
+                    Ok(admission) => {
+                        let candidate = Candidate { upgrade, permit, token, calls };
+                        return self.open(candidate, admission, request, client, policy);
+                    }
+                    Err(denial) => denial,
                 }
-                Err(denial) => denial,
-            },
+            }
             Err(rejection) => rejection.into(),
         };
-        self.deny(Denied { denial, upgrade, handshake, token }, request, client, policy)
+        match self.show(&denial, request, policy) {
+            Some((close, permit)) => {
+                self.observe_refused(&denial, client, Some(request), Some(&close));
+                let subprotocol = Handshake::new(request, client).subprotocols().next();
+                let sizes = policy.sizes;
+                Answer::RefuseVisibly(VisibleRefusal::new(
+                    upgrade,
+                    subprotocol,
+                    close,
+                    token,
+                    sizes,
+                    permit,
+                ))
+            }
+            None => {
+                self.observe_refused(&denial, client, Some(request), None);
+                Answer::Refuse(denial.response())
+            }
+        }
     }
 
     fn open<H, B>(
@@ -253,41 +263,18 @@ impl<O: Observer> Endpoint<O> {
         Answer::Open(Opening { upgrade, headers, permit, pending })
     }
 
-    fn deny<H: Handler, B>(
+    /// Returns the Close frame that shows a denial to a page, and a permit for that, if the policy says so and
+    /// not too many are shown at the moment.
+    fn show<B>(
         &self,
-        denied: Denied<'_>,
+        denial: &Denial,
         request: &Request<B>,
-        client: &Client,
         policy: &Policy,
-    ) -> Answer<H, O> {
-        let Denied { denial, upgrade, handshake, token } = denied;
-        let headers = request.headers();
-        let is_of_page = headers.contains_key(ORIGIN);
-        let close = denial.close_frame().filter(|_| policy.visible_refusals && is_of_page);
-        let visible = close.and_then(|close| {
-            let permit = Arc::clone(&self.visible_refusals).try_acquire_owned().ok()?;
-            Some((close, permit))
-        });
-        let application = Some(&denial).filter(|it| it.rejection() == Rejection::Application);
-        observe(
-            &*self.observer,
-            &EndpointEvent::Refused {
-                peer: client.peer,
-                protocol: Some(handshake.protocol()),
-                request: Headers::of(headers).text(),
-                rejection: denial.rejection(),
-                denial: application,
-                close: visible.as_ref().map(|(close, _)| close),
-            },
-        );
-        match visible {
-            Some((close, permit)) => {
-                let subprotocol = handshake.subprotocols().next();
-                let refusal = VisibleRefusal::new(upgrade, subprotocol, close, token, permit);
-                Answer::RefuseVisibly(refusal)
-            }
-            None => Answer::Refuse(denial.response()),
-        }
+    ) -> Option<(CloseFrame, OwnedSemaphorePermit)> {
+        let is_of_page = request.headers().contains_key(ORIGIN);
+        let close = denial.close_frame().filter(|_| policy.visible_refusals && is_of_page)?;
+        let permit = Arc::clone(&self.visible_refusals).try_acquire_owned().ok()?;
+        Some((close, permit))
     }
 
     /// Refuses a request, for a router that has no endpoint at its path. Returns the response to send.
@@ -298,27 +285,35 @@ impl<O: Observer> Endpoint<O> {
         request: &Request<B>,
         client: &Client,
     ) -> Response<String> {
-        let protocol = Protocol::of(request.version(), client.is_encrypted);
-        let headers = Headers::of(request.headers());
-        self.observe_refused(rejection, client.peer, Some(protocol), &headers);
-        rejection.response()
+        let denial = rejection.into();
+        self.observe_refused(&denial, client, Some(request), None);
+        denial.response()
     }
 
     /// Reports to the observer a client that was rejected before it sent a request, or that the HTTP
     /// library answered itself.
     pub fn record_rejected(&self, rejection: Rejection, client: &Client) {
-        self.observe_refused(rejection, client.peer, None, &Headers::default());
+        self.observe_refused::<()>(&rejection.into(), client, None, None);
     }
 
-    fn observe_refused(
+    fn observe_refused<B>(
         &self,
-        rejection: Rejection,
-        peer: Peer,
-        protocol: Option<Protocol>,
-        headers: &Headers,
+        denial: &Denial,
+        client: &Client,
+        request: Option<&Request<B>>,
+        close: Option<&CloseFrame>,
     ) {
-        let (request, denial, close) = (headers.text(), None, None);
-        let event = EndpointEvent::Refused { peer, protocol, request, rejection, denial, close };
+        let protocol = request.map(|it| Protocol::of(it.version(), client.is_encrypted));
+        let headers = request.map(|it| Headers::of(it.headers())).unwrap_or_default();
+        let rejection = denial.rejection();
+        let event = EndpointEvent::Refused {
+            peer: client.peer,
+            protocol,
+            request: headers.text(),
+            rejection,
+            denial: Some(denial).filter(|_| rejection == Rejection::Application),
+            close,
+        };
         observe(&*self.observer, &event);
     }
 }

@@ -191,6 +191,7 @@ fn valid_traceparent(text: &str) -> Option<&str> {
     let is_valid = lengths.eq([2, 32, 16, 2])
         && fields.bytes().all(|byte| byte == b'-' || is_hex(byte))
         && !fields.starts_with("ff")
+        && fields.split('-').skip(1).take(2).all(|id| id.bytes().any(|byte| byte != b'0'))
         && (rest.is_empty() || !fields.starts_with("00") && rest.starts_with('-'));
     is_valid.then_some(fields)
 }

@@ -33,6 +33,8 @@ pub struct VisibleRefusal<H> {
     subprotocol: Option<HeaderValue>,
     close: CloseFrame,
     token: DrainToken,
+    /// As for a session: what the client sends before it has the Close frame is read and dropped.
+    sizes: SizeLimits,
     permit: OwnedSemaphorePermit,
     /// The session is of the same type as the others, so the driver is monomorphized once.
     handler: PhantomData<fn() -> H>,
@@ -44,9 +46,6 @@ pub const MAX_VISIBLE_REFUSALS: usize = 128;
 /// Time for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the client sends before it has the Close frame is read and dropped.
-const SIZES: SizeLimits = SizeLimits { max_message_bytes: 1024, max_queued_bytes: 1024 };
-
 impl<H: Handler> VisibleRefusal<H> {
     /// `subprotocol` is one that the client offers: a browser fails the connection if it offers some and none
     /// is selected, and the page would not see the code.
@@ -55,10 +54,11 @@ impl<H: Handler> VisibleRefusal<H> {
         subprotocol: Option<&str>,
         close: CloseFrame,
         token: DrainToken,
+        sizes: SizeLimits,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         let subprotocol = subprotocol.and_then(|name| HeaderValue::from_str(name).ok());
-        Self { upgrade, subprotocol, close, token, permit, handler: PhantomData }
+        Self { upgrade, subprotocol, close, token, sizes, permit, handler: PhantomData }
     }
 
     /// Returns the response to send: a 101, or a 200 over HTTP/2.
@@ -105,7 +105,7 @@ impl<H: Handler> VisibleRefusal<H> {
             reconnect_spread: Duration::ZERO,
         };
         let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
-        let socket = WebSocket::new(stream, SIZES);
+        let socket = WebSocket::new(stream, self.sizes);
         let _ = Session::<S, H>::closing(socket, config, self.token, self.close).await;
         drop(self.permit);
     }

@@ -23,18 +23,23 @@ use support::{
     frame, open, spawned_drain,
 };
 use tokio::io::duplex;
-use tokio::time::timeout;
+use tokio::time::{advance, timeout};
 use transport::ws_core::{Cause, Limits};
-use transport::{Compression, DrainOptions, Handler, Message, Next, PreparedMessage, WebSocket};
+use transport::{
+    Compression, Discard, DrainOptions, Handler, Message, Next, PreparedMessage, WebSocket,
+};
 
 const RSV1: u8 = 0x40;
 
 fn open_compressed(compression: Compression, handler: impl Handler) -> TestSession {
+    open_limited(Limits::default(), compression, handler)
+}
+
+fn open_limited(limits: Limits, compression: Compression, handler: impl Handler) -> TestSession {
     let (near, far) = duplex(64 * 1024);
     let drain = spawned_drain();
     let socket = WebSocket::new(near, SIZES).with_compression(Some(compression));
-    let session =
-        tokio::spawn(transport::run(socket, config(Limits::default()), handler, drain.token()));
+    let session = tokio::spawn(transport::run(socket, config(limits), handler, drain.token()));
     TestSession { peer: Peer(far), drain, session }
 }
 
@@ -284,6 +289,19 @@ async fn a_prepared_message_is_sent_as_it_is_unless_it_is_compressible() {
     // The plain one has not changed the window of the client.
     assert_eq!((difference.0, &difference.2[..]), (TEXT | RSV1, entries(3).as_bytes()));
     assert!(difference.1 < 100, "{} bytes", difference.1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_to_the_next_read_begins_no_message() {
+    let limits = Limits { message_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
+    let mut session = open_limited(limits, Compression::Fresh, Discard);
+    // What one read inflates is bounded, so the ping is left to the next.
+    let messages = compressed(TEXT, &[b'x'; 4096]).repeat(16);
+    session.peer.send(&[messages, frame(PING, b"?")].concat()).await;
+    assert_eq!(session.peer.frame().await, (PONG, b"?".to_vec()));
+    advance(Duration::from_secs(6)).await;
+    session.peer.send(&frame(PING, b"!")).await;
+    assert_eq!(session.peer.frame().await, (PONG, b"!".to_vec()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -186,7 +186,8 @@ async fn a_refusal_ends_after_a_second_whatever_the_client_does() {
     let fixture = fixture();
     let silent = upgraded(&fixture, "/403").await;
     let mut busy = upgraded(&fixture, "/403").await;
-    busy.send(&[frame(TEXT, b"hello"), frame(PING, b"?")].concat()).await;
+    busy.send(&[frame(TEXT, b"hello"), frame(TEXT, &[b'x'; 2000]), frame(PING, b"?")].concat())
+        .await;
     let mut half_open = upgraded(&fixture, "/403").await;
     half_open.send(&frame(TEXT, &[b'x'; 100])[..20]).await;
     for mut peer in [silent, busy, half_open] {

@@ -154,7 +154,9 @@ impl Client {
                 ControlFlow::Continue(())
             }
             Message::Binary(bytes) => self.dispatch(Event::Message { bytes: bytes.len() }),
-            Message::Ping(payload) => self.dispatch(Event::Pings { count: 1, bytes: payload.len() }),
+            Message::Ping(payload) => {
+                self.dispatch(Event::Pings { count: 1, bytes: payload.len() })
+            }
             Message::Pong(payload) => self.dispatch(Event::Pong(payload)),
             Message::Close(frame) => {
                 let frame = frame.as_ref().and_then(|frame| {

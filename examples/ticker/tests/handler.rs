@@ -33,6 +33,10 @@ impl Handler for StateAndAnswers {
             self.pending_answers += 1;
         }
     }
+
+    fn pong(&mut self) {
+        self.latest.pong();
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::client::{MAX_CONTROL_BYTES, PING, Received, Stop};
 use crate::context::{Context, time};
 use crate::finding::{Finding, Question};
-use crate::probes::ping::Pings;
+use crate::probes::ping::{PAUSE, Pings};
 use crate::remedies::Remedy;
 
 const QUESTION: Question = Question::Buffering;
@@ -19,9 +19,8 @@ const DELAY: Duration = Duration::from_millis(150);
 /// A path that is slower than this, and much slower than its first hop, is worth a look.
 const SLOW: Duration = Duration::from_millis(300);
 
-/// Pings that fill a buffer: at first a burst, then fewer than the ten in a second that servers allow.
+/// Pings that fill a buffer: at first a burst, then one after each pause.
 const BURST: usize = 12;
-const PAUSE: Duration = Duration::from_millis(125);
 
 /// Compares the pings with the handshake; if none came back, finds out whether more bytes push them out.
 pub(crate) async fn buffering(context: &Context<'_>, pings: Pings) -> Option<Finding> {

@@ -8,7 +8,7 @@ use crate::client::{Attempt, Opened, PING, Received, Session, Stop};
 use crate::context::{Context, time};
 use crate::escape::escape;
 use crate::finding::{Finding, Question};
-use crate::probes::ping::describe;
+use crate::probes::ping::{PAUSE, describe};
 use crate::remedies::Remedy;
 
 const QUESTION: Question = Question::KeepAlive;
@@ -176,8 +176,12 @@ async fn cut(
     let Attempt::Open(Opened { session, .. }) = context.open().await else {
         return Finding::failure(QUESTION, "idle_cut", sentence, [Remedy::IdleLimit(time(last))]);
     };
-    let watch = Watch { limit, until: Until::Busy { interval: last.min(lasted) / 4 } };
+    let interval = (last.min(lasted) / 4).max(PAUSE);
+    let watch = Watch { limit, until: Until::Busy { interval } };
     let control = watch.run(context, session).await;
+    if let Some(End::Closed(code, reason)) = &control.end {
+        return closed(*code, reason, control.lasted);
+    }
     if control.end.is_some() {
         let sentence = format!(
             "{sentence}; a session with traffic was cut after {} as well, so it is not an idle limit",

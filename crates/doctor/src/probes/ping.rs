@@ -14,6 +14,9 @@ const QUESTION: Question = Question::Ping;
 /// Few enough for the rate of every server.
 const COUNT: u8 = 5;
 
+/// The least time between pings that are sent on and on: servers allow ten in a second.
+pub(super) const PAUSE: Duration = Duration::from_millis(125);
+
 /// What pings showed.
 pub(crate) struct Pings {
     /// The session is still open.

@@ -102,8 +102,9 @@ pub struct Settings {
     pub null_origin: Decision,
 
     /// Whether pages of allowed origins see why they are refused: true or false. A browser hides the response
-    /// to a handshake from the page. With true, a refusal for a limit, for a shutdown, or by the
-    /// application is a WebSocket that is closed at once, with 1013, 3000 or 3003 and the reason.
+    /// to a handshake from the page. With true, a refusal for a limit, for a shutdown, by the application or
+    /// by what authenticates clients is a WebSocket that is closed at once, with 1013, 3000 or 3003 and the
+    /// reason.
     #[arg(long, value_name = "BOOL", default_value = "false", help_heading = "Origins")]
     pub visible_refusals: Switch,
 

@@ -1,7 +1,7 @@
 //! From the bytes of reads to messages and control frames (RFC 6455, section 5).
 //!
 //! It reads no more than it is given, and knows the end of each frame. So it is empty between two messages,
-//! and sessions can share it.
+//! and sessions can share it. It also writes the pongs, because pings that arrive together are one event.
 
 use std::cell::Cell;
 use std::mem;
@@ -14,7 +14,7 @@ use super::frame_header::{
     ControlOpcode, DataOpcode, FrameHeader, MAX_HEADER_BYTES, Opcode, Rules,
 };
 use super::short_buffer::ShortBuffer;
-use super::write_buffer::WriteBuffer;
+use super::write_buffer::Output;
 use crate::compression::{InflateError, inflate};
 use crate::message::{Message, Utf8Bytes};
 
@@ -84,9 +84,6 @@ pub(crate) enum Incoming {
     /// The codec must not be read again.
     Violation(Violation),
 }
-
-/// The output of a session; `None` if nothing is unsent.
-type Output = Option<Box<WriteBuffer>>;
 
 /// The first size of the buffer for payloads. Most messages fit, and for larger ones it grows.
 const PAYLOAD_BUFFER_BYTES: usize = 128;

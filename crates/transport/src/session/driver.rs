@@ -175,7 +175,7 @@ where
     }
 
     /// Creates a session without a handler, which sends this Close frame and ends. A drain does not change
-    /// the frame.
+    /// the frame. It takes an id, as every session does.
     pub(crate) fn closing(
         socket: WebSocket<S>,
         config: Arc<SessionConfig>,
@@ -308,12 +308,13 @@ where
             if self.socket.is_finishing() {
                 return ControlFlow::Continue(());
             }
+            let was_partial = self.socket.is_partial();
             let mut input = match self.socket.poll_read(poll.cx, buffer) {
                 Poll::Pending => return ControlFlow::Continue(()),
                 Poll::Ready(Err(end)) => return self.disconnected(end, poll.now),
                 Poll::Ready(Ok(input)) => input,
             };
-            let (was_partial, mut has_ended) = (self.socket.is_partial(), false);
+            let mut has_ended = false;
             while let Some(incoming) = self.socket.decode(&mut input) {
                 self.on_frame(incoming, poll)?;
                 has_ended |= !self.socket.is_partial();
@@ -373,8 +374,8 @@ where
         let pongs = self.stats().pongs;
         let payload = self.socket.control_payload();
         self.dispatch(Event::Pong(payload.as_slice()), now)?;
-        // The machine counts the pong to the latest ping, and none while the session is closing.
-        if self.stats().pongs != pongs {
+        // The machine counts the pong to the latest ping. It may have closed the session by the same event.
+        if self.stats().pongs != pongs && self.lifecycle.is_open() {
             self.call_handler(Handler::pong, now)?;
         }
         ControlFlow::Continue(())

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::write_buffer::WriteBuffer;
+use super::write_buffer::Output;
 
 const INPUT_BYTES: usize = 16 * 1024;
 
@@ -13,12 +13,12 @@ thread_local! {
 /// The buffers that a session reads into and writes from during a poll.
 pub(crate) struct PollBuffers {
     pub(crate) input: Box<[u8]>,
-    output: Option<Box<WriteBuffer>>,
+    output: Output,
 }
 
 impl PollBuffers {
     /// Takes the buffers of the thread, and lends the write buffer to a session without unsent output.
-    pub(crate) fn borrow(output: &mut Option<Box<WriteBuffer>>) -> Self {
+    pub(crate) fn borrow(output: &mut Output) -> Self {
         let mut buffers = POLL_BUFFERS.take().unwrap_or_else(|| Self {
             input: vec![0; INPUT_BYTES].into_boxed_slice(),
             output: None,
@@ -30,7 +30,7 @@ impl PollBuffers {
     }
 
     /// Returns the buffers to the thread. A write buffer with unsent output stays with the session.
-    pub(crate) fn restore(mut self, output: &mut Option<Box<WriteBuffer>>) {
+    pub(crate) fn restore(mut self, output: &mut Output) {
         if let Some(output) = output {
             output.shrink();
         }

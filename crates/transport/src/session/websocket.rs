@@ -12,7 +12,7 @@ use ws_core::CloseFrame;
 
 use super::codec::{Codec, Incoming, ReadOptions};
 use super::control_frame::{self, ControlPayload, write_close_frame, write_control_frame};
-use super::write_buffer::WriteBuffer;
+use super::write_buffer::{Output, WriteBuffer};
 use crate::compression::{Compression, WindowId};
 use crate::frame::{append_compressed_frame, append_frame};
 use crate::message::Message;
@@ -27,8 +27,8 @@ pub struct WebSocket<S> {
     /// The [`SizeLimits`], in half the memory.
     max_message_bytes: u32,
     max_queued_bytes: u32,
-    /// The output that the stream has not accepted yet. `None` between polls if nothing is unsent.
-    pub(crate) output: Option<Box<WriteBuffer>>,
+    /// The output that the stream has not accepted yet.
+    pub(crate) output: Output,
 }
 
 /// The memory that one peer may use. Values above 4 GiB count as 4 GiB. The
@@ -163,6 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             return None;
         }
         let before = input.len();
+        // As in `frames`: after our Close frame no other is written.
         let pongs = Some(&mut self.output).filter(|_| is_open);
         let incoming = codec.get_or_insert_with(Codec::take).read(input, options, pongs);
         if let ClosingState::CloseSent { received_bytes, .. } = &mut self.state {

@@ -16,6 +16,9 @@ pub(crate) struct WriteBuffer {
     prepared: Option<Prepared>,
 }
 
+/// The output of a session. `None` between polls if nothing is unsent.
+pub(crate) type Output = Option<Box<WriteBuffer>>;
+
 /// The most memory that an empty buffer retains for the next session.
 const MAX_RETAINED_BYTES: usize = 128 * 1024;
 
