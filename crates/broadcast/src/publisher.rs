@@ -18,7 +18,7 @@ use crate::tag::{Have, Tag};
 /// queues none of them. Sessions outlive their publisher: they stay open and send nothing more.
 ///
 /// A state is encoded once, and all sessions write it from the same bytes. TLS and HTTP/2 copy it, as
-/// they copy all output. A publisher keeps one state, the newest. With one session it takes at most 250
+/// they copy all output. A publisher keeps one state, the newest. With one session it takes at most 260
 /// bytes; each further one takes at most 32, and 2 KB are added once more than 64 have waited at the same
 /// time.
 ///

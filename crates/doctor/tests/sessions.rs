@@ -46,7 +46,7 @@ async fn frames_that_wait_for_a_full_buffer_are_collected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_are_late_are_held_back() {
-    let gateway = Gateway { back: Flow::Late(Duration::from_secs(1)), ..Gateway::PLAIN };
+    let gateway = Gateway { back: Flow::Late(Duration::from_millis(700)), ..Gateway::PLAIN };
     let report = through(gateway, &[], &[]).await;
     assert_eq!(finding(&report, "frames_delayed").severity, Warning, "{}", report.text());
     assert_eq!(finding(&report, "close_delayed").severity, Warning, "{}", report.text());
@@ -56,10 +56,10 @@ async fn frames_that_are_late_are_held_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_far_behind_its_next_hop_is_a_note() {
     let server = Server::start(&[]).address;
-    let late = Gateway { back: Flow::Late(Duration::from_secs(1)), ..Gateway::PLAIN };
+    let late = Gateway { back: Flow::Late(Duration::from_millis(700)), ..Gateway::PLAIN };
     // The handshake is as late as the frames.
     let url = serve(move |client| async move {
-        sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_millis(700)).await;
         late.forward(client, server).await;
     })
     .await;
