@@ -46,7 +46,7 @@ async fn frames_that_wait_for_a_full_buffer_are_collected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_are_late_are_held_back() {
-    let gateway = Gateway { back: Flow::Late(Duration::from_millis(700)), ..Gateway::PLAIN };
+    let gateway = Gateway { back: Flow::Late(Duration::from_millis(500)), ..Gateway::PLAIN };
     let report = through(gateway, &[], &[]).await;
     assert_eq!(finding(&report, "frames_delayed").severity, Warning, "{}", report.text());
     assert_eq!(finding(&report, "close_delayed").severity, Warning, "{}", report.text());
