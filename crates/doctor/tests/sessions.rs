@@ -46,7 +46,7 @@ async fn frames_that_wait_for_a_full_buffer_are_collected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_are_late_are_held_back() {
-    let gateway = Gateway { back: Flow::Late(Duration::from_millis(600)), ..Gateway::PLAIN };
+    let gateway = Gateway { back: Flow::Late(Duration::from_millis(450)), ..Gateway::PLAIN };
     // Each delay begins after the one before, so few pings of the server are in between.
     let report = through(gateway, &["--ping-interval-secs=2"], &["--interval-secs=2"]).await;
     assert_eq!(finding(&report, "frames_delayed").severity, Warning, "{}", report.text());
