@@ -277,5 +277,9 @@ async fn a_refusal_that_pages_see_is_named_as_the_refusal() {
     assert!(read_head(&mut session).await.unwrap().contains("101"));
     let report = examine(&server.url(), &["--origin", ORIGIN]).await;
     expect_only(&report, Failure, "connection_limit", "WS_STATUS_MAX_CONNECTIONS");
-    assert!(report.text().contains("by a Close (1013, \"connection_limit\")"), "{}", report.text());
+    assert!(
+        report.text().contains("at once a Close with 1013 \"connection_limit\""),
+        "{}",
+        report.text()
+    );
 }

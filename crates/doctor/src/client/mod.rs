@@ -12,7 +12,7 @@ mod tls;
 
 pub(crate) use http::{Head, NoHead, read_body, read_head, send};
 pub(crate) use network::{MAX_ADDRESSES, connect, resolve};
-pub(crate) use open::{Attempt, Connection, Dialer, Opened, Refused, Request};
+pub(crate) use open::{Attempt, Connection, Dialer, Opened, Refused, Request, Shown};
 pub(crate) use session::{
     CLOSE, Duplex, MAX_CONTROL_BYTES, PING, RESERVED, Received, Session, Stop,
 };

@@ -18,6 +18,9 @@ use crate::client::tls::{Handshake, Trust};
 /// More of the body of a refusal is not read.
 const MAX_REFUSAL_BYTES: usize = 4 << 10;
 
+/// The least time for a Close that is right behind a 101; more on a path that is slow.
+const SHOWN_WITHIN: Duration = Duration::from_millis(100);
+
 /// The time for the body of a refusal, after its head.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
@@ -54,6 +57,8 @@ pub(crate) struct Request<'a> {
 pub(crate) enum Attempt {
     Open(Opened),
     Refused(Refused),
+    /// A refusal that the server shows to pages: a session that is closed at once.
+    Shown(Shown),
     /// A response arrived only after the client had sent bytes beyond the request.
     HeldBack,
     NoAnswer(NoHead),
@@ -69,7 +74,16 @@ pub(crate) struct Opened {
     pub(crate) dialed: Duration,
     /// The time from the request to the head of the response.
     pub(crate) took: Duration,
+    /// When that arrived.
+    pub(crate) at: Instant,
     pub(crate) local: SocketAddr,
+}
+
+/// An answer with 101, and a Close right behind it.
+pub(crate) struct Shown {
+    pub(crate) head: Head,
+    pub(crate) code: u16,
+    pub(crate) reason: Vec<u8>,
 }
 
 /// Any other answer.
@@ -117,7 +131,8 @@ impl Dialer {
             Err(NoHead::TimedOut(0)) => return self.provoke(stream, input).await,
             Err(failure) => return Attempt::NoAnswer(failure),
         };
-        let took = began.elapsed();
+        let at = Instant::now();
+        let took = at - began;
         if head.status != 101 {
             let body = read_body(
                 &mut stream,
@@ -131,8 +146,12 @@ impl Dialer {
         }
         let accept = derive_accept_key(key.as_bytes());
         let is_accept_right = head.header("sec-websocket-accept") == Some(accept.as_bytes());
-        let session = Session::new(stream, input, self.limit);
-        Attempt::Open(Opened { session, head, is_accept_right, dialed, took, local })
+        let mut session = Session::new(stream, input, self.limit);
+        let shown = session.shown_refusal(at + took.max(SHOWN_WITHIN)).await;
+        if let Some((code, reason)) = shown {
+            return Attempt::Shown(Shown { head, code, reason });
+        }
+        Attempt::Open(Opened { session, head, is_accept_right, dialed, took, at, local })
     }
 
     /// Nothing was answered in time: finds out whether the response is held back until there is more to

@@ -82,6 +82,28 @@ impl Session {
         }
     }
 
+    /// Waits until then for a Close frame with one of the codes by which a server shows pages that it refuses
+    /// them (`docs/api/endpoint.md`), as the first frame. Returns its code and its reason. Consumes nothing.
+    pub(crate) async fn shown_refusal(&mut self, until: Instant) -> Option<(u16, Vec<u8>)> {
+        loop {
+            match *self.input {
+                [CLOSE, length, high, low, ref reason @ ..]
+                    if reason.len() + 2 >= length.into() =>
+                {
+                    let code = u16::from_be_bytes([high, low]);
+                    let reason = reason.get(..usize::from(length).checked_sub(2)?)?;
+                    return matches!(code, 1013 | 3000 | 3003).then(|| (code, reason.to_vec()));
+                }
+                [] | [CLOSE, ..] if self.input.len() <= 2 + MAX_CONTROL_BYTES => {}
+                _ => return None,
+            }
+            let read = timeout_at(until, self.stream.read_buf(&mut self.input)).await;
+            if !matches!(read, Ok(Ok(1..))) {
+                return None;
+            }
+        }
+    }
+
     /// Receives the next frame, and answers it if it is a ping.
     ///
     /// # Errors

@@ -26,9 +26,9 @@ pub(crate) async fn keep_alive(context: &Context<'_>) -> Vec<Finding> {
     let until_ping = interval + context.limit();
     let idle = context.options.idle_secs;
     let limit = idle.map_or(until_ping, |idle| idle.max(until_ping));
-    let Attempt::Open(Opened { session, .. }) = context.open().await else { return Vec::new() };
+    let Attempt::Open(Opened { session, at, .. }) = context.open().await else { return Vec::new() };
     let watch = Watch { limit, until: Until::Pings { silence: idle.unwrap_or_default() } };
-    let watched = watch.run(context, session).await;
+    let watched = watch.run(context, session, at).await;
     match watched.end {
         Some(End::Closed(code, ref reason)) => vec![closed(code, reason, watched.lasted)],
         // The probe of pings has said so.
@@ -87,8 +87,8 @@ enum End {
 }
 
 impl Watch {
-    async fn run(&self, context: &Context<'_>, mut session: Session) -> Watched {
-        let began = Instant::now();
+    /// Watches a session that was opened at this time.
+    async fn run(&self, context: &Context<'_>, mut session: Session, began: Instant) -> Watched {
         let (mut last, mut told) = (began, began);
         self.tell(context, Duration::ZERO);
         let mut watched = Watched::default();
@@ -173,12 +173,12 @@ async fn cut(
     );
     (context.progress)("the idle session was cut; comparing with a session that is not idle");
     let limit = lasted.mul_f64(1.3) + Duration::from_millis(200);
-    let Attempt::Open(Opened { session, .. }) = context.open().await else {
+    let Attempt::Open(Opened { session, at, .. }) = context.open().await else {
         return Finding::failure(QUESTION, "idle_cut", sentence, [Remedy::IdleLimit(time(last))]);
     };
     let interval = (last.min(lasted) / 4).max(PAUSE);
     let watch = Watch { limit, until: Until::Busy { interval } };
-    let control = watch.run(context, session).await;
+    let control = watch.run(context, session, at).await;
     if let Some(End::Closed(code, reason)) = &control.end {
         return closed(*code, reason, control.lasted);
     }

@@ -1,19 +1,12 @@
 //! Is the upgrade passed on over HTTP/1.1?
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-use crate::client::{Attempt, Head, Opened, PING, Received, Session};
+use crate::client::{Attempt, Head, Opened};
 use crate::context::{Context, time};
 use crate::finding::{Finding, Question};
-use crate::probes::refusal::{Counted, ShownRefusal, explain, explain_close, said};
+use crate::probes::refusal::{Counted, explain, said};
 use crate::remedies::{Place, Remedy};
 
 const QUESTION: Question = Question::Upgrade;
-
-/// The time for the answer to a ping, if there is no Close before it.
-const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the first handshakes showed.
 pub(crate) struct Upgraded {
@@ -28,16 +21,8 @@ pub(crate) struct Upgraded {
 pub(crate) async fn upgrade(context: &mut Context<'_>) -> Upgraded {
     let mut findings = Vec::new();
     let before = context.counters().await;
-    let mut attempt = context.open().await;
+    let attempt = context.open().await;
     let likely = likely(&attempt);
-    let shown = match &mut attempt {
-        Attempt::Open(opened) => shown_refusal(&mut opened.session, context.limit()).await,
-        Attempt::HeldBack | Attempt::NoAnswer(_) | Attempt::Refused(_) => None,
-    };
-    if let Some(shown) = shown {
-        findings.push(explain_close(QUESTION, &shown, &attempt, context));
-        return Upgraded { findings, is_open: false, likely };
-    }
     if let Attempt::Open(opened) = attempt {
         findings.extend(judge(&opened));
         findings.extend(context.origin.map(|origin| {
@@ -61,24 +46,11 @@ pub(crate) async fn upgrade(context: &mut Context<'_>) -> Upgraded {
     Upgraded { findings, is_open: false, likely }
 }
 
-/// Returns the refusal that the server shows to pages by a Close at once, in place of a response. A session
-/// answers a ping instead.
-async fn shown_refusal(session: &mut Session, limit: Duration) -> Option<ShownRefusal> {
-    let until = Instant::now() + limit.min(SHOWN_WITHIN);
-    session.send(PING, b"open?").await.ok()?;
-    loop {
-        match session.next(until).await.ok()? {
-            Received::Close(Some(code), reason) => return ShownRefusal::new(code, &reason),
-            Received::Ping => {}
-            Received::Close(None, _) | Received::Data | Received::Pong(_) => return None,
-        }
-    }
-}
-
 fn likely(attempt: &Attempt) -> Option<Place> {
     let head = match attempt {
         Attempt::Open(opened) => &opened.head,
         Attempt::Refused(refused) => &refused.head,
+        Attempt::Shown(shown) => &shown.head,
         Attempt::HeldBack | Attempt::NoAnswer(_) => return None,
     };
     let named = |name| head.header(name).and_then(Place::named_by);

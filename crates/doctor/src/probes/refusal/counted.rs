@@ -4,7 +4,7 @@
 use transport::Rejection;
 
 use crate::admin::Counters;
-use crate::client::Attempt;
+use crate::client::{Attempt, Shown};
 use crate::context::Context;
 
 /// What the admin listener counted during a handshake.
@@ -47,7 +47,15 @@ impl Counted {
 
 /// The word of an answer that the server itself gave.
 pub(crate) fn said(attempt: &Attempt) -> Option<Rejection> {
-    let Attempt::Refused(refused) = attempt else { return None };
+    let refused = match attempt {
+        Attempt::Refused(refused) => refused,
+        // Any other word is the application's.
+        Attempt::Shown(Shown { reason, .. }) => {
+            let word = str::from_utf8(reason).unwrap_or_default();
+            return Some(rejection(word).unwrap_or(Rejection::Application));
+        }
+        Attempt::HeldBack | Attempt::NoAnswer(_) | Attempt::Open(_) => return None,
+    };
     let text = str::from_utf8(refused.body.get(..64).unwrap_or(&refused.body));
     let (word, _) = text.unwrap_or_default().split_once(": ")?;
     rejection(word).filter(|rejection| rejection.status() == refused.head.status)

@@ -7,7 +7,7 @@ mod of_server;
 
 use transport::Rejection;
 
-use crate::client::{Attempt, NoHead, Refused};
+use crate::client::{Attempt, NoHead, Refused, Shown};
 use crate::context::Context;
 use crate::escape::escape;
 use crate::finding::{Finding, Question};
@@ -30,6 +30,9 @@ pub(super) fn explain(
     let answer = match attempt {
         Attempt::Refused(refused) => describe(refused),
         Attempt::NoAnswer(failure) => failure.to_string(),
+        Attempt::Shown(Shown { code, reason, .. }) => {
+            format!("101, and at once a Close with {code} \"{}\"", escape(reason))
+        }
         Attempt::HeldBack | Attempt::Open(_) => "the answer was held back".to_owned(),
     };
     if let Some(rejection) = said(attempt) {
@@ -64,7 +67,7 @@ pub(super) fn explain(
             }
             of_silence(failure)
         }
-        Attempt::HeldBack | Attempt::Open(_) => (
+        Attempt::HeldBack | Attempt::Open(_) | Attempt::Shown(_) => (
             "answer_held_back",
             "the 101 arrived only after further bytes were sent".to_owned(),
             vec![Remedy::ForwardAtOnce],
@@ -86,40 +89,6 @@ pub(super) fn explain(
         Counted::Unknown | Counted::Refused(_) => "",
     };
     Finding::failure(question, word, format!("{answer}: {cause}{seen}"), remedies)
-}
-
-/// A refusal that the server shows to pages: a WebSocket that is closed at once.
-pub(super) struct ShownRefusal {
-    code: u16,
-    /// Escaped.
-    reason: String,
-    rejection: Rejection,
-}
-
-impl ShownRefusal {
-    /// Takes a Close for a refusal if its code is one of these (`docs/api/endpoint.md`).
-    pub(super) fn new(code: u16, reason: &[u8]) -> Option<Self> {
-        let named = |rejection: &Rejection| rejection.as_str().as_bytes() == reason;
-        let rejection = Rejection::ALL.iter().copied().find(named);
-        // Any other word is the application's.
-        let rejection = rejection.unwrap_or(Rejection::Application);
-        let reason = escape(reason);
-        matches!(code, 1013 | 3000 | 3003).then_some(Self { code, reason, rejection })
-    }
-}
-
-/// Explains a session that was closed at once. `attempt` opened it.
-pub(super) fn explain_close(
-    question: Question,
-    shown: &ShownRefusal,
-    attempt: &Attempt,
-    context: &Context<'_>,
-) -> Finding {
-    let ShownRefusal { code, reason, rejection } = shown;
-    let (cause, remedies) = of_server(*rejection, attempt, context, context.origin);
-    let sentence =
-        format!("the server refuses the handshake by a Close ({code}, \"{reason}\"): {cause}");
-    Finding::failure(question, rejection.as_str(), sentence, remedies)
 }
 
 fn word(rejection: Rejection, origin: Option<&str>) -> &'static str {

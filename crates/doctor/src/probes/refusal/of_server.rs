@@ -131,7 +131,9 @@ pub(super) fn of_server(
 fn not_an_upgrade(attempt: &Attempt) -> (String, Vec<Remedy>) {
     let body = match attempt {
         Attempt::Refused(refused) => String::from_utf8_lossy(&refused.body),
-        Attempt::HeldBack | Attempt::NoAnswer(_) | Attempt::Open(_) => "".into(),
+        Attempt::HeldBack | Attempt::NoAnswer(_) | Attempt::Open(_) | Attempt::Shown(_) => {
+            "".into()
+        }
     };
     let has = |text: &str| body.lines().skip(1).any(|line| line.contains(text));
     let (upgrade, connection) =
