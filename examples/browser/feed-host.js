@@ -3,12 +3,12 @@
  * receives. It is in a SharedWorker, or in the tab that has a lock, which another tab gets when it goes.
  */
 
-import { parseJsonOrText, revisionIn } from "./protocol.js";
+import { parseJsonOrText, revisionIn } from "./options.js";
 
 /** @typedef {import("./status-feed.js").Health} Health */
-/** @typedef {import("./status-feed.js").Options} Options */
+/** @typedef {import("./options.js").Options} Options */
 /** @typedef {import("./status-feed.js").StatusFeed} StatusFeed */
-/** @typedef {import("./status-feed.js").Target} Target */
+/** @typedef {import("./options.js").Target} Target */
 /** @typedef {(target: Target, options: Partial<Options>) => StatusFeed} Connect */
 
 /**

@@ -4,7 +4,7 @@
  */
 
 import { ANSWER_MS, FeedHost, isLater } from "./feed-host.js";
-import { revisionIn } from "./protocol.js";
+import { revisionIn } from "./options.js";
 
 /** @typedef {import("./feed-host.js").Connect} Connect */
 /** @typedef {import("./feed-host.js").FromHost} FromHost */
@@ -12,8 +12,8 @@ import { revisionIn } from "./protocol.js";
 /** @typedef {import("./feed-host.js").Place} Place */
 /** @typedef {import("./feed-host.js").Received} Received */
 /** @typedef {import("./status-feed.js").Health} Health */
-/** @typedef {import("./status-feed.js").Options} Options */
-/** @typedef {import("./status-feed.js").Target} Target */
+/** @typedef {import("./options.js").Options} Options */
+/** @typedef {import("./options.js").Target} Target */
 
 /** What a worker can take. @typedef {{ revisionOf: string | undefined, known: undefined }} Shareable */
 

@@ -5,12 +5,14 @@
  * close code, and the reasons.
  */
 
-import {
-  checkWaits, explain, failuresAfter, parseJsonOrText, readMessage, readReason, revisionIn, waitMs, withTag,
-  withoutTag,
-} from "./protocol.js";
+import { complete, revisionIn } from "./options.js";
+import { explain, failuresAfter, readMessage, readReason, waitMs, withTag, withoutTag } from "./protocol.js";
 import { SharedFeed, checkShareable } from "./shared-feed.js";
 
+/** @typedef {import("./options.js").Known} Known */
+/** @typedef {import("./options.js").Options} Options */
+/** @typedef {import("./options.js").Target} Target */
+/** @typedef {import("./options.js").TargetOf} TargetOf */
 /** @typedef {import("./protocol.js").Verdict} Verdict */
 
 /**
@@ -43,64 +45,6 @@ import { SharedFeed, checkShareable } from "./shared-feed.js";
  * @property {number} at the time
  */
 
-/**
- * Where to connect, and which subprotocols to offer.
- *
- * @typedef {string | URL | { url: string | URL, protocols?: string | string[] }} Target
- */
-
-/**
- * Returns the target of one attempt, such as a URL with a new ticket. An abandoned attempt aborts `signal`.
- *
- * @typedef {(attempt: { signal: AbortSignal }) => Target | Promise<Target>} TargetOf
- */
-
-/**
- * What a feed has, for another feed of the same URL.
- *
- * @typedef {object} Known
- * @property {any} state the newest state
- * @property {string} [tag] the server's name of that state
- * @property {number} [at] the time at which it was received
- */
-
-/**
- * All are optional.
- *
- * @typedef {object} Options
- * @property {number} baseMs the window of the shortest wait
- * @property {number} capMs the window of the longest wait
- * @property {number} unreachableCapMs the same while no attempt leads to a connection
- * @property {number} steadyMs how long a connection has to be open before earlier failures are cleared
- * @property {number} connectTimeoutMs the timeout of an attempt, from asking for its target until it is open
- * @property {number} quietMs the longest time without a message before the connection is closed; 0 is no limit
- * @property {Record<number, Verdict>} verdicts the reactions to codes that differ from ENDINGS
- * @property {number} maxRetryMs the longest wait for which a server can ask
- * @property {boolean} resume whether to tell the server which state is known, so that it is not sent again
- * @property {Known | undefined} known the state to begin with
- * @property {BinaryType} binaryType the type of the data of binary messages
- * @property {(data: any) => any} parse converts a message to a state
- * @property {string | ((state: any) => number) | undefined} revisionOf the number by which states are ordered, if they
- *   have one: the name of a property, or a function
- */
-
-/** @type {Options} */
-const DEFAULTS = {
-  baseMs: 1_000,
-  capMs: 30_000,
-  unreachableCapMs: 300_000,
-  steadyMs: 10_000,
-  connectTimeoutMs: 10_000,
-  quietMs: 0,
-  verdicts: {},
-  maxRetryMs: 600_000,
-  resume: true,
-  known: undefined,
-  binaryType: "blob",
-  parse: parseJsonOrText,
-  revisionOf: undefined,
-};
-
 /** How long a server that has a newer state may take to send it after `open`, as far as pages are told. */
 const CONFIRM_MS = 1_000;
 
@@ -130,13 +74,12 @@ export class StatusFeed extends EventTarget {
    * @param {Target | TargetOf} target where to connect, or a function that is called for each attempt
    * @param {Partial<Options>} [options]
    * @throws {DOMException | TypeError} if a target that is not a function is not valid for a WebSocket
-   * @throws {RangeError} if a wait would be zero or not finite
+   * @throws {RangeError} if a time is out of its range, which README.md lists
    */
   constructor(target, options = {}) {
     super();
     this.#target = target;
-    this.#options = { ...DEFAULTS, ...options };
-    checkWaits(this.#options);
+    this.#options = complete(options);
     const { known } = this.#options;
     if (known) this.#know(known);
     this.start();
@@ -150,12 +93,11 @@ export class StatusFeed extends EventTarget {
    * @param {Partial<Omit<Options, "known" | "revisionOf">> & { revisionOf?: string }} [options]
    * @returns {StatusFeed | SharedFeed}
    * @throws {DOMException | TypeError} if the target is not valid for a WebSocket
-   * @throws {RangeError} if a wait would be zero or not finite
+   * @throws {RangeError} if a time is out of its range, which README.md lists
    * @throws {TypeError} if an option is a function, but for `parse`
    */
   static shared(target, options = {}) {
-    /** @type {Options} */ const all = { ...DEFAULTS, ...options };
-    checkWaits(all);
+    const all = complete(options);
     checkShareable(target, all);
     if (!SharedFeed.isPossible) return new StatusFeed(target, all);
     return new SharedFeed(target, all, (url, settings) => new StatusFeed(url, settings));

@@ -62,7 +62,7 @@ test("every close code of the API document is known", () => {
 
 test("the README names every option with its default", () => {
   const rows = table(read("../README.md"), "## The options");
-  const source = read("../status-feed.js").split("const DEFAULTS = {")[1].split("};")[0];
+  const source = read("../options.js").split("const DEFAULTS = {")[1].split("};")[0];
   const defaults = new Map(
     [...source.matchAll(/^ {2}(\w+): (.*),$/gm)].map(([, name, value]) => [name, value]),
   );
@@ -72,17 +72,34 @@ test("the README names every option with its default", () => {
   }
 });
 
-test("an invalid URL and waits that are zero or not finite throw, and leave no socket or listener", () => {
+test("an invalid URL and times that are out of range throw, and leave no socket or listener", () => {
   assert.throws(() => new StatusFeed("mailto:x"), SyntaxError);
   const wrong = [
     { baseMs: 0 }, { baseMs: NaN }, { capMs: Infinity }, { capMs: 1 },
     { unreachableCapMs: NaN }, { unreachableCapMs: Infinity },
     { maxRetryMs: 0 }, { maxRetryMs: NaN }, { maxRetryMs: Infinity }, { maxRetryMs: 2 ** 31 },
+    { connectTimeoutMs: 0 },
   ];
+  for (const name of ["connectTimeoutMs", "quietMs", "steadyMs"]) {
+    for (const value of [-1, NaN, Infinity, 2 ** 31, null, "5"]) wrong.push({ [name]: value });
+  }
   for (const options of wrong) {
     assert.throws(() => new StatusFeed(URL_OF_SERVER, options), RangeError);
   }
   assert.equal(FakeSocket.all.length + window.count + document.count, 0);
+});
+
+test("an option that is undefined has its default", () => {
+  const names = table(read("../README.md"), "## The options").map(([name]) => name.replaceAll("`", ""));
+  const feed = connected(Object.fromEntries(names.map((name) => [name, undefined])));
+  newest().open();
+  newest().say('{"status":"well"}');
+  mock.timers.tick(86_400_000);
+  assert.deepEqual([feed.states, feed.health.phase], [[{ status: "well" }], "open"]);
+  newest().end(1001);
+  assert.equal(left(feed), 500);
+  mock.timers.tick(500 + 9_999);
+  assert.equal(feed.health.phase, "connecting");
 });
 
 test("states are JSON or text, and the newest is kept", () => {
