@@ -3,9 +3,9 @@
  * receives. It is in a SharedWorker, or in the tab that has a lock, which another tab gets when it goes.
  */
 export type Health = import("./status-feed.js").Health;
-export type Options = import("./status-feed.js").Options;
+export type Options = import("./options.js").Options;
 export type StatusFeed = import("./status-feed.js").StatusFeed;
-export type Target = import("./status-feed.js").Target;
+export type Target = import("./options.js").Target;
 export type Connect = (target: Target, options: Partial<Options>) => StatusFeed;
 export type Place = [number, number];
 export type Received = {
@@ -27,9 +27,9 @@ export type FromHost = {
     type: "roll";
 };
 /** @typedef {import("./status-feed.js").Health} Health */
-/** @typedef {import("./status-feed.js").Options} Options */
+/** @typedef {import("./options.js").Options} Options */
 /** @typedef {import("./status-feed.js").StatusFeed} StatusFeed */
-/** @typedef {import("./status-feed.js").Target} Target */
+/** @typedef {import("./options.js").Target} Target */
 /** @typedef {(target: Target, options: Partial<Options>) => StatusFeed} Connect */
 /**
  * A place in an order: the term of a host, which is greater than those of earlier hosts, and a number in it.
