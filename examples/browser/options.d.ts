@@ -1,5 +1,6 @@
-/** What a feed can be told: its target and its options, with the defaults. */
+/** What a feed begins with: its target, its options with their defaults, and its health. */
 export type Verdict = import("./protocol.js").Verdict;
+export type Health = import("./status-feed.js").Health;
 export type Target = string | URL | {
     url: string | URL;
     protocols?: string | string[];
@@ -16,6 +17,10 @@ export type Known = {
      * the server's name of that state
      */
     tag?: string;
+    /**
+     * the URL to which the tag belongs, without the parameter `have`
+     */
+    url?: string;
     /**
      * the time at which it was received
      */
@@ -76,6 +81,8 @@ export type Options = {
      */
     revisionOf: string | ((state: any) => number) | undefined;
 };
+/** The health before there is a connection. @type {Health} */
+export declare const NO_HEALTH: Health;
 /**
  * Returns the options with the defaults for those that are missing or undefined.
  *
@@ -85,7 +92,18 @@ export type Options = {
  */
 export declare function complete(options: Partial<Options>): Options;
 /**
- * Returns the number by which states are ordered, NaN or undefined if this one has none.
+ * Returns a target with a URL that is absolute, as the page's address is now.
+ *
+ * @param {Target} target
+ * @returns {{ url: string, protocols: string | string[] }}
+ * @throws {TypeError} if it is no URL
+ */
+export declare function resolve(target: Target): {
+    url: string;
+    protocols: string | string[];
+};
+/**
+ * Returns the number by which states are ordered, NaN if this one has none.
  *
  * @param {any} state
  * @param {string | ((state: any) => number) | undefined} revisionOf

@@ -1,6 +1,7 @@
-/** What a feed can be told: its target and its options, with the defaults. */
+/** What a feed begins with: its target, its options with their defaults, and its health. */
 
 /** @typedef {import("./protocol.js").Verdict} Verdict */
+/** @typedef {import("./status-feed.js").Health} Health */
 
 /**
  * Where to connect, and which subprotocols to offer.
@@ -20,6 +21,7 @@
  * @typedef {object} Known
  * @property {any} state the newest state
  * @property {string} [tag] the server's name of that state
+ * @property {string} [url] the URL to which the tag belongs, without the parameter `have`
  * @property {number} [at] the time at which it was received
  */
 
@@ -60,6 +62,11 @@ const DEFAULTS = {
   revisionOf: undefined,
 };
 
+/** The health before there is a connection. @type {Health} */
+export const NO_HEALTH = {
+  phase: "stopped", attempts: 0, failures: 0, unopened: 0, unreachable: false, outdated: 0,
+};
+
 /**
  * Returns the options with the defaults for those that are missing or undefined.
  *
@@ -72,6 +79,19 @@ export function complete(options) {
   const all = { ...DEFAULTS, ...Object.fromEntries(given) };
   checkTimes(all);
   return all;
+}
+
+/**
+ * Returns a target with a URL that is absolute, as the page's address is now.
+ *
+ * @param {Target} target
+ * @returns {{ url: string, protocols: string | string[] }}
+ * @throws {TypeError} if it is no URL
+ */
+export function resolve(target) {
+  const { url, protocols = [] } = typeof target === "string" || target instanceof URL ? { url: target } : target;
+  const { document, location } = globalThis;
+  return { url: new URL(url, document?.baseURI ?? location?.href).href, protocols };
 }
 
 /** @param {Options} options */
@@ -90,15 +110,17 @@ function checkTimes(options) {
 }
 
 /**
- * Returns the number by which states are ordered, NaN or undefined if this one has none.
+ * Returns the number by which states are ordered, NaN if this one has none.
  *
  * @param {any} state
  * @param {string | ((state: any) => number) | undefined} revisionOf
  * @returns {number}
  */
 export function revisionIn(state, revisionOf) {
-  if (typeof revisionOf === "function") return revisionOf(state);
-  return revisionOf === undefined ? NaN : state?.[revisionOf];
+  if (revisionOf === undefined) return NaN;
+  const revision = typeof revisionOf === "function" ? revisionOf(state) : state?.[revisionOf];
+  // As a text, 9 is after 10.
+  return typeof revision === "number" ? revision : NaN;
 }
 
 /**

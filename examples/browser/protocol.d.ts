@@ -38,9 +38,9 @@ export declare function readReason(text: string): {
 /**
  * Returns the URL without the parameter `have`. Other parameters stay as they are.
  *
- * @param {string | URL} url
+ * @param {string} url an absolute one
  */
-export declare function withoutTag(url: string | URL): string;
+export declare function withoutTag(url: string): string;
 /**
  * Returns the URL with the parameter `have`: the tag of the state that is known, or nothing.
  *

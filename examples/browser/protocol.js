@@ -66,10 +66,10 @@ export function readReason(text) {
 /**
  * Returns the URL without the parameter `have`. Other parameters stay as they are.
  *
- * @param {string | URL} url
+ * @param {string} url an absolute one
  */
 export function withoutTag(url) {
-  const address = new URL(url, globalThis.document?.baseURI);
+  const address = new URL(url);
   const parameters = address.search.slice(1).split("&");
   address.search = parameters.filter((it) => !/^have(=|$)/.test(it)).join("&");
   return address.href;

@@ -5,6 +5,7 @@
 export type Connect = import("./feed-host.js").Connect;
 export type FromHost = import("./feed-host.js").FromHost;
 export type FromTab = import("./feed-host.js").FromTab;
+export type Past = import("./feed-host.js").Past;
 export type Place = import("./feed-host.js").Place;
 export type Received = import("./feed-host.js").Received;
 export type Health = import("./status-feed.js").Health;

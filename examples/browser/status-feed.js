@@ -5,7 +5,7 @@
  * close code, and the reasons.
  */
 
-import { complete, revisionIn } from "./options.js";
+import { NO_HEALTH, complete, resolve, revisionIn } from "./options.js";
 import { explain, failuresAfter, readMessage, readReason, waitMs, withTag, withoutTag } from "./protocol.js";
 import { SharedFeed, checkShareable } from "./shared-feed.js";
 
@@ -56,11 +56,9 @@ const CONFIRM_MS = 1_000;
 export class StatusFeed extends EventTarget {
   /** @type {Target | TargetOf} */ #target;
   /** @type {Options} */ #options;
-  /** @type {Health} */ #health = {
-    phase: "stopped", attempts: 0, failures: 0, unopened: 0, unreachable: false, outdated: 0,
-  };
+  /** @type {Health} */ #health = NO_HEALTH;
   /** The state and its tag, which belong together. @type {Known | undefined} */ #known;
-  /** The URL to which the tag belongs. @type {string | undefined} */ #tagUrl;
+  /** The URL of the attempt, to which the tags of its messages belong. @type {string | undefined} */ #url;
   /** @type {WebSocket | undefined} */ #socket;
   /** @type {number | undefined} */ #openedAt;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
@@ -78,7 +76,8 @@ export class StatusFeed extends EventTarget {
    */
   constructor(target, options = {}) {
     super();
-    this.#target = target;
+    // The address of a page may change, and the server does not.
+    this.#target = typeof target === "function" ? target : resolve(target);
     this.#options = complete(options);
     const { known } = this.#options;
     if (known) this.#know(known);
@@ -184,9 +183,10 @@ export class StatusFeed extends EventTarget {
    * @param {AbortSignal} signal
    */
   #openSocket(target, signal) {
-    const isUrl = typeof target === "string" || target instanceof URL;
-    const { url, protocols } = isUrl ? { url: target, protocols: [] } : target;
-    const socket = new WebSocket(this.#options.resume ? this.#resuming(url) : url, protocols);
+    const { url, protocols } = resolve(target);
+    const { resume } = this.#options;
+    this.#url = withoutTag(url);
+    const socket = new WebSocket(resume ? withTag(this.#url, this.#tag) : url, protocols);
     socket.binaryType = this.#options.binaryType;
     this.#socket = socket;
     socket.addEventListener("open", () => this.#onOpen(), { signal });
@@ -194,19 +194,9 @@ export class StatusFeed extends EventTarget {
     socket.addEventListener("close", ({ code, reason }) => this.#onEnd(code, reason), { signal });
   }
 
-  /**
-   * Returns the URL with the tag of the newest state.
-   *
-   * @param {string | URL} url
-   */
-  #resuming(url) {
-    const plain = withoutTag(url);
-    // The states of another URL have tags of their own.
-    if (this.#known && this.#tagUrl !== undefined && this.#tagUrl !== plain) {
-      this.#known = { ...this.#known, tag: undefined };
-    }
-    this.#tagUrl = plain;
-    return withTag(plain, this.#known?.tag);
+  /** The tag of the newest state, if it belongs to the URL of the attempt. */
+  get #tag() {
+    return this.#known?.url === this.#url ? this.#known?.tag : undefined;
   }
 
   #onOpen() {
@@ -214,7 +204,7 @@ export class StatusFeed extends EventTarget {
     this.#openedAt = now;
     this.#expectMessage();
     // A server that is told the tag sends nothing if it has nothing newer.
-    if (this.#options.resume && this.#known?.tag) {
+    if (this.#options.resume && this.#tag) {
       this.#confirmTimer = setTimeout(() => this.#report({ phase: "open", currentSince: now }), CONFIRM_MS);
     }
     this.#report({ phase: "open", unopened: 0, unreachable: false });
@@ -227,7 +217,8 @@ export class StatusFeed extends EventTarget {
     const { resume, parse } = this.#options;
     const { tag, data } = resume ? readMessage(message) : { tag: undefined, data: message };
     const at = Date.now();
-    if (!this.#know({ state: parse(data), tag, at })) {
+    const url = tag === undefined ? undefined : this.#url;
+    if (!this.#know({ state: parse(data), tag, url, at })) {
       this.#health = { ...this.#health, outdated: this.#health.outdated + 1 };
       return;
     }

@@ -3,7 +3,7 @@
 import { afterEach, beforeEach } from "node:test";
 
 import { stopLater } from "./fakes.js";
-import { FeedHost } from "../feed-host.js";
+import { holdInWorker } from "../feed-host.js";
 import { StatusFeed } from "../status-feed.js";
 
 /** Delivers messages in order, in a microtask of its own, as copies. */
@@ -91,19 +91,30 @@ class FakeLocks {
   }
 }
 
-/** Runs the host of the worker's script, once for each name. */
+/** Runs what the worker's script does, once for each name. */
 class FakeWorker extends EventTarget {
-  static running = new Set();
+  /** The workers by their name. */
+  static running = new Map();
   static isForbidden = false;
+  port;
 
   constructor(_script, { name }) {
     super();
+    const there = {};
+    this.port = {
+      postMessage: (data) => queueMicrotask(() => there.onmessage?.({ data: structuredClone(data) })),
+    };
     if (FakeWorker.isForbidden) {
       queueMicrotask(() => this.dispatchEvent(new Event("error")));
-    } else if (!FakeWorker.running.has(name)) {
-      FakeWorker.running.add(name);
-      new FeedHost(name, (...settings) => stopLater(new StatusFeed(...settings))).hold();
+      return;
     }
+    if (!FakeWorker.running.has(name)) {
+      const worker = new EventTarget();
+      FakeWorker.running.set(name, worker);
+      holdInWorker(name, (...settings) => stopLater(new StatusFeed(...settings)), worker);
+    }
+    const event = Object.assign(new Event("connect"), { ports: [there] });
+    FakeWorker.running.get(name).dispatchEvent(event);
   }
 }
 

@@ -34,6 +34,20 @@ async function open() {
   await settled();
 }
 
+/** Returns what listeners throw, which would end the test. */
+async function uncaught(act) {
+  const thrown = [];
+  const type = "uncaughtException";
+  const listeners = process.listeners(type);
+  process.removeAllListeners(type);
+  process.on(type, (error) => thrown.push(error));
+  act();
+  await settled();
+  process.removeAllListeners(type);
+  for (const listener of listeners) process.on(type, listener);
+  return thrown;
+}
+
 /** The host's own channel is the one that last said a snapshot. */
 const channelOfHost = () => [...FakeChannel.all].find((channel) => channel.last?.type === "snapshot");
 const channelsOfTabs = () => [...FakeChannel.all].filter((channel) => channel.last?.type !== "snapshot");
@@ -108,14 +122,18 @@ test("a state that a new holder is sent again is none, also as bytes", async () 
   assert.equal(all[1].states.length, 3);
 });
 
-test("a tab that is opened while nobody is connected gets the state that the holder began with", async () => {
+test("a tab that is opened while there is no connection gets the state that the holder began with", async () => {
   const all = await openedTabs(2);
   await open();
+  mock.timers.tick(1);
   await said("1");
+  const received = Date.now();
+  mock.timers.tick(1_000);
   holder(all).stop();
   await settled();
   const late = await opened();
-  assert.deepEqual([late.states, late.health.phase], [[1], "connecting"]);
+  const { phase, lastStateAt } = late.health;
+  assert.deepEqual([late.states, phase, lastStateAt], [[1], "connecting", received]);
 });
 
 test("what a replaced holder says late counts only if it is newer than what is known", async () => {
@@ -185,18 +203,38 @@ test("a holder that answers nothing is replaced by a visible tab, and gives up w
 test("a visible tab asks every ten seconds, and a holder that answers is kept", async () => {
   await openedTabs(3);
   await open();
+  let asks = 0;
+  const listening = new BroadcastChannel(channelOfHost().name);
+  listening.addEventListener("message", ({ data }) => (asks += data.type === "ask"));
   for (let second = 0; second < 60; second += 1) {
     mock.timers.tick(1_000);
     await settled();
   }
-  assert.equal(FakeSocket.all.length, 1);
+  assert.deepEqual([FakeSocket.all.length, asks], [1, 18]);
 });
 
-test("a worker that was killed is started again by a visible tab", async () => {
+test("a wait whose end a hidden holder has missed ends when another tab asks", async () => {
+  const all = await openedTabs(2);
+  await open();
+  newest().end(1013);
+  await settled();
+  const end = left(all[0]);
+  for (const [ms, phase] of [[end - 1, "waiting"], [end, "connecting"]]) {
+    // This runs no timers.
+    mock.timers.setTime(ms);
+    document.dispatchEvent(new Event("visibilitychange"));
+    await settled();
+    assert.deepEqual(all.map((tab) => tab.health.phase), [phase, phase]);
+  }
+});
+
+test("a worker that was killed is started again by a visible tab, and begins with what that has", async () => {
   globalThis.SharedWorker = FakeWorker;
   const all = await openedTabs(2);
   await open();
-  await said("1");
+  mock.timers.tick(1);
+  await said("have=1\n1");
+  const received = Date.now();
   const channel = channelOfHost();
   FakeChannel.all.delete(channel);
   FakeWorker.running.clear();
@@ -206,9 +244,36 @@ test("a worker that was killed is started again by a visible tab", async () => {
   mock.timers.tick(3_000);
   await settled();
   assert.equal(FakeSocket.all.length, 2);
+  assert.equal(String(newest().url), `${URL_OF_SERVER}?have=1`);
+  assert.deepEqual(all.map((tab) => tab.health.lastStateAt), [received, received]);
   await open();
   await said("1", "2");
   for (const tab of all) assert.deepEqual(tab.states, [1, 2]);
+});
+
+test("a tab says when its state was received, also if the host was replaced by one that has none", async () => {
+  for (const isWorker of [false, true]) {
+    if (isWorker) globalThis.SharedWorker = FakeWorker;
+    const all = await openedTabs(3);
+    await open();
+    mock.timers.tick(1);
+    await said("1");
+    const received = Date.now();
+    mock.timers.tick(5_000);
+    if (isWorker) {
+      FakeChannel.all.delete(channelOfHost());
+      FakeWorker.running.clear();
+      navigator.locks.queues.clear();
+      await opened(); // This tab starts the worker.
+    } else {
+      holder(all).stop();
+      await settled();
+    }
+    const others = all.filter((tab) => tab.health.phase !== "stopped");
+    for (const tab of others) assert.deepEqual([tab.health.phase, tab.health.lastStateAt], ["connecting", received]);
+    for (const tab of all) tab.stop();
+    await settled();
+  }
 });
 
 test("a worker that is forbidden is replaced by the lock", async () => {
@@ -346,7 +411,7 @@ test("a page that is left or frozen gives up the connection, and takes part agai
   }
 });
 
-test("a worker that is started after the clock was set back is replaced by a tab", async () => {
+test("a worker that a new tab starts after the clock was set back is replaced by a tab", async () => {
   mock.timers.setTime(5_000_000);
   globalThis.SharedWorker = FakeWorker;
   const [tab] = await openedTabs(1);
@@ -357,6 +422,7 @@ test("a worker that is started after the clock was set back is replaced by a tab
   FakeWorker.running.clear();
   navigator.locks.queues.clear();
   mock.timers.setTime(1_000_000);
+  await opened();
   document.dispatchEvent(new Event("visibilitychange"));
   await settled();
   for (let silence = 0; silence < 2; silence += 1) {
@@ -396,6 +462,11 @@ test("what a worker cannot take throws, and so does an invalid URL or wait", () 
     [TypeError, URL_OF_SERVER, { revisionOf: (state) => state.revision }],
     [TypeError, URL_OF_SERVER, { known: { state: 1 } }],
     [DOMException, "mailto:x", {}],
+    [DOMException, `${URL_OF_SERVER}#part`, {}],
+    [DOMException, `${URL_OF_SERVER}#`, {}],
+    [DOMException, { url: URL_OF_SERVER, protocols: ["a", "b", "a"] }, {}],
+    [DOMException, { url: URL_OF_SERVER, protocols: ["a b"] }, {}],
+    [DOMException, { url: URL_OF_SERVER, protocols: "" }, {}],
     [RangeError, URL_OF_SERVER, { baseMs: 0 }],
   ]) {
     assert.throws(() => StatusFeed.shared(target, options), error);
@@ -420,6 +491,75 @@ test("a page that may not use locks has a connection of its own, and ends it", a
   assert.deepEqual([tab.states, tab.holdsConnection], [[1], true]);
   tab.stop();
   assert.deepEqual([newest().closedWith, tab.holdsConnection], [[1000, "stopped"], false]);
+});
+
+test("where neither a worker nor a lock can be had, each tab has a connection of its own", async () => {
+  delete navigator.locks;
+  globalThis.SharedWorker = FakeWorker;
+  FakeWorker.isForbidden = true;
+  const all = await openedTabs(2);
+  assert.equal(FakeSocket.all.length, 2);
+  const [first, second] = FakeSocket.all;
+  first.open();
+  first.say("1");
+  await settled();
+  assert.deepEqual(all.map((tab) => [tab.health.phase, tab.state]), [["open", 1], ["connecting", undefined]]);
+  all[0].stop();
+  await settled();
+  assert.deepEqual([first.closedWith, second.closedWith], [[1000, "stopped"], undefined]);
+  window.dispatchEvent(new Event("pagehide"));
+  window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  await settled();
+  assert.deepEqual([FakeSocket.all.length, all[1].health.phase], [3, "connecting"]);
+});
+
+test("a connection that the browser refuses leaves every tab stopped, with the reason", async () => {
+  for (const isWorker of [false, true]) {
+    if (isWorker) globalThis.SharedWorker = FakeWorker;
+    let attempts = 0;
+    globalThis.WebSocket = class {
+      constructor() {
+        attempts += 1;
+        throw new DOMException("the page was loaded by https:", "SecurityError");
+      }
+    };
+    const all = await openedTabs(2);
+    for (let second = 0; second < 60; second += 1) {
+      mock.timers.tick(1_000);
+      await settled();
+    }
+    assert.equal(attempts, 1);
+    for (const { health: { phase, why }, holdsConnection } of all) {
+      const words = "the browser refuses to connect: the page was loaded by https:";
+      assert.deepEqual([phase, why, holdsConnection], ["stopped", words, false]);
+    }
+    for (const tab of all) tab.stop();
+    await settled();
+  }
+});
+
+test("a tab whose function parse throws is not sent that state again", async () => {
+  let calls = 0;
+  const parse = (text) => ((calls += 1), JSON.parse(text));
+  const [tab] = await openedTabs(1, { parse });
+  await open();
+  const thrown = await uncaught(() => newest().say("no JSON"));
+  assert.deepEqual([thrown.map(({ name }) => name), calls], [["SyntaxError"], 1]);
+  let told;
+  const listening = new BroadcastChannel(channelOfHost().name);
+  listening.addEventListener("message", ({ data }) => (told = data));
+  document.dispatchEvent(new Event("visibilitychange"));
+  await settled();
+  assert.deepEqual([told.type, told.received, calls], ["snapshot", undefined, 1]);
+});
+
+test("a tab whose function parse throws is told the health of the same message", async () => {
+  const [tab] = await openedTabs(1, { parse: JSON.parse });
+  await open();
+  const place = [2 ** 40, 1];
+  const message = { type: "snapshot", order: place, health: { phase: "stopped" }, received: { place, data: "{" } };
+  const thrown = await uncaught(() => channelOfHost().deliver(message));
+  assert.deepEqual([thrown.length, tab.phases.at(-1)], [1, "stopped"]);
 });
 
 test("a browser that cannot share has a connection for each tab", async () => {

@@ -132,6 +132,17 @@ test("a state that is older than the newest is ignored, also from another server
   assert.equal(feed.health.outdated, 1);
 });
 
+test("a revision that is no number orders nothing", () => {
+  for (const revisionOf of ["revision", (state) => state.revision]) {
+    const feed = connected({ revisionOf });
+    newest().open();
+    for (const revision of [10, "9", "11", null, true, [1]]) newest().say(JSON.stringify({ revision }));
+    newest().say('{"revision":9}');
+    assert.deepEqual([feed.states.length, feed.health.outdated], [6, 1]);
+    feed.stop();
+  }
+});
+
 test("after 1001 and 1012 it reconnects within the shortest window, however often", () => {
   const feed = connected();
   for (let restart = 0; restart < 20; restart += 1) {
