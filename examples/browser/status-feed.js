@@ -51,7 +51,8 @@ const CONFIRM_MS = 1_000;
 /**
  * Connects at once, and again until it is stopped.
  *
- * It fires `state`, with the newest state as `event.detail`, and `health` when its health changes.
+ * It fires `state`, with the newest state as `event.detail`, and `health` when its connection changes. What a
+ * message changes in its health (`lastStateAt`, `currentSince` and `outdated`) comes without `health`.
  */
 export class StatusFeed extends EventTarget {
   /** @type {Target | TargetOf} */ #target;
@@ -63,6 +64,10 @@ export class StatusFeed extends EventTarget {
   /** @type {number | undefined} */ #openedAt;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #confirmTimer;
+  /** The length of the wait, whatever the clock says. */
+  #waitMs = 0;
+  /** Whether the server has set the wait. */
+  #isTold = false;
   #newest = -Infinity;
   #started = new AbortController();
   /** Aborted when an attempt, or the connection to which it led, is abandoned. */
@@ -114,6 +119,11 @@ export class StatusFeed extends EventTarget {
 
   get health() {
     return this.#health;
+  }
+
+  /** Whether this tab has the connection, as it always has unless tabs share it. */
+  get holdsConnection() {
+    return this.#health.phase !== "stopped";
   }
 
   /** Connects at once if it waits or has stopped. This clears no failures. */
@@ -278,18 +288,19 @@ export class StatusFeed extends EventTarget {
     this.#health = { ...this.#health, failures, unopened, unreachable };
     const { retryMs = 0 } = told;
     // A server that accepts, closes and asks to come back at once must not be contacted without a pause.
-    const isTold = told.retryMs !== undefined && (retryMs >= baseMs || failures < 2);
+    this.#isTold = told.retryMs !== undefined && (retryMs >= baseMs || failures < 2);
     const ms = waitMs(verdict, { failures, unopened }, Math.random(), this.#options);
-    this.#wait(now + (isTold ? retryMs : ms), lastEnding.words);
+    this.#wait(this.#isTold ? retryMs : ms, lastEnding.words);
   }
 
   /**
-   * @param {number} until
+   * @param {number} ms
    * @param {string | undefined} why
    */
-  #wait(until, why) {
-    this.#setTimer(Math.max(0, until - Date.now()), () => this.#connect());
-    this.#report({ phase: "waiting", until, why });
+  #wait(ms, why) {
+    this.#waitMs = ms;
+    this.#setTimer(ms, () => this.#connect());
+    this.#report({ phase: "waiting", until: Date.now() + ms, why });
   }
 
   /** Shortens a wait, because the network or the page is available again. */
@@ -297,12 +308,12 @@ export class StatusFeed extends EventTarget {
     const { phase, until = 0, why, lastEnding } = this.#health;
     if (phase !== "waiting") return;
     const { baseMs } = this.#options;
-    const now = Date.now();
+    // A clock that was set back must not lengthen it.
+    const rest = Math.max(0, Math.min(until - Date.now(), this.#waitMs));
     // Events come in bursts. If each of them drew a time, all clients would have an early one.
-    const isShort = until - now <= baseMs;
-    const isServers = lastEnding?.verdict === "later" || lastEnding?.retryMs !== undefined;
-    const isKept = isShort || isServers;
-    this.#wait(isKept ? until : now + Math.random() * baseMs, why);
+    const isShort = rest <= baseMs;
+    const isServers = lastEnding?.verdict === "later" || this.#isTold;
+    this.#wait(isShort || isServers ? rest : Math.random() * baseMs, why);
   }
 
   /** The page is left, and may be restored. */
@@ -310,6 +321,7 @@ export class StatusFeed extends EventTarget {
     clearTimeout(this.#timer);
     if (this.#health.phase === "waiting") return; // It keeps its time.
     this.#close(1000, "page left");
+    this.#waitMs = 0;
     this.#report({ phase: "waiting", until: Date.now(), why: "the page was left" });
   }
 

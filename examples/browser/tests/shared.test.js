@@ -565,6 +565,8 @@ test("a tab whose function parse throws is told the health of the same message",
 test("a browser that cannot share has a connection for each tab", async () => {
   delete navigator.locks;
   const all = await openedTabs(2);
-  assert.ok(all.every((tab) => tab instanceof StatusFeed));
+  assert.ok(all.every((tab) => tab instanceof StatusFeed && tab.holdsConnection));
   assert.equal(FakeSocket.all.length, 2);
+  all[0].stop();
+  assert.equal(all[0].holdsConnection, false);
 });

@@ -270,6 +270,18 @@ test("a page that is left closes its connection, and connects again when it is r
   assert.equal(feed.health.failures, 0);
 });
 
+test("a page that is shown for the first time does not shorten a wait", () => {
+  const feed = connected();
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    if (feed.health.phase === "waiting") mock.timers.tick(left(feed));
+    newest().end(1006);
+  }
+  for (const [persisted, wait] of [[false, 4_000], [true, 500]]) {
+    window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted }));
+    assert.equal(left(feed), wait);
+  }
+});
+
 test("a page that is left while it waits keeps its time", () => {
   const feed = connected();
   session(60_000, 1013);
