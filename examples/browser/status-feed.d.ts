@@ -86,7 +86,8 @@ export type Ending = {
 /**
  * Connects at once, and again until it is stopped.
  *
- * It fires `state`, with the newest state as `event.detail`, and `health` when its health changes.
+ * It fires `state`, with the newest state as `event.detail`, and `health` when its connection changes. What a
+ * message changes in its health (`lastStateAt`, `currentSince` and `outdated`) comes without `health`.
  */
 export declare class StatusFeed extends EventTarget {
     #private;
@@ -116,6 +117,8 @@ export declare class StatusFeed extends EventTarget {
     /** What it has, as the option `known` of a later feed. */
     get known(): import("./options.js").Known | undefined;
     get health(): Health;
+    /** Whether this tab has the connection, as it always has unless tabs share it. */
+    get holdsConnection(): boolean;
     /** Connects at once if it waits or has stopped. This clears no failures. */
     start(): void;
     /** Closes the connection, and does not reconnect. */

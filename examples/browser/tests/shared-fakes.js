@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach } from "node:test";
 
-import { stopLater } from "./fakes.js";
+import { URL_OF_SERVER, newest, settled, stopLater } from "./fakes.js";
 import { holdInWorker } from "../feed-host.js";
 import { StatusFeed } from "../status-feed.js";
 
@@ -136,3 +136,48 @@ afterEach(() => {
   Object.defineProperty(globalThis, "navigator", { value: realNavigator, configurable: true });
   delete globalThis.SharedWorker;
 });
+
+export async function opened(options = {}, target = URL_OF_SERVER) {
+  const tab = stopLater(StatusFeed.shared(target, options));
+  tab.states = [];
+  tab.phases = [];
+  tab.addEventListener("state", (event) => tab.states.push(event.detail));
+  tab.addEventListener("health", () => tab.phases.push(tab.health.phase));
+  await settled();
+  return tab;
+}
+
+export async function openedTabs(count, options) {
+  const all = [];
+  for (let number = 0; number < count; number += 1) all.push(await opened(options));
+  return all;
+}
+
+export async function said(...messages) {
+  for (const message of messages) newest().say(message);
+  await settled();
+}
+
+export async function open() {
+  newest().open();
+  await settled();
+}
+
+/** Returns what listeners throw, which would end the test. */
+export async function uncaught(act) {
+  const thrown = [];
+  const type = "uncaughtException";
+  const listeners = process.listeners(type);
+  process.removeAllListeners(type);
+  process.on(type, (error) => thrown.push(error));
+  act();
+  await settled();
+  process.removeAllListeners(type);
+  for (const listener of listeners) process.on(type, listener);
+  return thrown;
+}
+
+/** The host's own channel is the one that last said a snapshot. */
+export const channelOfHost = () => [...FakeChannel.all].find((channel) => channel.last?.type === "snapshot");
+export const channelsOfTabs = () => [...FakeChannel.all].filter((channel) => channel.last?.type !== "snapshot");
+export const holder = (all) => all.find((tab) => tab.holdsConnection);
