@@ -88,7 +88,7 @@ export class FeedHost {
    */
   async hold(signal = new AbortController().signal, steal = false) {
     const { locks } = navigator;
-    // Outside a secure context there are no locks. Of a worker there is only one.
+    // Outside a secure context there are no locks. Of a worker there is only one, and a tab has a name of its own.
     if (!locks) return this.#holdUntil(signal);
     while (!signal.aborted) {
       try {
