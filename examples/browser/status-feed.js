@@ -290,17 +290,18 @@ export class StatusFeed extends EventTarget {
     // A server that accepts, closes and asks to come back at once must not be contacted without a pause.
     this.#isTold = told.retryMs !== undefined && (retryMs >= baseMs || failures < 2);
     const ms = waitMs(verdict, { failures, unopened }, Math.random(), this.#options);
-    this.#wait(this.#isTold ? retryMs : ms, lastEnding.words);
+    this.#wait(now, this.#isTold ? retryMs : ms, lastEnding.words);
   }
 
   /**
+   * @param {number} now
    * @param {number} ms
    * @param {string | undefined} why
    */
-  #wait(ms, why) {
+  #wait(now, ms, why) {
     this.#waitMs = ms;
     this.#setTimer(ms, () => this.#connect());
-    this.#report({ phase: "waiting", until: Date.now() + ms, why });
+    this.#report({ phase: "waiting", until: now + ms, why });
   }
 
   /** Shortens a wait, because the network or the page is available again. */
@@ -308,12 +309,13 @@ export class StatusFeed extends EventTarget {
     const { phase, until = 0, why, lastEnding } = this.#health;
     if (phase !== "waiting") return;
     const { baseMs } = this.#options;
+    const now = Date.now();
     // A clock that was set back must not lengthen it.
-    const rest = Math.max(0, Math.min(until - Date.now(), this.#waitMs));
+    const rest = Math.max(0, Math.min(until - now, this.#waitMs));
     // Events come in bursts. If each of them drew a time, all clients would have an early one.
     const isShort = rest <= baseMs;
     const isServers = lastEnding?.verdict === "later" || this.#isTold;
-    this.#wait(isShort || isServers ? rest : Math.random() * baseMs, why);
+    this.#wait(now, isShort || isServers ? rest : Math.random() * baseMs, why);
   }
 
   /** The page is left, and may be restored. */
