@@ -3,16 +3,25 @@
  * receives. It is in a SharedWorker, or in the tab that has a lock, which another tab gets when it goes.
  */
 export type Health = import("./status-feed.js").Health;
-export type Options = import("./status-feed.js").Options;
+export type Known = import("./options.js").Known;
+export type Options = import("./options.js").Options;
 export type StatusFeed = import("./status-feed.js").StatusFeed;
-export type Target = import("./status-feed.js").Target;
+export type Target = import("./options.js").Target;
 export type Connect = (target: Target, options: Partial<Options>) => StatusFeed;
 export type Place = [number, number];
 export type Received = {
     place: Place;
     data: any;
     tag?: string;
+    /**
+     * the URL to which the tag belongs
+     */
+    url?: string;
     at?: number;
+};
+export type Past = {
+    term: number;
+    received: Received;
 };
 export type FromTab = {
     type: "ask" | "join" | "start" | "leave";
@@ -27,9 +36,10 @@ export type FromHost = {
     type: "roll";
 };
 /** @typedef {import("./status-feed.js").Health} Health */
-/** @typedef {import("./status-feed.js").Options} Options */
+/** @typedef {import("./options.js").Known} Known */
+/** @typedef {import("./options.js").Options} Options */
 /** @typedef {import("./status-feed.js").StatusFeed} StatusFeed */
-/** @typedef {import("./status-feed.js").Target} Target */
+/** @typedef {import("./options.js").Target} Target */
 /** @typedef {(target: Target, options: Partial<Options>) => StatusFeed} Connect */
 /**
  * A place in an order: the term of a host, which is greater than those of earlier hosts, and a number in it.
@@ -43,7 +53,13 @@ export type FromHost = {
  * @property {Place} place
  * @property {any} data
  * @property {string} [tag]
+ * @property {string} [url] the URL to which the tag belongs
  * @property {number} [at]
+ */
+/**
+ * What a host begins with: the term of the host before it, and the newest state.
+ *
+ * @typedef {{ term: number, received: Received }} Past
  */
 /**
  * What tabs tell the host: that they are there and what they have (`ask`), the same when they begin
@@ -65,12 +81,9 @@ export declare class FeedHost {
     /**
      * @param {string} name as `nameOf` returns it
      * @param {Connect} connect
-     * @param {() => { term: number, received: Received }} [known] what is known when it begins
+     * @param {() => Past} past what is known when it begins
      */
-    constructor(name: string, connect: Connect, known?: () => {
-        term: number;
-        received: Received;
-    });
+    constructor(name: string, connect: Connect, past: () => Past);
     get isHolding(): boolean;
     /**
      * Holds the connection while the lock is its own, until `signal` is aborted.
@@ -80,6 +93,15 @@ export declare class FeedHost {
      */
     hold(signal?: AbortSignal, steal?: boolean): Promise<void>;
 }
+/**
+ * Holds the connection in a worker, and begins with what the first tab has: that tab may have had a worker
+ * before, which was killed.
+ *
+ * @param {string} name the name of the worker, as `nameOf` returns it
+ * @param {Connect} connect
+ * @param {EventTarget} worker it gets an event `connect` for each tab
+ */
+export declare function holdInWorker(name: string, connect: Connect, worker: EventTarget): void;
 /**
  * @param {Place} place
  * @param {Place} other

@@ -3,12 +3,13 @@
  * receives. It is in a SharedWorker, or in the tab that has a lock, which another tab gets when it goes.
  */
 
-import { parseJsonOrText, revisionIn } from "./protocol.js";
+import { NO_HEALTH, parseJsonOrText, revisionIn } from "./options.js";
 
 /** @typedef {import("./status-feed.js").Health} Health */
-/** @typedef {import("./status-feed.js").Options} Options */
+/** @typedef {import("./options.js").Known} Known */
+/** @typedef {import("./options.js").Options} Options */
 /** @typedef {import("./status-feed.js").StatusFeed} StatusFeed */
-/** @typedef {import("./status-feed.js").Target} Target */
+/** @typedef {import("./options.js").Target} Target */
 /** @typedef {(target: Target, options: Partial<Options>) => StatusFeed} Connect */
 
 /**
@@ -24,7 +25,14 @@ import { parseJsonOrText, revisionIn } from "./protocol.js";
  * @property {Place} place
  * @property {any} data
  * @property {string} [tag]
+ * @property {string} [url] the URL to which the tag belongs
  * @property {number} [at]
+ */
+
+/**
+ * What a host begins with: the term of the host before it, and the newest state.
+ *
+ * @typedef {{ term: number, received: Received }} Past
  */
 
 /**
@@ -48,23 +56,24 @@ export const ANSWER_MS = 3_000;
 export class FeedHost {
   /** @type {string} */ #name;
   /** @type {Connect} */ #connect;
-  /** @type {() => { term: number, received: Received }} */ #known;
+  /** @type {() => Past} */ #past;
   /** @type {BroadcastChannel | undefined} */ #channel;
   /** @type {StatusFeed | undefined} */ #feed;
   /** @type {Place} */ #order = [0, 0];
   /** @type {Place} */ #place = [0, 0];
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #rollTimer;
   #isEmpty = false;
+  /** The health if the browser refuses to connect at all. @type {Health | undefined} */ #refused;
 
   /**
    * @param {string} name as `nameOf` returns it
    * @param {Connect} connect
-   * @param {() => { term: number, received: Received }} [known] what is known when it begins
+   * @param {() => Past} past what is known when it begins
    */
-  constructor(name, connect, known = () => ({ term: 0, received: { place: [0, 0], data: undefined } })) {
+  constructor(name, connect, past) {
     this.#name = name;
     this.#connect = connect;
-    this.#known = known;
+    this.#past = past;
   }
 
   get isHolding() {
@@ -79,7 +88,7 @@ export class FeedHost {
    */
   async hold(signal = new AbortController().signal, steal = false) {
     const { locks } = navigator;
-    // Outside a secure context there are no locks. Of a worker there is only one.
+    // Outside a secure context there are no locks. Of a worker there is only one, and a tab has a name of its own.
     if (!locks) return this.#holdUntil(signal);
     while (!signal.aborted) {
       try {
@@ -111,23 +120,34 @@ export class FeedHost {
   }
 
   #begin() {
-    const { term, received } = this.#known();
-    const { place, data, tag, at } = received;
-    const [, , url, options] = JSON.parse(this.#name);
+    const { term, received } = this.#past();
+    const { place, data, tag, url, at } = received;
     this.#order = [Math.max(Date.now(), term + 1), 0];
     this.#place = place;
     this.#isEmpty = false;
     this.#channel = new BroadcastChannel(this.#name);
     this.#channel.addEventListener("message", (event) => this.#onMessage(event.data));
-    this.#feed = this.#connect(url, {
+    try {
+      this.#feed = this.#connected(data === undefined ? undefined : { state: data, tag, url, at });
+    } catch (/** @type {any} */ error) {
+      // Such as for ws: in a page that was loaded by https:.
+      const why = `the browser refuses to connect: ${error?.message ?? error}`;
+      this.#refused = { ...NO_HEALTH, why };
+    }
+    this.#feed?.addEventListener("state", () => this.#onState());
+    this.#feed?.addEventListener("health", () => this.#onHealth());
+    this.#tell(true);
+  }
+
+  /** @param {Known | undefined} known */
+  #connected(known) {
+    const [, , target, options] = JSON.parse(this.#name);
+    return this.#connect(target, {
       ...options,
-      known: data === undefined ? undefined : { state: data, tag, at },
+      known,
       parse: (message) => message,
       revisionOf: (message) => revisionIn(parseJsonOrText(message), options.revisionOf),
     });
-    this.#feed.addEventListener("state", () => this.#onState());
-    this.#feed.addEventListener("health", () => this.#onHealth());
-    this.#tell(true);
   }
 
   #end() {
@@ -136,6 +156,7 @@ export class FeedHost {
     this.#channel = undefined;
     this.#feed?.stop();
     this.#feed = undefined;
+    this.#refused = undefined;
   }
 
   #onState() {
@@ -154,10 +175,12 @@ export class FeedHost {
     if (message.type === "leave") this.#callRoll();
     if (message.type !== "ask" && message.type !== "join" && message.type !== "start") return;
     clearTimeout(this.#rollTimer);
-    const isStopped = this.#feed?.health.phase === "stopped";
+    const { phase, until = 0 } = this.#feed?.health ?? NO_HEALTH;
     const isJoined = message.type === "join" || this.#isEmpty;
     this.#isEmpty = false;
-    if (message.type === "start" || (isStopped && isJoined)) this.#feed?.start();
+    // The timers of a hidden tab are late.
+    const isLate = phase === "waiting" && until <= Date.now();
+    if (message.type === "start" || (phase === "stopped" && isJoined) || isLate) this.#feed?.start();
     this.#tell(isLater(this.#place, message.place));
   }
 
@@ -173,9 +196,10 @@ export class FeedHost {
 
   /** @param {boolean} isWithState */
   #tell(isWithState) {
-    if (!this.#feed) return;
-    const { health, known } = this.#feed;
-    const received = known && { place: this.#place, data: known.state, tag: known.tag, at: known.at };
+    const { health = this.#refused, known } = this.#feed ?? {};
+    if (!health) return;
+    const { state: data, ...others } = known ?? {};
+    const received = known && { place: this.#place, data, ...others };
     this.#post({ type: "snapshot", order: this.#order, health, received: isWithState ? received : undefined });
   }
 
@@ -183,6 +207,26 @@ export class FeedHost {
   #post(message) {
     this.#channel?.postMessage(message);
   }
+}
+
+/**
+ * Holds the connection in a worker, and begins with what the first tab has: that tab may have had a worker
+ * before, which was killed.
+ *
+ * @param {string} name the name of the worker, as `nameOf` returns it
+ * @param {Connect} connect
+ * @param {EventTarget} worker it gets an event `connect` for each tab
+ */
+export function holdInWorker(name, connect, worker) {
+  /** @type {Past | undefined} */ let first;
+  worker.addEventListener("connect", (event) => {
+    const [port] = /** @type {MessageEvent} */ (event).ports;
+    port.onmessage = ({ data }) => {
+      if (first) return;
+      const past = (first = data);
+      new FeedHost(name, connect, () => past).hold();
+    };
+  });
 }
 
 /**

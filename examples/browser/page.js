@@ -11,8 +11,9 @@ const query = new URLSearchParams(location.search);
 
 // Any link to this page can set another address: the policy of index.html limits them.
 const url = query.get("url") ?? "ws://127.0.0.1:8080/ws/status";
+const quiet = query.get("quiet") ?? "";
 // States without a revision are shown in the order of arrival.
-const options = { quietMs: 1_000 * Number(query.get("quiet")), revisionOf: "revision" };
+const options = { quietMs: /^\d{1,6}$/.test(quiet) ? 1_000 * Number(quiet) : 0, revisionOf: "revision" };
 const feed = query.has("shared") ? StatusFeed.shared(url, options) : new StatusFeed(url, options);
 
 feed.addEventListener("state", showState);

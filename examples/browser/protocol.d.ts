@@ -38,9 +38,9 @@ export declare function readReason(text: string): {
 /**
  * Returns the URL without the parameter `have`. Other parameters stay as they are.
  *
- * @param {string | URL} url
+ * @param {string} url an absolute one
  */
-export declare function withoutTag(url: string | URL): string;
+export declare function withoutTag(url: string): string;
 /**
  * Returns the URL with the parameter `have`: the tag of the state that is known, or nothing.
  *
@@ -85,29 +85,3 @@ export declare function waitMs(verdict: Verdict, { failures, unopened }: {
     capMs: number;
     unreachableCapMs: number;
 }): number;
-/**
- * Checks the options that are waits. A timer takes a longer time for zero.
- *
- * @param {{ baseMs: number, capMs: number, unreachableCapMs: number, maxRetryMs: number }} options
- * @throws {RangeError}
- */
-export declare function checkWaits({ baseMs, capMs, unreachableCapMs, maxRetryMs }: {
-    baseMs: number;
-    capMs: number;
-    unreachableCapMs: number;
-    maxRetryMs: number;
-}): void;
-/**
- * Returns the number by which states are ordered, NaN or undefined if this one has none.
- *
- * @param {any} state
- * @param {string | ((state: any) => number) | undefined} revisionOf
- * @returns {number}
- */
-export declare function revisionIn(state: any, revisionOf: string | ((state: any) => number) | undefined): number;
-/**
- * The default of the option `parse`.
- *
- * @param {unknown} data
- */
-export declare function parseJsonOrText(data: unknown): any;

@@ -66,10 +66,10 @@ export function readReason(text) {
 /**
  * Returns the URL without the parameter `have`. Other parameters stay as they are.
  *
- * @param {string | URL} url
+ * @param {string} url an absolute one
  */
 export function withoutTag(url) {
-  const address = new URL(url, globalThis.document?.baseURI);
+  const address = new URL(url);
   const parameters = address.search.slice(1).split("&");
   address.search = parameters.filter((it) => !/^have(=|$)/.test(it)).join("&");
   return address.href;
@@ -133,43 +133,4 @@ export function waitMs(verdict, { failures, unopened }, random, { baseMs, capMs,
   const cap = Math.max(capMs, Math.min(unreachableCapMs, baseMs * 2 ** unopened));
   const window = verdict === "later" ? capMs : Math.min(cap, baseMs * 2 ** failures);
   return random * window;
-}
-
-/**
- * Checks the options that are waits. A timer takes a longer time for zero.
- *
- * @param {{ baseMs: number, capMs: number, unreachableCapMs: number, maxRetryMs: number }} options
- * @throws {RangeError}
- */
-export function checkWaits({ baseMs, capMs, unreachableCapMs, maxRetryMs }) {
-  const isOrdered = 0 < baseMs && baseMs <= capMs && 0 < maxRetryMs;
-  if (!(isOrdered && Math.max(capMs, unreachableCapMs, maxRetryMs) < 2 ** 31)) {
-    const longest = "unreachableCapMs < 2 ** 31 and 0 < maxRetryMs < 2 ** 31";
-    throw new RangeError(`0 < baseMs <= capMs < 2 ** 31 and ${longest} must hold`);
-  }
-}
-
-/**
- * Returns the number by which states are ordered, NaN or undefined if this one has none.
- *
- * @param {any} state
- * @param {string | ((state: any) => number) | undefined} revisionOf
- * @returns {number}
- */
-export function revisionIn(state, revisionOf) {
-  if (typeof revisionOf === "function") return revisionOf(state);
-  return revisionOf === undefined ? NaN : state?.[revisionOf];
-}
-
-/**
- * The default of the option `parse`.
- *
- * @param {unknown} data
- */
-export function parseJsonOrText(data) {
-  try {
-    return JSON.parse(/** @type {string} */ (data));
-  } catch {
-    return data;
-  }
 }

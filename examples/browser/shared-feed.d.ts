@@ -5,11 +5,12 @@
 export type Connect = import("./feed-host.js").Connect;
 export type FromHost = import("./feed-host.js").FromHost;
 export type FromTab = import("./feed-host.js").FromTab;
+export type Past = import("./feed-host.js").Past;
 export type Place = import("./feed-host.js").Place;
 export type Received = import("./feed-host.js").Received;
 export type Health = import("./status-feed.js").Health;
-export type Options = import("./status-feed.js").Options;
-export type Target = import("./status-feed.js").Target;
+export type Options = import("./options.js").Options;
+export type Target = import("./options.js").Target;
 export type Shareable = {
     revisionOf: string | undefined;
     known: undefined;

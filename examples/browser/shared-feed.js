@@ -4,16 +4,17 @@
  */
 
 import { ANSWER_MS, FeedHost, isLater } from "./feed-host.js";
-import { revisionIn } from "./protocol.js";
+import { NO_HEALTH, resolve, revisionIn } from "./options.js";
 
 /** @typedef {import("./feed-host.js").Connect} Connect */
 /** @typedef {import("./feed-host.js").FromHost} FromHost */
 /** @typedef {import("./feed-host.js").FromTab} FromTab */
+/** @typedef {import("./feed-host.js").Past} Past */
 /** @typedef {import("./feed-host.js").Place} Place */
 /** @typedef {import("./feed-host.js").Received} Received */
 /** @typedef {import("./status-feed.js").Health} Health */
-/** @typedef {import("./status-feed.js").Options} Options */
-/** @typedef {import("./status-feed.js").Target} Target */
+/** @typedef {import("./options.js").Options} Options */
+/** @typedef {import("./options.js").Target} Target */
 
 /** What a worker can take. @typedef {{ revisionOf: string | undefined, known: undefined }} Shareable */
 
@@ -30,9 +31,7 @@ export class SharedFeed extends EventTarget {
   /** @type {string | undefined} */ #revisionOf;
   /** @type {Connect} */ #connect;
   /** The host that holds the connection in this tab, or waits for the lock. @type {FeedHost | undefined} */ #host;
-  /** @type {Health} */ #health = {
-    phase: "stopped", attempts: 0, failures: 0, unopened: 0, unreachable: false, outdated: 0,
-  };
+  /** @type {Health} */ #health = NO_HEALTH;
   /** The place of the newest health. @type {Place} */ #order = [0, 0];
   /** @type {Received} */ #received = { place: [0, 0], data: undefined };
   /** @type {any} */ #state;
@@ -102,8 +101,7 @@ export class SharedFeed extends EventTarget {
     if (!this.#isStarted || this.#channel) return;
     this.#joined = new AbortController();
     const { signal } = this.#joined;
-    this.#channel = new BroadcastChannel(this.#name);
-    this.#channel.addEventListener("message", ({ data }) => this.#onMessage(data), { signal });
+    this.#listen();
     window.addEventListener("pagehide", () => this.#suspend("the page was left"), { signal });
     document.addEventListener("freeze", () => this.#suspend("the page was frozen"), { signal });
     document.addEventListener("visibilitychange", () => this.#askIfVisible(), { signal });
@@ -113,6 +111,13 @@ export class SharedFeed extends EventTarget {
     if (signal.aborted) return; // A listener of `health` has stopped it.
     this.#startHost();
     this.#ask("join");
+  }
+
+  #listen() {
+    this.#channel?.close();
+    this.#channel = new BroadcastChannel(this.#name);
+    const { signal } = this.#joined;
+    this.#channel.addEventListener("message", ({ data }) => this.#onMessage(data), { signal });
   }
 
   #leave() {
@@ -150,6 +155,7 @@ export class SharedFeed extends EventTarget {
         type: "module",
         name: this.#name,
       });
+      this.#worker.port.postMessage(this.#past);
       // The script could not be loaded, or a policy forbids it.
       this.#worker.addEventListener("error", () => this.#contend(), { signal: this.#joined.signal });
     } catch {
@@ -162,9 +168,21 @@ export class SharedFeed extends EventTarget {
     this.#worker = undefined;
     this.#contention.abort();
     this.#contention = new AbortController();
-    const known = () => ({ term: this.#order[0], received: this.#received });
-    this.#host = new FeedHost(this.#name, this.#connect, known);
+    if (!navigator.locks) this.#separate();
+    this.#host = new FeedHost(this.#name, this.#connect, () => this.#past);
     this.#host.hold(this.#contention.signal, steal);
+  }
+
+  /** Without a worker and locks, nothing decides which tab is the host. So each is one, for itself. */
+  #separate() {
+    const own = crypto.getRandomValues(new Uint32Array(4)).join("-");
+    this.#name = JSON.stringify([...JSON.parse(this.#name), own]);
+    this.#listen();
+  }
+
+  /** @type {Past} */
+  get #past() {
+    return { term: this.#order[0], received: this.#received };
   }
 
   /** The timers of a hidden tab are late, so only a visible one notices that the host is silent. */
@@ -201,7 +219,8 @@ export class SharedFeed extends EventTarget {
     if (message.type !== "snapshot") return;
     const { order, health, received } = message;
     // A host that was replaced may speak late, and its state may still be the newest. If the clock was set
-    // back, a new worker seems to be such a host, is taken for silent, and is replaced by a tab.
+    // back, a worker that a new tab has started seems to be such a host, is taken for silent, and is replaced
+    // by a tab.
     const isOld = isLater(this.#order, order);
     const isNews = isLater(order, this.#order);
     if (!isOld) {
@@ -209,20 +228,26 @@ export class SharedFeed extends EventTarget {
       this.#answerTimer = undefined;
       this.#silences = 0;
       this.#order = order;
-      this.#health = health;
+      // A host that a new tab has started has no state yet, and this tab shows one.
+      this.#health = { ...health, lastStateAt: health.lastStateAt ?? this.#received.at };
     }
-    if (received && isLater(received.place, this.#received.place)) this.#onState(received);
+    // First, because parse may throw.
     if (isNews) this.dispatchEvent(new Event("health"));
+    if (received && isLater(received.place, this.#received.place)) this.#onState(received);
   }
 
   /** @param {Received} received */
   #onState(received) {
     const before = this.#received;
+    // Also if parse throws: the host would send it again with each answer.
+    this.#received = received;
     const state = this.#parse(received.data);
     const revision = revisionIn(state, this.#revisionOf);
-    if (revision < this.#newest) return;
+    if (revision < this.#newest) {
+      this.#received = before;
+      return;
+    }
     if (revision > this.#newest) this.#newest = revision;
-    this.#received = received;
     // A host that replaces another one may be sent the newest state once more.
     const isRepeated = before.place[0] !== received.place[0] && isSame(before.data, received.data);
     if (isRepeated) return;
@@ -256,20 +281,23 @@ export function checkShareable(target, options) {
 /**
  * Returns the name of a feed, which is the same in all tabs that may share it.
  *
- * @param {Exclude<Target, Function>} target
+ * @param {Target} target
  * @param {Partial<Options>} options
+ * @throws {DOMException | TypeError} if the target is not valid for a WebSocket
  */
 function nameOf(target, options) {
-  const { url, protocols } = typeof target === "string" || target instanceof URL
-    ? { url: target, protocols: undefined }
-    : target;
   // A worker would resolve it against the address of its script.
-  const address = new URL(url, document.baseURI);
-  if (!/^(ws|http)s?:$/.test(address.protocol)) {
-    throw new DOMException(`${address.href} is not the URL of a WebSocket`, "SyntaxError");
+  const resolved = resolve(target);
+  // What the constructor of WebSocket refuses, which is called elsewhere and later.
+  if (!/^(ws|http)s?:[^#]*$/.test(resolved.url)) {
+    throw new DOMException(`${resolved.url} is not the URL of a WebSocket`, "SyntaxError");
   }
-  const where = protocols === undefined ? address.href : { url: address.href, protocols };
-  return JSON.stringify(["status-feed", VERSION, where, options]);
+  const protocols = [resolved.protocols].flat();
+  const areTokens = protocols.every((it) => /^[\w!#$%&'*+.^`|~-]+$/.test(it));
+  if (!areTokens || new Set(protocols).size < protocols.length) {
+    throw new DOMException(`${protocols.join(", ")}: a subprotocol is invalid or repeated`, "SyntaxError");
+  }
+  return JSON.stringify(["status-feed", VERSION, resolved, options]);
 }
 
 /**

@@ -5,6 +5,10 @@
  * close code, and the reasons.
  */
 import { SharedFeed } from "./shared-feed.js";
+export type Known = import("./options.js").Known;
+export type Options = import("./options.js").Options;
+export type Target = import("./options.js").Target;
+export type TargetOf = import("./options.js").TargetOf;
 export type Verdict = import("./protocol.js").Verdict;
 export type Health = {
     phase: "connecting" | "open" | "waiting" | "stopped";
@@ -79,86 +83,11 @@ export type Ending = {
      */
     at: number;
 };
-export type Target = string | URL | {
-    url: string | URL;
-    protocols?: string | string[];
-};
-export type TargetOf = (attempt: {
-    signal: AbortSignal;
-}) => Target | Promise<Target>;
-export type Known = {
-    /**
-     * the newest state
-     */
-    state: any;
-    /**
-     * the server's name of that state
-     */
-    tag?: string;
-    /**
-     * the time at which it was received
-     */
-    at?: number;
-};
-export type Options = {
-    /**
-     * the window of the shortest wait
-     */
-    baseMs: number;
-    /**
-     * the window of the longest wait
-     */
-    capMs: number;
-    /**
-     * the same while no attempt leads to a connection
-     */
-    unreachableCapMs: number;
-    /**
-     * how long a connection has to be open before earlier failures are cleared
-     */
-    steadyMs: number;
-    /**
-     * the timeout of an attempt, from asking for its target until it is open
-     */
-    connectTimeoutMs: number;
-    /**
-     * the longest time without a message before the connection is closed; 0 is no limit
-     */
-    quietMs: number;
-    /**
-     * the reactions to codes that differ from ENDINGS
-     */
-    verdicts: Record<number, Verdict>;
-    /**
-     * the longest wait for which a server can ask
-     */
-    maxRetryMs: number;
-    /**
-     * whether to tell the server which state is known, so that it is not sent again
-     */
-    resume: boolean;
-    /**
-     * the state to begin with
-     */
-    known: Known | undefined;
-    /**
-     * the type of the data of binary messages
-     */
-    binaryType: BinaryType;
-    /**
-     * converts a message to a state
-     */
-    parse: (data: any) => any;
-    /**
-     * the number by which states are ordered, if they
-     * have one: the name of a property, or a function
-     */
-    revisionOf: string | ((state: any) => number) | undefined;
-};
 /**
  * Connects at once, and again until it is stopped.
  *
- * It fires `state`, with the newest state as `event.detail`, and `health` when its health changes.
+ * It fires `state`, with the newest state as `event.detail`, and `health` when its connection changes. What a
+ * message changes in its health (`lastStateAt`, `currentSince` and `outdated`) comes without `health`.
  */
 export declare class StatusFeed extends EventTarget {
     #private;
@@ -166,7 +95,7 @@ export declare class StatusFeed extends EventTarget {
      * @param {Target | TargetOf} target where to connect, or a function that is called for each attempt
      * @param {Partial<Options>} [options]
      * @throws {DOMException | TypeError} if a target that is not a function is not valid for a WebSocket
-     * @throws {RangeError} if a wait would be zero or not finite
+     * @throws {RangeError} if a time is out of its range, which README.md lists
      */
     constructor(target: Target | TargetOf, options?: Partial<Options>);
     /**
@@ -177,7 +106,7 @@ export declare class StatusFeed extends EventTarget {
      * @param {Partial<Omit<Options, "known" | "revisionOf">> & { revisionOf?: string }} [options]
      * @returns {StatusFeed | SharedFeed}
      * @throws {DOMException | TypeError} if the target is not valid for a WebSocket
-     * @throws {RangeError} if a wait would be zero or not finite
+     * @throws {RangeError} if a time is out of its range, which README.md lists
      * @throws {TypeError} if an option is a function, but for `parse`
      */
     static shared(target: Target, options?: Partial<Omit<Options, "known" | "revisionOf">> & {
@@ -186,8 +115,10 @@ export declare class StatusFeed extends EventTarget {
     /** The newest state, undefined before the first. */
     get state(): any;
     /** What it has, as the option `known` of a later feed. */
-    get known(): Known | undefined;
+    get known(): import("./options.js").Known | undefined;
     get health(): Health;
+    /** Whether this tab has the connection, as it always has unless tabs share it. */
+    get holdsConnection(): boolean;
     /** Connects at once if it waits or has stopped. This clears no failures. */
     start(): void;
     /** Closes the connection, and does not reconnect. */

@@ -5,12 +5,14 @@
  * close code, and the reasons.
  */
 
-import {
-  checkWaits, explain, failuresAfter, parseJsonOrText, readMessage, readReason, revisionIn, waitMs, withTag,
-  withoutTag,
-} from "./protocol.js";
+import { NO_HEALTH, complete, resolve, revisionIn } from "./options.js";
+import { explain, failuresAfter, readMessage, readReason, waitMs, withTag, withoutTag } from "./protocol.js";
 import { SharedFeed, checkShareable } from "./shared-feed.js";
 
+/** @typedef {import("./options.js").Known} Known */
+/** @typedef {import("./options.js").Options} Options */
+/** @typedef {import("./options.js").Target} Target */
+/** @typedef {import("./options.js").TargetOf} TargetOf */
 /** @typedef {import("./protocol.js").Verdict} Verdict */
 
 /**
@@ -43,84 +45,29 @@ import { SharedFeed, checkShareable } from "./shared-feed.js";
  * @property {number} at the time
  */
 
-/**
- * Where to connect, and which subprotocols to offer.
- *
- * @typedef {string | URL | { url: string | URL, protocols?: string | string[] }} Target
- */
-
-/**
- * Returns the target of one attempt, such as a URL with a new ticket. An abandoned attempt aborts `signal`.
- *
- * @typedef {(attempt: { signal: AbortSignal }) => Target | Promise<Target>} TargetOf
- */
-
-/**
- * What a feed has, for another feed of the same URL.
- *
- * @typedef {object} Known
- * @property {any} state the newest state
- * @property {string} [tag] the server's name of that state
- * @property {number} [at] the time at which it was received
- */
-
-/**
- * All are optional.
- *
- * @typedef {object} Options
- * @property {number} baseMs the window of the shortest wait
- * @property {number} capMs the window of the longest wait
- * @property {number} unreachableCapMs the same while no attempt leads to a connection
- * @property {number} steadyMs how long a connection has to be open before earlier failures are cleared
- * @property {number} connectTimeoutMs the timeout of an attempt, from asking for its target until it is open
- * @property {number} quietMs the longest time without a message before the connection is closed; 0 is no limit
- * @property {Record<number, Verdict>} verdicts the reactions to codes that differ from ENDINGS
- * @property {number} maxRetryMs the longest wait for which a server can ask
- * @property {boolean} resume whether to tell the server which state is known, so that it is not sent again
- * @property {Known | undefined} known the state to begin with
- * @property {BinaryType} binaryType the type of the data of binary messages
- * @property {(data: any) => any} parse converts a message to a state
- * @property {string | ((state: any) => number) | undefined} revisionOf the number by which states are ordered, if they
- *   have one: the name of a property, or a function
- */
-
-/** @type {Options} */
-const DEFAULTS = {
-  baseMs: 1_000,
-  capMs: 30_000,
-  unreachableCapMs: 300_000,
-  steadyMs: 10_000,
-  connectTimeoutMs: 10_000,
-  quietMs: 0,
-  verdicts: {},
-  maxRetryMs: 600_000,
-  resume: true,
-  known: undefined,
-  binaryType: "blob",
-  parse: parseJsonOrText,
-  revisionOf: undefined,
-};
-
 /** How long a server that has a newer state may take to send it after `open`, as far as pages are told. */
 const CONFIRM_MS = 1_000;
 
 /**
  * Connects at once, and again until it is stopped.
  *
- * It fires `state`, with the newest state as `event.detail`, and `health` when its health changes.
+ * It fires `state`, with the newest state as `event.detail`, and `health` when its connection changes. What a
+ * message changes in its health (`lastStateAt`, `currentSince` and `outdated`) comes without `health`.
  */
 export class StatusFeed extends EventTarget {
   /** @type {Target | TargetOf} */ #target;
   /** @type {Options} */ #options;
-  /** @type {Health} */ #health = {
-    phase: "stopped", attempts: 0, failures: 0, unopened: 0, unreachable: false, outdated: 0,
-  };
+  /** @type {Health} */ #health = NO_HEALTH;
   /** The state and its tag, which belong together. @type {Known | undefined} */ #known;
-  /** The URL to which the tag belongs. @type {string | undefined} */ #tagUrl;
+  /** The URL of the attempt, to which the tags of its messages belong. @type {string | undefined} */ #url;
   /** @type {WebSocket | undefined} */ #socket;
   /** @type {number | undefined} */ #openedAt;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #confirmTimer;
+  /** The length of the wait, whatever the clock says. */
+  #waitMs = 0;
+  /** Whether the server has set the wait. */
+  #isTold = false;
   #newest = -Infinity;
   #started = new AbortController();
   /** Aborted when an attempt, or the connection to which it led, is abandoned. */
@@ -130,13 +77,13 @@ export class StatusFeed extends EventTarget {
    * @param {Target | TargetOf} target where to connect, or a function that is called for each attempt
    * @param {Partial<Options>} [options]
    * @throws {DOMException | TypeError} if a target that is not a function is not valid for a WebSocket
-   * @throws {RangeError} if a wait would be zero or not finite
+   * @throws {RangeError} if a time is out of its range, which README.md lists
    */
   constructor(target, options = {}) {
     super();
-    this.#target = target;
-    this.#options = { ...DEFAULTS, ...options };
-    checkWaits(this.#options);
+    // The address of a page may change, and the server does not.
+    this.#target = typeof target === "function" ? target : resolve(target);
+    this.#options = complete(options);
     const { known } = this.#options;
     if (known) this.#know(known);
     this.start();
@@ -150,12 +97,11 @@ export class StatusFeed extends EventTarget {
    * @param {Partial<Omit<Options, "known" | "revisionOf">> & { revisionOf?: string }} [options]
    * @returns {StatusFeed | SharedFeed}
    * @throws {DOMException | TypeError} if the target is not valid for a WebSocket
-   * @throws {RangeError} if a wait would be zero or not finite
+   * @throws {RangeError} if a time is out of its range, which README.md lists
    * @throws {TypeError} if an option is a function, but for `parse`
    */
   static shared(target, options = {}) {
-    /** @type {Options} */ const all = { ...DEFAULTS, ...options };
-    checkWaits(all);
+    const all = complete(options);
     checkShareable(target, all);
     if (!SharedFeed.isPossible) return new StatusFeed(target, all);
     return new SharedFeed(target, all, (url, settings) => new StatusFeed(url, settings));
@@ -173,6 +119,11 @@ export class StatusFeed extends EventTarget {
 
   get health() {
     return this.#health;
+  }
+
+  /** Whether this tab has the connection, as it always has unless tabs share it. */
+  get holdsConnection() {
+    return this.#health.phase !== "stopped";
   }
 
   /** Connects at once if it waits or has stopped. This clears no failures. */
@@ -242,9 +193,10 @@ export class StatusFeed extends EventTarget {
    * @param {AbortSignal} signal
    */
   #openSocket(target, signal) {
-    const isUrl = typeof target === "string" || target instanceof URL;
-    const { url, protocols } = isUrl ? { url: target, protocols: [] } : target;
-    const socket = new WebSocket(this.#options.resume ? this.#resuming(url) : url, protocols);
+    const { url, protocols } = resolve(target);
+    const { resume } = this.#options;
+    this.#url = withoutTag(url);
+    const socket = new WebSocket(resume ? withTag(this.#url, this.#tag) : url, protocols);
     socket.binaryType = this.#options.binaryType;
     this.#socket = socket;
     socket.addEventListener("open", () => this.#onOpen(), { signal });
@@ -252,19 +204,9 @@ export class StatusFeed extends EventTarget {
     socket.addEventListener("close", ({ code, reason }) => this.#onEnd(code, reason), { signal });
   }
 
-  /**
-   * Returns the URL with the tag of the newest state.
-   *
-   * @param {string | URL} url
-   */
-  #resuming(url) {
-    const plain = withoutTag(url);
-    // The states of another URL have tags of their own.
-    if (this.#known && this.#tagUrl !== undefined && this.#tagUrl !== plain) {
-      this.#known = { ...this.#known, tag: undefined };
-    }
-    this.#tagUrl = plain;
-    return withTag(plain, this.#known?.tag);
+  /** The tag of the newest state, if it belongs to the URL of the attempt. */
+  get #tag() {
+    return this.#known?.url === this.#url ? this.#known?.tag : undefined;
   }
 
   #onOpen() {
@@ -272,7 +214,7 @@ export class StatusFeed extends EventTarget {
     this.#openedAt = now;
     this.#expectMessage();
     // A server that is told the tag sends nothing if it has nothing newer.
-    if (this.#options.resume && this.#known?.tag) {
+    if (this.#options.resume && this.#tag) {
       this.#confirmTimer = setTimeout(() => this.#report({ phase: "open", currentSince: now }), CONFIRM_MS);
     }
     this.#report({ phase: "open", unopened: 0, unreachable: false });
@@ -285,7 +227,8 @@ export class StatusFeed extends EventTarget {
     const { resume, parse } = this.#options;
     const { tag, data } = resume ? readMessage(message) : { tag: undefined, data: message };
     const at = Date.now();
-    if (!this.#know({ state: parse(data), tag, at })) {
+    const url = tag === undefined ? undefined : this.#url;
+    if (!this.#know({ state: parse(data), tag, url, at })) {
       this.#health = { ...this.#health, outdated: this.#health.outdated + 1 };
       return;
     }
@@ -345,18 +288,20 @@ export class StatusFeed extends EventTarget {
     this.#health = { ...this.#health, failures, unopened, unreachable };
     const { retryMs = 0 } = told;
     // A server that accepts, closes and asks to come back at once must not be contacted without a pause.
-    const isTold = told.retryMs !== undefined && (retryMs >= baseMs || failures < 2);
+    this.#isTold = told.retryMs !== undefined && (retryMs >= baseMs || failures < 2);
     const ms = waitMs(verdict, { failures, unopened }, Math.random(), this.#options);
-    this.#wait(now + (isTold ? retryMs : ms), lastEnding.words);
+    this.#wait(now, this.#isTold ? retryMs : ms, lastEnding.words);
   }
 
   /**
-   * @param {number} until
+   * @param {number} now
+   * @param {number} ms
    * @param {string | undefined} why
    */
-  #wait(until, why) {
-    this.#setTimer(Math.max(0, until - Date.now()), () => this.#connect());
-    this.#report({ phase: "waiting", until, why });
+  #wait(now, ms, why) {
+    this.#waitMs = ms;
+    this.#setTimer(ms, () => this.#connect());
+    this.#report({ phase: "waiting", until: now + ms, why });
   }
 
   /** Shortens a wait, because the network or the page is available again. */
@@ -365,11 +310,12 @@ export class StatusFeed extends EventTarget {
     if (phase !== "waiting") return;
     const { baseMs } = this.#options;
     const now = Date.now();
+    // A clock that was set back must not lengthen it.
+    const rest = Math.max(0, Math.min(until - now, this.#waitMs));
     // Events come in bursts. If each of them drew a time, all clients would have an early one.
-    const isShort = until - now <= baseMs;
-    const isServers = lastEnding?.verdict === "later" || lastEnding?.retryMs !== undefined;
-    const isKept = isShort || isServers;
-    this.#wait(isKept ? until : now + Math.random() * baseMs, why);
+    const isShort = rest <= baseMs;
+    const isServers = lastEnding?.verdict === "later" || this.#isTold;
+    this.#wait(now, isShort || isServers ? rest : Math.random() * baseMs, why);
   }
 
   /** The page is left, and may be restored. */
@@ -377,6 +323,7 @@ export class StatusFeed extends EventTarget {
     clearTimeout(this.#timer);
     if (this.#health.phase === "waiting") return; // It keeps its time.
     this.#close(1000, "page left");
+    this.#waitMs = 0;
     this.#report({ phase: "waiting", until: Date.now(), why: "the page was left" });
   }
 

@@ -101,7 +101,7 @@ def check_leaving(tabs, node):
 
 
 def check_lock(controller, origin, node):
-    """Whoever gets the lock connects anew. A state that is published meanwhile reaches every tab once."""
+    """The tab that gets the lock connects anew. A state that is published meanwhile reaches every tab once."""
     with tabs_of(controller, f"{origin}/lock.html", node) as tabs:
         revision = 0
         ways = [close, leave, freeze, crash] * ROUNDS

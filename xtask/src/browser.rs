@@ -11,7 +11,7 @@ const FOLDER: &str = "examples/browser";
 
 /// The declarations, which are generated beside the files of the module.
 const DECLARATIONS: &[&str] =
-    &["feed-host.d.ts", "protocol.d.ts", "shared-feed.d.ts", "status-feed.d.ts"];
+    &["feed-host.d.ts", "options.d.ts", "protocol.d.ts", "shared-feed.d.ts", "status-feed.d.ts"];
 
 /// The unit tests of the module.
 pub(crate) fn module() -> Result<(), Failure> {

@@ -16,7 +16,7 @@ const until: number | undefined = health.until ?? ending?.retryMs ?? health.curr
 feed.addEventListener("state", () => console.log(feed.state, verdict, until, ENDINGS[1001]));
 
 const shared = StatusFeed.shared("wss://status.example/ws/status", { revisionOf: "revision" });
-shared.addEventListener("health", () => console.log(shared.health.phase === "open"));
+shared.addEventListener("health", () => console.log(shared.health.phase === "open", shared.holdsConnection));
 shared.stop();
 
 // @ts-expect-error

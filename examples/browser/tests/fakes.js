@@ -16,7 +16,9 @@ export class FakeSocket extends EventTarget {
     super();
     this.url = url;
     this.protocols = protocols;
-    if (!/^(ws|http)s?:/.test(url)) throw new SyntaxError(`${url} is not the URL of a WebSocket`);
+    if (!/^(ws|http)s?:[^#]*$/.test(url)) throw new SyntaxError(`${url} is not the URL of a WebSocket`);
+    const all = [protocols].flat();
+    if (all.some((it) => !/^[\w.]+$/.test(it)) || new Set(all).size < all.length) throw new SyntaxError(`${all}`);
     FakeSocket.all.push(this);
   }
 

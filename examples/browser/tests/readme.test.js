@@ -109,8 +109,10 @@ example("a state that is stored", (code) => {
   assert.equal(String(newest().url), "wss://status.example.com/ws/status?have=1");
 });
 
-// What the tabs do is in shared.test.js. Here nothing can be shared.
+// What the tabs do is in shared.test.js. Here nothing can be shared, also where Node.js has locks.
 example("a shared feed", (code) => {
+  const own = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
   const [shown, show] = recorder();
   const [healths, showConnection] = recorder();
   run(code, { show, showConnection });
@@ -118,6 +120,8 @@ example("a shared feed", (code) => {
   newest().say('{"revision":2}');
   newest().say('{"revision":1}');
   assert.deepEqual([shown, healths.length], [[{ revision: 2 }], 1]);
+  if (own) Object.defineProperty(globalThis, "navigator", own);
+  else delete globalThis.navigator;
 });
 
 example("why a page is refused", (code) => {

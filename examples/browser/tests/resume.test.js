@@ -27,7 +27,7 @@ test("each attempt says which state the feed has, and the tag's line is not part
   newest().open();
   newest().say('have=a.B-1_\n{"status":"well"}');
   assert.deepEqual(feed.states, [{ status: "well" }]);
-  assert.deepEqual(feed.known, { state: { status: "well" }, tag: "a.B-1_", at: Date.now() });
+  assert.deepEqual(feed.known, { state: { status: "well" }, tag: "a.B-1_", url: URL_OF_SERVER, at: Date.now() });
   reconnect(feed);
   assert.equal(url(), `${URL_OF_SERVER}?have=a.B-1_`);
   newest().end(1006);
@@ -114,7 +114,7 @@ test("an older state that is ignored leaves the tag of the newest", () => {
   assert.equal(url(), `${URL_OF_SERVER}?have=7`);
 });
 
-test("the tag of another URL is forgotten, and other protocols are not another URL", async () => {
+test("the tag of another URL is not sent, and other protocols are not another URL", async () => {
   const targets = [
     "ws://one.example/?team=red", { url: "ws://one.example/?team=red", protocols: "ticket.2" },
     "ws://one.example/?team=red&have=x", "ws://one.example/?team=blue", "ws://two.example/?team=blue",
@@ -229,6 +229,32 @@ test("what a feed has is the beginning of another one, also as JSON", () => {
   newest().open();
   newest().say('have=4\n{"revision":4}');
   assert.deepEqual([next.states, next.health.outdated], [[], 1]);
+});
+
+test("the tag of what a feed begins with is sent to the URL of that state only", () => {
+  const first = connected({}, `${URL_OF_SERVER}?team=red`);
+  newest().open();
+  newest().say("have=5\nwell");
+  const { known } = first;
+  for (const [target, tag] of [["?team=red", "5"], ["?team=blue", ""]]) {
+    const feed = connected({ known }, `${URL_OF_SERVER}${target}`);
+    assert.equal(url(), `${URL_OF_SERVER}${target}&have=${tag}`);
+    newest().open();
+    mock.timers.tick(1_000);
+    assert.deepEqual([feed.state, feed.health.currentSince !== undefined], ["well", tag !== ""], target);
+  }
+  connected({ known: { state: "well", tag: "5" } });
+  assert.equal(url(), `${URL_OF_SERVER}?have=`, "a tag without a URL belongs to none");
+});
+
+test("a relative URL is that of the page's address at the beginning", () => {
+  for (const resume of [true, false]) {
+    document.baseURI = "https://app.example/page/";
+    const feed = connected({ resume }, "../ws/status");
+    document.baseURI = "https://app.example/a/longer/address";
+    reconnect(feed);
+    assert.equal(newest().target, "https://app.example/ws/status");
+  }
 });
 
 test("an invalid URL throws, with a tag as without", () => {

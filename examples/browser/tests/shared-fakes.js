@@ -2,8 +2,8 @@
 
 import { afterEach, beforeEach } from "node:test";
 
-import { stopLater } from "./fakes.js";
-import { FeedHost } from "../feed-host.js";
+import { URL_OF_SERVER, newest, settled, stopLater } from "./fakes.js";
+import { holdInWorker } from "../feed-host.js";
 import { StatusFeed } from "../status-feed.js";
 
 /** Delivers messages in order, in a microtask of its own, as copies. */
@@ -91,19 +91,30 @@ class FakeLocks {
   }
 }
 
-/** Runs the host of the worker's script, once for each name. */
+/** Runs what the worker's script does, once for each name. */
 class FakeWorker extends EventTarget {
-  static running = new Set();
+  /** The workers by their name. */
+  static running = new Map();
   static isForbidden = false;
+  port;
 
   constructor(_script, { name }) {
     super();
+    const there = {};
+    this.port = {
+      postMessage: (data) => queueMicrotask(() => there.onmessage?.({ data: structuredClone(data) })),
+    };
     if (FakeWorker.isForbidden) {
       queueMicrotask(() => this.dispatchEvent(new Event("error")));
-    } else if (!FakeWorker.running.has(name)) {
-      FakeWorker.running.add(name);
-      new FeedHost(name, (...settings) => stopLater(new StatusFeed(...settings))).hold();
+      return;
     }
+    if (!FakeWorker.running.has(name)) {
+      const worker = new EventTarget();
+      FakeWorker.running.set(name, worker);
+      holdInWorker(name, (...settings) => stopLater(new StatusFeed(...settings)), worker);
+    }
+    const event = Object.assign(new Event("connect"), { ports: [there] });
+    FakeWorker.running.get(name).dispatchEvent(event);
   }
 }
 
@@ -125,3 +136,48 @@ afterEach(() => {
   Object.defineProperty(globalThis, "navigator", { value: realNavigator, configurable: true });
   delete globalThis.SharedWorker;
 });
+
+export async function opened(options = {}, target = URL_OF_SERVER) {
+  const tab = stopLater(StatusFeed.shared(target, options));
+  tab.states = [];
+  tab.phases = [];
+  tab.addEventListener("state", (event) => tab.states.push(event.detail));
+  tab.addEventListener("health", () => tab.phases.push(tab.health.phase));
+  await settled();
+  return tab;
+}
+
+export async function openedTabs(count, options) {
+  const all = [];
+  for (let number = 0; number < count; number += 1) all.push(await opened(options));
+  return all;
+}
+
+export async function said(...messages) {
+  for (const message of messages) newest().say(message);
+  await settled();
+}
+
+export async function open() {
+  newest().open();
+  await settled();
+}
+
+/** Returns what listeners throw, which would end the test. */
+export async function uncaught(act) {
+  const thrown = [];
+  const type = "uncaughtException";
+  const listeners = process.listeners(type);
+  process.removeAllListeners(type);
+  process.on(type, (error) => thrown.push(error));
+  act();
+  await settled();
+  process.removeAllListeners(type);
+  for (const listener of listeners) process.on(type, listener);
+  return thrown;
+}
+
+/** The host's own channel is the one that last said a snapshot. */
+export const channelOfHost = () => [...FakeChannel.all].find((channel) => channel.last?.type === "snapshot");
+export const channelsOfTabs = () => [...FakeChannel.all].filter((channel) => channel.last?.type !== "snapshot");
+export const holder = (all) => all.find((tab) => tab.holdsConnection);

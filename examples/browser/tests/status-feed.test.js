@@ -62,7 +62,7 @@ test("every close code of the API document is known", () => {
 
 test("the README names every option with its default", () => {
   const rows = table(read("../README.md"), "## The options");
-  const source = read("../status-feed.js").split("const DEFAULTS = {")[1].split("};")[0];
+  const source = read("../options.js").split("const DEFAULTS = {")[1].split("};")[0];
   const defaults = new Map(
     [...source.matchAll(/^ {2}(\w+): (.*),$/gm)].map(([, name, value]) => [name, value]),
   );
@@ -72,17 +72,34 @@ test("the README names every option with its default", () => {
   }
 });
 
-test("an invalid URL and waits that are zero or not finite throw, and leave no socket or listener", () => {
+test("an invalid URL and times that are out of range throw, and leave no socket or listener", () => {
   assert.throws(() => new StatusFeed("mailto:x"), SyntaxError);
   const wrong = [
     { baseMs: 0 }, { baseMs: NaN }, { capMs: Infinity }, { capMs: 1 },
     { unreachableCapMs: NaN }, { unreachableCapMs: Infinity },
     { maxRetryMs: 0 }, { maxRetryMs: NaN }, { maxRetryMs: Infinity }, { maxRetryMs: 2 ** 31 },
+    { connectTimeoutMs: 0 },
   ];
+  for (const name of ["connectTimeoutMs", "quietMs", "steadyMs"]) {
+    for (const value of [-1, NaN, Infinity, 2 ** 31, null, "5"]) wrong.push({ [name]: value });
+  }
   for (const options of wrong) {
     assert.throws(() => new StatusFeed(URL_OF_SERVER, options), RangeError);
   }
   assert.equal(FakeSocket.all.length + window.count + document.count, 0);
+});
+
+test("an option that is undefined has its default", () => {
+  const names = table(read("../README.md"), "## The options").map(([name]) => name.replaceAll("`", ""));
+  const feed = connected(Object.fromEntries(names.map((name) => [name, undefined])));
+  newest().open();
+  newest().say('{"status":"well"}');
+  mock.timers.tick(86_400_000);
+  assert.deepEqual([feed.states, feed.health.phase], [[{ status: "well" }], "open"]);
+  newest().end(1001);
+  assert.equal(left(feed), 500);
+  mock.timers.tick(500 + 9_999);
+  assert.equal(feed.health.phase, "connecting");
 });
 
 test("states are JSON or text, and the newest is kept", () => {
@@ -113,6 +130,17 @@ test("a state that is older than the newest is ignored, also from another server
     { revision: 8 },
   ]);
   assert.equal(feed.health.outdated, 1);
+});
+
+test("a revision that is no number orders nothing", () => {
+  for (const revisionOf of ["revision", (state) => state.revision]) {
+    const feed = connected({ revisionOf });
+    newest().open();
+    for (const revision of [10, "9", "11", null, true, [1]]) newest().say(JSON.stringify({ revision }));
+    newest().say('{"revision":9}');
+    assert.deepEqual([feed.states.length, feed.health.outdated], [6, 1]);
+    feed.stop();
+  }
 });
 
 test("after 1001 and 1012 it reconnects within the shortest window, however often", () => {
@@ -240,6 +268,18 @@ test("a page that is left closes its connection, and connects again when it is r
   mock.timers.tick(0);
   assert.equal(feed.health.phase, "connecting");
   assert.equal(feed.health.failures, 0);
+});
+
+test("a page that is shown for the first time does not shorten a wait", () => {
+  const feed = connected();
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    if (feed.health.phase === "waiting") mock.timers.tick(left(feed));
+    newest().end(1006);
+  }
+  for (const [persisted, wait] of [[false, 4_000], [true, 500]]) {
+    window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted }));
+    assert.equal(left(feed), wait);
+  }
 });
 
 test("a page that is left while it waits keeps its time", () => {

@@ -109,6 +109,28 @@ test("a wait for which the server asked is not shortened by the network or the p
   assert.equal(left(feed), 500);
 });
 
+test("a time that is not followed does not keep the wait from becoming shorter", () => {
+  const feed = connected();
+  closed(feed, 100, 1001, "max_age retry=0");
+  assert.equal(closed(feed, 100, 1001, "max_age retry=0"), 2_000);
+  window.dispatchEvent(new Event("online"));
+  assert.equal(left(feed), 500);
+});
+
+test("a clock that is set back does not lengthen a wait", () => {
+  mock.timers.setTime(5_000_000);
+  const feed = connected();
+  closed(feed, 60_000, 1001, "drained retry=20000");
+  mock.timers.tick(5_000);
+  mock.timers.setTime(1_000_000);
+  for (let event = 0; event < 2; event += 1) {
+    window.dispatchEvent(new Event("online"));
+    assert.equal(left(feed), 20_000);
+  }
+  mock.timers.tick(20_000);
+  assert.equal(feed.health.phase, "connecting");
+});
+
 test("the page can still connect at once", () => {
   const feed = connected();
   closed(feed, 60_000, 1001, "drained retry=20000");

@@ -64,9 +64,45 @@ test("another URL is another feed, and the one before is closed", () => {
     act(() => newest().say("one"));
     const [first] = FakeSocket.all;
     rerender(createElement(Status, { url: URL_TWO }));
-    assert.deepEqual([first.closedWith, newest().url], [[1000, "stopped"], URL_TWO]);
+    assert.deepEqual([first.closedWith, newest().target], [[1000, "stopped"], URL_TWO]);
     assert.equal(shown(), "none connecting");
   });
+});
+
+test("a target whose object is new in each rendering is the same feed, and other subprotocols are not", () => {
+  const make = (protocols) => createElement(Status, { url: { url: new URL(URL_ONE), protocols } });
+  const targets = [() => make(["a"]), () => createElement(Status, { url: new URL(URL_ONE) })];
+  targets.push(() => createElement(Status, { url: () => URL_ONE }));
+  for (const target of targets) {
+    FakeSocket.all = [];
+    renders = 0;
+    mounted(target(), ({ rerender }) => {
+      for (let rendering = 0; rendering < 5; rendering += 1) rerender(target());
+      assert.ok(FakeSocket.all.length < 2);
+      assert.ok(renders < 10, `${renders}`);
+    });
+  }
+  FakeSocket.all = [];
+  mounted(make(["a"]), ({ rerender }) => {
+    rerender(make(["b"]));
+    assert.deepEqual(FakeSocket.all.map(({ protocols }) => protocols), [["a"], ["b"]]);
+  });
+});
+
+test("a component can start and stop its feed, and be given a new URL for each attempt", async () => {
+  let attempts = 0;
+  let current;
+  function Controlled() {
+    current = useStatusFeed(() => `${URL_ONE}?ticket=${(attempts += 1)}`).feed;
+    return null;
+  }
+  let root;
+  await act(async () => (root = create(createElement(Controlled))));
+  assert.equal(newest().target, `${URL_ONE}?ticket=1`);
+  act(() => current.stop());
+  await act(async () => current.start());
+  assert.equal(newest().target, `${URL_ONE}?ticket=2`);
+  act(() => root.unmount());
 });
 
 test("an unmounted component has no connection, in strict mode as well", () => {

@@ -4,17 +4,22 @@ import { readable } from "svelte/store";
 
 import { StatusFeed } from "../../status-feed.js";
 
+/** @typedef {import("../../status-feed.js").Target} Target */
+/** @typedef {import("../../status-feed.js").TargetOf} TargetOf */
+/** @typedef {{ state?: any, health?: import("../../status-feed.js").Health, feed?: StatusFeed }} Status */
+
 /**
- * Returns a store of the newest state and the health of a feed, which is open while the store has subscribers.
+ * Returns a store of the newest state, the health and the feed itself, which is open while the store has
+ * subscribers.
  *
- * @param {import("../../status-feed.js").Target} url
+ * @param {Target | TargetOf} target
  * @param {Partial<import("../../status-feed.js").Options>} [options]
  */
-export function statusStore(url, options) {
+export function statusStore(target, options) {
   /** @type {import("../../status-feed.js").Known | undefined} */ let known;
-  return readable(/** @type {{ state?: any, health?: import("../../status-feed.js").Health }} */ ({}), (set) => {
-    const feed = new StatusFeed(url, { known, ...options });
-    const update = () => set({ state: feed.state, health: feed.health });
+  return readable(/** @type {Status} */ ({}), (set) => {
+    const feed = new StatusFeed(target, { ...options, known: known ?? options?.known });
+    const update = () => set({ state: feed.state, health: feed.health, feed });
     for (const type of ["state", "health"]) feed.addEventListener(type, update);
     update();
     return () => {

@@ -39,6 +39,27 @@ test("a store that has subscribers again begins with what it had", () => {
   assert.equal(String(newest().url), `${URL_OF_SERVER}?have=1`);
 });
 
+test("a state of the options is the first one only, and not again after a newer one", () => {
+  const store = statusStore(URL_OF_SERVER, { known: { state: "old" }, revisionOf: undefined });
+  const unsubscribe = store.subscribe(() => {});
+  assert.equal(get(store).state, "old");
+  newest().open();
+  newest().say('"new"');
+  unsubscribe();
+  assert.equal(get(store).state, "new");
+});
+
+test("a subscriber can stop the feed and start it", () => {
+  const store = statusStore(URL_OF_SERVER);
+  let now;
+  const unsubscribe = store.subscribe((value) => (now = value));
+  now.feed.stop();
+  assert.equal(now.health.phase, "stopped");
+  now.feed.start();
+  assert.equal(now.health.phase, "connecting");
+  unsubscribe();
+});
+
 test("the README's example of Svelte works", () => {
   const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
   const examples = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, example]) => example);
