@@ -67,7 +67,7 @@ fn publish(publisher: &Publisher, request: AdminRequest) -> Response<String> {
         (Ok(state), Ok(Some(tag))) => publisher.publish_tagged(tag, Message::Text(state)),
         (Ok(state), Ok(None)) => publisher.publish(Message::Text(state)),
         (Ok(_), Err(invalid)) => {
-            return admin_response(StatusCode::BAD_REQUEST, &format!("{invalid}\n"));
+            return admin_response(StatusCode::BAD_REQUEST, format!("{invalid}\n"));
         }
         (Err(_), _) => {
             return admin_response(StatusCode::BAD_REQUEST, "the state must be UTF-8\n");
