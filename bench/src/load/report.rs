@@ -30,7 +30,8 @@ pub fn markdown(
     text.push('\n');
     let (compression, plain): (Vec<&Mode>, Vec<&Mode>) =
         modes.iter().partition(|mode| mode.name == COMPRESSION);
-    let alone: Vec<&Peer> = others.iter().filter(|peer| peer.modes.is_none()).copied().collect();
+    let only_compresses = |peer: &&&Peer| peer.modes.is_some_and(|modes| modes == [COMPRESSION]);
+    let alone: Vec<&Peer> = others.iter().filter(|peer| !only_compresses(peer)).copied().collect();
     if !plain.is_empty() && (alone.len() > 1 || variants.is_empty()) {
         text.push_str(&table(&alone, &plain, results));
     }
