@@ -47,4 +47,4 @@ def promtool(*words, text=None):
     return done.stdout
 
 
-run(main)
+run(main, limit=120)
