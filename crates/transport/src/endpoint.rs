@@ -39,8 +39,8 @@ pub struct Policy {
     /// Which sessions are compressed.
     pub compression: CompressionOptions,
     /// Whether a page of an allowed origin sees why it is refused: for a limit, because of a drain, or by
-    /// what decides on handshakes ([`VisibleRefusal`]). Requests without an `Origin`, and those that are refused for an
-    /// error or for their origin, get the response.
+    /// what decides on handshakes ([`VisibleRefusal`]). Requests without an `Origin`, and those that are
+    /// refused for an error or for their origin, get the response.
     pub visible_refusals: bool,
 }
 

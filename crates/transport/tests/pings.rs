@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use support::{CLOSE, PING, PONG, TEXT, TIMING, close, close_payload, frame, open};
-use tokio::time::{Instant, sleep};
-use transport::ws_core::Cause;
+use support::{CLOSE, PING, PONG, TEXT, TIMING, close, close_payload, frame, open, open_with};
+use tokio::time::{Instant, advance, sleep};
+use transport::ws_core::{Cause, Limits};
 use transport::{Handler, Message, Next};
 
 /// Does these things, and then counts pongs, or panics at the first.
@@ -115,5 +115,21 @@ async fn a_closing_session_reports_no_pong() {
     let (_, payload) = session.peer.frame().await;
     assert_eq!(session.peer.frame().await.0, CLOSE);
     session.peer.send(&frame(PONG, &payload)).await;
+    assert_eq!(count(&pongs).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_with_which_the_session_closes_is_not_reported() {
+    let (handler, pongs) = Scripted::new([Next::Ping]);
+    let limits = Limits { message_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
+    let mut session = open_with(limits, handler, 1024);
+    let (_, payload) = session.peer.frame().await;
+    // The first fragment of a message that has no end.
+    session.peer.send(&frame(0x01, b"a")).await;
+    assert_eq!(count(&pongs).await, 0);
+    session.peer.send(&frame(PONG, &payload)).await;
+    // The pong is read when the time of the message is over.
+    advance(Duration::from_millis(4999)).await;
+    session.peer.expect_close(1008, "message_timeout").await;
     assert_eq!(count(&pongs).await, 0);
 }

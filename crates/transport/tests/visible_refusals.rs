@@ -19,7 +19,7 @@ use std::time::Duration;
 use endpoint::{AdmitBy, Fixture, REQUEST, request_with, response_head, valid_request};
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, ORIGIN};
-use support::{CLOSE, PING, Peer, TEXT, close, close_payload, frame, in_time};
+use support::{CLOSE, PING, Peer, SIZES, TEXT, close, close_payload, frame, in_time};
 use tokio::time::Instant;
 use transport::{
     Admission, Admit, Answer, Denial, Discard, DrainOptions, Handshake, MAX_VISIBLE_REFUSALS,
@@ -186,8 +186,7 @@ async fn a_refusal_ends_after_a_second_whatever_the_client_does() {
     let fixture = fixture();
     let silent = upgraded(&fixture, "/403").await;
     let mut busy = upgraded(&fixture, "/403").await;
-    busy.send(&[frame(TEXT, b"hello"), frame(TEXT, &[b'x'; 2000]), frame(PING, b"?")].concat())
-        .await;
+    busy.send(&[frame(TEXT, b"hello"), frame(PING, b"?")].concat()).await;
     let mut half_open = upgraded(&fixture, "/403").await;
     half_open.send(&frame(TEXT, &[b'x'; 100])[..20]).await;
     for mut peer in [silent, busy, half_open] {
@@ -197,6 +196,18 @@ async fn a_refusal_ends_after_a_second_whatever_the_client_does() {
         assert!(began.elapsed() <= Duration::from_secs(1));
     }
     assert_eq!(fixture.log.take(), ["refused 192.0.2.7:4711 application not_in_team by 3003"; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_page_sends_at_once_does_not_cost_it_the_closing_handshake() {
+    let fixture = fixture();
+    let mut peer = upgraded(&fixture, "/403").await;
+    // A page may send its token when the socket opens, as large as a session would take it.
+    peer.send(&frame(TEXT, &[b'x'; SIZES.max_message_bytes])).await;
+    peer.expect_close(3003, "not_in_team").await;
+    let began = Instant::now();
+    peer.expect_end().await;
+    assert_eq!(began.elapsed(), Duration::from_secs(1), "the server waits for the page's Close");
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,7 +85,7 @@ impl Client {
         self.tag = tag.map(str::to_owned);
         self.received += 1;
         let number = states.iter().rposition(|state| state == message);
-        let number = number.unwrap_or_else(|| panic!("nobody published {message:?}"));
+        let number = number.unwrap_or_else(|| panic!("{message:?} was not published"));
         assert!(self.latest <= Some(number), "{number} after {:?}", self.latest);
         self.latest = Some(number);
     }

@@ -161,7 +161,7 @@ impl Open {
     }
 
     /// Ends the write timeout. The timeouts that it suspended start again from zero, and the input that
-    /// arrived meanwhile, which nobody read, has the tokens of that time.
+    /// arrived meanwhile, and was not read, has the tokens of that time.
     pub(crate) fn on_write_progressed(&mut self, config: &SessionConfig, now: Timestamp) {
         let Some(active) = &mut self.active else { return };
         let Some(write_deadline) = active.write_deadline.take() else { return };
