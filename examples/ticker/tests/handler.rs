@@ -54,6 +54,23 @@ fn the_handler_sends_the_state_and_then_answers() {
     assert_eq!(handler.poll_next(&mut cx), Poll::Pending);
 }
 
+#[test]
+fn the_handler_passes_on_the_pong_that_measures_a_state() {
+    let publisher = Publisher::new();
+    publisher.measure();
+    let mut handler = StateAndAnswers { latest: publisher.subscribe(), pending_answers: 0 };
+    let mut cx = Context::from_waker(Waker::noop());
+    // A session has a turn in 64 states, and not with its first.
+    let asks_for_ping = (0..=64).any(|number| {
+        publisher.publish(number.to_string());
+        let _state = handler.poll_next(&mut cx);
+        handler.poll_next(&mut cx) == Poll::Ready(Next::Ping)
+    });
+    assert!(asks_for_ping);
+    handler.pong();
+    assert_eq!(publisher.statistics().delivery_times.count(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_receives_the_state_and_then_an_answer() {
     let publisher = Publisher::new();
