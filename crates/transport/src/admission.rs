@@ -7,6 +7,7 @@
 use std::future::{Future, ready};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use hyper::header::{
     HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
     SEC_WEBSOCKET_PROTOCOL,
@@ -65,6 +66,14 @@ pub trait Admit: Send + Sync {
         &self,
         handshake: &Handshake<'_>,
     ) -> impl Future<Output = Result<Admission<Self::Handler>, Denial>> + Send;
+
+    /// Returns the handler that continues a session of the process before this one, from what its handler
+    /// [froze](Handler::freeze) there, or `None` if it cannot. The session was admitted there, with this
+    /// identity; its expiry holds on. By default it cannot.
+    fn thaw(&self, identity: Option<&Identity>, frozen: Bytes) -> Option<Self::Handler> {
+        let _ = (identity, frozen);
+        None
+    }
 }
 
 impl<H: Handler + Clone + Sync> Admit for H {
@@ -75,6 +84,10 @@ impl<H: Handler + Clone + Sync> Admit for H {
         _: &Handshake<'_>,
     ) -> impl Future<Output = Result<Admission<H>, Denial>> + Send {
         ready(Ok(Admission::new(self.clone())))
+    }
+
+    fn thaw(&self, _: Option<&Identity>, frozen: Bytes) -> Option<H> {
+        Handler::thaw(self, frozen)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use ws_core::{CloseCode, Reason};
 
 use crate::message::Message;
@@ -64,6 +65,28 @@ pub trait Handler: Send + 'static {
     /// [`poll_next`](Self::poll_next) is called after this. A handler that wraps another passes it on. By
     /// default it does nothing.
     fn pong(&mut self) {}
+
+    /// Returns what another process needs to continue this session, or `None` if the session has to end
+    /// with this process.
+    ///
+    /// It is called when everything that this handler returned has been written, and every message that has
+    /// arrived was received. A state that the handler has not returned yet is not part of it. The session may
+    /// go on here afterwards, so this changes nothing. By default it returns `None`.
+    fn freeze(&self) -> Option<Bytes> {
+        None
+    }
+
+    /// Returns a handler that continues a session of the process before this one, from what
+    /// [`freeze`](Self::freeze) returned there, or `None` if it cannot. By default it cannot.
+    ///
+    /// It is called on a handler that admits sessions by being cloned.
+    fn thaw(&self, frozen: Bytes) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        drop(frozen);
+        None
+    }
 }
 
 /// A handler that sends nothing and drops all messages. The [front page](crate#an-endpoint) has an
@@ -77,4 +100,12 @@ impl Handler for Discard {
     }
 
     fn receive(&mut self, _: Message) {}
+
+    fn freeze(&self) -> Option<Bytes> {
+        Some(Bytes::new())
+    }
+
+    fn thaw(&self, _: Bytes) -> Option<Self> {
+        Some(Self)
+    }
 }
