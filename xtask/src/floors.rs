@@ -52,6 +52,7 @@ const TRANSPORT: &[Floor] = &[
     &[Entry("handler.rs", "the trait for applications on top of sessions")],
     &[Entry("client.rs", "the client of an accepted connection")],
     &[Entry("drain.rs", "the phases of a drain, and the drain tokens")],
+    &[Entry("handover.rs", "which sessions are frozen, for another process to continue them")],
     &[Entry("registry.rs", "the sessions with an identity, which can be ended from outside")],
     &[Entry("timer/", "the timer service, and the stall detector")],
     &[Entry("events.rs", "the events for the observer")],
@@ -119,8 +120,9 @@ const WS_CORE: &[Floor] = &[
     &[Entry("lifecycle/open.rs", "the open state: keep-alive and timeouts")],
     &[Entry("lifecycle/timeout.rs", "a deadline that is extended by stalls")],
     &[Entry("event.rs", "the events and the actions of the state machine")],
-    &[Entry("close.rs", "close codes, causes, and the close record")],
     &[Entry("config.rs", "the session configuration: timing and limits")],
     &[Entry("rate.rs", "a token bucket")],
+    &[Entry("snapshot.rs", "what another process needs to continue a session")],
+    &[Entry("close.rs", "close codes, causes, and the close record")],
     &[Entry("time.rs", "a timestamp, which the caller supplies")],
 ];

@@ -151,6 +151,14 @@ impl SessionRegistry {
         }
     }
 
+    /// Returns the identity of a session.
+    pub(crate) fn identity(&self, id: u64) -> Option<Identity> {
+        if self.is_empty() {
+            return None;
+        }
+        self.0.sessions.lock().by_id.get(&id).map(|entry| entry.identity.clone())
+    }
+
     /// Removes a session that has ended, and returns its identity.
     pub(crate) fn remove(&self, id: u64) -> Option<Identity> {
         // The session itself was entered before, so a zero means that it has no entry.
