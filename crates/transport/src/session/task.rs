@@ -110,14 +110,8 @@ impl<H: Handler, O: Observer, S: AsyncRead + AsyncWrite + Unpin> SessionTask<H, 
 }
 
 enum TaskState<H, O, S> {
-    Upgrading {
-        upgraded: OnUpgrade,
-        reclaim: fn(Upgraded) -> S,
-        pending: PendingSession<H, O>,
-    },
+    Upgrading { upgraded: OnUpgrade, reclaim: fn(Upgraded) -> S, pending: PendingSession<H, O> },
     Open(Observed<H, O, S>),
-    /// Another process may have it. [`Handover`](crate::handover::Handover) has what becomes of it.
-    Frozen(Observed<H, O, S>),
     Done,
 }
 
@@ -144,33 +138,24 @@ where
                 *state = TaskState::Open(pending.open(reclaim(upgraded)));
             }
         }
-        if let TaskState::Frozen(observed) = state {
-            let session = &mut observed.session;
-            match session.token().handover().take_verdict(session.id()) {
-                None => return Poll::Pending,
-                Some(Verdict::HandedOver) => {
+        let TaskState::Open(observed) = state else { return Poll::Ready(()) };
+        let session = &mut observed.session;
+        if session.is_frozen() {
+            match ready!(session.poll_verdict()) {
+                Verdict::HandedOver => {
                     observed.end_here();
                     *state = TaskState::Done;
+                    return Poll::Ready(());
                 }
-                Some(Verdict::Resumed(since)) => {
-                    session.resume(since);
-                    if let TaskState::Frozen(observed) = mem::replace(state, TaskState::Done) {
-                        *state = TaskState::Open(observed);
-                    }
-                }
+                Verdict::Resumed(since) => session.resume(since),
             }
         }
-        let TaskState::Open(observed) = state else { return Poll::Ready(()) };
-        let session = &observed.session;
         if session.is_new() {
             session.token().sessions().set_waker(session.id(), cx.waker());
         }
         let ended = Pin::new(&mut *observed).poll(cx);
-        if ended.is_pending()
-            && observed.freeze(permit)
-            && let TaskState::Open(observed) = mem::replace(state, TaskState::Done)
-        {
-            *state = TaskState::Frozen(observed);
+        if ended.is_pending() {
+            observed.try_freeze(permit);
         }
         ended
     }
@@ -250,19 +235,19 @@ where
     }
 
     /// Freezes the session, if sessions are being frozen, it is at rest and it is taken.
-    fn freeze(&self, permit: &Permit) -> bool
+    fn try_freeze(&mut self, permit: &Permit)
     where
         S: 'static,
     {
         let session = &self.session;
         let handover = session.token().handover();
-        if !handover.is_freezing() {
-            return false;
+        if handover.is_freezing() {
+            let now = session.now();
+            let is_frozen = handover.try_freeze(session.id(), now, |sink| {
+                sink.offer(session.stream(), permit, &|| session.freeze(now))
+            });
+            self.session.set_frozen(is_frozen);
         }
-        let now = session.now();
-        handover.try_freeze(session.id(), now, |sink| {
-            sink.offer(session.stream(), permit, &|| session.freeze(now))
-        })
     }
 
     /// Ends the session in this process: another one has it.

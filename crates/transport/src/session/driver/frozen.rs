@@ -1,6 +1,7 @@
 //! A session that is frozen, and one that continues.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -10,7 +11,7 @@ use super::Session;
 use crate::catch_panic::{CatchPanic, catch_panic};
 use crate::drain::{DrainToken, Phase};
 use crate::handler::Handler;
-use crate::handover::FrozenSession;
+use crate::handover::{FrozenSession, Verdict};
 use crate::session::websocket::WebSocket;
 use crate::timer::{TimerHandle, TimerInstant};
 
@@ -34,6 +35,23 @@ where
             snapshot,
             handler,
         })
+    }
+
+    /// Returns whether another process may have this session. It is not polled then.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.is_frozen
+    }
+
+    pub(crate) fn set_frozen(&mut self, is_frozen: bool) {
+        self.is_frozen = is_frozen;
+    }
+
+    /// Returns what happens to this session, which is frozen. The task is woken when that is decided.
+    pub(crate) fn poll_verdict(&self) -> Poll<Verdict> {
+        match self.token().handover().take_verdict(self.id()) {
+            Some(verdict) => Poll::Ready(verdict),
+            None => Poll::Pending,
+        }
     }
 
     pub(crate) fn now(&self) -> TimerInstant {
@@ -70,16 +88,18 @@ where
             handler,
             phase: Phase::Serving,
             is_blocked: false,
+            is_frozen: false,
             stream_end: None,
             opened: now - frozen.age - pause,
             timer,
         }
     }
 
-    /// Counts the time since this session was frozen as a stall: what has arrived meanwhile counts against
+    /// Goes on here. The time since this session was frozen counts as a stall: what has arrived meanwhile counts against
     /// the rates as if it had been read when it came.
     pub(crate) fn resume(&mut self, frozen_since: TimerInstant) {
         let pause = self.timer.now().since(frozen_since);
         self.timer.count_stall(pause);
+        self.is_frozen = false;
     }
 }
