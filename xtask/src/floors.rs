@@ -23,6 +23,7 @@ const SERVER: &[Floor] = &[
     &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
     &[Entry("process/", "from the command line to the exit code: threads, signals, reloading")],
     &[Entry("app/", "the composition of the server, and the supervision of its tasks")],
+    &[Entry("handover/", "the handover of sockets and sessions to a successor process")],
     &[Entry("admin/", "the admin listener: its endpoints, and the page")],
     &[Entry("http/", "from an accepted stream to a request, over HTTP/1.1 and HTTP/2")],
     &[Entry("routes.rs", "the registration of paths")],
