@@ -13,6 +13,7 @@ pub(crate) type Floor = &'static [Entry];
 pub(crate) const CRATES: &[(&str, &[Floor])] = &[
     ("broadcast", BROADCAST),
     ("doctor", DOCTOR),
+    ("handover", HANDOVER),
     ("server", SERVER),
     ("transport", TRANSPORT),
     ("ws-core", WS_CORE),
@@ -23,6 +24,7 @@ const SERVER: &[Floor] = &[
     &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
     &[Entry("process/", "from the command line to the exit code: threads, signals, reloading")],
     &[Entry("app/", "the composition of the server, and the supervision of its tasks")],
+    &[Entry("handover/", "the handover of sockets and sessions to a successor process")],
     &[Entry("admin/", "the admin listener: its endpoints, and the page")],
     &[Entry("http/", "from an accepted stream to a request, over HTTP/1.1 and HTTP/2")],
     &[Entry("routes.rs", "the registration of paths")],
@@ -112,6 +114,15 @@ const DOCTOR: &[Floor] = &[
     ],
     &[Entry("client/", "names, TCP, TLS, HTTP/1.1 and frames, as a client")],
     &[Entry("escape.rs", "text of peers for a terminal")],
+];
+
+const HANDOVER: &[Floor] = &[
+    &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
+    &[
+        Entry("predecessor.rs", "the process that hands its sessions over"),
+        Entry("successor.rs", "the process that takes them over"),
+    ],
+    &[Entry("time_limit.rs", "the kinds of time limits")],
 ];
 
 const WS_CORE: &[Floor] = &[

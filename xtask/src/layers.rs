@@ -58,6 +58,7 @@ const LAYERS: &[Layer] = &[
             "tokio",  // threads for the gateways
         ],
     },
+    Layer { name: "handover", may_use: &[], tests_may_use: &[] },
     Layer { name: "ws-core", may_use: &[], tests_may_use: &[] },
     Layer {
         name: "transport",

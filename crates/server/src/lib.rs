@@ -72,6 +72,7 @@ mod admission;
 mod app;
 mod config;
 mod files;
+mod handover;
 mod http;
 mod limits;
 mod net;
