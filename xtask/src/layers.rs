@@ -85,11 +85,13 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "server",
         may_use: &[
+            "bytes",           // what handlers freeze, as a part of a record
             "clap",            // the command line and its help
             "config",          // layered settings, and TOML
             "h2",              // HTTP/2; hyper does not expose some of its limits
             "form_urlencoded", // the query of an admin request
             "futures-util",    // the answers of one HTTP/2 connection that are being decided
+            "handover",        // the state machines of a handover
             "httpdate",        // the expiry date of a certificate, for people
             "hyper",           // HTTP/1.1
             "hyper-rustls",    // TLS to the service at auth_url
@@ -105,6 +107,7 @@ const LAYERS: &[Layer] = &[
             "parking_lot",         // as in transport
             "prometheus-client",   // the metrics, in both Prometheus formats
             "proxy-header",        // the PROXY protocol, both versions
+            "rmp-serde", // records of sessions for another process: named fields, so versions can differ
             "rustix",              // the limit of open files, listening sockets, signal numbers
             "rustls",              // TLS; its provider is aws-lc-rs, because ring has no ML-KEM
             "rustls-native-certs", // the system's root certificates, for auth_url

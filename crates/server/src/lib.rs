@@ -67,6 +67,7 @@
 //! # }
 //! ```
 
+mod accepting;
 mod admin;
 mod admission;
 mod app;

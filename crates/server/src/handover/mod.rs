@@ -1,7 +1,31 @@
 //! The handover to a successor process: its listening sockets, and its sessions.
 //!
-//! `channel` carries the messages and the descriptors.
+//! Which process has a session at which moment is decided by the state machines of the crate `handover`;
+//! read its front page first. `predecessor` and `successor` perform what they decide. Between them `channel`
+//! carries `messages` and descriptors. `collector` takes the sessions that freeze, each as a `record`, and
+//! `states` has what the program hands over beside them.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "nothing serves the takeover listener yet"))]
+mod channel;
+mod collector;
+mod messages;
+pub(crate) mod predecessor;
+mod record;
+pub(crate) mod states;
+pub(crate) mod status;
+pub(crate) mod successor;
 
-pub(crate) mod channel;
+use std::time::Duration;
+
+use ::handover::TimeLimit;
+
+/// Returns how long a state with a time limit may take. `wait` is the time that the predecessor waits for
+/// sessions that are not at rest.
+fn limit(limit: TimeLimit, wait: Duration) -> Duration {
+    match limit {
+        // A program may connect to its own sources first.
+        TimeLimit::Preparation => Duration::from_secs(60),
+        // Frozen sessions answer no ping meanwhile.
+        TimeLimit::Progress => Duration::from_secs(1),
+        TimeLimit::NextBatch => wait + Duration::from_secs(5),
+    }
+}

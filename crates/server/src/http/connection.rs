@@ -59,6 +59,7 @@ impl Acceptor {
         let handed_over =
             async { if is_shared { shutdown.begun().await } else { pending().await } };
         tokio::pin!(draining, handed_over);
+        let mut accepting = shutdown.accepting().receiver();
         let mut errors = AcceptErrors::default();
         for number in 1_usize.. {
             if number.is_multiple_of(ACCEPT_BATCH) {
@@ -68,8 +69,9 @@ impl Acceptor {
                 biased;
                 _ = &mut draining => break,
                 _ = &mut handed_over => break,
-                accepted = listener.accept() => accepted,
+                accepted = accepting.accept(|| listener.accept()) => accepted,
             };
+            let Some(accepted) = accepted else { break };
             match accepted {
                 Ok((stream, peer)) => {
                     errors.reset();
@@ -92,6 +94,12 @@ impl Acceptor {
                     errors.pause(&error).await;
                 }
             }
+        }
+        if shutdown.accepting().is_given_up() {
+            // The task ends with the drain.
+            drop(listener);
+            shutdown.begun().await;
+            return;
         }
         if is_shared {
             return;

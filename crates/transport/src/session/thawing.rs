@@ -36,6 +36,11 @@ where
     O: Observer,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    /// Returns the stream.
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// Spawns the session. It was frozen for the time `pause`.
     ///
     /// Its id must be one that this process does not assign
