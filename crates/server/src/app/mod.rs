@@ -17,7 +17,7 @@ use crate::config::{ConfigReceiver, startup_warnings};
 use crate::http::connection::Acceptor;
 use crate::http::service::Http;
 use crate::limits::ConnectionPermits;
-use crate::net::listener::Listeners;
+use crate::net::listeners::Listeners;
 use crate::routes::Router;
 use crate::shutdown::{Shutdown, ShutdownSummary};
 use crate::systemd;

@@ -31,7 +31,7 @@ use self::values::admission::AuthTarget;
 use self::values::{AdminAddress, LogFormat, MaxConnections};
 use crate::net::address::ListenAddress;
 use crate::net::client_addr::{ClientAddrPolicy, ProxyProtocol};
-use crate::net::listener::ListenOptions;
+use crate::net::listeners::ListenOptions;
 use crate::tls::{FileError, Tls, TlsPaths};
 
 /// Open files reserved for everything but accepted clients: listeners, the log, connections being refused.
@@ -168,6 +168,7 @@ impl Config {
                 addresses: settings.listen.0,
                 unix_mode: settings.listen_unix_mode.0,
                 admin: settings.admin_listen.0,
+                takeover: None,
                 socket_buffer_bytes: Some(settings.socket_buffer_bytes.get())
                     .filter(|bytes| *bytes > 0),
             },

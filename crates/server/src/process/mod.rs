@@ -34,8 +34,9 @@ use crate::config::sources::RawSettings;
 use crate::config::startup_warnings;
 use crate::config::{Config, ConfigReceiver};
 use crate::files::LoadReason;
+use crate::net::handed_over::HandedOver;
 use crate::net::inherited::InheritedSockets;
-use crate::net::listener::Listeners;
+use crate::net::listeners::Listeners;
 use crate::shutdown::ShutdownSummary;
 use crate::systemd;
 use crate::telemetry::subscriber;
@@ -189,7 +190,9 @@ async fn serve(
         Err(error) => return fail(EXIT_USAGE, error),
     };
     let are_for_another = inherited.are_for_another;
-    let listeners = match Listeners::bind(&config.listen, config.tls.is_some(), inherited) {
+    let handed_over = HandedOver::default();
+    let has_certificate = config.tls.is_some();
+    let listeners = match Listeners::bind(&config.listen, has_certificate, inherited, handed_over) {
         Ok(listeners) => listeners,
         Err(error) => {
             let source = &config.settings.get(error.key).source;

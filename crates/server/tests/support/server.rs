@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use server::{Command, Config, InheritedSockets, Listeners, ShutdownSummary};
+use server::{Command, Config, HandedOver, InheritedSockets, Listeners, ShutdownSummary};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use transport::{Admit, Discard};
@@ -53,7 +53,8 @@ impl Server {
         let runtime = runtime.build().unwrap();
         let listeners = runtime
             .block_on(async {
-                Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())
+                let (inherited, handed_over) = (InheritedSockets::default(), HandedOver::default());
+                Listeners::bind(&config.listen, config.tls.is_some(), inherited, handed_over)
             })
             .unwrap();
         // A Unix socket has no port.

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use broadcast::Publisher;
-use server::{Command, Config, InheritedSockets, Listeners, ShutdownSummary};
+use server::{Command, Config, HandedOver, InheritedSockets, Listeners, ShutdownSummary};
 use tokio::sync::oneshot;
 
 use super::TEST_TIMEOUT;
@@ -30,7 +30,8 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let listeners = runtime
             .block_on(async {
-                Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())
+                let (inherited, handed_over) = (InheritedSockets::default(), HandedOver::default());
+                Listeners::bind(&config.listen, config.tls.is_some(), inherited, handed_over)
             })
             .unwrap();
         let address = listeners.ports()[0];
