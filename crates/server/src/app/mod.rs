@@ -8,15 +8,25 @@ pub(crate) mod server;
 pub(crate) mod supervision;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+
+use transport::SessionRegistry;
 
 use crate::admin::Admin;
+use crate::admin::operations::Operations;
 use crate::admission::Gate;
 use crate::admission::auth_service::AuthService;
 use crate::config::{ConfigReceiver, startup_warnings};
+use crate::handover::states::OperationLock;
+use crate::handover::status::HandoverStatus;
+use crate::handover::successor::{Greeting, take_over};
+use crate::handover::{self, ThisProcess};
 use crate::http::connection::Acceptor;
 use crate::http::service::Http;
 use crate::limits::ConnectionPermits;
+use crate::net::handed_over::ListenerKind;
+use crate::net::listener::Listener;
 use crate::net::listeners::Listeners;
 use crate::routes::Router;
 use crate::shutdown::{Shutdown, ShutdownSummary};
@@ -36,39 +46,100 @@ pub async fn run(
     server: Server,
     shutdown: impl Future<Output = ()>,
 ) -> ShutdownSummary {
-    run_supervised(configs, listeners, server, shutdown, Supervisor::default()).await
+    let tasks = Supervisor::default();
+    let served = run_supervised(configs, listeners, None, server, shutdown, tasks).await;
+    served.expect("only a handover can fail before the server serves")
 }
 
-/// Like [`run`], with a supervisor that may have tasks already.
+/// Like [`run`], with a supervisor that may have tasks already, and after `predecessor` has handed over, if
+/// there is one.
+///
+/// # Errors
+///
+/// A sentence: why it has not. The predecessor goes on.
 pub(crate) async fn run_supervised(
     configs: ConfigReceiver,
     listeners: Listeners,
+    predecessor: Option<Greeting>,
     server: Server,
     signal: impl Future<Output = ()>,
     mut tasks: Supervisor<'_>,
-) -> ShutdownSummary {
-    let Server { routes, operations, sessions, metrics } = server;
+) -> Result<ShutdownSummary, String> {
+    let Server { routes, operations, sessions, metrics, states } = server;
     let telemetry = Arc::new(Telemetry::new(&configs.borrow(), metrics));
     let (shutdown, timer) = Shutdown::new(configs.clone(), sessions.clone());
     let shutdown = Arc::new(shutdown);
-    let permits = ConnectionPermits::default();
-
-    if let Some(listener) = listeners.admin {
-        let (telemetry, shutdown) = (Arc::clone(&telemetry), Arc::clone(&shutdown));
-        let admin = Admin {
-            configs: configs.clone(),
-            telemetry,
-            shutdown,
-            permits: permits.clone(),
-            sessions,
-            operations,
-        };
-        tasks.spawn("admin", admin.serve(listener));
-    }
     tasks.spawn(supervision::TIMER, timer);
-    let watched = Arc::clone(&shutdown);
+    let auth_service = AuthService::new(Arc::clone(&telemetry));
+    let gate = Gate::new(configs.borrow().admission.max_concurrent, auth_service);
+    let this_process = Arc::new(ThisProcess {
+        configs: configs.clone(),
+        operations: OperationLock::default(),
+        permits: ConnectionPermits::default(),
+        router: Arc::new(Router::new(Arc::clone(&telemetry), gate, routes)),
+        shutdown: Arc::clone(&shutdown),
+        states,
+        status: HandoverStatus::default(),
+        telemetry: Arc::clone(&telemetry),
+    });
+
+    let mut signal = pin!(signal);
+    if let Some(predecessor) = predecessor {
+        let taking_over = tokio::select! {
+            taking_over = take_over(Arc::clone(&this_process), predecessor) => taking_over?,
+            () = &mut signal => return Err("it was stopped by a signal".to_owned()),
+        };
+        listeners.own_files();
+        tokio::spawn(taking_over.finish());
+        systemd::ready_as_main_process();
+    } else {
+        systemd::ready();
+    }
+    // The sockets listen already, so the kernel completes connections before the tasks run.
+    shutdown.ready();
+    spawn_tasks(&mut tasks, &this_process, listeners, operations, sessions);
+    Ok(tasks.run(&shutdown, signal, &telemetry).await)
+}
+
+/// Spawns the tasks that run as long as the server.
+fn spawn_tasks(
+    tasks: &mut Supervisor<'_>,
+    process: &Arc<ThisProcess>,
+    listeners: Listeners,
+    operations: Operations,
+    sessions: SessionRegistry,
+) {
+    let ThisProcess { configs, permits, router, shutdown, telemetry, .. } = &**process;
+    let all = listeners.into_shared();
+    let weak = all.iter().map(|(kind, listener)| (*kind, Arc::downgrade(listener)));
+    let weak: Vec<(ListenerKind, Weak<Listener>)> = weak.collect();
+    let http = Http {
+        router: Arc::clone(router),
+        permits: permits.clone(),
+        configs: configs.clone(),
+    };
+    let acceptor = Arc::new(Acceptor::new(http, Arc::clone(telemetry)));
+    let mut admin = Some(Admin { process: Arc::clone(process), sessions, operations });
+    for (kind, listener) in all {
+        match kind {
+            ListenerKind::Admin => {
+                if let Some(admin) = admin.take() {
+                    tasks.spawn("admin", admin.serve(listener));
+                }
+            }
+            ListenerKind::Public => tasks.spawn(
+                supervision::ACCEPT,
+                Arc::clone(&acceptor).accept(listener, Arc::clone(shutdown)),
+            ),
+            ListenerKind::Takeover => tasks.spawn(
+                "takeover",
+                handover::predecessor::serve(Arc::clone(process), listener, weak.clone()),
+            ),
+        }
+    }
+    let watched = Arc::clone(shutdown);
     tasks.spawn("watchdog", systemd::run_watchdog(move || !watched.has_failed()));
-    let reported = Arc::clone(&telemetry);
+    let reported = Arc::clone(telemetry);
     let current = configs.clone();
     let mut is_spread_recommended = false;
     let status = move || {
@@ -80,23 +151,6 @@ pub(crate) async fn run_supervised(
         format!("{} sessions open, {} opened in total", sessions.open(), sessions.opened)
     };
     tasks.spawn("status", systemd::report_status(status));
-    let limited = Arc::clone(&telemetry);
+    let limited = Arc::clone(telemetry);
     tasks.spawn("log-limits", async move { limited.log_limits.summarize_periodically().await });
-
-    let auth_service = AuthService::new(Arc::clone(&telemetry));
-    let gate = Gate::new(configs.borrow().admission.max_concurrent, auth_service);
-    let router = Router::new(Arc::clone(&telemetry), gate, routes);
-    let acceptor =
-        Arc::new(Acceptor::new(Http { router, permits, configs }, Arc::clone(&telemetry)));
-    // The sockets listen already, so the kernel completes connections before the tasks run.
-    shutdown.ready();
-    systemd::ready();
-    for listener in listeners.public {
-        tasks.spawn(
-            supervision::ACCEPT,
-            Arc::clone(&acceptor).accept(listener, Arc::clone(&shutdown)),
-        );
-    }
-
-    tasks.run(&shutdown, signal, &telemetry).await
 }

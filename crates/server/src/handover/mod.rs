@@ -14,9 +14,18 @@ pub(crate) mod states;
 pub(crate) mod status;
 pub(crate) mod successor;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::handover::TimeLimit;
+
+use self::states::{OperationLock, States};
+use self::status::HandoverStatus;
+use crate::config::ConfigReceiver;
+use crate::limits::ConnectionPermits;
+use crate::routes::Router;
+use crate::shutdown::Shutdown;
+use crate::telemetry::Telemetry;
 
 /// Returns how long a state with a time limit may take. `wait` is the time that the predecessor waits for
 /// sessions that are not at rest.
@@ -28,4 +37,17 @@ fn limit(limit: TimeLimit, wait: Duration) -> Duration {
         TimeLimit::Progress => Duration::from_secs(1),
         TimeLimit::NextBatch => wait + Duration::from_secs(5),
     }
+}
+
+/// What takes part in a handover of this process, on either side.
+#[derive(Debug)]
+pub(crate) struct ThisProcess {
+    pub(crate) configs: ConfigReceiver,
+    pub(crate) operations: OperationLock,
+    pub(crate) permits: ConnectionPermits,
+    pub(crate) router: Arc<Router>,
+    pub(crate) shutdown: Arc<Shutdown>,
+    pub(crate) states: States,
+    pub(crate) status: HandoverStatus,
+    pub(crate) telemetry: Arc<Telemetry>,
 }

@@ -2,7 +2,9 @@
 
 use std::future::pending;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
 use std::process;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -23,6 +25,7 @@ use super::states::Owner;
 use super::status::{Handover, Role, State};
 use super::{ThisProcess, limit};
 use crate::net::accept_errors::AcceptErrors;
+use crate::net::handed_over::ListenerKind;
 use crate::net::listener::Listener;
 use crate::systemd;
 use crate::time::milliseconds;
@@ -54,7 +57,7 @@ const ID_RANGE: u64 = 1_000_000;
 pub(crate) async fn serve(
     process: Arc<ThisProcess>,
     listener: Arc<Listener>,
-    listeners: Vec<Weak<Listener>>,
+    listeners: Vec<(ListenerKind, Weak<Listener>)>,
 ) {
     let mut accepting = process.shutdown.accepting().receiver();
     let mut errors = AcceptErrors::default();
@@ -120,15 +123,16 @@ async fn hand_over(
     process: &Arc<ThisProcess>,
     channel: Channel,
     hello: Hello,
-    listeners: &[Weak<Listener>],
+    listeners: &[(ListenerKind, Weak<Listener>)],
 ) -> io::Result<()> {
     let (reader, pipe) = pipe_with(PipeFlags::CLOEXEC)?;
-    let listeners: Vec<Arc<Listener>> = listeners.iter().filter_map(Weak::upgrade).collect();
+    let upgraded = listeners.iter().map(|(kind, listener)| Some((*kind, listener.upgrade()?)));
+    let listeners: Vec<(ListenerKind, Arc<Listener>)> = upgraded.flatten().collect();
     let wait = process.configs.borrow().takeover_wait;
     let welcome = FromPredecessor::Welcome {
         pid: process::id(),
         wait_ms: milliseconds(wait),
-        listeners: listeners.iter().map(|listener| listener.description()).collect(),
+        listeners: listeners.iter().map(|(kind, it)| it.describe(*kind)).collect(),
     };
     let paths = process.router.paths().into_iter().map(str::to_owned).collect();
     let collector = Arc::new(Collector::new(Arc::clone(&process.telemetry), paths));
@@ -154,7 +158,7 @@ async fn hand_over(
         problem: None,
     };
     let mut descriptors = vec![reader.as_fd()];
-    descriptors.extend(listeners.iter().map(|listener| listener.as_fd()));
+    descriptors.extend(listeners.iter().map(|(_, listener)| listener.as_fd()));
     send(&mut handing_over.channel, &welcome, &descriptors).await?;
     drop((reader, listeners));
 
@@ -321,7 +325,7 @@ impl HandingOver<'_> {
         let collector = Arc::clone(&self.collector);
         loop {
             let before = collector.total();
-            let mut woken = std::pin::pin!(process.shutdown.drain().wake_sessions());
+            let mut woken = pin!(process.shutdown.drain().wake_sessions());
             loop {
                 tokio::select! {
                     biased;
@@ -403,13 +407,13 @@ impl HandingOver<'_> {
     /// The batch is the successor's.
     fn commit(&mut self) {
         let drain = self.process.shutdown.drain();
-        let refusals = std::mem::take(&mut self.refusals);
-        let batch = std::mem::take(&mut self.batch);
+        let refusals = mem::take(&mut self.refusals);
+        let batch = mem::take(&mut self.batch);
         self.sessions += batch.len() - refusals.len();
         self.refused += refusals.len();
         drain.hand_over(refusals);
         self.is_sealed = false;
-        let is_first = self.operations.is_some() || self.wait_ends.is_none() && self.pause.is_zero();
+        let is_first = !self.process.shutdown.accepting().is_given_up();
         if let Some((_, frozen_at)) = self.frozen_at.take() {
             self.pause = self.pause.max(frozen_at.elapsed());
         }

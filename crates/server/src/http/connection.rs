@@ -48,7 +48,7 @@ impl Acceptor {
     }
 
     /// Accepts connections until a shutdown begins.
-    pub(crate) async fn accept(self: Arc<Self>, listener: Listener, shutdown: Arc<Shutdown>) {
+    pub(crate) async fn accept(self: Arc<Self>, listener: Arc<Listener>, shutdown: Arc<Shutdown>) {
         info!(event = "listening", address = listener.address());
         let (is_shared, is_encrypted) = (listener.is_shared, listener.is_encrypted);
         let token = shutdown.token();
@@ -104,7 +104,9 @@ impl Acceptor {
         if is_shared {
             return;
         }
-        for (stream, peer) in listener.into_pending_connections() {
+        let pending = listener.pending_connections();
+        drop(listener);
+        for (stream, peer) in pending {
             self.spawn(stream, peer, is_encrypted, Admission::draining(), &token);
         }
     }

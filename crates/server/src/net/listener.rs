@@ -2,8 +2,9 @@
 
 use std::io;
 use std::iter;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix;
 use std::path::Path;
 
 use rustix::net::sockopt;
@@ -182,25 +183,33 @@ impl Listener {
         })
     }
 
-    /// Closes the listener, and returns the connections left in its backlog. For their clients they are
-    /// established, so they get a response, too.
+    /// Accepts the next connection of a listener that has a Unix socket, as that of a successor has. Cancel
+    /// safe.
+    pub(crate) async fn accept_unix(&self) -> io::Result<UnixStream> {
+        match &self.socket {
+            ListeningSocket::Unix(listener) => listener.accept().await.map(|(stream, _)| stream),
+            ListeningSocket::Tcp(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Returns the connections in the backlog. For their clients they are established, so they get a response,
+    /// too, when the listener is closed.
     ///
     /// This calls `accept` of the system directly: tokio may not have received the event of the latest
     /// ones.
-    pub(crate) fn into_pending_connections(self) -> Vec<(Stream, Peer)> {
-        // Dropped before the socket is closed: see `SocketFile`.
-        let Self { file, socket, .. } = self;
-        let mut accept: Box<dyn FnMut() -> io::Result<(Stream, Peer)>> = match socket {
-            ListeningSocket::Tcp(listener) => {
-                let Ok(listener) = listener.into_std() else { return Vec::new() };
+    pub(crate) fn pending_connections(&self) -> Vec<(Stream, Peer)> {
+        let Ok(descriptor) = self.as_fd().try_clone_to_owned() else { return Vec::new() };
+        let mut accept: Box<dyn FnMut() -> io::Result<(Stream, Peer)>> = match &self.socket {
+            ListeningSocket::Tcp(_) => {
+                let listener = net::TcpListener::from(descriptor);
                 Box::new(move || {
                     let (stream, peer) = listener.accept()?;
                     stream.set_nonblocking(true)?;
                     Ok((TcpStream::from_std(stream)?.into(), peer.into()))
                 })
             }
-            ListeningSocket::Unix(listener) => {
-                let Ok(listener) = listener.into_std() else { return Vec::new() };
+            ListeningSocket::Unix(_) => {
+                let listener = unix::net::UnixListener::from(descriptor);
                 Box::new(move || {
                     let (stream, _) = listener.accept()?;
                     stream.set_nonblocking(true)?;
@@ -209,13 +218,11 @@ impl Listener {
             }
         };
         // At most `BACKLOG`: a burst of connections must not keep the port open.
-        let accepted = iter::from_fn(|| Some(accept()))
+        iter::from_fn(|| Some(accept()))
             .take(BACKLOG.into())
             .take_while(|accepted| accepted.as_ref().err().is_none_or(is_connection_error))
             .flatten()
-            .collect();
-        drop(file);
-        accepted
+            .collect()
     }
 
     /// Sets the sizes of the socket buffers. Connections must inherit them from their listener: TCP

@@ -6,6 +6,7 @@ use std::iter;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -121,6 +122,16 @@ impl Listeners {
             let _ = listener.set_buffer_sizes(options.socket_buffer_bytes);
         }
         Ok(Self { public, admin, takeover })
+    }
+
+    /// Returns every socket, for the task that accepts on it, and for what hands it over.
+    pub(crate) fn into_shared(self) -> Vec<(ListenerKind, Arc<Listener>)> {
+        let Self { public, admin, takeover } = self;
+        let public = public.into_iter().map(|listener| (ListenerKind::Public, listener));
+        let admin = admin.into_iter().map(|listener| (ListenerKind::Admin, listener));
+        let takeover = takeover.into_iter().map(|listener| (ListenerKind::Takeover, listener));
+        let all = public.chain(admin).chain(takeover);
+        all.map(|(kind, listener)| (kind, Arc::new(listener))).collect()
     }
 
     /// Returns every socket for a successor process, and what it is for.
