@@ -56,7 +56,7 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let flags = ["--listen", "127.0.0.1:0"].map(OsString::from);
-//! let Command::Serve(settings) = Command::parse(flags, [])? else { return Ok(()) };
+//! let Command::Serve(settings, _) = Command::parse(flags, [])? else { return Ok(()) };
 //! let config = Config::check(settings, 1024)?;
 //!
 //! let (inherited, handed_over) = (InheritedSockets::default(), HandedOver::default());

@@ -39,7 +39,7 @@ impl Server {
             "--ping-interval-secs=0.3",
         ];
         let flags = usual.iter().chain(flags).map(OsString::from);
-        let Command::Serve(settings) = Command::parse(flags, []).unwrap() else { panic!() };
+        let Command::Serve(settings, _) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(settings, 20_000).unwrap();
         let has_tls = config.tls.is_some();
         let (send, receive) = mpsc::channel();

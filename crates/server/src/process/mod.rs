@@ -173,7 +173,7 @@ fn run_command(
         Command::PrintConfig(settings) => {
             check(settings).and_then(|config| Err(print(&config.settings.to_string())))
         }
-        Command::Serve(settings) => check(settings),
+        Command::Serve(settings, _) => check(settings),
     }
 }
 

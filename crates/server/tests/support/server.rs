@@ -48,7 +48,7 @@ impl Server {
     fn start_on(runtime: &mut Builder, server: server::Server, flags: &[&str]) -> Self {
         // A later flag replaces an earlier one.
         let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
-        let Command::Serve(settings) = Command::parse(flags, []).unwrap() else { panic!() };
+        let Command::Serve(settings, _) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(settings, 20_000).unwrap();
         let runtime = runtime.build().unwrap();
         let listeners = runtime

@@ -25,7 +25,7 @@ impl Server {
     pub(crate) fn start(flags: &[&str]) -> Self {
         let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         let flags = ports.iter().chain(flags).map(OsString::from);
-        let Command::Serve(settings) = Command::parse(flags, []).unwrap() else { panic!() };
+        let Command::Serve(settings, _) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(settings, 20_000).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let listeners = runtime
