@@ -113,11 +113,8 @@ fn spawn_tasks(
     let all = listeners.into_shared();
     let weak = all.iter().map(|(kind, listener)| (*kind, Arc::downgrade(listener)));
     let weak: Vec<(ListenerKind, Weak<Listener>)> = weak.collect();
-    let http = Http {
-        router: Arc::clone(router),
-        permits: permits.clone(),
-        configs: configs.clone(),
-    };
+    let http =
+        Http { router: Arc::clone(router), permits: permits.clone(), configs: configs.clone() };
     let acceptor = Arc::new(Acceptor::new(http, Arc::clone(telemetry)));
     let mut admin = Some(Admin { process: Arc::clone(process), sessions, operations });
     for (kind, listener) in all {

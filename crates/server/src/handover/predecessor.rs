@@ -87,6 +87,7 @@ pub(crate) async fn serve(
             }
         }
     }
+    listener.leave_file();
     drop(listener);
     // The task ends with the process.
     pending::<()>().await;
@@ -131,7 +132,7 @@ async fn hand_over(
     let wait = process.configs.borrow().takeover_wait;
     let welcome = FromPredecessor::Welcome {
         pid: process::id(),
-        wait_ms: milliseconds(wait),
+        wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         listeners: listeners.iter().map(|(kind, it)| it.describe(*kind)).collect(),
     };
     let paths = process.router.paths().into_iter().map(str::to_owned).collect();
@@ -291,7 +292,8 @@ impl HandingOver<'_> {
                 self.operations = timeout(OPERATIONS_TIMEOUT, operations).await.ok();
                 self.process.shutdown.accepting().pause();
                 self.freeze();
-                Some(self.result_of_batch(self.send_at_rest().await))
+                let sent = self.send_at_rest().await;
+                Some(self.result_of_batch(sent))
             }
             Action::Resume => {
                 self.resume().await;
@@ -329,7 +331,9 @@ impl HandingOver<'_> {
             loop {
                 tokio::select! {
                     biased;
-                    () = collector.collected(CHUNK) => self.send_chunk().await?,
+                    () = collector.collected(CHUNK) => {
+                        self.send_chunk().await?;
+                    }
                     () = &mut woken => break,
                 }
             }

@@ -186,8 +186,7 @@ impl MachineRecord {
         let stats = &mut snapshot.stats;
         (stats.pings, stats.pongs) = (self.stats.pings, self.stats.pongs);
         stats.round_trip = self.stats.round_trip.map(time);
-        stats.received =
-            Counters { messages: self.stats.messages_in, bytes: self.stats.bytes_in };
+        stats.received = Counters { messages: self.stats.messages_in, bytes: self.stats.bytes_in };
         stats.sent = Counters { messages: self.stats.messages_out, bytes: self.stats.bytes_out };
         stats.control_frames_received = self.stats.control_frames_in;
         stats.control_frames_sent = self.stats.control_frames_out;

@@ -1,5 +1,6 @@
 //! The side of the process that takes the sessions over.
 
+use std::fmt;
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
@@ -14,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::channel::{Channel, Frame};
 use super::messages::{
@@ -171,6 +172,13 @@ struct Staged {
     thawing: Thawing,
 }
 
+impl fmt::Debug for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, row, .. } = self;
+        f.debug_struct("Staged").field("id", id).field("row", row).finish_non_exhaustive()
+    }
+}
+
 impl TakingOver {
     /// Takes over what comes to rest later, until the predecessor has nothing more to hand over; then waits
     /// for its end.
@@ -286,7 +294,8 @@ impl TakingOver {
         let address = record.address.or_else(|| {
             // The peer of the socket is the client, unless it is a proxy.
             let known = record.row.as_ref().map(|row| row.peer());
-            let client = known.or_else(|| Some(peer).filter(|it| !config.client_addr.is_proxy(*it)));
+            let client =
+                known.or_else(|| Some(peer).filter(|it| !config.client_addr.is_proxy(*it)));
             client?.ip().map(client_network)
         });
         let limits_addresses = config.max_connections_per_address > 0;

@@ -7,13 +7,11 @@ pub(crate) mod accept_errors;
 pub(crate) mod address;
 pub(crate) mod client_addr;
 pub(crate) mod forward;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing serves the takeover listener yet"))]
 pub(crate) mod handed_over;
 pub(crate) mod http2_stream;
 pub(crate) mod inherited;
 pub(crate) mod lingering_close;
 pub(crate) mod listener;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing serves the takeover listener yet"))]
 pub(crate) mod listeners;
 pub(crate) mod stream;
 mod tcp_write;

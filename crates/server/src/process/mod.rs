@@ -11,11 +11,13 @@ mod rlimit;
 mod running_server;
 mod runtime;
 mod signals;
+mod successor;
 
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -34,7 +36,7 @@ use crate::config::sources::RawSettings;
 use crate::config::startup_warnings;
 use crate::config::{Config, ConfigReceiver};
 use crate::files::LoadReason;
-use crate::net::handed_over::HandedOver;
+use crate::handover;
 use crate::net::inherited::InheritedSockets;
 use crate::net::listeners::Listeners;
 use crate::shutdown::ShutdownSummary;
@@ -44,7 +46,8 @@ use crate::telemetry::subscriber;
 use self::disk_thread::on_new_thread;
 use self::reload::Reloader;
 use self::runtime::RuntimeError;
-use self::signals::{Hangups, Signals};
+use self::signals::{Requests, Signals};
+use self::successor::SuccessorCommand;
 
 /// All sessions were closed, some possibly by their close timeout.
 const EXIT_DRAINED: u8 = 0;
@@ -98,7 +101,7 @@ fn run(
     // start: they would consume a signal whose stream does not exist yet, and it would be lost.
     let registered = runtime::with_current_thread(|| {
         signals::ignore_others()?;
-        Ok((Signals::register()?, Hangups::register()?))
+        Ok((Signals::register()?, Requests::of_reloads()?, Requests::of_successors()?))
     });
     let started = registered.and_then(|registered| Ok((registered, runtime::start()?)));
     let (signals, runtime) = match started {
@@ -116,7 +119,7 @@ async fn load_and_serve(
     definitions: &'static Definitions,
     arguments: Vec<OsString>,
     open_files: u64,
-    (mut signals, hangups): (Signals, Hangups),
+    (mut signals, reloads, successors): (Signals, Requests, Requests),
     server: impl FnOnce(ConfigReceiver) -> Server,
 ) -> ExitCode {
     let reload_arguments = arguments.clone();
@@ -130,22 +133,23 @@ async fn load_and_serve(
         }) => loaded,
     };
     match loaded {
-        Ok(Ok(config)) => {
-            serve(config, reload_arguments, open_files, (signals, hangups), server).await
+        Ok(Ok((config, predecessor))) => {
+            let signals = (signals, reloads, successors);
+            serve(config, predecessor, reload_arguments, open_files, signals, server).await
         }
         Ok(Err(code)) => code,
         Err(error) => fail(EXIT_FAILURE, format_args!("cannot read the settings: {error}")),
     }
 }
 
-/// Runs the command of the command line. Returns the configuration to serve with, or the exit code of
-/// any other command.
+/// Runs the command of the command line. Returns the configuration to serve with and the takeover listener of
+/// the predecessor, or the exit code of any other command.
 fn run_command(
     definitions: &'static Definitions,
     arguments: Vec<OsString>,
     open_files: u64,
     runtime: &Handle,
-) -> Result<Config, ExitCode> {
+) -> Result<(Config, Option<PathBuf>), ExitCode> {
     let usage_error = |error: ConfigError| {
         error.problems().iter().for_each(|problem| print_problem(problem));
         ExitCode::from(EXIT_USAGE)
@@ -173,15 +177,16 @@ fn run_command(
         Command::PrintConfig(settings) => {
             check(settings).and_then(|config| Err(print(&config.settings.to_string())))
         }
-        Command::Serve(settings, _) => check(settings),
+        Command::Serve(settings, predecessor) => Ok((check(settings)?, predecessor)),
     }
 }
 
 async fn serve(
     config: Config,
+    predecessor: Option<PathBuf>,
     arguments: Vec<OsString>,
     open_files: u64,
-    (mut signals, mut hangups): (Signals, Hangups),
+    (mut signals, mut reloads, mut successors): (Signals, Requests, Requests),
     server: impl FnOnce(ConfigReceiver) -> Server,
 ) -> ExitCode {
     let definitions = config.settings.definitions();
@@ -190,7 +195,15 @@ async fn serve(
         Err(error) => return fail(EXIT_USAGE, error),
     };
     let are_for_another = inherited.are_for_another;
-    let handed_over = HandedOver::default();
+    let greeted = match &predecessor {
+        Some(path) => match handover::successor::connect(path, config.shutdown).await {
+            Ok((greeting, sockets)) => Some((greeting, sockets)),
+            Err(problem) => return fail(EXIT_FAILURE, cannot_take_over(path, &problem)),
+        },
+        None => None,
+    };
+    let (greeting, handed_over) = greeted.unzip();
+    let handed_over = handed_over.unwrap_or_default();
     let has_certificate = config.tls.is_some();
     let listeners = match Listeners::bind(&config.listen, has_certificate, inherited, handed_over) {
         Ok(listeners) => listeners,
@@ -214,6 +227,7 @@ async fn serve(
     let shutdown = async { stopping.await.unwrap_or_default() };
     let mut reloader = Reloader::new(config, open_files);
     let configs = reloader.configs();
+    let current = reloader.configs();
     let mut tasks = Supervisor::default();
     if let Some(writer) = &writer {
         tasks.add_local(LOG, writer.thread_ended());
@@ -221,7 +235,7 @@ async fn serve(
     tasks.add_local("reload", async {
         loop {
             tokio::select! {
-                () = hangups.next() => {}
+                () = reloads.next() => {}
                 () = reloader.renew_certificates() => {}
             }
             systemd::reloading();
@@ -230,6 +244,13 @@ async fn serve(
                 || Command::parse_for(definitions, LoadReason::Reload, arguments, env::vars_os());
             reloader.reload(writer.as_ref(), read).await;
             systemd::ready();
+        }
+    });
+    tasks.add_local("successor", async {
+        let successor = SuccessorCommand::new(&arguments);
+        loop {
+            successors.next().await;
+            successor.start(current.borrow().listen.takeover.as_deref());
         }
     });
     let serving = catch_panic(async {
@@ -242,14 +263,18 @@ async fn serve(
         if are_for_another {
             startup_warnings::warn_about_unused_sockets();
         }
-        run_supervised(configs, listeners, server, shutdown, tasks).await
+        run_supervised(configs, listeners, greeting, server, shutdown, tasks).await
     });
     tokio::select! {
         summary = serving => match summary {
-            Ok(ShutdownSummary { failed: Some(LOG), .. }) => fail(EXIT_FAILURE, "the log thread has failed"),
-            Ok(ShutdownSummary { failed: Some(_), .. }) => ExitCode::from(EXIT_FAILURE),
-            Ok(ShutdownSummary { aborted: 0, .. }) => ExitCode::from(EXIT_DRAINED),
-            Ok(ShutdownSummary { .. }) => ExitCode::from(EXIT_ABORTED),
+            Ok(Err(problem)) => {
+                let path = predecessor.unwrap_or_default();
+                fail(EXIT_FAILURE, cannot_take_over(&path, &problem))
+            }
+            Ok(Ok(ShutdownSummary { failed: Some(LOG), .. })) => fail(EXIT_FAILURE, "the log thread has failed"),
+            Ok(Ok(ShutdownSummary { failed: Some(_), .. })) => ExitCode::from(EXIT_FAILURE),
+            Ok(Ok(ShutdownSummary { aborted: 0, .. })) => ExitCode::from(EXIT_DRAINED),
+            Ok(Ok(ShutdownSummary { .. })) => ExitCode::from(EXIT_ABORTED),
             Err(Panicked) => {
                 error!(event = "task_failed", task = "main");
                 ExitCode::from(EXIT_FAILURE)
@@ -260,6 +285,11 @@ async fn serve(
             ExitCode::from(signal.exit_code())
         }
     }
+}
+
+/// Returns the sentence that says why nothing was taken over.
+fn cannot_take_over(path: &Path, problem: &str) -> String {
+    format!("cannot take over from unix:{}: {problem}", path.display())
 }
 
 /// Prints to stdout.

@@ -5,8 +5,8 @@ use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use transport::ws_core::{Counters, Stats};
 use transport::{EndpointEvent, FrozenSession, Identity, Peer, Protocol};
 
