@@ -14,7 +14,7 @@ struct Layer {
     tests_may_use: &'static [&'static str],
 }
 
-/// server → transport → ws-core, broadcast → transport, doctor → transport; no crate skips a layer. xtask is separate.
+/// server → transport → ws-core, broadcast → transport, doctor → transport; no crate skips a layer. handover and xtask are separate.
 const LAYERS: &[Layer] = &[
     Layer {
         name: "broadcast",

@@ -131,7 +131,7 @@ impl World {
     /// Returns whose a session is: each has one owner at any time, who may serve it.
     ///
     /// The owner changes with the write of `Taken`, and with the death of a predecessor that has sent the
-    /// session and neither committed nor revoked it.
+    /// session, and neither revoked nor resumed it.
     pub fn owner(&self, session: Session) -> Owner {
         if self.committed[session] || self.inherited[session] {
             Owner::Successor
@@ -146,7 +146,10 @@ impl World {
         for session in 0..SESSIONS {
             let has_record = self.successor.sessions[session] == successor::Held::Staged
                 || self.wires.to_successor.contains(&ToSuccessor::Record(session));
+            // A session that was resumed is no longer what its record says.
+            let is_frozen = self.predecessor.sessions[session] == predecessor::Held::Sent;
             self.inherited[session] = has_record
+                && is_frozen
                 && !self.committed[session]
                 && !self.is_revoked
                 && self.successor.life == Life::Running
