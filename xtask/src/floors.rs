@@ -24,8 +24,8 @@ const SERVER: &[Floor] = &[
     &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
     &[Entry("process/", "from the command line to the exit code: threads, signals, reloading")],
     &[Entry("app/", "the composition of the server, and the supervision of its tasks")],
-    &[Entry("handover/", "the handover of sockets and sessions to a successor process")],
     &[Entry("admin/", "the admin listener: its endpoints, and the page")],
+    &[Entry("handover/", "the handover of sockets and sessions to a successor process")],
     &[Entry("http/", "from an accepted stream to a request, over HTTP/1.1 and HTTP/2")],
     &[Entry("routes.rs", "the registration of paths")],
     &[Entry("admission/", "what a valid handshake passes before the application decides")],
@@ -35,6 +35,7 @@ const SERVER: &[Floor] = &[
     &[Entry("net/", "listeners, streams, and the client address")],
     &[Entry("tls/", "certificates, and TLS over a stream")],
     &[
+        Entry("accepting.rs", "whether connections are accepted, by this process or another"),
         Entry("files.rs", "reading files of the operator, and detecting changes"),
         Entry("limits.rs", "permits for connections, in total and for each address"),
         Entry("systemd.rs", "notifications to systemd"),

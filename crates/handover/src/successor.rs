@@ -76,8 +76,9 @@ pub enum Action {
     Discard,
     /// What is staged is this process's: serve it. The first time, accept on the listening sockets as well.
     Own,
-    /// Close the control socket, so that the predecessor decides; then read the pipe within a time limit.
-    /// Report [`Event::Revoked`], [`Event::PredecessorGone`] or [`Event::NoVerdict`].
+    /// Shut down both directions of the control socket, so that the predecessor decides, and stage the records
+    /// that were written before. Then read the pipe within a time limit, and report [`Event::Revoked`],
+    /// [`Event::PredecessorGone`] or [`Event::NoVerdict`].
     ReadVerdict,
     /// Write `Ready`, then read the control socket. If the write fails, report [`Event::SendFailed`].
     SendReady,

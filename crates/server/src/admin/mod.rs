@@ -96,7 +96,6 @@ impl Admin {
             }
             while connections.try_join_next().is_some() {}
         }
-        listener.leave_file();
         drop(listener);
         connections.join_all().await;
         // The task ends with the process.

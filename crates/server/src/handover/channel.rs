@@ -112,6 +112,12 @@ impl Channel {
         Ok(Some(mem::replace(incoming, IncomingFrame::new()).into_frame()))
     }
 
+    /// Ends both directions, as [`shutdown_receive`](Self::shutdown_receive) ends one: the peer receives what
+    /// was sent, and then the end.
+    pub(crate) fn shutdown(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.stream, Shutdown::Both)?)
+    }
+
     /// Makes each later write of the peer fail with `BrokenPipe`. What it has written before can be received.
     ///
     /// This holds on Linux. Other systems may discard what has not been received.

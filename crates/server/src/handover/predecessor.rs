@@ -87,7 +87,6 @@ pub(crate) async fn serve(
             }
         }
     }
-    listener.leave_file();
     drop(listener);
     // The task ends with the process.
     pending::<()>().await;
@@ -127,18 +126,19 @@ async fn hand_over(
     listeners: &[(ListenerKind, Weak<Listener>)],
 ) -> io::Result<()> {
     let (reader, pipe) = pipe_with(PipeFlags::CLOEXEC)?;
-    let upgraded = listeners.iter().map(|(kind, listener)| Some((*kind, listener.upgrade()?)));
-    let listeners: Vec<(ListenerKind, Arc<Listener>)> = upgraded.flatten().collect();
+    let sockets = listeners.iter().map(|(kind, listener)| Some((*kind, listener.upgrade()?)));
+    let sockets: Vec<(ListenerKind, Arc<Listener>)> = sockets.flatten().collect();
     let wait = process.configs.borrow().takeover_wait;
     let welcome = FromPredecessor::Welcome {
         pid: process::id(),
         wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-        listeners: listeners.iter().map(|(kind, it)| it.describe(*kind)).collect(),
+        listeners: sockets.iter().map(|(kind, socket)| socket.describe(*kind)).collect(),
     };
     let paths = process.router.paths().into_iter().map(str::to_owned).collect();
     let collector = Arc::new(Collector::new(Arc::clone(&process.telemetry), paths));
     let mut handing_over = HandingOver {
         process,
+        listeners,
         channel,
         pipe,
         collector,
@@ -159,9 +159,9 @@ async fn hand_over(
         problem: None,
     };
     let mut descriptors = vec![reader.as_fd()];
-    descriptors.extend(listeners.iter().map(|(_, listener)| listener.as_fd()));
+    descriptors.extend(sockets.iter().map(|(_, socket)| socket.as_fd()));
     send(&mut handing_over.channel, &welcome, &descriptors).await?;
-    drop((reader, listeners));
+    drop((reader, sockets));
 
     let outcome = handing_over.run().await;
     handing_over.report(hello.pid, outcome);
@@ -174,6 +174,7 @@ async fn hand_over(
 /// A handover that has begun.
 struct HandingOver<'a> {
     process: &'a Arc<ThisProcess>,
+    listeners: &'a [(ListenerKind, Weak<Listener>)],
     channel: Channel,
     /// The writing end of the pipe that tells the successor of a revocation.
     pipe: OwnedFd,
@@ -422,6 +423,8 @@ impl HandingOver<'_> {
             self.pause = self.pause.max(frozen_at.elapsed());
         }
         if is_first {
+            let listeners = self.listeners.iter().filter_map(|(_, listener)| listener.upgrade());
+            listeners.for_each(|listener| listener.leave_file());
             self.process.shutdown.accepting().give_up();
             systemd::release();
             self.wait_ends = Some(Instant::now() + self.wait);

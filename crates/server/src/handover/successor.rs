@@ -319,10 +319,7 @@ impl TakingOver {
                 self.own().await;
                 None
             }
-            Action::ReadVerdict => {
-                self.channel = None;
-                Some(self.read_verdict().await)
-            }
+            Action::ReadVerdict => Some(self.read_verdict().await),
             Action::SendReady => match self.send(&FromSuccessor::Ready).await {
                 Ok(()) => None,
                 Err(error) => {
@@ -356,6 +353,14 @@ impl TakingOver {
     }
 
     async fn read_verdict(&mut self) -> Event {
+        // What was written before is staged: the predecessor may have died after that.
+        if let Some(mut channel) = self.channel.take()
+            && channel.shutdown().is_ok()
+        {
+            while let received @ Ok(Some(_)) = channel.recv().await {
+                self.on_message(received);
+            }
+        }
         let mut byte = [0];
         match timeout(VERDICT_TIMEOUT, self.pipe.read(&mut byte)).await {
             Ok(Ok(0)) => Event::PredecessorGone,

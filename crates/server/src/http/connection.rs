@@ -97,7 +97,6 @@ impl Acceptor {
         }
         if shutdown.accepting().is_given_up() {
             // The task ends with the drain.
-            listener.leave_file();
             drop(listener);
             shutdown.begun().await;
             return;

@@ -4,14 +4,13 @@ use std::fmt;
 use std::io;
 use std::iter;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use crate::net::address::ListenAddress;
-use crate::net::handed_over::{HandedOver, ListenerKind, SocketDescription};
+use crate::net::handed_over::{HandedOver, ListenerKind};
 use crate::net::inherited::InheritedSockets;
 use crate::net::listener::{IpFamilies, Listener};
 
@@ -134,19 +133,9 @@ impl Listeners {
         all.map(|(kind, listener)| (kind, Arc::new(listener))).collect()
     }
 
-    /// Returns every socket for a successor process, and what it is for.
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = (SocketDescription, BorrowedFd<'_>)> {
-        self.all().map(|(kind, listener)| (listener.describe(kind), listener.as_fd()))
-    }
-
     /// Makes this process the owner of the files of all Unix sockets: see [`Listener::own_file`].
     pub(crate) fn own_files(&self) {
         self.all().for_each(|(_, listener)| listener.own_file());
-    }
-
-    /// Leaves the files of all Unix sockets to a successor process: see [`Listener::leave_file`].
-    pub(crate) fn leave_files(&self) {
-        self.all().for_each(|(_, listener)| listener.leave_file());
     }
 
     fn all(&self) -> impl Iterator<Item = (ListenerKind, &Listener)> {

@@ -52,7 +52,7 @@ async fn a_unix_socket_keeps_its_file_until_the_successor_ends() {
     let options = folder.options();
     let predecessor = bind(&options).unwrap();
     let successor = take_over(&ListenOptions { unix_mode: 0o600, ..options }, &predecessor);
-    predecessor.leave_files();
+    predecessor.all().for_each(|(_, listener)| listener.leave_file());
     successor.own_files();
     drop(predecessor);
     for (name, listener) in
@@ -130,7 +130,8 @@ async fn a_socket_for_ipv6_only_is_not_taken_for_both_families() {
 async fn what_is_no_listening_socket_is_refused_with_its_address() {
     let listeners = bind(&options(&["127.0.0.1:0"])).unwrap();
     let stream = TcpStream::connect(listeners.ports()[0]).await.unwrap();
-    let (description, _) = listeners.descriptors().next().unwrap();
+    let (kind, listener) = listeners.all().next().unwrap();
+    let description = listener.describe(kind);
     for (descriptor, problem) in [
         (duplicate(&stream), "does not listen"),
         (duplicate(&fs::File::open("/dev/null").unwrap()), "is no stream socket of TCP or Unix"),
@@ -172,10 +173,10 @@ fn take_over(options: &ListenOptions, predecessor: &Listeners) -> Listeners {
 /// What arrives in the successor: the same sockets as further descriptors, and the descriptions as text.
 fn hand_over(predecessor: &Listeners) -> HandedOver {
     let (descriptions, descriptors) = predecessor
-        .descriptors()
-        .map(|(description, descriptor)| {
-            let text = serde_json::to_string(&description).unwrap();
-            (serde_json::from_str(&text).unwrap(), duplicate(&descriptor))
+        .all()
+        .map(|(kind, listener)| {
+            let text = serde_json::to_string(&listener.describe(kind)).unwrap();
+            (serde_json::from_str(&text).unwrap(), duplicate(listener))
         })
         .unzip();
     HandedOver::new(descriptions, descriptors).unwrap()
