@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -92,6 +93,19 @@ impl ConnectionPermits {
     pub(crate) fn address_of(permit: &Permit) -> Option<IpAddr> {
         let pool = permit.pool()?.downcast_ref::<ClientPermit>()?;
         Some(pool.address.address)
+    }
+
+    /// Waits until no permit is in use. Cancel safe.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let mut released = pin!(self.0.released.notified());
+            // Before the number is read, so that no release is missed.
+            released.as_mut().enable();
+            if self.in_use() == 0 {
+                return;
+            }
+            released.await;
+        }
     }
 
     /// Waits until a permit is released if all are in use. Acquires none.

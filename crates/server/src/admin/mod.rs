@@ -99,7 +99,7 @@ impl Admin {
         drop(listener);
         connections.join_all().await;
         // The task ends with the process.
-        pending().await
+        pending::<()>().await;
     }
 
     /// Serves one request.

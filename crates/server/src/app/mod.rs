@@ -8,7 +8,6 @@ pub(crate) mod server;
 pub(crate) mod supervision;
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Weak};
 
 use transport::SessionRegistry;
@@ -46,59 +45,71 @@ pub async fn run(
     server: Server,
     shutdown: impl Future<Output = ()>,
 ) -> ShutdownSummary {
-    let tasks = Supervisor::default();
-    let served = run_supervised(configs, listeners, None, server, shutdown, tasks).await;
-    served.expect("only a handover can fail before the server serves")
+    let mut tasks = Supervisor::default();
+    let composition = Composition::new(configs, server, &mut tasks);
+    systemd::ready();
+    composition.serve(listeners, shutdown, tasks).await
 }
 
-/// Like [`run`], with a supervisor that may have tasks already, and after `predecessor` has handed over, if
-/// there is one.
-///
-/// # Errors
-///
-/// A sentence: why it has not. The predecessor goes on.
-pub(crate) async fn run_supervised(
-    configs: ConfigReceiver,
-    listeners: Listeners,
-    predecessor: Option<Greeting>,
-    server: Server,
-    signal: impl Future<Output = ()>,
-    mut tasks: Supervisor<'_>,
-) -> Result<ShutdownSummary, String> {
-    let Server { routes, operations, sessions, metrics, states } = server;
-    let telemetry = Arc::new(Telemetry::new(&configs.borrow(), metrics));
-    let (shutdown, timer) = Shutdown::new(configs.clone(), sessions.clone());
-    let shutdown = Arc::new(shutdown);
-    tasks.spawn(supervision::TIMER, timer);
-    let auth_service = AuthService::new(Arc::clone(&telemetry));
-    let gate = Gate::new(configs.borrow().admission.max_concurrent, auth_service);
-    let this_process = Arc::new(ThisProcess {
-        configs: configs.clone(),
-        operations: OperationLock::default(),
-        permits: ConnectionPermits::default(),
-        router: Arc::new(Router::new(Arc::clone(&telemetry), gate, routes)),
-        shutdown: Arc::clone(&shutdown),
-        states,
-        status: HandoverStatus::default(),
-        telemetry: Arc::clone(&telemetry),
-    });
+/// A server that is composed, and does not accept yet.
+pub(crate) struct Composition {
+    process: Arc<ThisProcess>,
+    operations: Operations,
+    sessions: SessionRegistry,
+}
 
-    let mut signal = pin!(signal);
-    if let Some(predecessor) = predecessor {
-        let taking_over = tokio::select! {
-            taking_over = take_over(Arc::clone(&this_process), predecessor) => taking_over?,
-            () = &mut signal => return Err("it was stopped by a signal".to_owned()),
-        };
+impl Composition {
+    /// Composes a server. `tasks` gets the task without which no session runs.
+    pub(crate) fn new(configs: ConfigReceiver, server: Server, tasks: &mut Supervisor<'_>) -> Self {
+        let Server { routes, operations, sessions, metrics, states } = server;
+        let telemetry = Arc::new(Telemetry::new(&configs.borrow(), metrics));
+        let (shutdown, timer) = Shutdown::new(configs.clone(), sessions.clone());
+        tasks.spawn(supervision::TIMER, timer);
+        let auth_service = AuthService::new(Arc::clone(&telemetry));
+        let gate = Gate::new(configs.borrow().admission.max_concurrent, auth_service);
+        let process = Arc::new(ThisProcess {
+            configs,
+            operations: OperationLock::default(),
+            permits: ConnectionPermits::default(),
+            router: Arc::new(Router::new(Arc::clone(&telemetry), gate, routes)),
+            shutdown: Arc::new(shutdown),
+            states,
+            status: HandoverStatus::default(),
+            telemetry,
+        });
+        Self { process, operations, sessions }
+    }
+
+    /// Takes the sessions and the listening sockets over from the predecessor. Sessions that come to rest later
+    /// follow while this process serves.
+    ///
+    /// # Errors
+    ///
+    /// A sentence: why nothing was taken over. The predecessor goes on.
+    pub(crate) async fn take_over(
+        &self,
+        predecessor: Greeting,
+        listeners: &Listeners,
+    ) -> Result<(), String> {
+        let taking_over = take_over(Arc::clone(&self.process), predecessor).await?;
         listeners.own_files();
         tokio::spawn(taking_over.finish());
-        systemd::ready_as_main_process();
-    } else {
-        systemd::ready();
+        Ok(())
     }
-    // The sockets listen already, so the kernel completes connections before the tasks run.
-    shutdown.ready();
-    spawn_tasks(&mut tasks, &this_process, listeners, operations, sessions);
-    Ok(tasks.run(&shutdown, signal, &telemetry).await)
+
+    /// Serves until the shutdown ends, which `signal`, the admin listener or a failed task starts.
+    pub(crate) async fn serve(
+        self,
+        listeners: Listeners,
+        signal: impl Future<Output = ()>,
+        mut tasks: Supervisor<'_>,
+    ) -> ShutdownSummary {
+        let Self { process, operations, sessions } = self;
+        // The sockets listen already, so the kernel completes connections before the tasks run.
+        process.shutdown.ready();
+        spawn_tasks(&mut tasks, &process, listeners, operations, sessions);
+        tasks.run(&process.shutdown, signal, &process.telemetry).await
+    }
 }
 
 /// Spawns the tasks that run as long as the server.

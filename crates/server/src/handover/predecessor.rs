@@ -239,6 +239,11 @@ impl HandingOver<'_> {
                     self.is_stopping = true;
                     return Event::StopRequested;
                 }
+                // Or when nothing is left that could come to rest.
+                () = self.process.permits.idle(), if wait_ends.is_some() => {
+                    self.wait_ends = None;
+                    return Event::WaitOver;
+                }
                 () = sleep_until(wait_ends.unwrap_or_else(Instant::now)), if wait_ends.is_some() => {
                     self.wait_ends = None;
                     return Event::WaitOver;

@@ -18,6 +18,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -26,7 +27,7 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 use transport::Admit;
 
-use crate::app::run_supervised;
+use crate::app::Composition;
 use crate::app::server::Server;
 use crate::app::supervision::{Panicked, Supervisor, catch_panic};
 use crate::config::cli::Command;
@@ -263,7 +264,19 @@ async fn serve(
         if are_for_another {
             startup_warnings::warn_about_unused_sockets();
         }
-        run_supervised(configs, listeners, greeting, server, shutdown, tasks).await
+        let composition = Composition::new(configs, server, &mut tasks);
+        let mut shutdown = pin!(shutdown);
+        match greeting {
+            Some(greeting) => {
+                tokio::select! {
+                    taken_over = composition.take_over(greeting, &listeners) => taken_over?,
+                    () = &mut shutdown => return Err("a signal has stopped it".to_owned()),
+                }
+                systemd::ready_as_main_process();
+            }
+            None => systemd::ready(),
+        }
+        Ok(composition.serve(listeners, shutdown, tasks).await)
     });
     tokio::select! {
         summary = serving => match summary {

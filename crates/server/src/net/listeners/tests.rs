@@ -4,13 +4,14 @@ use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::process;
 
 use tokio::net::{TcpStream, UnixStream};
 
 use super::*;
+use crate::net::handed_over::SocketDescription;
 use crate::net::inherited::InheritedSocket;
 
 #[tokio::test]
