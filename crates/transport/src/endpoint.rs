@@ -267,6 +267,8 @@ impl<O: Observer> Endpoint<O> {
     /// Prepares a session of another process to continue here. It holds `permit` until it ends, uses `policy`,
     /// and keeps the times and the limits that its state machine has scheduled by the policy of that process.
     ///
+    /// If its identity is [disconnected](crate::SessionRegistry::disconnect) after this, it closes when it begins.
+    ///
     /// `handler` is what [`Admit::thaw`] made. `stream` is over the same connection as the one there, and
     /// nothing else reads from it or writes to it from the call of
     /// [`begin`](ThawingSession::begin) on; until then it is not accessed here either.
@@ -279,6 +281,7 @@ impl<O: Observer> Endpoint<O> {
         policy: &Policy,
         permit: Permit,
     ) -> ThawingSession<H, O, S> {
+        let calls = token.sessions().calls();
         ThawingSession {
             frozen,
             handler: CatchPanic::new(handler),
@@ -288,6 +291,7 @@ impl<O: Observer> Endpoint<O> {
             config: Arc::clone(&policy.session),
             sizes: policy.sizes,
             permit,
+            calls,
         }
     }
 

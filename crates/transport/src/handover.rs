@@ -16,6 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use ws_core::Snapshot;
 
+use crate::catch_panic::catch_panic;
 use crate::compression::Compression;
 use crate::identity::Identity;
 use crate::permit::Permit;
@@ -40,6 +41,8 @@ pub struct FrozenSession {
 }
 
 /// Takes sessions to another process. It is called in the tasks of the sessions, so it must not block.
+///
+/// A session whose offer panics is not taken.
 pub trait SessionSink: Send + Sync + 'static {
     /// Takes a session that is at rest, and returns whether it did. If not, the session goes on, and is
     /// offered again at the end of a later poll.
@@ -151,7 +154,7 @@ impl Handover {
             state.frozen.insert(id, Frozen { since: now, verdict: None });
             sink
         };
-        let is_frozen = offer(&*sink);
+        let is_frozen = catch_panic(|| offer(&*sink)).unwrap_or(false);
         if !is_frozen {
             self.state.lock().frozen.remove(&id);
         }
@@ -170,7 +173,7 @@ impl Handover {
     pub(crate) fn release(&self, stream: &mut dyn Any) {
         let sink = self.state.lock().sink.clone();
         if let Some(sink) = sink {
-            sink.release(stream);
+            let _ = catch_panic(|| sink.release(stream));
         }
     }
 }

@@ -179,6 +179,12 @@ impl SessionRegistry {
         Some(identity)
     }
 
+    /// Returns whether a close was requested of a session that it has not taken yet.
+    pub(crate) fn has_request(&self, id: u64) -> bool {
+        self.0.pending.load(Ordering::Acquire) > 0
+            && self.0.sessions.lock().requests.contains_key(&id)
+    }
+
     /// Returns the close that was requested of a session, once.
     pub(crate) fn take_request(&self, id: u64) -> Option<CloseFrame> {
         // A request that this load misses wakes the session after it was stored.

@@ -28,6 +28,8 @@ pub struct ThawingSession<H, O, S> {
     pub(crate) config: Arc<SessionConfig>,
     pub(crate) sizes: SizeLimits,
     pub(crate) permit: Permit,
+    /// As in [`Grant`](crate::admission::Grant), when it was prepared.
+    pub(crate) calls: u64,
 }
 
 impl<H, O, S> ThawingSession<H, O, S>
@@ -47,13 +49,12 @@ where
     /// ([`Drain::skip_session_ids_below`](crate::Drain::skip_session_ids_below)). Must be called within a tokio
     /// runtime.
     pub fn begin(self, pause: Duration) {
-        let Self { frozen, handler, stream, token, observer, config, sizes, permit } = self;
+        let Self { frozen, handler, stream, token, observer, config, sizes, permit, calls } = self;
         let id = frozen.id;
         let socket = WebSocket::new(stream, sizes);
         let session = Session::thaw(&frozen, pause, socket, config, handler, token);
         if let Some(identity) = frozen.identity {
-            let sessions = session.token().sessions();
-            sessions.insert(id, identity, sessions.calls());
+            session.token().sessions().insert(id, identity, calls);
         }
         observe(&*observer, &EndpointEvent::TakenOver { id });
         tokio::spawn(SessionTask::observed(session, observer, permit));

@@ -21,8 +21,12 @@ where
     H: Handler,
 {
     /// Returns what continues this session in another process, unless something of it is in this one: input
-    /// or output, or a handler that has to stay.
+    /// or output, a close that was requested, or a handler that has to stay.
     pub(crate) fn freeze(&self, now: TimerInstant) -> Option<FrozenSession> {
+        let sessions = self.token().sessions();
+        if sessions.has_request(self.id()) {
+            return None; // It would be lost with the entry of this process.
+        }
         let compression = self.socket.at_rest().filter(|_| !self.is_blocked)?;
         let snapshot = self.lifecycle.snapshot()?;
         let handler = self.handler.get()?;
@@ -30,7 +34,7 @@ where
         Some(FrozenSession {
             id: self.id(),
             age: now.since(self.opened),
-            identity: self.token().sessions().identity(self.id()),
+            identity: sessions.identity(self.id()),
             compression,
             snapshot,
             handler,
