@@ -291,12 +291,12 @@ impl Admin {
         }
     }
 
-    /// The state of the drain, and the latest handover.
+    /// The state of the drain, and the latest handover if there was one.
     fn progress(&self) -> Value {
         let ThisProcess { shutdown, status, telemetry, .. } = &*self.process;
         let mut progress = shutdown.progress(&telemetry.metrics);
-        if let Value::Object(fields) = &mut progress {
-            fields.insert("handover".to_owned(), status.to_json());
+        if let (Value::Object(fields), Some(handover)) = (&mut progress, status.to_json()) {
+            fields.insert("handover".to_owned(), handover);
         }
         progress
     }

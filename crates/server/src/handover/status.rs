@@ -56,10 +56,10 @@ impl HandoverStatus {
         }
     }
 
-    /// Returns it for the admin listener, or null.
-    pub(crate) fn to_json(&self) -> Value {
-        let Some(handover) = *self.0.lock() else { return Value::Null };
-        json!({
+    /// Returns it for the admin listener, unless there was none.
+    pub(crate) fn to_json(&self) -> Option<Value> {
+        let handover = (*self.0.lock())?;
+        Some(json!({
             "role": match handover.role {
                 Role::Predecessor => "predecessor",
                 Role::Successor => "successor",
@@ -75,6 +75,6 @@ impl HandoverStatus {
             "predecessor_open": handover.predecessor_open,
             "pause_ms": milliseconds(handover.pause),
             "duration_ms": milliseconds(handover.duration),
-        })
+        }))
     }
 }
