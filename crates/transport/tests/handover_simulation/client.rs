@@ -147,10 +147,11 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
                     self.ping().await;
                 }
             }
+            let mut first = opcode;
             if fragment + 1 == fragments {
+                first |= 0x80;
                 self.sent.texts.push(text.clone());
             }
-            let first = opcode | 0x80 * u8::from(fragment + 1 == fragments);
             self.write(&frame(first, part.as_bytes())).await;
         }
     }

@@ -105,7 +105,8 @@ impl<H: Handler + Clone + Sync> Process<H> {
 
     /// Begins to freeze, and lets all tasks run.
     pub(crate) async fn freeze(&self) {
-        self.drain.freeze(Arc::clone(&self.sink) as Arc<dyn SessionSink>);
+        let sink = Arc::clone(&self.sink);
+        self.drain.freeze(sink);
         self.drain.wake_sessions().await;
         settle().await;
     }
@@ -195,7 +196,10 @@ impl Ledger {
                 self.control_frames[1] += control_frames_sent;
                 self.round_trips.extend(round_trip);
             }
-            _ => {}
+            EndpointEvent::Panicked { .. }
+            | EndpointEvent::Refused { .. }
+            | EndpointEvent::TakenOver { .. } => {}
+            other => panic!("{other:?} is new"),
         }
     }
 }
