@@ -1,5 +1,6 @@
 //! A session that another process continues: nothing of it changes for its client, and nothing of it is counted
-//! twice. `handover_at_rest.rs` has what is not handed over, and `handover_resumed.rs` what goes on here.
+//! twice. `handover_times.rs` has its times, `handover_at_rest.rs` what is not frozen, and `handover_resumed.rs`
+//! what goes on in its own process.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -17,6 +18,8 @@ mod handover;
 mod http2_client;
 #[path = "support/numbers.rs"]
 mod numbers;
+#[path = "support/shared_stream.rs"]
+mod shared_stream;
 mod support;
 
 use std::collections::VecDeque;
@@ -28,7 +31,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use deflate::{Inflater, deflate};
 use endpoint::{PERMITS, valid_request};
-use handover::{Admits, Process, request_of, settle};
+use handover::{Process, request_of, settle};
 use hyper::header::HeaderValue;
 use numbers::Numbers;
 use support::{CLOSE, PING, PONG, Peer, TEXT, close, close_payload, frame, in_time};
@@ -40,8 +43,9 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// A deadline fires up to 50 ms late, and the peer is credited with the lateness.
-const SLACK: Duration = Duration::from_millis(101);
+fn logout() -> CloseFrame {
+    CloseFrame { code: CloseCode::try_from(4001).unwrap(), reason: "logout".into() }
+}
 
 async fn expect_echo(peer: &mut Peer, text: &str) {
     peer.send(&frame(TEXT, text.as_bytes())).await;
@@ -93,130 +97,6 @@ async fn a_session_continues_with_its_id_its_age_and_its_counters() {
     assert_eq!(witness.foreign_accesses(), 0);
 }
 
-/// Returns the time of the next frame, which is a ping, and its payload.
-async fn pinged(peer: &mut Peer) -> (Instant, Vec<u8>) {
-    let (first, payload) = peer.frame().await;
-    assert_eq!(first, PING);
-    (Instant::now(), payload)
-}
-
-#[tokio::test(start_paused = true)]
-async fn pings_keep_their_schedule() {
-    let old = Process::new(Discard);
-    let new = old.successor();
-    let (mut peer, _witness) = old.connect(&valid_request()).await;
-    // Pinged at the same time, as one of the same group.
-    let (mut other, _) = old.connect(&valid_request()).await;
-    sleep(seconds(7)).await;
-    old.freeze().await;
-    sleep(seconds(4)).await;
-    old.hand_over(&new, &[2]).await;
-    for _ in 0..3 {
-        let (expected, payload) = pinged(&mut other).await;
-        other.send(&frame(PONG, &payload)).await;
-        let (at, same_payload) = pinged(&mut peer).await;
-        peer.send(&frame(PONG, &payload)).await;
-        assert_eq!(same_payload, payload);
-        assert!(at - expected <= SLACK, "{:?}", at - expected);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pong_to_a_ping_of_the_old_process_measures_the_round_trip() {
-    let old = Process::new(Discard);
-    let new = old.successor();
-    let (mut peer, _witness) = old.connect(&valid_request()).await;
-    let (at, payload) = pinged(&mut peer).await;
-    old.freeze().await;
-    sleep(seconds(1)).await;
-    old.hand_over(&new, &[]).await;
-    sleep(seconds(2)).await;
-    peer.send(&frame(PONG, &payload)).await;
-    settle().await;
-    let round_trip = at.elapsed() - Duration::from_millis(1);
-    assert_eq!(new.ledger().round_trips, [round_trip]);
-    // The pong has ended the timeout.
-    sleep(seconds(10)).await;
-    peer.send(&close(1000, "")).await;
-    assert_eq!(new.end().await.1.round_trip, Some(round_trip));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pong_that_arrives_while_the_session_is_frozen_is_in_time() {
-    let old = Process::new(Discard);
-    let new = old.successor();
-    let (mut peer, _witness) = old.connect(&valid_request()).await;
-    let (_, payload) = pinged(&mut peer).await;
-    old.freeze().await;
-    peer.send(&frame(PONG, &payload)).await;
-    // The pong timeout is ten seconds.
-    sleep(seconds(12)).await;
-    old.hand_over(&new, &[]).await;
-    sleep(seconds(1)).await;
-    assert_eq!(new.ledger().closed.len(), 0);
-    assert_eq!(new.ledger().round_trips.len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_peer_that_does_not_answer_a_ping_of_the_old_process_is_given_up_at_its_time() {
-    let old = Process::new(Discard);
-    let new = old.successor();
-    let (mut peer, _witness) = old.connect(&valid_request()).await;
-    let (at, _) = pinged(&mut peer).await;
-    sleep(seconds(3)).await;
-    old.freeze().await;
-    sleep(seconds(3)).await;
-    old.hand_over(&new, &[]).await;
-    peer.expect_end().await;
-    let (closed, record) = new.end().await;
-    assert_eq!(record.cause, Cause::PongTimeout);
-    let late = (closed - at).checked_sub(seconds(10)).expect("not before its time");
-    assert!(late <= SLACK, "{late:?}");
-}
-
-/// Returns the age at which a session is closed whose permission ends after 40 seconds, or whose greatest age
-/// is 100 seconds, and the reason of the Close frame. It is handed over after half a minute, or not.
-async fn age_at_the_close(
-    expires_in: Option<Duration>,
-    is_handed_over: bool,
-) -> (Duration, String) {
-    let mut old = Process::admitting(Admits { handler: Discard, expires_in });
-    old.set_config(|config| config.timing.max_age = Some(seconds(100)));
-    let mut new = old.successor();
-    // What is scheduled stays scheduled.
-    new.set_config(|config| config.timing.max_age = None);
-    let opened = Instant::now();
-    let (mut peer, _witness) = old.connect(&valid_request()).await;
-    let (_, payload) = pinged(&mut peer).await;
-    peer.send(&frame(PONG, &payload)).await;
-    sleep(seconds(5)).await;
-    if is_handed_over {
-        old.freeze().await;
-        sleep(seconds(5)).await;
-        old.hand_over(&new, &[]).await;
-    }
-    loop {
-        match peer.frame().await {
-            (PING, payload) => peer.send(&frame(PONG, &payload)).await,
-            (CLOSE, payload) => {
-                return (opened.elapsed(), String::from_utf8(payload[2..].into()).unwrap());
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_end_of_the_permission_and_the_greatest_age_keep_their_times() {
-    for (expires_in, word) in [(Some(seconds(40)), "expired"), (None, "max_age")] {
-        let (expected, reason) = age_at_the_close(expires_in, false).await;
-        assert!(reason.starts_with(word), "{reason}");
-        let (age, reason) = age_at_the_close(expires_in, true).await;
-        assert!(reason.starts_with(word), "{reason}");
-        assert!(age.abs_diff(expected) <= SLACK, "{age:?}, {expected:?}");
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_identity_is_disconnected_in_the_new_process_and_not_in_the_old() {
     let old = Process::new(Discard);
@@ -228,10 +108,8 @@ async fn an_identity_is_disconnected_in_the_new_process_and_not_in_the_old() {
     assert_eq!((old.sessions.len(), new.sessions.len()), (1, 0));
     old.hand_over(&new, &[]).await;
     assert_eq!((old.sessions.len(), new.sessions.len()), (0, 1));
-    let code = CloseCode::try_from(4001).unwrap();
-    let frame = CloseFrame { code, reason: "logout".into() };
-    assert_eq!(old.sessions.disconnect("alice", &frame), 0);
-    assert_eq!(new.sessions.disconnect("alice", &frame), 1);
+    assert_eq!(old.sessions.disconnect("alice", &logout()), 0);
+    assert_eq!(new.sessions.disconnect("alice", &logout()), 1);
     peer.expect_close(4001, "logout").await;
     assert_eq!(witness.foreign_accesses(), 0);
 }
@@ -243,14 +121,12 @@ async fn a_user_who_is_disconnected_while_the_session_is_prepared_is_disconnecte
     let (mut peer, _witness) = old.connect(&request_of("alice")).await;
     let (mut other, _witness) = old.connect(&request_of("bob")).await;
     settle().await;
-    let code = CloseCode::try_from(4001).unwrap();
-    let logout = CloseFrame { code, reason: "logout".into() };
     // Before the session was prepared, as before a handshake: bob has come back since.
-    assert_eq!(new.sessions.disconnect("bob", &logout), 0);
+    assert_eq!(new.sessions.disconnect("bob", &logout()), 0);
     old.freeze().await;
     old.drain.seal();
     let staged: Vec<_> = old.sink.take().into_iter().map(|taken| new.stage(taken)).collect();
-    assert_eq!(new.sessions.disconnect("alice", &logout), 0);
+    assert_eq!(new.sessions.disconnect("alice", &logout()), 0);
     staged.into_iter().for_each(|staged| staged.begin(Duration::ZERO));
     old.drain.hand_over([]);
     old.drain.wake_sessions().await;

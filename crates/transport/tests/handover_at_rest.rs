@@ -14,6 +14,8 @@ mod handover;
 mod http2_client;
 #[path = "support/numbers.rs"]
 mod numbers;
+#[path = "support/shared_stream.rs"]
+mod shared_stream;
 mod support;
 
 use std::sync::atomic::Ordering;
@@ -22,8 +24,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use handover::{PIPE_BYTES, Process, Witness, request_of, settle};
+use handover::{PIPE_BYTES, Process, request_of, settle};
 use numbers::{Freezing, Numbers};
+use shared_stream::Witness;
 use support::{CLOSE, PING, PONG, Peer, TEXT, close, close_payload, frame};
 use tokio::time::sleep;
 use transport::ws_core::{Cause, CloseCode, CloseFrame};

@@ -14,6 +14,8 @@ mod handover;
 mod http2_client;
 #[path = "support/numbers.rs"]
 mod numbers;
+#[path = "support/shared_stream.rs"]
+mod shared_stream;
 mod support;
 
 use std::sync::atomic::Ordering;

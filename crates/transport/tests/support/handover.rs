@@ -1,21 +1,18 @@
 //! Processes that hand sessions over to one another: each has its drain, its observer, its registry and its
-//! permits. The server's end of a connection is shared by all that have it.
+//! permits.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::any::Any;
 use std::future::{Future, ready};
-use std::io;
 use std::mem;
 use std::ops::Deref;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::Request;
 use hyper::header::HeaderValue;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::io::duplex;
 use tokio::time::{Instant, sleep};
 use transport::ws_core::{CloseRecord, Counters, SessionConfig};
 use transport::{
@@ -24,6 +21,7 @@ use transport::{
 };
 
 use crate::endpoint::{EventLog, Fixture, valid_request};
+use crate::shared_stream::{SharedStream, Witness};
 use crate::support::Peer;
 
 pub(crate) const PIPE_BYTES: usize = 64 * 1024;
@@ -42,6 +40,8 @@ pub(crate) struct Ledger {
     pub(crate) opened: Vec<u64>,
     /// The id, the time of the end, and the record.
     pub(crate) closed: Vec<(u64, Instant, CloseRecord)>,
+    /// How often a session was handed over.
+    pub(crate) handed_over: usize,
     pub(crate) received: Counters,
     pub(crate) sent: Counters,
     pub(crate) control_frames: [u64; 2],
@@ -98,21 +98,15 @@ impl<H: Handler + Clone + Sync> Process<H> {
     ) -> (Peer, Witness) {
         let opening = self.opening(request).await;
         let (near, far) = duplex(pipe_bytes);
-        let pipe = Pipe {
-            stream: near,
-            holder: Some(self.number),
-            foreign_accesses: 0,
-            is_flush_blocked: false,
-        };
-        let pipe = Arc::new(Mutex::new(pipe));
-        let witness = Witness(Arc::clone(&pipe));
-        opening.begin(SharedStream { pipe, process: self.number, is_released: false });
+        let (stream, witness) = SharedStream::new(near, self.number);
+        opening.begin(stream);
         (Peer(far), witness)
     }
 
     /// Begins to freeze, and lets all tasks run.
     pub(crate) async fn freeze(&self) {
-        self.drain.freeze(Arc::clone(&self.sink) as Arc<dyn SessionSink>);
+        let sink = Arc::clone(&self.sink);
+        self.drain.freeze(sink);
         self.drain.wake_sessions().await;
         settle().await;
     }
@@ -154,8 +148,7 @@ impl<H: Handler + Clone + Sync> Process<H> {
         let handler = self.admit.thaw(session.identity.as_ref(), session.handler.clone());
         let handler = handler.expect("what was frozen can be thawed");
         let permit = Permit::new(Arc::clone(&self.permits).try_acquire_owned().unwrap());
-        stream.process = self.number;
-        stream.set_holder(Some(self.number));
+        stream.take(self.number);
         let token = self.drain.token();
         self.endpoint.thaw(session, handler, stream, token, &self.policy, permit)
     }
@@ -187,6 +180,7 @@ impl Ledger {
             EndpointEvent::Closed { id, record, .. } => {
                 self.closed.push((*id, Instant::now(), (*record).clone()));
             }
+            EndpointEvent::HandedOver { .. } => self.handed_over += 1,
             EndpointEvent::Opened { id, .. } => self.opened.push(*id),
             EndpointEvent::Traffic {
                 received,
@@ -202,7 +196,10 @@ impl Ledger {
                 self.control_frames[1] += control_frames_sent;
                 self.round_trips.extend(round_trip);
             }
-            _ => {}
+            EndpointEvent::Panicked { .. }
+            | EndpointEvent::Refused { .. }
+            | EndpointEvent::TakenOver { .. } => {}
+            other => panic!("{other:?} is new"),
         }
     }
 }
@@ -304,98 +301,6 @@ impl SessionSink for CollectingSink {
 
     fn release(&self, stream: &mut dyn Any) {
         let stream: &mut SharedStream = stream.downcast_mut().expect("the stream of the session");
-        stream.is_released = true;
-    }
-}
-
-/// The server's end of a connection, in one of the processes that have it.
-pub(crate) struct SharedStream {
-    pipe: Arc<Mutex<Pipe>>,
-    process: u64,
-    is_released: bool,
-}
-
-struct Pipe {
-    stream: DuplexStream,
-    /// The process whose session it is; `None` while the session is frozen.
-    holder: Option<u64>,
-    foreign_accesses: usize,
-    is_flush_blocked: bool,
-}
-
-/// The test's view of a connection.
-pub(crate) struct Witness(Arc<Mutex<Pipe>>);
-
-impl Witness {
-    /// Returns how often a process accessed the connection that did not hold the session: because another
-    /// one did, or because it was frozen. A drop without a release is an access, too.
-    pub(crate) fn foreign_accesses(&self) -> usize {
-        self.0.lock().unwrap().foreign_accesses
-    }
-
-    /// Makes each flush of the stream pending, or not.
-    pub(crate) fn block_flush(&self, is_blocked: bool) {
-        self.0.lock().unwrap().is_flush_blocked = is_blocked;
-    }
-}
-
-impl SharedStream {
-    /// Returns what a duplicate of the descriptor is: the same connection. It is another process's.
-    fn duplicate(&self) -> Self {
-        Self { pipe: Arc::clone(&self.pipe), process: 0, is_released: false }
-    }
-
-    fn set_holder(&self, holder: Option<u64>) {
-        self.pipe.lock().unwrap().holder = holder;
-    }
-
-    fn access<T>(&self, access: impl FnOnce(&mut Pipe) -> T) -> T {
-        let mut pipe = self.pipe.lock().unwrap();
-        if pipe.holder != Some(self.process) {
-            pipe.foreign_accesses += 1;
-        }
-        access(&mut pipe)
-    }
-}
-
-/// Dropping a socket that was not released affects its connection, and releasing one that is in use does.
-impl Drop for SharedStream {
-    fn drop(&mut self) {
-        let mut pipe = self.pipe.lock().unwrap();
-        let is_holder = pipe.holder == Some(self.process);
-        if self.process != 0 && is_holder == self.is_released {
-            pipe.foreign_accesses += 1;
-        }
-    }
-}
-
-impl AsyncRead for SharedStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.access(|pipe| Pin::new(&mut pipe.stream).poll_read(cx, buffer))
-    }
-}
-
-impl AsyncWrite for SharedStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.access(|pipe| Pin::new(&mut pipe.stream).poll_write(cx, bytes))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.access(|pipe| match pipe.is_flush_blocked {
-            true => Poll::Pending,
-            false => Pin::new(&mut pipe.stream).poll_flush(cx),
-        })
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.access(|pipe| Pin::new(&mut pipe.stream).poll_shutdown(cx))
+        stream.release();
     }
 }
