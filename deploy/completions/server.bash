@@ -23,7 +23,7 @@ _server() {
 
     case "${cmd}" in
         server)
-            opts="-h -V --config --check-config --against --print-config --listen --listen-unix-mode --tls-cert-file --tls-key-file --tls-client-ca-file --plaintext-ok --trusted-proxies --forwarded-header --proxy-protocol --allowed-origins --missing-origin --null-origin --visible-refusals --identity-header --expires-header --auth-url --auth-timeout-secs --max-concurrent-admissions --ping-interval-secs --pong-timeout-secs --close-timeout-secs --compression --compress-webkit --http2-max-streams --handshake-timeout-secs --max-connections --max-connection-age-secs --max-connections-per-address --max-header-bytes --max-headers --max-message-bytes --messages-per-second --message-burst --control-frames-per-second --control-frame-burst --message-timeout-secs --write-timeout-secs --max-queued-bytes --socket-buffer-bytes --shutdown-grace-secs --drain-delay-secs --drain-spread-secs --reconnect-spread-secs --drain-close-code --admin-listen --admin-host --connection-table --log --log-format --help --version"
+            opts="-h -V --config --check-config --against --take-over --print-config --listen --listen-unix-mode --tls-cert-file --tls-key-file --tls-client-ca-file --plaintext-ok --trusted-proxies --forwarded-header --proxy-protocol --allowed-origins --missing-origin --null-origin --visible-refusals --identity-header --expires-header --auth-url --auth-timeout-secs --max-concurrent-admissions --ping-interval-secs --pong-timeout-secs --close-timeout-secs --compression --compress-webkit --http2-max-streams --handshake-timeout-secs --max-connections --max-connection-age-secs --max-connections-per-address --max-header-bytes --max-headers --max-message-bytes --messages-per-second --message-burst --control-frames-per-second --control-frame-burst --message-timeout-secs --write-timeout-secs --max-queued-bytes --socket-buffer-bytes --shutdown-grace-secs --drain-delay-secs --drain-spread-secs --reconnect-spread-secs --drain-close-code --takeover-listen --takeover-wait-secs --admin-listen --admin-host --connection-table --log --log-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -34,6 +34,10 @@ _server() {
                     return 0
                     ;;
                 --against)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --take-over)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -210,6 +214,14 @@ _server() {
                     return 0
                     ;;
                 --drain-close-code)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --takeover-listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --takeover-wait-secs)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

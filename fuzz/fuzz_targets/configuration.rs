@@ -47,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(command) = Command::parse(arguments, environment) else { return };
     let (Command::CheckConfig(settings, _)
     | Command::PrintConfig(settings)
-    | Command::Serve(settings)) = command
+    | Command::Serve(settings, _)) = command
     else {
         return;
     };

@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         let name = format!("{program}.cdx.json");
         copy(&Path::new("crates").join(program).join(&name), &folder.join(&name))?;
     }
-    for name in ["broadcast", "doctor", "server", "transport", "ws-core"] {
+    for name in ["broadcast", "doctor", "handover", "server", "transport", "ws-core"] {
         let _ = fs::remove_file(format!("crates/{name}/{name}.cdx.json"));
     }
     let _ = fs::remove_file("xtask/xtask.cdx.json");

@@ -13,6 +13,7 @@ pub(crate) type Floor = &'static [Entry];
 pub(crate) const CRATES: &[(&str, &[Floor])] = &[
     ("broadcast", BROADCAST),
     ("doctor", DOCTOR),
+    ("handover", HANDOVER),
     ("server", SERVER),
     ("transport", TRANSPORT),
     ("ws-core", WS_CORE),
@@ -24,6 +25,7 @@ const SERVER: &[Floor] = &[
     &[Entry("process/", "from the command line to the exit code: threads, signals, reloading")],
     &[Entry("app/", "the composition of the server, and the supervision of its tasks")],
     &[Entry("admin/", "the admin listener: its endpoints, and the page")],
+    &[Entry("handover/", "the handover of sockets and sessions to a successor process")],
     &[Entry("http/", "from an accepted stream to a request, over HTTP/1.1 and HTTP/2")],
     &[Entry("routes.rs", "the registration of paths")],
     &[Entry("admission/", "what a valid handshake passes before the application decides")],
@@ -33,6 +35,7 @@ const SERVER: &[Floor] = &[
     &[Entry("net/", "listeners, streams, and the client address")],
     &[Entry("tls/", "certificates, and TLS over a stream")],
     &[
+        Entry("accepting.rs", "whether connections are accepted, by this process or another"),
         Entry("files.rs", "reading files of the operator, and detecting changes"),
         Entry("limits.rs", "permits for connections, in total and for each address"),
         Entry("systemd.rs", "notifications to systemd"),
@@ -52,6 +55,7 @@ const TRANSPORT: &[Floor] = &[
     &[Entry("handler.rs", "the trait for applications on top of sessions")],
     &[Entry("client.rs", "the client of an accepted connection")],
     &[Entry("drain.rs", "the phases of a drain, and the drain tokens")],
+    &[Entry("handover.rs", "which sessions are frozen, for another process to continue them")],
     &[Entry("registry.rs", "the sessions with an identity, which can be ended from outside")],
     &[Entry("timer/", "the timer service, and the stall detector")],
     &[Entry("events.rs", "the events for the observer")],
@@ -113,14 +117,24 @@ const DOCTOR: &[Floor] = &[
     &[Entry("escape.rs", "text of peers for a terminal")],
 ];
 
+const HANDOVER: &[Floor] = &[
+    &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
+    &[
+        Entry("predecessor.rs", "the process that hands its sessions over"),
+        Entry("successor.rs", "the process that takes them over"),
+    ],
+    &[Entry("time_limit.rs", "the kinds of time limits")],
+];
+
 const WS_CORE: &[Floor] = &[
     &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
     &[Entry("lifecycle/mod.rs", "the state transitions of a session")],
     &[Entry("lifecycle/open.rs", "the open state: keep-alive and timeouts")],
     &[Entry("lifecycle/timeout.rs", "a deadline that is extended by stalls")],
     &[Entry("event.rs", "the events and the actions of the state machine")],
-    &[Entry("close.rs", "close codes, causes, and the close record")],
     &[Entry("config.rs", "the session configuration: timing and limits")],
     &[Entry("rate.rs", "a token bucket")],
+    &[Entry("snapshot.rs", "what another process needs to continue a session")],
+    &[Entry("close.rs", "close codes, causes, and the close record")],
     &[Entry("time.rs", "a timestamp, which the caller supplies")],
 ];

@@ -14,7 +14,7 @@ struct Layer {
     tests_may_use: &'static [&'static str],
 }
 
-/// server → transport → ws-core, broadcast → transport, doctor → transport; no crate skips a layer. xtask is separate.
+/// server → transport → ws-core, broadcast → transport, doctor → transport; no crate skips a layer. handover and xtask are separate.
 const LAYERS: &[Layer] = &[
     Layer {
         name: "broadcast",
@@ -58,6 +58,7 @@ const LAYERS: &[Layer] = &[
             "tokio",  // threads for the gateways
         ],
     },
+    Layer { name: "handover", may_use: &[], tests_may_use: &[] },
     Layer { name: "ws-core", may_use: &[], tests_may_use: &[] },
     Layer {
         name: "transport",
@@ -84,11 +85,13 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "server",
         may_use: &[
+            "bytes",           // what handlers freeze, as a part of a record
             "clap",            // the command line and its help
             "config",          // layered settings, and TOML
             "h2",              // HTTP/2; hyper does not expose some of its limits
             "form_urlencoded", // the query of an admin request
             "futures-util",    // the answers of one HTTP/2 connection that are being decided
+            "handover",        // the state machines of a handover
             "httpdate",        // the expiry date of a certificate, for people
             "hyper",           // HTTP/1.1
             "hyper-rustls",    // TLS to the service at auth_url
@@ -104,20 +107,21 @@ const LAYERS: &[Layer] = &[
             "parking_lot",         // as in transport
             "prometheus-client",   // the metrics, in both Prometheus formats
             "proxy-header",        // the PROXY protocol, both versions
-            "rustix",              // the limit of open files, listening sockets, signal numbers
-            "rustls",              // TLS; its provider is aws-lc-rs, because ring has no ML-KEM
+            "rmp-serde", // records of sessions for another process: named fields, so versions can differ
+            "rustix",    // the limit of open files, listening sockets, signal numbers
+            "rustls",    // TLS; its provider is aws-lc-rs, because ring has no ML-KEM
             "rustls-native-certs", // the system's root certificates, for auth_url
-            "schemars",            // the JSON Schema of the settings
-            "sd-notify",           // notifications to systemd
-            "serde",               // settings as types
+            "schemars",  // the JSON Schema of the settings
+            "sd-notify", // notifications to systemd
+            "serde",     // settings as types
             "serde_json", // the admin listener's responses; also a dependency of tracing-subscriber
-            "strsim",     // the nearest name for a misspelt setting; clap brings it along
-            "tokio",      // the runtime, sockets, signals
-            "toml",       // the lines of settings in their file; config brings it along
+            "strsim",    // the nearest name for a misspelt setting; clap brings it along
+            "tokio",     // the runtime, sockets, signals
+            "toml",      // the lines of settings in their file; config brings it along
             "tower-service", // the trait of hyper-util's connectors
-            "tracing",    // log events
+            "tracing",   // log events
             "tracing-subscriber", // log lines, as text or JSON
-            "transport",  // the endpoint
+            "transport", // the endpoint
             "x509-cert", // the expiry and the key type of a certificate, which rustls does not expose
         ],
         tests_may_use: &[

@@ -52,14 +52,15 @@
 //! ```no_run
 //! use std::ffi::OsString;
 //! use server::transport::Discard;
-//! use server::{Command, Config, InheritedSockets, Listeners, Server};
+//! use server::{Command, Config, HandedOver, InheritedSockets, Listeners, Server};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let flags = ["--listen", "127.0.0.1:0"].map(OsString::from);
-//! let Command::Serve(settings) = Command::parse(flags, [])? else { return Ok(()) };
+//! let Command::Serve(settings, _) = Command::parse(flags, [])? else { return Ok(()) };
 //! let config = Config::check(settings, 1024)?;
 //!
-//! let listeners = Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())?;
+//! let (inherited, handed_over) = (InheritedSockets::default(), HandedOver::default());
+//! let listeners = Listeners::bind(&config.listen, config.tls.is_some(), inherited, handed_over)?;
 //! let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
 //! let summary = server::run(config.fixed(), listeners, Server::status(Discard), shutdown).await;
 //! println!("{} sessions were aborted", summary.aborted);
@@ -67,11 +68,13 @@
 //! # }
 //! ```
 
+mod accepting;
 mod admin;
 mod admission;
 mod app;
 mod config;
 mod files;
+mod handover;
 mod http;
 mod limits;
 mod net;
@@ -101,8 +104,9 @@ pub use crate::net::client_addr::{
     ClientAddrPolicy, ForwardedHeader, ParseNetworkError, ProxyHeader, ProxyProtocol, TrustedPeer,
     parse_proxy_header,
 };
+pub use crate::net::handed_over::HandedOver;
 pub use crate::net::inherited::{InheritError, InheritedSockets};
-pub use crate::net::listener::{BindError, ListenOptions, Listeners};
+pub use crate::net::listeners::{BindError, ListenOptions, Listeners};
 pub use crate::process::main;
 pub use crate::process::program::{NoSettings, Program, SettingsReceiver};
 pub use crate::process::reload::Reloader;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -58,7 +59,7 @@ impl ConnectionPermits {
             .transpose()?;
         let permit = mem::replace(permit, Err(Rejection::ConnectionLimit))?;
         Ok(match address_permit {
-            Some(address_permit) => Permit::new((permit, address_permit)),
+            Some(address) => Permit::of(Arc::new(ClientPermit { _permit: permit, address })),
             None => permit,
         })
     }
@@ -71,6 +72,40 @@ impl ConnectionPermits {
         }
         *count += 1;
         Ok(AddressPermit { permits: self.clone(), address })
+    }
+
+    /// Acquires a permit for a session that another process has admitted, which also counts for the limit of
+    /// this address. No limit refuses it: a lower limit revokes no permit.
+    pub(crate) fn take_over(&self, address: Option<IpAddr>) -> Permit {
+        self.0.in_use.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit::of(self.0.clone());
+        match address {
+            Some(address) => {
+                *self.0.addresses.lock().entry(address).or_default() += 1;
+                let address = AddressPermit { permits: self.clone(), address };
+                Permit::of(Arc::new(ClientPermit { _permit: permit, address }))
+            }
+            None => permit,
+        }
+    }
+
+    /// Returns the address or network whose limit a permit counts for.
+    pub(crate) fn address_of(permit: &Permit) -> Option<IpAddr> {
+        let pool = permit.pool()?.downcast_ref::<ClientPermit>()?;
+        Some(pool.address.address)
+    }
+
+    /// Waits until no permit is in use. Cancel safe.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let mut released = pin!(self.0.released.notified());
+            // Before the number is read, so that no release is missed.
+            released.as_mut().enable();
+            if self.in_use() == 0 {
+                return;
+            }
+            released.await;
+        }
     }
 
     /// Waits until a permit is released if all are in use. Acquires none.
@@ -87,6 +122,16 @@ impl PermitPool for Pool {
         self.in_use.fetch_sub(1, Ordering::Relaxed);
         self.released.notify_waiters();
     }
+}
+
+/// A permit that counts for the limit of an address, too. Dropping it releases both.
+struct ClientPermit {
+    _permit: Permit,
+    address: AddressPermit,
+}
+
+impl PermitPool for ClientPermit {
+    fn release(&self) {}
 }
 
 /// A unit of an address's limit.

@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use h2::RecvStream;
 use h2::server::SendResponse;
@@ -15,11 +16,11 @@ use hyper::body::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, Version};
 use transport::{
-    Admit, Answer, Authority, Client, Discard, Endpoint, Http2Stream, Permit, Rejection,
-    missing_for_upgrade,
+    Admit, Answer, Authority, Client, Discard, DrainToken, Endpoint, FrozenSession, Http2Stream,
+    Permit, Policy, Rejection, missing_for_upgrade,
 };
 
-use crate::admission::{Gate, Guarded, RequestContext};
+use crate::admission::{Gate, Guarded, RequestContext, Routed};
 use crate::net::stream::Stream;
 use crate::telemetry::Telemetry;
 
@@ -67,6 +68,18 @@ pub(crate) enum Outcome {
     Reset,
 }
 
+/// A session of another process, until it continues here. The argument of the call is the time for which it
+/// was frozen.
+pub(crate) type Thawing = Box<dyn FnOnce(Duration) + Send>;
+
+/// What a session of another process continues with, beside itself.
+pub(crate) struct Continuation<'a> {
+    pub(crate) stream: Stream,
+    pub(crate) token: DrainToken,
+    pub(crate) policy: &'a Policy,
+    pub(crate) permit: Permit,
+}
+
 /// An endpoint whose application's type is erased.
 trait Route: Send + Sync {
     fn answer_http1<'a>(
@@ -84,9 +97,22 @@ trait Route: Send + Sync {
         call: Call<'a>,
         stream: RequestStream<'a>,
     ) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+    fn thaw(
+        &self,
+        endpoint: &Endpoint<Telemetry>,
+        frozen: FrozenSession,
+        continuation: Continuation<'_>,
+    ) -> Option<Thawing>;
 }
 
-impl<A: Admit> Route for A {
+/// An application, and the index of its route.
+struct Registered<A> {
+    admit: A,
+    index: u8,
+}
+
+impl<A: Admit> Route for Registered<A> {
     fn answer_http1<'a>(
         &'a self,
         router: &'a Router,
@@ -123,6 +149,22 @@ impl<A: Admit> Route for A {
             outcome
         })
     }
+
+    fn thaw(
+        &self,
+        endpoint: &Endpoint<Telemetry>,
+        frozen: FrozenSession,
+        continuation: Continuation<'_>,
+    ) -> Option<Thawing> {
+        let Continuation { stream, token, policy, permit } = continuation;
+        let handler = self.admit.thaw(frozen.identity.as_ref(), frozen.handler.clone())?;
+        let handler = Routed { handler, route: self.index };
+        let mut thawing = endpoint.thaw(frozen, handler, stream, token, policy, permit);
+        Some(Box::new(move |pause| {
+            thawing.stream_mut().own();
+            thawing.begin(pause);
+        }))
+    }
 }
 
 impl fmt::Debug for dyn Route {
@@ -136,11 +178,13 @@ impl Routes {
     ///
     /// # Panics
     ///
-    /// Panics if the path does not begin with `/`, has a query, or is registered already.
+    /// Panics if the path does not begin with `/`, has a query, or is registered already, or if there are 256
+    /// routes.
     pub(crate) fn register(&mut self, path: String, admit: impl Admit + 'static) {
         assert!(path.starts_with('/') && !path.contains(['?', '#']), "{path:?} is not a path");
         assert!(self.find(&path).is_none(), "{path:?} is registered twice");
-        self.0.push((path, Box::new(admit)));
+        let index = u8::try_from(self.0.len()).expect("a server has at most 256 routes");
+        self.0.push((path, Box::new(Registered { admit, index })));
     }
 
     /// Returns the paths, in the order in which they were registered.
@@ -156,6 +200,22 @@ impl Routes {
 impl Router {
     pub(crate) fn new(telemetry: Arc<Telemetry>, gate: Gate, routes: Routes) -> Self {
         Self { endpoint: Endpoint::new(telemetry), gate, routes }
+    }
+
+    /// Returns the paths, in the order in which they were registered.
+    pub(crate) fn paths(&self) -> Vec<&str> {
+        self.routes.paths()
+    }
+
+    /// Prepares a session of another process to continue, at the endpoint with this path. Returns `None` if
+    /// there is none, or if its application cannot continue it.
+    pub(crate) fn thaw(
+        &self,
+        path: &str,
+        frozen: FrozenSession,
+        continuation: Continuation<'_>,
+    ) -> Option<Thawing> {
+        self.routes.find(path)?.thaw(&self.endpoint, frozen, continuation)
     }
 
     /// Answers an HTTP/1.1 request: returns the response. Cancel safe.
@@ -199,13 +259,13 @@ impl Router {
     /// Lets the endpoint and the application behind the gate decide on a request.
     async fn ask<A: Admit>(
         &self,
-        admit: &A,
+        Registered { admit, index }: &Registered<A>,
         request: &Request<()>,
         call: Call<'_>,
-    ) -> Answer<A::Handler, Telemetry> {
+    ) -> Answer<Routed<A::Handler>, Telemetry> {
         let Call { client, context, acquire_permit } = call;
         let policy = &context.config.policy;
-        let admit = Guarded { gate: &self.gate, context, admit };
+        let admit = Guarded { gate: &self.gate, context, admit, route: *index };
         match self.endpoint.answer(&admit, request, client, policy, acquire_permit).await {
             Answer::Refuse(response) => Answer::Refuse(with_hint(response, request)),
             answer @ (Answer::RefuseVisibly(_) | Answer::Open(_)) => answer,

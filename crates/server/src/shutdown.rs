@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use transport::ws_core::CloseCode;
 use transport::{Drain, DrainOptions, DrainToken, SessionRegistry};
 
+use crate::accepting::Accepting;
 use crate::config::{ConfigReceiver, ShutdownOptions};
 use crate::systemd;
 use crate::telemetry::Telemetry;
@@ -64,6 +65,7 @@ pub(crate) struct Shutdown {
     configs: ConfigReceiver,
     stage: watch::Sender<Stage>,
     drain: Drain,
+    accepting: Accepting,
     /// The counts right before the drain closed the first session.
     baseline: OnceLock<SessionCounts>,
     has_failed: AtomicBool,
@@ -78,12 +80,24 @@ impl Shutdown {
         let stage = watch::Sender::new(Stage::Starting);
         let (drain, timer) = Drain::with_sessions(sessions);
         let baseline = OnceLock::new();
-        (Self { configs, stage, drain, baseline, has_failed: AtomicBool::new(false) }, timer)
+        let has_failed = AtomicBool::new(false);
+        let accepting = Accepting::default();
+        (Self { configs, stage, drain, accepting, baseline, has_failed }, timer)
     }
 
     /// Returns a new token of the drain. The drain waits until all tokens are dropped.
     pub(crate) fn token(&self) -> DrainToken {
         self.drain.token()
+    }
+
+    /// Returns the drain of all sessions.
+    pub(crate) fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// Returns whether connections are accepted.
+    pub(crate) fn accepting(&self) -> &Accepting {
+        &self.accepting
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -103,11 +117,16 @@ impl Shutdown {
 
     /// Requests the shutdown, with this close code or the configured one. Only the first request counts.
     pub(crate) fn begin(&self, code: Option<CloseCode>) {
+        let mut options = self.configs.borrow().shutdown;
+        options.drain.code = code.unwrap_or(options.drain.code);
+        self.begin_with(options);
+    }
+
+    /// Requests the shutdown with these options. Only the first request counts.
+    pub(crate) fn begin_with(&self, options: ShutdownOptions) {
         self.stage.send_if_modified(|stage| {
             let is_first = !matches!(stage, Stage::Draining { .. });
             if is_first {
-                let mut options = self.configs.borrow().shutdown;
-                options.drain.code = code.unwrap_or(options.drain.code);
                 *stage = Stage::Draining { began: Instant::now(), options };
             }
             is_first

@@ -1,6 +1,8 @@
 //! Notifications to systemd (`Type=notify`). Without `NOTIFY_SOCKET` they do nothing.
 
 use std::future::pending;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -12,6 +14,19 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// Reports that the server is ready, or that a reload has finished.
 pub(crate) fn ready() {
     notify(&[NotifyState::Ready]);
+}
+
+/// Reports that this process has taken over from the main process of the service, and is ready.
+pub(crate) fn ready_as_main_process() {
+    notify(&[NotifyState::MainPid(process::id()), NotifyState::Ready]);
+}
+
+/// Whether another process is the main process of the service.
+static IS_RELEASED: AtomicBool = AtomicBool::new(false);
+
+/// Reports nothing any more, because another process is the main process of the service now.
+pub(crate) fn release() {
+    IS_RELEASED.store(true, Ordering::Relaxed);
 }
 
 /// Reports that a reload of the settings has begun.
@@ -51,6 +66,8 @@ pub(crate) async fn run_watchdog(is_healthy: impl Fn() -> bool) {
 }
 
 fn notify(state: &[NotifyState<'_>]) {
-    // Best effort: sending fails when the service manager is not reachable.
-    let _ = sd_notify::notify(state);
+    if !IS_RELEASED.load(Ordering::Relaxed) {
+        // Best effort: sending fails when the service manager is not reachable.
+        let _ = sd_notify::notify(state);
+    }
 }

@@ -37,7 +37,7 @@ fn check(files: &Files, cert: &[u8], key: &[u8], ca: Option<&[u8]>) -> Result<Co
         fs::write(files.path("ca.pem"), ca).unwrap();
         flags.push(format!("--tls-client-ca-file={}", files.path("ca.pem")));
     }
-    let Command::Serve(settings) = Command::parse(flags.iter().map(OsString::from), []).unwrap()
+    let Command::Serve(settings, _) = Command::parse(flags.iter().map(OsString::from), []).unwrap()
     else {
         panic!()
     };

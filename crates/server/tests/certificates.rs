@@ -23,7 +23,7 @@ use support::tls::{Files, certificate, client_config, connect, exchange_ping, op
 use tokio::time::timeout;
 
 fn check(flags: &[String]) -> Result<Config, ConfigError> {
-    let Command::Serve(settings) = Command::parse(flags.iter().map(OsString::from), [])? else {
+    let Command::Serve(settings, _) = Command::parse(flags.iter().map(OsString::from), [])? else {
         panic!()
     };
     let config = Config::check(settings, 20_000)?;

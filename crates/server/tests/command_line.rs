@@ -109,6 +109,12 @@ fn a_malformed_command_line_is_refused() {
     assert!(usage_error(&["extra"], &[]).contains("\"extra\""));
     assert!(usage_error(&["--listen"], &[]).contains("--listen <ADDRESSES> needs a value"));
     assert!(usage_error(&["--check-config=yes"], &[]).contains("takes no value"));
+    let message = usage_error(&["--take-over", "127.0.0.1:1"], &[]);
+    assert!(message.contains("--take-over <ADDRESS>"), "{message}");
+    assert!(message.contains("it must be unix:/PATH; only a Unix socket passes"), "{message}");
+    for other in ["--check-config", "--print-config"] {
+        assert!(usage_error(&["--take-over=unix:/a", other], &[]).contains(other));
+    }
     assert!(usage_error(&["--against", "http://127.0.0.1:1"], &[]).contains("--check-config"));
 }
 

@@ -21,7 +21,7 @@ fn config(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, Config
     let environment =
         environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     match Command::parse(flags, environment)? {
-        Command::Serve(settings) => Config::check(settings, OPEN_FILES),
+        Command::Serve(settings, _) => Config::check(settings, OPEN_FILES),
         other @ (Command::CheckConfig(..)
         | Command::Help(_)
         | Command::PrintConfig(_)
@@ -197,6 +197,52 @@ fn the_admin_listener_is_an_address_or_a_path_or_none() {
     assert!(!config(&[], &[]).unwrap().connection_table);
     assert!(config(&["--connection-table", "true"], &[]).unwrap().connection_table);
     assert!(config(&["--connection-table", "yes"], &[]).is_err());
+}
+
+#[test]
+fn a_takeover_address_is_a_path_of_its_own_or_none_and_the_wait_is_at_most_a_minute() {
+    let path = |text: &str| {
+        config(&[&format!("--takeover-listen={text}")], &[]).map(|config| config.listen.takeover)
+    };
+    assert_eq!(path("unix:/run/a b.sock"), Ok(Some("/run/a b.sock".into())));
+    assert_eq!(config(&[], &[]).unwrap().listen.takeover, None);
+    assert_eq!((path("none"), path("")), (Ok(None), Ok(None)));
+    for text in ["127.0.0.1:9090", "tls:127.0.0.1:9090", "unix:relative", "/run/a.sock", " "] {
+        let error = path(text).unwrap_err().to_string();
+        let sentence =
+            "it must be unix:/PATH or none; only a Unix socket passes sockets to another process";
+        assert!(error.starts_with("takeover_listen ") && error.ends_with(sentence), "{error}");
+    }
+    for other in ["--listen", "--admin-listen"] {
+        let error = config(&["--takeover-listen=unix:/a", other, "unix:/a"], &[]).unwrap_err();
+        assert!(error.to_string().starts_with("takeover_listen "), "{error}");
+    }
+    let wait = |text: &str| {
+        config(&[&format!("--takeover-wait-secs={text}")], &[]).map(|config| config.takeover_wait)
+    };
+    assert_eq!(config(&[], &[]).unwrap().takeover_wait, Duration::from_secs(2));
+    for (text, milliseconds) in [("0", 0), ("0.5", 500), ("60", 60_000)] {
+        assert_eq!(wait(text), Ok(Duration::from_millis(milliseconds)));
+    }
+    for text in ["-1", "-0.1", "60.1", "nan", "inf", "", "2s"] {
+        assert!(wait(text).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn the_option_to_take_over_names_a_path_and_is_not_a_setting() {
+    let parse = |text: &str| Command::parse(["--take-over", text].map(OsString::from), []);
+    match parse("unix:/run/takeover.sock").unwrap() {
+        Command::Serve(_, path) => assert_eq!(path, Some("/run/takeover.sock".into())),
+        other @ (Command::CheckConfig(..)
+        | Command::Help(_)
+        | Command::PrintConfig(_)
+        | Command::Version) => panic!("{other:?}"),
+    }
+    for text in ["127.0.0.1:80", "tls:127.0.0.1:80", "unix:relative", "/run/a.sock", "none", ""] {
+        assert!(parse(text).is_err(), "{text:?}");
+    }
+    assert!(config(&[], &[("WS_STATUS_TAKE_OVER", "unix:/a")]).is_err());
 }
 
 #[test]

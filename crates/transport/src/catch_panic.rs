@@ -68,6 +68,11 @@ impl<H> CatchPanic<H> {
         result
     }
 
+    /// Returns the handler, unless it was dropped. The caller has to catch panics.
+    pub(crate) fn get(&self) -> Option<&H> {
+        self.0.as_ref()
+    }
+
     pub(crate) fn drop_handler(&mut self) {
         let _ = catch_panic(|| drop(self.0.take()));
     }

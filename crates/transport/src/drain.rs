@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use ws_core::CloseCode;
 
+use crate::handover::{Handover, SessionSink};
 use crate::registry::SessionRegistry;
 use crate::timer::TimerService;
 
@@ -104,6 +105,7 @@ struct Shared {
     signal: watch::Sender<Announced>,
     timers: TimerService,
     sessions: SessionRegistry,
+    handover: Handover,
     tokens: AtomicUsize,
     all_dropped: Notify,
 }
@@ -135,6 +137,7 @@ impl Drain {
             signal: watch::Sender::new(signal),
             timers: TimerService::default(),
             sessions,
+            handover: Handover::default(),
             tokens: AtomicUsize::new(0),
             all_dropped: Notify::new(),
         });
@@ -169,6 +172,53 @@ impl Drain {
             }
             all_dropped.await;
         }
+    }
+
+    /// Begins to freeze sessions, so that another process continues them: from now on each is offered to
+    /// `sink` when it is at rest, at the end of a poll. [`wake_sessions`](Self::wake_sessions) has all of them
+    /// polled.
+    ///
+    /// [`seal`](Self::seal) ends this, and then [`hand_over`](Self::hand_over) or [`resume`](Self::resume)
+    /// decides about those that were taken. Until then they do nothing, and a drain that begins does not close
+    /// them.
+    pub fn freeze(&self, sink: Arc<dyn SessionSink>) {
+        self.0.handover.freeze(sink);
+    }
+
+    /// Wakes all sessions.
+    pub async fn wake_sessions(&self) {
+        self.0.timers.wake_all().await;
+    }
+
+    /// Freezes no more sessions. One that is being offered at this moment may still be taken.
+    pub fn seal(&self) {
+        self.0.handover.seal();
+    }
+
+    /// Ends the frozen sessions without a word to their peers, because another process has them; except for
+    /// those that it refused, which go on here and are not offered again. The next
+    /// [`wake_sessions`](Self::wake_sessions) performs it.
+    ///
+    /// The observer gets [`HandedOver`](crate::EndpointEvent::HandedOver) for each.
+    pub fn hand_over(&self, refused: impl IntoIterator<Item = u64>) {
+        self.0.handover.commit(refused);
+    }
+
+    /// Freezes no more sessions, and lets the frozen ones go on. The next
+    /// [`wake_sessions`](Self::wake_sessions) performs it.
+    pub fn resume(&self) {
+        self.0.handover.resume();
+    }
+
+    /// Returns the id of the next session.
+    #[must_use]
+    pub fn next_session_id(&self) -> u64 {
+        self.0.timers.next_id()
+    }
+
+    /// Gives new sessions ids from `first` on, because another process has assigned those below.
+    pub fn skip_session_ids_below(&self, first: u64) {
+        self.0.timers.skip_ids_below(first);
     }
 
     fn announce(&self, phase: Phase, change: impl FnOnce(&mut Announced)) {
@@ -212,6 +262,11 @@ impl DrainToken {
     #[must_use]
     pub fn options(&self) -> DrainOptions {
         self.0.signal.borrow().options
+    }
+
+    /// Returns which sessions are frozen.
+    pub(crate) fn handover(&self) -> &Handover {
+        &self.0.handover
     }
 
     /// Returns the registry of the sessions.

@@ -22,9 +22,10 @@ use crate::drain::{DrainToken, Phase};
 use crate::events::{EndpointEvent, Headers, Observer, observe};
 use crate::h2_stream::{self, Http2Stream};
 use crate::handler::Handler;
+use crate::handover::FrozenSession;
 use crate::handshake::{CompressionOptions, Denial, Origins, Protocol, Rejection, Upgrade};
 use crate::permit::Permit;
-use crate::session::{PendingSession, SessionTask, SizeLimits};
+use crate::session::{PendingSession, SessionTask, SizeLimits, ThawingSession};
 use crate::visible_refusal::{MAX_VISIBLE_REFUSALS, VisibleRefusal};
 
 /// The configuration of an endpoint's sessions. The [front page](crate#an-endpoint) has an example.
@@ -261,6 +262,37 @@ impl<O: Observer> Endpoint<O> {
             grant: Grant { calls, ..grant }.boxed(),
         };
         Answer::Open(Opening { upgrade, headers, permit, pending })
+    }
+
+    /// Prepares a session of another process to continue here. It holds `permit` until it ends, uses `policy`,
+    /// and keeps the times and the limits that its state machine has scheduled by the policy of that process.
+    ///
+    /// If its identity is [disconnected](crate::SessionRegistry::disconnect) after this, it closes when it begins.
+    ///
+    /// `handler` is what [`Admit::thaw`] made. `stream` is over the same connection as the one there, and
+    /// nothing else reads from it or writes to it from the call of
+    /// [`begin`](ThawingSession::begin) on; until then it is not accessed here either.
+    pub fn thaw<H: Handler, S>(
+        &self,
+        frozen: FrozenSession,
+        handler: H,
+        stream: S,
+        token: DrainToken,
+        policy: &Policy,
+        permit: Permit,
+    ) -> ThawingSession<H, O, S> {
+        let calls = token.sessions().calls();
+        ThawingSession {
+            frozen,
+            handler: CatchPanic::new(handler),
+            stream,
+            token,
+            observer: Arc::clone(&self.observer),
+            config: Arc::clone(&policy.session),
+            sizes: policy.sizes,
+            permit,
+            calls,
+        }
     }
 
     /// Returns the Close frame that shows a denial to a page, and a permit for that, if the policy says so and

@@ -44,6 +44,12 @@ pub enum EndpointEvent<'a> {
         /// How the stream ended, if it ended before the session closed it.
         stream_end: Option<StreamEnd>,
     },
+    /// Another process continues this session, and reports its [`Closed`](Self::Closed).
+    #[non_exhaustive]
+    HandedOver {
+        /// The id of the session, as in [`Opened`](Self::Opened).
+        id: u64,
+    },
     /// A session opened: the 101 is sent, or over HTTP/2 the 200 is queued.
     #[non_exhaustive]
     Opened {
@@ -81,6 +87,12 @@ pub enum EndpointEvent<'a> {
         denial: Option<&'a Denial>,
         /// The Close frame, if the refusal is [visible](crate::VisibleRefusal): the status was not sent.
         close: Option<&'a CloseFrame>,
+    },
+    /// This process continues a session, whose [`Opened`](Self::Opened) another one has reported.
+    #[non_exhaustive]
+    TakenOver {
+        /// The id of the session, the same as there.
+        id: u64,
     },
     /// Messages, control frames and bytes since the session's previous `Traffic`. It is reported at each
     /// ping that is sent, at the pong that answers it, at the end, and when 2¹⁵ messages or control frames

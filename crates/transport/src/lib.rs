@@ -239,6 +239,7 @@ mod events;
 mod frame;
 mod h2_stream;
 mod handler;
+mod handover;
 mod handshake;
 mod identity;
 mod message;
@@ -260,6 +261,7 @@ pub use endpoint::{Answer, Endpoint, Opening, Policy};
 pub use events::{EndpointEvent, Observer, RequestText};
 pub use h2_stream::Http2Stream;
 pub use handler::{Discard, Handler, Next};
+pub use handover::{FrozenSession, SessionSink};
 pub use handshake::{
     Authority, CompressionOptions, Denial, Origin, OriginPattern, Origins, ParseOriginError,
     Permission, Protocol, Rejection, Upgrade, frames_body, missing_for_upgrade,
@@ -270,7 +272,7 @@ pub use peer::Peer;
 pub use permit::{Permit, PermitPool};
 pub use prepared_message::PreparedMessage;
 pub use registry::SessionRegistry;
-pub use session::{Session, SizeLimits, WebSocket, run};
+pub use session::{Session, SizeLimits, ThawingSession, WebSocket, run};
 pub use stream_end::StreamEnd;
 pub use visible_refusal::{MAX_VISIBLE_REFUSALS, VisibleRefusal};
 

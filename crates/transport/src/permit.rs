@@ -1,5 +1,6 @@
 //! Permits, which limit the number of sessions.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ pub struct Permit(Option<Arc<dyn PermitPool>>);
 /// drop(permits);
 /// assert_eq!(in_use.0.load(Ordering::Relaxed), 0);
 /// ```
-pub trait PermitPool: Send + Sync + 'static {
+pub trait PermitPool: Any + Send + Sync {
     /// Returns one permit to the pool. Called once for each [`Permit`]. Must not block.
     fn release(&self);
 }
@@ -55,6 +56,12 @@ impl Permit {
     /// Creates a permit that the caller has acquired from `pool`. This allocates nothing.
     pub fn of(pool: Arc<dyn PermitPool>) -> Self {
         Self(Some(pool))
+    }
+
+    /// Returns the pool, for code that knows its type.
+    #[must_use]
+    pub fn pool(&self) -> Option<&dyn Any> {
+        self.0.as_deref().map(|pool| -> &dyn Any { pool })
     }
 }
 

@@ -151,6 +151,14 @@ impl SessionRegistry {
         }
     }
 
+    /// Returns the identity of a session.
+    pub(crate) fn identity(&self, id: u64) -> Option<Identity> {
+        if self.is_empty() {
+            return None;
+        }
+        self.0.sessions.lock().by_id.get(&id).map(|entry| entry.identity.clone())
+    }
+
     /// Removes a session that has ended, and returns its identity.
     pub(crate) fn remove(&self, id: u64) -> Option<Identity> {
         // The session itself was entered before, so a zero means that it has no entry.
@@ -169,6 +177,12 @@ impl SessionRegistry {
         // Without the lock: it may drop a task.
         drop(waker);
         Some(identity)
+    }
+
+    /// Returns whether a close was requested of a session that it has not taken yet.
+    pub(crate) fn has_request(&self, id: u64) -> bool {
+        self.0.pending.load(Ordering::Acquire) > 0
+            && self.0.sessions.lock().requests.contains_key(&id)
     }
 
     /// Returns the close that was requested of a session, once.

@@ -39,6 +39,8 @@ impl Observer for EventLog {
         let name = match event {
             EndpointEvent::Closed { record, .. } => format!("closed {}", record.cause),
             EndpointEvent::Opened { .. } => "opened".to_owned(),
+            EndpointEvent::HandedOver { .. } => "handed over".to_owned(),
+            EndpointEvent::TakenOver { .. } => "taken over".to_owned(),
             EndpointEvent::Panicked { .. } => "panicked".to_owned(),
             EndpointEvent::Refused { rejection, .. } => format!("refused {rejection}"),
             EndpointEvent::Traffic { .. } => "traffic".to_owned(),

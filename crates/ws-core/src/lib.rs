@@ -126,7 +126,7 @@
 //! |---|---|
 //! | [`Event`], [`Violation`] | Drivers construct them and the state machine matches them. A driver that never sends a new event only lacks the feature that depends on it. |
 //! | [`Cause`] | There will be more reasons to end a session. Code that counts or prints them uses [`Cause::as_str`] and [`Cause::ALL`]. |
-//! | [`CloseRecord`], [`Stats`] | The state machine constructs them, and fields may be added. |
+//! | [`CloseRecord`], [`Stats`], [`Snapshot`] | The state machine constructs them, and fields may be added. |
 //!
 //! These types may not, because their users have to handle every variant or set every field:
 //!
@@ -136,6 +136,7 @@
 //! | [`CloseStatus`], [`Initiator`], [`CloseFrame`] | RFC 6455 defines no more. |
 //! | [`Timing`], [`Limits`], [`SessionConfig`] | Users set every field, and a new one is a decision of the user. With `..Limits::default()` a new limit is off. |
 //! | [`Counters`] | It is a pair of counts that is added and compared. |
+//! | [`ScheduledClose`], [`BucketSnapshot`] | They are parts of a [`Snapshot`] that a process before this one has stored. |
 //!
 //! The promise covers behaviour: which sequence of events leads to which actions at which times, which
 //! code and word belong to a cause, and how events are counted.
@@ -150,6 +151,7 @@ mod config;
 mod event;
 mod lifecycle;
 mod rate;
+mod snapshot;
 mod time;
 
 pub use close::{
@@ -160,3 +162,4 @@ pub use config::{Limits, SessionConfig, Timing, retry_after};
 pub use event::{Action, Event, PingPayload, Violation};
 pub use lifecycle::{Jitter, Lifecycle};
 pub use rate::Rate;
+pub use snapshot::{BucketSnapshot, ScheduledClose, Snapshot};

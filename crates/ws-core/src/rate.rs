@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::snapshot::BucketSnapshot;
 use crate::time::{Timestamp, saturating_nanos};
 
 /// The size and the refill rate of a token bucket: a burst at once, then a number per second.
@@ -68,6 +69,16 @@ impl Bucket {
             self.full_at = full_at;
         }
         has_tokens
+    }
+
+    pub(crate) fn snapshot(&self) -> BucketSnapshot {
+        let Self { full_at, credit } = *self;
+        BucketSnapshot { full_at: full_at.into(), credit: Duration::from_nanos(credit) }
+    }
+
+    pub(crate) fn restore(snapshot: BucketSnapshot) -> Self {
+        let BucketSnapshot { full_at, credit } = snapshot;
+        Self { full_at: full_at.into(), credit: saturating_nanos(credit) }
     }
 
     /// Returns whether the bucket is full and has no stall credit, as a new one.

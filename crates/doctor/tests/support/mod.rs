@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use doctor::{Finding, Options, Report, Severity};
 use server::transport::Discard;
-use server::{Command, Config, InheritedSockets, Listeners};
+use server::{Command, Config, HandedOver, InheritedSockets, Listeners};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
@@ -39,7 +39,7 @@ impl Server {
             "--ping-interval-secs=0.3",
         ];
         let flags = usual.iter().chain(flags).map(OsString::from);
-        let Command::Serve(settings) = Command::parse(flags, []).unwrap() else { panic!() };
+        let Command::Serve(settings, _) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(settings, 20_000).unwrap();
         let has_tls = config.tls.is_some();
         let (send, receive) = mpsc::channel();
@@ -47,8 +47,9 @@ impl Server {
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let inherited = InheritedSockets::default();
-                let listeners = Listeners::bind(&config.listen, has_tls, inherited).unwrap();
+                let (inherited, handed_over) = (InheritedSockets::default(), HandedOver::default());
+                let listeners =
+                    Listeners::bind(&config.listen, has_tls, inherited, handed_over).unwrap();
                 let admin = listeners.admin_address().unwrap().parse().unwrap();
                 send.send((listeners.ports()[0], admin)).unwrap();
                 let server = server::Server::status(Discard);

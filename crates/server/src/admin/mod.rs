@@ -7,7 +7,7 @@ mod disconnect;
 pub(crate) mod operations;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -30,15 +30,14 @@ use transport::{Authority, Peer, SessionRegistry};
 
 use crate::admin::disconnect::Disconnect;
 use crate::admin::operations::{AdminRequest, Found, MAX_BODY_BYTES, OWN_PATHS, Operations};
-use crate::config::ConfigReceiver;
 use crate::config::values::DrainCode;
-use crate::limits::ConnectionPermits;
+use crate::handover::ThisProcess;
+use crate::handover::states::Owner;
 use crate::net::accept_errors::AcceptErrors;
 use crate::net::listener::Listener;
 use crate::net::stream::Stream;
-use crate::shutdown::{Shutdown, Stage};
+use crate::shutdown::Stage;
 use crate::telemetry::MAX_PAGE_ROWS;
-use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::{Format, Snapshot};
 use crate::telemetry::writer::dropped_lines;
 use crate::tls::Tls;
@@ -63,40 +62,44 @@ const DEFAULT_PAGE_ROWS: usize = 100;
 /// Serves the requests of operators.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    pub(crate) configs: ConfigReceiver,
-    pub(crate) telemetry: Arc<Telemetry>,
-    pub(crate) shutdown: Arc<Shutdown>,
-    pub(crate) permits: ConnectionPermits,
+    pub(crate) process: Arc<ThisProcess>,
     pub(crate) sessions: SessionRegistry,
     pub(crate) operations: Operations,
 }
 
 impl Admin {
-    /// Serves until it is dropped, which is after the drain, so that operators can watch the drain.
-    pub(crate) async fn serve(self, listener: Listener) {
+    /// Serves until it is dropped, which is after the drain, so that operators can watch the drain. After a
+    /// handover the successor serves.
+    pub(crate) async fn serve(self, listener: Arc<Listener>) {
         let admin = Arc::new(self);
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         let mut errors = AcceptErrors::default();
+        let mut accepting = admin.process.shutdown.accepting().receiver();
         loop {
             let permit =
                 Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
             let admin = Arc::clone(&admin);
-            match listener.accept().await {
-                Ok((stream, peer)) => {
+            match accepting.accept(|| listener.accept()).await {
+                None => break,
+                Some(Ok((stream, peer))) => {
                     errors.reset();
                     connections.spawn(async move {
                         admin.serve_connection(stream, peer).await;
                         drop(permit);
                     });
                 }
-                Err(error) => {
-                    admin.telemetry.record_accept_failure(&error);
+                Some(Err(error)) => {
+                    admin.process.telemetry.record_accept_failure(&error);
                     errors.pause(&error).await;
                 }
             }
             while connections.try_join_next().is_some() {}
         }
+        drop(listener);
+        connections.join_all().await;
+        // The task ends with the process.
+        pending::<()>().await;
     }
 
     /// Serves one request.
@@ -108,7 +111,7 @@ impl Admin {
             if response.status().is_client_error() {
                 let host = host.as_ref().map_or(&[][..], HeaderValue::as_bytes);
                 let host = str::from_utf8(host).unwrap_or_default();
-                self.telemetry.record_admin_refusal(peer, &path, host, response.status());
+                self.process.telemetry.record_admin_refusal(peer, &path, host, response.status());
             }
             Ok::<_, Infallible>(response)
         });
@@ -125,7 +128,7 @@ impl Admin {
             } else {
                 StatusCode::BAD_REQUEST
             };
-            self.telemetry.record_admin_refusal(peer, "", "", status);
+            self.process.telemetry.record_admin_refusal(peer, "", "", status);
         }
     }
 
@@ -156,7 +159,7 @@ impl Admin {
             "/" => page(),
             "/config" => self.settings(),
             "/connections" => self.connections(request.uri().query().unwrap_or_default()),
-            "/drain" => json(StatusCode::OK, &self.shutdown.progress(&self.telemetry.metrics)),
+            "/drain" => json(StatusCode::OK, &self.progress()),
             // A response is sufficient as proof of liveness.
             "/livez" => plain(StatusCode::OK, "live"),
             "/metrics" => self.metrics(request.headers()),
@@ -171,11 +174,11 @@ impl Admin {
         let is_admin_host = |name: &String| authority.host() == name;
         authority.ip().is_some()
             || authority.host() == "localhost"
-            || self.configs.borrow().admin_host.as_ref().is_some_and(is_admin_host)
+            || self.process.configs.borrow().admin_host.as_ref().is_some_and(is_admin_host)
     }
 
     fn readiness(&self) -> Response<String> {
-        let stage = self.shutdown.stage();
+        let stage = self.process.shutdown.stage();
         let status = match stage {
             Stage::Ready => StatusCode::OK,
             Stage::Draining { .. } | Stage::Starting => StatusCode::SERVICE_UNAVAILABLE,
@@ -185,7 +188,7 @@ impl Admin {
 
     /// Every setting, as TOML has it, and the source of its value.
     fn settings(&self) -> Response<String> {
-        let config = self.configs.borrow().clone();
+        let config = self.process.configs.borrow().clone();
         let settings = config.settings.definitions().settings.iter().map(|setting| {
             let raw = config.settings.get(&setting.key);
             let value = setting.toml(&raw.texts());
@@ -195,10 +198,10 @@ impl Admin {
     }
 
     fn metrics(&self, headers: &HeaderMap) -> Response<String> {
-        let stage = self.shutdown.stage();
-        let config = self.configs.borrow().clone();
+        let stage = self.process.shutdown.stage();
+        let config = self.process.configs.borrow().clone();
         let snapshot = Snapshot {
-            connections: self.permits.in_use(),
+            connections: self.process.permits.in_use(),
             max_connections: config.max_connections,
             is_ready: stage == Stage::Ready,
             is_draining: matches!(stage, Stage::Draining { .. }),
@@ -215,12 +218,12 @@ impl Admin {
         respond(
             StatusCode::OK,
             format.content_type(),
-            self.telemetry.metrics.encode(format, snapshot),
+            self.process.telemetry.metrics.encode(format, snapshot),
         )
     }
 
     fn connections(&self, query: &str) -> Response<String> {
-        let Some(table) = &self.telemetry.table else {
+        let Some(table) = &self.process.telemetry.table else {
             let sentence = "the connection table is disabled; connection_table = true enables it, after a restart";
             return refuse(StatusCode::NOT_FOUND, sentence);
         };
@@ -256,6 +259,12 @@ impl Admin {
             let sentence = "the request must have no Origin header";
             return refuse(StatusCode::FORBIDDEN, sentence);
         }
+        // Until then a handover may be decided.
+        let owner = self.process.operations.begin_operation().await;
+        if *owner == Owner::Successor {
+            let sentence = "another process has taken over; repeat the request";
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, sentence);
+        }
         match read_body(body).await {
             Some(body) => operation.call(AdminRequest { head, body }).await,
             None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body must have at most 1 MiB"),
@@ -282,6 +291,16 @@ impl Admin {
         }
     }
 
+    /// The state of the drain, and the latest handover if there was one.
+    fn progress(&self) -> Value {
+        let ThisProcess { shutdown, status, telemetry, .. } = &*self.process;
+        let mut progress = shutdown.progress(&telemetry.metrics);
+        if let (Value::Object(fields), Some(handover)) = (&mut progress, status.to_json()) {
+            fields.insert("handover".to_owned(), handover);
+        }
+        progress
+    }
+
     fn begin_drain<B>(&self, request: &Request<B>) -> Response<String> {
         // Cross-site request forgery: a browser sends this header across origins only after a preflight
         // request, and adds Origin.
@@ -301,8 +320,8 @@ impl Admin {
             },
         };
         info!(event = "drain_requested", code = code.map(u16::from));
-        self.shutdown.begin(code);
-        json(StatusCode::ACCEPTED, &self.shutdown.progress(&self.telemetry.metrics))
+        self.process.shutdown.begin(code);
+        json(StatusCode::ACCEPTED, &self.progress())
     }
 }
 

@@ -7,6 +7,7 @@
 pub(crate) mod auth_service;
 mod caller;
 mod context;
+mod routed;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -20,6 +21,7 @@ use self::auth_service::AuthService;
 use self::caller::Caller;
 
 pub(crate) use self::context::RequestContext;
+pub(crate) use self::routed::Routed;
 
 /// What all handshakes have to pass.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct Guarded<'a, A> {
     pub(crate) gate: &'a Gate,
     pub(crate) context: &'a RequestContext,
     pub(crate) admit: &'a A,
+    /// The index of its route.
+    pub(crate) route: u8,
 }
 
 impl Gate {
@@ -61,7 +65,10 @@ impl Gate {
 }
 
 impl<A: Admit> Guarded<'_, A> {
-    async fn decide(&self, handshake: &Handshake<'_>) -> Result<Admission<A::Handler>, Denial> {
+    async fn decide(
+        &self,
+        handshake: &Handshake<'_>,
+    ) -> Result<Admission<Routed<A::Handler>>, Denial> {
         let concurrent = &self.gate.concurrent;
         // Held until the decision. The semaphore is never closed.
         let _permit = match concurrent.try_acquire() {
@@ -73,14 +80,15 @@ impl<A: Admit> Guarded<'_, A> {
             Some(identity) => self.admit.admit(&handshake.with_identity(identity)).await?,
             None => self.admit.admit(handshake).await?,
         };
-        Ok(caller.apply_to(admission))
+        let route = self.route;
+        Ok(caller.apply_to(admission).map_handler(|handler| Routed { handler, route }))
     }
 }
 
 impl<A: Admit> Admit for Guarded<'_, A> {
-    type Handler = A::Handler;
+    type Handler = Routed<A::Handler>;
 
-    async fn admit(&self, handshake: &Handshake<'_>) -> Result<Admission<A::Handler>, Denial> {
+    async fn admit(&self, handshake: &Handshake<'_>) -> Result<Admission<Self::Handler>, Denial> {
         let mut decision = pin!(self.decide(handshake));
         // Most decisions are ready at once, and need no timer.
         if let Poll::Ready(decision) = poll_fn(|cx| Poll::Ready(decision.as_mut().poll(cx))).await {

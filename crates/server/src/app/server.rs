@@ -1,10 +1,12 @@
 //! What a program adds to the server: its endpoints, and its own operations on the admin listener.
 
+use bytes::Bytes;
 use hyper::Method;
 use prometheus_client::registry::Registry;
 use transport::{Admit, SessionRegistry};
 
 use crate::admin::operations::{Operation, Operations};
+use crate::handover::states::States;
 use crate::routes::{PATH, Routes};
 
 /// The endpoints of a server, each at its path, and the program's operations and metrics on the admin
@@ -24,6 +26,7 @@ pub struct Server {
     pub(super) operations: Operations,
     pub(super) sessions: SessionRegistry,
     pub(super) metrics: Registry,
+    pub(super) states: States,
 }
 
 impl Server {
@@ -86,6 +89,47 @@ impl Server {
     /// ```
     pub fn metrics(mut self, register: impl FnOnce(&mut Registry)) -> Self {
         register(&mut self.metrics);
+        self
+    }
+
+    /// Registers a state of the program, such as what a publisher has published, which the process after this
+    /// one continues when it takes over. The name finds it there.
+    ///
+    /// `freeze` returns the state. It is called when sessions are frozen and no operation of the program runs
+    /// on the admin listener; this process may go on with the state afterwards. `restore` continues the state of
+    /// the process before, which may be another version of the program. It is called once at most, before the
+    /// sessions of that process continue and before the first client is accepted. Neither may block.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// use server::Server;
+    /// use server::transport::Discard;
+    ///
+    /// let orders = Arc::new(AtomicU64::new(0));
+    /// let restored = Arc::clone(&orders);
+    /// let server = Server::status(Discard).hand_over(
+    ///     "orders",
+    ///     move || orders.load(Ordering::Relaxed).to_string().into(),
+    ///     move |frozen| {
+    ///         let number = str::from_utf8(&frozen).ok().and_then(|text| text.parse().ok());
+    ///         restored.store(number.unwrap_or_default(), Ordering::Relaxed);
+    ///     },
+    /// );
+    /// # drop(server);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the name is registered already.
+    pub fn hand_over(
+        mut self,
+        name: &'static str,
+        freeze: impl Fn() -> Bytes + Send + Sync + 'static,
+        restore: impl Fn(Bytes) + Send + Sync + 'static,
+    ) -> Self {
+        self.states.register(name, freeze, restore);
         self
     }
 

@@ -151,7 +151,7 @@ mod tests {
     use crate::config::cli::Command;
 
     fn shutdown() -> (Arc<Shutdown>, Telemetry) {
-        let Ok(Command::Serve(settings)) = Command::parse([], []) else {
+        let Ok(Command::Serve(settings, _)) = Command::parse([], []) else {
             panic!("the defaults are valid")
         };
         let config = Config::check(settings, 1024).expect("the defaults are valid");

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -12,6 +13,7 @@ use crate::config::definitions::Definitions;
 use crate::config::error::ConfigError;
 use crate::config::settings::PREFIX;
 use crate::config::sources::RawSettings;
+use crate::config::values::handover::TakeoverAddress;
 use crate::files::LoadReason;
 
 /// The operation that the command line requests.
@@ -23,8 +25,8 @@ pub enum Command {
     Help(String),
     /// Print the settings and their sources.
     PrintConfig(RawSettings),
-    /// Serve.
-    Serve(RawSettings),
+    /// Serve. With a path, first take over from the server whose takeover listener has this Unix socket.
+    Serve(RawSettings, Option<PathBuf>),
     /// Print the version.
     Version,
 }
@@ -80,7 +82,8 @@ impl Command {
         } else if matches.get_flag("check-config") {
             Self::CheckConfig(settings, matches.remove_one("against"))
         } else {
-            Self::Serve(settings)
+            let predecessor = matches.remove_one("take-over");
+            Self::Serve(settings, predecessor.map(|TakeoverAddress(path)| path))
         })
     }
 }
@@ -124,6 +127,16 @@ pub(crate) fn command_line_of(definitions: &'static Definitions) -> clap::Comman
             )
             .value_name("URL")
             .requires("check-config"),
+        )
+        .arg(
+            option(
+                "take-over",
+                "Serve in place of the server with this takeover_listen: take over its listening sockets \
+                 and its sessions",
+            )
+            .value_name("ADDRESS")
+            .value_parser(TakeoverAddress::from_str)
+            .conflicts_with_all(["check-config", "print-config"]),
         )
         .arg(
             option("print-config", "Print the settings and the source of each, as a file, and exit")

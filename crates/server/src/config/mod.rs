@@ -31,7 +31,7 @@ use self::values::admission::AuthTarget;
 use self::values::{AdminAddress, LogFormat, MaxConnections};
 use crate::net::address::ListenAddress;
 use crate::net::client_addr::{ClientAddrPolicy, ProxyProtocol};
-use crate::net::listener::ListenOptions;
+use crate::net::listeners::ListenOptions;
 use crate::tls::{FileError, Tls, TlsPaths};
 
 /// Open files reserved for everything but accepted clients: listeners, the log, connections being refused.
@@ -59,6 +59,8 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// The timing of a shutdown, and its close code.
     pub shutdown: ShutdownOptions,
+    /// Time that a handover waits for sessions that cannot be handed over at once.
+    pub takeover_wait: Duration,
     /// Maximum number of sessions plus connections without a session. At least 1.
     pub max_connections: usize,
     /// Open files that are not available to accepted clients.
@@ -168,6 +170,7 @@ impl Config {
                 addresses: settings.listen.0,
                 unix_mode: settings.listen_unix_mode.0,
                 admin: settings.admin_listen.0,
+                takeover: settings.takeover_listen.0,
                 socket_buffer_bytes: Some(settings.socket_buffer_bytes.get())
                     .filter(|bytes| *bytes > 0),
             },
@@ -231,6 +234,7 @@ impl Config {
                     reconnect_spread,
                 },
             },
+            takeover_wait: settings.takeover_wait_secs.0,
             max_connections: match settings.max_connections {
                 MaxConnections::Auto => {
                     let count = open_files.saturating_sub(reserved_files).max(1);
@@ -270,6 +274,17 @@ fn contradictions(settings: &Settings, raw: &RawSettings, invalid: &[String]) ->
     {
         let problem = "it must not be one of the addresses in listen, where clients connect";
         add("admin_listen", "listen", problem);
+    }
+    if let Some(path) = &settings.takeover_listen.0 {
+        let takeover = ListenAddress::Unix(path.clone());
+        if addresses.contains(&takeover) {
+            let problem = "it must not be one of the addresses in listen, where clients connect";
+            add("takeover_listen", "listen", problem);
+        }
+        if settings.admin_listen.0.as_ref() == Some(&takeover) {
+            let problem = "it must not be the address in admin_listen, where operators connect";
+            add("takeover_listen", "admin_listen", problem);
+        }
     }
     let is_tls = |address: &ListenAddress| matches!(address, ListenAddress::Tls(_));
     if settings.tls_cert_file.0.is_none() && addresses.iter().any(is_tls) {

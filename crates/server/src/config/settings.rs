@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::config::values::admission::{AuthUrl, OptionalHeaderName};
 use crate::config::values::compression::CompressionMode;
+use crate::config::values::handover::{OptionalTakeoverAddress, UpToAMinute};
 use crate::config::values::{
     Addresses, AdminAddress, ByteSize, Decision, DrainCode, ForwardedHeaderName, HeaderBytes,
     HostName, LogFilter, LogFormat, MaxConnections, Mode, OptionalByteSize, OptionalCount,
@@ -260,6 +261,18 @@ pub struct Settings {
     /// at once.
     #[arg(long, value_name = "CODE", default_value = "1001", help_heading = "Shutdown")]
     pub drain_close_code: DrainCode,
+
+    /// Unix socket on which a new process of the server takes over from this one: "unix:/PATH" or "none".
+    /// The new process is started by the same user, with --take-over and this address, and gets the listening
+    /// sockets and the sessions.
+    #[arg(long, value_name = "ADDRESS", default_value = "none", help_heading = "Handover")]
+    #[schemars(extend("x-needs-restart" = true))]
+    pub takeover_listen: OptionalTakeoverAddress,
+
+    /// Seconds that a handover waits for sessions that cannot be handed over at once, for example while a
+    /// message is being received, at most 60. Those that are left are closed as in a shutdown.
+    #[arg(long, value_name = "SECONDS", default_value = "2", help_heading = "Handover")]
+    pub takeover_wait_secs: UpToAMinute,
 
     /// Address of the admin listener, which serves health, metrics, the status page and the drain:
     /// "ADDRESS:PORT", "unix:/PATH" or "none". Clients must not be able to reach it.

@@ -11,7 +11,7 @@ use crate::config::{Config, ShutdownOptions};
 use crate::limits::MAX_CONCURRENT_REFUSALS;
 use crate::net::address::ListenAddress;
 use crate::net::client_addr::{ClientAddrPolicy, ForwardedHeader, ProxyProtocol};
-use crate::net::listener::Listeners;
+use crate::net::listeners::Listeners;
 use crate::time::milliseconds;
 
 /// Memory of an idle session, rounded up.

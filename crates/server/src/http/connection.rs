@@ -48,7 +48,7 @@ impl Acceptor {
     }
 
     /// Accepts connections until a shutdown begins.
-    pub(crate) async fn accept(self: Arc<Self>, listener: Listener, shutdown: Arc<Shutdown>) {
+    pub(crate) async fn accept(self: Arc<Self>, listener: Arc<Listener>, shutdown: Arc<Shutdown>) {
         info!(event = "listening", address = listener.address());
         let (is_shared, is_encrypted) = (listener.is_shared, listener.is_encrypted);
         let token = shutdown.token();
@@ -59,6 +59,7 @@ impl Acceptor {
         let handed_over =
             async { if is_shared { shutdown.begun().await } else { pending().await } };
         tokio::pin!(draining, handed_over);
+        let mut accepting = shutdown.accepting().receiver();
         let mut errors = AcceptErrors::default();
         for number in 1_usize.. {
             if number.is_multiple_of(ACCEPT_BATCH) {
@@ -68,8 +69,9 @@ impl Acceptor {
                 biased;
                 _ = &mut draining => break,
                 _ = &mut handed_over => break,
-                accepted = listener.accept() => accepted,
+                accepted = accepting.accept(|| listener.accept()) => accepted,
             };
+            let Some(accepted) = accepted else { break };
             match accepted {
                 Ok((stream, peer)) => {
                     errors.reset();
@@ -93,10 +95,18 @@ impl Acceptor {
                 }
             }
         }
+        if shutdown.accepting().is_given_up() {
+            // The task ends with the drain.
+            drop(listener);
+            shutdown.begun().await;
+            return;
+        }
         if is_shared {
             return;
         }
-        for (stream, peer) in listener.into_pending_connections() {
+        let pending = listener.pending_connections();
+        drop(listener);
+        for (stream, peer) in pending {
             self.spawn(stream, peer, is_encrypted, Admission::draining(), &token);
         }
     }

@@ -2,6 +2,7 @@
 //! requests.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hyper::header::HeaderMap;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -14,7 +15,7 @@ use crate::routes::Router;
 /// Serves HTTP connections of either version.
 #[derive(Debug)]
 pub(crate) struct Http {
-    pub(crate) router: Router,
+    pub(crate) router: Arc<Router>,
     pub(crate) permits: ConnectionPermits,
     pub(crate) configs: ConfigReceiver,
 }

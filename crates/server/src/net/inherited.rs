@@ -3,13 +3,12 @@
 use std::env;
 use std::fmt;
 use std::net;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix;
 use std::process;
 
 use listenfd::ListenFd;
-#[cfg(not(target_vendor = "apple"))]
-use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
 
 /// Inherited listening sockets. Their names in `LISTEN_FDNAMES` say what they are for: `admin`, `tls`,
 /// or clients without TLS.
@@ -100,14 +99,30 @@ impl InheritedSocket {
                 Ok(None) | Err(_) => return Err("is no stream socket of TCP or Unix"),
             },
         };
-        let listens = match &socket {
-            Self::Tcp(listener) => listens(listener),
-            Self::Unix(listener) => listens(listener),
-        };
-        if listens {
+        if socket.listens() {
             Ok(socket)
         } else {
             Err("does not listen; it may be a connection, which systemd passes with Accept=yes")
+        }
+    }
+
+    /// Finds out the kind of a socket. The error completes the sentence "the socket ...".
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> Result<Self, &'static str> {
+        let family = getsockname(&descriptor).map(|address| address.address_family());
+        let socket = match (sockopt::socket_type(&descriptor), family) {
+            (Ok(SocketType::STREAM), Ok(AddressFamily::INET | AddressFamily::INET6)) => {
+                Self::Tcp(descriptor.into())
+            }
+            (Ok(SocketType::STREAM), Ok(AddressFamily::UNIX)) => Self::Unix(descriptor.into()),
+            (Ok(_) | Err(_), Ok(_) | Err(_)) => return Err("is no stream socket of TCP or Unix"),
+        };
+        if socket.listens() { Ok(socket) } else { Err("does not listen") }
+    }
+
+    fn listens(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => listens(listener),
+            Self::Unix(listener) => listens(listener),
         }
     }
 }

@@ -1,19 +1,20 @@
-//! Listening sockets: bound or inherited, TCP or Unix.
+//! A listening socket: bound, inherited or handed over, TCP or Unix.
 
-use std::fmt;
 use std::io;
 use std::iter;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix;
 use std::path::Path;
 
-use rustix::io::Errno;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use transport::Peer;
 
 use crate::net::accept_errors::is_connection_error;
 use crate::net::address::ListenAddress;
-use crate::net::inherited::{InheritedSocket, InheritedSockets};
+use crate::net::handed_over::{INHERITED, ListenerKind, SocketDescription};
+use crate::net::inherited::InheritedSocket;
 use crate::net::stream::Stream;
 use crate::net::tcp_write::INITIAL_SEND_BUFFER;
 use crate::net::unix_socket::{self, SocketFile};
@@ -22,35 +23,14 @@ use crate::net::unix_socket::{self, SocketFile};
 /// after a second.
 const BACKLOG: u16 = 4096;
 
-/// The mode of the admin listener's Unix socket: only the user of the server may connect.
-const ADMIN_MODE: u32 = 0o600;
-
-/// Addresses to listen on, and options of the sockets.
-#[derive(Clone, Debug)]
-pub struct ListenOptions {
-    /// The addresses for clients, at least one.
-    pub addresses: Vec<ListenAddress>,
-    /// The mode of the clients' Unix sockets.
-    pub unix_mode: u32,
-    /// The address of the admin listener.
-    pub admin: Option<ListenAddress>,
-    /// The size of the socket buffers in each direction, in bytes; `None` keeps the system's default.
-    pub socket_buffer_bytes: Option<usize>,
-}
-
-/// All sockets that the server listens on.
-#[derive(Debug)]
-pub struct Listeners {
-    pub(crate) public: Vec<Listener>,
-    pub(crate) admin: Option<Listener>,
-}
-
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
     /// Dropped before `socket`: see [`SocketFile`].
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
     socket: ListeningSocket,
+    /// The address as it is configured; `None` if the socket was inherited.
+    configured: Option<ListenAddress>,
     /// Whether the socket was inherited. Then another process has it as well, and it still listens after
     /// this process has ended.
     pub(crate) is_shared: bool,
@@ -64,105 +44,45 @@ enum ListeningSocket {
     Unix(UnixListener),
 }
 
-impl Listeners {
-    /// Binds all addresses, or none. Inherited sockets replace the addresses in the options.
-    /// `has_certificate` decides whether an inherited socket named `tls` can be served.
-    ///
-    /// Must be called within a tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// The first address that cannot be bound, or inherited socket that cannot be used.
-    pub fn bind(
-        options: &ListenOptions,
-        has_certificate: bool,
-        inherited: InheritedSockets,
-    ) -> Result<Self, BindError> {
-        let adopt = |key, socket, is_encrypted| {
-            let adopted = if is_encrypted && !has_certificate {
-                Err(io::Error::other("it is named tls, and tls_cert_file is not set"))
-            } else {
-                Listener::adopt(socket, is_encrypted)
-            };
-            adopted.map_err(|error| BindError {
-                key,
-                address: "an inherited socket".to_owned(),
-                error,
-            })
-        };
-        let bind = |key, address: &ListenAddress, mode, families| {
-            Listener::bind(address, mode, families).map_err(|error| BindError {
-                key,
-                address: address.to_string(),
-                error,
-            })
-        };
-        let public: Vec<Listener> = if inherited.public.is_empty() {
-            let (addresses, mode) = (&options.addresses, options.unix_mode);
-            let bound = addresses.iter().map(|address| {
-                bind("listen", address, mode, IpFamilies::for_address(address, addresses))
-            });
-            bound.collect::<Result<_, _>>()?
-        } else {
-            let public = inherited.public.into_iter();
-            let adopted = public.map(|(socket, is_tls)| adopt("listen", socket, is_tls));
-            adopted.collect::<Result<_, _>>()?
-        };
-        let admin = match (inherited.admin, &options.admin) {
-            (Some(socket), _) => Some(adopt("admin_listen", socket, false)?),
-            (None, Some(address)) => {
-                Some(bind("admin_listen", address, ADMIN_MODE, IpFamilies::Both)?)
+impl TryFrom<InheritedSocket> for ListeningSocket {
+    type Error = io::Error;
+
+    fn try_from(socket: InheritedSocket) -> io::Result<Self> {
+        Ok(match socket {
+            InheritedSocket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Self::Tcp(TcpListener::from_std(listener)?)
             }
-            (None, None) => None,
-        };
-        for listener in public.iter().chain(&admin) {
-            // Best effort: on failure the system default applies.
-            let _ = listener.set_buffer_sizes(options.socket_buffer_bytes);
+            InheritedSocket::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Self::Unix(UnixListener::from_std(listener)?)
+            }
+        })
+    }
+}
+
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
-        Ok(Self { public, admin })
     }
+}
 
-    /// Returns the TCP addresses for clients.
-    #[must_use]
-    pub fn ports(&self) -> Vec<SocketAddr> {
-        self.public.iter().filter_map(Listener::port).collect()
-    }
-
-    /// Returns the TCP addresses for clients without TLS.
-    #[must_use]
-    pub fn plain_ports(&self) -> Vec<SocketAddr> {
-        let plain = self.public.iter().filter(|listener| !listener.is_encrypted);
-        plain.filter_map(Listener::port).collect()
-    }
-
-    /// Returns whether any listener for clients uses TLS.
-    #[must_use]
-    pub fn are_encrypted(&self) -> bool {
-        self.public.iter().any(|listener| listener.is_encrypted)
-    }
-
-    /// Returns the addresses for clients in the syntax of the configuration. Port 0 is replaced by the
-    /// port that the system chose.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<String> {
-        self.public.iter().map(Listener::address).collect()
-    }
-
-    /// Returns the address of the admin listener.
-    #[must_use]
-    pub fn admin_address(&self) -> Option<String> {
-        self.admin.as_ref().map(Listener::address)
-    }
-
-    /// Returns whether any socket for clients was inherited, and so is shared with another process.
-    #[must_use]
-    pub fn are_shared(&self) -> bool {
-        self.public.iter().any(|listener| listener.is_shared)
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
 impl Listener {
-    fn bind(address: &ListenAddress, mode: u32, families: IpFamilies) -> io::Result<Self> {
+    /// Binds an address, and listens. `mode` is that of a Unix socket's file.
+    pub(crate) fn bind(
+        address: &ListenAddress,
+        mode: u32,
+        families: IpFamilies,
+    ) -> io::Result<Self> {
         let (socket, file) = match address {
             ListenAddress::Tcp(address) | ListenAddress::Tls(address) => {
                 (ListeningSocket::Tcp(tcp(*address, families)?), None)
@@ -173,35 +93,80 @@ impl Listener {
             }
         };
         let is_encrypted = matches!(address, ListenAddress::Tls(_));
-        Ok(Self::new(socket, false, is_encrypted, file))
+        Ok(Self::new(socket, file, is_encrypted, Some(address.clone())))
     }
 
-    fn adopt(socket: InheritedSocket, is_encrypted: bool) -> io::Result<Self> {
-        let socket = match socket {
-            InheritedSocket::Tcp(listener) => {
-                listener.set_nonblocking(true)?;
-                ListeningSocket::Tcp(TcpListener::from_std(listener)?)
+    /// Uses a socket that the service manager has bound.
+    pub(crate) fn adopt(socket: InheritedSocket, is_encrypted: bool) -> io::Result<Self> {
+        Ok(Self::new(socket.try_into()?, None, is_encrypted, None))
+    }
+
+    /// Uses a socket that the predecessor has bound for `address`, and still uses. Returns `None` if it is
+    /// not as [`bind`](Self::bind) would make it.
+    ///
+    /// The predecessor owns the file of a Unix socket until [`own_file`](Self::own_file) is called.
+    pub(crate) fn take_over(
+        (description, socket): (SocketDescription, InheritedSocket),
+        address: &ListenAddress,
+        mode: u32,
+        families: IpFamilies,
+    ) -> io::Result<Option<Self>> {
+        let file = match (&socket, address) {
+            (
+                InheritedSocket::Tcp(it),
+                ListenAddress::Tcp(address) | ListenAddress::Tls(address),
+            ) if !is_any_ipv6(*address)
+                || sockopt::ipv6_v6only(it)? == (families == IpFamilies::Ipv6) =>
+            {
+                None
             }
-            InheritedSocket::Unix(listener) => {
-                listener.set_nonblocking(true)?;
-                ListeningSocket::Unix(UnixListener::from_std(listener)?)
+            (InheritedSocket::Unix(_), ListenAddress::Unix(path))
+                if description.path.as_ref() == Some(path) =>
+            {
+                let Some(file) = SocketFile::of_other(path, mode)? else { return Ok(None) };
+                Some(file)
             }
+            (InheritedSocket::Tcp(_) | InheritedSocket::Unix(_), _) => return Ok(None),
         };
-        Ok(Self::new(socket, true, is_encrypted, None))
+        let is_encrypted = matches!(address, ListenAddress::Tls(_));
+        Ok(Some(Self::new(socket.try_into()?, file, is_encrypted, Some(address.clone()))))
     }
 
     fn new(
         socket: ListeningSocket,
-        is_shared: bool,
-        is_encrypted: bool,
         file: Option<SocketFile>,
+        is_encrypted: bool,
+        configured: Option<ListenAddress>,
     ) -> Self {
         if let ListeningSocket::Tcp(listener) = &socket {
             // Frames are small, and Nagle's algorithm would delay them. Connections inherit the option
             // from their listener. Best effort: on failure frames are late.
             let _ = sockopt::set_tcp_nodelay(listener, true);
         }
-        Self { _file: file, socket, is_shared, is_encrypted }
+        Self { file, socket, is_shared: configured.is_none(), is_encrypted, configured }
+    }
+
+    /// Describes the socket for a successor process.
+    pub(crate) fn describe(&self, kind: ListenerKind) -> SocketDescription {
+        let configured = self.configured.as_ref();
+        SocketDescription {
+            kind,
+            address: configured.map_or_else(|| INHERITED.to_owned(), ToString::to_string),
+            is_encrypted: self.is_encrypted,
+            is_shared: self.is_shared,
+            path: self.file.as_ref().and_then(SocketFile::path).map(Path::to_owned),
+        }
+    }
+
+    /// Makes this process the owner of the file of a Unix socket that it has taken over: it removes the file
+    /// when it closes the socket. To be called when the handover is committed.
+    pub(crate) fn own_file(&self) {
+        self.file.iter().for_each(SocketFile::own);
+    }
+
+    /// Leaves the file of a Unix socket to a successor process. To be called when the handover is committed.
+    pub(crate) fn leave_file(&self) {
+        self.file.iter().for_each(SocketFile::leave);
     }
 
     /// Accepts the next connection, and returns it with its peer. Cancel safe.
@@ -218,25 +183,33 @@ impl Listener {
         })
     }
 
-    /// Closes the listener, and returns the connections left in its backlog. For their clients they are
-    /// established, so they get a response, too.
+    /// Accepts the next connection of a listener that has a Unix socket, as that of a successor has. Cancel
+    /// safe.
+    pub(crate) async fn accept_unix(&self) -> io::Result<UnixStream> {
+        match &self.socket {
+            ListeningSocket::Unix(listener) => listener.accept().await.map(|(stream, _)| stream),
+            ListeningSocket::Tcp(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Returns the connections in the backlog. For their clients they are established, so they get a response,
+    /// too, when the listener is closed.
     ///
     /// This calls `accept` of the system directly: tokio may not have received the event of the latest
     /// ones.
-    pub(crate) fn into_pending_connections(self) -> Vec<(Stream, Peer)> {
-        // Dropped before the socket is closed: see `SocketFile`.
-        let Self { _file: file, socket, .. } = self;
-        let mut accept: Box<dyn FnMut() -> io::Result<(Stream, Peer)>> = match socket {
-            ListeningSocket::Tcp(listener) => {
-                let Ok(listener) = listener.into_std() else { return Vec::new() };
+    pub(crate) fn pending_connections(&self) -> Vec<(Stream, Peer)> {
+        let Ok(descriptor) = self.as_fd().try_clone_to_owned() else { return Vec::new() };
+        let mut accept: Box<dyn FnMut() -> io::Result<(Stream, Peer)>> = match &self.socket {
+            ListeningSocket::Tcp(_) => {
+                let listener = net::TcpListener::from(descriptor);
                 Box::new(move || {
                     let (stream, peer) = listener.accept()?;
                     stream.set_nonblocking(true)?;
                     Ok((TcpStream::from_std(stream)?.into(), peer.into()))
                 })
             }
-            ListeningSocket::Unix(listener) => {
-                let Ok(listener) = listener.into_std() else { return Vec::new() };
+            ListeningSocket::Unix(_) => {
+                let listener = unix::net::UnixListener::from(descriptor);
                 Box::new(move || {
                     let (stream, _) = listener.accept()?;
                     stream.set_nonblocking(true)?;
@@ -245,18 +218,16 @@ impl Listener {
             }
         };
         // At most `BACKLOG`: a burst of connections must not keep the port open.
-        let accepted = iter::from_fn(|| Some(accept()))
+        iter::from_fn(|| Some(accept()))
             .take(BACKLOG.into())
             .take_while(|accepted| accepted.as_ref().err().is_none_or(is_connection_error))
             .flatten()
-            .collect();
-        drop(file);
-        accepted
+            .collect()
     }
 
     /// Sets the sizes of the socket buffers. Connections must inherit them from their listener: TCP
     /// negotiates the window scale before a connection is accepted.
-    fn set_buffer_sizes(&self, bytes: Option<usize>) -> io::Result<()> {
+    pub(crate) fn set_buffer_sizes(&self, bytes: Option<usize>) -> io::Result<()> {
         if let ListeningSocket::Tcp(listener) = &self.socket {
             let send = bytes.map_or(INITIAL_SEND_BUFFER, |bytes| bytes.min(INITIAL_SEND_BUFFER));
             sockopt::set_socket_send_buffer_size(listener, send)?;
@@ -267,7 +238,8 @@ impl Listener {
         Ok(())
     }
 
-    fn port(&self) -> Option<SocketAddr> {
+    /// Returns the TCP address.
+    pub(crate) fn port(&self) -> Option<SocketAddr> {
         match &self.socket {
             ListeningSocket::Tcp(listener) => listener.local_addr().ok(),
             ListeningSocket::Unix(_) => None,
@@ -291,36 +263,9 @@ impl Listener {
     }
 }
 
-/// The error of listening on an address.
-#[derive(Debug)]
-pub struct BindError {
-    /// The key of the setting with the address.
-    pub key: &'static str,
-    /// The address in the syntax of that setting.
-    pub address: String,
-    /// The cause.
-    pub error: io::Error,
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen on {}: {}", self.address, self.error)
-    }
-}
-
-impl BindError {
-    /// Returns whether the system lacks a resource, so that the address may still be valid.
-    pub(crate) fn is_shortage(&self) -> bool {
-        let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-        shortages.iter().any(|errno| self.error.raw_os_error() == Some(errno.raw_os_error()))
-    }
-}
-
-impl std::error::Error for BindError {}
-
 /// The IP versions that a listener on `[::]` accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IpFamilies {
+pub(crate) enum IpFamilies {
     /// IPv6, and IPv4 as mapped addresses.
     Both,
     /// IPv6 only: another listener has the IPv4 port, which can be bound once.
@@ -329,7 +274,7 @@ enum IpFamilies {
 
 impl IpFamilies {
     /// Returns the IP versions for `address`, which is one of `all`.
-    fn for_address(address: &ListenAddress, all: &[ListenAddress]) -> Self {
+    pub(crate) fn for_address(address: &ListenAddress, all: &[ListenAddress]) -> Self {
         let Some(port) = address.tcp().map(|address| address.port()) else { return Self::Both };
         // The system chooses another port for each port 0.
         let is_ipv4 = |other: &SocketAddr| {
@@ -344,12 +289,16 @@ fn tcp(address: SocketAddr, families: IpFamilies) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Without it a restart fails while connections of the previous process exist, as in TIME-WAIT.
     socket.set_reuseaddr(true)?;
-    if address.is_ipv6() && address.ip().is_unspecified() {
+    if is_any_ipv6(address) {
         // Set either way: the default depends on a system setting.
         sockopt::set_ipv6_v6only(&socket, families == IpFamilies::Ipv6)?;
     }
     socket.bind(address)?;
     socket.listen(BACKLOG.into())
+}
+
+fn is_any_ipv6(address: SocketAddr) -> bool {
+    address.is_ipv6() && address.ip().is_unspecified()
 }
 
 #[cfg(test)]
@@ -358,15 +307,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_accepted_connection_inherits_the_buffer_sizes_of_its_listener() {
-        let options = ListenOptions {
-            addresses: vec![ListenAddress::Tcp(([127, 0, 0, 1], 0).into())],
-            unix_mode: 0o600,
-            admin: None,
-            socket_buffer_bytes: Some(50_000),
-        };
-        let listeners =
-            Listeners::bind(&options, false, InheritedSockets::default()).expect("a port is free");
-        let listener = listeners.public.first().expect("there is one");
+        let address = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
+        let listener = Listener::bind(&address, 0, IpFamilies::Both).expect("a port is free");
+        listener.set_buffer_sizes(Some(50_000)).expect("they can be set");
         let port = listener.port().expect("it is a port");
         let _client = TcpStream::connect(port).await.expect("it listens");
         let ListeningSocket::Tcp(listener) = &listener.socket else { panic!("it is TCP") };

@@ -2,6 +2,8 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,10 +13,12 @@ use std::time::Duration;
 use hyper::body::Bytes;
 #[cfg(target_os = "linux")]
 use rustix::net::sockopt;
+use rustix::net::{AddressFamily, getsockname};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::yield_now;
+use transport::Peer;
 
 use crate::net::http2_stream::SessionStream;
 use crate::net::tcp_write::TcpWriter;
@@ -43,6 +47,8 @@ pub(crate) struct Stream {
     writer: TcpWriter,
     /// Bytes that were peeked or put back, for the next read. Rarely any.
     buffered: Option<Box<Bytes>>,
+    /// Whether another process has the connection, or may have it.
+    is_disowned: bool,
 }
 
 /// All variants but the most frequent are boxed, so that the enum is as small as a `TcpStream`.
@@ -72,7 +78,13 @@ macro_rules! delegate {
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self { socket, read_since_yield: 0, writer: TcpWriter::default(), buffered: None }
+        Self {
+            socket,
+            read_since_yield: 0,
+            writer: TcpWriter::default(),
+            buffered: None,
+            is_disowned: false,
+        }
     }
 }
 
@@ -98,6 +110,54 @@ impl Stream {
     /// Wraps the stream in TLS. The [`handshake`](Self::handshake) has to complete first.
     pub(crate) fn into_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Socket::Tls(Box::new(TlsStream::new(self, config)?)).into())
+    }
+
+    /// Returns whether another process can continue the stream: it has no state in this one.
+    pub(crate) fn can_be_handed_over(&self) -> bool {
+        self.buffered.is_none() && matches!(self.socket, Socket::Tcp(_) | Socket::Unix(_))
+    }
+
+    /// Duplicates the descriptor of the socket. `None` if the stream has state in this process, or if there are
+    /// too many open files.
+    pub(crate) fn duplicate_descriptor(&self) -> Option<OwnedFd> {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.as_fd().try_clone_to_owned().ok(),
+            Socket::Unix(stream) => stream.as_fd().try_clone_to_owned().ok(),
+            Socket::Http2(_) | Socket::Tls(_) => None,
+        }
+    }
+
+    /// Creates the stream of a connection that another process has as well, and that is
+    /// [disowned](Self::disown).
+    ///
+    /// Must be called within a tokio runtime.
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
+        let mut stream = match getsockname(&descriptor)?.address_family() {
+            AddressFamily::UNIX => {
+                Self::from(UnixStream::from_std(net::UnixStream::from(descriptor))?)
+            }
+            _ => Self::from(TcpStream::from_std(descriptor.into())?),
+        };
+        stream.disown();
+        Ok(stream)
+    }
+
+    /// From now on, dropping the stream does not affect the connection, which another process has.
+    pub(crate) fn disown(&mut self) {
+        self.is_disowned = true;
+    }
+
+    /// The connection is this process's alone.
+    pub(crate) fn own(&mut self) {
+        self.is_disowned = false;
+    }
+
+    /// Returns the address of the peer of the socket.
+    pub(crate) fn socket_peer(&self) -> Peer {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.peer_addr().map_or(Peer::Local, Peer::Address),
+            Socket::Http2(_) | Socket::Tls(_) | Socket::Unix(_) => Peer::Local,
+        }
     }
 
     /// Waits for the TLS handshake, if the stream has TLS.
@@ -236,7 +296,9 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         #[cfg(target_os = "linux")]
-        if let Socket::Tcp(stream) = &self.socket {
+        if let Socket::Tcp(stream) = &self.socket
+            && !self.is_disowned
+        {
             let millis = u32::try_from(CLOSE_USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
             // Best effort: on failure the system default applies.
             let _ = sockopt::set_tcp_user_timeout(stream, millis);

@@ -5,20 +5,22 @@ use std::io;
 use std::os::unix;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use rustix::{io::ioctl_fionbio, net};
 
-/// The file of a socket that this process has bound. Dropping this removes the file, unless another
-/// process has replaced it.
+/// The file of a socket. If this process owns it, dropping this removes the file, unless another process has
+/// replaced it.
 ///
 /// Drop it before the socket is closed: until then no other file can get the same inode.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     identity: Identity,
+    is_owned: AtomicBool,
 }
 
 /// The device and the inode of a file.
@@ -46,17 +48,56 @@ pub(crate) fn listen(
         Errno::ADDRINUSE => address_in_use(),
         other => other.into(),
     })?;
-    let file =
-        SocketFile { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path)?) };
+    let file = SocketFile::new(path, &fs::symlink_metadata(path)?, true);
     // Clients can connect only after `listen`, so the mode set by `bind` never takes effect.
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     net::listen(&socket, backlog.into())?;
     Ok((socket.into(), file))
 }
 
+impl SocketFile {
+    fn new(path: &Path, file: &fs::Metadata, is_owned: bool) -> Self {
+        let identity = (file.dev(), file.ino());
+        Self { path: path.to_owned(), identity, is_owned: is_owned.into() }
+    }
+
+    /// Finds the file of a socket that another process has created and still owns, and sets its mode. Returns
+    /// `None` if there is no socket at the path.
+    ///
+    /// # Errors
+    ///
+    /// The mode cannot be set.
+    pub(crate) fn of_other(path: &Path, mode: u32) -> io::Result<Option<Self>> {
+        let found = fs::symlink_metadata(path).ok();
+        let Some(file) = found.filter(|file| file.file_type().is_socket()) else {
+            return Ok(None);
+        };
+        if file.permissions().mode() & 0o777 != mode {
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
+        Ok(Some(Self::new(path, &file, false)))
+    }
+
+    /// Makes this process the owner of the file.
+    pub(crate) fn own(&self) {
+        self.is_owned.store(true, Ordering::Relaxed);
+    }
+
+    /// Leaves the file to another process.
+    pub(crate) fn leave(&self) {
+        self.is_owned.store(false, Ordering::Relaxed);
+    }
+
+    /// Returns the path, if the file is still there.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        let file = fs::symlink_metadata(&self.path).ok()?;
+        ((file.dev(), file.ino()) == self.identity).then_some(&self.path)
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|file| identity(&file) == self.identity) {
+        if self.is_owned.load(Ordering::Relaxed) && self.path().is_some() {
             // Best effort: the next process that listens there removes it.
             let _ = fs::remove_file(&self.path);
         }
@@ -95,8 +136,4 @@ fn stream_socket() -> io::Result<OwnedFd> {
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     ioctl_fionbio(&socket, true)?;
     Ok(socket)
-}
-
-fn identity(file: &fs::Metadata) -> Identity {
-    (file.dev(), file.ino())
 }

@@ -11,11 +11,14 @@ mod rlimit;
 mod running_server;
 mod runtime;
 mod signals;
+mod successor;
 
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -24,7 +27,7 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 use transport::Admit;
 
-use crate::app::run_supervised;
+use crate::app::Composition;
 use crate::app::server::Server;
 use crate::app::supervision::{Panicked, Supervisor, catch_panic};
 use crate::config::cli::Command;
@@ -34,8 +37,9 @@ use crate::config::sources::RawSettings;
 use crate::config::startup_warnings;
 use crate::config::{Config, ConfigReceiver};
 use crate::files::LoadReason;
+use crate::handover;
 use crate::net::inherited::InheritedSockets;
-use crate::net::listener::Listeners;
+use crate::net::listeners::Listeners;
 use crate::shutdown::ShutdownSummary;
 use crate::systemd;
 use crate::telemetry::subscriber;
@@ -43,7 +47,8 @@ use crate::telemetry::subscriber;
 use self::disk_thread::on_new_thread;
 use self::reload::Reloader;
 use self::runtime::RuntimeError;
-use self::signals::{Hangups, Signals};
+use self::signals::{Requests, Signals};
+use self::successor::SuccessorCommand;
 
 /// All sessions were closed, some possibly by their close timeout.
 const EXIT_DRAINED: u8 = 0;
@@ -97,7 +102,7 @@ fn run(
     // start: they would consume a signal whose stream does not exist yet, and it would be lost.
     let registered = runtime::with_current_thread(|| {
         signals::ignore_others()?;
-        Ok((Signals::register()?, Hangups::register()?))
+        Ok((Signals::register()?, Requests::of_reloads()?, Requests::of_successors()?))
     });
     let started = registered.and_then(|registered| Ok((registered, runtime::start()?)));
     let (signals, runtime) = match started {
@@ -115,7 +120,7 @@ async fn load_and_serve(
     definitions: &'static Definitions,
     arguments: Vec<OsString>,
     open_files: u64,
-    (mut signals, hangups): (Signals, Hangups),
+    (mut signals, reloads, successors): (Signals, Requests, Requests),
     server: impl FnOnce(ConfigReceiver) -> Server,
 ) -> ExitCode {
     let reload_arguments = arguments.clone();
@@ -129,22 +134,23 @@ async fn load_and_serve(
         }) => loaded,
     };
     match loaded {
-        Ok(Ok(config)) => {
-            serve(config, reload_arguments, open_files, (signals, hangups), server).await
+        Ok(Ok((config, predecessor))) => {
+            let signals = (signals, reloads, successors);
+            serve(config, predecessor, reload_arguments, open_files, signals, server).await
         }
         Ok(Err(code)) => code,
         Err(error) => fail(EXIT_FAILURE, format_args!("cannot read the settings: {error}")),
     }
 }
 
-/// Runs the command of the command line. Returns the configuration to serve with, or the exit code of
-/// any other command.
+/// Runs the command of the command line. Returns the configuration to serve with and the takeover listener of
+/// the predecessor, or the exit code of any other command.
 fn run_command(
     definitions: &'static Definitions,
     arguments: Vec<OsString>,
     open_files: u64,
     runtime: &Handle,
-) -> Result<Config, ExitCode> {
+) -> Result<(Config, Option<PathBuf>), ExitCode> {
     let usage_error = |error: ConfigError| {
         error.problems().iter().for_each(|problem| print_problem(problem));
         ExitCode::from(EXIT_USAGE)
@@ -172,15 +178,16 @@ fn run_command(
         Command::PrintConfig(settings) => {
             check(settings).and_then(|config| Err(print(&config.settings.to_string())))
         }
-        Command::Serve(settings) => check(settings),
+        Command::Serve(settings, predecessor) => Ok((check(settings)?, predecessor)),
     }
 }
 
 async fn serve(
     config: Config,
+    predecessor: Option<PathBuf>,
     arguments: Vec<OsString>,
     open_files: u64,
-    (mut signals, mut hangups): (Signals, Hangups),
+    (mut signals, mut reloads, mut successors): (Signals, Requests, Requests),
     server: impl FnOnce(ConfigReceiver) -> Server,
 ) -> ExitCode {
     let definitions = config.settings.definitions();
@@ -189,7 +196,17 @@ async fn serve(
         Err(error) => return fail(EXIT_USAGE, error),
     };
     let are_for_another = inherited.are_for_another;
-    let listeners = match Listeners::bind(&config.listen, config.tls.is_some(), inherited) {
+    let greeted = match &predecessor {
+        Some(path) => match handover::successor::connect(path, config.shutdown).await {
+            Ok((greeting, sockets)) => Some((greeting, sockets)),
+            Err(problem) => return fail(EXIT_FAILURE, cannot_take_over(path, &problem)),
+        },
+        None => None,
+    };
+    let (greeting, handed_over) = greeted.unzip();
+    let handed_over = handed_over.unwrap_or_default();
+    let has_certificate = config.tls.is_some();
+    let listeners = match Listeners::bind(&config.listen, has_certificate, inherited, handed_over) {
         Ok(listeners) => listeners,
         Err(error) => {
             let source = &config.settings.get(error.key).source;
@@ -211,6 +228,7 @@ async fn serve(
     let shutdown = async { stopping.await.unwrap_or_default() };
     let mut reloader = Reloader::new(config, open_files);
     let configs = reloader.configs();
+    let current = reloader.configs();
     let mut tasks = Supervisor::default();
     if let Some(writer) = &writer {
         tasks.add_local(LOG, writer.thread_ended());
@@ -218,7 +236,7 @@ async fn serve(
     tasks.add_local("reload", async {
         loop {
             tokio::select! {
-                () = hangups.next() => {}
+                () = reloads.next() => {}
                 () = reloader.renew_certificates() => {}
             }
             systemd::reloading();
@@ -227,6 +245,13 @@ async fn serve(
                 || Command::parse_for(definitions, LoadReason::Reload, arguments, env::vars_os());
             reloader.reload(writer.as_ref(), read).await;
             systemd::ready();
+        }
+    });
+    tasks.add_local("successor", async {
+        let successor = SuccessorCommand::new(&arguments);
+        loop {
+            successors.next().await;
+            successor.start(current.borrow().listen.takeover.as_deref());
         }
     });
     let serving = catch_panic(async {
@@ -239,14 +264,30 @@ async fn serve(
         if are_for_another {
             startup_warnings::warn_about_unused_sockets();
         }
-        run_supervised(configs, listeners, server, shutdown, tasks).await
+        let composition = Composition::new(configs, server, &mut tasks);
+        let mut shutdown = pin!(shutdown);
+        match greeting {
+            Some(greeting) => {
+                tokio::select! {
+                    taken_over = composition.take_over(greeting, &listeners) => taken_over?,
+                    () = &mut shutdown => return Err("a signal has stopped it".to_owned()),
+                }
+                systemd::ready_as_main_process();
+            }
+            None => systemd::ready(),
+        }
+        Ok(composition.serve(listeners, shutdown, tasks).await)
     });
     tokio::select! {
         summary = serving => match summary {
-            Ok(ShutdownSummary { failed: Some(LOG), .. }) => fail(EXIT_FAILURE, "the log thread has failed"),
-            Ok(ShutdownSummary { failed: Some(_), .. }) => ExitCode::from(EXIT_FAILURE),
-            Ok(ShutdownSummary { aborted: 0, .. }) => ExitCode::from(EXIT_DRAINED),
-            Ok(ShutdownSummary { .. }) => ExitCode::from(EXIT_ABORTED),
+            Ok(Err(problem)) => {
+                let path = predecessor.unwrap_or_default();
+                fail(EXIT_FAILURE, cannot_take_over(&path, &problem))
+            }
+            Ok(Ok(ShutdownSummary { failed: Some(LOG), .. })) => fail(EXIT_FAILURE, "the log thread has failed"),
+            Ok(Ok(ShutdownSummary { failed: Some(_), .. })) => ExitCode::from(EXIT_FAILURE),
+            Ok(Ok(ShutdownSummary { aborted: 0, .. })) => ExitCode::from(EXIT_DRAINED),
+            Ok(Ok(ShutdownSummary { .. })) => ExitCode::from(EXIT_ABORTED),
             Err(Panicked) => {
                 error!(event = "task_failed", task = "main");
                 ExitCode::from(EXIT_FAILURE)
@@ -257,6 +298,11 @@ async fn serve(
             ExitCode::from(signal.exit_code())
         }
     }
+}
+
+/// Returns the sentence that says why nothing was taken over.
+fn cannot_take_over(path: &Path, problem: &str) -> String {
+    format!("cannot take over from unix:{}: {problem}", path.display())
 }
 
 /// Prints to stdout.

@@ -211,7 +211,7 @@ fn load(
     open_files: u64,
 ) -> Result<Config, ConfigError> {
     // Fails only if the caller passes another command line than the one that started the server.
-    let Command::Serve(settings) = read()? else {
+    let Command::Serve(settings, _) = read()? else {
         return Err(ConfigError::new("the command line is not one that serves"));
     };
     Config::check(settings, open_files)

@@ -33,7 +33,6 @@ const IGNORED: &[SystemSignal] = &[
     SystemSignal::ALARM,
     SystemSignal::PROF,
     SystemSignal::USR1,
-    SystemSignal::USR2,
     SystemSignal::VTALARM,
     #[cfg(target_os = "linux")]
     SystemSignal::IO,
@@ -64,20 +63,32 @@ pub(crate) fn ignore_others() -> io::Result<()> {
         .try_for_each(|signal| unix::signal(SignalKind::from_raw(signal)).map(drop))
 }
 
-/// The stream of SIGHUP, which requests a reload.
+/// The stream of a signal that requests something of the running server.
 #[derive(Debug)]
-pub(crate) struct Hangups(unix::Signal);
+pub(crate) struct Requests(unix::Signal);
 
-impl Hangups {
-    /// Registers the handler, which replaces the default action of ending the process.
+impl Requests {
+    /// Registers the handler of SIGHUP, which requests a reload. It replaces the default action of ending the
+    /// process, as does the next one.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
     /// The system refuses the registration.
-    pub(crate) fn register() -> io::Result<Self> {
+    pub(crate) fn of_reloads() -> io::Result<Self> {
         unix::signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Registers the handler of SIGUSR2, which requests a successor, as for nginx.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses the registration.
+    pub(crate) fn of_successors() -> io::Result<Self> {
+        unix::signal(SignalKind::user_defined2()).map(Self)
     }
 
     /// Waits for the next signal. Cancel safe.

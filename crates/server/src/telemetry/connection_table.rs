@@ -5,9 +5,10 @@ use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use transport::ws_core::Counters;
-use transport::{EndpointEvent, Identity, Peer, Protocol};
+use transport::ws_core::{Counters, Stats};
+use transport::{EndpointEvent, FrozenSession, Identity, Peer, Protocol};
 
 use crate::telemetry::peer_text::truncated;
 use crate::time::milliseconds;
@@ -19,8 +20,18 @@ pub(crate) const MAX_PAGE_ROWS: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionTable(Mutex<BTreeMap<u64, Row>>);
 
+/// What a row has that its session has not, for another process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TableRow {
+    /// In the form of the log.
+    peer: String,
+    #[serde(default)]
+    origin: String,
+}
+
+/// What the table has of a session.
 #[derive(Clone, Debug)]
-struct Row {
+pub(crate) struct Row {
     identity: Option<Identity>,
     peer: Peer,
     protocol: Protocol,
@@ -35,7 +46,7 @@ impl ConnectionTable {
     /// Records an event.
     pub(crate) fn record(&self, event: &EndpointEvent<'_>) {
         match *event {
-            EndpointEvent::Closed { id, .. } => {
+            EndpointEvent::Closed { id, .. } | EndpointEvent::HandedOver { id, .. } => {
                 self.0.lock().remove(&id);
             }
             EndpointEvent::Opened { id, identity, peer, protocol, request, .. } => {
@@ -63,6 +74,18 @@ impl ConnectionTable {
         }
     }
 
+    /// Returns what another process needs for the row of a session.
+    pub(crate) fn row(&self, id: u64) -> Option<TableRow> {
+        let rows = self.0.lock();
+        let Row { peer, origin, .. } = rows.get(&id)?;
+        Some(TableRow { peer: peer.to_string(), origin: origin.to_string() })
+    }
+
+    /// Enters a session of another process.
+    pub(crate) fn insert(&self, id: u64, row: Row) {
+        self.0.lock().insert(id, row);
+    }
+
     /// Returns the first sessions with an id greater than `after`, at most `limit`.
     pub(crate) fn page(&self, after: u64, limit: usize) -> Value {
         let (total, mut page) = {
@@ -81,7 +104,30 @@ impl ConnectionTable {
     }
 }
 
+impl TableRow {
+    pub(crate) fn peer(&self) -> Peer {
+        let address = self.peer.parse().map(Peer::Address).ok();
+        address.or_else(|| self.peer.parse().map(Peer::Host).ok()).unwrap_or(Peer::Local)
+    }
+}
+
 impl Row {
+    /// Creates the row of a session of another process. `peer` is the peer of the socket, if that process had
+    /// no table.
+    pub(crate) fn of(session: &FrozenSession, row: Option<&TableRow>, peer: Peer) -> Self {
+        let Stats { round_trip, received, sent, .. } = session.snapshot.stats;
+        Self {
+            identity: session.identity.clone(),
+            peer: row.map_or(peer, TableRow::peer),
+            protocol: Protocol::Http1,
+            origin: truncated(row.map_or("", |row| &row.origin)).into(),
+            opened: Instant::now().checked_sub(session.age).unwrap_or_else(Instant::now),
+            round_trip,
+            received,
+            sent,
+        }
+    }
+
     /// The keys are the field names of the log event `closed`.
     fn to_json(&self, id: u64) -> Value {
         json!({

@@ -28,7 +28,7 @@ use self::log_limits::LogLimits;
 use self::metrics::Metrics;
 use self::peer_text::truncated;
 
-pub(crate) use self::connection_table::MAX_PAGE_ROWS;
+pub(crate) use self::connection_table::{MAX_PAGE_ROWS, Row, TableRow};
 
 /// Records the events of all sessions.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use server::{Command, Config, InheritedSockets, Listeners, ShutdownSummary};
+use server::{Command, Config, HandedOver, InheritedSockets, Listeners, ShutdownSummary};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use transport::{Admit, Discard};
@@ -48,12 +48,13 @@ impl Server {
     fn start_on(runtime: &mut Builder, server: server::Server, flags: &[&str]) -> Self {
         // A later flag replaces an earlier one.
         let flags = ["--listen", "127.0.0.1:0"].iter().chain(flags).map(OsString::from);
-        let Command::Serve(settings) = Command::parse(flags, []).unwrap() else { panic!() };
+        let Command::Serve(settings, _) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(settings, 20_000).unwrap();
         let runtime = runtime.build().unwrap();
         let listeners = runtime
             .block_on(async {
-                Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())
+                let (inherited, handed_over) = (InheritedSockets::default(), HandedOver::default());
+                Listeners::bind(&config.listen, config.tls.is_some(), inherited, handed_over)
             })
             .unwrap();
         // A Unix socket has no port.

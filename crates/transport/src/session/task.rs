@@ -19,6 +19,7 @@ use crate::compression::Compression;
 use crate::drain::DrainToken;
 use crate::events::{EndpointEvent, Headers, Observer, observe};
 use crate::handler::Handler;
+use crate::handover::Verdict;
 use crate::handshake::Protocol;
 use crate::peer::Peer;
 use crate::permit::Permit;
@@ -82,7 +83,7 @@ impl<H: Handler, O: Observer> PendingSession<H, O> {
 pub(crate) struct SessionTask<H, O, S> {
     state: Box<TaskState<H, O, S>>,
     /// Declared after the session, so that it is released when the stream has been closed.
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl<H: Handler, O: Observer, S: AsyncRead + AsyncWrite + Unpin> SessionTask<H, O, S> {
@@ -94,15 +95,17 @@ impl<H: Handler, O: Observer, S: AsyncRead + AsyncWrite + Unpin> SessionTask<H, 
         pending: PendingSession<H, O>,
         permit: Permit,
     ) -> Self {
-        Self {
-            state: Box::new(TaskState::Upgrading { upgraded, reclaim, pending }),
-            _permit: permit,
-        }
+        Self { state: Box::new(TaskState::Upgrading { upgraded, reclaim, pending }), permit }
+    }
+
+    /// Runs a session of another process.
+    pub(crate) fn observed(session: Session<S, H>, observer: Arc<O>, permit: Permit) -> Self {
+        Self { state: Box::new(TaskState::Open(Observed::new(session, observer))), permit }
     }
 
     /// Opens the session at once.
     pub(crate) fn open(stream: S, pending: PendingSession<H, O>, permit: Permit) -> Self {
-        Self { state: Box::new(TaskState::Open(pending.open(stream))), _permit: permit }
+        Self { state: Box::new(TaskState::Open(pending.open(stream))), permit }
     }
 }
 
@@ -119,12 +122,13 @@ impl<H, O, S> Future for SessionTask<H, O, S>
 where
     H: Handler,
     O: Observer,
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let state = &mut *self.get_mut().state;
+        let Self { state, permit } = self.get_mut();
+        let state = &mut **state;
         if let TaskState::Upgrading { upgraded, .. } = state {
             let upgraded = ready!(Pin::new(upgraded).poll(cx));
             // If the client disconnects before the 101 is sent, no session opens.
@@ -134,16 +138,26 @@ where
                 *state = TaskState::Open(pending.open(reclaim(upgraded)));
             }
         }
-        match state {
-            TaskState::Open(observed) => {
-                let session = &observed.session;
-                if session.is_new() {
-                    session.token().sessions().set_waker(session.id(), cx.waker());
+        let TaskState::Open(observed) = state else { return Poll::Ready(()) };
+        let session = &mut observed.session;
+        if session.is_frozen() {
+            match ready!(session.poll_verdict()) {
+                Verdict::HandedOver => {
+                    observed.end_here();
+                    *state = TaskState::Done;
+                    return Poll::Ready(());
                 }
-                Pin::new(observed).poll(cx)
+                Verdict::Resumed(since) => session.resume(since),
             }
-            TaskState::Upgrading { .. } | TaskState::Done => Poll::Ready(()),
         }
+        if session.is_new() {
+            session.token().sessions().set_waker(session.id(), cx.waker());
+        }
+        let ended = Pin::new(&mut *observed).poll(cx);
+        if ended.is_pending() {
+            observed.try_freeze(permit);
+        }
+        ended
     }
 }
 
@@ -178,7 +192,73 @@ const BYTE_THRESHOLD: u64 = 1 << 20;
 
 impl<H, O, S> Observed<H, O, S> {
     pub(crate) fn new(session: Session<S, H>, observer: Arc<O>) -> Self {
-        Self { session, observer, reported: Reported::default() }
+        let reported = Reported::from(session.stats());
+        Self { session, observer, reported }
+    }
+}
+
+impl<H, O, S> Observed<H, O, S>
+where
+    H: Handler,
+    O: Observer,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Reports the traffic, if that is due. `before` are the statistics before the current poll.
+    fn report(&mut self, before: Stats, is_last: bool) {
+        let after = self.session.stats();
+        let reported = Reported::from(after);
+        let received = self.reported.received.unreported(before.received, after.received);
+        let sent = self.reported.sent.unreported(before.sent, after.sent);
+        let control_frames_received =
+            reported.received.control_frames_since(self.reported.received);
+        let control_frames_sent = reported.sent.control_frames_since(self.reported.sent);
+        let has_pong = after.pongs != before.pongs;
+        let frames =
+            [received.messages, sent.messages, control_frames_received, control_frames_sent];
+        let is_due = has_pong
+            || after.pings != before.pings
+            || is_last
+            || frames.iter().any(|count| *count >= FRAME_THRESHOLD)
+            || received.bytes.max(sent.bytes) >= BYTE_THRESHOLD;
+        if is_due {
+            let event = EndpointEvent::Traffic {
+                id: self.session.id(),
+                received,
+                sent,
+                control_frames_received,
+                control_frames_sent,
+                round_trip: after.round_trip.filter(|_| has_pong),
+            };
+            observe(&*self.observer, &event);
+            self.reported = reported;
+        }
+    }
+
+    /// Freezes the session, if sessions are being frozen, it is at rest and it is taken.
+    fn try_freeze(&mut self, permit: &Permit)
+    where
+        S: 'static,
+    {
+        let session = &self.session;
+        let handover = session.token().handover();
+        if handover.is_freezing() {
+            let now = session.now();
+            let is_frozen = handover.try_freeze(session.id(), now, |sink| {
+                sink.offer(session.stream(), permit, &|| session.freeze(now))
+            });
+            self.session.set_frozen(is_frozen);
+        }
+    }
+
+    /// Ends the session in this process: another one has it.
+    fn end_here(&mut self)
+    where
+        S: 'static,
+    {
+        self.report(self.session.stats(), true);
+        let id = self.session.id();
+        self.session.release_stream();
+        observe(&*self.observer, &EndpointEvent::HandedOver { id });
     }
 }
 
@@ -204,34 +284,7 @@ where
         if self.session.has_panicked() && !had_panicked {
             observe(&*self.observer, &EndpointEvent::Panicked { id });
         }
-        let after = self.session.stats();
-        let reported = Reported::from(after);
-        let received = self.reported.received.unreported(before.received, after.received);
-        let sent = self.reported.sent.unreported(before.sent, after.sent);
-        let control_frames_received =
-            reported.received.control_frames_since(self.reported.received);
-        let control_frames_sent = reported.sent.control_frames_since(self.reported.sent);
-        let has_pong = after.pongs != before.pongs;
-        let frames =
-            [received.messages, sent.messages, control_frames_received, control_frames_sent];
-        let is_due = has_pong
-            || after.pings != before.pings
-            || record.is_ready()
-            || frames.iter().any(|count| *count >= FRAME_THRESHOLD)
-            || received.bytes.max(sent.bytes) >= BYTE_THRESHOLD;
-        if is_due {
-            let round_trip = after.round_trip.filter(|_| has_pong);
-            let event = EndpointEvent::Traffic {
-                id,
-                received,
-                sent,
-                control_frames_received,
-                control_frames_sent,
-                round_trip,
-            };
-            observe(&*self.observer, &event);
-            self.reported = reported;
-        }
+        self.report(before, record.is_ready());
         let stream_end = self.session.stream_end();
         record.map(|record| {
             let identity = self.session.token().sessions().remove(id);

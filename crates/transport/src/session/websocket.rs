@@ -261,6 +261,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
+    /// Returns how messages are compressed, if the session is open, no input is incomplete and all output was
+    /// accepted.
+    pub(crate) fn at_rest(&self) -> Option<Option<Compression>> {
+        match &self.state {
+            ClosingState::Open { codec: None, compression, .. } if self.output.is_none() => {
+                Some(*compression)
+            }
+            ClosingState::CloseSent { .. }
+            | ClosingState::Discarding { .. }
+            | ClosingState::Finished
+            | ClosingState::Finishing
+            | ClosingState::Open { .. } => None,
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// Returns the number of bytes that the stream has not accepted yet.
     pub(crate) fn unsent(&self) -> usize {
         self.output.as_ref().map_or(0, |output| output.len())

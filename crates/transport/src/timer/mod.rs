@@ -23,6 +23,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use self::announcement::Announcement;
@@ -50,6 +51,9 @@ pub(crate) struct TimerService {
 /// more precision than this.
 const COALESCE: Duration = Duration::from_millis(50);
 
+/// The tasks that [`TimerService::wake_all`] wakes before it yields.
+const WAKE_BATCH: usize = 64;
+
 impl Default for TimerService {
     fn default() -> Self {
         Self {
@@ -74,6 +78,26 @@ impl TimerService {
     pub(crate) fn announce(&self, generation: u8) {
         self.announcement.announce(generation);
         self.run_now.notify_one();
+    }
+
+    /// Returns the id of the next timer.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.load(Ordering::Relaxed)
+    }
+
+    /// Assigns no id below `first` from now on.
+    pub(crate) fn skip_ids_below(&self, first: u64) {
+        self.next_id.fetch_max(first, Ordering::Relaxed);
+    }
+
+    /// Wakes all tasks, in batches, so that others run in between.
+    pub(crate) async fn wake_all(&self) {
+        for (index, waker) in (1..).zip(self.slots.all()) {
+            waker.wake();
+            if index % WAKE_BATCH == 0 {
+                yield_now().await;
+            }
+        }
     }
 
     fn now(&self) -> TimerInstant {
@@ -131,9 +155,15 @@ pub(crate) struct TimerHandle<O: AsRef<TimerService>> {
 impl<O: AsRef<TimerService>> TimerHandle<O> {
     /// Returns a timer without a deadline, and the instant at which it was created.
     pub(crate) fn new(owner: O) -> (Self, TimerInstant) {
+        let id = owner.as_ref().next_id.fetch_add(1, Ordering::Relaxed);
+        Self::with_id(owner, id)
+    }
+
+    /// Like [`new`](Self::new), with an id that the service must not assign
+    /// ([`skip_ids_below`](TimerService::skip_ids_below)).
+    pub(crate) fn with_id(owner: O, id: u64) -> (Self, TimerInstant) {
         let timers = owner.as_ref();
         let now = timers.now();
-        let id = timers.next_id.fetch_add(1, Ordering::Relaxed);
         let key = timers.slots.insert(id - 1);
         let stall_total = timers.stall_total(now);
         let (deadline, waker_id) = (TimerInstant::NEVER, WakerId::NONE);
@@ -166,6 +196,12 @@ impl<O: AsRef<TimerService>> TimerHandle<O> {
             self.stall_total = stall_total;
         }
         stalled
+    }
+
+    /// Counts a time in which this task did not run as a stall, for the next call of
+    /// [`stalled`](Self::stalled).
+    pub(crate) fn count_stall(&mut self, stall: Duration) {
+        self.stall_total = self.stall_total.before(stall);
     }
 
     /// Sets the deadline and the waker, unless both are set already.

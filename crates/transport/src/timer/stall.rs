@@ -29,6 +29,11 @@ impl StallTotal {
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(ahead(self.0, earlier.0).into())
     }
+
+    /// Returns the sum before a stall of this length.
+    pub(crate) fn before(self, stall: Duration) -> Self {
+        Self(self.0.wrapping_sub(wrapping_ms(stall)))
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -84,6 +84,8 @@ impl Observer for EventLog {
                 let code = close.map(|close| format!(" by {}", close.code)).unwrap_or_default();
                 format!("refused {peer} {rejection}{word}{code}")
             }
+            EndpointEvent::HandedOver { id, .. } => format!("handed over {id}"),
+            EndpointEvent::TakenOver { id, .. } => format!("taken over {id}"),
             EndpointEvent::Panicked { id, .. } => format!("panicked {id}"),
             EndpointEvent::Traffic {
                 id,

@@ -19,6 +19,7 @@ use crate::close::{
 };
 use crate::config::{SessionConfig, retry_after};
 use crate::event::{Action, Event, PingPayload};
+use crate::snapshot::Snapshot;
 use crate::time::{Timestamp, at_least_1_ms, scaled};
 
 /// Offsets that spread the timers of sessions that opened at the same time.
@@ -164,6 +165,62 @@ impl Lifecycle {
             open.expire_at(at_least_1_ms(at).into());
         }
         self
+    }
+
+    /// Returns what [`restore`](Self::restore) needs to continue this session, or `None` if it is not open,
+    /// if a message is incomplete or if output waits.
+    ///
+    /// The session may go on, so this changes nothing. The driver checks that the codec and the stream hold
+    /// nothing of the session, too.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use ws_core::{Action, Event, Lifecycle, Limits, SessionConfig, Timing};
+    ///
+    /// let timing = Timing {
+    ///     ping_interval: Duration::from_secs(25),
+    ///     pong_timeout: Duration::from_secs(10),
+    ///     close_timeout: Duration::from_secs(3),
+    ///     max_age: None,
+    ///     reconnect_spread: Duration::ZERO,
+    /// };
+    /// let config = Arc::new(SessionConfig { timing, limits: Limits::default() });
+    /// let mut before = Lifecycle::new(Arc::clone(&config), 0);
+    /// let Some(Action::Ping(payload)) = before.handle(Event::Tick, Duration::from_secs(25)) else { panic!() };
+    ///
+    /// // In another process, which knows the age of the session:
+    /// let mut after = Lifecycle::restore(config, &before.snapshot().unwrap());
+    /// after.handle(Event::Pong(&payload), Duration::from_secs(26));
+    /// assert_eq!(after.stats().round_trip, Some(Duration::from_secs(1)));
+    /// ```
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let State::Open(open) = &self.state else { return None };
+        Some(Snapshot { stats: self.stats(), ..open.snapshot()? })
+    }
+
+    /// Continues the session of a snapshot, with intervals, timeouts and limits that may be others.
+    ///
+    /// A ping that is due, a timeout that runs and a close that is scheduled keep their times, and so does
+    /// the greatest age. Every snapshot is accepted: one with times that have passed acts at the first event.
+    #[must_use]
+    pub fn restore(config: Arc<SessionConfig>, snapshot: &Snapshot) -> Self {
+        let Stats { pings, pongs, round_trip, received, sent, .. } = snapshot.stats;
+        let Stats { control_frames_received, control_frames_sent, .. } = snapshot.stats;
+        Self {
+            config,
+            state: State::Open(Open::restore(snapshot)),
+            frames: ControlFrames {
+                pings,
+                pongs,
+                received: control_frames_received,
+                sent: control_frames_sent,
+            },
+            round_trip: round_trip.map(Timestamp::from),
+            received,
+            sent,
+        }
     }
 
     /// Processes an event that happened at `now`, and returns the action that follows from it.

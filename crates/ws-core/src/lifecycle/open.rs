@@ -7,6 +7,7 @@ use super::timeout::Deadline;
 use crate::close::{Cause, CloseCode, CloseFrame};
 use crate::config::{Limits, SessionConfig, Timing};
 use crate::rate::Bucket;
+use crate::snapshot::{self, Snapshot};
 use crate::time::{Millis, Timestamp};
 
 /// The state of a session in which messages are exchanged.
@@ -48,6 +49,59 @@ struct ScheduledClose {
 impl Open {
     pub(crate) fn new(ping_due: Timestamp) -> Self {
         Self { ping_due, ping_sent_at: None, pong_deadline: None, active: None }
+    }
+
+    /// Returns the state without the statistics, unless a message is incomplete or output waits.
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
+        let Self { ping_due, ping_sent_at, pong_deadline, active } = self;
+        let mut snapshot = Snapshot {
+            ping_due: (*ping_due).into(),
+            ping_sent_at: ping_sent_at.map(Duration::from),
+            pong_deadline: pong_deadline.as_ref().map(|deadline| deadline.at().into()),
+            pong_deadline_is_extended: pong_deadline.as_ref().is_some_and(Deadline::is_extended),
+            ..Snapshot::default()
+        };
+        if let Some(active) = active {
+            let Active {
+                scheduled_close,
+                expiry,
+                message_deadline,
+                write_deadline,
+                messages,
+                control_frames,
+                stalled_at,
+            } = &**active;
+            if message_deadline.is_some() || write_deadline.is_some() {
+                return None;
+            }
+            snapshot.scheduled_close = scheduled_close.map(ScheduledClose::into);
+            snapshot.expiry = expiry.map(Duration::from);
+            snapshot.messages = messages.snapshot();
+            snapshot.control_frames = control_frames.snapshot();
+            snapshot.stalled_at = stalled_at.map(Duration::from);
+        }
+        Some(snapshot)
+    }
+
+    pub(crate) fn restore(snapshot: &Snapshot) -> Self {
+        let Snapshot { ping_due, pong_deadline_is_extended, .. } = *snapshot;
+        let deadline = |at| Deadline::restore(Timestamp::from(at), pong_deadline_is_extended);
+        let active = Active {
+            scheduled_close: snapshot.scheduled_close.map(ScheduledClose::from),
+            expiry: snapshot.expiry.map(Timestamp::from),
+            message_deadline: None,
+            write_deadline: None,
+            messages: Bucket::restore(snapshot.messages),
+            control_frames: Bucket::restore(snapshot.control_frames),
+            stalled_at: snapshot.stalled_at.map(Timestamp::from),
+        };
+        Self {
+            ping_due: ping_due.into(),
+            ping_sent_at: snapshot.ping_sent_at.map(Timestamp::from),
+            pong_deadline: snapshot.pong_deadline.map(deadline),
+            // Most sessions have no such state: they get no box that the next event would drop.
+            active: Some(active).filter(|it| !it.is_idle(Timestamp::OPENING)).map(Box::new),
+        }
     }
 
     pub(crate) fn deadline(&self) -> Timestamp {
@@ -223,6 +277,20 @@ impl Open {
 
     fn active(&mut self) -> &mut Active {
         self.active.get_or_insert_default()
+    }
+}
+
+impl From<ScheduledClose> for snapshot::ScheduledClose {
+    fn from(ScheduledClose { at, cause, code, retry }: ScheduledClose) -> Self {
+        let retry = retry.map(|retry| Duration::from_millis(retry.get().into()));
+        Self { at: at.into(), cause, code, retry }
+    }
+}
+
+impl From<snapshot::ScheduledClose> for ScheduledClose {
+    fn from(snapshot: snapshot::ScheduledClose) -> Self {
+        let snapshot::ScheduledClose { at, cause, code, retry } = snapshot;
+        Self { at: at.into(), cause, code, retry: retry.map(Millis::from) }
     }
 }
 

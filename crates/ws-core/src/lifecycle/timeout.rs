@@ -21,6 +21,15 @@ impl Deadline {
         Self { at: now.after(at_least_1_ms(timeout)), is_extended: false }
     }
 
+    /// Continues a deadline, which was extended already or not.
+    pub(crate) fn restore(at: Timestamp, is_extended: bool) -> Self {
+        Self { at, is_extended }
+    }
+
+    pub(crate) fn is_extended(&self) -> bool {
+        self.is_extended
+    }
+
     pub(crate) fn at(&self) -> Timestamp {
         self.at
     }

@@ -82,6 +82,9 @@ impl RateSpec {
 /// A session, and what its invariants are checked against.
 pub(crate) struct Checker {
     lifecycle: Lifecycle,
+    /// The same session, restored from a snapshot after each event that allows it.
+    twin: Lifecycle,
+    config: Arc<SessionConfig>,
     timing: Timing,
     limits: Limits,
     message_rate: RateSpec,
@@ -133,8 +136,11 @@ impl Checker {
             control_frames: control_rate.rate(),
             ..other_limits
         };
+        let config = Arc::new(SessionConfig { timing, limits });
         Self {
-            lifecycle: Lifecycle::new(Arc::new(SessionConfig { timing, limits }), jitter),
+            lifecycle: Lifecycle::new(Arc::clone(&config), jitter),
+            twin: Lifecycle::new(Arc::clone(&config), jitter),
+            config,
             timing,
             limits,
             message_rate,
@@ -163,7 +169,8 @@ impl Checker {
     /// Ends the permission of the session at this time.
     pub(crate) fn expiring_at(self, expiry: Duration) -> Self {
         let lifecycle = self.lifecycle.expiring_at(expiry);
-        Self { lifecycle, expiry: Some(at_least_1_ms(expiry)), ..self }
+        let twin = self.twin.expiring_at(expiry);
+        Self { lifecycle, twin, expiry: Some(at_least_1_ms(expiry)), ..self }
     }
 
     /// Returns the deadline of the session, or the current time if it is over.
@@ -215,13 +222,31 @@ impl Checker {
         self.count_expected(step, was_open);
         self.track_waits(step);
         let before = self.lifecycle.stats();
-        let action = self.lifecycle.handle(event, now);
+        let action = self.lifecycle.handle(event.clone(), now);
+        let twin_action = self.twin.handle(event, now);
+        assert_eq!(twin_action, action, "a restored session goes on as before: {self}");
         let pongs = u32::from(self.lifecycle.stats().pongs - before.pongs);
         self.pongs += pongs;
         if pongs > 0 {
             assert_eq!(step, Step::Pong, "only the pong to the latest ping counts: {self}");
         }
         self.check(step, was_open, action);
+        self.check_twin();
+    }
+
+    /// Checks that the restored session is the same, and restores it anew.
+    fn check_twin(&mut self) {
+        assert_eq!(self.twin.stats(), self.lifecycle.stats(), "{self}");
+        assert_eq!(self.twin.deadline(), self.lifecycle.deadline(), "{self}");
+        let has_message = self.message_began.is_some() && self.limits.message_timeout.is_some();
+        let is_at_rest = self.lifecycle.is_open() && !has_message && self.blocked_since.is_none();
+        let snapshot = self.lifecycle.snapshot();
+        assert_eq!(snapshot.is_some(), is_at_rest, "a session at rest has a snapshot: {self}");
+        if let Some(snapshot) = snapshot {
+            self.twin = Lifecycle::restore(Arc::clone(&self.config), &snapshot);
+            assert_eq!(self.twin.snapshot(), Some(snapshot), "{self}");
+            assert_eq!(self.twin.deadline(), self.lifecycle.deadline(), "{self}");
+        }
     }
 
     /// From now on the peer is silent and every tick is on time: checks that the session ends.

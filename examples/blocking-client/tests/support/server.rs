@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use broadcast::Publisher;
-use server::{Command, Config, InheritedSockets, Listeners, ShutdownSummary};
+use server::{Command, Config, HandedOver, InheritedSockets, Listeners, ShutdownSummary};
 use tokio::sync::oneshot;
 
 use super::TEST_TIMEOUT;
@@ -25,12 +25,13 @@ impl Server {
     pub(crate) fn start(flags: &[&str]) -> Self {
         let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         let flags = ports.iter().chain(flags).map(OsString::from);
-        let Command::Serve(settings) = Command::parse(flags, []).unwrap() else { panic!() };
+        let Command::Serve(settings, _) = Command::parse(flags, []).unwrap() else { panic!() };
         let config = Config::check(settings, 20_000).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let listeners = runtime
             .block_on(async {
-                Listeners::bind(&config.listen, config.tls.is_some(), InheritedSockets::default())
+                let (inherited, handed_over) = (InheritedSockets::default(), HandedOver::default());
+                Listeners::bind(&config.listen, config.tls.is_some(), inherited, handed_over)
             })
             .unwrap();
         let address = listeners.ports()[0];

@@ -5,6 +5,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod compression;
+pub(crate) mod handover;
 mod parse;
 
 use std::fmt::{self, Display};

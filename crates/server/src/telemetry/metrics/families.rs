@@ -9,13 +9,18 @@ use transport::Rejection;
 use transport::ws_core::{Cause, Counters};
 
 use crate::config::definitions::Definitions;
-use crate::telemetry::metrics::labels::{Build, Closed, Direction, Refused, Reload, usual_codes};
+use crate::telemetry::metrics::labels::{
+    Build, Closed, Direction, Handover, Refused, Reload, usual_codes,
+};
 use crate::telemetry::metrics::process::ProcessMetrics;
 
 /// The metrics that events update, and the gauges that are set at each scrape.
 #[derive(Debug)]
 pub(crate) struct Families {
     pub(crate) opened: Counter,
+    pub(crate) taken_over: Counter,
+    pub(crate) handed_over: Counter,
+    pub(crate) handovers: Family<Handover, Counter>,
     pub(crate) refused: Family<Refused, Counter>,
     pub(crate) closed: Family<Closed, Counter>,
     pub(crate) pong_timeouts: Counter,
@@ -65,6 +70,9 @@ impl Families {
             (Family::default(), Family::default(), Family::default());
         let families = Self {
             opened: Counter::default(),
+            taken_over: Counter::default(),
+            handed_over: Counter::default(),
+            handovers: Family::default(),
             refused: Family::default(),
             closed: Family::default(),
             pong_timeouts: Counter::default(),
@@ -157,6 +165,21 @@ impl Families {
     fn register_sessions(&self, registry: &mut Registry) {
         registry.register("sessions_opened", "Sessions that were opened", self.opened.clone());
         registry.register(
+            "sessions_taken_over",
+            "Sessions that were taken over from the process before",
+            self.taken_over.clone(),
+        );
+        registry.register(
+            "sessions_handed_over",
+            "Sessions that were handed over to the process after",
+            self.handed_over.clone(),
+        );
+        registry.register(
+            "handovers",
+            "Handovers to or from another process, by result",
+            self.handovers.clone(),
+        );
+        registry.register(
             "sessions_closed",
             "Sessions that ended, by cause and close code",
             self.closed.clone(),
@@ -202,6 +225,9 @@ impl Families {
     fn create_series(&self) {
         for &rejection in Rejection::ALL {
             let _ = self.refused.get_or_create(&Refused { refusal: rejection.as_str() });
+        }
+        for result in ["completed", "revoked"] {
+            let _ = self.handovers.get_or_create(&Handover { result });
         }
         for &cause in Cause::ALL {
             for code in usual_codes(cause) {

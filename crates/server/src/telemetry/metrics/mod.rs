@@ -24,7 +24,7 @@ use crate::config::definitions::Definitions;
 
 use self::auth_requests::AuthRequests;
 use self::families::Families;
-use self::labels::{Closed, Refused, Reload, code_label};
+use self::labels::{Closed, Handover, Refused, Reload, code_label};
 use self::sessions::SessionCounters;
 
 pub(crate) use self::auth_requests::AuthOutcome;
@@ -88,6 +88,14 @@ impl Metrics {
                 self.sessions.record_opened();
                 self.families.opened.inc();
             }
+            EndpointEvent::HandedOver { .. } => {
+                self.sessions.record_handed_over();
+                self.families.handed_over.inc();
+            }
+            EndpointEvent::TakenOver { .. } => {
+                self.sessions.record_taken_over();
+                self.families.taken_over.inc();
+            }
             EndpointEvent::Panicked { .. } => {
                 self.families.panics.inc();
             }
@@ -123,6 +131,12 @@ impl Metrics {
     /// Records a request to the service that authenticates clients.
     pub(crate) fn record_auth_request(&self, outcome: AuthOutcome, time: Duration) {
         self.auth_requests.record(outcome, time);
+    }
+
+    /// Records how a handover to or from another process ended.
+    pub(crate) fn count_handover(&self, is_completed: bool) {
+        let result = if is_completed { "completed" } else { "revoked" };
+        self.families.handovers.get_or_create(&Handover { result }).inc();
     }
 
     /// Records that accepting a connection failed.

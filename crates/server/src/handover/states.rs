@@ -1,0 +1,78 @@
+//! The states of the program that are handed over beside the sessions.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+/// All states of the program.
+#[derive(Default)]
+pub(crate) struct States(Vec<State>);
+
+struct State {
+    name: &'static str,
+    freeze: Box<dyn Fn() -> Bytes + Send + Sync>,
+    restore: Box<dyn Fn(Bytes) + Send + Sync>,
+}
+
+impl States {
+    pub(crate) fn register(
+        &mut self,
+        name: &'static str,
+        freeze: impl Fn() -> Bytes + Send + Sync + 'static,
+        restore: impl Fn(Bytes) + Send + Sync + 'static,
+    ) {
+        assert!(self.find(name).is_none(), "{name:?} is registered twice");
+        self.0.push(State { name, freeze: Box::new(freeze), restore: Box::new(restore) });
+    }
+
+    pub(super) fn freeze(&self) -> Vec<(String, Bytes)> {
+        self.0.iter().map(|state| (state.name.to_owned(), (state.freeze)())).collect()
+    }
+
+    /// Passes each state on to the one of the same name, if there is one.
+    pub(super) fn restore(&self, frozen: Vec<(String, Bytes)>) {
+        for (name, frozen) in frozen {
+            if let Some(state) = self.find(&name) {
+                (state.restore)(frozen);
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&State> {
+        self.0.iter().find(|state| state.name == name)
+    }
+}
+
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|state| state.name)).finish()
+    }
+}
+
+/// Excludes operations on the admin listener while the states of the program are handed over: what an
+/// operation changed after that would be lost. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OperationLock(Arc<RwLock<Owner>>);
+
+/// Which process has the states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Successor,
+    #[default]
+    This,
+}
+
+impl OperationLock {
+    /// Waits while a handover is being decided. The operation holds the guard, and is not performed if the
+    /// successor has the states.
+    pub(crate) async fn begin_operation(&self) -> OwnedRwLockReadGuard<Owner> {
+        Arc::clone(&self.0).read_owned().await
+    }
+
+    /// Waits for operations that have begun, and delays others until the guard is dropped.
+    pub(super) async fn exclude_operations(&self) -> OwnedRwLockWriteGuard<Owner> {
+        Arc::clone(&self.0).write_owned().await
+    }
+}
