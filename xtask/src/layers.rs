@@ -19,7 +19,6 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "broadcast",
         may_use: &[
-            "bytes",             // what is handed over to another process
             "parking_lot",       // as in transport
             "prometheus-client", // the statistics as metrics, if the feature is enabled
             "slab",              // keys of the subscribers

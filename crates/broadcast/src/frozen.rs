@@ -11,8 +11,7 @@
 
 use std::str;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use transport::{Message, PreparedMessage};
+use transport::{Bytes, Message, PreparedMessage};
 
 use crate::tag::{Form, Tag};
 
@@ -59,13 +58,9 @@ pub(crate) fn decode_subscription(bytes: &[u8]) -> Option<(Form, Option<Tag>)> {
 pub(crate) fn encode_state(state: &FrozenState) -> Bytes {
     let FrozenState { revision, tag, message } = state;
     let (tag, payload) = (tag.as_str().as_bytes(), message.payload());
-    let mut bytes = BytesMut::with_capacity(11 + tag.len() + payload.len());
-    bytes.put_slice(&[VERSION, if message.is_text() { TEXT } else { BINARY }]);
-    bytes.put_u64(*revision); // Big-endian.
-    bytes.put_u8(u8::try_from(tag.len()).expect("a tag has at most 64 characters"));
-    bytes.put_slice(tag);
-    bytes.put_slice(payload);
-    bytes.freeze()
+    let opcode = if message.is_text() { TEXT } else { BINARY };
+    let length = u8::try_from(tag.len()).expect("a tag has at most 64 characters");
+    [&[VERSION, opcode], &revision.to_be_bytes()[..], &[length], tag, payload].concat().into()
 }
 
 /// Returns `None` for bytes of another version, or that are malformed.

@@ -136,9 +136,9 @@
 //! needs a new major version, and before 1.0 a new 0.x.
 //! Raising the minimum supported Rust version, now 1.88, needs a minor version; a patch never does it.
 //!
-//! [`transport`]'s `Admit`, `Handler`, `Message`, `PreparedMessage` and `Next`, `ws_core`'s `CloseCode` and
-//! `Reason` and `Bytes` of `bytes` 1 are in the signatures, so a breaking version of one of these crates is a
-//! breaking version of this crate.
+//! [`transport`]'s `Admit`, `Bytes`, `Handler`, `Message`, `PreparedMessage` and `Next` and `ws_core`'s
+//! `CloseCode` and `Reason` are in the signatures, so a breaking version of `transport` is a breaking version
+//! of this crate.
 //!
 //! [`Update`], [`Event`], [`SendCounts`] and [`Statistics`] are `#[non_exhaustive]`, because more may be
 //! said about a message or measured. [`Overflow`] has what a session closes with. [`Have`], [`WhenFull`], [`Sent`] and

@@ -3,8 +3,7 @@
 use std::future::{Future, ready};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use transport::{Admission, Admit, Denial, Handshake, Identity, Message, PreparedMessage};
+use transport::{Admission, Admit, Bytes, Denial, Handshake, Identity, Message, PreparedMessage};
 
 use crate::channel::Channel;
 use crate::frozen::{decode_state, encode_state};

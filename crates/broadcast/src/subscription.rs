@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use transport::{Handler, Message, Next, PreparedMessage};
+use transport::{Bytes, Handler, Message, Next, PreparedMessage};
 
 use crate::channel::{Channel, Newer};
 use crate::frozen::{FrozenState, decode_subscription, encode_subscription};

@@ -4,8 +4,7 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use transport::PreparedMessage;
+use transport::{Bytes, PreparedMessage};
 
 use super::{TopicSubscription, Topics};
 use crate::frozen::{decode_state, encode_state};

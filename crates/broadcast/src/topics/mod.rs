@@ -10,9 +10,8 @@ use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
-use transport::{Handler, Message, Next, PreparedMessage};
+use transport::{Bytes, Handler, Message, Next, PreparedMessage};
 
 use crate::channel::Channel;
 use crate::key_map;
