@@ -82,7 +82,7 @@ const BROADCAST: &[Floor] = &[
     &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
     &[
         Entry("mailboxes.rs", "the mailboxes of all sessions of a key"),
-        Entry("topics.rs", "the newest state of each topic"),
+        Entry("topics/", "the newest state of each topic"),
     ],
     &[
         Entry("mailbox.rs", "a bounded queue of events for a session, and its senders"),
@@ -90,6 +90,7 @@ const BROADCAST: &[Floor] = &[
     ],
     &[Entry("subscription.rs", "the states that a session sends")],
     &[Entry("channel.rs", "the newest state, and its copies for threads")],
+    &[Entry("frozen.rs", "what is handed over to another process, as bytes")],
     &[
         Entry("key_map.rs", "removal from a map whose keys may come from peers"),
         Entry("prometheus.rs", "the statistics as metrics"),

@@ -9,8 +9,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use transport::PreparedMessage;
 
+use crate::frozen::FrozenState;
 use crate::statistics::Measurements;
-use crate::tag::{Tag, random_epoch};
+use crate::tag::{Form, Tag, random_epoch};
 use crate::wakers::Wakers;
 
 /// The newest state, and the sessions that wait for a newer one.
@@ -43,9 +44,11 @@ struct Newest<V> {
     /// The first part of the tags of states that were published without one. Set by the first session that
     /// is sent tagged states; until then no tagged message is made.
     epoch: Option<NonZeroU64>,
+    /// Whether this process has published or removed a state, and not only restored it.
+    is_changed: bool,
     /// How often sessions have taken the newest state from here, and not from a copy. A session that ends
-    /// takes back its own, so this may be negative.
-    taken: i64,
+    /// takes back its own, so this may be negative. With 32 bits, the flag beside it takes no memory.
+    taken: i32,
 }
 
 #[derive(Debug)]
@@ -68,15 +71,6 @@ struct Tagged {
     message: Option<PreparedMessage>,
 }
 
-/// In which form a session sends states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// As they were published.
-    Bare,
-    /// Each after a line with its tag.
-    Tagged,
-}
-
 /// A state for one session.
 #[derive(Debug)]
 pub(crate) struct Newer<V> {
@@ -84,8 +78,8 @@ pub(crate) struct Newer<V> {
     /// When it was published; 0 if that is not measured.
     pub(crate) published: u64,
     pub(crate) message: PreparedMessage,
-    /// The fingerprint of the tag; 0 for a bare state.
-    pub(crate) fingerprint: u64,
+    /// The fingerprint of the tag, if the state has one.
+    pub(crate) fingerprint: Option<u64>,
     pub(crate) value: V,
 }
 
@@ -117,7 +111,7 @@ impl<V> Channel<V> {
     pub(crate) fn new() -> Self {
         Self {
             revision: AtomicU64::new(0),
-            newest: Mutex::new(Newest { state: None, epoch: None, taken: 0 }),
+            newest: Mutex::new(Newest::new()),
             measurements: OnceLock::new(),
             copies: OnceLock::new(),
             wakers: Wakers::new(),
@@ -134,20 +128,43 @@ impl<V> Channel<V> {
         value: V,
     ) -> Option<State<V>> {
         let mut newest = self.newest.lock();
-        newest.taken = 0;
+        newest.is_changed = true;
         let revision = self.revision.load(Ordering::Relaxed) + 1;
         let tagged = tag.map(|tag| Box::new(Tagged::new(tag)));
-        let mut state =
-            State { revision, published: self.record_published(), message, tagged, value };
-        if let Some(epoch) = newest.epoch {
-            state.make_tagged(epoch);
-        }
-        if let Some(previous) = &newest.state {
-            state.follow(previous);
-        }
-        let replaced = newest.state.replace(state);
+        let published = self.record_published();
+        let replaced = newest.replace(State { revision, published, message, tagged, value });
         self.revision.store(revision, Ordering::Release);
         replaced
+    }
+
+    /// Makes a state of the process before this one the newest state, unless it is that already, or one was
+    /// published or removed here. Returns the state that it replaces, or else the value, to be dropped
+    /// without a lock. [`notify`](Self::notify) has to follow.
+    pub(crate) fn restore(&self, frozen: FrozenState, value: V) -> Result<Option<State<V>>, V> {
+        let mut newest = self.newest.lock();
+        if newest.is_changed || newest.tag() == Some(&frozen.tag) {
+            return Err(value);
+        }
+        let FrozenState { revision, tag, message } = frozen;
+        let revision = revision.max(self.revision.load(Ordering::Relaxed) + 1);
+        let tagged = Some(Box::new(Tagged::new(tag)));
+        let published = self.record_published();
+        let replaced = newest.replace(State { revision, published, message, tagged, value });
+        self.revision.store(revision, Ordering::Release);
+        Ok(replaced)
+    }
+
+    /// Returns the newest state for another process. Begins to tag states if this one has no tag.
+    pub(crate) fn freeze(&self) -> Option<FrozenState> {
+        let mut newest = self.newest.lock();
+        if newest.state.is_some() && newest.tag().is_none() {
+            drop(newest);
+            self.begin_tagging();
+            newest = self.newest.lock();
+        }
+        let tag = newest.tag()?.clone();
+        let State { revision, message, .. } = newest.state.as_ref()?;
+        Some(FrozenState { revision: *revision, tag, message: message.clone() })
     }
 
     /// Makes the newest state newer than it is, and returns whether there is one.
@@ -192,7 +209,9 @@ impl<V> Channel<V> {
     /// [`drop_copies`](Self::drop_copies) has to follow.
     #[must_use]
     pub(crate) fn take(&self) -> Option<State<V>> {
-        self.newest.lock().state.take()
+        let mut newest = self.newest.lock();
+        newest.is_changed = true;
+        newest.state.take()
     }
 
     pub(crate) fn drop_copies(&self) {
@@ -225,7 +244,7 @@ impl<V> Channel<V> {
         let registered = self.wakers.len();
         let newest = self.newest.lock();
         let revision = newest.state.as_ref().map(|state| state.revision);
-        let mut taken = newest.taken;
+        let mut taken = i64::from(newest.taken);
         drop(newest);
         let Some(revision) = revision else { return (registered, 0) };
         for copy in self.copies.get().into_iter().flat_map(|copies| copies.iter()) {
@@ -293,6 +312,28 @@ impl<V> Copied<V> {
     }
 }
 
+impl<V> Newest<V> {
+    fn new() -> Self {
+        Self { state: None, epoch: None, is_changed: false, taken: 0 }
+    }
+
+    fn tag(&self) -> Option<&Tag> {
+        self.state.as_ref()?.tagged.as_ref().map(|tagged| &tagged.tag)
+    }
+
+    /// Returns the state that this one replaces.
+    fn replace(&mut self, mut state: State<V>) -> Option<State<V>> {
+        if let Some(epoch) = self.epoch {
+            state.make_tagged(epoch);
+        }
+        if let Some(previous) = &self.state {
+            state.follow(previous);
+        }
+        self.taken = 0;
+        self.state.replace(state)
+    }
+}
+
 impl<V> State<V> {
     fn make_tagged(&mut self, epoch: NonZeroU64) {
         let Self { revision, message, tagged, .. } = self;
@@ -316,10 +357,10 @@ impl<V> State<V> {
 impl<V: Clone> State<V> {
     fn in_form(&self, form: Form) -> Option<Newer<V>> {
         let (message, fingerprint) = match form {
-            Form::Bare => (&self.message, 0),
+            Form::Bare => (&self.message, self.tagged.as_ref().map(|tagged| tagged.fingerprint)),
             Form::Tagged => {
                 let tagged = self.tagged.as_ref()?;
-                (tagged.message.as_ref()?, tagged.fingerprint)
+                (tagged.message.as_ref()?, Some(tagged.fingerprint))
             }
         };
         let (message, value) = (message.clone(), self.value.clone());

@@ -34,7 +34,8 @@
 //!
 //! It keeps no history: **a session may miss a state, but never the newest**, and an event is gone when it
 //! is sent to the sessions that are open. It does not know whether a peer has received a message, but for
-//! the sample of states whose delivery it [measures](Publisher::measure). It sends within one process. It does not check which keys a peer may subscribe to. It discards the
+//! the sample of states whose delivery it [measures](Publisher::measure). It sends within one process, and
+//! does not move bytes to another. It does not check which keys a peer may subscribe to. It discards the
 //! messages of the peer, unless a handler that wraps one of these receives them. It opens no sessions and
 //! handles no streams: that is the task of [`transport`], of which it uses only the public API.
 //!
@@ -122,20 +123,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Handover
+//!
+//! A session with a [`Subscription`] or a [`TopicSubscription`] can be continued by another process, such as
+//! the next version of the program: its client is sent nothing for that, and then each newer state. The
+//! [publisher](Publisher#handover) says how. A session with a mailbox ends with its process, because an event
+//! could be lost on the way.
+//!
 //! # Stability
 //!
 //! Versions follow [Semantic Versioning](https://semver.org) as Cargo interprets it: a breaking change
 //! needs a new major version, and before 1.0 a new 0.x.
 //! Raising the minimum supported Rust version, now 1.88, needs a minor version; a patch never does it.
 //!
-//! [`transport`]'s `Admit`, `Handler`, `Message`, `PreparedMessage` and `Next` and `ws_core`'s `CloseCode`
-//! and `Reason` are in the signatures, so a breaking version of `transport` is a breaking version of this
-//! crate.
+//! [`transport`]'s `Admit`, `Bytes`, `Handler`, `Message`, `PreparedMessage` and `Next` and `ws_core`'s
+//! `CloseCode` and `Reason` are in the signatures, so a breaking version of `transport` is a breaking version
+//! of this crate.
 //!
 //! [`Update`], [`Event`], [`SendCounts`] and [`Statistics`] are `#[non_exhaustive]`, because more may be
 //! said about a message or measured. [`Overflow`] has what a session closes with. [`Have`], [`WhenFull`], [`Sent`] and
 //! [`SendError`] are exhaustive: their users choose between the cases or handle each. No other type has
 //! public fields.
+//!
+//! What is frozen begins with a version. A process that knows another version refuses it.
 //!
 //! The promise covers behaviour: a session sends the newest state when it opens, unless its client has it,
 //! and then each newer one or one that is newer still; it never sends an older state after a newer one; it sends the events of its
@@ -144,6 +154,7 @@
 //! woken.
 
 mod channel;
+mod frozen;
 mod key_map;
 mod mailbox;
 mod mailboxes;

@@ -67,6 +67,9 @@ pub struct Sender(Arc<Shared>);
 
 /// The handler of a session that sends the events of its queue and discards the messages of its peer.
 ///
+/// The session cannot be handed over to another process, and ends with this one: an event that is sent to it
+/// meanwhile would be lost, and its peer would not know.
+///
 /// Another handler can contain a mailbox, and call [`poll_event`](Self::poll_event) in its own
 /// [`poll_next`](Handler::poll_next):
 ///

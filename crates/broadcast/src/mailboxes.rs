@@ -51,7 +51,8 @@ pub struct Mailboxes<K>(Arc<Shared<K>>);
 /// The handler of a session that sends the events for a key and discards the messages of its peer.
 ///
 /// [`Mailboxes::open`] creates it. Another handler can contain it, as it can contain a [`Mailbox`]. The
-/// session outlives all handles of the mailboxes: it stays open, and sends nothing more.
+/// session outlives all handles of the mailboxes: it stays open, and sends nothing more. As that of a
+/// [`Mailbox`], it cannot be handed over to another process.
 #[derive(Debug)]
 pub struct KeyedMailbox<K: Eq + Hash> {
     mailbox: Mailbox,

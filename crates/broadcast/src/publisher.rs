@@ -3,11 +3,12 @@
 use std::future::{Future, ready};
 use std::sync::Arc;
 
-use transport::{Admission, Admit, Denial, Handshake, Message, PreparedMessage};
+use transport::{Admission, Admit, Bytes, Denial, Handshake, Identity, Message, PreparedMessage};
 
 use crate::channel::Channel;
+use crate::frozen::{decode_state, encode_state};
 use crate::statistics::{Measurements, Statistics};
-use crate::subscription::Subscription;
+use crate::subscription::{Position, Subscription};
 use crate::tag::{Have, Tag};
 
 /// Sends the newest state to the sessions that subscribed.
@@ -64,6 +65,39 @@ use crate::tag::{Have, Tag};
 /// # drop(handler);
 /// ```
 ///
+/// # Handover
+///
+/// A process can hand over its sessions to the one that takes its place. Each client is then sent the newest
+/// state if it does not have it, and nothing if it has:
+///
+/// 1. [`Subscription::freeze`] returns which state the client of a session has.
+/// 2. [`freeze`](Self::freeze) returns the newest state with its tag, after the sessions were frozen: a state
+///    that is published in between may have been sent to some of them.
+/// 3. In the other process, [`restore`](Publisher::restore) makes that state the newest one. A publisher whose
+///    states come from elsewhere, such as a database, does not need it if both processes publish the states
+///    with [the same tags](Self::publish_tagged).
+/// 4. [`thaw`](Self::thaw) returns the handler that continues a session. Steps 3 and 4 may change places.
+///
+/// If the publisher is the [`Admit`] of an endpoint, the sessions call the methods of steps 1 and 4.
+///
+/// ```
+/// use broadcast::Publisher;
+///
+/// let weather = Publisher::new();
+/// weather.publish("sunny");
+/// let handler = weather.subscribe();
+/// let (session, state) = (handler.freeze(), weather.freeze());
+///
+/// // In the other process:
+/// let weather = Publisher::new();
+/// assert!(weather.restore(&state));
+/// let handler = weather.thaw(&session).expect("the version is the same");
+/// # drop(handler);
+/// ```
+///
+/// Later states have other tags in the other process, because this one may go on publishing to sessions that
+/// it could not hand over.
+///
 /// # Measuring
 ///
 /// [`measure`](Publisher::measure) finds out how long states take until clients have received them, and
@@ -115,6 +149,21 @@ impl Publisher {
     /// If a waker panics, after all were woken. The wakers of tokio never do.
     pub fn publish_tagged(&self, tag: Tag, state: impl Into<Message>) {
         self.publish_tagged_with(tag, state, ());
+    }
+
+    /// Makes the state that was [frozen](Publisher::freeze) in the process before this one the newest state,
+    /// with its tag. Returns whether it did.
+    ///
+    /// Does nothing if this publisher has published or removed a state, and if `frozen` is empty or malformed,
+    /// or of a version that this one does not know. Until then it may be called again, with the state that
+    /// belongs to sessions that are handed over later.
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
+    pub fn restore(&self, frozen: &[u8]) -> bool {
+        self.restore_with(frozen, |_| ())
     }
 }
 
@@ -176,7 +225,7 @@ impl<V> Publisher<V> {
     /// Creates a handler for the session of a client that has this. See [tags](Self#tags).
     #[must_use]
     pub fn subscribe_having(&self, have: &Have) -> Subscription<V> {
-        Subscription::new(Arc::clone(&self.0), have)
+        Subscription::new(Arc::clone(&self.0), Position::of(have))
     }
 
     /// Makes `state` the newest state, with `value` beside it, and wakes all sessions to send it.
@@ -198,6 +247,45 @@ impl<V> Publisher<V> {
     /// If a waker panics, after all were woken. The wakers of tokio never do.
     pub fn publish_tagged_with(&self, tag: Tag, state: impl Into<Message>, value: V) {
         self.store(Some(tag), &state.into(), value);
+    }
+
+    /// Returns the newest state for another process: its payload, its tag and its revision, and not its
+    /// value. It is empty if there is no state, and has at most 75 bytes more than the payload.
+    ///
+    /// If the newest state has no tag, it and all later ones get tags, as for a client that knows of tags. See
+    /// [handover](Self#handover).
+    #[must_use]
+    pub fn freeze(&self) -> Bytes {
+        self.0.freeze().map(|state| encode_state(&state)).unwrap_or_default()
+    }
+
+    /// Restores a state, with what `value` makes of its message beside it: a value can be of any type, so it
+    /// has no bytes. Otherwise as [`restore`](Publisher::restore).
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics, after all were woken. The wakers of tokio never do.
+    pub fn restore_with(&self, frozen: &[u8], value: impl FnOnce(&PreparedMessage) -> V) -> bool {
+        let Some(state) = decode_state(frozen) else { return false };
+        let value = value(&state.message);
+        let restored = self.0.restore(state, value);
+        let is_restored = restored.is_ok();
+        drop(restored);
+        if is_restored {
+            self.0.notify();
+        }
+        is_restored
+    }
+
+    /// Creates the handler that continues a session of the process before this one, from what
+    /// [`Subscription::freeze`] returned there. Returns `None` for bytes of a version that this one does not
+    /// know, or that are malformed. See [handover](Self#handover).
+    ///
+    /// The first [`Update`](crate::Update) says that nothing was skipped, also if the client has an older
+    /// state. So a handler that sends differences begins with a whole state again.
+    #[must_use]
+    pub fn thaw(&self, frozen: &[u8]) -> Option<Subscription<V>> {
+        Some(Subscription::new(Arc::clone(&self.0), Position::from_frozen(frozen)?))
     }
 
     fn store(&self, tag: Option<Tag>, state: &Message, value: V) {
@@ -307,5 +395,9 @@ impl<V: Clone + Send + 'static> Admit for Publisher<V> {
     ) -> impl Future<Output = Result<Admission<Subscription<V>>, Denial>> + Send {
         let have = Have::from_query(handshake.query());
         ready(Ok(Admission::new(self.subscribe_having(&have))))
+    }
+
+    fn thaw(&self, _: Option<&Identity>, frozen: Bytes) -> Option<Subscription<V>> {
+        self.thaw(&frozen)
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use transport::{Handler, Message, Next, PreparedMessage};
+use transport::{Bytes, Handler, Message, Next, PreparedMessage};
 
-use crate::channel::{Channel, Form, Newer};
+use crate::channel::{Channel, Newer};
+use crate::frozen::{FrozenState, decode_subscription, encode_subscription};
 use crate::statistics::{Measurements, Session};
-use crate::tag::Have;
+use crate::tag::{Form, Have, Tag};
 use crate::wakers::Registration;
 
 /// The handler of a session that sends the newest state and discards the messages of its peer.
@@ -15,6 +16,10 @@ use crate::wakers::Registration;
 /// Where a publisher is [measured](crate::Publisher::measure), the session also pings its client after one
 /// state in 64. A handler that contains a subscription takes part in this if it calls `poll_next` and passes
 /// on [`pong`](Handler::pong).
+///
+/// It can be [handed over](crate::Publisher#handover) to another process. A handler that contains a
+/// subscription calls [`freeze`](Self::freeze) in its own, and adds what it has itself. While it keeps a
+/// state that `poll_update` has returned, its own returns `None`.
 ///
 /// A clone starts anew: its session first sends the newest state, also if this one has sent it already or
 /// its client has it. It sends tagged states if this one does.
@@ -75,15 +80,27 @@ pub struct Update<V = ()> {
 /// The four highest bits are flags. The others are the revision that was returned last, or 0 if there is
 /// none; before the first one, they may be the fingerprint of the tag that the client has.
 #[derive(Clone, Copy, Debug)]
-struct Position(u64);
+pub(crate) struct Position(u64);
 
 impl<V> Subscription<V> {
-    pub(crate) fn new(channel: Arc<Channel<V>>, have: &Have) -> Self {
-        let position = Position::new(have);
+    pub(crate) fn new(channel: Arc<Channel<V>>, position: Position) -> Self {
         if position.form() == Form::Tagged {
             channel.begin_tagging();
         }
         Self { channel, position, registration: None }
+    }
+
+    /// Returns what another process needs to continue this session with
+    /// [`Publisher::thaw`](crate::Publisher::thaw): in which form it sends states, and the tag of the newest
+    /// state if its client has that one. Has at most 66 bytes.
+    ///
+    /// The session may go on. If the newest state has no tag, it and all later ones get tags, as for a client
+    /// that knows of tags.
+    #[must_use]
+    pub fn freeze(&self) -> Bytes {
+        let is_known = |newest: &FrozenState| self.position.is_at(newest.revision, &newest.tag);
+        let known = self.channel.freeze().filter(is_known);
+        encode_subscription(self.position.form(), known.map(|state| state.tag).as_ref())
     }
 
     /// Returns what the client of a clone has.
@@ -117,7 +134,7 @@ impl<V: Clone> Subscription<V> {
         let Some(newer) = self.channel.newer_than(seen, self.position.form()) else {
             return Poll::Pending;
         };
-        let is_known = self.position.is_fingerprint(newer.fingerprint);
+        let is_known = newer.fingerprint.is_some_and(|it| self.position.is_fingerprint(it));
         self.position.advance(newer.revision);
         if is_known {
             return Poll::Pending;
@@ -149,6 +166,14 @@ impl<V: Clone + Send + 'static> Handler for Subscription<V> {
     }
 
     fn receive(&mut self, _: Message) {}
+
+    fn freeze(&self) -> Option<Bytes> {
+        Some(self.freeze())
+    }
+
+    fn thaw(&self, frozen: Bytes) -> Option<Self> {
+        Some(Self::new(Arc::clone(&self.channel), Position::from_frozen(&frozen)?))
+    }
 
     fn pong(&mut self) {
         // A regular ping may be answered while the own one is not sent yet.
@@ -194,7 +219,7 @@ impl<V> Subscription<V> {
 
 impl<V> Clone for Subscription<V> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.channel), &self.have_anew())
+        Self::new(Arc::clone(&self.channel), Position::of(&self.have_anew()))
     }
 }
 
@@ -222,14 +247,29 @@ impl Position {
     const AWAITS_PONG: u64 = 1 << 60;
     const NUMBER: u64 = Self::AWAITS_PONG - 1;
 
-    fn new(have: &Have) -> Self {
-        Self(match have {
-            Have::Absent => 0,
-            Have::Nothing => Self::TAGGED,
-            Have::State(tag) => {
-                Self::TAGGED | Self::FINGERPRINT | (tag.fingerprint() & Self::NUMBER)
-            }
-        })
+    /// Returns the position of a client that has this.
+    pub(crate) fn of(have: &Have) -> Self {
+        match have {
+            Have::Absent => Self::new(Form::Bare, None),
+            Have::Nothing => Self::new(Form::Tagged, None),
+            Have::State(tag) => Self::new(Form::Tagged, Some(tag)),
+        }
+    }
+
+    /// Returns the position of a session of another process, or `None` if `frozen` cannot be read.
+    pub(crate) fn from_frozen(frozen: &[u8]) -> Option<Self> {
+        let (form, tag) = decode_subscription(frozen)?;
+        Some(Self::new(form, tag.as_ref()))
+    }
+
+    /// Returns a position before the first state. `tag` is that of the state that the client has.
+    fn new(form: Form, tag: Option<&Tag>) -> Self {
+        let form = match form {
+            Form::Bare => 0,
+            Form::Tagged => Self::TAGGED,
+        };
+        let number = tag.map_or(0, |tag| Self::FINGERPRINT | (tag.fingerprint() & Self::NUMBER));
+        Self(form | number)
     }
 
     fn form(self) -> Form {
@@ -244,6 +284,11 @@ impl Position {
     /// Returns whether the client has the state whose tag has this fingerprint.
     fn is_fingerprint(self, fingerprint: u64) -> bool {
         self.has(Self::FINGERPRINT) && (self.0 ^ fingerprint) & Self::NUMBER == 0
+    }
+
+    /// Returns whether the client has the state with this revision and tag.
+    fn is_at(self, revision: u64, tag: &Tag) -> bool {
+        self.revision() == revision || self.is_fingerprint(tag.fingerprint())
     }
 
     fn advance(&mut self, revision: u64) {

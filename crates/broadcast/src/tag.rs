@@ -49,6 +49,15 @@ pub enum Have {
     State(Tag),
 }
 
+/// In which form a session sends states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As they were published.
+    Bare,
+    /// Each after a line with its tag.
+    Tagged,
+}
+
 impl Tag {
     /// The largest number of characters.
     pub const MAX_LEN: usize = 64;

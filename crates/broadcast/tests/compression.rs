@@ -12,7 +12,7 @@ mod state_client;
 mod support;
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use broadcast::{Publisher, Subscription};
@@ -166,6 +166,45 @@ async fn a_client_inflates_the_states_of_two_publishers_and_those_after_a_clear(
         // Republished states are older than those of the other publisher.
         client.latest = None;
         client.read(1000, &states).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_handover_a_client_is_sent_one_whole_state_and_then_differences() {
+    let drain = spawned_drain();
+    let (old, new) = (Publisher::new(), Publisher::new());
+    let session = old.subscribe();
+    let (mut rng, mut states) = (Rng(3), Vec::new());
+    let mut words: Vec<usize> = (0..200).map(|_| rng.below(1 << 20)).collect();
+    let mut publish = |publisher: &Publisher, number: usize| {
+        let index = rng.below(words.len());
+        words[index] = rng.below(1 << 20);
+        states.push(format!("state {number}: {words:?}"));
+        publisher.publish(states.last().unwrap().as_str());
+        states.clone()
+    };
+    // The session's handler is in the session, so another one stands for it when it is frozen.
+    let mut twin = session.clone();
+    let mut client = open_shared(session, &drain);
+    client.read(10, &publish(&old, 0)).await;
+    let whole = client.bytes;
+    client.read(10, &publish(&old, 1)).await;
+    assert!((client.bytes - whole) * 5 < whole, "the second state is a difference");
+
+    assert!(twin.poll_next(&mut Context::from_waker(Waker::noop())).is_ready());
+    assert!(new.restore(&old.freeze()));
+    let (near, stream) = duplex(64 * 1024);
+    let socket = WebSocket::new(near, SIZES).with_compression(Some(Compression::Shared));
+    let session = new.thaw(&twin.freeze()).unwrap();
+    drop(tokio::spawn(run(socket, config(Limits::default()), session, drain.token())));
+    client.continue_on(stream);
+    for number in 2..10 {
+        let start = client.bytes;
+        let states = publish(&new, number);
+        client.read(10, &states).await;
+        assert_eq!(client.latest, Some(number));
+        let is_whole = (client.bytes - start) * 2 > whole;
+        assert_eq!(is_whole, number == 2, "{} of {whole} bytes", client.bytes - start);
     }
 }
 

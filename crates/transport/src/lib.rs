@@ -192,7 +192,7 @@
 //! | [`ws_core`] | All, re-exported under that name. |
 //! | `hyper` 1 | `Request`, `Response`, `Method`, `StatusCode`, `Upgraded`, headers and extensions; re-exported. |
 //! | `h2` 0.4 | `RecvStream` and `SendResponse`, and `ext::Protocol` as an extension of a request. |
-//! | `bytes` 1 | `Bytes`, in [`Message`] and in [`Answer::over_http2`]. |
+//! | `bytes` 1 | [`Bytes`], in [`Message`], [`Handler`] and [`Answer::over_http2`]; re-exported. |
 //! | `tungstenite` 0.30 | Only [`Utf8Bytes`]: another codec would need another type of text. |
 //! | `tokio` 1 | `AsyncRead` and `AsyncWrite`. Sessions run in its runtime and use its clock. |
 //!
@@ -275,6 +275,9 @@ pub use registry::SessionRegistry;
 pub use session::{Session, SizeLimits, ThawingSession, WebSocket, run};
 pub use stream_end::StreamEnd;
 pub use visible_refusal::{MAX_VISIBLE_REFUSALS, VisibleRefusal};
+
+/// Shared bytes, of the crate `bytes`: those of a binary [`Message`], and what a [`Handler`] is frozen to.
+pub use bytes::Bytes;
 
 /// The HTTP library. Its types of requests, responses and headers are part of this crate's API.
 pub use hyper;

@@ -7,7 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use broadcast::{Have, Publisher, Subscription};
-use server::transport::{Admission, Admit, Denial, Handler, Handshake, Message, Next};
+use server::transport::{
+    Admission, Admit, Bytes, Denial, Handler, Handshake, Identity, Message, Next,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Timeout, timeout};
 
@@ -24,7 +26,8 @@ pub struct LateJoins {
 ///
 /// The client may have been connected to another node that was ahead of this one. Every state that the
 /// other node sent was stored before, so a read that starts now returns no older state. The wait is
-/// bounded by `max_wait`, in case the broker does not answer.
+/// bounded by `max_wait`, in case the broker does not answer. A session that another process has handed over
+/// waits as well, because that process may have been ahead of this one.
 #[derive(Debug)]
 pub struct LateJoin {
     latest: Subscription,
@@ -58,7 +61,11 @@ impl LateJoins {
     /// The handler of a session whose client has this.
     #[must_use]
     pub fn open(&self, have: &Have) -> LateJoin {
-        let (latest, joins) = (self.publisher.subscribe_having(have), self.joins.clone());
+        self.late_join(self.publisher.subscribe_having(have))
+    }
+
+    fn late_join(&self, latest: Subscription) -> LateJoin {
+        let joins = self.joins.clone();
         LateJoin { latest, joins, max_wait: self.max_wait, stage: Stage::Opened }
     }
 }
@@ -72,6 +79,10 @@ impl Admit for LateJoins {
     ) -> impl Future<Output = Result<Admission<LateJoin>, Denial>> + Send {
         let handler = self.open(&Have::from_query(handshake.query()));
         std::future::ready(Ok(Admission::new(handler)))
+    }
+
+    fn thaw(&self, _: Option<&Identity>, frozen: Bytes) -> Option<LateJoin> {
+        Some(self.late_join(self.publisher.thaw(&frozen)?))
     }
 }
 
@@ -107,5 +118,10 @@ impl Handler for LateJoin {
 
     fn pong(&mut self) {
         self.latest.pong();
+    }
+
+    fn freeze(&self) -> Option<Bytes> {
+        // Before the read, this node may not know the state that the client has.
+        matches!(self.stage, Stage::Subscribed).then(|| self.latest.freeze())
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use broadcast::{Have, Publisher, Tag};
 use nats_status::{LateJoin, LateJoins, PendingJoin};
-use server::transport::{Handler, Next};
+use server::transport::{Admit, Handler, Next};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
 
@@ -70,6 +70,28 @@ async fn after_the_first_state_each_newer_state_is_sent_at_once() {
     poll_fn(|cx| session.poll_next(cx)).await;
 
     publisher.publish("two");
+    assert!(poll(&mut session).is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_handed_over_waits_for_a_read_and_is_not_sent_the_state_that_it_has() {
+    let tag = |text: &str| text.parse::<Tag>().expect("it is a tag");
+    let (old, mut session, joins) = session_with_late_join();
+    old.publish_tagged(tag("v2"), "two");
+    assert_eq!(session.freeze(), None, "it has not joined yet");
+    drop(joins);
+    assert!(poll(&mut session).is_ready());
+    let frozen = session.freeze().expect("it has joined");
+
+    let (new, sessions, mut joins) = late_joins();
+    let mut session = sessions.thaw(None, frozen).expect("the version is the same");
+    new.publish_tagged(tag("v1"), "of before");
+    assert!(poll(&mut session).is_pending());
+    let pending = joins.recv().await.expect("the join is announced");
+    new.publish_tagged(tag("v2"), "two");
+    drop(pending);
+    assert!(poll(&mut session).is_pending());
+    new.publish_tagged(tag("v3"), "three");
     assert!(poll(&mut session).is_ready());
 }
 

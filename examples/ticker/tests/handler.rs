@@ -8,7 +8,7 @@ use std::time::Duration;
 use broadcast::{Publisher, Subscription};
 use server::transport::ws_core::{Limits, SessionConfig, Timing};
 use server::transport::{
-    Drain, Handler, Message, Next, PreparedMessage, SizeLimits, WebSocket, run,
+    Bytes, Drain, Handler, Message, Next, PreparedMessage, SizeLimits, WebSocket, run,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -36,6 +36,16 @@ impl Handler for StateAndAnswers {
 
     fn pong(&mut self) {
         self.latest.pong();
+    }
+
+    fn freeze(&self) -> Option<Bytes> {
+        // While an answer is pending, the session stays with this process.
+        (self.pending_answers == 0).then(|| self.latest.freeze())
+    }
+
+    fn thaw(&self, frozen: Bytes) -> Option<Self> {
+        let latest = self.latest.thaw(frozen)?;
+        Some(Self { latest, pending_answers: 0 })
     }
 }
 
@@ -69,6 +79,26 @@ fn the_handler_passes_on_the_pong_that_measures_a_state() {
     assert!(asks_for_ping);
     handler.pong();
     assert_eq!(publisher.statistics().delivery_times.count(), 1);
+}
+
+#[test]
+fn the_handler_continues_in_another_process_unless_an_answer_is_pending() {
+    let [old, new] = [(); 2].map(|()| Publisher::new());
+    old.publish("all is well");
+    let mut handler = StateAndAnswers { latest: old.subscribe(), pending_answers: 0 };
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(handler.poll_next(&mut cx).is_ready());
+    handler.receive("ping?".into());
+    assert_eq!(handler.freeze(), None);
+    assert_eq!(handler.poll_next(&mut cx), Poll::Ready(Next::Send("pong!".into())));
+
+    assert!(new.restore(&old.freeze()));
+    let admitting = StateAndAnswers { latest: new.subscribe(), pending_answers: 0 };
+    let mut handler = admitting.thaw(handler.freeze().unwrap()).unwrap();
+    assert_eq!(handler.poll_next(&mut cx), Poll::Pending);
+    new.publish("all is better");
+    let state = PreparedMessage::from(Message::from("all is better"));
+    assert_eq!(handler.poll_next(&mut cx), Poll::Ready(Next::SendPrepared(state)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,6 +45,11 @@ impl Client {
         Self { stream, inflater, buffer, latest: None, tag: None, received: 0, bytes: 0 }
     }
 
+    /// Continues on another stream, with the same window.
+    pub(crate) fn continue_on(&mut self, stream: DuplexStream) {
+        self.stream = stream;
+    }
+
     /// Reads at most so many times, and checks each whole message against the states.
     pub(crate) async fn read(&mut self, times: usize, states: &[String]) {
         for _ in 0..times {

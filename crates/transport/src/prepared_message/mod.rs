@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tungstenite::protocol::frame::coding::OpCode;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::compression::{Compression, MAX_INPUT_BYTES, WINDOW_BYTES, WindowId};
 use crate::frame::{compressed_frame, plain_frame};
@@ -108,6 +108,19 @@ impl PreparedMessage {
     pub fn payload(&self) -> &[u8] {
         let Content { frame, header_len, .. } = self.content();
         frame.get(usize::from(*header_len)..).unwrap_or_default()
+    }
+
+    /// Returns whether the payload is text, which is UTF-8, and not binary.
+    ///
+    /// ```
+    /// use transport::{Message, PreparedMessage};
+    ///
+    /// assert!(PreparedMessage::from(Message::from("all is well")).is_text());
+    /// assert!(!PreparedMessage::from(Message::from(vec![0xff])).is_text());
+    /// ```
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.content().opcode == OpCode::Data(Data::Text)
     }
 
     /// Encodes a message that sessions may send compressed.

@@ -1,5 +1,8 @@
 //! The newest state of each topic, for the sessions that subscribed to it.
 
+mod handover;
+mod measuring;
+
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
@@ -8,12 +11,12 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
-use transport::{Handler, Message, Next, PreparedMessage};
+use transport::{Bytes, Handler, Message, Next, PreparedMessage};
 
 use crate::channel::Channel;
 use crate::key_map;
-use crate::statistics::{Measurements, Statistics};
-use crate::subscription::{Subscription, Update};
+use crate::statistics::Measurements;
+use crate::subscription::{Position, Subscription, Update};
 use crate::tag::{Have, Tag};
 
 /// A map from keys to states: a topic is what a [`Publisher`](crate::Publisher) is, with a key.
@@ -53,7 +56,8 @@ pub struct Topics<K, V = ()>(Arc<Shared<K, V>>);
 /// A clone starts anew, as that of a [`Subscription`]. The session outlives all handles of the topics: it
 /// stays open, and sends nothing more.
 ///
-/// [`Topics::subscribe`] creates it.
+/// [`Topics::subscribe`] creates it. [Frozen](Self::freeze), it has no key: an [`Admit`](transport::Admit)
+/// finds the topic by the session's identity, or its handlers contain this one and freeze the key as well.
 #[derive(Debug)]
 pub struct TopicSubscription<K: Eq + Hash, V = ()> {
     states: Subscription<V>,
@@ -155,6 +159,13 @@ impl<K: Eq + Hash, V> Topics<K, V> {
     where
         K: Clone,
     {
+        self.subscribe_at(key, Position::of(have))
+    }
+
+    fn subscribe_at(&self, key: K, position: Position) -> TopicSubscription<K, V>
+    where
+        K: Clone,
+    {
         let mut map = self.0.map.lock();
         // Not `entry` alone, which drops a key that the map has already, with the lock.
         let topic = match map.get_mut(&key) {
@@ -164,7 +175,7 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         topic.subscriptions += 1;
         let channel = Arc::clone(&topic.channel);
         drop(map);
-        let states = Subscription::new(channel, have);
+        let states = Subscription::new(channel, position);
         TopicSubscription { states, key, topics: self.clone() }
     }
 
@@ -202,6 +213,17 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let message = PreparedMessage::compressible(state);
+        let (channel, replaced) = self.change(key, |channel| channel.store(message, tag, value));
+        drop(replaced);
+        channel.notify();
+    }
+
+    /// Changes the state of a topic. What is returned is to be dropped without a lock.
+    fn change<Q, T>(&self, key: &Q, change: impl FnOnce(&Channel<V>) -> T) -> (Arc<Channel<V>>, T)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
         let mut map = self.0.map.lock();
         let channel = match map.get(key) {
             Some(topic) => Arc::clone(&topic.channel),
@@ -210,10 +232,9 @@ impl<K: Eq + Hash, V> Topics<K, V> {
             }
         };
         // While the map is locked: otherwise the topic might be forgotten before it has the state.
-        let replaced = channel.store(message, tag, value);
+        let changed = change(&channel);
         drop(map);
-        drop(replaced);
-        channel.notify();
+        (channel, changed)
     }
 
     /// Publishes the newest state of the topic again, as
@@ -266,45 +287,6 @@ impl<K: Eq + Hash, V> Topics<K, V> {
         self.0.map.lock().get(key).map_or(0, |topic| topic.subscriptions)
     }
 
-    /// Measures from now on how long the states of all topics take until clients have received them, as
-    /// [`Publisher::measure`](crate::Publisher::measure).
-    pub fn measure(&self) {
-        let map = self.0.map.lock();
-        let measurements = self.0.measurements.get_or_init(|| Arc::new(Measurements::new()));
-        for topic in map.values() {
-            topic.channel.measure(|| Arc::clone(measurements));
-        }
-    }
-
-    /// Returns what was [measured](Self::measure) of all topics together, and counts their sessions. Takes
-    /// time for each topic, and locks the map for a part of it.
-    #[must_use]
-    pub fn statistics(&self) -> Statistics {
-        let channels: Vec<_> =
-            self.0.map.lock().values().map(|topic| Arc::clone(&topic.channel)).collect();
-        let measured = self.0.measurements.get().map(|measurements| measurements.snapshot());
-        let mut statistics = measured.unwrap_or_default();
-        for channel in channels {
-            let (subscriptions, behind) = channel.count_sessions();
-            statistics.subscriptions += subscriptions;
-            statistics.behind += behind;
-        }
-        statistics
-    }
-
-    /// Measures from now on, and registers the metrics that
-    /// [`Publisher::register`](crate::Publisher::register) has, of all topics together.
-    #[cfg(feature = "prometheus")]
-    pub fn register(&self, registry: &mut prometheus_client::registry::Registry)
-    where
-        K: Send + 'static,
-        V: Send + 'static,
-    {
-        self.measure();
-        let topics = self.clone();
-        crate::prometheus::register(registry, move || topics.statistics());
-    }
-
     /// Returns the number of topics that have a state or a subscription.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -351,7 +333,7 @@ impl<K: Eq + Hash, V> TopicSubscription<K, V> {
 
 impl<K, V> Handler for TopicSubscription<K, V>
 where
-    K: Eq + Hash + Send + 'static,
+    K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + 'static,
 {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
@@ -362,6 +344,14 @@ where
 
     fn pong(&mut self) {
         self.states.pong();
+    }
+
+    fn freeze(&self) -> Option<Bytes> {
+        Some(self.states.freeze())
+    }
+
+    fn thaw(&self, frozen: Bytes) -> Option<Self> {
+        self.topics.thaw(self.key.clone(), &frozen)
     }
 }
 
