@@ -121,7 +121,7 @@ fn run(arguments: &Arguments) -> Result<Vec<String>, Box<dyn Error>> {
     let mut servers = Servers::new(&arguments.publish, folder, routes, admin, hands_over);
     let server = servers.start_alone()?;
     let idle = Idle { files: server.open_files()?, memory: server.memory("VmRSS")? };
-    let haproxy = arguments.haproxy.then(|| Haproxy::start(folder, proxy, direct, *sessions));
+    let haproxy = arguments.haproxy.then(|| Haproxy::start(folder, proxy, direct, sessions / 2));
     let _haproxy = haproxy.transpose()?;
 
     let (faults, newest) = (Faults::new(Clock::start()), Newest::default());
@@ -271,9 +271,9 @@ impl Run<'_> {
         if self.upgrades.len().is_multiple_of(2) {
             return None;
         }
-        // After the commit, the kill would lose the sessions.
+        // After the commit, shortly before the successor is ready, the kill would lose the sessions.
         let ready = self.upgrades.iter().rev().find_map(|upgrade| upgrade.ready);
-        let latest = ready.map_or(LATEST_KILL, |ready| ready.min(LATEST_KILL));
+        let latest = ready.map_or(LATEST_KILL, |ready| ready.mul_f64(0.7).min(LATEST_KILL));
         let after = self.arguments.kill_after.unwrap_or_else(|| random(latest));
         Some(Kill { side: Side::Successor, after })
     }

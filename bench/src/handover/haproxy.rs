@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Connections beside the sessions.
+/// Connections beside the sessions. Each has two descriptors.
 const SPARE: usize = 500;
 
 /// A running HAProxy. Dropping this value kills it.

@@ -145,5 +145,6 @@ fn kill(kill: Kill) -> String {
 }
 
 fn transfer(transfer: Transfer) -> String {
-    format!("{} in {}", transfer.sessions, millis(transfer.duration))
+    let Transfer { sessions, duration, pause } = transfer;
+    format!("{sessions} in {}, paused for {}", millis(duration), millis(pause))
 }

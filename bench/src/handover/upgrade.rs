@@ -73,6 +73,8 @@ pub struct Transfer {
     pub sessions: u64,
     /// Time from the Hello to the end of the transfer.
     pub duration: Duration,
+    /// The longest time for which a session was frozen.
+    pub pause: Duration,
 }
 
 /// What happened in one upgrade. Times without further words are from the successor's start.
@@ -136,16 +138,12 @@ impl Upgrade {
             }
             upgrade.observe(current, &mut successor, started, predecessor_runs)?;
             let killed = upgrade.kill.map(|kill| kill.side);
-            let is_predecessor_killed = killed == Some(Side::Predecessor);
             let outcome = match (predecessor_runs, successor_runs) {
                 (true, true) => None,
-                (false, true) => {
-                    let has_taken_over = upgrade.ready.is_some()
-                        || is_predecessor_killed && is_served(servers.routes.direct);
-                    let outcome =
-                        if is_predecessor_killed { Outcome::Inherited } else { Outcome::Completed };
-                    has_taken_over.then_some(outcome)
-                }
+                (false, true) => upgrade.ready.map(|_| match killed {
+                    Some(Side::Predecessor) => Outcome::Inherited,
+                    Some(Side::Successor) | None => Outcome::Completed,
+                }),
                 // After a commit it does not accept any more, and ends.
                 (true, false) => is_served(servers.routes.direct).then_some(match killed {
                     Some(Side::Successor) => Outcome::Revoked,
@@ -231,8 +229,11 @@ impl Upgrade {
 }
 
 fn transfer(line: &str) -> Option<Transfer> {
+    let time =
+        |name| Some(Duration::from_secs_f64(field(line, name)?.parse::<f64>().ok()? / 1000.0));
     Some(Transfer {
         sessions: field(line, "sessions")?.parse().ok()?,
-        duration: Duration::from_millis(field(line, "duration_ms")?.parse().ok()?),
+        duration: time("duration_ms")?,
+        pause: time("pause_ms")?,
     })
 }
