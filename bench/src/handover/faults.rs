@@ -1,6 +1,5 @@
 //! What a client must not see, with its time: a fault while a process is killed may be allowed.
 
-use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -82,17 +81,9 @@ impl Faults {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
     }
 
-    /// Returns the number of faults of a kind within a time.
+    /// Removes and returns all faults.
     #[must_use]
-    pub fn count(&self, kind: Kind, within: &RangeInclusive<Duration>) -> usize {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().filter(|fault| fault.kind == kind && within.contains(&fault.at)).count()
-    }
-
-    /// Removes and returns all faults, those outside of the times first.
-    #[must_use]
-    pub fn take(&self, allowed: &[RangeInclusive<Duration>]) -> (Vec<Fault>, Vec<Fault>) {
-        let all = std::mem::take(&mut *self.all.lock().unwrap_or_else(PoisonError::into_inner));
-        all.into_iter().partition(|fault| !allowed.iter().any(|time| time.contains(&fault.at)))
+    pub fn take(&self) -> Vec<Fault> {
+        std::mem::take(&mut *self.all.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -18,7 +18,7 @@ pub struct LoggedSessions {
     pub wrongly_closed: Vec<String>,
     /// Sessions without `closed`.
     pub never_closed: Vec<String>,
-    /// Lines about failures of the server itself, and lines that are no events.
+    /// Warnings, errors, and lines that are no events.
     pub unexpected: Vec<String>,
 }
 
@@ -34,14 +34,16 @@ impl LoggedSessions {
         for log in logs {
             for line in BufReader::new(File::open(&log.path)?).lines() {
                 let line = line?;
-                let which = match field(&line, "event") {
-                    Some("opened") => 0,
-                    Some("closed") => 1,
-                    Some("panicked" | "accept_failed" | "stuck") | None => {
+                let which = match (field(&line, "event"), field(&line, "level")) {
+                    (Some("opened"), _) => 0,
+                    (Some("closed"), _) => 1,
+                    // What a predecessor says of a successor that was killed.
+                    (Some("handover_refused" | "handover_revoked"), _)
+                    | (Some(_), Some("INFO")) => continue,
+                    _ => {
                         all.unexpected.push(line);
                         continue;
                     }
-                    Some(_) => continue,
                 };
                 if let Some(id) = field(&line, "id").and_then(|id| id.parse().ok()) {
                     lines.entry((log.generation, id)).or_default()[which] += 1;

@@ -12,6 +12,9 @@ pub const SLOWEST_PONG: Duration = Duration::from_millis(250);
 /// Limit from the Hello to the end of the transfer.
 pub const LONGEST_TRANSFER: Duration = Duration::from_secs(2);
 
+/// How many examples of a failure are printed.
+const EXAMPLES: usize = 3;
+
 /// Prints a table of checks, and keeps those that failed.
 #[derive(Default)]
 pub struct Report {
@@ -31,6 +34,12 @@ impl Report {
         if !holds {
             self.failures.push(format!("{name}: {found}, required: {required}"));
         }
+    }
+
+    /// Prints a row for what there must not be, and keeps the first ones.
+    pub fn check_none(&mut self, name: &str, found: &[String]) {
+        self.check(name, found.len(), 0, found.is_empty());
+        self.failures.extend(found.iter().take(EXAMPLES).map(|text| format!("    {text}")));
     }
 
     /// Prints a row without a requirement.

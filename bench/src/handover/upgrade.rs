@@ -167,17 +167,17 @@ impl Upgrade {
         Err(io::Error::other("no process serves"))
     }
 
-    /// Returns how many sessions may have been lost, of those that were open before; probes may be among
-    /// those that were handed over.
+    /// Returns how many sessions may have been lost, of those that were open before and of probes.
     #[must_use]
     pub fn allowed_losses(&self, open: usize) -> usize {
+        let all = open + probes::THREADS;
         match self.outcome {
             Outcome::Completed | Outcome::Revoked | Outcome::Failed => 0,
             Outcome::Inherited => {
                 let taken = self.taken_over.map_or(0, |transfer| transfer.sessions);
-                (open + probes::THREADS).saturating_sub(usize::try_from(taken).unwrap_or(0))
+                all.saturating_sub(usize::try_from(taken).unwrap_or(0))
             }
-            Outcome::NothingLeft | Outcome::TooLate => open,
+            Outcome::NothingLeft | Outcome::TooLate => all,
         }
     }
 
