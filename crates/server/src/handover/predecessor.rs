@@ -406,12 +406,14 @@ impl HandingOver<'_> {
 
     fn seal(&self) -> Seal {
         let frozen_at_ns = self.frozen_at.map_or_else(monotonic_now, |(clock, _)| clock);
+        // After the sessions are frozen: what one of them has sent is not newer.
+        let states = self.process.states.freeze();
         if self.machine.has_committed() {
-            return Seal { frozen_at_ns, ..Seal::default() };
+            return Seal { frozen_at_ns, next_id: 0, states };
         }
         let assigned = self.process.shutdown.drain().next_session_id();
         let next_id = (assigned / ID_RANGE + 1) * ID_RANGE + 1;
-        Seal { frozen_at_ns, next_id, states: self.process.states.freeze() }
+        Seal { frozen_at_ns, next_id, states }
     }
 
     /// The batch is the successor's.
