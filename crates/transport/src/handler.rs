@@ -71,7 +71,8 @@ pub trait Handler: Send + 'static {
     ///
     /// It is called when everything that this handler returned has been written, and every message that has
     /// arrived was received. A state that the handler has not returned yet is not part of it. The session may
-    /// go on here afterwards, so this changes nothing. By default it returns `None`.
+    /// go on here afterwards, so this changes nothing. A handler that wraps another passes it on, with what is
+    /// its own. By default it returns `None`.
     fn freeze(&self) -> Option<Bytes> {
         None
     }

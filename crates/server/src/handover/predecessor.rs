@@ -18,9 +18,7 @@ use tracing::{info, warn};
 
 use super::channel::{Channel, Frame};
 use super::collector::{CHUNK, Collected, Collector};
-use super::messages::{
-    DrainRecord, FromPredecessor, FromSuccessor, PROTOCOL, Seal, decode, monotonic_now, send,
-};
+use super::messages::{DrainRecord, FromPredecessor, FromSuccessor, PROTOCOL, Seal, decode, send};
 use super::states::Owner;
 use super::status::{Handover, Role, State};
 use super::{ThisProcess, limit};
@@ -185,8 +183,8 @@ struct HandingOver<'a> {
     /// Held while the states of the program are handed over.
     operations: Option<OwnedRwLockWriteGuard<Owner>>,
     began: Instant,
-    /// When the open batch began to freeze, by the clock of the system and by that of the runtime.
-    frozen_at: Option<(u64, Instant)>,
+    /// When the open batch began to freeze.
+    frozen_at: Option<Instant>,
     pause: Duration,
     /// The ids of the open batch, in the order in which they were sent.
     batch: Vec<u64>,
@@ -321,7 +319,7 @@ impl HandingOver<'_> {
 
     /// Begins to freeze sessions.
     fn freeze(&mut self) {
-        self.frozen_at = Some((monotonic_now(), Instant::now()));
+        self.frozen_at = Some(Instant::now());
         self.collector.open();
         let sink = Arc::clone(&self.collector);
         self.process.shutdown.drain().freeze(sink);
@@ -405,15 +403,14 @@ impl HandingOver<'_> {
     }
 
     fn seal(&self) -> Seal {
-        let frozen_at_ns = self.frozen_at.map_or_else(monotonic_now, |(clock, _)| clock);
         // After the sessions are frozen: what one of them has sent is not newer.
         let states = self.process.states.freeze();
         if self.machine.has_committed() {
-            return Seal { frozen_at_ns, next_id: 0, states };
+            return Seal { next_id: 0, states };
         }
         let assigned = self.process.shutdown.drain().next_session_id();
         let next_id = (assigned / ID_RANGE + 1) * ID_RANGE + 1;
-        Seal { frozen_at_ns, next_id, states }
+        Seal { next_id, states }
     }
 
     /// The batch is the successor's.
@@ -426,7 +423,7 @@ impl HandingOver<'_> {
         drain.hand_over(refusals);
         self.is_sealed = false;
         let is_first = !self.process.shutdown.accepting().is_given_up();
-        if let Some((_, frozen_at)) = self.frozen_at.take() {
+        if let Some(frozen_at) = self.frozen_at.take() {
             self.pause = self.pause.max(frozen_at.elapsed());
         }
         if is_first {
