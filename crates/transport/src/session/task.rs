@@ -115,9 +115,8 @@ enum TaskState<H, O, S> {
         reclaim: fn(Upgraded) -> S,
         pending: PendingSession<H, O>,
     },
+    /// Or frozen: a variant of that size would take another word.
     Open(Observed<H, O, S>),
-    /// Another process may have it. [`Handover`](crate::handover::Handover) has what becomes of it.
-    Frozen(Observed<H, O, S>),
     Done,
 }
 
@@ -144,7 +143,9 @@ where
                 *state = TaskState::Open(pending.open(reclaim(upgraded)));
             }
         }
-        if let TaskState::Frozen(observed) = state {
+        if let TaskState::Open(observed) = state
+            && observed.session.is_frozen()
+        {
             let session = &mut observed.session;
             match session.token().handover().take_verdict(session.id()) {
                 None => return Poll::Pending,
@@ -152,12 +153,7 @@ where
                     observed.end_here();
                     *state = TaskState::Done;
                 }
-                Some(Verdict::Resumed(since)) => {
-                    session.resume(since);
-                    if let TaskState::Frozen(observed) = mem::replace(state, TaskState::Done) {
-                        *state = TaskState::Open(observed);
-                    }
-                }
+                Some(Verdict::Resumed(since)) => session.resume(since),
             }
         }
         let TaskState::Open(observed) = state else { return Poll::Ready(()) };
@@ -166,11 +162,8 @@ where
             session.token().sessions().set_waker(session.id(), cx.waker());
         }
         let ended = Pin::new(&mut *observed).poll(cx);
-        if ended.is_pending()
-            && observed.freeze(permit)
-            && let TaskState::Open(observed) = mem::replace(state, TaskState::Done)
-        {
-            *state = TaskState::Frozen(observed);
+        if ended.is_pending() {
+            observed.freeze(permit);
         }
         ended
     }
@@ -250,19 +243,22 @@ where
     }
 
     /// Freezes the session, if sessions are being frozen, it is at rest and it is taken.
-    fn freeze(&self, permit: &Permit) -> bool
+    fn freeze(&mut self, permit: &Permit)
     where
         S: 'static,
     {
         let session = &self.session;
         let handover = session.token().handover();
         if !handover.is_freezing() {
-            return false;
+            return;
         }
         let now = session.now();
-        handover.try_freeze(session.id(), now, |sink| {
+        let is_frozen = handover.try_freeze(session.id(), now, |sink| {
             sink.offer(session.stream(), permit, &|| session.freeze(now))
-        })
+        });
+        if is_frozen {
+            self.session.set_frozen();
+        }
     }
 
     /// Ends the session in this process: another one has it.

@@ -40,6 +40,16 @@ where
         })
     }
 
+    /// Returns whether another process may have this session. It is not polled while it is frozen;
+    /// [`Handover`](crate::handover::Handover) has what becomes of it.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.is_frozen
+    }
+
+    pub(crate) fn set_frozen(&mut self) {
+        self.is_frozen = true;
+    }
+
     pub(crate) fn now(&self) -> TimerInstant {
         self.timer.now()
     }
@@ -74,15 +84,19 @@ where
             handler,
             phase: Phase::Serving,
             is_blocked: false,
+            is_frozen: false,
             stream_end: None,
             opened: now - frozen.age - pause,
             timer,
         }
     }
 
+    /// Continues this session, which was frozen, in this process.
+    ///
     /// Counts the time since this session was frozen as a stall: what has arrived meanwhile counts against
     /// the rates as if it had been read when it came.
     pub(crate) fn resume(&mut self, frozen_since: TimerInstant) {
+        self.is_frozen = false;
         let pause = self.timer.now().since(frozen_since);
         self.timer.count_stall(pause);
     }

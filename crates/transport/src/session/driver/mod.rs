@@ -72,6 +72,8 @@ pub struct Session<S, H> {
     phase: Phase,
     /// Whether the latest flush was pending.
     is_blocked: bool,
+    /// Here and not in the task, because there is room.
+    is_frozen: bool,
     stream_end: Option<StreamEnd>,
     opened: TimerInstant,
     timer: TimerHandle<DrainToken>,
@@ -172,6 +174,7 @@ where
             handler,
             phase: Phase::Serving,
             is_blocked: false,
+            is_frozen: false,
             stream_end: None,
             opened,
             timer,
