@@ -1,5 +1,6 @@
 //! The side of the process that hands its sessions over.
 
+use std::collections::HashSet;
 use std::future::pending;
 use std::io;
 use std::mem;
@@ -148,7 +149,7 @@ async fn hand_over(
         pause: Duration::ZERO,
         batch: Vec::new(),
         is_sealed: false,
-        refusals: Vec::new(),
+        refusals: HashSet::new(),
         sessions: 0,
         refused: 0,
         wait_ends: None,
@@ -190,7 +191,7 @@ struct HandingOver<'a> {
     batch: Vec<u64>,
     is_sealed: bool,
     /// The sessions of the sealed batch that the successor refuses.
-    refusals: Vec<u64>,
+    refusals: HashSet<u64>,
     sessions: usize,
     refused: usize,
     wait_ends: Option<Instant>,
@@ -416,11 +417,12 @@ impl HandingOver<'_> {
     /// The batch is the successor's.
     fn commit(&mut self) {
         let drain = self.process.shutdown.drain();
-        let refusals = mem::take(&mut self.refusals);
+        let refused = mem::take(&mut self.refusals);
         let batch = mem::take(&mut self.batch);
-        self.sessions += batch.len() - refusals.len();
-        self.refused += refusals.len();
-        drain.hand_over(refusals);
+        let taken: Vec<u64> = batch.into_iter().filter(|id| !refused.contains(id)).collect();
+        self.sessions += taken.len();
+        self.refused += refused.len();
+        drain.hand_over(taken, refused);
         self.is_sealed = false;
         let is_first = !self.process.shutdown.accepting().is_given_up();
         if let Some(frozen_at) = self.frozen_at.take() {

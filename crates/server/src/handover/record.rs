@@ -122,7 +122,9 @@ impl SessionRecord {
 
     /// Returns `None` if this is no record, or one of an unknown version.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        rmp_serde::from_slice(bytes).ok().filter(|record: &Self| record.version == VERSION)
+        let record: Self = rmp_serde::from_slice(bytes).ok()?;
+        let is_known = record.version == VERSION && record.id > 0; // The first id is 1.
+        is_known.then_some(record)
     }
 
     /// Returns the session. `None` if something in it has no meaning in this process.
