@@ -4,6 +4,7 @@
 pub mod client;
 pub mod flood;
 pub mod floor;
+pub mod handover;
 pub mod load;
 pub mod misbehaving;
 pub mod peer;

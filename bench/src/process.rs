@@ -8,6 +8,19 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Raises the limit of open files: thousands of connections need one descriptor each. A child process
+/// inherits the limit.
+///
+/// # Errors
+///
+/// The system does not permit it.
+pub fn allow_many_files() -> io::Result<()> {
+    let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum)?)
+}
+
 /// A server on a free port. Dropping this value kills it.
 pub struct Server {
     child: Child,
@@ -23,11 +36,23 @@ impl Server {
     ///
     /// The server cannot be started, or does not listen in time.
     pub fn start(binary: &Path, folder: &Path, flags: &[&str]) -> io::Result<Self> {
+        let mut server =
+            Self::spawn(binary, folder, &[&["--listen", "127.0.0.1:0"], flags].concat())?;
+        server.wait_until_it_listens()?;
+        Ok(server)
+    }
+
+    /// Starts `binary` with these flags, and does not wait. Its log is a file in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be started.
+    pub fn spawn(binary: &Path, folder: &Path, flags: &[&str]) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = folder.join("server.log");
         let (lines, file) = (File::create(&path)?, File::open(&path)?);
         let child = Command::new(binary)
-            .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--log-format", "json"])
             .args(flags)
             .env_clear()
             .stdin(Stdio::null())
@@ -35,12 +60,20 @@ impl Server {
             .stderr(lines)
             .spawn()?;
         let log = Log { file, path, partial: Vec::new(), summary: LogSummary::default() };
-        let mut server = Self { child, address: ([0; 4], 0).into(), log };
+        Ok(Self { child, address: ([0; 4], 0).into(), log })
+    }
+
+    /// Waits until the log has an address.
+    ///
+    /// # Errors
+    ///
+    /// The server does not listen in time.
+    pub fn wait_until_it_listens(&mut self) -> io::Result<()> {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(5) {
-            if let Some(address) = server.log.read_new()?.address {
-                server.address = address;
-                return Ok(server);
+            if let Some(address) = self.log.read_new()?.address {
+                self.address = address;
+                return Ok(());
             }
             sleep(Duration::from_millis(10));
         }
@@ -75,6 +108,24 @@ impl Server {
     /// The program `kill` cannot be run.
     pub fn terminate(&self) -> io::Result<()> {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().map(|_| ())
+    }
+
+    /// Sends SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// The process cannot be killed.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()
+    }
+
+    /// Returns the status if the server has exited.
+    ///
+    /// # Errors
+    ///
+    /// The process cannot be waited for.
+    pub fn exit_status(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
     }
 
     /// Waits for the exit, and returns the status. Kills the server if it does not exit in time.
@@ -130,6 +181,10 @@ pub struct LogSummary {
     /// Lines that are not expected in a successful run.
     pub unexpected: Vec<String>,
     pub stopped: Option<String>,
+    /// The line about sessions that the server has handed over to its successor.
+    pub handed_over: Option<String>,
+    /// The line about sessions that the server has taken over from its predecessor.
+    pub taken_over: Option<String>,
     /// Causes of closes with their counts, the most frequent first.
     pub causes: Vec<(String, usize)>,
 }
@@ -182,6 +237,8 @@ impl LogSummary {
                 "starting" | "endpoint" | "no_allowed_origins" | "spread_recommended" | "stopping",
             ) => {}
             Some("stopped") => self.stopped = Some(line.to_owned()),
+            Some("handed_over") => self.handed_over = Some(line.to_owned()),
+            Some("taken_over") => self.taken_over = Some(line.to_owned()),
             // `panicked`, `accept_failed`, `stuck`, and lines that are not log events.
             _ => self.unexpected.push(line.to_owned()),
         }

@@ -1,6 +1,8 @@
 //! Compares our server with others: `cargo xtask bench`, with the options of `bench/src/bin/bench.rs`.
 
-use crate::tools::{Failure, Tool, cargo, command, root, succeed, target};
+use std::path::PathBuf;
+
+use crate::tools::{self, Failure, Tool, cargo, command, root, succeed, target};
 
 const REMEDY: &str = "fix the build";
 
@@ -10,21 +12,32 @@ const GO: Tool = Tool {
     probe: &["go", "version"],
 };
 
+/// Upgrades a server with thousands of clients: `cargo xtask handover`, with the options of
+/// `bench/src/bin/handover.rs`.
+pub(crate) fn handover(options: &[&str]) -> Result<(), Failure> {
+    if options.contains(&"--haproxy") && !tools::HAPROXY.is_installed() {
+        return Err(Failure::new("--haproxy needs HAProxy", tools::HAPROXY.install));
+    }
+    let release = build(&[
+        ["bench/Cargo.toml", "--bin=handover"],
+        ["examples/Cargo.toml", "--package=publish"],
+    ])?;
+    let program = release.join("handover").to_string_lossy().into_owned();
+    let mut run = command(&[&program]);
+    run.arg(release.join("publish")).arg(target().join("handover")).args(options);
+    succeed(&mut run, "see the failures above; `target/handover` has the logs of all processes")
+}
+
 /// Restarts a server with many feeds of the browser module, and writes `reconnects.svg` to the target folder.
 pub(crate) fn reconnects() -> Result<(), Failure> {
-    let (root, target) = (root(), target());
-    for what in
-        [["bench/Cargo.toml", "--bin=reconnects"], ["examples/Cargo.toml", "--package=publish"]]
-    {
-        let build = ["cargo", "build", "--release", "--locked", "--quiet", "--manifest-path"];
-        let mut build = command(&[&build[..], &what].concat());
-        succeed(build.env("CARGO_TARGET_DIR", &target), REMEDY)?;
-    }
-    let release = target.join("release");
+    let release = build(&[
+        ["bench/Cargo.toml", "--bin=reconnects"],
+        ["examples/Cargo.toml", "--package=publish"],
+    ])?;
     let program = release.join("reconnects").to_string_lossy().into_owned();
     let mut run = command(&[&program]);
-    run.arg(release.join("publish")).arg(root.join("examples/browser/tools/feeds.mjs"));
-    succeed(run.arg(&target), "see the failure above")
+    run.arg(release.join("publish")).arg(root().join("examples/browser/tools/feeds.mjs"));
+    succeed(run.arg(target()), "see the failure above")
 }
 
 /// Builds the server and its peers in release mode, and measures them.
@@ -32,12 +45,8 @@ pub(crate) fn run(options: &[&str]) -> Result<(), Failure> {
     cargo(&["build", "--package", "server", "--release", "--locked", "--quiet"], REMEDY)?;
     let (root, target) = (root(), target());
     // Broadcast is measured on the example `publish`, because the server itself sends no messages.
-    for what in [["bench/Cargo.toml", "--bins"], ["examples/Cargo.toml", "--package=publish"]] {
-        let build = ["cargo", "build", "--release", "--locked", "--quiet", "--manifest-path"];
-        let mut build = command(&[&build[..], &what].concat());
-        succeed(build.env("CARGO_TARGET_DIR", &target), REMEDY)?;
-    }
-    let release = target.join("release");
+    let release =
+        build(&[["bench/Cargo.toml", "--bins"], ["examples/Cargo.toml", "--package=publish"]])?;
     let gorilla = "bench/peers/gorilla/main.go";
     if GO.is_installed() && root.join(gorilla).exists() {
         let mut build = command(&["go", "build", "-o"]);
@@ -51,4 +60,16 @@ pub(crate) fn run(options: &[&str]) -> Result<(), Failure> {
         command(&[&bench]).arg(root).arg(target).args(options),
         "see the failures above: each names its peer and its mode",
     )
+}
+
+/// Builds programs of other workspaces in release mode, and returns their folder. Each is a manifest and
+/// what to build of it.
+fn build(programs: &[[&str; 2]]) -> Result<PathBuf, Failure> {
+    let target = target();
+    for program in programs {
+        let build = ["cargo", "build", "--release", "--locked", "--quiet", "--manifest-path"];
+        let mut build = command(&[&build[..], program].concat());
+        succeed(build.env("CARGO_TARGET_DIR", &target), REMEDY)?;
+    }
+    Ok(target.join("release"))
 }

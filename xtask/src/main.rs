@@ -303,6 +303,7 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench::run(options),
         ["browser-types"] => browser::write_declarations(),
         ["dist"] => dist::run(),
+        ["handover", options @ ..] => bench::handover(options),
         ["semver"] => semver::run(None),
         ["semver", revision] => semver::run(Some(revision)),
         [name, "--seconds", seconds] => {
@@ -384,6 +385,8 @@ fn usage() -> ExitCode {
     eprintln!("  {:24} {types}", "browser-types");
     let dist = "the release binaries with checksums, bills of materials, man page and completions";
     eprintln!("  {:24} {dist}", "dist");
+    let handover = "upgrades that clients must not notice; options: see bench/src/bin/handover.rs";
+    eprintln!("  {:24} {handover}", "handover");
     let semver = "breaking changes in the libraries since the latest tag, or a REVISION";
     eprintln!("  {:24} {semver}", "semver");
     for Check { name, meaning, .. } in SEPARATE {

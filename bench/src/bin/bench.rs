@@ -15,7 +15,7 @@ use bench::load::modes::{self, Mode, Size};
 use bench::load::peer::{self, Paths, Peer};
 use bench::load::results::{Reading, Results};
 use bench::load::{plots, process_stats, report};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use bench::process::allow_many_files;
 
 struct Arguments {
     paths: Paths,
@@ -118,13 +118,6 @@ fn measure(peers: &[Peer], modes: &[&'static Mode], size: Size, rounds: usize) -
         }
     }
     results
-}
-
-/// Raises the limit of open files: 19,000 connections need one descriptor at each end. A child process
-/// inherits the limit.
-fn allow_many_files() -> nix::Result<()> {
-    let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum)
 }
 
 /// The conditions of the run: machine, date, commit and size.

@@ -1,0 +1,101 @@
+//! Publishes states with increasing numbers, in a thread of its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use super::admin;
+use super::faults::{Faults, Kind};
+
+/// Time after which a request that was not performed is sent again.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// The number of the newest state that the server has accepted; 0 before the first. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Newest(Arc<AtomicU64>);
+
+impl Newest {
+    /// Returns the number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The publisher.
+pub struct Publisher {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Published>,
+}
+
+/// What the publisher has done.
+#[derive(Clone, Copy, Default)]
+pub struct Published {
+    /// Requests that were refused, because nobody listened.
+    pub refused: usize,
+    /// Requests that the server declined with 503.
+    pub declined: usize,
+    /// The longest time for a state, with its retries.
+    pub slowest: Duration,
+}
+
+impl Publisher {
+    /// Publishes a state at each interval.
+    #[must_use]
+    pub fn start(admin: SocketAddr, interval: Duration, newest: Newest, faults: Faults) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let thread = thread::spawn(move || run(admin, interval, &newest, &faults, &stopping));
+        Self { stop, thread }
+    }
+
+    /// Stops after the state that is being published.
+    ///
+    /// # Errors
+    ///
+    /// The thread panicked.
+    pub fn finish(self) -> io::Result<Published> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().map_err(|_| io::Error::other("the publisher panicked"))
+    }
+}
+
+fn run(
+    admin: SocketAddr,
+    interval: Duration,
+    newest: &Newest,
+    faults: &Faults,
+    stopping: &AtomicBool,
+) -> Published {
+    let mut published = Published::default();
+    let mut due = Instant::now();
+    for number in 1.. {
+        sleep(due.saturating_duration_since(Instant::now()));
+        due = (due + interval).max(Instant::now());
+        let began = Instant::now();
+        loop {
+            if stopping.load(Ordering::SeqCst) {
+                return published;
+            }
+            match admin::request(admin, "POST /publish", &number.to_string()) {
+                Ok((204, _)) => break,
+                Ok((503, _)) => published.declined += 1,
+                Ok((status, _)) => {
+                    faults.add(Kind::Publish, format!("state {number}: status {status}"));
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    published.refused += 1;
+                }
+                // It may have been performed: then the retry makes clients see it twice.
+                Err(error) => faults.add(Kind::Publish, format!("state {number}: {error}")),
+            }
+            sleep(RETRY);
+        }
+        newest.0.store(number, Ordering::SeqCst);
+        published.slowest = published.slowest.max(began.elapsed());
+    }
+    published
+}
