@@ -195,13 +195,17 @@ impl Drain {
         self.0.handover.seal();
     }
 
-    /// Ends the frozen sessions without a word to their peers, because another process has them; except for
-    /// those that it refused, which go on here and are not offered again. The next
+    /// Ends the frozen sessions in `taken` without a word to their peers, because another process has them.
+    /// Those in `refused`, which it has refused, go on here and are not offered again. The next
     /// [`wake_sessions`](Self::wake_sessions) performs it.
     ///
-    /// The observer gets [`HandedOver`](crate::EndpointEvent::HandedOver) for each.
-    pub fn hand_over(&self, refused: impl IntoIterator<Item = u64>) {
-        self.0.handover.commit(refused);
+    /// The observer gets [`HandedOver`](crate::EndpointEvent::HandedOver) for each that is taken.
+    pub fn hand_over(
+        &self,
+        taken: impl IntoIterator<Item = u64>,
+        refused: impl IntoIterator<Item = u64>,
+    ) {
+        self.0.handover.commit(taken, refused);
     }
 
     /// Freezes no more sessions, and lets the frozen ones go on. The next

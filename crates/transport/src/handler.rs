@@ -69,9 +69,10 @@ pub trait Handler: Send + 'static {
     /// Returns what another process needs to continue this session, or `None` if the session has to end
     /// with this process.
     ///
-    /// It is called when everything that this handler returned has been written, and every message that has
-    /// arrived was received. A state that the handler has not returned yet is not part of it. The session may
-    /// go on here afterwards, so this changes nothing. By default it returns `None`.
+    /// It is called when everything that this handler returned has been written, and no message is incomplete
+    /// that it has not received; later ones are received in the other process. A state that the handler has not returned yet is not part of it. The session may
+    /// go on here afterwards, so this changes nothing. A handler that wraps another passes it on, with what is
+    /// its own. By default it returns `None`.
     fn freeze(&self) -> Option<Bytes> {
         None
     }

@@ -109,15 +109,25 @@ impl Handover {
         self.is_freezing.store(false, Ordering::Release);
     }
 
-    /// Ends the frozen sessions, except for those in `refused`, which are resumed.
-    pub(crate) fn commit(&self, refused: impl IntoIterator<Item = u64>) {
+    /// Ends the sessions in `taken`, and resumes those in `refused`. Others stay as they are: one that is being
+    /// offered at this moment may get into the next batch.
+    pub(crate) fn commit(
+        &self,
+        taken: impl IntoIterator<Item = u64>,
+        refused: impl IntoIterator<Item = u64>,
+    ) {
         let mut state = self.state.lock();
-        state.refused.extend(refused);
-        let State { frozen, refused, .. } = &mut *state;
-        for (id, frozen) in frozen.iter_mut().filter(|(_, frozen)| frozen.verdict.is_none()) {
-            let is_refused = refused.contains(id);
-            frozen.verdict =
-                Some(if is_refused { Verdict::Resumed(frozen.since) } else { Verdict::HandedOver });
+        let State { frozen, refused: all_refused, .. } = &mut *state;
+        for id in taken {
+            if let Some(frozen) = frozen.get_mut(&id) {
+                frozen.verdict = Some(Verdict::HandedOver);
+            }
+        }
+        for id in refused {
+            all_refused.insert(id);
+            if let Some(frozen) = frozen.get_mut(&id) {
+                frozen.verdict = Some(Verdict::Resumed(frozen.since));
+            }
         }
     }
 

@@ -128,7 +128,7 @@ async fn a_user_who_is_disconnected_while_the_session_is_prepared_is_disconnecte
     let staged: Vec<_> = old.sink.take().into_iter().map(|taken| new.stage(taken)).collect();
     assert_eq!(new.sessions.disconnect("alice", &logout()), 0);
     staged.into_iter().for_each(|staged| staged.begin(Duration::ZERO));
-    old.drain.hand_over([]);
+    old.drain.hand_over([1, 2], []);
     old.drain.wake_sessions().await;
     peer.expect_close(4001, "logout").await;
     other.send(&frame(PING, b"?")).await;

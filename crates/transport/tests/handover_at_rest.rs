@@ -29,7 +29,7 @@ use numbers::{Freezing, Numbers};
 use shared_stream::Witness;
 use support::{CLOSE, PING, PONG, Peer, TEXT, close, close_payload, frame};
 use tokio::time::sleep;
-use transport::ws_core::{Cause, CloseCode, CloseFrame};
+use transport::ws_core::{Cause, CloseCode, CloseFrame, Limits};
 use transport::{Handler, Message, Next, SessionRegistry};
 
 fn logout() -> CloseFrame {
@@ -47,7 +47,9 @@ struct Scene {
 
 async fn scene(pipe_bytes: usize) -> Scene {
     let numbers = Numbers::default();
-    let old = Process::new(numbers.clone());
+    let mut old = Process::new(numbers.clone());
+    // A timeout that runs would keep the session from being frozen, too.
+    old.set_config(|config| config.limits = Limits::default());
     let new = old.successor();
     let (peer, witness) = old.connect_over(&request_of("alice"), pipe_bytes).await;
     settle().await;

@@ -25,7 +25,15 @@ fn main() -> ExitCode {
         .main(env::args_os().skip(1), |settings| {
             let publisher = Publisher::new();
             tokio::spawn(repeat(publisher.clone(), settings));
+            let (frozen, restored) = (publisher.clone(), publisher.clone());
             Server::status(publisher.clone())
+                .hand_over(
+                    "state",
+                    move || frozen.freeze(),
+                    move |state| {
+                        restored.restore(&state);
+                    },
+                )
                 .metrics(|registry| {
                     publisher.register(registry.sub_registry_with_prefix("ws_status"));
                 })

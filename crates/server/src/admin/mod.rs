@@ -149,7 +149,9 @@ impl Admin {
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
-            "/disconnect" if request.method() == Method::POST => self.disconnect(&request),
+            "/disconnect" if request.method() == Method::POST => {
+                self.perform(async || self.disconnect(&request)).await
+            }
             "/disconnect" => not_allowed("POST"),
             "/drain" if request.method() == Method::POST => self.begin_drain(&request),
             "/drain" if !is_read => not_allowed("GET, HEAD, POST"),
@@ -166,6 +168,17 @@ impl Admin {
             "/readyz" => self.readiness(),
             _ => self.call_operation(request).await,
         }
+    }
+
+    /// Performs an operation on sessions or on the states of the program, unless the successor has these. A
+    /// handover that is being decided delays it.
+    async fn perform(&self, operation: impl AsyncFnOnce() -> Response<String>) -> Response<String> {
+        let owner = self.process.operations.begin_operation().await;
+        if *owner == Owner::Successor {
+            let sentence = "another process has taken over; repeat the request";
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, sentence);
+        }
+        operation().await
     }
 
     /// Whether requests may use this authority. Rejects DNS rebinding, where a web page resolves its own
@@ -259,14 +272,11 @@ impl Admin {
             let sentence = "the request must have no Origin header";
             return refuse(StatusCode::FORBIDDEN, sentence);
         }
-        // Until then a handover may be decided.
-        let owner = self.process.operations.begin_operation().await;
-        if *owner == Owner::Successor {
-            let sentence = "another process has taken over; repeat the request";
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, sentence);
-        }
         match read_body(body).await {
-            Some(body) => operation.call(AdminRequest { head, body }).await,
+            Some(body) => {
+                let request = AdminRequest { head, body };
+                self.perform(async || operation.call(request).await).await
+            }
             None => refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body must have at most 1 MiB"),
         }
     }

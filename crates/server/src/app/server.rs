@@ -97,8 +97,9 @@ impl Server {
     ///
     /// `freeze` returns the state. It is called when sessions are frozen and no operation of the program runs
     /// on the admin listener; this process may go on with the state afterwards. `restore` continues the state of
-    /// the process before, which may be another version of the program. It is called once at most, before the
-    /// sessions of that process continue and before the first client is accepted. Neither may block.
+    /// the process before, which may be another version of the program. It is called before the sessions of that
+    /// process continue and before the first client is accepted, and again before sessions that follow later:
+    /// then it does nothing if this process has a newer state. Neither may block.
     ///
     /// ```
     /// use std::sync::Arc;

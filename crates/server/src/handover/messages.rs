@@ -64,11 +64,9 @@ pub(super) enum FromPredecessor {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Seal {
-    /// When its first session was frozen, by [`monotonic_now`].
-    pub(super) frozen_at_ns: u64,
-    /// The least id that the successor may assign.
+    /// The least id that the successor may assign. In the first batch only.
     pub(super) next_id: u64,
-    /// The states of the program, by name. In the first batch only.
+    /// The states of the program, by name.
     pub(super) states: Vec<(String, Bytes)>,
 }
 

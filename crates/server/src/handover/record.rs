@@ -13,6 +13,7 @@ use transport::ws_core::{
 };
 use transport::{Compression, FrozenSession, Identity};
 
+use super::messages::monotonic_now;
 use crate::telemetry::TableRow;
 
 /// The version of records that this process writes. It changes only if an older process would misunderstand
@@ -27,6 +28,8 @@ pub(super) struct SessionRecord {
     /// The path of its endpoint.
     pub(super) path: String,
     age_ns: u64,
+    /// When it was frozen, by [`monotonic_now`](monotonic_now).
+    pub(super) frozen_at_ns: u64,
     #[serde(default)]
     identity: Option<String>,
     #[serde(default)]
@@ -103,6 +106,7 @@ impl SessionRecord {
             id,
             path,
             age_ns: nanos(age),
+            frozen_at_ns: monotonic_now(),
             identity: identity.map(|identity| identity.as_str().to_owned()),
             compression: compression.map(|compression| compression.as_str().to_owned()),
             handler,
@@ -118,7 +122,9 @@ impl SessionRecord {
 
     /// Returns `None` if this is no record, or one of an unknown version.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        rmp_serde::from_slice(bytes).ok().filter(|record: &Self| record.version == VERSION)
+        let record: Self = rmp_serde::from_slice(bytes).ok()?;
+        let is_known = record.version == VERSION && record.id > 0; // The first id is 1.
+        is_known.then_some(record)
     }
 
     /// Returns the session. `None` if something in it has no meaning in this process.

@@ -168,6 +168,7 @@ pub(crate) struct TakingOver {
 /// A session that is not this process's yet.
 struct Staged {
     id: u64,
+    frozen_at_ns: u64,
     row: Option<Row>,
     thawing: Thawing,
 }
@@ -306,7 +307,8 @@ impl TakingOver {
             permit: permits.take_over(address.filter(|_| limits_addresses)),
         };
         let thawing = router.thaw(&record.path, frozen, continuation)?;
-        Some(Staged { id: record.id, row, thawing })
+        let SessionRecord { id, frozen_at_ns, .. } = record;
+        Some(Staged { id, frozen_at_ns, row, thawing })
     }
 
     async fn perform(&mut self, action: Action) -> Option<Event> {
@@ -371,7 +373,7 @@ impl TakingOver {
 
     /// What is staged is this process's.
     async fn own(&mut self) {
-        let Seal { frozen_at_ns, next_id, states } = mem::take(&mut self.seal);
+        let Seal { next_id, states } = mem::take(&mut self.seal);
         self.process.states.restore(states);
         self.process.shutdown.drain().skip_session_ids_below(next_id);
         let staged = mem::take(&mut self.staged);
@@ -379,20 +381,17 @@ impl TakingOver {
         self.batch_len = 0;
         self.sessions += staged.len();
         self.refused += refused;
-        let mut pause = Duration::ZERO;
-        for (index, Staged { id, row, thawing }) in (1..).zip(staged) {
+        for (index, Staged { id, frozen_at_ns, row, thawing }) in (1..).zip(staged) {
             if let (Some(table), Some(row)) = (&self.process.telemetry.table, row) {
                 table.insert(id, row);
             }
-            if frozen_at_ns > 0 {
-                pause = Duration::from_nanos(monotonic_now().saturating_sub(frozen_at_ns));
-            }
+            let pause = Duration::from_nanos(monotonic_now().saturating_sub(frozen_at_ns));
+            self.pause = self.pause.max(pause);
             thawing(pause);
             if index % BEGIN_BATCH == 0 {
                 yield_now().await;
             }
         }
-        self.pause = self.pause.max(pause);
         self.report(State::InProgress);
         // An error is found when the next message is read.
         let _ = self.send(&FromSuccessor::Serving).await;

@@ -115,14 +115,16 @@ impl<H: Handler + Clone + Sync> Process<H> {
     pub(crate) async fn hand_over(&self, successor: &Self, refused: &[u64]) {
         self.drain.seal();
         successor.drain.skip_session_ids_below(self.drain.next_session_id());
+        let mut ids = Vec::new();
         for taken in self.sink.take() {
             if refused.contains(&taken.session.id) {
                 taken.stream.set_holder(Some(self.number));
             } else {
+                ids.push(taken.session.id);
                 successor.thaw(taken);
             }
         }
-        self.drain.hand_over(refused.iter().copied());
+        self.drain.hand_over(ids, refused.iter().copied());
         self.drain.wake_sessions().await;
         settle().await;
     }

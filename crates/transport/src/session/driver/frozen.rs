@@ -99,8 +99,8 @@ where
         }
     }
 
-    /// Goes on here. The time since this session was frozen counts as a stall: what has arrived meanwhile counts against
-    /// the rates as if it had been read when it came.
+    /// Goes on here. The time since this session was frozen counts as a stall: what has arrived meanwhile
+    /// counts against the rates as if it had been read when it came.
     pub(crate) fn resume(&mut self, frozen_since: TimerInstant) {
         let pause = self.timer.now().since(frozen_since);
         self.timer.count_stall(pause);

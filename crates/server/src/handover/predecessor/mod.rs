@@ -1,10 +1,12 @@
-//! The side of the process that hands its sessions over.
+//! The side of the process that hands its sessions over: it waits for events, and performs the actions of the
+//! state machine. `batch` has those that concern sessions.
 
+mod batch;
+
+use std::collections::HashSet;
 use std::future::pending;
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::pin;
 use std::process;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,22 +14,18 @@ use std::time::Duration;
 use ::handover::predecessor::{Action, Event, Outcome, Predecessor};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::{Notify, OwnedRwLockWriteGuard};
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::channel::{Channel, Frame};
-use super::collector::{CHUNK, Collected, Collector};
-use super::messages::{
-    DrainRecord, FromPredecessor, FromSuccessor, PROTOCOL, Seal, decode, monotonic_now, send,
-};
+use super::collector::Collector;
+use super::messages::{DrainRecord, FromPredecessor, FromSuccessor, PROTOCOL, decode, send};
 use super::states::Owner;
 use super::status::{Handover, Role, State};
 use super::{ThisProcess, limit};
 use crate::net::accept_errors::AcceptErrors;
 use crate::net::handed_over::ListenerKind;
 use crate::net::listener::Listener;
-use crate::systemd;
 use crate::time::milliseconds;
 
 /// Time for the first message of a successor.
@@ -36,22 +34,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for operations on the admin listener that have begun. They have their own timeout of five seconds.
 const OPERATIONS_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How often the other tasks run after all sessions were woken, so that those freeze which are at rest.
-const SETTLE_YIELDS: usize = 16;
-
-/// How long the sessions that were handed over keep their memory here, unless the successor says earlier that
-/// it serves them: their end takes processor time that it needs first.
-const RELEASE_DELAY: Duration = Duration::from_millis(500);
-
-/// Sessions that come to rest within this time after the first commit are one batch.
-const BATCH_TIME: Duration = Duration::from_millis(20);
-
 /// How often the successor is told how many sessions are left here.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
-
-/// The ids of each process begin after a multiple of this, so that sessions that the predecessor still opens
-/// get no id of the successor.
-const ID_RANGE: u64 = 1_000_000;
 
 /// Hands over to each process that connects to `listener`, until one has taken over.
 pub(crate) async fn serve(
@@ -146,13 +130,8 @@ async fn hand_over(
         wait,
         operations: None,
         began: Instant::now(),
-        frozen_at: None,
-        pause: Duration::ZERO,
-        batch: Vec::new(),
-        is_sealed: false,
-        refusals: Vec::new(),
-        sessions: 0,
-        refused: 0,
+        batch: Batch::default(),
+        totals: Totals::default(),
         wait_ends: None,
         is_stopping: false,
         serving: Arc::default(),
@@ -185,21 +164,43 @@ struct HandingOver<'a> {
     /// Held while the states of the program are handed over.
     operations: Option<OwnedRwLockWriteGuard<Owner>>,
     began: Instant,
-    /// When the open batch began to freeze, by the clock of the system and by that of the runtime.
-    frozen_at: Option<(u64, Instant)>,
-    pause: Duration,
-    /// The ids of the open batch, in the order in which they were sent.
-    batch: Vec<u64>,
-    is_sealed: bool,
-    /// The sessions of the sealed batch that the successor refuses.
-    refusals: Vec<u64>,
-    sessions: usize,
-    refused: usize,
+    batch: Batch,
+    totals: Totals,
     wait_ends: Option<Instant>,
     is_stopping: bool,
     /// Notified when the successor serves the first batch.
     serving: Arc<Notify>,
     problem: Option<String>,
+}
+
+/// The open or sealed batch.
+#[derive(Debug, Default)]
+struct Batch {
+    /// In the order in which they were sent.
+    ids: Vec<u64>,
+    /// The ids of those that the successor refuses.
+    refused: HashSet<u64>,
+    /// When it began to freeze.
+    frozen_at: Option<Instant>,
+    is_sealed: bool,
+}
+
+impl Batch {
+    /// Records that the successor refuses the session at this index.
+    fn refuse(&mut self, index: usize) {
+        self.refused.extend(self.ids.get(index));
+    }
+}
+
+/// The batches that were committed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    /// Sessions that the successor has.
+    sessions: usize,
+    /// Sessions that it has refused.
+    refused: usize,
+    /// The longest time for which a batch was frozen.
+    pause: Duration,
 }
 
 impl HandingOver<'_> {
@@ -248,7 +249,7 @@ impl HandingOver<'_> {
                     self.wait_ends = None;
                     return Event::WaitOver;
                 }
-                () = self.collector.collected(1), if has_committed && !self.is_sealed => {
+                () = self.collector.collected(1), if has_committed && !self.batch.is_sealed => {
                     return Event::Frozen;
                 }
                 () = sleep(limit.unwrap_or_default()), if limit.is_some() => {
@@ -268,8 +269,7 @@ impl HandingOver<'_> {
         match message {
             Ok(FromSuccessor::Ready) => Some(Event::Ready),
             Ok(FromSuccessor::Refusing { indices }) => {
-                let ids = indices.iter().filter_map(|index| self.batch.get(*index).copied());
-                self.refusals.extend(ids);
+                indices.into_iter().for_each(|index| self.batch.refuse(index));
                 None
             }
             Ok(FromSuccessor::Taken) => Some(Event::Taken),
@@ -311,87 +311,12 @@ impl HandingOver<'_> {
                 Some(Event::Revoked)
             }
             Action::Seal => {
-                self.is_sealed = true;
+                self.batch.is_sealed = true;
                 let sealed = FromPredecessor::Sealed(self.seal());
                 self.send(&sealed, &[]).await.err().map(|error| self.lost(&error))
             }
             Action::StopReceiving => Some(self.stop_receiving().await),
         }
-    }
-
-    /// Begins to freeze sessions.
-    fn freeze(&mut self) {
-        self.frozen_at = Some((monotonic_now(), Instant::now()));
-        self.collector.open();
-        let sink = Arc::clone(&self.collector);
-        self.process.shutdown.drain().freeze(sink);
-    }
-
-    /// Sends all sessions that are at rest, and freezes no more.
-    async fn send_at_rest(&mut self) -> io::Result<()> {
-        let process = Arc::clone(self.process);
-        let collector = Arc::clone(&self.collector);
-        loop {
-            let before = collector.total();
-            let mut woken = pin!(process.shutdown.drain().wake_sessions());
-            loop {
-                tokio::select! {
-                    biased;
-                    () = collector.collected(CHUNK) => {
-                        self.send_chunk().await?;
-                    }
-                    () = &mut woken => break,
-                }
-            }
-            for _ in 0..SETTLE_YIELDS {
-                yield_now().await;
-                self.send_chunk().await?;
-            }
-            // Sessions of a round may have gone on because too many were unsent.
-            if collector.total() == before {
-                return self.close_batch().await;
-            }
-        }
-    }
-
-    /// Sends the sessions that have come to rest since the previous batch.
-    async fn send_next_batch(&mut self) -> Event {
-        sleep(BATCH_TIME).await;
-        let sent = self.close_batch().await;
-        self.result_of_batch(sent)
-    }
-
-    /// Freezes no more sessions, and sends the rest of the batch.
-    async fn close_batch(&mut self) -> io::Result<()> {
-        self.process.shutdown.drain().seal();
-        self.collector.close();
-        while self.send_chunk().await? > 0 {}
-        Ok(())
-    }
-
-    fn result_of_batch(&mut self, sent: io::Result<()>) -> Event {
-        match sent {
-            Ok(()) => Event::BatchSent,
-            Err(error) => self.lost(&error),
-        }
-    }
-
-    /// Sends the sessions that are collected, at most a chunk. Returns their number.
-    async fn send_chunk(&mut self) -> io::Result<usize> {
-        let sessions = self.collector.take();
-        if sessions.is_empty() {
-            return Ok(0);
-        }
-        self.batch.extend(sessions.iter().map(|session| session.id));
-        let (mut records, mut descriptors) = (Vec::new(), Vec::new());
-        for Collected { record, descriptor, .. } in &sessions {
-            records.push(record.clone().into());
-            descriptors.push(descriptor.as_fd());
-        }
-        self.send(&FromPredecessor::Sessions { records }, &descriptors).await?;
-        let count = sessions.len();
-        self.collector.sent(sessions);
-        Ok(count)
     }
 
     async fn send(
@@ -402,64 +327,6 @@ impl HandingOver<'_> {
         let time = limit(::handover::TimeLimit::Progress, self.wait);
         let sent = timeout(time, send(&mut self.channel, message, descriptors)).await;
         sent.unwrap_or_else(|_| Err(io::Error::other("the successor does not receive")))
-    }
-
-    fn seal(&self) -> Seal {
-        let frozen_at_ns = self.frozen_at.map_or_else(monotonic_now, |(clock, _)| clock);
-        if self.machine.has_committed() {
-            return Seal { frozen_at_ns, ..Seal::default() };
-        }
-        let assigned = self.process.shutdown.drain().next_session_id();
-        let next_id = (assigned / ID_RANGE + 1) * ID_RANGE + 1;
-        Seal { frozen_at_ns, next_id, states: self.process.states.freeze() }
-    }
-
-    /// The batch is the successor's.
-    fn commit(&mut self) {
-        let drain = self.process.shutdown.drain();
-        let refusals = mem::take(&mut self.refusals);
-        let batch = mem::take(&mut self.batch);
-        self.sessions += batch.len() - refusals.len();
-        self.refused += refusals.len();
-        drain.hand_over(refusals);
-        self.is_sealed = false;
-        let is_first = !self.process.shutdown.accepting().is_given_up();
-        if let Some((_, frozen_at)) = self.frozen_at.take() {
-            self.pause = self.pause.max(frozen_at.elapsed());
-        }
-        if is_first {
-            let listeners = self.listeners.iter().filter_map(|(_, listener)| listener.upgrade());
-            listeners.for_each(|listener| listener.leave_file());
-            self.process.shutdown.accepting().give_up();
-            systemd::release();
-            self.wait_ends = Some(Instant::now() + self.wait);
-        }
-        if let Some(mut owner) = self.operations.take() {
-            *owner = Owner::Successor;
-        }
-        if self.machine.outcome().is_none() {
-            self.freeze();
-        }
-        let (process, serving) = (Arc::clone(self.process), Arc::clone(&self.serving));
-        tokio::spawn(async move {
-            if is_first {
-                let _ = timeout(RELEASE_DELAY, serving.notified()).await;
-            }
-            process.shutdown.drain().wake_sessions().await;
-        });
-    }
-
-    /// The frozen sessions are this process's.
-    async fn resume(&mut self) {
-        self.collector.close();
-        self.collector.discard();
-        let shutdown = &self.process.shutdown;
-        shutdown.drain().resume();
-        if !self.machine.has_committed() {
-            shutdown.accepting().resume();
-            self.operations = None;
-        }
-        shutdown.drain().wake_sessions().await;
     }
 
     /// Ends the receiving side, and finds out whether the successor has taken the batch before.
@@ -483,7 +350,7 @@ impl HandingOver<'_> {
         let metrics = &self.process.telemetry.metrics;
         let open = metrics.sessions().open();
         metrics.count_handover(is_completed);
-        let (sessions, refused) = (self.sessions, self.refused);
+        let Totals { sessions, refused, pause } = self.totals;
         let duration = self.began.elapsed();
         let state = if is_completed { State::Completed } else { State::Revoked };
         self.process.status.set(Handover {
@@ -493,7 +360,7 @@ impl HandingOver<'_> {
             sessions,
             refused,
             predecessor_open: open,
-            pause: self.pause,
+            pause,
             duration,
         });
         if is_completed {
@@ -503,7 +370,7 @@ impl HandingOver<'_> {
                 sessions,
                 refused,
                 left = open,
-                pause_ms = milliseconds(self.pause),
+                pause_ms = milliseconds(pause),
                 duration_ms = milliseconds(duration),
                 problem = self.problem,
             );
