@@ -13,6 +13,8 @@ use crate::process::{Server, field};
 
 /// Limit of an upgrade, with the drain of what was not handed over.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Limit for the system to end a process that was killed.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between two looks at the processes.
 const INTERVAL: Duration = Duration::from_millis(2);
 
@@ -132,6 +134,7 @@ impl Upgrade {
                 };
                 if runs {
                     victim.kill()?;
+                    victim.wait_for_exit(KILL_TIMEOUT)?;
                     upgrade.kill = Some(due);
                     continue;
                 }
