@@ -40,6 +40,8 @@ const LATEST_KILL: Duration = Duration::from_millis(300);
 /// which is shortly before that, loses the sessions of the successor; with `--chaos` it may.
 const KILLED_BEFORE_COMMIT: f64 = 0.7;
 const KILLED_AT_ANY_TIME: f64 = 1.3;
+/// Time in which clients notice that their sessions are lost.
+const NOTICE: Duration = Duration::from_millis(200);
 /// Limit for all sessions to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time without pings, probes and states before the end, and limit for gauges and descriptors to be right.
@@ -253,14 +255,17 @@ impl Run<'_> {
         let (open, clock) = (self.clients.open(), self.faults.clock);
         let kill = self.kill();
         let upgrade = Upgrade::perform(&mut self.servers, &mut self.server, kill, clock)?;
+        let has_lost =
+            matches!(upgrade.outcome, Outcome::Inherited | Outcome::NothingLeft | Outcome::TooLate);
+        if has_lost {
+            sleep(NOTICE);
+        }
         if !self.clients.wait_until_open(self.arguments.sessions, OPEN_TIMEOUT) {
             let text =
                 format!("only {} clients are connected after an upgrade", self.clients.open());
             self.report.failures.push(text);
         }
-        if let (Some(kill), Outcome::Inherited | Outcome::NothingLeft | Outcome::TooLate) =
-            (upgrade.kill, upgrade.outcome)
-        {
+        if let Some(kill) = upgrade.kill.filter(|_| has_lost) {
             let time = *upgrade.time.start() + kill.after..=clock.now();
             self.allowed.push(Allowed { time, lost: upgrade.allowed_losses(open) });
         }

@@ -86,8 +86,8 @@ impl Percentiles {
 /// Prints a row for each upgrade, and one for the time in between. Adds the goals that were missed.
 pub fn print_upgrades(report: &mut Report, upgrades: &[Upgrade], pongs: &[Pong]) {
     println!(
-        "| upgrade | outcome | killed | ready | predecessor ended | handed over | taken over \
-         | pong p50 | p99 | slowest |\n|---|---|---|---|---|---|---|---|---|---|"
+        "| upgrade | at | outcome | killed | ready | predecessor ended | handed over | taken over \
+         | pong p50 | p99 | slowest |\n|---|---|---|---|---|---|---|---|---|---|---|"
     );
     let undisturbed = pongs.iter().filter(|pong| {
         let sent = pong.sent();
@@ -98,7 +98,7 @@ pub fn print_upgrades(report: &mut Report, upgrades: &[Upgrade], pongs: &[Pong])
     let Percentiles { count, p50, p99, slowest } =
         Percentiles::of(undisturbed.map(|pong| pong.round_trip()));
     println!(
-        "| none | {count} pings | | | | | | {} | {} | {} |",
+        "| none | | {count} pings | | | | | | {} | {} | {} |",
         millis(p50),
         millis(p99),
         millis(slowest)
@@ -106,7 +106,8 @@ pub fn print_upgrades(report: &mut Report, upgrades: &[Upgrade], pongs: &[Pong])
     for (number, upgrade) in (1..).zip(upgrades) {
         let Percentiles { p50, p99, slowest, .. } = Percentiles::within(pongs, &upgrade.time);
         println!(
-            "| {number} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {number} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            millis(*upgrade.time.start()),
             upgrade.outcome.name(),
             upgrade.kill.map(kill).unwrap_or_default(),
             upgrade.ready.map(millis).unwrap_or_default(),
