@@ -22,6 +22,7 @@ use super::messages::{
     DrainRecord, FromPredecessor, FromSuccessor, PROTOCOL, Seal, decode, monotonic_now, send,
 };
 use super::record::SessionRecord;
+use super::states::catch_panic;
 use super::status::{Handover, Role, State};
 use super::{ThisProcess, limit};
 use crate::config::ShutdownOptions;
@@ -299,7 +300,7 @@ impl TakingOver {
             policy: &config.policy,
             permit: permits.take_over(address.flatten()),
         };
-        let thawing = router.thaw(&record.path, frozen, continuation)?;
+        let thawing = catch_panic(|| router.thaw(&record.path, frozen, continuation))??;
         let SessionRecord { id, frozen_at_ns, .. } = record;
         Some(Staged { id, frozen_at_ns, row, thawing })
     }
