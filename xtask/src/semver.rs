@@ -1,4 +1,4 @@
-//! Checks the public API of ws-core, transport and broadcast for breaking changes. Not part of `ci`,
+//! Checks the public API of ws-core, handover, transport and broadcast for breaking changes. Not part of `ci`,
 //! because its tool takes minutes to install.
 
 use std::fs;
@@ -28,7 +28,8 @@ pub(crate) fn run(revision: Option<&str>) -> Result<(), Failure> {
             Failure::new(format!("{} cannot be removed: {error}", target.display()), "remove it")
         })?;
     }
-    let packages = ["--package", "ws-core", "--package", "transport", "--package", "broadcast"];
+    let packages = ["ws-core", "handover", "transport", "broadcast"];
+    let packages = packages.map(|name| ["--package", name]).concat();
     let baseline = ["--baseline-rev", baseline.trim()];
     let mut check = command(&[&["cargo", "semver-checks"], &packages[..], &baseline].concat());
     succeed(

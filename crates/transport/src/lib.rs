@@ -179,6 +179,18 @@
 //! compressed for its session, and [`Next::Send`] is not. The length of a compressed message tells whether
 //! its parts are alike, so it must not have a secret beside text that an attacker chooses.
 //!
+//! # Handover
+//!
+//! Another process can continue a session over the same connection. [`Drain::freeze`] begins it: each session
+//! that is at rest is offered to a [`SessionSink`], with its stream, and does nothing from then on. What the sink
+//! gets is a [`FrozenSession`], which it sends to the other process, with the descriptor of the stream. There
+//! [`Admit::thaw`] makes the handler, and [`Endpoint::thaw`] the session. Then [`Drain::hand_over`] ends it here
+//! without a word, or [`Drain::resume`] lets it go on as if nothing had been.
+//!
+//! **Who has a session at which moment is not decided here**: two processes that believed to have it would
+//! corrupt its connection. The crate `handover` decides that for the `server`, which is an example of both
+//! sides.
+//!
 //! # Stability
 //!
 //! Versions follow [Semantic Versioning](https://semver.org) as Cargo interprets it: a breaking change
@@ -218,10 +230,11 @@
 //! | [`Answer`] | A caller that sends it over another protocol has to send each variant. |
 //! | [`Permission`] | It is a choice between two values. |
 //! | [`Policy`], [`Origins`], [`SizeLimits`], [`CompressionOptions`], [`DrainOptions`] | They are written field by field, and the user has to decide on a new field. |
+//! | [`FrozenSession`] | One process writes it and another reads it, and both have to decide on a new field. |
 //! | [`Client`] | Only the code that accepts a connection knows the values; a default would be a guess. |
 //!
 //! No other type has public fields.
-//! [`Handler`], [`Observer`] and [`PermitPool`] get new methods only with a default implementation that
+//! [`Admit`], [`Handler`], [`Observer`], [`PermitPool`] and [`SessionSink`] get new methods only with a default implementation that
 //! preserves their behaviour.
 //!
 //! Behaviour is part of the API: which requests are refused, with which word, status and headers, and

@@ -99,7 +99,8 @@ impl Server {
     /// on the admin listener; this process may go on with the state afterwards. `restore` continues the state of
     /// the process before, which may be another version of the program. It is called before the sessions of that
     /// process continue and before the first client is accepted, and again before sessions that follow later:
-    /// then it does nothing if this process has a newer state. Neither may block.
+    /// then it does nothing if this process has a newer state. Neither may block. If all states together have more
+    /// than 60 MiB, nothing is handed over.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -20,8 +20,8 @@ use tokio::net::UnixStream;
 /// Maximum number of descriptors of a frame: `SCM_MAX_FD` of Linux.
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
-/// Maximum number of bytes of a frame.
-pub(crate) const MAX_FRAME_BYTES: usize = 4 << 20;
+/// Maximum number of bytes of a frame: the states of a program are in one.
+pub(crate) const MAX_FRAME_BYTES: usize = 64 << 20;
 
 const HEADER_BYTES: usize = 8;
 

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use transport::ws_core::{
     BucketSnapshot, Cause, CloseCode, Counters, ScheduledClose, Snapshot, Stats,
 };
-use transport::{Compression, FrozenSession, Identity};
+use transport::{Compression, FrozenSession, Identity, Peer};
 
 use super::messages::monotonic_now;
+use crate::limits::client_network;
+use crate::net::client_addr::ClientAddrPolicy;
 use crate::telemetry::TableRow;
 
 /// The version of records that this process writes. It changes only if an older process would misunderstand
@@ -39,7 +41,7 @@ pub(super) struct SessionRecord {
     handler: Bytes,
     /// The address whose limit it counts for.
     #[serde(default)]
-    pub(super) address: Option<IpAddr>,
+    address: Option<IpAddr>,
     /// What the table of sessions has beside, if there is one.
     #[serde(default)]
     pub(super) row: Option<TableRow>,
@@ -125,6 +127,16 @@ impl SessionRecord {
         let record: Self = rmp_serde::from_slice(bytes).ok()?;
         let is_known = record.version == VERSION && record.id > 0; // The first id is 1.
         is_known.then_some(record)
+    }
+
+    /// Returns the address whose limit the session counts for, if it is known. `peer` is the peer of its socket,
+    /// which is the client, unless it is a proxy.
+    pub(super) fn client_address(&self, peer: Peer, policy: &ClientAddrPolicy) -> Option<IpAddr> {
+        let client = || match &self.row {
+            Some(row) => Some(row.peer()),
+            None => Some(peer).filter(|peer| !policy.is_proxy(*peer)),
+        };
+        self.address.or_else(|| client()?.ip().map(client_network))
     }
 
     /// Returns the session. `None` if something in it has no meaning in this process.

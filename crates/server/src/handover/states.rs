@@ -1,6 +1,7 @@
 //! The states of the program that are handed over beside the sessions.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,15 +28,17 @@ impl States {
         self.0.push(State { name, freeze: Box::new(freeze), restore: Box::new(restore) });
     }
 
-    pub(super) fn freeze(&self) -> Vec<(String, Bytes)> {
-        self.0.iter().map(|state| (state.name.to_owned(), (state.freeze)())).collect()
+    /// Returns the states, or `None` if one of them panics.
+    pub(super) fn freeze(&self) -> Option<Vec<(String, Bytes)>> {
+        let freeze = |state: &State| Some((state.name.to_owned(), catch_panic(&state.freeze)?));
+        self.0.iter().map(freeze).collect()
     }
 
-    /// Passes each state on to the one of the same name, if there is one.
+    /// Passes each state on to the one of the same name, if there is one. If that panics, the state is lost.
     pub(super) fn restore(&self, frozen: Vec<(String, Bytes)>) {
         for (name, frozen) in frozen {
             if let Some(state) = self.find(&name) {
-                (state.restore)(frozen);
+                let _ = catch_panic(|| (state.restore)(frozen));
             }
         }
     }
@@ -43,6 +46,11 @@ impl States {
     fn find(&self, name: &str) -> Option<&State> {
         self.0.iter().find(|state| state.name == name)
     }
+}
+
+/// Returns the result of code of the program, or `None` if it panics. The panic hook has logged the panic.
+pub(super) fn catch_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
 impl fmt::Debug for States {

@@ -22,10 +22,10 @@ use super::messages::{
     DrainRecord, FromPredecessor, FromSuccessor, PROTOCOL, Seal, decode, monotonic_now, send,
 };
 use super::record::SessionRecord;
+use super::states::catch_panic;
 use super::status::{Handover, Role, State};
 use super::{ThisProcess, limit};
 use crate::config::ShutdownOptions;
-use crate::limits::client_network;
 use crate::net::handed_over::HandedOver;
 use crate::net::stream::Stream;
 use crate::routes::{Continuation, Thawing};
@@ -292,21 +292,15 @@ impl TakingOver {
         let stream = Stream::from_descriptor(descriptor).ok()?;
         let peer = stream.socket_peer();
         let row = telemetry.table.as_ref().map(|_| Row::of(&frozen, record.row.as_ref(), peer));
-        let address = record.address.or_else(|| {
-            // The peer of the socket is the client, unless it is a proxy.
-            let known = record.row.as_ref().map(|row| row.peer());
-            let client =
-                known.or_else(|| Some(peer).filter(|it| !config.client_addr.is_proxy(*it)));
-            client?.ip().map(client_network)
-        });
         let limits_addresses = config.max_connections_per_address > 0;
+        let address = limits_addresses.then(|| record.client_address(peer, &config.client_addr));
         let continuation = Continuation {
             stream,
             token: shutdown.token(),
             policy: &config.policy,
-            permit: permits.take_over(address.filter(|_| limits_addresses)),
+            permit: permits.take_over(address.flatten()),
         };
-        let thawing = router.thaw(&record.path, frozen, continuation)?;
+        let thawing = catch_panic(|| router.thaw(&record.path, frozen, continuation))??;
         let SessionRecord { id, frozen_at_ns, .. } = record;
         Some(Staged { id, frozen_at_ns, row, thawing })
     }

@@ -150,6 +150,11 @@ impl Stream {
     /// The connection is this process's alone.
     pub(crate) fn own(&mut self) {
         self.is_disowned = false;
+        // One that ended has limited it, as for each connection that it drops.
+        #[cfg(target_os = "linux")]
+        if let Socket::Tcp(stream) = &self.socket {
+            let _ = sockopt::set_tcp_user_timeout(stream, 0);
+        }
     }
 
     /// Returns the address of the peer of the socket.

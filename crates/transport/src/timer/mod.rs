@@ -199,9 +199,11 @@ impl<O: AsRef<TimerService>> TimerHandle<O> {
     }
 
     /// Counts a time in which this task did not run as a stall, for the next call of
-    /// [`stalled`](Self::stalled).
-    pub(crate) fn count_stall(&mut self, stall: Duration) {
-        self.stall_total = self.stall_total.before(stall);
+    /// [`stalled`](Self::stalled). One that the detector would not call a stall is not counted.
+    pub(crate) fn count_stall(&mut self, time: Duration) {
+        if time > TICK {
+            self.stall_total = self.stall_total.before(time);
+        }
     }
 
     /// Sets the deadline and the waker, unless both are set already.

@@ -72,7 +72,7 @@ async fn an_invalid_frame_is_an_error_and_its_descriptors_are_closed() {
     // The parts that are sent, each with a number of descriptors.
     let invalid: [&[(Vec<u8>, usize)]; 9] = [
         &[(header(u32::MAX, 0), 0)],
-        &[(header((4 << 20) + 1, 1), 1)],
+        &[(header(u32::try_from(MAX_FRAME_BYTES).unwrap() + 1, 1), 1)],
         &[(header(0, u32::MAX), 1)],
         &[(frame(3, 0, b"abc"), 1)],
         &[(frame(3, 1, b"abc"), 0)],

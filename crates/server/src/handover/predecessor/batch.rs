@@ -107,15 +107,17 @@ impl HandingOver<'_> {
         Ok(count)
     }
 
-    pub(super) fn seal(&self) -> Seal {
+    /// Returns the end of the batch.
+    pub(super) fn seal(&self) -> io::Result<Seal> {
         // After the sessions are frozen: what one of them has sent is not newer.
         let states = self.process.states.freeze();
+        let states = states.ok_or_else(|| io::Error::other("a state of the program panicked"))?;
         if self.machine.has_committed() {
-            return Seal { next_id: 0, states };
+            return Ok(Seal { next_id: 0, states });
         }
         let assigned = self.process.shutdown.drain().next_session_id();
         let next_id = (assigned / ID_RANGE + 1) * ID_RANGE + 1;
-        Seal { next_id, states }
+        Ok(Seal { next_id, states })
     }
 
     /// The batch is the successor's.

@@ -31,8 +31,8 @@ use crate::time::milliseconds;
 /// Time for the first message of a successor.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time for operations on the admin listener that have begun. They have their own timeout of five seconds.
-const OPERATIONS_TIMEOUT: Duration = Duration::from_secs(6);
+/// Time for operations on the admin listener that have begun. The successor waits for that.
+const OPERATIONS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How often the successor is told how many sessions are left here.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
@@ -139,7 +139,7 @@ async fn hand_over(
     };
     let mut descriptors = vec![reader.as_fd()];
     descriptors.extend(sockets.iter().map(|(_, socket)| socket.as_fd()));
-    send(&mut handing_over.channel, &welcome, &descriptors).await?;
+    handing_over.send(&welcome, &descriptors).await?;
     drop((reader, sockets));
 
     let outcome = handing_over.run().await;
@@ -295,7 +295,12 @@ impl HandingOver<'_> {
             }
             Action::Freeze => {
                 let operations = self.process.operations.exclude_operations();
-                self.operations = timeout(OPERATIONS_TIMEOUT, operations).await.ok();
+                match timeout(OPERATIONS_TIMEOUT, operations).await {
+                    Ok(operations) => self.operations = Some(operations),
+                    Err(_) => {
+                        return Some(self.lost(&"an operation on the admin listener does not end"));
+                    }
+                }
                 self.process.shutdown.accepting().pause();
                 self.freeze();
                 let sent = self.send_at_rest().await;
@@ -312,8 +317,11 @@ impl HandingOver<'_> {
             }
             Action::Seal => {
                 self.batch.is_sealed = true;
-                let sealed = FromPredecessor::Sealed(self.seal());
-                self.send(&sealed, &[]).await.err().map(|error| self.lost(&error))
+                let sent = match self.seal() {
+                    Ok(seal) => self.send(&FromPredecessor::Sealed(seal), &[]).await,
+                    Err(error) => Err(error),
+                };
+                sent.err().map(|error| self.lost(&error))
             }
             Action::StopReceiving => Some(self.stop_receiving().await),
         }
