@@ -48,6 +48,9 @@ pub(super) enum FromPredecessor {
         pid: u32,
         /// How long the predecessor waits for sessions that are not at rest.
         wait_ms: u64,
+        /// The least id that the successor may assign. It holds as well if the predecessor dies before the
+        /// first batch is sealed.
+        next_id: u64,
         listeners: Vec<SocketDescription>,
     },
     /// Records of sessions, with a descriptor for each.
@@ -64,8 +67,6 @@ pub(super) enum FromPredecessor {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Seal {
-    /// The least id that the successor may assign. In the first batch only.
-    pub(super) next_id: u64,
     /// The states of the program, by name.
     pub(super) states: Vec<(String, Bytes)>,
 }

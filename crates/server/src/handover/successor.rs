@@ -49,6 +49,8 @@ pub(crate) struct Greeting {
     pipe: OwnedFd,
     pid: u32,
     wait: Duration,
+    /// The least id that this process may assign.
+    next_id: u64,
     began: Instant,
 }
 
@@ -79,12 +81,14 @@ pub(crate) async fn connect(
     let Frame { bytes, mut descriptors } =
         answer.map_err(|error| error.to_string())?.ok_or_else(ended)?;
     match decode(&bytes).map_err(|error| error.to_string())? {
-        FromPredecessor::Welcome { pid, wait_ms, listeners } if !descriptors.is_empty() => {
+        FromPredecessor::Welcome { pid, wait_ms, next_id, listeners }
+            if !descriptors.is_empty() =>
+        {
             let pipe = descriptors.remove(0);
             let sockets =
                 HandedOver::new(listeners, descriptors).map_err(|error| error.to_string())?;
             let wait = Duration::from_millis(wait_ms);
-            Ok((Greeting { channel, pipe, pid, wait, began }, sockets))
+            Ok((Greeting { channel, pipe, pid, wait, next_id, began }, sockets))
         }
         FromPredecessor::Refused { reason } => Err(reason),
         FromPredecessor::Draining { .. }
@@ -107,7 +111,8 @@ pub(crate) async fn take_over(
     process: Arc<ThisProcess>,
     greeting: Greeting,
 ) -> Result<TakingOver, String> {
-    let Greeting { channel, pipe, pid, wait, began } = greeting;
+    let Greeting { channel, pipe, pid, wait, next_id, began } = greeting;
+    process.shutdown.drain().skip_session_ids_below(next_id);
     let pipe = pipe::Receiver::from_owned_fd(pipe).map_err(|error| error.to_string())?;
     let mut taking_over = TakingOver {
         process,
@@ -367,9 +372,8 @@ impl TakingOver {
 
     /// What is staged is this process's.
     async fn own(&mut self) {
-        let Seal { next_id, states } = mem::take(&mut self.seal);
+        let Seal { states } = mem::take(&mut self.seal);
         self.process.states.restore(states);
-        self.process.shutdown.drain().skip_session_ids_below(next_id);
         let staged = mem::take(&mut self.staged);
         let refused = mem::take(&mut self.refusals).len();
         self.batch_len = 0;

@@ -27,10 +27,6 @@ const RELEASE_DELAY: Duration = Duration::from_millis(500);
 /// Sessions that come to rest within this time after the first commit are one batch.
 const BATCH_TIME: Duration = Duration::from_millis(20);
 
-/// The ids of each process begin after a multiple of this, so that sessions that the predecessor still opens
-/// get no id of the successor.
-const ID_RANGE: u64 = 1_000_000;
-
 impl HandingOver<'_> {
     /// Begins to freeze sessions.
     pub(super) fn freeze(&mut self) {
@@ -112,12 +108,7 @@ impl HandingOver<'_> {
         // After the sessions are frozen: what one of them has sent is not newer.
         let states = self.process.states.freeze();
         let states = states.ok_or_else(|| io::Error::other("a state of the program panicked"))?;
-        if self.machine.has_committed() {
-            return Ok(Seal { next_id: 0, states });
-        }
-        let assigned = self.process.shutdown.drain().next_session_id();
-        let next_id = (assigned / ID_RANGE + 1) * ID_RANGE + 1;
-        Ok(Seal { next_id, states })
+        Ok(Seal { states })
     }
 
     /// The batch is the successor's.

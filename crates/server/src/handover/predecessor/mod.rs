@@ -102,6 +102,10 @@ async fn greet(process: &ThisProcess, channel: &mut Channel) -> Result<Hello, St
     }
 }
 
+/// The ids of each process begin after a multiple of this. The predecessor has at least as many left for sessions
+/// that it still opens.
+const ID_RANGE: u64 = 1_000_000;
+
 /// Performs a handover. Returns when it was revoked; if it was completed, the process ends meanwhile.
 async fn hand_over(
     process: &Arc<ThisProcess>,
@@ -115,6 +119,7 @@ async fn hand_over(
     let wait = process.configs.borrow().takeover_wait;
     let welcome = FromPredecessor::Welcome {
         pid: process::id(),
+        next_id: (process.shutdown.drain().next_session_id() / ID_RANGE + 2) * ID_RANGE + 1,
         wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         listeners: sockets.iter().map(|(kind, socket)| socket.describe(*kind)).collect(),
     };
