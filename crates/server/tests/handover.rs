@@ -33,6 +33,8 @@ fn sessions_go_on_in_three_successors_while_clients_connect() {
     let address = current.process.address;
     let mut tcp = current.open();
     let mut unix = open_session(&generations.path("public"));
+    tcp.exchange_ping();
+    unix.exchange_ping();
     let began = Instant::now();
     let files = inodes();
     let load = Load::start(address);
@@ -62,8 +64,8 @@ fn sessions_go_on_in_three_successors_while_clients_connect() {
     }
     let ends = ends(&logs);
     let of_tcp = &ends[&1];
-    // Six messages, six pings and a Close.
-    let bytes = 3 * ("to the predecessor".len() + "and again".len()) + 6 * "a payload".len() + 2;
+    // Six messages, seven pings and a Close.
+    let bytes = 3 * ("to the predecessor".len() + "and again".len()) + 7 * "a payload".len() + 2;
     assert_eq!((&of_tcp["messages_in"], &of_tcp["bytes_in"]), (&6.into(), &bytes.into()));
     for id in [1, 2] {
         assert_eq!(ends[&id]["cause"], "peer_closed");
