@@ -30,6 +30,7 @@ pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod protocols;
 pub(crate) mod publisher;
+pub(crate) mod raw_handover;
 pub(crate) mod raw_http2;
 pub(crate) mod server;
 pub(crate) mod tls;
