@@ -8,13 +8,11 @@
 
 mod support;
 
-use std::fs;
 use std::net::TcpListener;
-use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::load::Load;
+use support::notify::NotifySocket;
 use support::process::{Process, documented, fields, server, with_inherited};
 use support::{CLOSE, Client, close_payload};
 
@@ -56,44 +54,24 @@ fn an_inherited_socket_without_a_drain_delay_is_warned_about() {
 
 #[test]
 fn systemd_is_notified_of_every_state_change() {
-    let folder = std::env::temp_dir().join(format!("ws-status-notify-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("notify.sock");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let until = |expected: &str| {
-        let begin = Instant::now();
-        let mut seen = Vec::new();
-        while begin.elapsed() < Duration::from_secs(10) {
-            let mut message = [0; 1000];
-            let length = socket.recv(&mut message).unwrap();
-            let message = String::from_utf8_lossy(&message[..length]).into_owned();
-            if message.contains(expected) {
-                return message;
-            }
-            seen.push(message);
-        }
-        panic!("no {expected}, only {seen:?}");
-    };
-
+    let socket = NotifySocket::new("states");
     let mut command = server();
-    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    command.env("NOTIFY_SOCKET", socket.path()).env("WATCHDOG_USEC", "200000");
     let mut process = Process::start_as(command, &["--max-connections=100"]);
-    until("READY=1");
+    socket.until("READY=1");
     let session = Client::open(process.address);
     for _ in 0..5 {
-        until("WATCHDOG=1");
+        socket.until("WATCHDOG=1");
     }
-    until("STATUS=1 sessions open, 1 opened in total");
+    socket.until("STATUS=1 sessions open, 1 opened in total");
     process.signal(Signal::HUP);
-    let reloading = until("RELOADING=1");
+    let reloading = socket.until("RELOADING=1");
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
-    until("READY=1");
+    socket.until("READY=1");
     process.signal(Signal::TERM);
-    until("STOPPING=1");
+    socket.until("STOPPING=1");
     // The watchdog is notified during a drain, too.
-    until("WATCHDOG=1");
+    socket.until("WATCHDOG=1");
     drop(session);
     assert_eq!(process.exit_code(), 0);
-    fs::remove_dir_all(&folder).unwrap();
 }

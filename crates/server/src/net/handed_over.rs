@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::address::ListenAddress;
 use crate::net::inherited::InheritedSocket;
+use crate::net::unix_socket::SocketFile;
 
 /// The address in the description of a socket that the predecessor inherited.
 pub(crate) const INHERITED: &str = "inherited";
@@ -100,6 +101,12 @@ impl HandedOver {
     pub(crate) fn take_inherited(&mut self, kind: ListenerKind) -> Option<(InheritedSocket, bool)> {
         let (description, socket) = self.take_first(kind, INHERITED)?;
         Some((socket, description.is_encrypted))
+    }
+
+    /// Closes the sockets that were not taken. Returns their files.
+    pub(crate) fn into_unused_files(self) -> Vec<SocketFile> {
+        let paths = self.sockets.iter().filter_map(|(description, _)| description.path.as_deref());
+        paths.filter_map(SocketFile::of_unused).collect()
     }
 
     fn take_first(

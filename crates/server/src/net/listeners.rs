@@ -13,6 +13,7 @@ use crate::net::address::ListenAddress;
 use crate::net::handed_over::{HandedOver, ListenerKind};
 use crate::net::inherited::InheritedSockets;
 use crate::net::listener::{IpFamilies, Listener};
+use crate::net::unix_socket::SocketFile;
 
 /// The mode of the Unix sockets of the admin and the takeover listener: only the user of the server may connect.
 const PRIVATE_MODE: u32 = 0o600;
@@ -39,6 +40,8 @@ pub struct Listeners {
     pub(crate) admin: Option<Listener>,
     /// Where a successor process connects.
     pub(crate) takeover: Option<Listener>,
+    /// The files of Unix sockets that the predecessor had and this process does not use.
+    unused_files: Vec<SocketFile>,
 }
 
 impl Listeners {
@@ -120,12 +123,13 @@ impl Listeners {
             // Best effort: on failure the system default applies.
             let _ = listener.set_buffer_sizes(options.socket_buffer_bytes);
         }
-        Ok(Self { public, admin, takeover })
+        let unused_files = handed_over.into_unused_files();
+        Ok(Self { public, admin, takeover, unused_files })
     }
 
     /// Returns every socket, for the task that accepts on it, and for what hands it over.
     pub(crate) fn into_shared(self) -> Vec<(ListenerKind, Arc<Listener>)> {
-        let Self { public, admin, takeover } = self;
+        let Self { public, admin, takeover, unused_files: _ } = self;
         let public = public.into_iter().map(|listener| (ListenerKind::Public, listener));
         let admin = admin.into_iter().map(|listener| (ListenerKind::Admin, listener));
         let takeover = takeover.into_iter().map(|listener| (ListenerKind::Takeover, listener));
@@ -133,9 +137,11 @@ impl Listeners {
         all.map(|(kind, listener)| (kind, Arc::new(listener))).collect()
     }
 
-    /// Makes this process the owner of the files of all Unix sockets: see [`Listener::own_file`].
+    /// Makes this process the owner of the files of all Unix sockets: see [`Listener::own_file`]. It removes
+    /// those that it does not use when it begins to serve.
     pub(crate) fn own_files(&self) {
         self.all().for_each(|(_, listener)| listener.own_file());
+        self.unused_files.iter().for_each(SocketFile::own);
     }
 
     fn all(&self) -> impl Iterator<Item = (ListenerKind, &Listener)> {

@@ -68,14 +68,17 @@ impl SocketFile {
     ///
     /// The mode cannot be set.
     pub(crate) fn of_other(path: &Path, mode: u32) -> io::Result<Option<Self>> {
-        let found = fs::symlink_metadata(path).ok();
-        let Some(file) = found.filter(|file| file.file_type().is_socket()) else {
-            return Ok(None);
-        };
+        let Some(file) = socket_at(path) else { return Ok(None) };
         if file.permissions().mode() & 0o777 != mode {
             fs::set_permissions(path, Permissions::from_mode(mode))?;
         }
         Ok(Some(Self::new(path, &file, false)))
+    }
+
+    /// Finds the file of a socket that another process has created and still owns, and that this process does
+    /// not use. Returns `None` if there is no socket at the path.
+    pub(crate) fn of_unused(path: &Path) -> Option<Self> {
+        socket_at(path).map(|file| Self::new(path, &file, false))
     }
 
     /// Makes this process the owner of the file.
@@ -102,6 +105,10 @@ impl Drop for SocketFile {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+fn socket_at(path: &Path) -> Option<fs::Metadata> {
+    fs::symlink_metadata(path).ok().filter(|file| file.file_type().is_socket())
 }
 
 /// Removes the socket file of a process that was killed. Only `ECONNREFUSED` shows that no process

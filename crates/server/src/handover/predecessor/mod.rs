@@ -388,7 +388,8 @@ impl HandingOver<'_> {
                 problem = self.problem,
             );
         } else if outcome == Outcome::Continue {
-            let problem = self.problem.as_deref().unwrap_or_default();
+            let out_of_place = "a message of the successor is out of place";
+            let problem = self.problem.as_deref().unwrap_or(out_of_place);
             warn!(event = "handover_revoked", successor = pid, problem);
         }
     }
