@@ -56,6 +56,11 @@ pub(crate) fn teams() -> Result<(), Failure> {
     run_with_example("teams", &["python3", "-B", "xtask/clients/teams.py"])
 }
 
+/// Upgrades of the example `publish`.
+pub(crate) fn handover() -> Result<(), Failure> {
+    run_with_example("publish", &["python3", "-B", "xtask/clients/handover.py"])
+}
+
 /// The example `publish` with compression, and a server whose build has the generator of certificates.
 pub(crate) fn compression() -> Result<(), Failure> {
     build_server()?;

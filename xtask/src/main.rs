@@ -178,6 +178,12 @@ const CHECKS: &[Check] = &[
         run: clients::compression,
     },
     Check {
+        name: "client-handover",
+        meaning: "clients outlive upgrades of their server: every state once, every ping answered, no close",
+        tools: &[tools::CHROMIUM, tools::NODE_WS, tools::PYTHON_WEBSOCKETS],
+        run: clients::handover,
+    },
+    Check {
         name: "prometheus",
         meaning: "promtool accepts the metrics and the alerts, and the alerts pass their tests",
         tools: &[tools::PROMTOOL, tools::PYTHON_WEBSOCKETS],
