@@ -18,6 +18,7 @@ mod fuzz;
 mod instructions;
 mod layers;
 mod modules;
+mod requirements;
 mod semver;
 mod tools;
 
@@ -61,6 +62,12 @@ const CHECKS: &[Check] = &[
         meaning: "crates and modules depend only on what xtask/src/layers.rs and floors.rs allow",
         tools: &[],
         run: layers::check,
+    },
+    Check {
+        name: "requirements",
+        meaning: "code and tests cite each requirement of the RFCs, and docs/conformance.md is current",
+        tools: &[],
+        run: requirements::check,
     },
     Check { name: "test", meaning: "all tests pass, doctests included", tools: &[], run: test },
     Check {
@@ -303,6 +310,7 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench::run(options),
         ["browser-types"] => browser::write_declarations(),
         ["dist"] => dist::run(),
+        ["requirements", "--write"] => requirements::write(),
         ["semver"] => semver::run(None),
         ["semver", revision] => semver::run(Some(revision)),
         [name, "--seconds", seconds] => {
@@ -384,6 +392,8 @@ fn usage() -> ExitCode {
     eprintln!("  {:24} {types}", "browser-types");
     let dist = "the release binaries with checksums, bills of materials, man page and completions";
     eprintln!("  {:24} {dist}", "dist");
+    let page = "writes docs/conformance.md";
+    eprintln!("  {:24} {page}", "requirements --write");
     let semver = "breaking changes in the libraries since the latest tag, or a REVISION";
     eprintln!("  {:24} {semver}", "semver");
     for Check { name, meaning, .. } in SEPARATE {
