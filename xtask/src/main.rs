@@ -18,6 +18,7 @@ mod fuzz;
 mod instructions;
 mod layers;
 mod modules;
+mod requirements;
 mod semver;
 mod tools;
 
@@ -61,6 +62,12 @@ const CHECKS: &[Check] = &[
         meaning: "crates and modules depend only on what xtask/src/layers.rs and floors.rs allow",
         tools: &[],
         run: layers::check,
+    },
+    Check {
+        name: "requirements",
+        meaning: "code and tests cite each requirement of the RFCs, and docs/conformance.md is current",
+        tools: &[],
+        run: requirements::check,
     },
     Check { name: "test", meaning: "all tests pass, doctests included", tools: &[], run: test },
     Check {
@@ -310,6 +317,7 @@ fn main() -> ExitCode {
         ["browser-types"] => browser::write_declarations(),
         ["dist"] => dist::run(),
         ["handover", options @ ..] => bench::handover(options),
+        ["requirements", "--write"] => requirements::write(),
         ["semver"] => semver::run(None),
         ["semver", revision] => semver::run(Some(revision)),
         [name, "--seconds", seconds] => {
@@ -393,6 +401,8 @@ fn usage() -> ExitCode {
     eprintln!("  {:24} {dist}", "dist");
     let handover = "upgrades that clients must not notice; options: see bench/src/bin/handover.rs";
     eprintln!("  {:24} {handover}", "handover");
+    let page = "writes docs/conformance.md";
+    eprintln!("  {:24} {page}", "requirements --write");
     let semver = "breaking changes in the libraries since the latest tag, or a REVISION";
     eprintln!("  {:24} {semver}", "semver");
     for Check { name, meaning, .. } in SEPARATE {

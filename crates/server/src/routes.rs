@@ -225,6 +225,7 @@ impl Router {
         call: Call<'a>,
         reclaim: fn(Upgraded) -> Stream,
     ) -> Response<String> {
+        //= rfc6455#4.2.1-3
         match self.routes.find(request.uri().path()) {
             Some(route) => route.answer_http1(self, request, call, reclaim).await,
             None => self.refuse_other_path(request, call.client),
@@ -277,6 +278,7 @@ impl Router {
     fn refuse_other_path(&self, request: &Request<()>, client: &Client) -> Response<String> {
         // CONNECT has a host and no path, unless it is extended (RFC 8441, section 4).
         let is_connect = request.uri().path().is_empty() && request.method() == Method::CONNECT;
+        //= rfc6455#4.2.2-4
         let rejection = if is_connect { Rejection::MethodNotAllowed } else { Rejection::NotFound };
         let rejection = Authority::of(request).err().unwrap_or(rejection);
         let response = self.endpoint.refuse(rejection, request, client);

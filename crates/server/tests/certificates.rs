@@ -283,6 +283,7 @@ fn wait_for(process: &Process, event: &str) -> Value {
     }
 }
 
+//= rfc6455#10.6-2 test
 #[test]
 fn an_expiring_certificate_and_plaintext_listeners_are_warned_about() {
     let soon = SystemTime::now() + Duration::from_secs(3 * 24 * 60 * 60);

@@ -106,6 +106,7 @@ fn with_length_bytes(first: u8, length_bytes: usize, payload: &[u8]) -> Vec<u8> 
 
 // Section 5.2: framing.
 
+//= rfc6455#5.2-1 rfc6455#5.2-2 rfc6455#5.4-1 rfc6455#5.4-3 rfc6455#10.7-1 test
 #[test]
 fn each_first_byte_of_a_frame_is_valid_or_closed_with_1002() {
     // The bytes of the close code 3073 are valid UTF-8, so only the first byte can be invalid.
@@ -152,6 +153,7 @@ fn each_length_encoding_is_decoded() {
     }));
 }
 
+//= rfc6455#5.2-3 test
 #[test]
 fn a_length_with_its_first_bit_set_is_closed_from_the_frame_header_alone() {
     let lengths = [1 << 63, 1 << 63 | 1, 1 << 63 | 125, u64::MAX];
@@ -161,6 +163,7 @@ fn a_length_with_its_first_bit_set_is_closed_from_the_frame_header_alone() {
     }));
 }
 
+//= rfc6455#5.2-4 test
 #[test]
 fn a_length_that_is_not_minimal_is_closed_from_the_frame_header_alone() {
     let shorts = [0, 1, 2, 124, 125].into_iter().flat_map(|length| [(2, length), (8, length)]);
@@ -175,6 +178,7 @@ fn a_length_that_is_not_minimal_is_closed_from_the_frame_header_alone() {
 
 // Sections 5.1 and 5.3: masking.
 
+//= rfc6455#5.1-1 test
 #[test]
 fn every_unmasked_frame_is_closed_with_1002() {
     let whole = (0x80..=0x8f).flat_map(|first: u8| {
@@ -193,6 +197,7 @@ fn every_unmasked_frame_is_closed_with_1002() {
     check(whole.chain(first_fragment).chain(later_fragment));
 }
 
+//= rfc6455#5.1-2 rfc6455#5.5.3-1 test
 #[test]
 fn each_byte_is_unmasked_with_its_own_byte_of_the_mask() {
     let masks = [[0; 4], [0xff; 4], [1, 2, 3, 4], [0x80, 0, 0, 1], [0, 0xff, 0, 0xff]];
@@ -212,6 +217,7 @@ fn each_byte_is_unmasked_with_its_own_byte_of_the_mask() {
 
 // Section 5.5: control frames.
 
+//= rfc6455#5.5-1 rfc6455#5.5.2-1 test
 #[test]
 fn a_control_frame_has_at_most_125_bytes() {
     let pings = (0..=125).map(|length| {
@@ -235,6 +241,7 @@ fn a_control_frame_has_at_most_125_bytes() {
     check(pings.chain(pongs).chain(closes).chain(long));
 }
 
+//= rfc6455#5.4-1 test
 #[test]
 fn a_control_frame_cannot_be_fragmented() {
     check([0x08, 0x09, 0x0a].into_iter().flat_map(|first| {
@@ -248,6 +255,8 @@ fn a_control_frame_cannot_be_fragmented() {
 
 // Sections 7.1 and 5.5.1: the closing handshake.
 
+//= rfc6455#5.5.1-1 rfc6455#5.5.1-3 rfc6455#5.5.1-5 rfc6455#7.1.2-2 rfc6455#7.1.7-4 test
+//= rfc6455#8.1-1 test
 #[test]
 fn a_close_frame_is_echoed_once_and_later_input_is_not_answered() {
     let normal = close(1000, "");
@@ -271,6 +280,7 @@ fn a_close_frame_is_echoed_once_and_later_input_is_not_answered() {
     check(table.map(|(section, what, sent, outcome)| (section, what.to_owned(), sent, outcome)));
 }
 
+//= rfc6455#5.5.2-3 test
 #[test]
 fn the_servers_own_close_ends_with_any_answer_to_it() {
     let answers = [&b""[..], b"\x03\xe8", b"\x03\xe9", b"\x03\xe9drained", b"\x0f\xa0other"];
@@ -281,7 +291,7 @@ fn the_servers_own_close_ends_with_any_answer_to_it() {
         for (protocol, mut client) in clients {
             let drained = (CLOSE, close_payload(1001, "drained"));
             assert_eq!(client.frame(), drained, "RFC 6455 7.4.1, {protocol:?}");
-            // Section 5.5.1: after its Close frame, the server need not answer a ping.
+            // After its Close frame, the server does not answer a ping.
             client.send(&[frame(PING, b"late"), frame(CLOSE, answer)].concat());
             client.expect_end();
         }

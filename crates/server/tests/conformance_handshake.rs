@@ -11,6 +11,8 @@ mod support;
 use support::server::Server;
 use support::{CLOSE, Client, PING, PONG, TEXT, UPGRADE, close, close_payload, frame, header};
 
+//= rfc6455#4.2.1-3 rfc6455#4.2.1-6 rfc6455#4.2.1-7 rfc6455#4.2.1-8 rfc6455#4.2.2-6 test
+//= rfc6455#4.2.2-8 rfc6455#4.2.2-9 rfc6455#4.2.2-10 test
 #[test]
 fn each_valid_form_of_a_request_gets_the_101() {
     const HOST: &str = "Host: a";
@@ -70,6 +72,7 @@ fn each_valid_form_of_a_request_gets_the_101() {
     }
 }
 
+//= rfc7692#5-1 rfc7692#5-2 rfc7692#5-5 rfc7692#7.1.1.1-2 test
 #[test]
 fn an_offer_of_permessage_deflate_is_answered_if_compression_is_on() {
     let server = Server::start(&["--compression=shared"]);
@@ -95,6 +98,10 @@ fn an_offer_of_permessage_deflate_is_answered_if_compression_is_on() {
     }
 }
 
+//= rfc6455#4.2.1-1 rfc6455#4.2.1-2 rfc6455#4.2.1-4 rfc6455#4.2.1-6 rfc6455#4.2.1-7 test
+//= rfc6455#4.2.1-8 rfc6455#4.2.1-9 rfc6455#4.2.2-2 rfc6455#4.2.2-3 rfc6455#4.2.2-4 test
+//= rfc6455#4.4-1 rfc6455#10.2-1 rfc6455#10.2-2 rfc6455#10.7-1 rfc6455#10.7-3 rfc6455#11.3.1-1 test
+//= rfc6455#11.3.5-1 test
 #[test]
 fn each_invalid_request_is_refused_with_its_status() {
     const HOST: &str = "Host: a";

@@ -21,6 +21,7 @@ fn with(lines: &str) -> String {
     UPGRADE.replace("Host: a\r\n", lines)
 }
 
+//= rfc6455#4.2.1-4 test
 #[test]
 fn every_request_must_have_exactly_one_valid_host() {
     let server = server(&[]);
@@ -81,6 +82,7 @@ fn the_host_of_an_absolute_target_must_equal_the_host_header() {
     }
 }
 
+//= rfc6455#3-1 test
 #[test]
 fn a_fragment_in_a_target_is_malformed() {
     let server = server(&[]);

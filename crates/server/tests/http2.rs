@@ -45,6 +45,7 @@ fn outcome(client: &mut Http2, fields: &[(&str, &str)]) -> Result<u16, u32> {
     if answer.kind == HEADERS { Ok(answer.status()) } else { Err(answer.code()) }
 }
 
+//= rfc8441#4-1 rfc8441#5-2 test
 #[test]
 fn a_malformed_request_gets_400_and_other_streams_stay_open() {
     let server = server();
@@ -77,6 +78,7 @@ fn a_malformed_request_gets_400_and_other_streams_stay_open() {
     assert_eq!(server.refused("malformed"), 17.0);
 }
 
+//= rfc6455#3-1 rfc8441#4-2 rfc8441#5-1 rfc8441#5-3 test
 #[test]
 fn a_request_that_is_no_valid_handshake_gets_its_status() {
     let server = server();
@@ -113,6 +115,7 @@ fn a_request_that_is_no_valid_handshake_gets_its_status() {
     assert_eq!(server.metric("sessions_opened_total"), 1.0);
 }
 
+//= rfc8441#5-3 test
 #[test]
 fn each_valid_form_of_a_request_opens_a_session() {
     let server = server();

@@ -60,6 +60,7 @@ fn the_answer_to_a_request_that_is_no_upgrade_says_which_header_is_missing() {
     }
 }
 
+//= rfc6455#4.2.2-4 test
 #[test]
 fn every_other_path_is_not_found() {
     let server = Server::start(&[]);
@@ -124,6 +125,7 @@ fn the_server_pings_and_disconnects_a_peer_that_does_not_answer() {
     }
 }
 
+//= rfc6455#7.1.1-2 test
 #[test]
 fn a_client_closes_gracefully() {
     let server = protocols::start(&[]);
@@ -134,6 +136,7 @@ fn a_client_closes_gracefully() {
     }
 }
 
+//= rfc6455#7.1.1-1 test
 #[test]
 fn a_close_with_1009_reaches_a_client_that_keeps_sending() {
     let server = protocols::start(&["--max-message-bytes", "100", "--close-timeout-secs", "60"]);
@@ -276,6 +279,7 @@ fn a_client_beyond_the_limit_gets_503_and_is_accepted_after_another_leaves() {
     }
 }
 
+//= rfc6455#7.2.2-1 test
 #[test]
 fn a_connection_without_an_upgrade_ends_at_the_handshake_timeout() {
     let server = Server::start(&["--handshake-timeout-secs", "0.4"]);

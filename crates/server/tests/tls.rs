@@ -30,6 +30,7 @@ use support::tls::{
 };
 use support::{CLOSE, UPGRADE, close};
 
+//= rfc6455#4.2.2-1 rfc6455#7.1.1-1 rfc6455#10.6-1 test
 #[test]
 fn a_session_runs_over_both_versions_of_tls_and_ends_with_close_notify() {
     let files = Files::new("versions");
@@ -94,6 +95,7 @@ fn a_handshake_in_single_bytes_is_accepted() {
     assert_eq!(&head, b"HTTP/1.1 101 ");
 }
 
+//= rfc6455#4.2.2-1 test
 #[test]
 fn a_client_without_tls_gets_an_alert_and_is_logged() {
     let files = Files::new("plain");

@@ -173,16 +173,19 @@ impl<'a> Handshake<'a> {
     /// Returns the subprotocols that the client offers, in the order of its preference (RFC 6455,
     /// section 4.2.2). What is no token is left out.
     pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        //= rfc6455#11.3.4-1
         let lines = self.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
         // Of bytes, because a byte that is not ASCII must not hide the other names of its line.
         let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
         let names = names.filter_map(|name| str::from_utf8(name.trim_ascii()).ok());
+        //= rfc6455#4.2.1-11
         names.filter(|name| is_token(name))
     }
 
     /// Returns this subprotocol, if the client offers it.
     #[must_use]
     pub fn subprotocol(&self, name: &str) -> Option<Subprotocol> {
+        //= rfc6455#4.2.2-5
         let offered = self.subprotocols().find(|offered| *offered == name)?;
         HeaderValue::from_str(offered).ok().map(Subprotocol)
     }
@@ -190,6 +193,7 @@ impl<'a> Handshake<'a> {
 
 /// Returns whether `text` is a token (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
+    //= rfc6455#4.2.2-7
     !text.is_empty() && text.bytes().all(is_tchar)
 }
 
@@ -277,6 +281,7 @@ impl<H> Admission<H> {
 
     /// Selects a subprotocol.
     pub fn subprotocol(mut self, Subprotocol(name): Subprotocol) -> Self {
+        //= rfc6455#11.3.4-2
         self.headers.retain(|(header, _)| header != SEC_WEBSOCKET_PROTOCOL);
         self.headers.push((SEC_WEBSOCKET_PROTOCOL, name));
         self
@@ -289,6 +294,7 @@ impl<H> Admission<H> {
     /// Panics if it is one that the handshake itself has, frames a body, or is specific to the connection,
     /// such as `Keep-Alive`.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        //= rfc6455#11.3.2-1 rfc6455#11.3.3-1 rfc6455#11.3.4-2
         let of_handshake = [SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL];
         let is_reserved = of_handshake.contains(&name) || belongs_to_http(&name);
         assert!(!is_reserved, "the handshake decides on the header {name}");

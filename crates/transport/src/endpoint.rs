@@ -145,6 +145,7 @@ impl<H: Handler, O: Observer> Answer<H, O> {
                 let (head, _) = h2_stream::response(opening.response());
                 // If the client disconnected or reset the stream before the 200, no session opens.
                 if let Ok(sender) = respond.send_response(head, false) {
+                    //= rfc8441#5-6
                     opening.begin(wrap(Http2Stream::new(sender, receiver)));
                 }
             }
@@ -246,7 +247,9 @@ impl<O: Observer> Endpoint<O> {
         let Admission { handler, grant, mut headers } = admission;
         let mut compression = None;
         if let Some((mode, response)) = policy.compression.negotiate(request.headers()) {
+            //= rfc6455#11.3.2-1
             headers.push((SEC_WEBSOCKET_EXTENSIONS, response));
+            //= rfc7692#5-6
             compression = Some(mode);
         }
         let pending = PendingSession {
@@ -303,6 +306,7 @@ impl<O: Observer> Endpoint<O> {
         request: &Request<B>,
         policy: &Policy,
     ) -> Option<(CloseFrame, OwnedSemaphorePermit)> {
+        //= rfc6455#4.2.1-10
         let is_of_page = request.headers().contains_key(ORIGIN);
         let close = denial.close_frame().filter(|_| policy.visible_refusals && is_of_page)?;
         let permit = Arc::clone(&self.visible_refusals).try_acquire_owned().ok()?;
@@ -393,6 +397,7 @@ impl<H: Handler, O: Observer> Opening<H, O> {
     #[must_use]
     pub fn response(&self) -> Response<String> {
         let mut response = self.upgrade.response();
+        //= rfc6455#4.2.2-6
         for (name, value) in &self.headers {
             response.headers_mut().append(name, value.clone());
         }

@@ -9,6 +9,7 @@ use crate::message::Message;
 /// Returns the frame of a payload: the header, whose length is returned as well, and the payload.
 pub(crate) fn plain_frame(opcode: OpCode, payload: &[u8]) -> (Vec<u8>, u8) {
     let mut frame = Vec::new();
+    //= rfc6455#5.2-6 rfc6455#6.1-2 rfc6455#6.1-4 rfc7692#6.1-2
     append(&FrameHeader { opcode, ..FrameHeader::default() }, payload, &mut frame);
     let header_len = u8::try_from(frame.len() - payload.len());
     (frame, header_len.expect("a header has at most 10 bytes"))
@@ -16,6 +17,7 @@ pub(crate) fn plain_frame(opcode: OpCode, payload: &[u8]) -> (Vec<u8>, u8) {
 
 /// Appends the frame of a message.
 pub(crate) fn append_frame(message: &Message, output: &mut Vec<u8>) {
+    //= rfc6455#5.2-6 rfc6455#6.1-2 rfc6455#6.1-4 rfc7692#6.1-2
     let header = FrameHeader { opcode: message.opcode(), ..FrameHeader::default() };
     append(&header, message.payload(), output);
 }
@@ -39,6 +41,7 @@ pub(crate) fn append_compressed_frame(
     window: &mut WindowId,
     output: &mut Vec<u8>,
 ) -> bool {
+    //= rfc7692#7.2.1-3
     let is_compressed = append_compressed(message.opcode(), message.payload(), None, output);
     if is_compressed {
         *window = WindowId::default();
@@ -58,6 +61,7 @@ fn append_compressed(
     let compressed = compress(payload, dictionary);
     let is_shorter = compressed.len() < payload.len();
     if is_shorter {
+        //= rfc7692#6.1-1 rfc7692#6.1-5
         let header = FrameHeader { opcode, rsv1: true, ..FrameHeader::default() };
         append(&header, &compressed, output);
     }
@@ -72,6 +76,7 @@ fn append(header: &FrameHeader, payload: &[u8], output: &mut Vec<u8>) {
     } else {
         output.reserve(additional);
     }
+    //= rfc6455#5.1-2 rfc6455#5.2-5
     header.format(length, output).expect("a write to a vector never fails");
     output.extend_from_slice(payload);
 }

@@ -167,12 +167,14 @@ impl AsyncWrite for Http2Stream {
     /// Closes our side, after the data that h2 holds. The client's side can still be read (RFC 8441,
     /// section 5).
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        //= rfc8441#5-7
         Poll::Ready(self.sender.send_data(Bytes::new(), true).map_err(io_error))
     }
 }
 
 fn io_error(error: h2::Error) -> io::Error {
     // The client reset the stream, or closed the connection because of an error of ours.
+    //= rfc8441#5-8
     if error.is_remote() || matches!(error.reason(), Some(Reason::CANCEL | Reason::NO_ERROR)) {
         return io::ErrorKind::ConnectionReset.into();
     }

@@ -22,6 +22,7 @@ pub enum Message {
     /// Bytes.
     Binary(Bytes),
     /// UTF-8.
+    //= rfc6455#5.6-2
     Text(Utf8Bytes),
 }
 
@@ -70,6 +71,7 @@ impl Message {
 
     /// Returns the opcode of its only or first frame (RFC 6455, section 5.6).
     pub(crate) fn opcode(&self) -> OpCode {
+        //= rfc6455#6.1-3
         OpCode::Data(match self {
             Self::Binary(_) => Data::Binary,
             Self::Text(_) => Data::Text,

@@ -89,6 +89,7 @@ async fn a_session_opens_with_the_handler_that_was_made_for_its_request() {
     stream.expect(TEXT, format!("http/2 {seen}").as_bytes()).await;
 }
 
+//= rfc6455#11.3.4-2 rfc8441#5-5 test
 #[tokio::test(start_paused = true)]
 async fn the_selected_subprotocol_and_added_headers_are_in_the_response_that_opens_a_session() {
     let fixture = Fixture::with(admit_by(|handshake| {
@@ -121,6 +122,7 @@ async fn the_selected_subprotocol_and_added_headers_are_in_the_response_that_ope
     stream.expect_pong().await;
 }
 
+//= rfc6455#4.2.2-6 test
 #[tokio::test(start_paused = true)]
 async fn no_subprotocol_is_selected_by_default() {
     let fixture = Fixture::new();
@@ -129,6 +131,7 @@ async fn no_subprotocol_is_selected_by_default() {
     assert_eq!(lines(response.headers(), &SEC_WEBSOCKET_PROTOCOL), [""; 0]);
 }
 
+//= rfc6455#4.2.1-11 rfc6455#4.2.2-5 rfc6455#4.2.2-7 rfc6455#11.3.4-1 test
 #[tokio::test(start_paused = true)]
 async fn only_an_offered_subprotocol_can_be_selected_and_only_a_token_is_offered() {
     let fixture = Fixture::new();
@@ -173,6 +176,7 @@ const RESERVED: [&str; 10] = [
     "upgrade",
 ];
 
+//= rfc6455#11.3.2-1 rfc6455#11.3.3-1 rfc6455#11.3.4-2 test
 #[tokio::test(start_paused = true)]
 async fn an_admission_with_a_reserved_header_is_a_500_for_that_request_only() {
     let fixture = Fixture::with(admit_by(|handshake| {

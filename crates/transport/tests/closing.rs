@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use transport::ws_core::{Cause, CloseCode, CloseStatus, Initiator, Limits};
 use transport::{Discard, Drain, DrainOptions, Phase};
 
+//= rfc6455#5.5.1-3 rfc6455#7.1.1-2 rfc6455#7.1.4-1 test
 #[tokio::test(start_paused = true)]
 async fn a_close_of_the_peer_is_echoed_and_the_stream_ends() {
     let mut session = open_discarding();
@@ -32,6 +33,7 @@ async fn a_close_of_the_peer_is_echoed_and_the_stream_ends() {
     assert!(record.clean);
 }
 
+//= rfc6455#5.5.1-3 test
 #[tokio::test(start_paused = true)]
 async fn a_close_frame_without_a_body_is_echoed_without_a_body() {
     let mut session = open_discarding();
@@ -69,6 +71,7 @@ async fn a_close_code_that_must_not_be_sent_is_answered_with_1002() {
     }
 }
 
+//= rfc6455#7.1.2-1 test
 #[tokio::test(start_paused = true)]
 async fn a_drained_session_sends_1001_and_waits_for_the_answer() {
     let mut session = open_discarding();

@@ -100,6 +100,7 @@ fn entries(changed: usize) -> String {
     (0..100).map(entry).collect()
 }
 
+//= rfc7692#6.1-3 rfc7692#6.2-1 rfc7692#6.2-2 test
 #[tokio::test(start_paused = true)]
 async fn a_compressed_message_is_received_as_it_was_before() {
     let long = "größer ".repeat(400);
@@ -136,6 +137,7 @@ async fn a_compressed_message_is_received_as_it_was_before() {
     }
 }
 
+//= rfc6455#5.6-1 rfc6455#5.8-1 rfc7692#6.1-4 rfc7692#6.1-6 test
 #[tokio::test(start_paused = true)]
 async fn each_violation_by_a_compressed_message_is_closed_with_its_code() {
     let max = SIZES.max_message_bytes;
@@ -200,6 +202,7 @@ async fn compressed_messages_in_flight_do_not_spoil_the_closing_handshake() {
     assert!(session.end().await.clean);
 }
 
+//= rfc6455#5.2-6 rfc7692#6.1-1 rfc7692#6.1-2 rfc7692#6.1-5 test
 #[tokio::test(start_paused = true)]
 async fn a_message_is_compressed_only_if_the_handler_says_so() {
     for compression in [Compression::Fresh, Compression::Shared] {
@@ -259,6 +262,7 @@ async fn a_session_that_was_told_the_state_before_is_told_the_difference() {
     assert!(difference[1].1 * 10 < fresh[1].1, "{} and {}", difference[1].1, fresh[1].1);
 }
 
+//= rfc7692#7.2.1-3 test
 #[tokio::test(start_paused = true)]
 async fn a_client_that_keeps_no_window_is_told_each_state_by_itself() {
     let queue = Queue::default();
@@ -274,6 +278,7 @@ async fn a_client_that_keeps_no_window_is_told_each_state_by_itself() {
     }
 }
 
+//= rfc7692#6.1-2 test
 #[tokio::test(start_paused = true)]
 async fn a_prepared_message_is_sent_as_it_is_unless_it_is_compressible() {
     let queue = Queue::default();

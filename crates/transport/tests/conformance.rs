@@ -21,6 +21,7 @@ use transport::ws_core::Cause;
 
 // Section 5.4: fragmentation.
 
+//= rfc6455#5.4-2 rfc6455#5.4-5 rfc6455#5.4-6 rfc6455#6.2-3 rfc6455#6.2-5 test
 #[tokio::test(start_paused = true)]
 async fn a_message_is_the_same_however_it_is_fragmented() {
     let payload = b"fragments";
@@ -42,6 +43,7 @@ async fn a_message_is_the_same_however_it_is_fragmented() {
     }
 }
 
+//= rfc6455#5.4-4 rfc6455#5.5.1-4 rfc6455#5.5.2-1 rfc6455#5.5.2-2 rfc6455#5.5.3-1 rfc6455#6.2-2 test
 #[tokio::test(start_paused = true)]
 async fn control_frames_between_fragments_are_answered_at_once_and_change_nothing() {
     let controls = [
@@ -78,6 +80,7 @@ async fn control_frames_between_fragments_are_answered_at_once_and_change_nothin
     }
 }
 
+//= rfc6455#5.4-3 rfc6455#6.2-4 rfc6455#7.1.1-3 rfc6455#7.1.7-1 test
 #[tokio::test(start_paused = true)]
 async fn fragments_in_an_invalid_sequence_are_closed_with_1002() {
     // Input after which the session is between messages or within one, and the output so far.
@@ -121,6 +124,7 @@ async fn fragments_in_an_invalid_sequence_are_closed_with_1002() {
 
 // Section 7.4: close codes.
 
+//= rfc6455#7.4.1-1 rfc6455#7.4.1-2 rfc6455#7.4.1-3 rfc6455#7.4.2-1 test
 #[tokio::test(start_paused = true)]
 async fn a_close_code_is_echoed_if_it_may_be_sent_and_answered_with_1002_otherwise() {
     for code in (0..=5000).chain((5001..=65_535).step_by(97)).chain([u16::MAX]) {
@@ -137,6 +141,8 @@ async fn a_close_code_is_echoed_if_it_may_be_sent_and_answered_with_1002_otherwi
 
 // Sections 7.1 and 5.5.1: the closing handshake.
 
+//= rfc6455#5.5.1-2 rfc6455#5.5.1-5 rfc6455#5.5.2-3 rfc6455#6.1-1 rfc6455#7.1.1-2 test
+//= rfc6455#7.1.1-3 rfc6455#7.1.2-2 rfc6455#7.1.4-1 test
 #[tokio::test(start_paused = true)]
 async fn a_close_of_the_session_ends_with_the_answer_of_the_peer_or_at_the_timeout() {
     let [text, ping] = [frame(TEXT, b"unread"), frame(PING, b"late")];
@@ -179,6 +185,7 @@ async fn a_close_of_the_session_ends_with_the_answer_of_the_peer_or_at_the_timeo
     }
 }
 
+//= rfc6455#5.5.1-3 test
 #[tokio::test(start_paused = true)]
 async fn two_close_frames_that_cross_complete_the_closing_handshake() {
     for answer in [close(1000, "mine"), close(1001, "drained"), frame(CLOSE, b"")] {
@@ -201,6 +208,7 @@ async fn two_close_frames_that_cross_complete_the_closing_handshake() {
 
 // Section 5.2: framing is independent of how the bytes are segmented.
 
+//= rfc6455#6.2-1 test
 #[tokio::test(start_paused = true)]
 async fn the_output_is_the_same_however_the_input_is_segmented() {
     let exchanges = [

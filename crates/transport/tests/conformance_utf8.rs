@@ -42,6 +42,7 @@ async fn check_text(what: &str, text: &[u8], is_valid: bool) {
     }
 }
 
+//= rfc6455#5.6-1 test
 #[tokio::test(start_paused = true)]
 async fn the_first_and_last_characters_of_each_length_are_accepted_in_any_fragments() {
     #[rustfmt::skip]
@@ -59,6 +60,7 @@ async fn the_first_and_last_characters_of_each_length_are_accepted_in_any_fragme
     }
 }
 
+//= rfc6455#5.6-1 rfc6455#8.1-1 test
 #[tokio::test(start_paused = true)]
 async fn invalid_utf_8_is_closed_with_1007_at_any_position_and_in_any_fragments() {
     #[rustfmt::skip]
@@ -114,6 +116,7 @@ async fn each_lead_byte_accepts_the_continuations_of_the_utf_8_table() {
     }
 }
 
+//= rfc6455#8.1-1 test
 #[tokio::test(start_paused = true)]
 async fn a_text_that_cannot_become_utf_8_is_refused_before_its_frame_ends() {
     for (what, begin, is_valid) in [

@@ -53,6 +53,9 @@ fn accepted(lines: &[&str]) -> Option<String> {
     Some(response.strip_prefix(PLAIN).unwrap().to_owned())
 }
 
+//= rfc6455#9-2 rfc6455#9.1-2 rfc6455#9.1-4 rfc7692#5-1 rfc7692#5-2 rfc7692#5-4 test
+//= rfc7692#7.1.1.1-1 rfc7692#7.1.1.1-2 rfc7692#7.1.1.2-1 rfc7692#7.1.2.1-1 rfc7692#7.1.2.1-2 test
+//= rfc7692#7.1.2.2-1 rfc7692#7.2.2-2 test
 #[test]
 fn each_acceptable_offer_has_its_response() {
     #[rustfmt::skip]
@@ -99,6 +102,8 @@ fn each_acceptable_offer_has_its_response() {
     }
 }
 
+//= rfc6455#9.1-2 rfc6455#9.1-3 rfc7692#5-3 rfc7692#7-1 rfc7692#7-2 rfc7692#7-3 rfc7692#7-4 test
+//= rfc7692#7.2.1-4 test
 #[test]
 fn an_offer_with_an_unknown_repeated_or_invalid_parameter_is_declined() {
     let parameters = [
@@ -147,6 +152,7 @@ fn an_offer_with_an_unknown_repeated_or_invalid_parameter_is_declined() {
     assert_eq!(accepted(&["", " , ,\t,"]), None);
 }
 
+//= rfc6455#4.3-1 rfc6455#9.1-1 test
 #[test]
 fn nothing_is_negotiated_if_a_line_of_the_header_is_malformed() {
     let malformed = [
@@ -247,6 +253,7 @@ impl<A: Admit + 'static> Fixture<A> {
     }
 }
 
+//= rfc6455#4.2.2-8 rfc6455#9-1 rfc7692#5-2 rfc7692#5-5 test
 #[tokio::test(start_paused = true)]
 async fn an_accepted_offer_is_answered_in_the_101() {
     let request = |extra: &str| REQUEST.replacen("\r\n", &format!("\r\n{extra}"), 1);
@@ -275,6 +282,7 @@ async fn an_accepted_offer_is_answered_in_the_101() {
     }
 }
 
+//= rfc6455#11.3.2-1 rfc8441#5-5 test
 #[tokio::test(start_paused = true)]
 async fn an_accepted_offer_is_answered_in_the_200_of_http2() {
     const NAME: &str = "sec-websocket-extensions";

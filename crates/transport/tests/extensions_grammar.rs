@@ -33,6 +33,7 @@ fn negotiate<T: AsRef<[u8]>>(lines: &[T]) -> Option<Accepted> {
     Some((is_fresh, response.contains("; server_max_window_bits=15")))
 }
 
+//= rfc7692#7-2 rfc7692#7-3 rfc7692#7.1.2.1-2 test
 #[test]
 fn every_combination_of_parameters_is_decided_as_the_rfc_says() {
     let names = [

@@ -78,6 +78,7 @@ async fn check(is_in_message: bool, header: &[u8]) {
     }
 }
 
+//= rfc6455#5.1-1 rfc6455#5.2-1 rfc6455#5.2-2 rfc6455#5.4-1 rfc6455#5.4-3 rfc6455#5.5-1 test
 #[tokio::test(start_paused = true)]
 async fn every_pair_of_first_bytes_is_judged_as_soon_as_it_is_there() {
     for is_in_message in [false, true] {
@@ -127,6 +128,7 @@ async fn a_frame_that_is_announced_and_never_sent_is_refused_if_it_would_be() {
     }
 }
 
+//= rfc6455#10.4-1 test
 #[tokio::test(start_paused = true)]
 async fn a_message_has_at_most_one_frame_for_64_bytes_of_the_limit_and_256_more() {
     let most = SIZES.max_message_bytes / 64 + 256;

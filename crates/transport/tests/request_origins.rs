@@ -12,6 +12,7 @@ mod handshake;
 use handshake::{VALID_HEADERS, check_with, connect, get, origins, refusal};
 use transport::{Origins, Permission, Protocol, Rejection, Upgrade};
 
+//= rfc6455#8.1-2 test
 #[test]
 fn an_origin_that_is_not_text_is_refused() {
     let origin = hyper::header::HeaderValue::from_bytes(b"https://\xff.example").unwrap();
@@ -113,6 +114,7 @@ fn the_origin_self_is_the_host_and_port_of_the_request() {
     }
 }
 
+//= rfc6455#4.2.1-10 test
 #[test]
 fn requests_without_an_origin_follow_the_configured_permission() {
     let strict = Origins { missing: Permission::Refuse, null: Permission::Allow, ..origins() };

@@ -13,6 +13,7 @@ use handshake::{KEY, check, check_with, connect, get, origins, refusal};
 use hyper::{Request, Version};
 use transport::{Authority, Protocol, Rejection, Upgrade};
 
+//= rfc6455#4.2.2-9 rfc6455#4.2.2-10 rfc6455#11.3.3-1 test
 #[test]
 fn a_valid_request_gets_the_101_of_the_rfc() {
     let response = check(&[]).unwrap().response();
@@ -36,6 +37,7 @@ fn subprotocols_and_extensions_are_not_accepted() {
     assert!(!headers.contains_key("sec-websocket-extensions"));
 }
 
+//= rfc6455#4.2.1-6 rfc6455#4.2.1-7 test
 #[test]
 fn each_valid_form_of_a_header_is_accepted() {
     let accepted: &[&[(&str, &str)]] = &[
@@ -59,6 +61,8 @@ fn each_valid_form_of_a_header_is_accepted() {
     }
 }
 
+//= rfc6455#4.2.1-1 rfc6455#4.2.1-4 rfc6455#4.2.1-6 rfc6455#4.2.1-7 rfc6455#4.2.1-8 test
+//= rfc6455#4.2.1-9 rfc6455#4.2.2-2 rfc6455#10.2-1 rfc6455#11.3.1-1 rfc6455#11.3.5-1 test
 #[test]
 fn each_invalid_request_has_its_refusal() {
     use Rejection::*;
@@ -146,6 +150,7 @@ fn the_key_of_the_rfc_with_nonzero_trailing_bits_is_accepted() {
     assert_eq!(refusal(&[("sec-websocket-key", "AQIDBAUGBwgJCgsMDQ4PEC==")]), None);
 }
 
+//= rfc6455#4.2.1-2 test
 #[test]
 fn only_get_over_http_1_1_is_accepted() {
     for method in ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "PATCH", "get"] {
@@ -247,6 +252,7 @@ fn the_refusal_is_that_of_the_first_failed_check() {
     }
 }
 
+//= rfc6455#4.4-1 test
 #[test]
 fn the_body_of_each_refusal_is_its_word_and_one_sentence() {
     for &rejection in Rejection::ALL {

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use transport::ws_core::{Cause, Initiator};
 use transport::{Discard, DrainOptions, Handler, Message, Next};
 
+//= rfc6455#10.4-1 rfc6455#10.4-2 test
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_too_big_is_closed_from_its_frame_header_alone() {
     for length in [4097, 65_536, 1 << 31, 1 << 62] {
@@ -29,6 +30,7 @@ async fn a_message_that_is_too_big_is_closed_from_its_frame_header_alone() {
     }
 }
 
+//= rfc6455#10.4-2 test
 #[tokio::test(start_paused = true)]
 async fn fragments_that_exceed_the_limit_together_are_closed_with_1009() {
     let mut session = open_discarding();
@@ -38,6 +40,7 @@ async fn fragments_that_exceed_the_limit_together_are_closed_with_1009() {
     session.peer.expect_close(1009, "too_big").await;
 }
 
+//= rfc6455#7.1.7-1 rfc6455#7.1.7-3 rfc6455#10.7-2 test
 #[tokio::test(start_paused = true)]
 async fn each_violation_is_closed_with_its_code() {
     let unmasked = |first: u8, payload: &[u8]| {
@@ -95,6 +98,7 @@ async fn each_violation_is_closed_with_its_code() {
     }
 }
 
+//= rfc6455#7.1.1-1 test
 #[tokio::test(start_paused = true)]
 async fn input_after_a_violation_is_discarded_until_the_peer_shuts_down() {
     let mut session = open(Discard, 1024);

@@ -105,6 +105,7 @@ async fn a_page_sees_that_the_server_is_full_and_the_permit_is_not_needed_for_it
     denied.expect_close(3003, "not_in_team").await;
 }
 
+//= rfc6455#4.2.1-10 test
 #[tokio::test(start_paused = true)]
 async fn only_a_page_of_an_allowed_origin_sees_a_refusal() {
     let mut fixture = fixture();

@@ -92,6 +92,7 @@ impl TryFrom<u16> for CloseCode {
 
     fn try_from(code: u16) -> Result<Self, UnsendableCode> {
         match code {
+            //= rfc6455#7.4.1-1 rfc6455#7.4.1-2 rfc6455#7.4.1-3 rfc6455#7.4.2-1
             1000..=1003 | 1007..=1014 | 3000..=4999 => Ok(Self(code)),
             0..=999 | 1004..=1006 | 1015..=2999 | 5000.. => Err(UnsendableCode(code)),
         }
@@ -177,6 +178,7 @@ impl fmt::Display for Reason {
 
 /// Returns the longest prefix of `text` that has whole characters and fits a Close frame.
 fn truncated(text: &str) -> &str {
+    //= rfc6455#5.5-2
     let mut end = text.len().min(Reason::MAX_BYTES);
     loop {
         match text.get(..end) {
@@ -217,7 +219,8 @@ fn truncated(text: &str) -> &str {
 pub struct CloseRecord {
     /// Why the session ended.
     pub cause: Cause,
-    /// The code of the Close frame that began the closing handshake (RFC 6455, section 7.1.5).
+    /// The code of the Close frame that began the closing handshake. RFC 6455, section 7.1.5, means the peer's,
+    /// also where this side began it.
     pub code: CloseStatus,
     /// The reason in that frame. If the peer sent it, it is untrusted text: escape it.
     pub reason: Reason,

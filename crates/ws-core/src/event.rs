@@ -229,6 +229,7 @@ impl Violation {
 
     /// Returns the frame with the code for this violation (RFC 6455, section 7.4.1).
     pub(crate) fn close_frame(self) -> CloseFrame {
+        //= rfc6455#7.1.7-3 rfc6455#10.7-2
         let code = match self {
             Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
             Self::ProtocolError => CloseCode::PROTOCOL_ERROR,

@@ -258,6 +258,7 @@ fn a_close_by_the_peer_is_answered_by_the_codec_and_ends_clean() {
     assert_eq!(record.sent, Counters { messages: 0, bytes: 5 });
 }
 
+//= rfc6455#7.1.5-1 rfc6455#7.1.6-1 test
 #[test]
 fn a_close_without_a_code_is_reported_as_1005() {
     let mut session = open();
@@ -267,6 +268,7 @@ fn a_close_without_a_code_is_reported_as_1005() {
     assert_eq!(record.received, Counters::default());
 }
 
+//= rfc6455#7.1.4-1 test
 #[test]
 fn a_drained_session_ends_clean_when_the_peer_answers() {
     let mut session = open();
@@ -302,6 +304,7 @@ fn a_peer_that_ignores_our_close_is_given_up_after_the_close_timeout() {
     assert_eq!(stats.control_frames_sent, 1, "no pong after our close frame");
 }
 
+//= rfc6455#7.1.7-3 test
 #[test]
 fn each_violation_has_its_code_and_its_cause() {
     for (violation, code, cause) in [
@@ -322,6 +325,7 @@ fn each_violation_has_its_code_and_its_cause() {
     }
 }
 
+//= rfc6455#7.1.5-1 rfc6455#7.1.6-1 test
 #[test]
 fn a_disconnect_without_a_close_frame_is_reported_as_1006() {
     let record = end(open().handle(Event::Disconnected, secs(7.0)));
@@ -352,6 +356,7 @@ fn zero_and_maximum_timings_do_not_make_a_driver_spin() {
     }
 }
 
+//= rfc6455#7.4.1-1 rfc6455#7.4.1-2 rfc6455#7.4.1-3 rfc6455#7.4.2-1 test
 #[test]
 fn a_number_is_a_sendable_close_code_exactly_where_the_registry_says_so() {
     for number in 0..=u16::MAX {
@@ -363,6 +368,7 @@ fn a_number_is_a_sendable_close_code_exactly_where_the_registry_says_so() {
     }
 }
 
+//= rfc6455#5.5-2 test
 #[test]
 fn a_long_reason_is_truncated_at_a_character_boundary() {
     let long = "x".repeat(122) + "é";

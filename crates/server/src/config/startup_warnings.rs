@@ -223,6 +223,7 @@ fn warn_about_addresses(config: &Config, all: &[SocketAddr], plain: &[SocketAddr
              max_connections_per_address"
         );
     }
+    //= rfc6455#10.6-2
     if let Some(address) = plain.iter().find(is_public).filter(|_| !config.plaintext_ok) {
         warn!(
             event = "plaintext",

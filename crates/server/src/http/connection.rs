@@ -199,6 +199,7 @@ impl Acceptor {
             () = &mut timed_out => None,
         };
         match negotiated {
+            //= rfc6455#7.2.2-1
             Some(Negotiated::Http1(stream)) => tokio::select! {
                 () = Box::pin(self.http.serve_http1(stream, client, permit, deadline, &config)) => {}
                 () = &mut timed_out => {}
@@ -245,6 +246,7 @@ impl Acceptor {
         // A silent client costs a socket, but neither TLS state nor request buffers: silent clients and
         // bursts of connections do not fragment the heap.
         stream.peek_any().await.ok()?;
+        //= rfc6455#4.2.2-1 rfc6455#10.6-1
         if client.is_encrypted {
             stream = stream.into_tls(config.tls.as_ref()?.config()).ok()?;
         }

@@ -53,6 +53,7 @@ fn log_closed(
         event = "closed",
         id,
         identity = identity.map(Identity::as_str),
+        //= rfc6455#7.1.7-2
         cause = record.cause.as_str(),
         code = u16::from(record.code),
         reason = &*truncated(record.reason.as_str()),

@@ -73,6 +73,7 @@ impl Compressor {
                 break;
             }
         }
+        //= rfc7692#7.2.1-1
         if compressed.ends_with(&FLUSH_MARKER) {
             compressed.truncate(compressed.len() - FLUSH_MARKER.len());
         }

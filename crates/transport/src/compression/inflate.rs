@@ -78,6 +78,7 @@ impl Inflater {
             let set = self.inflate.set_dictionary(&output.last_window());
             set.map_err(|_| InflateError::Invalid)?;
         }
+        //= rfc7692#7.2.2-1
         let mut tail = &TAIL[..];
         match self.inflate_blocks(&mut tail, output)? {
             Blocks::Final if tail.is_empty() => Ok(()),

@@ -90,6 +90,7 @@ fn samples(rng: &mut Rng) -> Vec<Vec<u8>> {
     samples
 }
 
+//= rfc7692#7.2.1-1 test
 #[test]
 fn what_is_compressed_is_inflated_to_the_same_bytes() {
     for sample in samples(&mut Rng(1)) {
@@ -102,6 +103,7 @@ fn what_is_compressed_is_inflated_to_the_same_bytes() {
     }
 }
 
+//= rfc7692#7.2.1-2 test
 #[test]
 fn a_client_that_inflated_the_dictionary_last_inflates_the_message() {
     let mut rng = Rng(2);
@@ -115,6 +117,7 @@ fn a_client_that_inflated_the_dictionary_last_inflates_the_message() {
     }
 }
 
+//= rfc7692#7.2.2-1 test
 #[test]
 fn the_examples_of_rfc_7692_are_inflated() {
     // Section 7.2.3.1, and the same in two fragments.

@@ -46,12 +46,14 @@ impl Authority {
     /// [`Rejection::BadHost`] if the host is missing or invalid, or if there are several `Host` headers
     /// or contradictory hosts (RFC 9112, section 3.2).
     pub fn of<B>(request: &Request<B>) -> Result<Option<Self>, Rejection> {
+        //= rfc6455#4.2.1-4
         let mut lines = request.headers().get_all(HOST).iter();
         let line = lines.next();
         if lines.next().is_some() {
             return Err(Rejection::BadHost);
         }
         let host = line.map(|line| Self::parse(line.as_bytes().trim_ascii())).transpose()?;
+        //= rfc8441#5-3
         let target = request.uri().authority();
         let target = target.map(|target| Self::parse(target.as_str().as_bytes())).transpose()?;
         match (target, host) {

@@ -51,13 +51,16 @@ impl CompressionOptions {
     /// `headers` are those of the request. An [`Endpoint`](crate::Endpoint) calls this itself.
     #[must_use]
     pub fn negotiate(self, headers: &HeaderMap) -> Option<(Compression, HeaderValue)> {
+        //= rfc6455#4.2.2-8 rfc6455#9-1
         let mode = self.mode?;
         // RFC 6455, section 9.1, wants a malformed header to fail the connection. But whether the server
         // compresses must not decide who may connect, and without compression nothing reads the header.
+        //= rfc6455#9.1-1 rfc7692#5-5
         let offer = acceptable_offer(headers).ok()??;
         if self.webkit == Permission::Refuse && is_webkit(headers) {
             return None;
         }
+        //= rfc7692#7.1.1.1-1
         let compression = if offer.server_no_context_takeover { Compression::Fresh } else { mode };
         Some((compression, offer.response(compression)))
     }
@@ -84,15 +87,18 @@ impl Offer {
                 (&mut self.client_no_context_takeover, value.is_none())
             }
             // The compressor has a window of 15 bits, so a lower limit cannot be met.
+            //= rfc7692#5-3 rfc7692#7-4 rfc7692#7.2.1-4
             b"server_max_window_bits" => {
                 (&mut self.server_max_window_bits, value.is_some_and(|value| value.is(b"15")))
             }
             b"client_max_window_bits" => {
                 (&mut self.client_max_window_bits, value.is_none_or(Value::is_window_bits))
             }
+            //= rfc6455#9.1-3 rfc7692#7-1
             _ => return None,
         };
         let is_repeated = mem::replace(is_present, true);
+        //= rfc7692#7-2 rfc7692#7-3
         (is_acceptable && !is_repeated).then_some(self)
     }
 
@@ -102,6 +108,8 @@ impl Offer {
     /// keeps nothing of a client's messages. `client_max_window_bits` needs no answer (section 7.1.2.2):
     /// the inflater has a window of 15 bits.
     fn response(self, compression: Compression) -> HeaderValue {
+        //= rfc6455#9-2 rfc6455#9.1-2 rfc7692#5-2 rfc7692#7.1.1.1-2 rfc7692#7.1.1.2-1
+        //= rfc7692#7.1.2.1-1 rfc7692#7.1.2.1-2 rfc7692#7.1.2.2-1 rfc7692#7.2.2-2
         HeaderValue::from_static(match (compression, self.server_max_window_bits) {
             (Compression::Shared, false) => "permessage-deflate; client_no_context_takeover",
             (Compression::Shared, true) => {
@@ -127,6 +135,7 @@ fn acceptable_offer(headers: &HeaderMap) -> Result<Option<Offer>, Malformed> {
     let mut acceptable = None;
     // One list may span several lines (RFC 9110, section 5.3). A value that would continue in another
     // line has a comma, so it is no token.
+    //= rfc6455#9.1-4
     for line in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
         let mut scanner = Scanner::new(line.as_bytes());
         while !scanner.is_at_end() {
@@ -135,6 +144,7 @@ fn acceptable_offer(headers: &HeaderMap) -> Result<Option<Offer>, Malformed> {
                 continue;
             }
             let offer = scanner.extension()?;
+            //= rfc7692#5-1
             acceptable = acceptable.or(offer);
             if !scanner.is_at_end() && !scanner.take(b',') {
                 return Err(Malformed);
@@ -189,6 +199,7 @@ impl<'a> Scanner<'a> {
     /// Takes an extension with its parameters. Returns it if it is an acceptable offer of
     /// permessage-deflate.
     fn extension(&mut self) -> Result<Option<Offer>, Malformed> {
+        //= rfc7692#5-4
         let mut offer = (self.token()? == b"permessage-deflate").then(Offer::default);
         while self.take(b';') {
             let name = self.token()?;
@@ -217,6 +228,7 @@ impl<'a> Scanner<'a> {
             return Err(Malformed);
         };
         // Nor has it a backslash, so each one escapes another character.
+        //= rfc6455#4.3-1
         let is_token = !content.is_empty()
             && content.iter().all(|byte| *byte == b'\\' || is_tchar(*byte))
             && !content.ends_with(b"\\")

@@ -78,6 +78,7 @@ impl Upgrade {
         protocol: Protocol,
         origins: &Origins,
     ) -> Result<Self, Rejection> {
+        //= rfc6455#4.2.1-1 rfc6455#10.7-1 rfc6455#10.7-3
         let authority = Authority::of(request)?;
         let headers = request.headers();
         let is_http2 = request.version() == Version::HTTP_2;
@@ -92,11 +93,13 @@ impl Upgrade {
         if !is_http2 && missing_for_upgrade(headers).next().is_some() {
             return Err(Rejection::NotAnUpgrade);
         }
+        //= rfc6455#4.2.1-9 rfc6455#11.3.5-1 rfc8441#5-5
         if single(headers.get_all(SEC_WEBSOCKET_VERSION)) != Some(b"13") {
             return Err(Rejection::WebsocketVersion);
         }
         // Over HTTP/2 `:protocol` supersedes the key (RFC 8441, section 5). Some clients send a key all
         // the same, and fail if it is not answered.
+        //= rfc8441#5-4
         let accept = accept_key(headers);
         if !is_http2 && accept.is_none() {
             return Err(Rejection::BadKey);
@@ -116,6 +119,7 @@ impl Upgrade {
     #[must_use = "the client waits for the response"]
     pub fn response(&self) -> Response<String> {
         let mut response = Response::new(String::new());
+        //= rfc6455#4.2.2-9
         if !self.is_http2 {
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             let headers = response.headers_mut();
@@ -124,6 +128,7 @@ impl Upgrade {
         }
         if let Some(accept) = &self.accept {
             let accept = HeaderValue::from_str(accept).expect("base64 is a valid header value");
+            //= rfc6455#11.3.3-1
             response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
         }
         response
@@ -131,6 +136,7 @@ impl Upgrade {
 }
 
 fn check_get<B>(request: &Request<B>) -> Result<(), Rejection> {
+    //= rfc6455#4.2.1-2
     if request.method() != Method::GET {
         return Err(Rejection::MethodNotAllowed);
     }
@@ -145,6 +151,7 @@ fn check_connect<B>(request: &Request<B>) -> Result<(), Rejection> {
     match (request.method(), protocol) {
         // In any case, because a proxy may copy the value from the `Upgrade` header of an HTTP/1.1
         // client (RFC 9110, section 7.8).
+        //= rfc8441#4-2 rfc8441#5-1
         (&Method::CONNECT, Some(name)) if name.as_str().eq_ignore_ascii_case("websocket") => Ok(()),
         // RFC 9220, section 3, defines the response, for HTTP/2 as well.
         (&Method::CONNECT, Some(_)) => Err(Rejection::UnknownProtocol),
@@ -155,6 +162,7 @@ fn check_connect<B>(request: &Request<B>) -> Result<(), Rejection> {
 
 /// Returns the value of `Sec-WebSocket-Accept`, if the request has one valid key.
 fn accept_key(headers: &HeaderMap) -> Option<String> {
+    //= rfc6455#4.2.2-10 rfc6455#11.3.1-1
     single(headers.get_all(SEC_WEBSOCKET_KEY)).filter(|key| is_key(key)).map(derive_accept_key)
 }
 
@@ -163,6 +171,7 @@ fn check_origin(
     server_origins: impl FnOnce() -> Vec<Origin>,
     origins: &Origins,
 ) -> Result<(), Rejection> {
+    //= rfc6455#4.2.1-10
     let lines = headers.get_all(ORIGIN);
     if lines.iter().next().is_none() {
         return match origins.missing {
@@ -171,9 +180,11 @@ fn check_origin(
         };
     }
     let origin = single(lines).ok_or(Rejection::BadOrigin)?;
+    //= rfc6455#4.2.2-2 rfc6455#10.2-1
     let is_allowed = if origin == b"null" {
         origins.null == Permission::Allow
     } else {
+        //= rfc6455#8.1-2
         let origin = str::from_utf8(origin).map_err(|_| Rejection::BadOrigin)?;
         let origin = origin.parse::<Origin>().map_err(|_| Rejection::BadOrigin)?;
         origins.allow(&origin, &server_origins())
@@ -184,6 +195,7 @@ fn check_origin(
 /// Returns what a request over HTTP/1.1 lacks to ask for an upgrade to WebSocket (RFC 6455, section 4.2.1):
 /// `Upgrade: websocket`, `Connection: Upgrade`, both or nothing.
 pub fn missing_for_upgrade(headers: &HeaderMap) -> impl Iterator<Item = &'static str> {
+    //= rfc6455#4.2.1-6 rfc6455#4.2.1-7
     let needed = [
         (UPGRADE, "websocket", "Upgrade: websocket"),
         (CONNECTION, "upgrade", "Connection: Upgrade"),
@@ -227,6 +239,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 /// The unused bits of the last character may be set, as in the example of a key in RFC 6455,
 /// section 4.1.
 fn is_key(key: &[u8]) -> bool {
+    //= rfc6455#4.2.1-8
     key.strip_suffix(b"==").is_some_and(|characters| {
         characters.len() == 22
             && characters.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/'))

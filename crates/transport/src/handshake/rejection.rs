@@ -287,6 +287,7 @@ impl Rejection {
                 headers: &[],
                 sentence: "the request must have an Origin header",
             },
+            //= rfc6455#4.2.2-2 rfc6455#10.2-2
             Self::OriginRefused => ResponseTemplate {
                 word: "origin_refused",
                 status: StatusCode::FORBIDDEN,
@@ -319,6 +320,7 @@ impl Rejection {
                 sentence: "the request target is too long",
             },
             // RFC 6455, section 4.4, requires the version; RFC 9110, section 15.5.22, the upgrade.
+            //= rfc6455#4.2.2-3 rfc6455#4.4-1
             Self::WebsocketVersion => ResponseTemplate {
                 word: "websocket_version",
                 status: StatusCode::UPGRADE_REQUIRED,

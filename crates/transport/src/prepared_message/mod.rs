@@ -228,6 +228,7 @@ impl PreparedMessage {
         }
         let compressed = self.compressed();
         let form = match compression {
+            //= rfc7692#7.2.1-3
             Compression::Fresh => Form::Fresh,
             Compression::Shared => compressed.form_for(*window, self.payload_len()),
         };

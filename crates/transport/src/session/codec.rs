@@ -251,11 +251,13 @@ impl Codec {
         let Some(header) = self.take_header(input, rules)? else { return Ok(()) };
         let FrameHeader { is_final, is_compressed, payload_len, mask, .. } = header;
         match header.opcode {
+            //= rfc6455#5.4-4
             Opcode::Control(opcode) => {
                 self.control.clear();
                 self.position = Position::Control { opcode, payload_len, mask };
             }
             Opcode::Data(opcode) => {
+                //= rfc6455#5.4-5 rfc6455#5.4-6 rfc6455#6.2-3
                 let message = self.message.get_or_insert(IncompleteMessage {
                     is_text: opcode == DataOpcode::Text,
                     is_compressed,
@@ -265,6 +267,7 @@ impl Codec {
                 });
                 message.payload_len += payload_len;
                 message.frames += 1;
+                //= rfc6455#10.4-1
                 if message.frames > MIN_FRAMES + options.max_message_bytes / BYTES_PER_FRAME {
                     return Err(Violation::TooBig);
                 }
@@ -311,6 +314,7 @@ impl Codec {
         }
         self.position = Position::Header;
         let payload = self.control.as_mut_slice();
+        //= rfc6455#6.2-2
         Ok(Some(match opcode {
             ControlOpcode::Ping => {
                 answer_ping(payload, mask, pongs);
@@ -338,7 +342,9 @@ impl Codec {
     ) -> Result<Option<Message>, Violation> {
         let masked = input.split_off(..remaining.min(input.len())).unwrap_or_default();
         let before = self.payload.len();
+        //= rfc6455#5.4-2
         self.payload.extend_from_slice(masked);
+        //= rfc6455#6.2-5
         unmask(self.payload.get_mut(before..).unwrap_or_default(), mask);
         let remaining = remaining - masked.len();
         if remaining == 0 && is_final {
@@ -361,12 +367,15 @@ impl Codec {
         let Some(IncompleteMessage { is_text, is_compressed, .. }) = self.message.take() else {
             return Ok(Message::Binary(payload)); // Never: a frame begins a message.
         };
+        //= rfc7692#6.2-1
         if is_compressed && options.inflates {
             let message = inflated(&payload, is_text, options.max_message_bytes)?;
             self.inflated_bytes += message.payload_len();
             return Ok(message);
         }
+        //= rfc7692#6.2-2
         if is_text && !is_compressed {
+            //= rfc6455#5.6-1 rfc6455#8.1-1
             let text = Utf8Bytes::try_from(payload).map_err(|_| Violation::InvalidUtf8)?;
             return Ok(Message::Text(text));
         }
@@ -381,6 +390,7 @@ impl Codec {
             return Ok(());
         };
         let unchecked = self.payload.get(message.valid_len..).unwrap_or_default();
+        //= rfc6455#5.6-1 rfc6455#8.1-1
         message.valid_len += match str::from_utf8(unchecked) {
             Ok(text) => text.len(),
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
@@ -392,6 +402,7 @@ impl Codec {
 
 /// Sends a pong with the payload of a ping (RFC 6455, section 5.5.3).
 fn answer_ping(masked: &[u8], mask: [u8; 4], pongs: Option<&mut Output>) {
+    //= rfc6455#5.5.2-1 rfc6455#5.5.2-2 rfc6455#5.5.3-1
     if let Some(pongs) = pongs {
         let pongs = pongs.get_or_insert_default().encoded();
         write_control_frame(control_frame::PONG, masked, pongs);
@@ -418,6 +429,7 @@ fn inflated(payload: &[u8], is_text: bool, max_bytes: usize) -> Result<Message, 
         InflateError::TooBig => Violation::TooBig,
     })?;
     if is_text {
+        //= rfc6455#5.6-1 rfc6455#8.1-1 rfc7692#6.1-6
         let text = String::from_utf8(bytes).map_err(|_| Violation::InvalidUtf8)?;
         Ok(Message::from(text))
     } else {

@@ -63,37 +63,46 @@ impl FrameHeader {
     /// Reads the header that `bytes` begins with. Returns `None` if its end is missing, and nothing of it
     /// is a violation so far.
     pub(crate) fn read(bytes: &[u8], rules: Rules) -> Result<Option<Self>, Violation> {
+        //= rfc6455#6.2-1 rfc6455#10.7-1
         let Some((first, rest)) = bytes.split_first() else { return Ok(None) };
         let opcode = Opcode::of(first & 0x0f).ok_or(Violation::ProtocolError)?;
         let is_final = first & FIN != 0;
         let is_compressed = first & RSV1 != 0;
         let (is_in_place, is_first) = match opcode {
             // Section 5.4: a control frame is not fragmented, and may be between fragments.
+            //= rfc6455#5.4-1
             Opcode::Control(_) => (is_final, false),
+            //= rfc6455#5.4-3 rfc6455#6.2-4
             Opcode::Data(DataOpcode::Continuation) => (rules.is_in_message, false),
             Opcode::Data(DataOpcode::Text | DataOpcode::Binary) => (!rules.is_in_message, true),
         };
+        //= rfc7692#6.1-4
         let may_have_rsv1 = is_first && rules.may_compress;
+        //= rfc6455#5.2-1 rfc6455#5.8-1
         let reserved = if may_have_rsv1 { RESERVED_BITS & !RSV1 } else { RESERVED_BITS };
         ensure(is_in_place && first & reserved == 0)?;
 
         let Some((second, rest)) = rest.split_first() else { return Ok(None) };
         // Section 5.1: a client masks all frames.
+        //= rfc6455#5.1-1
         ensure(second & MASKED != 0)?;
         let is_control = matches!(opcode, Opcode::Control(_));
         let (payload_len, rest) = match second & !MASKED {
             // Section 5.5: the payload of a control frame has at most 125 bytes.
+            //= rfc6455#5.5-1
             126 | 127 if is_control => return Err(Violation::ProtocolError),
             126 => {
                 let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
                 let length = u16::from_be_bytes(*length);
                 // Section 5.2: the shortest encoding is the only one.
+                //= rfc6455#5.2-4
                 ensure(length > 125)?;
                 (u64::from(length), rest)
             }
             127 => {
                 let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
                 let length = u64::from_be_bytes(*length);
+                //= rfc6455#5.2-3 rfc6455#5.2-4
                 ensure(length > u64::from(u16::MAX) && length >> 63 == 0)?;
                 (length, rest)
             }
@@ -101,6 +110,7 @@ impl FrameHeader {
         };
         let payload_len = usize::try_from(payload_len).map_err(|_| Violation::TooBig)?;
         let max_len = if is_compressed { rules.max_compressed_len } else { rules.max_payload_len };
+        //= rfc6455#10.4-1 rfc6455#10.4-2
         if !is_control && payload_len > max_len {
             return Err(Violation::TooBig);
         }
@@ -119,6 +129,7 @@ impl Opcode {
             0x8 => Some(Self::Control(ControlOpcode::Close)),
             0x9 => Some(Self::Control(ControlOpcode::Ping)),
             0xa => Some(Self::Control(ControlOpcode::Pong)),
+            //= rfc6455#5.2-2
             _ => None,
         }
     }

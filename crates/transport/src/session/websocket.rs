@@ -164,6 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
         let before = input.len();
         // As in `frames`: after our Close frame no other is written.
+        //= rfc6455#5.5.2-3
         let pongs = Some(&mut self.output).filter(|_| is_open);
         let incoming = codec.get_or_insert_with(Codec::take).read(input, options, pongs);
         if let ClosingState::CloseSent { received_bytes, .. } = &mut self.state {
@@ -171,6 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             *received_bytes = received_bytes.saturating_add(count);
         }
         match &incoming {
+            //= rfc6455#5.5.1-3 rfc6455#5.5.1-4 rfc6455#7.1.2-2
             Some(Incoming::Close(frame)) => {
                 match frame {
                     Some(frame) => self.send_close(frame),
@@ -220,6 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     pub(crate) fn send_prepared(&mut self, message: PreparedMessage) {
+        //= rfc6455#5.5.1-2 rfc6455#6.1-1
         if let ClosingState::Open { compression, window, .. } = &mut self.state {
             let form = match compression {
                 Some(compression) => message.select(*compression, window),
@@ -309,6 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// the stream.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Flushed>> {
         if let Some(output) = &mut self.output {
+            //= rfc6455#6.1-5
             ready!(output.poll_write(&mut self.stream, cx))?;
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
@@ -318,6 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 Poll::Ready(Ok(Flushed::Open))
             }
             // The server closes the TCP connection first (RFC 6455, section 7.1.1).
+            //= rfc6455#5.5.1-5 rfc6455#7.1.1-2 rfc6455#7.1.1-3
             ClosingState::Finishing => {
                 ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
                 self.state = ClosingState::Finished;
@@ -327,6 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             ClosingState::Discarding { half_closed: true } => Poll::Ready(Ok(Flushed::Open)),
             // Half-close: the peer sees the end of the stream and closes its side, and its input is read
             // until then. Closing a socket with unread input would reset the connection.
+            //= rfc6455#7.1.1-1 rfc6455#7.1.1-3 rfc6455#7.1.7-1
             ClosingState::Discarding { half_closed } => {
                 ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
                 *half_closed = true;
@@ -357,6 +363,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         self.release_idle();
         self.finish();
         let unsent_before = self.unsent();
+        //= rfc8441#5-8
         if self.poll_flush(cx).is_pending() && self.unsent() == 0 && unsent_before > 0 {
             // A stream that accepted the rest only in this flush writes its buffer before its end if it
             // is shut down, and drops it otherwise. Nothing waits for output that it could not write
@@ -383,6 +390,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// Returns the output if another frame may be written.
     fn frames(&mut self) -> Option<&mut WriteBuffer> {
+        //= rfc6455#5.5.1-2 rfc6455#6.1-1
         match self.state {
             ClosingState::Open { .. } => Some(self.output.get_or_insert_default()),
             ClosingState::CloseSent { .. }

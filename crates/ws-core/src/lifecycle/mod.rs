@@ -371,6 +371,7 @@ impl Lifecycle {
     ) -> Option<Action> {
         let checks_timeouts = !event.precedes_reading();
         match event {
+            //= rfc6455#7.1.4-1
             Event::Finished => {
                 let record = self.unclean_record(*closing, now);
                 return Some(Action::End(CloseRecord { clean: true, ..record }));
@@ -408,6 +409,7 @@ impl Lifecycle {
         self.close(cause, CloseFrame::for_cause(cause, CloseCode::POLICY_VIOLATION), now)
     }
 
+    //= rfc6455#7.1.2-1
     fn close(&mut self, cause: Cause, frame: CloseFrame, now: Timestamp) -> Action {
         self.count_sent(1, frame.payload_len());
         self.begin_closing(cause, Some(frame.clone()), Initiator::Local, now);
@@ -439,6 +441,7 @@ impl Lifecycle {
 
     /// Returns the record of a closing session, with `clean` set to `false`.
     fn unclean_record(&self, closing: Closing, now: Timestamp) -> CloseRecord {
+        //= rfc6455#7.1.5-1 rfc6455#7.1.6-1
         let (code, reason) = match closing.frame {
             Some(frame) => (CloseStatus::Frame(frame.code), frame.reason),
             None => (CloseStatus::NoStatus, Reason::default()),

@@ -193,6 +193,7 @@ impl HeadScanner {
                 return None;
             }
             b'\r' if self.line_bytes == 0 => return None,
+            //= rfc6455#3-1
             b'#' if self.is_request_line => return Some(Rejection::Malformed),
             _ => self.line_bytes += 1,
         }

@@ -272,6 +272,7 @@ fn builder(config: &Config, is_shared: bool) -> Builder {
         (MAX_RESET_STREAMS, Some(MAX_RESET_STREAMS), SMALL_FRAMES_PER_STREAM)
     };
     let mut builder = Builder::new();
+    //= rfc8441#3-1 rfc8441#3-2
     builder
         .enable_connect_protocol()
         .max_concurrent_streams(streams)

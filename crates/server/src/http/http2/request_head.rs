@@ -195,7 +195,9 @@ impl RequestHead {
             (true, None) => self.scheme.is_none() && self.path.is_none(),
             // RFC 8441, section 4
             (false, Some(_)) => false,
+            //= rfc8441#4-1
             (false, None) | (true, Some(_)) => {
+                //= rfc6455#3-1
                 // A path has no fragment, which the `http` crate would drop (RFC 9113, section 8.3.1).
                 let is_path = |path: &str| !path.is_empty() && !path.contains('#');
                 self.scheme.is_some() && self.path.as_deref().is_some_and(is_path)
@@ -227,6 +229,7 @@ pub(crate) fn is_regular_field(name: &[u8], value: &[u8]) -> bool {
     };
     // RFC 9113, section 8.2.2
     match name.as_str() {
+        //= rfc8441#5-2
         "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => false,
         "te" => value == "trailers",
         _ => true,

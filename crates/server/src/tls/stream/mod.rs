@@ -262,6 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
 
     /// Sends `close_notify` (RFC 8446, section 6.1), and then half-closes the underlying stream.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        //= rfc6455#7.1.1-1
         if self.state == TlsState::Open {
             // If close_notify cannot be sent, the half-close signals the end alone.
             let queued = self.with_thread_buffers(|this, _| this.process(Outbound::CloseNotify));

@@ -83,6 +83,7 @@ where
             Incoming::Pong => self.on_pong(poll.now),
             Incoming::Violation(violation) => {
                 self.dispatch(Event::Violation(violation), poll.now)?;
+                //= rfc6455#7.1.7-4
                 self.socket.discard_input();
                 ControlFlow::Continue(())
             }
