@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -207,6 +207,44 @@ impl<S: Read + Write> Client<S> {
         self.send(&close(1000, ""));
         assert_eq!(self.frame(), (CLOSE, close_payload(1000, "")));
         self.expect_end();
+    }
+}
+
+/// What became of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It answers.
+    Open,
+    /// It was closed with this code.
+    Closed(u16),
+    /// Its connection ended without a Close frame.
+    Lost,
+}
+
+impl Fate {
+    /// Sends a ping, and waits for the answer or the end.
+    pub(crate) fn of(client: &mut Client) -> Self {
+        // It may have ended.
+        let _ = client.0.write_all(&frame(PING, b"?"));
+        let mut first = [0];
+        match client.0.read(&mut first) {
+            Ok(0) => Self::Lost,
+            Ok(_) => {
+                let mut length = [0];
+                client.0.read_exact(&mut length).unwrap();
+                let mut payload = vec![0; length[0].into()];
+                client.0.read_exact(&mut payload).unwrap();
+                match (first[0], &payload[..]) {
+                    (PONG, b"?") => Self::Open,
+                    (CLOSE, [first, second, ..]) => {
+                        Self::Closed(u16::from_be_bytes([*first, *second]))
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Self::Lost,
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
