@@ -280,6 +280,7 @@ fn a_close_frame_is_echoed_once_and_later_input_is_not_answered() {
     check(table.map(|(section, what, sent, outcome)| (section, what.to_owned(), sent, outcome)));
 }
 
+//= rfc6455#5.5.2-3 test
 #[test]
 fn the_servers_own_close_ends_with_any_answer_to_it() {
     let answers = [&b""[..], b"\x03\xe8", b"\x03\xe9", b"\x03\xe9drained", b"\x0f\xa0other"];
@@ -290,7 +291,7 @@ fn the_servers_own_close_ends_with_any_answer_to_it() {
         for (protocol, mut client) in clients {
             let drained = (CLOSE, close_payload(1001, "drained"));
             assert_eq!(client.frame(), drained, "RFC 6455 7.4.1, {protocol:?}");
-            // Section 5.5.1: after its Close frame, the server need not answer a ping.
+            // After its Close frame, the server does not answer a ping.
             client.send(&[frame(PING, b"late"), frame(CLOSE, answer)].concat());
             client.expect_end();
         }

@@ -62,6 +62,7 @@ fn reset_tcp(socket: &TcpStream) {
     set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
 }
 
+//= rfc8441#5-8 test
 #[test]
 fn each_stream_end_is_logged_with_its_word_over_every_protocol() {
     let files = Files::new("stream-ends");

@@ -33,6 +33,7 @@ async fn a_close_of_the_peer_is_echoed_and_the_stream_ends() {
     assert!(record.clean);
 }
 
+//= rfc6455#5.5.1-3 test
 #[tokio::test(start_paused = true)]
 async fn a_close_frame_without_a_body_is_echoed_without_a_body() {
     let mut session = open_discarding();

@@ -80,7 +80,7 @@ async fn control_frames_between_fragments_are_answered_at_once_and_change_nothin
     }
 }
 
-//= rfc6455#5.4-3 rfc6455#6.2-4 test
+//= rfc6455#5.4-3 rfc6455#6.2-4 rfc6455#7.1.1-3 rfc6455#7.1.7-1 test
 #[tokio::test(start_paused = true)]
 async fn fragments_in_an_invalid_sequence_are_closed_with_1002() {
     // Input after which the session is between messages or within one, and the output so far.

@@ -136,7 +136,7 @@ async fn sessions_share_a_connection_and_end_independently() {
     assert_eq!(fixture.log(), [opened, opened, "closed peer_closed"]);
 }
 
-//= rfc8441#5-7 rfc8441#5-8 test
+//= rfc8441#5-7 test
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_ends_or_is_reset_is_a_disconnected_client() {
     let fixture = Fixture::new(Discard).await;

@@ -48,7 +48,7 @@ fn a_valid_key_over_http_2_is_answered_and_an_invalid_one_ignored() {
     }
 }
 
-//= rfc8441#5-1 rfc8441#5-3 rfc8441#5-5 test
+//= rfc8441#4-2 rfc8441#5-1 rfc8441#5-3 rfc8441#5-5 test
 #[test]
 fn each_invalid_request_over_http_2_has_its_refusal() {
     use Rejection::*;

@@ -219,7 +219,8 @@ fn truncated(text: &str) -> &str {
 pub struct CloseRecord {
     /// Why the session ended.
     pub cause: Cause,
-    /// The code of the Close frame that began the closing handshake (RFC 6455, section 7.1.5).
+    /// The code of the Close frame that began the closing handshake. RFC 6455, section 7.1.5, means the peer's,
+    /// also where this side began it.
     pub code: CloseStatus,
     /// The reason in that frame. If the peer sent it, it is untrusted text: escape it.
     pub reason: Reason,

@@ -268,7 +268,7 @@ fn a_close_without_a_code_is_reported_as_1005() {
     assert_eq!(record.received, Counters::default());
 }
 
-//= rfc6455#7.1.2-1 rfc6455#7.1.4-1 test
+//= rfc6455#7.1.4-1 test
 #[test]
 fn a_drained_session_ends_clean_when_the_peer_answers() {
     let mut session = open();

@@ -363,6 +363,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         self.release_idle();
         self.finish();
         let unsent_before = self.unsent();
+        //= rfc8441#5-8
         if self.poll_flush(cx).is_pending() && self.unsent() == 0 && unsent_before > 0 {
             // A stream that accepted the rest only in this flush writes its buffer before its end if it
             // is shut down, and drops it otherwise. Nothing waits for output that it could not write
