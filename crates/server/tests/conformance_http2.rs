@@ -17,7 +17,7 @@ const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 //= rfc8441#3-1 rfc8441#3-2 test
 #[test]
 fn extended_connect_is_enabled_by_1_and_never_withdrawn() {
-    let mut server = Server::start(&[]);
+    let mut server = Server::start(&["--close-timeout-secs=0.25"]);
     let mut client = Http2::connect_without_preface(server.address);
     client.send(PREFACE);
     client.send(&settings(&[]));

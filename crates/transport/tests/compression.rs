@@ -230,6 +230,7 @@ async fn a_message_is_compressed_only_if_the_handler_says_so() {
     assert_eq!(sent, [(TEXT, entries(1).len(), entries(1).into_bytes())]);
 }
 
+//= rfc7692#7.3-1 test
 #[tokio::test(start_paused = true)]
 async fn a_session_that_was_told_the_state_before_is_told_the_difference() {
     let [one, two, three] = [1, 2, 3].map(entries);

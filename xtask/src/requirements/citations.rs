@@ -16,7 +16,7 @@ pub(super) struct Citation {
     pub(super) kind: Kind,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Code,
     /// With the name of the function.
@@ -51,12 +51,8 @@ pub(super) fn citations(file: &str, text: &str) -> Result<Vec<Citation>, String>
             if !distinct.insert(requirement) {
                 return Err(format!("line {number}: {requirement} is cited twice"));
             }
-            let kind = match &kind {
-                Kind::Code => Kind::Code,
-                Kind::Test { name } => Kind::Test { name: name.clone() },
-            };
             let (requirement, file) = (requirement.to_owned(), file.to_owned());
-            citations.push(Citation { requirement, file, line: number, kind });
+            citations.push(Citation { requirement, file, line: number, kind: kind.clone() });
         }
         if distinct.is_empty() {
             return Err(format!("line {number}: nothing is cited"));

@@ -61,6 +61,7 @@ pub(crate) fn inflate(payload: &[u8], max_bytes: usize) -> Result<Vec<u8>, Infla
 
 impl Inflater {
     fn inflate(&mut self, payload: &[u8], output: &mut Output) -> Result<(), InflateError> {
+        //= rfc7692#7.2.2-3
         self.inflate.reset(false);
         let mut input = payload;
         let mut final_blocks = 0;
@@ -71,6 +72,7 @@ impl Inflater {
                 return Ok(());
             }
             final_blocks += 1;
+            //= rfc7692#7.2.2-4
             if final_blocks > MAX_FINAL_BLOCKS {
                 return Err(InflateError::Invalid);
             }

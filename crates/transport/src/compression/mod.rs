@@ -18,7 +18,7 @@ pub(crate) use self::inflate::{InflateError, inflate};
 pub(crate) use self::window::WindowId;
 
 /// The window of both sides, which is the largest (RFC 7692, section 7.1.2.1).
-//= rfc7692#7.2.1-2
+//= rfc7692#7.2.1-2 rfc7692#7.3-1
 const WINDOW_BITS: u8 = 15;
 
 /// The length of the window. A message that is longer cannot help the one after it: a byte of the next

@@ -117,7 +117,18 @@ fn a_client_that_inflated_the_dictionary_last_inflates_the_message() {
     }
 }
 
-//= rfc7692#7.2.2-1 test
+//= rfc7692#7.2.2-3 test
+#[test]
+fn a_message_that_refers_back_by_almost_the_whole_window_is_inflated() {
+    // Random bytes have no other matches, and DEFLATE's longest distance leaves some of the window.
+    let period = Rng(8).bytes(32_000);
+    let message = period.repeat(3);
+    let compressed = compress(&message, None);
+    assert!(compressed.len() < 2 * period.len(), "{} bytes", compressed.len());
+    assert_eq!(inflate(&compressed, message.len()), Ok(message));
+}
+
+//= rfc7692#7.2.2-1 rfc7692#7.2.2-4 test
 #[test]
 fn the_examples_of_rfc_7692_are_inflated() {
     // Section 7.2.3.1, and the same in two fragments.
@@ -251,6 +262,7 @@ fn final_blocks_do_not_end_a_message_before_its_last_byte() {
     assert_eq!(inflate(&with_empty_block, 5000), Err(InflateError::TooBig));
 }
 
+//= rfc7692#7.2.2-4 test
 #[test]
 fn a_message_of_very_many_final_blocks_is_invalid() {
     let count = |blocks: usize| [[0x03, 0].repeat(blocks), vec![0]].concat();
