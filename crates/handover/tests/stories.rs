@@ -18,6 +18,7 @@ fn the_sessions_at_rest_go_first_and_others_follow_when_they_come_to_rest() {
 
     assert_eq!(predecessor.handle(old::Event::Frozen), None);
     hand_over_batch(&mut predecessor, &mut successor);
+    assert_eq!((predecessor.outcome(), successor.outcome()), (None, None));
 
     assert_eq!(predecessor.handle(old::Event::WaitOver), None);
     assert_eq!(predecessor.outcome(), Some(old::Outcome::Drain));
