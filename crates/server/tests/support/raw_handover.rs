@@ -1,9 +1,9 @@
 //! One side of a handover, which sends what a test wants (`handover/channel.rs` has the format of a frame).
 
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, PipeWriter, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,6 +51,20 @@ impl Channel {
     pub(crate) fn over(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         Self(stream)
+    }
+
+    /// Accepts a successor, and sends the Welcome without any listening socket. Returns also the writing end of
+    /// the pipe.
+    pub(crate) fn welcome(listener: &UnixListener) -> (Self, PipeWriter) {
+        let mut channel = Self::over(listener.accept().unwrap().0);
+        let hello = channel.receive_value().expect("the successor says Hello");
+        assert_eq!(hello["Hello"]["protocol"], PROTOCOL);
+        let (reader, writer) = io::pipe().unwrap();
+        let listeners: [Value; 0] = [];
+        let fields = json!({ "pid": 1, "wait_ms": 2000, "next_id": 1000, "listeners": listeners });
+        channel.send_with(&json!({ "Welcome": fields }), &[reader.as_fd()]);
+        assert_eq!(channel.receive_value().unwrap(), "Ready");
+        (channel, writer)
     }
 
     /// Connects, says Hello, and expects the Welcome. Returns also the pipe.
