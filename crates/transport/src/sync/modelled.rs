@@ -12,6 +12,7 @@ use std::time::Duration;
 use loom::sync;
 pub(crate) use loom::sync::MutexGuard;
 pub(crate) use loom::sync::atomic;
+use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// `parking_lot`'s mutex, which is not poisoned.
 #[derive(Debug, Default)]
@@ -152,17 +153,22 @@ pub(crate) mod watch {
     }
 }
 
-/// An instant of a clock that stands still.
+/// An instant of a clock that stands still, unless a [`timeout_at`] moves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Instant(Duration);
+pub(crate) struct Instant(u64);
+
+loom::lazy_static! {
+    /// In nanoseconds. Each run of a model has a clock of its own.
+    static ref NOW: AtomicU64 = AtomicU64::new(0);
+}
 
 impl Instant {
     pub(crate) fn now() -> Self {
-        Self(Duration::ZERO)
+        Self(NOW.load(Ordering::SeqCst))
     }
 
     pub(crate) fn elapsed(self) -> Duration {
-        Duration::ZERO
+        Duration::from_nanos(Self::now().0 - self.0)
     }
 }
 
@@ -170,17 +176,18 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, time: Duration) -> Self {
-        Self(self.0 + time)
+        Self(self.0 + u64::try_from(time.as_nanos()).expect("it is less than 500 years"))
     }
 }
 
-/// The tick of the timer service, which never comes: it would repair a wake-up that was lost before.
-const NEVER: Duration = Duration::from_millis(250);
+/// The clock does not come to the first tick of the timer service, which would repair a wake-up that was lost
+/// before.
+const END: Instant = Instant(250_000_000);
 
 #[derive(Debug)]
 pub(crate) struct Elapsed;
 
-/// Waits for `future`. A deadline before [`NEVER`] passes at once.
+/// Waits for `future`. If it is pending, the clock moves to the deadline at once, unless that is too late.
 pub(crate) async fn timeout_at<F: Future>(
     deadline: Instant,
     future: F,
@@ -188,7 +195,10 @@ pub(crate) async fn timeout_at<F: Future>(
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Ok(output)),
-        Poll::Pending if deadline.0 < NEVER => Poll::Ready(Err(Elapsed)),
+        Poll::Pending if deadline < END => {
+            NOW.fetch_max(deadline.0, Ordering::SeqCst);
+            Poll::Ready(Err(Elapsed))
+        }
         Poll::Pending => Poll::Pending,
     })
     .await
