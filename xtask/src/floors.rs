@@ -45,6 +45,7 @@ const SERVER: &[Floor] = &[
 
 const TRANSPORT: &[Floor] = &[
     &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
+    &[Entry("concurrency/", "models of what threads share, which loom runs in every order")],
     &[Entry("endpoint.rs", "the endpoint: from a request to a response")],
     &[Entry(
         "visible_refusal.rs",
@@ -74,12 +75,14 @@ const TRANSPORT: &[Floor] = &[
         Entry("peer.rs", "the address of a client"),
         Entry("permit.rs", "the permit for a session"),
         Entry("stream_end.rs", "the classification of stream errors"),
+        Entry("sync/", "what threads share by, which loom replaces in the models"),
         Entry("waker_id.rs", "the identity of wakers"),
     ],
 ];
 
 const BROADCAST: &[Floor] = &[
     &[Entry("lib.rs", "the root: re-exports and crate documentation; no module imports from it")],
+    &[Entry("concurrency/", "models of what threads share, which loom runs in every order")],
     &[
         Entry("mailboxes.rs", "the mailboxes of all sessions of a key"),
         Entry("topics/", "the newest state of each topic"),
@@ -98,6 +101,7 @@ const BROADCAST: &[Floor] = &[
         Entry("tag.rs", "the tags of states, and what a client has"),
         Entry("wakers.rs", "the wakers of the sessions that wait for a channel"),
     ],
+    &[Entry("sync/", "what threads share by, which loom replaces in the models")],
 ];
 
 const DOCTOR: &[Floor] = &[

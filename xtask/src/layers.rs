@@ -28,6 +28,7 @@ const LAYERS: &[Layer] = &[
         tests_may_use: &[
             "allocation-counter", // allocations of a delivery
             "futures-task",       // custom wakers
+            "loom",               // as in transport
             "tokio",              // duplex streams, paused time
             "zlib-rs",            // the inflater of a client
         ],
@@ -78,6 +79,7 @@ const LAYERS: &[Layer] = &[
         tests_may_use: &[
             "allocation-counter", // allocations of a session
             "futures-task",       // wakers that share their data pointer
+            "loom",               // models of threads, under cfg(loom_models) only
             "tokio",              // duplex streams, paused time; the echo example's listener
         ],
     },

@@ -10,6 +10,7 @@ mod browser;
 mod chaos;
 mod clients;
 mod code_map;
+mod concurrency;
 mod dist;
 mod docs;
 mod files;
@@ -262,6 +263,12 @@ const CHECKS: &[Check] = &[
 /// print figures.
 const SEPARATE: &[Check] = &[
     Check {
+        name: "concurrency",
+        meaning: "loom finds no lost wake-up, no missed phase and no session with two owners",
+        tools: &[],
+        run: concurrency::run,
+    },
+    Check {
         name: "instructions",
         meaning: "the instructions that a session takes for a ping and for a message",
         tools: &[tools::VALGRIND],
@@ -299,6 +306,11 @@ const TIMED_CHECKS: &[TimedCheck] = &[
         name: "chaos",
         meaning: "the binary under thousands of misbehaving clients",
         run: chaos::run,
+    },
+    TimedCheck {
+        name: "concurrency",
+        meaning: "the models of concurrency with more preemptions, each for this time at most",
+        run: concurrency::run_longer,
     },
     TimedCheck {
         name: "fuzz",

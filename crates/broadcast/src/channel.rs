@@ -3,14 +3,15 @@
 use std::array;
 use std::mem;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use parking_lot::Mutex;
 use transport::PreparedMessage;
 
 use crate::frozen::FrozenState;
 use crate::statistics::Measurements;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, OnceLock};
 use crate::tag::{Form, Tag, random_epoch};
 use crate::wakers::Wakers;
 

@@ -154,6 +154,9 @@
 //! woken.
 
 mod channel;
+#[cfg(loom_models)]
+#[cfg(test)]
+mod concurrency;
 mod frozen;
 mod key_map;
 mod mailbox;
@@ -163,6 +166,7 @@ mod prometheus;
 mod publisher;
 mod statistics;
 mod subscription;
+mod sync;
 mod tag;
 mod topics;
 mod wakers;

@@ -8,9 +8,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
 use transport::ws_core::{CloseCode, Reason};
 use transport::{Handler, Message, Next, PreparedMessage};
+
+use crate::sync::Mutex;
 
 /// Creates a mailbox that queues at most `capacity` events, and its sender.
 ///

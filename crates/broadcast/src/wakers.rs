@@ -4,12 +4,12 @@ use std::any::Any;
 use std::iter;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
-use parking_lot::Mutex;
 use slab::Slab;
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, OnceLock};
 
 /// The wakers of a channel, in shards, so that sessions which register at the same time seldom wait for
 /// each other. A channel with few sessions has one shard.

@@ -3,14 +3,14 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
 use ws_core::CloseCode;
 
 use crate::handover::{Handover, SessionSink};
 use crate::registry::SessionRegistry;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Notify, watch};
 use crate::timer::TimerService;
 
 /// The phase of a shutdown. [`Drain`] has an example.

@@ -9,17 +9,17 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use ws_core::Snapshot;
 
 use crate::catch_panic::catch_panic;
 use crate::compression::Compression;
 use crate::identity::Identity;
 use crate::permit::Permit;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::timer::TimerInstant;
 
 /// What continues a session in another process, beside its stream. [`Drain::freeze`](crate::Drain::freeze)

@@ -246,6 +246,9 @@ mod admission;
 mod catch_panic;
 mod client;
 mod compression;
+#[cfg(loom_models)]
+#[cfg(test)]
+mod concurrency;
 mod drain;
 mod endpoint;
 mod events;
@@ -262,6 +265,7 @@ mod prepared_message;
 mod registry;
 mod session;
 mod stream_end;
+mod sync;
 mod timer;
 mod visible_refusal;
 mod waker_id;

@@ -1,13 +1,11 @@
 //! Announces a new generation to all tasks, in batches.
 
 use std::mem;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
-use parking_lot::Mutex;
-use tokio::task::yield_now;
-
 use super::slots::Slots;
+use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use crate::sync::{Mutex, yield_now};
 
 /// The current generation, and its delivery to the tasks.
 #[derive(Debug, Default)]

@@ -18,18 +18,15 @@ mod instant;
 mod slots;
 mod stall;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
-
-use tokio::sync::Notify;
-use tokio::task::yield_now;
-use tokio::time::{Instant, timeout_at};
 
 use self::announcement::Announcement;
 pub(crate) use self::instant::TimerInstant;
 use self::slots::{Slots, TimerKey};
 use self::stall::{StallDetector, StallTotal, TICK};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Instant, Notify, timeout_at, yield_now};
 use crate::waker_id::WakerId;
 
 /// The state that all timers share: their slots, the latest announcement and the stall detector.

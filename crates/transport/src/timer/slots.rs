@@ -3,10 +3,10 @@
 use std::mem;
 use std::task::Waker;
 
-use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 
 use super::instant::TimerInstant;
+use crate::sync::{Mutex, MutexGuard};
 
 /// One slot for each timer.
 ///
@@ -27,8 +27,8 @@ struct Shard {
     first_vacant: usize,
 }
 
-/// The slots of a chunk, which are scanned together: 1,536 contiguous bytes.
-const CHUNK: usize = 64;
+/// The slots of a chunk, which are scanned together: 1,536 contiguous bytes. A model needs no more than two.
+const CHUNK: usize = if cfg!(loom_models) { 2 } else { 64 };
 
 #[derive(Debug)]
 struct Chunk {

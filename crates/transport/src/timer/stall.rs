@@ -1,7 +1,8 @@
 //! Detects that the process stalled: it was stopped, got no CPU time, or a handler blocked.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The longest time from one tick to the next.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
