@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::Signal;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use support::Client;
 use support::handover::{Generation, Generations};
@@ -67,8 +68,10 @@ fn connection() -> (Client, TcpStream) {
 
 /// A record with this field instead of the usual one.
 fn record(field: &str, value: Value) -> Bytes {
+    let now = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap();
+    let now = u64::try_from(now.as_nanos()).unwrap();
     let mut record = json!({
-        "version": 1, "id": 7, "path": "/ws/status", "age_ns": 0, "frozen_at_ns": 0,
+        "version": 1, "id": 7, "path": "/ws/status", "age_ns": 0, "frozen_at_ns": now,
         "machine": { "ping_due": 3_600_000_000_000_u64 },
     });
     record[field] = value;
