@@ -49,6 +49,8 @@ SHOWN = """(() => {
     historyNote: find("#history-note").innerText,
     drain: find("#drain").checkVisibility() && bar.checkVisibility() && bar.clientHeight > 0,
     drainNote: find("#drain-note").innerText,
+    handover: find("#handover").checkVisibility(),
+    handoverNote: find("#handover-note").textContent,
     drainValue: bar.value,
     drainMax: bar.max,
   };
@@ -71,6 +73,7 @@ def main():
         check_accessibility(page, "ready", REGIONS)
         check_chart_and_tables(page)
         check_freshness(page)
+        check_handover(page)
 
         stack.enter_context(silent_session(server))
         expect("the answer to a drain", 202, status(admin, "POST", "/drain", {"X-Drain": "1"}))
@@ -92,6 +95,7 @@ def expect_no_sessions(page):
     expect("open sessions at first", "0", shown["now"]["open sessions"])
     expect("the history's note", ["0 now", "minimum 0, maximum 0"], note_of_history(shown))
     expect("whether a drain is shown at first", False, shown["drain"])
+    expect("whether a handover is shown at first", False, shown["handover"])
     for table in ("rtt", "closed", "refused"):
         expect(f"the table {table} at first", [["none"]], shown[table])
 
@@ -131,6 +135,33 @@ def check_freshness(page):
         }})()""")
         lines = [shown["now"].get(name) for name in names]
         expect("the lines about states", ["3 of 1,200", delivered], lines)
+
+
+def check_handover(page):
+    """A handover is shown in the new process, while the old one has sessions or may hand over more."""
+    handover = {
+        "role": "successor",
+        "state": "in_progress",
+        "pid": 123,
+        "sessions": 10000,
+        "predecessor_open": 0,
+        "pause_ms": 100.0,
+    }
+    begin = "took over 10,000 sessions from process 123, paused for 100 ms; "
+    for change, shown, note in (
+        ({}, True, begin + "sessions that are busy may follow"),
+        ({"state": "completed", "predecessor_open": 12}, True, begin + "that process closes 12 more"),
+        ({"state": "completed"}, False, None),
+        ({"role": "predecessor"}, False, None),
+    ):
+        answer = json.dumps({"handover": handover | change})
+        seen = page.evaluate(f"""(() => {{
+          showHandover({answer});
+          return {SHOWN.strip()};
+        }})()""")
+        expect(f"whether the handover {change} is shown", shown, seen["handover"])
+        if note is not None:
+            expect("the handover's note", note, seen["handoverNote"])
 
 
 def shown_on(page):

@@ -34,9 +34,18 @@ def check_units(folder):
         text = unit.read_text().replace("/usr/local/bin/ws-status", sys.argv[1])
         (folder / unit.name.replace("@", "@a")).write_text(text)
         (folder / unit.name).write_text(text)
-    server = folder / "ws-status@a.service"
-    expect("the output of systemd-analyze", "", tool("verify", folder / "ws-status.socket", server))
-    tool("security", "--offline=true", f"--threshold={EXPOSURE}", server)
+    servers = folder / "ws-status.service", folder / "ws-status@a.service"
+    verified = tool("verify", folder / "ws-status.socket", *servers)
+    expect("the output of systemd-analyze", "", verified)
+    for server in servers:
+        tool("security", "--offline=true", f"--threshold={EXPOSURE}", server)
+    single, instance = (hardening(server) for server in servers)
+    expect("the hardening of the template", single, instance)
+
+
+def hardening(unit):
+    """The lines of a unit after the comment that introduces its hardening."""
+    return unit.read_text().partition("# The server needs the network and nothing else.")[2]
 
 
 def tool(*words):

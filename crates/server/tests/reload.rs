@@ -195,6 +195,7 @@ fn the_settings_that_need_a_restart_are_the_documented_ones() {
         ("listen", "listen = \"127.0.0.1:1\"\nlog_format = \"json\""),
         ("listen_unix_mode", "listen_unix_mode = \"0600\""),
         ("socket_buffer_bytes", "socket_buffer_bytes = 0"),
+        ("takeover_listen", "takeover_listen = \"unix:/takeover.sock\""),
         ("admin_listen", "admin_listen = \"127.0.0.1:1\""),
         ("connection_table", "connection_table = true"),
         ("log_format", "listen = \"127.0.0.1:0\"\nlog_format = \"text\""),

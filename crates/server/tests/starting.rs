@@ -135,7 +135,6 @@ fn signals_without_a_meaning_are_ignored() {
     let mut process = Process::start(&[]);
     let named = [
         Signal::USR1,
-        Signal::USR2,
         Signal::ALARM,
         Signal::VTALARM,
         Signal::PROF,

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::Bytes;
+use rustix::io::ioctl_fionbio;
 #[cfg(target_os = "linux")]
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, getsockname};
@@ -132,6 +133,8 @@ impl Stream {
     ///
     /// Must be called within a tokio runtime.
     pub(crate) fn from_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
+        // It is already, unless the other process is none of this program; tokio panics otherwise.
+        ioctl_fionbio(&descriptor, true)?;
         let mut stream = match getsockname(&descriptor)?.address_family() {
             AddressFamily::UNIX => {
                 Self::from(UnixStream::from_std(net::UnixStream::from(descriptor))?)
