@@ -44,6 +44,12 @@ impl Accepting {
         self.set(State::GivenUp);
     }
 
+    /// Waits for the end of a pause. Cancel safe.
+    pub(crate) async fn settled(&self) {
+        // The sender is alive.
+        let _ = self.0.subscribe().wait_for(|state| *state != State::Paused).await;
+    }
+
     pub(crate) fn receiver(&self) -> AcceptingReceiver {
         AcceptingReceiver(self.0.subscribe())
     }

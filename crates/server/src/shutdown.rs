@@ -162,6 +162,8 @@ impl Shutdown {
         }
         let (began, ShutdownOptions { grace, delay, drain }) = self.begun().await;
         let DrainOptions { code, spread, reconnect_spread } = drain;
+        // A handover that is being decided comes first: the listening sockets may be another process's.
+        let _ = timeout(grace, self.accepting.settled()).await;
         systemd::stopping();
         info!(
             event = "stopping",

@@ -24,8 +24,10 @@ pub(crate) fn ready_as_main_process() {
 /// Whether another process is the main process of the service.
 static IS_RELEASED: AtomicBool = AtomicBool::new(false);
 
-/// Reports nothing any more, because another process is the main process of the service now.
-pub(crate) fn release() {
+/// Reports that another process is the main process of the service now, and nothing any more. That process
+/// reports it as well, and this one in case that it is not listened to yet (`NotifyAccess=main`).
+pub(crate) fn release_to(pid: u32) {
+    notify(&[NotifyState::MainPid(pid)]);
     IS_RELEASED.store(true, Ordering::Relaxed);
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod supervision;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 
+use tokio::sync::watch;
 use transport::SessionRegistry;
 
 use crate::admin::Admin;
@@ -69,6 +70,7 @@ impl Composition {
         let gate = Gate::new(configs.borrow().admission.max_concurrent, auth_service);
         let process = Arc::new(ThisProcess {
             configs,
+            is_taking_over: watch::Sender::new(false),
             operations: OperationLock::default(),
             permits: ConnectionPermits::default(),
             router: Arc::new(Router::new(Arc::clone(&telemetry), gate, routes)),
@@ -81,7 +83,7 @@ impl Composition {
     }
 
     /// Takes the sessions and the listening sockets over from the predecessor. Sessions that come to rest later
-    /// follow while this process serves.
+    /// follow while this process serves. `stop` ends it before that.
     ///
     /// # Errors
     ///
@@ -90,8 +92,9 @@ impl Composition {
         &self,
         predecessor: Greeting,
         listeners: &Listeners,
+        stop: impl Future<Output = ()>,
     ) -> Result<(), String> {
-        let taking_over = take_over(Arc::clone(&self.process), predecessor).await?;
+        let taking_over = take_over(Arc::clone(&self.process), predecessor, stop).await?;
         listeners.own_files();
         tokio::spawn(taking_over.finish());
         Ok(())

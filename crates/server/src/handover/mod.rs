@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::handover::TimeLimit;
+use tokio::sync::watch;
 
 use self::states::{OperationLock, States};
 use self::status::HandoverStatus;
@@ -43,6 +44,8 @@ fn limit(limit: TimeLimit, wait: Duration) -> Duration {
 #[derive(Debug)]
 pub(crate) struct ThisProcess {
     pub(crate) configs: ConfigReceiver,
+    /// Whether sessions still follow from the process before this one.
+    pub(crate) is_taking_over: watch::Sender<bool>,
     pub(crate) operations: OperationLock,
     pub(crate) permits: ConnectionPermits,
     pub(crate) router: Arc<Router>,

@@ -50,8 +50,11 @@ impl HandoverStatus {
         *self.0.lock() = Some(handover);
     }
 
-    pub(crate) fn set_predecessor_open(&self, open: u64) {
-        if let Some(handover) = &mut *self.0.lock() {
+    /// Sets how many sessions the process before this one has, unless a later handover has begun.
+    pub(crate) fn set_predecessor_open(&self, pid: u32, open: u64) {
+        if let Some(handover) = &mut *self.0.lock()
+            && (handover.role, handover.pid) == (Role::Successor, pid)
+        {
             handover.predecessor_open = open;
         }
     }

@@ -5,10 +5,12 @@ use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::pin::pin;
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::handover::TimeLimit;
 use ::handover::successor::{Action, Event, Outcome, Successor};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -102,7 +104,7 @@ pub(crate) async fn connect(
 }
 
 /// Takes over the first batch. Returns the rest of the handover, which has to be
-/// [finished](TakingOver::finish); from then on this process may accept.
+/// [finished](TakingOver::finish); from then on this process may accept. `stop` ends it before the first batch.
 ///
 /// # Errors
 ///
@@ -110,7 +112,9 @@ pub(crate) async fn connect(
 pub(crate) async fn take_over(
     process: Arc<ThisProcess>,
     greeting: Greeting,
+    stop: impl Future<Output = ()>,
 ) -> Result<TakingOver, String> {
+    let mut stop = pin!(stop);
     let Greeting { channel, pipe, pid, wait, next_id, began } = greeting;
     process.shutdown.drain().skip_session_ids_below(next_id);
     let pipe = pipe::Receiver::from_owned_fd(pipe).map_err(|error| error.to_string())?;
@@ -132,6 +136,7 @@ pub(crate) async fn take_over(
         pause: Duration::ZERO,
         problem: None,
     };
+    taking_over.process.is_taking_over.send_replace(true);
     taking_over.report(State::InProgress);
     taking_over.handle(Event::Prepared).await;
     while !taking_over.machine.has_owned() {
@@ -139,7 +144,11 @@ pub(crate) async fn take_over(
             taking_over.process.telemetry.metrics.count_handover(false);
             return Err(taking_over.problem.unwrap_or_default());
         }
-        let event = taking_over.next_event().await;
+        // Not while an event is handled: once the batch is this process's, it has to be served.
+        let event = tokio::select! {
+            event = taking_over.next_event() => event,
+            () = &mut stop => return Err("a signal has stopped it".to_owned()),
+        };
         taking_over.handle(event).await;
     }
     Ok(taking_over)
@@ -193,6 +202,7 @@ impl TakingOver {
             let event = self.next_event().await;
             self.handle(event).await;
         }
+        self.process.is_taking_over.send_replace(false);
         self.process.telemetry.metrics.count_handover(true);
         self.report(State::Completed);
         let Self { pid, sessions, refused, pause, predecessor_open, .. } = self;
@@ -209,11 +219,11 @@ impl TakingOver {
         if let Some(channel) = &mut self.channel {
             while let Ok(Some(frame)) = channel.recv().await {
                 if let Ok(FromPredecessor::Draining { open }) = decode(&frame.bytes) {
-                    self.process.status.set_predecessor_open(open);
+                    self.process.status.set_predecessor_open(pid, open);
                 }
             }
         }
-        self.process.status.set_predecessor_open(0);
+        self.process.status.set_predecessor_open(pid, 0);
     }
 
     async fn handle(&mut self, event: Event) {
@@ -348,7 +358,11 @@ impl TakingOver {
 
     async fn send(&mut self, message: &FromSuccessor) -> io::Result<()> {
         match &mut self.channel {
-            Some(channel) => send(channel, message, &[]).await,
+            Some(channel) => {
+                let time = limit(TimeLimit::Progress, self.wait);
+                let sent = timeout(time, send(channel, message, &[])).await;
+                sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            }
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }

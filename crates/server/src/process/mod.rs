@@ -190,6 +190,7 @@ async fn serve(
     (mut signals, mut reloads, mut successors): (Signals, Requests, Requests),
     server: impl FnOnce(ConfigReceiver) -> Server,
 ) -> ExitCode {
+    let successor = SuccessorCommand::new(&arguments);
     let definitions = config.settings.definitions();
     let inherited = match InheritedSockets::from_env() {
         Ok(inherited) => inherited,
@@ -248,7 +249,6 @@ async fn serve(
         }
     });
     tasks.add_local("successor", async {
-        let successor = SuccessorCommand::new(&arguments);
         loop {
             successors.next().await;
             successor.start(current.borrow().listen.takeover.as_deref());
@@ -268,15 +268,12 @@ async fn serve(
         let mut shutdown = pin!(shutdown);
         match greeting {
             Some(greeting) => {
-                tokio::select! {
-                    taken_over = composition.take_over(greeting, &listeners) => taken_over?,
-                    () = &mut shutdown => return Err("a signal has stopped it".to_owned()),
-                }
+                composition.take_over(greeting, &listeners, &mut shutdown).await?;
                 systemd::ready_as_main_process();
             }
             None => systemd::ready(),
         }
-        Ok(composition.serve(listeners, shutdown, tasks).await)
+        Ok::<_, String>(composition.serve(listeners, shutdown, tasks).await)
     });
     tokio::select! {
         summary = serving => match summary {

@@ -16,7 +16,7 @@ use super::websocket::{SizeLimits, WebSocket};
 use crate::admission::Grant;
 use crate::catch_panic::CatchPanic;
 use crate::compression::Compression;
-use crate::drain::DrainToken;
+use crate::drain::{DrainToken, Phase};
 use crate::events::{EndpointEvent, Headers, Observer, observe};
 use crate::handler::Handler;
 use crate::handover::Verdict;
@@ -241,7 +241,8 @@ where
     {
         let session = &self.session;
         let handover = session.token().handover();
-        if handover.is_freezing() {
+        // A session that a drain has told to close later is not another process's.
+        if handover.is_freezing() && session.token().phase() == Phase::Serving {
             let now = session.now();
             let is_frozen = handover.try_freeze(session.id(), now, |sink| {
                 sink.offer(session.stream(), permit, &|| session.freeze(now))

@@ -65,6 +65,7 @@ impl HandingOver<'_> {
 
     /// Sends the sessions that have come to rest since the previous batch.
     pub(super) async fn send_next_batch(&mut self) -> Event {
+        self.batch.frozen_at = Some(Instant::now());
         sleep(BATCH_TIME).await;
         let sent = self.close_batch().await;
         self.result_of_batch(sent)
@@ -126,7 +127,7 @@ impl HandingOver<'_> {
             let listeners = self.listeners.iter().filter_map(|(_, listener)| listener.upgrade());
             listeners.for_each(|listener| listener.leave_file());
             self.process.shutdown.accepting().give_up();
-            systemd::release();
+            systemd::release_to(self.successor);
             self.wait_ends = Some(Instant::now() + self.wait);
         }
         if let Some(mut owner) = self.operations.take() {

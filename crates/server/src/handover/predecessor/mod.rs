@@ -56,6 +56,8 @@ pub(crate) async fn serve(
             None => break,
         };
         errors.reset();
+        // What follows from the process before this one goes to the successor as well.
+        let _ = process.is_taking_over.subscribe().wait_for(|is_taking_over| !is_taking_over).await;
         let mut channel = Channel::new(stream);
         match greet(&process, &mut channel).await {
             Ok(hello) => {
@@ -129,6 +131,7 @@ async fn hand_over(
         process,
         listeners,
         channel,
+        successor: hello.pid,
         pipe,
         collector,
         machine: Predecessor::new(),
@@ -148,7 +151,7 @@ async fn hand_over(
     drop((reader, sockets));
 
     let outcome = handing_over.run().await;
-    handing_over.report(hello.pid, outcome);
+    handing_over.report(hello.pid);
     if outcome == Outcome::Drain && handing_over.machine.has_committed() {
         handing_over.drain(hello.drain).await;
     }
@@ -160,6 +163,8 @@ struct HandingOver<'a> {
     process: &'a Arc<ThisProcess>,
     listeners: &'a [(ListenerKind, Weak<Listener>)],
     channel: Channel,
+    /// The number of its process.
+    successor: u32,
     /// The writing end of the pipe that tells the successor of a revocation.
     pipe: OwnedFd,
     collector: Arc<Collector>,
@@ -358,11 +363,10 @@ impl HandingOver<'_> {
     }
 
     /// Reports the outcome to the log, the metrics and the admin listener.
-    fn report(&self, pid: u32, outcome: Outcome) {
+    fn report(&self, pid: u32) {
         let is_completed = self.machine.has_committed();
-        let metrics = &self.process.telemetry.metrics;
-        let open = metrics.sessions().open();
-        metrics.count_handover(is_completed);
+        let open = self.open();
+        self.process.telemetry.metrics.count_handover(is_completed);
         let Totals { sessions, refused, pause } = self.totals;
         let duration = self.began.elapsed();
         let state = if is_completed { State::Completed } else { State::Revoked };
@@ -387,24 +391,31 @@ impl HandingOver<'_> {
                 duration_ms = milliseconds(duration),
                 problem = self.problem,
             );
-        } else if outcome == Outcome::Continue {
+        } else {
             let out_of_place = "a message of the successor is out of place";
-            let problem = self.problem.as_deref().unwrap_or(out_of_place);
+            let is_stopping = self.is_stopping.then_some("this process is shutting down");
+            let problem = self.problem.as_deref().or(is_stopping).unwrap_or(out_of_place);
             warn!(event = "handover_revoked", successor = pid, problem);
         }
     }
 
+    /// Returns the number of sessions that this process still has.
+    fn open(&self) -> u64 {
+        let counts = self.process.telemetry.metrics.sessions();
+        // Those that were handed over end here a moment later.
+        let sessions = u64::try_from(self.totals.sessions).unwrap_or(u64::MAX);
+        counts.open().saturating_sub(sessions.saturating_sub(counts.handed_over))
+    }
+
     /// Closes what is left as the successor's settings say, and tells it how many sessions those are.
     async fn drain(&mut self, drain: DrainRecord) {
-        let process = Arc::clone(self.process);
         self.resume().await;
-        let open = || process.telemetry.metrics.sessions().open();
-        let mut message = FromPredecessor::Finished { open: open() };
-        process.shutdown.begin_with(drain.into());
+        let mut message = FromPredecessor::Finished { open: self.open() };
+        self.process.shutdown.begin_with(drain.into());
         // Until the successor ends, or this process.
         while self.send(&message, &[]).await.is_ok() {
             sleep(REPORT_INTERVAL).await;
-            message = FromPredecessor::Draining { open: open() };
+            message = FromPredecessor::Draining { open: self.open() };
         }
     }
 }
