@@ -26,5 +26,5 @@ fn run_with(variables: &[(&str, &str)]) -> Result<(), Failure> {
     let flags = env::var("RUSTFLAGS").unwrap_or_default() + " --cfg loom_models";
     test.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", target().join("loom"));
     test.envs(variables.iter().copied());
-    succeed(&mut test, "find the order in which the model fails: see docs/concurrency.md")
+    succeed(&mut test, "find the model that fails, as docs/mutation.md says, and fix what it shows")
 }

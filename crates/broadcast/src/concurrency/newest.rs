@@ -96,6 +96,18 @@ fn the_first_session_of_the_other_shards_gets_the_last_state() {
     explore(|| one_session_and(GROUP, &Have::Absent));
 }
 
+/// With a second state the first would show its revision to the session, by the lock of the first shard.
+#[test]
+fn the_first_session_of_the_other_shards_gets_the_only_state() {
+    explore(|| {
+        let channel = channel_with(GROUP);
+        let session = subscribe_until(&channel, 1, Have::Absent);
+        publish(&channel);
+        session.join().unwrap();
+        assert_eq!(channel.count_sessions(), (GROUP, GROUP));
+    });
+}
+
 #[test]
 fn a_session_that_takes_states_from_copies_gets_the_last_and_keeps_no_other() {
     explore(|| one_session_and(GROUP + 1, &Have::Absent));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ws_core::{Cause, CloseCode, CloseFrame};
 
-use super::executor::search;
+use super::executor::explore;
 use super::session::{End, Log, NewSession};
 use crate::drain::Drain;
 use crate::identity::Identity;
@@ -16,7 +16,7 @@ fn frame() -> CloseFrame {
 
 #[test]
 fn a_user_who_is_disconnected_while_a_session_opens_does_not_keep_it() {
-    search(3, || {
+    explore(|| {
         let registry = SessionRegistry::default();
         let (drain, timer_task) = Drain::with_sessions(registry.clone());
         let (log, user) = (Arc::new(Log::default()), Identity::try_from("user-7").unwrap());

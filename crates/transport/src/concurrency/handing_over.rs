@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use ws_core::Cause;
 
-use super::executor::{block_on, search};
+use super::executor::{block_on, explore, search};
 use super::run_until_closed;
 use super::session::{End, Log, NewSession, Sink};
 use crate::drain::Drain;
 
 #[test]
 fn a_session_at_rest_is_offered_and_ends_when_it_is_handed_over() {
-    search(3, || {
+    explore(|| {
         let (drain, timer_task) = Drain::new();
         let (log, sink) = (Arc::new(Log::default()), Arc::new(Sink::default()));
         let session = NewSession::new(drain.token(), &log).spawn();
