@@ -272,12 +272,19 @@ fn a_later_state_is_restored_until_the_process_publishes_or_removes_one() {
     assert!(new.restore(&old.freeze()));
     assert_eq!(next(&mut first).as_deref(), Some("two"));
 
+    // A state that is published again keeps its tag, and is not another one.
+    new.republish();
+    assert_eq!(next(&mut first).as_deref(), Some("two"));
+    old.publish("three");
+    assert!(new.restore(&old.freeze()));
+    assert_eq!(next(&mut first).as_deref(), Some("three"));
+
     let later = old.freeze();
     new.clear();
     assert!(!new.restore(&later));
-    new.publish("three");
+    new.publish("four");
     assert!(!new.restore(&later));
-    assert_eq!(next(&mut first).as_deref(), Some("three"));
+    assert_eq!(next(&mut first).as_deref(), Some("four"));
 }
 
 #[test]

@@ -9,10 +9,11 @@
 mod wake_count;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use broadcast::{Have, Mailboxes, Publisher, Topics, WhenFull, mailbox};
 use transport::{Admit, Handler, Next};
-use wake_count::ready;
+use wake_count::{WakeCount, ready};
 
 /// Returns the payload of the next state as text.
 fn next(handler: &mut impl Handler) -> Option<String> {
@@ -87,6 +88,41 @@ fn a_topic_restores_with_a_value() {
     }
     let mut session = new.subscribe(1);
     assert_eq!(ready(|cx| session.poll_update(cx)).unwrap().value, 5);
+}
+
+#[test]
+fn a_state_that_is_restored_wakes_the_sessions_that_wait() {
+    let (old, new) = (Publisher::new(), Publisher::new());
+    let topics: Topics<u8> = Topics::new();
+    old.publish("state");
+    let (mut session, mut of_topic) = (new.subscribe(), topics.subscribe(1));
+    let wakes = Arc::new(WakeCount::default());
+    assert!(wakes.poll(|cx| session.poll_next(cx)).is_pending());
+    assert!(wakes.poll(|cx| of_topic.poll_next(cx)).is_pending());
+    assert!(new.restore(&old.freeze()));
+    assert_eq!(wakes.count(), 1);
+    assert!(topics.restore(&1, &old.freeze()));
+    assert_eq!(wakes.count(), 2);
+}
+
+#[test]
+fn a_measurement_ends_with_its_process() {
+    let (old, new) = (Publisher::new(), Publisher::new());
+    old.measure();
+    new.measure();
+    let mut session = old.subscribe();
+    // A session has a turn in 64 states, and not with its first.
+    let is_measured = (0..=64).any(|number| {
+        old.publish(number.to_string());
+        assert!(next(&mut session).is_some());
+        ready(|cx| session.poll_next(cx)) == Some(Next::Ping)
+    });
+    assert!(is_measured);
+    assert!(new.restore(&old.freeze()));
+    let mut session = new.thaw(&session.freeze()).unwrap();
+    assert_eq!(next(&mut session), None);
+    session.pong();
+    assert_eq!(new.statistics().delivery_times.count(), 0);
 }
 
 #[test]
