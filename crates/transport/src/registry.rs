@@ -82,6 +82,9 @@ impl SessionRegistry {
     /// A session whose admission has begun and that is not open yet will be closed the same way when it
     /// opens, unless that takes more than a minute; it is not counted. A handshake that begins later is not
     /// affected, so revoke the permission first.
+    ///
+    /// A session that is frozen for another process at this moment is counted, and closes if it goes on here. If
+    /// that process continues it, the request is lost: ask that one as well.
     pub fn disconnect(&self, identity: &str, frame: &CloseFrame) -> usize {
         let wakers: Vec<Waker> = {
             let mut sessions = self.0.sessions.lock();

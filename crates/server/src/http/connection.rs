@@ -56,9 +56,9 @@ impl Acceptor {
         // Another process that has a shared socket accepts the next connections once this one stops, so
         // this one stops as soon as a shutdown begins. Connections accepted before are served until the
         // drain.
-        let handed_over =
+        let shutdown_begun =
             async { if is_shared { shutdown.begun().await } else { pending().await } };
-        tokio::pin!(draining, handed_over);
+        tokio::pin!(draining, shutdown_begun);
         let mut accepting = shutdown.accepting().receiver();
         let mut errors = AcceptErrors::default();
         for number in 1_usize.. {
@@ -68,7 +68,7 @@ impl Acceptor {
             let accepted = tokio::select! {
                 biased;
                 _ = &mut draining => break,
-                _ = &mut handed_over => break,
+                _ = &mut shutdown_begun => break,
                 accepted = accepting.accept(|| listener.accept()) => accepted,
             };
             let Some(accepted) = accepted else { break };
