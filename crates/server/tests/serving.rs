@@ -247,8 +247,10 @@ fn a_client_in_the_backlog_is_answered_during_a_shutdown() {
     // The system has established the connections, whether the server has accepted them or not.
     let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(server.address)).collect();
     server.begin_shutdown();
+    // All at once: a connection that is refused has one second for its request.
+    clients.iter_mut().for_each(|client| client.send(UPGRADE.as_bytes()));
     for client in &mut clients {
-        let (status, ..) = client.request(UPGRADE);
+        let (status, ..) = client.response();
         match status {
             101 => client.answer_drain(), // The request arrived before the shutdown.
             status => assert_eq!(status, 503),
