@@ -6,9 +6,7 @@
 use std::collections::HashMap;
 use std::env;
 use std::process::ExitCode;
-use std::str;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use broadcast::{TopicSubscription, Topics};
@@ -16,8 +14,7 @@ use server::transport::hyper::header::{COOKIE, HeaderValue, SET_COOKIE};
 use server::transport::hyper::{Method, Response, StatusCode};
 use server::transport::ws_core::{CloseCode, CloseFrame};
 use server::transport::{
-    Admission, Admit, Bytes, Denial, Handler, Handshake, Identity, Message, Next, SessionRegistry,
-    Utf8Bytes,
+    Admission, Admit, Denial, Handshake, Identity, Message, SessionRegistry, Utf8Bytes,
 };
 use server::{AdminRequest, PATH, Program, Seconds, Server, SettingsReceiver, admin_response};
 use tokio::time::sleep;
@@ -67,7 +64,7 @@ struct Teams {
 }
 
 impl Admit for Teams {
-    type Handler = TeamStates;
+    type Handler = TopicSubscription<String>;
 
     async fn admit(&self, handshake: &Handshake<'_>) -> Result<Admission<Self::Handler>, Denial> {
         let no_session = || Denial::unauthorized("no_session", "log in first", "Cookie");
@@ -84,44 +81,12 @@ impl Admit for Teams {
         if !MEMBERS.contains(&(&team, user.as_str())) {
             return Err(Denial::forbidden("not_in_team", "the user is no member of this team"));
         }
-        let handler = TeamStates(self.states.subscribe(team));
+        let handler = self.states.subscribe(team);
         let admission = Admission::new(handler).identity(user).expires_at(expires);
         Ok(match handshake.subprotocol("status.v1") {
             Some(subprotocol) => admission.subprotocol(subprotocol),
             None => admission,
         })
-    }
-
-    fn thaw(&self, identity: Option<&Identity>, frozen: Bytes) -> Option<TeamStates> {
-        let mut lines = frozen.strip_prefix(b"1\n")?.splitn(2, |byte| *byte == b'\n');
-        let (team, states) = (str::from_utf8(lines.next()?).ok()?, lines.next()?);
-        // The next version of the program may have other members.
-        if !MEMBERS.contains(&(team, identity?.as_str())) {
-            return None;
-        }
-        self.states.thaw(team.to_owned(), states).map(TeamStates)
-    }
-}
-
-/// Sends the states of a team.
-#[derive(Debug)]
-struct TeamStates(TopicSubscription<String>);
-
-impl Handler for TeamStates {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        self.0.poll_next(cx)
-    }
-
-    fn receive(&mut self, _: Message) {}
-
-    fn pong(&mut self) {
-        self.0.pong();
-    }
-
-    /// Returns a version, the team, and what the subscription is frozen to. No team has a line feed in its
-    /// name.
-    fn freeze(&self) -> Option<Bytes> {
-        Some([b"1\n", self.0.key().as_bytes(), b"\n", &self.0.freeze()].concat().into())
     }
 }
 

@@ -5,16 +5,19 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
+use broadcast::TopicSubscription;
 use server::transport::hyper::Request;
 use server::transport::hyper::header::COOKIE;
-use server::transport::{
-    Admit, Bytes, Client, Denial, Drain, Handler, Handshake, Identity, Message, Next,
-};
+use server::transport::{Admit, Client, Denial, Drain, Handler, Handshake, Message, Next};
 
-use crate::{Login, MAX_LOGINS, TeamStates, Teams};
+use crate::{Login, MAX_LOGINS, Teams};
 
 /// Asks whether a request with these cookies is admitted, and returns the handler of its session.
-async fn admit(teams: &Teams, uri: &str, cookies: &[&str]) -> Result<TeamStates, Denial> {
+async fn admit(
+    teams: &Teams,
+    uri: &str,
+    cookies: &[&str],
+) -> Result<TopicSubscription<String>, Denial> {
     let mut request = Request::builder().uri(uri);
     for cookie in cookies {
         request = request.header(COOKIE, *cookie);
@@ -78,33 +81,6 @@ async fn a_member_is_sent_the_states_of_the_team() {
     teams.states.publish("blue", "fine");
     let next = member.poll_next(&mut cx);
     assert_eq!(next, Poll::Ready(Next::SendPrepared(Message::from("fine").into())));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_session_continues_in_the_next_process_if_its_user_is_still_in_the_team() {
-    let [old, new] = [(); 2].map(|()| Teams::default());
-    let bob = log_in(&old, "bob", HOUR).await;
-    old.states.publish("blue", "fine");
-    let mut member = admit(&old, "/?team=blue", &[&bob]).await.unwrap();
-    let mut cx = Context::from_waker(Waker::noop());
-    assert!(member.poll_next(&mut cx).is_ready());
-
-    let frozen = member.freeze().unwrap();
-    for (key, state) in old.states.freeze() {
-        assert!(new.states.restore(&*key, &state));
-    }
-    let thaw = |user: &str, frozen| {
-        let identity = Identity::try_from(user).unwrap();
-        new.thaw(Some(&identity), frozen)
-    };
-    assert!(thaw("eve", frozen.clone()).is_none());
-    assert!(thaw("bob", Bytes::from_static(b"2\nblue\n")).is_none());
-    assert!(new.thaw(None, frozen.clone()).is_none());
-    let mut member = thaw("bob", frozen).unwrap();
-    assert_eq!(member.poll_next(&mut cx), Poll::Pending);
-    new.states.publish("blue", "better");
-    let next = member.poll_next(&mut cx);
-    assert_eq!(next, Poll::Ready(Next::SendPrepared(Message::from("better").into())));
 }
 
 #[tokio::test(start_paused = true)]
