@@ -11,7 +11,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::ConnectionRefused`] if nobody listens; others if the request may have been received.
+/// [`io::ErrorKind::ConnectionRefused`] if no process listens; others if the request may have been received.
 pub fn request(admin: SocketAddr, line: &str, body: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(admin)?;
     stream.set_nodelay(true)?;

@@ -34,7 +34,7 @@ pub struct Publisher {
 /// What the publisher has done.
 #[derive(Clone, Copy, Default)]
 pub struct Published {
-    /// Requests that were refused, because nobody listened.
+    /// Requests that were refused, because no process listened.
     pub refused: usize,
     /// Requests that the server declined with 503.
     pub declined: usize,

@@ -1,5 +1,5 @@
 //! The bytes that are handed over: those of today, which later versions have to read or to refuse, and those
-//! that nobody has written.
+//! that no process has written.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,

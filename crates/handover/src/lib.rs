@@ -39,7 +39,7 @@
 //! | from | the owner is | and the session |
 //! |---|---|---|
 //! | the beginning | the predecessor | is served |
-//! | its freezing | the predecessor | is touched by nobody |
+//! | its freezing | the predecessor | is accessed by no process |
 //! | the write of `Taken` for its batch | the successor | is served as soon as the successor handles it |
 //! | the byte in the pipe | the predecessor | is served again by the predecessor |
 //! | the death of a predecessor that wrote no byte | the successor, if it has the record | is served as soon as the pipe's end is read |

@@ -57,10 +57,10 @@ fn check_end(world: &World) -> Result<(), String> {
         let (lives, serves) = match world.owner(session) {
             Owner::Predecessor => (true, predecessor.serves(session)),
             Owner::Successor => (successor.life == Life::Done, successor.serves(session)),
-            Owner::Nobody => continue,
+            Owner::Neither => continue,
         };
         if lives && !serves {
-            return Err(format!("nobody serves {session}, and its owner lives"));
+            return Err(format!("no process serves {session}, and its owner lives"));
         }
     }
     let has_committed = predecessor.machine.has_committed();
@@ -140,7 +140,7 @@ const ENDS: [(&str, Predicate); 12] = [
     ("the predecessor dies after it has revoked, and its sessions with it", |world| {
         both(world, Life::Killed, Life::Done)
             && world.is_revoked
-            && world.owner(EARLY) == Owner::Nobody
+            && world.owner(EARLY) == Owner::Neither
     }),
     ("the successor exits without a verdict, and the predecessor continues", |world| {
         both(world, Life::Done, Life::Done)

@@ -69,7 +69,7 @@ pub enum Todo<Action, Event> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// It died with the predecessor.
-    Nobody,
+    Neither,
     Predecessor,
     Successor,
 }
@@ -136,7 +136,7 @@ impl World {
         if self.committed[session] || self.inherited[session] {
             Owner::Successor
         } else if self.predecessor.life == Life::Killed {
-            Owner::Nobody
+            Owner::Neither
         } else {
             Owner::Predecessor
         }

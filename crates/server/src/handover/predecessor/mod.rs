@@ -349,11 +349,12 @@ impl HandingOver<'_> {
 
     /// Ends the receiving side, and finds out whether the successor has taken the batch before.
     async fn stop_receiving(&mut self) -> Event {
-        if self.channel.shutdown_receive().is_err() {
-            return Event::NotTaken;
-        }
+        // Also if this fails, as it may when the successor has ended: it may have answered before.
+        let _ = self.channel.shutdown_receive();
         loop {
-            let received = self.channel.recv().await;
+            let ended = || Err(io::ErrorKind::TimedOut.into());
+            let time = limit(::handover::TimeLimit::Progress, self.wait);
+            let received = timeout(time, self.channel.recv()).await.unwrap_or_else(|_| ended());
             match self.on_message(received) {
                 Some(Event::Taken) => return Event::Taken,
                 Some(_) => return Event::NotTaken,
