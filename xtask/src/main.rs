@@ -25,6 +25,7 @@ mod tools;
 
 use std::env;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use crate::tools::{Failure, Tool, cargo, command, succeed, target};
 
@@ -390,7 +391,10 @@ fn run(
             }
         };
     }
-    (check.run)().map(|()| None)
+    let began = Instant::now();
+    (check.run)()?;
+    println!("{} took {} s", check.name, began.elapsed().as_secs());
+    Ok(None)
 }
 
 fn usage() -> ExitCode {
