@@ -6,13 +6,16 @@
 use std::fmt::{self, Debug};
 use std::str;
 
-use serde_json::{Value, to_writer};
+use serde::Serialize;
+use serde_json::to_writer;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::telemetry::timestamp::Timestamp;
 
 /// Formats each event as one object with `timestamp`, `level` and its fields. Spans are not supported.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +33,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut time = String::with_capacity(32);
-        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        Timestamp.format_time(&mut Writer::new(&mut time))?;
         let mut line = Line(Vec::with_capacity(512));
         line.0.extend(b"{\"timestamp\":\"");
         line.0.extend(time.as_bytes());
@@ -55,9 +58,9 @@ impl Line {
     }
 
     /// Writes a number. NaN and infinities become `null`. Writing to a vector cannot fail.
-    fn number(&mut self, field: &Field, value: impl Into<Value>) {
+    fn number(&mut self, field: &Field, value: impl Serialize) {
         self.name(field);
-        let _ = to_writer(&mut self.0, &value.into());
+        let _ = to_writer(&mut self.0, &value);
     }
 }
 

@@ -11,6 +11,7 @@ mod peer_text;
 mod session_log;
 pub(crate) mod subscriber;
 mod text;
+mod timestamp;
 pub(crate) mod writer;
 
 use std::fmt::Display;

@@ -6,8 +6,10 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::telemetry::timestamp::Timestamp;
 
 /// The time, the level, the fields as `name=value`, and the message. There are no spans here.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +28,7 @@ where
     ) -> fmt::Result {
         let mut line = Line::default();
         event.record(&mut line);
-        SystemTime.format_time(&mut writer)?;
+        Timestamp.format_time(&mut writer)?;
         let level = *event.metadata().level();
         if writer.has_ansi_escapes() {
             write!(writer, " \x1b[{}m{level:>5}\x1b[0m", color(level))?;
