@@ -428,7 +428,7 @@ fn usage() -> ExitCode {
 }
 
 fn fmt() -> Result<(), Failure> {
-    for folder in [".", "bench", "examples", "fuzz"] {
+    for folder in [".", "bench", "bench/peers/rust", "examples", "fuzz"] {
         let manifest = &format!("{folder}/Cargo.toml");
         let remedy = format!("run `cargo fmt --all --manifest-path {manifest}`");
         cargo(&["fmt", "--all", "--check", "--manifest-path", manifest], &remedy)?;

@@ -186,7 +186,8 @@ fn own_server(
 fn candidates(paths: &Paths) -> Vec<Candidate> {
     let Paths { root, target } = paths;
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
-    let locked = fs::read_to_string(root.join("bench/Cargo.lock")).unwrap_or_default();
+    let lock = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    let (locked, locked_apart) = (lock("bench/Cargo.lock"), lock("bench/peers/rust/Cargo.lock"));
     let package = |name: &str| {
         let path = target.join("node/node_modules").join(name).join("package.json");
         let package: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
@@ -217,12 +218,18 @@ fn candidates(paths: &Paths) -> Vec<Candidate> {
         ..it
     };
     let bun = text(target.join("node/node_modules/.bin/bun"));
-    let python = "import platform, websockets as w; print(w.__version__, 'version_on Python', \
-        platform.python_version())";
     let node = first_line_of("node", &["--version"]);
     let go = first_line_of("go", &["version"]);
-    let gorilla = ["-W", "-f", "${Version}", "golang-github-gorilla-websocket-dev"];
-    let gorilla = version_on(first_line_of("dpkg-query", &gorilla), go);
+    let debian = |package: &str| first_line_of("dpkg-query", &["-W", "-f", "${Version}", package]);
+    let gorilla = version_on(debian("golang-github-gorilla-websocket-dev"), go);
+    // Without -P, Python would import the script instead of the package of the same name.
+    let python = |name: &'static str, file: &str| {
+        let version = format!(
+            "import platform, importlib.metadata as m; \
+             print(m.version('{name}'), 'on Python', platform.python_version())"
+        );
+        script(name, &["python3", "-P"], file, first_line_of("python3", &["-c", &version]))
+    };
     let ws = || script("ws", &["node"], "ws.mjs", version_on(package("ws"), node.clone()));
     let bun = || script("bun", &[&bun], "bun.ts", package("bun"));
     let gorilla = || built("gorilla", gorilla.clone());
@@ -235,17 +242,19 @@ fn candidates(paths: &Paths) -> Vec<Candidate> {
         built("axum", locked_version(&locked, "axum")),
         built("tokio-tungstenite", locked_version(&locked, "tokio-tungstenite")),
         built("fastwebsockets", locked_version(&locked, "fastwebsockets")),
+        built("yawc", locked_version(&locked_apart, "yawc")),
+        built("sockudo-ws", locked_version(&locked_apart, "sockudo-ws")),
+        built("tokio-websockets", locked_version(&locked_apart, "tokio-websockets")),
+        built("ntex", locked_version(&locked_apart, "ntex")),
+        built("uwebsockets", locked_version(&locked_apart, "libuwebsockets-sys")),
+        built("beast", debian("libboost-dev")),
         ws(),
         compressed("ws-deflate", ws()),
         bun(),
         compressed("bun-deflate", bun()),
-        // Without -P, Python would import the script instead of the package of the same name.
-        script(
-            "websockets",
-            &["python3", "-P"],
-            "websockets.py",
-            first_line_of("python3", &["-c", python]),
-        ),
+        python("websockets", "websockets.py"),
+        python("picows", "picows.py"),
+        python("socketify", "socketify.py"),
         gorilla(),
         compressed("gorilla-deflate", gorilla()),
     ]

@@ -7,8 +7,10 @@ use super::results::Results;
 
 const OUR_COLOUR: &str = "#c2410c";
 const FLOOR_COLOUR: &str = "#9ca3af";
-const COLOURS: [&str; 7] =
-    ["#2563eb", "#059669", "#7c3aed", "#0891b2", "#db2777", "#a16207", "#475569"];
+const COLOURS: [&str; 15] = [
+    "#2563eb", "#059669", "#7c3aed", "#0891b2", "#db2777", "#a16207", "#475569", "#1e3a8a",
+    "#84cc16", "#c084fc", "#14b8a6", "#9f1239", "#eab308", "#000000", "#60a5fa",
+];
 
 /// Returns the file name and the SVG of each chart.
 #[must_use]

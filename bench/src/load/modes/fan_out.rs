@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::states::States;
+use super::states::{States, Wait};
 use super::{Mode, Outcome, Size, TIME_LIMIT, ensure, histogram, less, micros};
 use crate::load::clients::Clients;
 use crate::load::peer::Peer;
@@ -21,15 +21,25 @@ pub(super) const MODE: Mode = Mode {
         less("CPU for each message, of 18,000", "µs"),
         less("until the last has it, of 18,000", "ms"),
     ],
-    run,
+    run: |peer, size| run(peer, size.pick(&[2_000], &[10_000, 18_000]), size, Wait::Pause),
+};
+
+/// The same with a load generator that is woken by the messages, as a simple one is.
+pub(super) const WOKEN: Mode = Mode {
+    name: "fan-out-woken",
+    meaning: "as fan-out, of 10,000 sessions (quick: 2,000), read by a thread that blocks in epoll",
+    measures: &[
+        less("CPU for each message", "µs"),
+        less("until the last session has it, median", "ms"),
+    ],
+    run: |peer, size| run(peer, size.pick(&[2_000], &[10_000]), size, Wait::Epoll),
 };
 
 const LENGTH: usize = 200;
 /// States before the measured ones, so that buffers are allocated.
 pub(super) const WARM_UP: usize = 2;
 
-fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
-    let counts: &[usize] = size.pick(&[2_000], &[10_000, 18_000]);
+fn run(peer: &Peer, counts: &[usize], size: Size, wait: Wait) -> io::Result<Outcome> {
     let measured = size.pick(11, 21);
     let mut outcome = Outcome::of([]);
     for count in counts {
@@ -40,6 +50,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
                 states: States::numbered(WARM_UP + measured, LENGTH),
                 measured,
                 offers_deflate: false,
+                wait,
                 time_limit: TIME_LIMIT,
             },
         )?;
@@ -59,6 +70,7 @@ pub(super) struct Load {
     pub(super) measured: usize,
     /// Whether sessions offer permessage-deflate.
     pub(super) offers_deflate: bool,
+    pub(super) wait: Wait,
     pub(super) time_limit: Duration,
 }
 
@@ -73,7 +85,7 @@ pub(super) struct Delivered {
 
 /// Publishes each state when all sessions have the one before.
 pub(super) fn publish(peer: &Peer, load: Load) -> io::Result<Delivered> {
-    let Load { sessions, mut states, measured, offers_deflate, time_limit } = load;
+    let Load { sessions, mut states, measured, offers_deflate, wait, time_limit } = load;
     let peer_process = PeerProcess::start_publisher(peer)?;
     let protocol = Protocol { offers_deflate, ..peer_process.protocol.clone() };
     let mut clients = Clients::new(peer_process.address, &protocol, time_limit)?;
@@ -92,12 +104,12 @@ pub(super) fn publish(peer: &Peer, load: Load) -> io::Result<Delivered> {
     clients.expects_messages = true;
     let readers = vec![true; sessions];
     for number in 0..WARM_UP {
-        states.deliver(number, &mut clients, &peer_process, &readers)?;
+        states.deliver(number, &mut clients, &peer_process, &readers, wait)?;
     }
     let (cpu, bytes) = (cpu_time(peer_process.process)?, clients.counters.bytes);
     let numbers = WARM_UP..WARM_UP + measured;
     let deliveries =
-        numbers.map(|number| states.deliver(number, &mut clients, &peer_process, &readers));
+        numbers.map(|number| states.deliver(number, &mut clients, &peer_process, &readers, wait));
     let mut deliveries: Vec<Vec<f64>> = deliveries.collect::<io::Result<_>>()?;
     let cpu = cpu_time(peer_process.process)? - cpu;
     let bytes = clients.counters.bytes - bytes;

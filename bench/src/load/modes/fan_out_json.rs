@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::fan_out::{Load, WARM_UP, last, publish};
-use super::states::States;
+use super::states::{States, Wait};
 use super::{Mode, Outcome, Size, histogram, less};
 use crate::load::peer::Peer;
 
@@ -41,6 +41,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
                 states: States::services(WARM_UP + measured, entries),
                 measured,
                 offers_deflate: true,
+                wait: Wait::Pause,
                 time_limit: TIME_LIMIT,
             },
         )?;

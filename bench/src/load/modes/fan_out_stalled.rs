@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::states::States;
+use super::states::{States, Wait};
 use super::{Mode, Outcome, Size, TIME_LIMIT, ensure, less, median_of, millis};
 use crate::load::clients::Clients;
 use crate::load::peer::Peer;
@@ -43,7 +43,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
     clients.expects_messages = true;
     let mut texts = States::numbered(WARM_UP + states, LENGTH);
     for number in 0..WARM_UP {
-        texts.deliver(number, &mut clients, &peer_process, &vec![true; count])?;
+        texts.deliver(number, &mut clients, &peer_process, &vec![true; count], Wait::Pause)?;
     }
     clients.idle_for(Duration::from_millis(500))?;
     let before = private_memory(peer_process.process)?;
@@ -53,7 +53,7 @@ fn run(peer: &Peer, size: Size) -> io::Result<Outcome> {
         clients.pause(key)?;
     }
     for number in WARM_UP..WARM_UP + states {
-        texts.deliver(number, &mut clients, &peer_process, &readers)?;
+        texts.deliver(number, &mut clients, &peer_process, &readers, Wait::Pause)?;
     }
     let growth = private_memory(peer_process.process)? as f64 - before as f64;
 

@@ -67,8 +67,7 @@ impl Mode {
     /// Whether a peer is measured in this mode.
     #[must_use]
     pub fn is_for(&self, peer: &Peer) -> bool {
-        let broadcast = [fan_out::MODE.name, fan_out_json::MODE.name, fan_out_stalled::MODE.name];
-        let can = !broadcast.contains(&self.name) || peer.can_publish;
+        let can = !self.name.starts_with(fan_out::MODE.name) || peer.can_publish;
         can && peer.modes.is_none_or(|modes| modes.contains(&self.name))
     }
 }
@@ -96,6 +95,7 @@ pub const ALL: &[Mode] = &[
     keep_alive::MODE,
     stall::MODE,
     fan_out::MODE,
+    fan_out::WOKEN,
     fan_out_json::MODE,
     fan_out_stalled::MODE,
 ];

@@ -22,9 +22,18 @@ pub(super) struct States {
 const DIGITS: usize = 8;
 /// Limit for the delivery of a state. Servers that compress it for each session need seconds.
 const TIMEOUT: Duration = Duration::from_secs(40);
-/// Pause of the load generator when no connection is ready. If it blocked in epoll instead, each message
-/// of the server would have to wake it, and more often the slower the server is.
+/// Short against a delivery to thousands of sessions.
 const PAUSE: Duration = Duration::from_micros(500);
+
+/// How the load generator waits when no connection is ready.
+#[derive(Clone, Copy)]
+pub(super) enum Wait {
+    /// It blocks in epoll: the server's next message wakes it, within the server's system call, and more
+    /// often the slower the server is.
+    Epoll,
+    /// It sleeps for a moment, in which messages gather, and no message wakes it.
+    Pause,
+}
 
 impl States {
     /// Texts of this length that start with their number.
@@ -76,6 +85,7 @@ impl States {
         clients: &mut Clients,
         peer_process: &PeerProcess,
         readers: &[bool],
+        wait: Wait,
     ) -> io::Result<Vec<f64>> {
         let mut waiting = readers.to_vec();
         let count = readers.iter().filter(|reads| **reads).count();
@@ -87,7 +97,11 @@ impl States {
             ensure(publication.elapsed() < TIMEOUT, || {
                 format!("{missing} of {count} sessions have not received state {number}")
             })?;
-            let handled = clients.poll(Duration::ZERO, &mut |session, event| {
+            let max_wait = match wait {
+                Wait::Epoll => Duration::from_secs(1),
+                Wait::Pause => Duration::ZERO,
+            };
+            let handled = clients.poll(max_wait, &mut |session, event| {
                 let is_reader = readers[session.key];
                 match event {
                     Event::Message(_) | Event::Compressed(..) if !is_reader => return Ok(()),
@@ -112,7 +126,7 @@ impl States {
                 times.push(millis(publication.elapsed()));
                 Ok(())
             })?;
-            if handled == 0 {
+            if handled == 0 && matches!(wait, Wait::Pause) {
                 sleep(PAUSE);
             }
         }
