@@ -58,7 +58,9 @@ fn arguments(words: &[String]) -> Option<Arguments> {
     let mut out = folder.clone();
     while let Some(name) = words.next() {
         match name.as_str() {
-            "--sessions" => plan.sessions = words.next()?.parse().ok().filter(|it| *it > 0)?,
+            "--sessions" => {
+                plan.sessions = words.next()?.parse().ok().filter(|it| *it >= steps::PARTS)?;
+            }
             "--processes" => plan.processes = words.next()?.parse().ok().filter(|it| *it > 0)?,
             "--one-socket" => plan.sharing = Sharing::OneSocket,
             "--out" => out = words.next()?.into(),

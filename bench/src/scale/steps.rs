@@ -14,7 +14,7 @@ use super::servers::{Servers, Sharing};
 use super::{STATES, state};
 
 /// Parts in which the sessions are opened.
-const PARTS: usize = 4;
+pub const PARTS: usize = 4;
 /// Time before memory is read, so that what the processes free has been returned to the system.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Limit for a state to reach all clients, and for a drain.
