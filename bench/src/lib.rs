@@ -10,4 +10,5 @@ pub mod misbehaving;
 pub mod peer;
 pub mod process;
 pub mod publisher;
+pub mod scale;
 pub mod well_behaved;

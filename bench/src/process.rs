@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -48,14 +49,35 @@ impl Server {
     ///
     /// The server cannot be started.
     pub fn spawn(binary: &Path, folder: &Path, flags: &[&str]) -> io::Result<Self> {
+        Self::launch(Command::new(binary).stdin(Stdio::null()), folder, flags)
+    }
+
+    /// Starts `binary` with these flags and a listening socket, passed as systemd does, and does not wait.
+    /// Its log is a file in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be started.
+    pub fn spawn_with_socket(
+        binary: &Path,
+        folder: &Path,
+        flags: &[&str],
+        socket: OwnedFd,
+    ) -> io::Result<Self> {
+        const SCRIPT: &str = r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@""#;
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", SCRIPT]).arg(binary).stdin(socket);
+        Self::launch(&mut shell, folder, flags)
+    }
+
+    fn launch(command: &mut Command, folder: &Path, flags: &[&str]) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = folder.join("server.log");
         let (lines, file) = (File::create(&path)?, File::open(&path)?);
-        let child = Command::new(binary)
+        let child = command
             .args(["--log-format", "json"])
             .args(flags)
             .env_clear()
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(lines)
             .spawn()?;
@@ -234,7 +256,12 @@ impl LogSummary {
                 }
             }
             Some(
-                "starting" | "endpoint" | "no_allowed_origins" | "spread_recommended" | "stopping",
+                "starting"
+                | "endpoint"
+                | "no_allowed_origins"
+                | "no_delay_for_handover"
+                | "spread_recommended"
+                | "stopping",
             ) => {}
             Some("stopped") => self.stopped = Some(line.to_owned()),
             Some("handed_over") => self.handed_over = Some(line.to_owned()),

@@ -23,14 +23,25 @@ pub(crate) fn handover(options: &[&str]) -> Result<(), Failure> {
     if options.contains(&"--haproxy") && !tools::HAPROXY.is_installed() {
         return Err(Failure::new("--haproxy needs HAProxy", tools::HAPROXY.install));
     }
-    let release = build(&[
-        ["bench/Cargo.toml", "--bin=handover"],
-        ["examples/Cargo.toml", "--package=publish"],
-    ])?;
-    let program = release.join("handover").to_string_lossy().into_owned();
-    let mut run = command(&[&program]);
-    run.arg(release.join("publish")).arg(target().join("handover")).args(options);
-    succeed(&mut run, "see the failures above; `target/handover` has the logs of all processes")
+    run_on_publish("handover", options)
+}
+
+/// Opens a hundred thousand sessions: `cargo xtask scale`, with the options of `bench/src/bin/scale.rs`.
+pub(crate) fn scale(options: &[&str]) -> Result<(), Failure> {
+    run_on_publish("scale", options)
+}
+
+/// Builds a program of `bench` and the example `publish`, and runs it on that.
+fn run_on_publish(program: &str, options: &[&str]) -> Result<(), Failure> {
+    let bin = format!("--bin={program}");
+    let release =
+        build(&[["bench/Cargo.toml", &bin], ["examples/Cargo.toml", "--package=publish"]])?;
+    let path = release.join(program).to_string_lossy().into_owned();
+    let mut run = command(&[&path]);
+    run.arg(release.join("publish")).arg(target().join(program)).args(options);
+    let remedy =
+        format!("see the failures above; `target/{program}` has the logs of all processes");
+    succeed(&mut run, &remedy)
 }
 
 /// Restarts a server with many feeds of the browser module, and writes `reconnects.svg` to the target folder.

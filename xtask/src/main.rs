@@ -73,10 +73,17 @@ const CHECKS: &[Check] = &[
     },
     Check { name: "test", meaning: "all tests pass, doctests included", tools: &[], run: test },
     Check {
+        name: "test-bench",
+        meaning: "the tests of bench pass",
+        tools: &[],
+        // In release mode, as the programs of bench, so that their dependencies are built once.
+        run: || test_workspace("bench", &["--release", "--lib"]),
+    },
+    Check {
         name: "test-examples",
         meaning: "the tests of examples pass",
         tools: &[],
-        run: test_examples,
+        run: || test_workspace("examples", &["--workspace"]),
     },
     Check {
         name: "docs",
@@ -331,6 +338,7 @@ fn main() -> ExitCode {
         ["dist"] => dist::run(),
         ["handover", options @ ..] => bench::handover(options),
         ["requirements", "--write"] => requirements::write(),
+        ["scale", options @ ..] => bench::scale(options),
         ["semver"] => semver::run(None),
         ["semver", revision] => semver::run(Some(revision)),
         [name, "--seconds", seconds] => {
@@ -419,6 +427,8 @@ fn usage() -> ExitCode {
     eprintln!("  {:24} {handover}", "handover");
     let page = "writes docs/conformance.md";
     eprintln!("  {:24} {page}", "requirements --write");
+    let scale = "a hundred thousand sessions on this machine; options: see bench/src/bin/scale.rs";
+    eprintln!("  {:24} {scale}", "scale");
     let semver = "breaking changes in the libraries since the latest tag, or a REVISION";
     eprintln!("  {:24} {semver}", "semver");
     for Check { name, meaning, .. } in SEPARATE {
@@ -477,9 +487,10 @@ fn test() -> Result<(), Failure> {
     cargo(&arguments, "fix the failing test above")
 }
 
-fn test_examples() -> Result<(), Failure> {
-    let manifest = "examples/Cargo.toml";
-    let arguments = ["cargo", "test", "--manifest-path", manifest, "--workspace", "--locked"];
-    let mut test = command(&arguments);
+/// Runs the tests of another workspace of the repository.
+fn test_workspace(folder: &str, options: &[&str]) -> Result<(), Failure> {
+    let manifest = format!("{folder}/Cargo.toml");
+    let arguments = ["cargo", "test", "--manifest-path", &manifest, "--locked"];
+    let mut test = command(&[&arguments[..], options].concat());
     succeed(test.env("CARGO_TARGET_DIR", target()), "fix the failing test above")
 }

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::env;
 use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use bench::load::modes::{self, Mode, Size};
@@ -122,20 +122,8 @@ fn measure(peers: &[Peer], modes: &[&'static Mode], size: Size, rounds: usize) -
 
 /// The conditions of the run: machine, date, commit and size.
 fn metadata(paths: &Paths, size: Size, rounds: usize) -> Vec<(&'static str, String)> {
-    let mut metadata = process_stats::machine_info();
-    metadata.push(("date", output_of(Command::new("date").arg("--iso-8601=seconds"))));
-    metadata.push(("commit", commit(&paths.root)));
+    let mut metadata = process_stats::run_info(&paths.root);
     metadata.push(("size", size.pick("quick", "full").to_owned()));
     metadata.push(("rounds", rounds.to_string()));
     metadata
-}
-
-fn commit(root: &Path) -> String {
-    let git = ["describe", "--always", "--dirty", "--exclude=*"];
-    output_of(Command::new("git").args(git).current_dir(root))
-}
-
-fn output_of(command: &mut Command) -> String {
-    let output = command.output().map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&output).trim().to_owned()
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::time::ClockId;
@@ -44,14 +46,23 @@ pub fn kernel_memory() -> io::Result<u64> {
     Ok(kib.iter().sum::<u64>() * 1024 + pages * 4096)
 }
 
-fn kib(table: &str, name: &str) -> u64 {
+/// Returns a line of a table like `/proc/meminfo` in KiB; 0 if it is missing.
+pub(crate) fn kib(table: &str, name: &str) -> u64 {
     let line = table.lines().find(|line| line.starts_with(name));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
 
-/// Returns the properties of the machine, as names and values.
+/// Returns the properties of the machine, the date, and the commit of the repository, as names and values.
 #[must_use]
-pub fn machine_info() -> Vec<(&'static str, String)> {
+pub fn run_info(repository: &Path) -> Vec<(&'static str, String)> {
+    let git = ["describe", "--always", "--dirty", "--exclude=*"];
+    let mut info = machine_info();
+    info.push(("date", output_of(Command::new("date").arg("--iso-8601=seconds"))));
+    info.push(("commit", output_of(Command::new("git").args(git).current_dir(repository))));
+    info
+}
+
+fn machine_info() -> Vec<(&'static str, String)> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
@@ -64,4 +75,9 @@ pub fn machine_info() -> Vec<(&'static str, String)> {
         ("memory", format!("{memory} GiB")),
         ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
     ]
+}
+
+fn output_of(command: &mut Command) -> String {
+    let output = command.output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).trim().to_owned()
 }
