@@ -10,4 +10,5 @@ pub mod misbehaving;
 pub mod peer;
 pub mod process;
 pub mod publisher;
+pub mod soak;
 pub mod well_behaved;

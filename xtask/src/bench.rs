@@ -18,14 +18,27 @@ pub(crate) fn handover(options: &[&str]) -> Result<(), Failure> {
     if options.contains(&"--haproxy") && !tools::HAPROXY.is_installed() {
         return Err(Failure::new("--haproxy needs HAProxy", tools::HAPROXY.install));
     }
+    run_on_publish("handover", options)
+}
+
+/// Lets a server live for a long time: `cargo xtask soak`, with the options of `bench/src/bin/soak.rs`.
+pub(crate) fn soak(options: &[&str]) -> Result<(), Failure> {
+    run_on_publish("soak", options)
+}
+
+/// Builds a program of `bench` and the example `publish`, and runs the former on the latter. Its files are in
+/// a folder with its name in the target folder.
+fn run_on_publish(program: &str, options: &[&str]) -> Result<(), Failure> {
     let release = build(&[
-        ["bench/Cargo.toml", "--bin=handover"],
+        ["bench/Cargo.toml", &format!("--bin={program}")],
         ["examples/Cargo.toml", "--package=publish"],
     ])?;
-    let program = release.join("handover").to_string_lossy().into_owned();
-    let mut run = command(&[&program]);
-    run.arg(release.join("publish")).arg(target().join("handover")).args(options);
-    succeed(&mut run, "see the failures above; `target/handover` has the logs of all processes")
+    let path = release.join(program).to_string_lossy().into_owned();
+    let mut run = command(&[&path]);
+    run.arg(release.join("publish")).arg(target().join(program)).args(options);
+    let remedy =
+        format!("see the failures above; `target/{program}` has the logs of all processes");
+    succeed(&mut run, &remedy)
 }
 
 /// Restarts a server with many feeds of the browser module, and writes `reconnects.svg` to the target folder.
