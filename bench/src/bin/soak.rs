@@ -296,14 +296,25 @@ impl Soak {
 }
 
 fn report_faults(report: &mut Report, world: &World, handovers: &[RangeInclusive<Duration>]) {
-    let text = |fault: &Fault| format!("at {}: {:?}: {}", millis(fault.at), fault.kind, fault.text);
-    let faults: Vec<String> = world.faults.take().iter().map(text).collect();
-    report.check_none("what no client may see", &faults);
+    report.check_none("what no client may see", &grouped(&world.faults.take()));
     let is_allowed = |fault: &Fault| handovers.iter().any(|time| time.contains(&fault.at));
     let (allowed, wrong): (Vec<_>, Vec<_>) = world.drained.take().into_iter().partition(is_allowed);
-    report.figure("sessions and requests drained in handovers", allowed.len());
-    let wrong: Vec<String> = wrong.iter().map(text).collect();
-    report.check_none("the same at other times", &wrong);
+    report.figure("sessions and requests left to predecessors in handovers", allowed.len());
+    report.check_none("the same at other times", &grouped(&wrong));
+}
+
+/// Returns what was seen, with how often and when first; the most frequent first.
+fn grouped(faults: &[Fault]) -> Vec<String> {
+    let mut groups: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
+    for fault in faults {
+        groups.entry(&fault.text).or_insert((0, fault.at)).0 += 1;
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, (count, _))| usize::MAX - count);
+    let text = |(text, (count, first)): &(&str, (usize, Duration))| {
+        format!("{count} times, first at {}: {text}", millis(*first))
+    };
+    groups.iter().map(text).collect()
 }
 
 fn report_log(

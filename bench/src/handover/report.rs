@@ -16,7 +16,7 @@ pub const SLOWEST_PONG: Duration = Duration::from_millis(250);
 pub const LONGEST_TRANSFER: Duration = Duration::from_secs(2);
 
 /// How many examples of a failure are printed.
-const EXAMPLES: usize = 3;
+const EXAMPLES: usize = 8;
 
 /// Prints a table of checks, and keeps those that failed.
 #[derive(Default)]

@@ -259,7 +259,10 @@ impl Client {
         if state <= self.newest {
             self.fault(Kind::OutOfOrder, &format!("{state} after {}", self.newest));
         } else if state < self.floor {
-            self.fault(Kind::OutOfOrder, &format!("{state}, and {} was published", self.floor));
+            // In a handover the predecessor still answers the requests on connections that it has accepted,
+            // and the successor publishes already.
+            let text = "the first state is older than what was published".to_owned();
+            self.lost(Kind::OutOfOrder, true, text);
         }
         if let Some(tag) = tag {
             self.world.learn(state, tag);

@@ -24,8 +24,7 @@ use crate::process::field;
 const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Limit for a process to end: longer than its grace.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(40);
-/// The time for which a successor is stopped before it is killed. If it had taken over before, its
-/// predecessor has logged it by then.
+/// The time for which a successor is stopped before it is killed: by then the log has what it has written.
 const STOPPED: Duration = Duration::from_millis(700);
 
 /// The program. Dropping it kills all of its processes.
@@ -109,20 +108,21 @@ impl Program {
         self.complete(successor, taken_over)
     }
 
-    /// Begins a handover, and kills the successor after this time, unless it has taken over before.
+    /// Begins a handover, and kills the successor after this time, unless it has read its settings before: then
+    /// it may have taken over, and what a kill loses is a crash.
     ///
     /// # Errors
     ///
     /// A process does not do its part in time.
     pub fn kill_successor(&mut self, after: Duration) -> io::Result<Handover> {
         let taken_over = self.log.count("taken_over")? + 1;
-        let handed_over = self.log.count("handed_over")?;
+        let starting = self.log.count("starting")?;
         let failed = self.log.count("successor_failed")? + 1;
         let successor = self.start_successor()?;
         sleep(after);
         kill(successor, Signal::SIGSTOP)?;
         sleep(STOPPED);
-        if self.log.count("handed_over")? > handed_over {
+        if self.log.count("starting")? > starting {
             kill(successor, Signal::SIGCONT)?;
             self.complete(successor, taken_over)?;
             return Ok(Handover::Completed);
@@ -301,7 +301,7 @@ fn settings(variant: usize, addresses: Addresses, folder: &Path) -> String {
          compression = \"{compression}\"\n\
          ping_interval_secs = {ping_interval}\n\
          pong_timeout_secs = 3\n\
-         close_timeout_secs = 1\n\
+         close_timeout_secs = 3\n\
          handshake_timeout_secs = 5\n\
          write_timeout_secs = 3\n\
          message_timeout_secs = 2\n\
