@@ -169,6 +169,9 @@ fn open_sessions(stream: &mut (impl Read + Write), sessions: usize) -> io::Resul
             rest = after;
             match http2.on_frame(frame)? {
                 Some((_, StreamEvent::Opened)) => opened += 1,
+                Some((_, StreamEvent::Refused | StreamEvent::LastBytes(_))) => {
+                    return Err(io::Error::other("the server refused a stream"));
+                }
                 Some((_, StreamEvent::Bytes(_) | StreamEvent::Ended)) | None => {}
             }
         }

@@ -11,4 +11,5 @@ pub mod peer;
 pub mod process;
 pub mod publisher;
 pub mod scale;
+pub mod soak;
 pub mod well_behaved;

@@ -31,11 +31,18 @@ pub(crate) fn scale(options: &[&str]) -> Result<(), Failure> {
     run_on_publish("scale", options)
 }
 
-/// Builds a program of `bench` and the example `publish`, and runs it on that.
+/// Lets a server live for a long time: `cargo xtask soak`, with the options of `bench/src/bin/soak.rs`.
+pub(crate) fn soak(options: &[&str]) -> Result<(), Failure> {
+    run_on_publish("soak", options)
+}
+
+/// Builds a program of `bench` and the example `publish`, and runs the former on the latter. Its files are in
+/// a folder with its name in the target folder.
 fn run_on_publish(program: &str, options: &[&str]) -> Result<(), Failure> {
-    let bin = format!("--bin={program}");
-    let release =
-        build(&[["bench/Cargo.toml", &bin], ["examples/Cargo.toml", "--package=publish"]])?;
+    let release = build(&[
+        ["bench/Cargo.toml", &format!("--bin={program}")],
+        ["examples/Cargo.toml", "--package=publish"],
+    ])?;
     let path = release.join(program).to_string_lossy().into_owned();
     let mut run = command(&[&path]);
     run.arg(release.join("publish")).arg(target().join(program)).args(options);

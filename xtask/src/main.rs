@@ -341,6 +341,7 @@ fn main() -> ExitCode {
         ["scale", options @ ..] => bench::scale(options),
         ["semver"] => semver::run(None),
         ["semver", revision] => semver::run(Some(revision)),
+        ["soak", options @ ..] => bench::soak(options),
         [name, "--seconds", seconds] => {
             let check = TIMED_CHECKS.iter().find(|check| check.name == *name);
             match (check, seconds.parse()) {
@@ -431,6 +432,8 @@ fn usage() -> ExitCode {
     eprintln!("  {:24} {scale}", "scale");
     let semver = "breaking changes in the libraries since the latest tag, or a REVISION";
     eprintln!("  {:24} {semver}", "semver");
+    let soak = "mixed life for --minutes N, with leaks found; options: see bench/src/bin/soak.rs";
+    eprintln!("  {:24} {soak}", "soak");
     for Check { name, meaning, .. } in SEPARATE {
         eprintln!("  {name:24} {meaning}");
     }

@@ -21,7 +21,7 @@ use bench::handover::haproxy::Haproxy;
 use bench::handover::logs::LoggedSessions;
 use bench::handover::probes::Probes;
 use bench::handover::publisher::{Newest, Publisher};
-use bench::handover::report::{Percentiles, Report, millis, print_upgrades};
+use bench::handover::report::{Percentiles, Report, conclude, millis, print_upgrades};
 use bench::handover::servers::Servers;
 use bench::handover::upgrade::{Kill, Outcome, Side, Upgrade};
 use bench::handover::{Routes, admin, free_addresses};
@@ -48,6 +48,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(2);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What a predecessor says of a successor that was killed.
+const KILL_WARNINGS: [&str; 2] = ["handover_refused", "handover_revoked"];
+
 struct Arguments {
     publish: PathBuf,
     folder: PathBuf,
@@ -66,20 +69,7 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let failures = match run(&arguments) {
-        Ok(failures) => failures,
-        Err(error) => vec![error.to_string()],
-    };
-    println!();
-    for failure in &failures {
-        println!("FAILED: {failure}");
-    }
-    if failures.is_empty() {
-        println!("no failures");
-        return ExitCode::SUCCESS;
-    }
-    println!("the logs of the processes are in {}", arguments.folder.display());
-    ExitCode::FAILURE
+    conclude(run(&arguments), &arguments.folder)
 }
 
 fn arguments() -> Option<Arguments> {
@@ -141,7 +131,8 @@ fn run(arguments: &Arguments) -> Result<Vec<String>, Box<dyn Error>> {
 
     let (faults, newest) = (Faults::new(Clock::start()), Newest::default());
     let interval = arguments.publish_interval.unwrap_or_else(|| publish_interval(*sessions));
-    let publisher = Publisher::start(admin, interval, newest.clone(), faults.clone());
+    let body = |number: u64| number.to_string();
+    let publisher = Publisher::start(admin, interval, newest.clone(), faults.clone(), body);
     let clients = Clients::start(*sessions, routes, newest.clone(), faults.clone())?;
     if !clients.wait_until_open(*sessions, OPEN_TIMEOUT) {
         return Err(format!("{} of {sessions} sessions opened", clients.open()).into());
@@ -350,7 +341,7 @@ fn report_sessions(
     servers: &Servers,
     allowed: &[Allowed],
 ) -> Result<(), Box<dyn Error>> {
-    let sessions = LoggedSessions::read(servers.logs())?;
+    let sessions = LoggedSessions::read(servers.logs(), &KILL_WARNINGS)?;
     report.figure("sessions in the logs", sessions.count);
     // A process that is killed logs no `closed` for its sessions.
     let killed: usize = allowed.iter().map(|allowed| allowed.lost).sum();

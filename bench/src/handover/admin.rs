@@ -1,5 +1,6 @@
 //! Requests to the admin listener.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -42,8 +43,20 @@ pub fn request(admin: SocketAddr, line: &str, body: &str) -> io::Result<(u16, St
 ///
 /// The request failed, or there is no such metric.
 pub fn metric(admin: SocketAddr, name: &str) -> io::Result<f64> {
-    let (_, body) = request(admin, "GET /metrics", "")?;
-    let mut lines = body.lines();
-    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    let value = metrics(admin)?.remove(name);
     value.ok_or_else(|| io::Error::other(format!("there is no metric {name}")))
+}
+
+/// Returns all metrics without labels.
+///
+/// # Errors
+///
+/// The request failed.
+pub fn metrics(admin: SocketAddr) -> io::Result<HashMap<String, f64>> {
+    let (_, body) = request(admin, "GET /metrics", "")?;
+    let metric = |line: &str| {
+        let (name, value) = line.split_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    Ok(body.lines().filter_map(metric).collect())
 }

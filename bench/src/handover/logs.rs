@@ -1,6 +1,6 @@
 //! The logs of all processes together: each session has one `opened` and one `closed`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
@@ -18,17 +18,19 @@ pub struct LoggedSessions {
     pub wrongly_closed: Vec<String>,
     /// Sessions without `closed`.
     pub never_closed: Vec<String>,
-    /// Warnings, errors, and lines that are no events.
+    /// The events that were expected, with how often they occurred.
+    pub expected: BTreeMap<String, usize>,
+    /// Other warnings, errors, and lines that are no events.
     pub unexpected: Vec<String>,
 }
 
 impl LoggedSessions {
-    /// Reads the logs.
+    /// Reads the logs, in which there may be warnings with the events of `expected`.
     ///
     /// # Errors
     ///
     /// A file cannot be read.
-    pub fn read(logs: &[ProcessLog]) -> io::Result<Self> {
+    pub fn read(logs: &[ProcessLog], expected: &[&str]) -> io::Result<Self> {
         let mut lines: HashMap<(usize, u64), [usize; 2]> = HashMap::new();
         let mut all = Self::default();
         for log in logs {
@@ -37,9 +39,11 @@ impl LoggedSessions {
                 let which = match (field(&line, "event"), field(&line, "level")) {
                     (Some("opened"), _) => 0,
                     (Some("closed"), _) => 1,
-                    // What a predecessor says of a successor that was killed.
-                    (Some("handover_refused" | "handover_revoked"), _)
-                    | (Some(_), Some("INFO")) => continue,
+                    (Some(event), _) if expected.contains(&event) => {
+                        *all.expected.entry(event.to_owned()).or_default() += 1;
+                        continue;
+                    }
+                    (Some(_), Some("INFO")) => continue,
                     // What a successor says of a predecessor that was killed. An event has no such text.
                     (None, _) if line.contains(": cannot take over from ") => continue,
                     _ => {

@@ -43,12 +43,19 @@ pub struct Published {
 }
 
 impl Publisher {
-    /// Publishes a state, and the next one when the interval has passed since the response.
+    /// Publishes the state after the newest one, and the next when the interval has passed since the
+    /// response. `body` makes the state with a number.
     #[must_use]
-    pub fn start(admin: SocketAddr, interval: Duration, newest: Newest, faults: Faults) -> Self {
+    pub fn start(
+        admin: SocketAddr,
+        interval: Duration,
+        newest: Newest,
+        faults: Faults,
+        body: fn(u64) -> String,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
-        let thread = thread::spawn(move || run(admin, interval, &newest, &faults, &stopping));
+        let thread = thread::spawn(move || run(admin, interval, &newest, &faults, body, &stopping));
         Self { stop, thread }
     }
 
@@ -68,16 +75,17 @@ fn run(
     interval: Duration,
     newest: &Newest,
     faults: &Faults,
+    body: fn(u64) -> String,
     stopping: &AtomicBool,
 ) -> Published {
     let mut published = Published::default();
-    for number in 1.. {
-        let began = Instant::now();
+    for number in newest.number() + 1.. {
+        let (began, state) = (Instant::now(), body(number));
         loop {
             if stopping.load(Ordering::SeqCst) {
                 return published;
             }
-            match admin::request(admin, "POST /publish", &number.to_string()) {
+            match admin::request(admin, "POST /publish", &state) {
                 Ok((204, _)) => break,
                 Ok((503, _)) => published.declined += 1,
                 Ok((status, _)) => {

@@ -1,7 +1,10 @@
 //! The tables, and the checks that failed.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use super::clients::Pong;
@@ -13,7 +16,7 @@ pub const SLOWEST_PONG: Duration = Duration::from_millis(250);
 pub const LONGEST_TRANSFER: Duration = Duration::from_secs(2);
 
 /// How many examples of a failure are printed.
-const EXAMPLES: usize = 3;
+const EXAMPLES: usize = 8;
 
 /// Prints a table of checks, and keeps those that failed.
 #[derive(Default)]
@@ -46,6 +49,22 @@ impl Report {
     pub fn figure(&self, name: &str, found: impl Display) {
         println!("| {name} | {found} | |");
     }
+}
+
+/// Prints the failures of a run, and returns the exit code. `folder` has the logs.
+#[must_use]
+pub fn conclude(outcome: Result<Vec<String>, Box<dyn Error>>, folder: &Path) -> ExitCode {
+    let failures = outcome.unwrap_or_else(|error| vec![error.to_string()]);
+    println!();
+    for failure in &failures {
+        println!("FAILED: {failure}");
+    }
+    if failures.is_empty() {
+        println!("no failures");
+        return ExitCode::SUCCESS;
+    }
+    println!("the logs of the processes are in {}", folder.display());
+    ExitCode::FAILURE
 }
 
 /// The distribution of round trips.

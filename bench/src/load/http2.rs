@@ -32,11 +32,17 @@ const REQUEST: &[u8] =
     \x00\x15sec-websocket-version\x0213";
 /// `:status 200` as an index into the static table, the first field of a response.
 const OK: u8 = 0x88;
+/// The error code of a stream that its client does not need any more (RFC 9113, section 7).
+const CANCEL: u32 = 8;
 
 /// An event on a stream.
 pub(crate) enum StreamEvent<'a> {
     Opened,
+    /// The response has another status than 200.
+    Refused,
     Bytes(&'a [u8]),
+    /// Bytes with which the stream ends, as the text of a refusal.
+    LastBytes(&'a [u8]),
     Ended,
 }
 
@@ -71,8 +77,13 @@ impl Http2 {
 
     /// Requests a session on the next stream.
     pub(crate) fn request(&mut self) {
+        self.request_with(REQUEST);
+    }
+
+    /// Sends a request with these encoded fields on the next stream.
+    pub(crate) fn request_with(&mut self, fields: &[u8]) {
         self.streams.push(self.initial_window);
-        self.write_frame(HEADERS, END_HEADERS, stream_id(self.streams.len() - 1), REQUEST);
+        self.write_frame(HEADERS, END_HEADERS, stream_id(self.streams.len() - 1), fields);
     }
 
     /// The number of bytes that can be sent on a stream in one frame.
@@ -93,6 +104,11 @@ impl Http2 {
         self.write_frame(DATA, END_STREAM, stream_id(stream), &[]);
     }
 
+    /// Resets a stream.
+    pub(crate) fn reset(&mut self, stream: usize) {
+        self.write_frame(RST_STREAM, 0, stream_id(stream), &CANCEL.to_be_bytes());
+    }
+
     /// Processes a frame. Returns the event and its stream, if the frame concerns a session.
     pub(crate) fn on_frame<'a>(
         &mut self,
@@ -103,9 +119,9 @@ impl Http2 {
         let event = match kind {
             DATA if flags & END_STREAM == 0 => StreamEvent::Bytes(payload),
             DATA if payload.is_empty() => StreamEvent::Ended,
-            HEADERS if flags & END_STREAM == 0 && payload.first() == Some(&OK) => {
-                StreamEvent::Opened
-            }
+            DATA => StreamEvent::LastBytes(payload),
+            HEADERS if payload.first() != Some(&OK) => StreamEvent::Refused,
+            HEADERS if flags & END_STREAM == 0 => StreamEvent::Opened,
             RST_STREAM => StreamEvent::Ended,
             SETTINGS if flags & ACK == 0 => {
                 self.apply_settings(payload);

@@ -98,6 +98,10 @@ impl Clients {
                     Expected { close_code: self.expected_close, messages: self.expects_messages };
                 session.on_data(bytes, expected, counters, on_event)
             }
+            StreamEvent::Refused => Err(io::Error::other("the server refused a stream")),
+            StreamEvent::LastBytes(bytes) => {
+                Err(io::Error::other(format!("a stream ended with {bytes:?}")))
+            }
             StreamEvent::Ended => {
                 session.end(counters, on_event)?;
                 self.sessions.remove(key);
