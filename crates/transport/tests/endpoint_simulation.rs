@@ -40,7 +40,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use transport::{
     Admission, Admit, Compression, CompressionOptions, Denial, DrainOptions, EndpointEvent,
-    Handshake, Permission, SessionRegistry,
+    Handshake, Permission, PreparedMessage, SessionRegistry,
 };
 
 const SEEDS: u64 = 100;
@@ -135,7 +135,7 @@ async fn run_scenario(seed: u64, history: History) -> Vec<String> {
         });
     }
 
-    let (mut newest, mut number) = (0, 0);
+    let (mut newest, mut number, mut previous) = (0, 0, None);
     loop {
         let at = Instant::now() + rng.millis(0..4000);
         if at >= drains_at {
@@ -144,7 +144,13 @@ async fn run_scenario(seed: u64, history: History) -> Vec<String> {
         sleep_until(at).await;
         number += 1;
         history.note(format_args!("publishes state {number}"));
-        states.publish(state(number));
+        let message = PreparedMessage::compressible(&state(number).into());
+        let message = match &previous {
+            Some(previous) => message.following(previous),
+            None => message,
+        };
+        previous = Some(message.clone());
+        states.publish_prepared(message);
         if at + EXCHANGE < drains_at {
             newest = number;
         }
