@@ -1,5 +1,6 @@
 //! A client of the simulation of the endpoint: how it connects, what it sends, and what it received.
 
+use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -45,7 +46,6 @@ enum Exit {
 }
 
 /// What a client has sent and received.
-#[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) plan: Plan,
     pub(crate) opened: Option<Instant>,
@@ -129,6 +129,13 @@ pub(crate) async fn run(end: End, plan: Plan, rng: Rng, history: History) -> Out
 
 /// How long a client waits for the answer to its request: longer than any answer takes.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Display for Outcome {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { plan, sent, pongs, states, code, .. } = self;
+        write!(f, "{:?}, pings {sent:?}, pongs {pongs:?}, states {states:?}, {code:?}", plan.way)
+    }
+}
 
 impl Outcome {
     fn leave(&mut self, history: &History) {
