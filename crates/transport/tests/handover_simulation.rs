@@ -1,7 +1,7 @@
 //! Clients over several generations of processes, in virtual time: sessions freeze at random moments, are handed
 //! over, refused or resumed, and no client notices. Each seed is one scenario.
 //!
-//! `SIMULATION_SEED=n` repeats one seed; `SIMULATION_SEEDS=n` runs the first `n` seeds.
+//! `SIMULATION_SEED` and `SIMULATION_SEEDS` choose other seeds, as `simulation/seeds.rs` says.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -16,6 +16,9 @@ mod client;
 mod endpoint;
 #[path = "support/handover.rs"]
 mod handover;
+#[allow(dead_code, reason = "the other simulation uses the rest")]
+#[path = "simulation/history.rs"]
+mod history;
 #[path = "support/http2_client.rs"]
 mod http2_client;
 #[allow(dead_code, reason = "the other simulation uses the rest")]
@@ -23,24 +26,25 @@ mod http2_client;
 mod network;
 #[path = "support/numbers.rs"]
 mod numbers;
+#[path = "simulation/seeds.rs"]
+mod seeds;
 #[path = "support/shared_stream.rs"]
 mod shared_stream;
 mod support;
 
 use std::collections::BTreeMap;
-use std::env;
 use std::mem;
 use std::ops::Range;
-use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use client::{Behavior, Outcome};
 use endpoint::{PERMITS, valid_request};
 use handover::{PIPE_BYTES, Process, request_of};
+use history::History;
 use network::Rng;
 use numbers::Numbers;
+use seeds::run_seeds;
 use shared_stream::Witness;
 use support::{buffered, in_time};
 use tokio::task::JoinSet;
@@ -54,50 +58,22 @@ const REGRESSIONS: [u64; 0] = [];
 
 #[test]
 fn no_client_notices_that_its_session_changes_the_process() {
-    let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    if let Some(seed) = number("SIMULATION_SEED") {
-        println!("{} handed over", simulate(seed));
-        return;
-    }
-    let seeds = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
-    let regressions = REGRESSIONS.into_iter().filter(|seed| *seed >= seeds);
-    let seeds: Vec<u64> = (0..seeds).chain(regressions).collect();
-    let next = AtomicUsize::new(0);
     let handed_over = AtomicUsize::new(0);
-    let simulate = |seed: &u64| {
-        let count = catch_unwind(|| simulate(*seed));
-        handed_over.fetch_add(count.as_ref().copied().unwrap_or(0), Ordering::Relaxed);
-        count.is_err()
-    };
-    let worker = || {
-        let indices = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-        let claimed = indices.map_while(|index| seeds.get(index).copied());
-        claimed.filter(simulate).collect::<Vec<_>>()
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let failed: Vec<u64> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
-    });
-    assert!(failed.is_empty(), "{} failed, such as SIMULATION_SEED={}", failed.len(), failed[0]);
-    let handed_over = handed_over.into_inner();
-    assert!(handed_over > 5 * seeds.len(), "only {handed_over} were handed over");
-}
-
-/// Runs one seed, and returns how often a session was handed over.
-fn simulate(seed: u64) -> usize {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(async {
-        let mut scene = Scene::new(Rng(seed));
+    let seeds = run_seeds(SEEDS, &REGRESSIONS, async |seed, history| {
+        let mut scene = Scene::new(Rng(seed), history);
         scene.run().await;
-        scene.check().await
-    })
+        handed_over.fetch_add(scene.check().await, Ordering::Relaxed);
+        Vec::new()
+    });
+    let handed_over = handed_over.into_inner();
+    // A seed alone may hand over less.
+    assert!(seeds == 1 || handed_over > 5 * seeds, "only {handed_over} were handed over");
 }
 
 /// The processes, of which the last one accepts connections, and their clients.
 struct Scene {
     rng: Rng,
+    history: History,
     numbers: Numbers,
     processes: Vec<Process<Numbers>>,
     clients: JoinSet<Outcome>,
@@ -107,7 +83,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(mut rng: Rng) -> Self {
+    fn new(mut rng: Rng, history: History) -> Self {
         let numbers = Numbers::default();
         let mut process = Process::new(numbers.clone());
         process.set_config(|config| {
@@ -120,7 +96,7 @@ impl Scene {
         });
         let end = Instant::now() + rng.millis(3000..25_000);
         let (clients, witnesses) = (JoinSet::new(), Vec::new());
-        Self { rng, numbers, processes: vec![process], clients, witnesses, end }
+        Self { rng, history, numbers, processes: vec![process], clients, witnesses, end }
     }
 
     fn current(&self) -> &Process<Numbers> {
@@ -164,17 +140,21 @@ impl Scene {
         let id = self.current().drain.next_session_id();
         let (peer, witness) = self.current().connect_over(&request, pipe_bytes).await;
         self.witnesses.push(witness);
-        let client = client::run(id, peer.0, behavior, self.rng.fork(), self.end);
+        let history = self.history.of(format_args!("client {id}"));
+        history.note("opens a session");
+        let client = client::run(id, peer.0, behavior, self.rng.fork(), self.end, history);
         self.clients.spawn(client);
     }
 
     async fn freeze_and_resume(&mut self) {
+        self.history.note("freezes the sessions, to resume them");
         self.current().freeze().await;
         self.wait(0..2000).await;
         if self.rng.percent(50) {
             self.current().drain.seal();
             self.wait(0..500).await;
         }
+        self.history.note("resumes the sessions");
         self.current().resume().await;
     }
 
@@ -182,6 +162,7 @@ impl Scene {
     async fn hand_over(&mut self) {
         let successor = self.current().successor();
         for _ in 0..self.rng.within(1..4) {
+            self.history.note("freezes the sessions, to hand them over");
             self.current().freeze().await;
             self.wait(0..1500).await;
             if self.rng.percent(50) {
@@ -190,6 +171,7 @@ impl Scene {
             }
             let mut refused = self.current().sink.frozen();
             refused.retain(|_| self.rng.percent(20));
+            self.history.note(format_args!("hands over, except for {refused:?}"));
             self.current().hand_over(&successor, &refused).await;
             sleep(self.rng.millis(0..500)).await;
         }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use crate::history::History;
 use crate::network::Rng;
 use crate::support::{CLOSE, PING, PONG, TEXT, close, frame};
 
@@ -69,14 +70,22 @@ pub(crate) async fn run(
     behavior: Behavior,
     mut rng: Rng,
     end: Instant,
+    history: History,
 ) -> Outcome {
     let opened = Instant::now();
     let (reader, writer) = split(stream);
     let (pongs, pings) = mpsc::unbounded_channel();
     let is_closing = Arc::new(AtomicBool::new(false));
     let reader_rng = rng.fork();
-    let reader = read(reader, behavior.slowness, reader_rng, pongs, Arc::clone(&is_closing));
-    let sender = Sender { writer, rng, pings, is_closing, sent: Sent::default() };
+    let reader = read(
+        reader,
+        behavior.slowness,
+        reader_rng,
+        pongs,
+        Arc::clone(&is_closing),
+        history.clone(),
+    );
+    let sender = Sender { writer, rng, pings, is_closing, sent: Sent::default(), history };
     let (received, sent) = tokio::join!(reader, sender.run(&behavior, end));
     Outcome { id, opened, behavior, sent, received }
 }
@@ -88,6 +97,7 @@ struct Sender<W> {
     pings: mpsc::UnboundedReceiver<Vec<u8>>,
     is_closing: Arc<AtomicBool>,
     sent: Sent,
+    history: History,
 }
 
 impl<W: AsyncWrite + Unpin> Sender<W> {
@@ -158,6 +168,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
 
     /// Writes a frame in pieces.
     async fn write(&mut self, mut bytes: &[u8]) {
+        self.history.note_sent(bytes);
         while !bytes.is_empty() {
             let is_cut = self.rng.percent(30);
             let count = if is_cut { self.rng.size(0..8).min(bytes.len()) } else { bytes.len() };
@@ -179,12 +190,14 @@ async fn read(
     mut rng: Rng,
     pings: mpsc::UnboundedSender<Vec<u8>>,
     is_closing: Arc<AtomicBool>,
+    history: History,
 ) -> Received {
     let mut received = Received::default();
     let mut head = [0; 2];
     while reader.read_exact(&mut head).await.is_ok() {
         let mut payload = vec![0; usize::from(head[1])];
         reader.read_exact(&mut payload).await.expect("no part of a frame ends the stream");
+        history.note_received(head[0], &payload);
         let text = || String::from_utf8(payload.clone()).unwrap();
         assert_eq!(received.code, None, "a frame after the Close frame");
         match head[0] {

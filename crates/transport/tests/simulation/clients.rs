@@ -12,6 +12,7 @@ use transport::{Handler, Message, Next};
 
 use super::deflate::Inflater;
 use super::frames::{self, close, frame};
+use super::history::History;
 use super::network::{End, LinkConditions, Rng};
 use super::{CLOSE, EXCHANGE, PING, PONG, SLOW};
 use crate::Subscription;
@@ -317,7 +318,7 @@ pub(crate) fn state(number: u64) -> String {
 }
 
 /// Runs a client and returns what it received.
-pub(crate) async fn run(mut end: End, mut behavior: Behavior) -> Received {
+pub(crate) async fn run(mut end: End, mut behavior: Behavior, history: History) -> Received {
     let mut input = Vec::new();
     let mut inflater = Inflater::default();
     let mut received = Received { end: ReceivedEnd::NoCloseFrame, state: 0, is_in_order: true };
@@ -339,7 +340,10 @@ pub(crate) async fn run(mut end: End, mut behavior: Behavior) -> Received {
         tokio::select! {
             biased;
             count = end.read(&mut piece[..most]), if most > 0 && !is_paused => {
-                let Ok(count @ 1..) = count else { return received };
+                let Ok(count @ 1..) = count else {
+                    history.note("sees the end of the stream");
+                    return received;
+                };
                 input.extend(&piece[..count]);
                 if let Reads::Slowly(_, interval) = behavior.reads {
                     reads_at = Instant::now() + interval;
@@ -351,6 +355,7 @@ pub(crate) async fn run(mut end: End, mut behavior: Behavior) -> Received {
 
         let mut answers = Vec::new();
         while let Some((first, payload)) = next_frame(&mut input) {
+            history.note_received(first, &payload);
             match first {
                 frames::PING if behavior.answers_pings => {
                     answers.extend(frame(frames::PONG, &payload));
@@ -384,13 +389,18 @@ pub(crate) async fn run(mut end: End, mut behavior: Behavior) -> Received {
             && *at <= Instant::now()
             && !has_closed
         {
+            history.note_sent(&frames[0]);
             answers.extend(&frames[0]);
             frames.rotate_left(1);
             *at = Instant::now() + *interval;
         }
         match behavior.leaves {
-            Some((at, Exit::Disconnect)) if at <= Instant::now() => return received,
+            Some((at, Exit::Disconnect)) if at <= Instant::now() => {
+                history.note("disconnects");
+                return received;
+            }
             Some((at, Exit::Close)) if at <= Instant::now() && !has_closed => {
+                history.note("sends Close 1000");
                 answers.extend(close(1000, "bye"));
                 has_closed = true;
             }

@@ -3,7 +3,7 @@
 //!
 //! The crate `broadcast` runs the same scenarios with its own publisher.
 //!
-//! `SIMULATION_SEED=n` repeats one seed and prints it; `SIMULATION_SEEDS=n` runs the first `n` seeds.
+//! `SIMULATION_SEED` and `SIMULATION_SEEDS` choose other seeds, as `seeds.rs` says.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -21,21 +21,24 @@ mod deflate;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../support/frames.rs"]
 mod frames;
+#[path = "history.rs"]
+mod history;
 #[path = "network.rs"]
 mod network;
+#[path = "seeds.rs"]
+mod seeds;
 
-use std::env;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::Duration;
 
 use clients::{Kind, Received, ReceivedEnd, SimulatedHandler};
+use history::History;
 use network::{Rng, connect};
+use seeds::run_seeds;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use transport::ws_core::{Cause, CloseRecord, Limits, Rate, SessionConfig, Timing};
@@ -82,28 +85,7 @@ fn config() -> SessionConfig {
 
 #[test]
 fn every_seed_ends_as_expected() {
-    let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    if let Some(seed) = number("SIMULATION_SEED") {
-        let failures = simulate(seed, true);
-        assert!(failures.is_empty(), "{failures:#?}");
-        return;
-    }
-    let seeds = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
-    let regressions = REGRESSIONS.into_iter().filter(|seed| *seed >= seeds);
-    let seeds: Vec<u64> = (0..seeds).chain(regressions).collect();
-    let next = AtomicUsize::new(0);
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let worker = || {
-        let indices = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-        let claimed = indices.map_while(|index| seeds.get(index));
-        claimed.flat_map(|seed| simulate(*seed, false)).collect::<Vec<_>>()
-    };
-    let failures: Vec<String> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
-    });
-    let some = &failures[..failures.len().min(10)];
-    assert!(some.is_empty(), "{} failures, such as {some:#?}", failures.len());
+    run_seeds(SEEDS, &REGRESSIONS, run_scenario);
 }
 
 /// Time ranges in which the server does not run. Clients and network go on.
@@ -163,6 +145,15 @@ impl Schedule {
         Self { stalls: stalls.into(), states, drained_at, spread, aborted_at }
     }
 
+    /// Notes the stalls, which happen without an event of their own.
+    fn note_in(&self, history: &History) {
+        let start = Instant::now();
+        for stall in &*self.stalls {
+            let (from, until) = (stall.start - start, stall.end - start);
+            history.note(format_args!("the server will stall from {from:?} to {until:?}"));
+        }
+    }
+
     /// Returns how long the server stalls between two instants.
     fn stalled(&self, from: Instant, until: Instant) -> Duration {
         let part = |stall: &Range<Instant>| stall.end.min(until) - stall.start.max(from).min(until);
@@ -204,14 +195,7 @@ struct Outcome {
 }
 
 /// Runs one seed and returns its failures.
-fn simulate(seed: u64, is_verbose: bool) -> Vec<String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let failures = runtime.unwrap().block_on(run_scenario(seed, is_verbose));
-    failures.into_iter().map(|it| format!("SIMULATION_SEED={seed}: {it}")).collect()
-}
-
-async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
+async fn run_scenario(seed: u64, history: History) -> Vec<String> {
     let mut rng = Rng(seed);
     let start = Instant::now();
     let schedule = Schedule::new(&mut rng, start);
@@ -226,7 +210,8 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
     let publisher = Publisher::default();
     let count = rng.size(3..13);
 
-    for _ in 0..count {
+    schedule.note_in(&history);
+    for number in 1..=count {
         let mut rng = rng.fork();
         let opened = start + rng.millis(0..20_000);
         let (kind, behavior, mut link) = Kind::random(&mut rng, opened);
@@ -244,11 +229,14 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
         // As above: compression leaves the rest of the scenario as it was.
         let compression = [None, Some(Compression::Fresh), Some(Compression::Shared)];
         let compression = compression[rng.clone().size(0..3)];
+        let client_history = history.of(format_args!("client {number}"));
+        let session_history = history.of(format_args!("session {number}"));
         let (near, far, network) = connect(link, rng.fork());
         background.spawn(network);
         sessions.spawn(async move {
             sleep_until(opened).await;
-            let client = tokio::spawn(clients::run(far, behavior));
+            session_history.note(format_args!("opens, for {kind:?}"));
+            let client = tokio::spawn(clients::run(far, behavior, client_history));
             let handler = SimulatedHandler::new(kind, state);
             let has_state = matches!(handler, SimulatedHandler::State(_));
             let socket = WebSocket::new(near, sizes).with_compression(compression);
@@ -257,6 +245,7 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
             let end_of_stall = Box::pin(sleep_until(opened));
             let record = Stalling { future: session, stalls, end_of_stall }.await;
             let ended = Instant::now();
+            session_history.note(format_args!("closes: {}, clean: {}", record.cause, record.clean));
             // A client behind a lasting partition never sees the end.
             let received = timeout(Duration::from_secs(60), client).await;
             let received = received.ok().map(|it| it.expect("a client never panics"));
@@ -267,10 +256,12 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
     let signals = async {
         if let Some(at) = schedule.drained_at {
             sleep_until(at).await;
+            history.note(format_args!("drain, spread over {:?}", schedule.spread));
             drain.start(DrainOptions { spread: schedule.spread, ..DrainOptions::default() });
         }
         if let Some(at) = schedule.aborted_at {
             sleep_until(at).await;
+            history.note("abort of the drain");
             drain.abort();
         }
     };
@@ -280,18 +271,11 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
     let states = async {
         for (number, at) in (1..).zip(&schedule.states) {
             sleep_until(*at).await;
+            history.note(format_args!("publishes state {number}"));
             publisher.publish(clients::state(number));
         }
     };
     let ((), (), closed) = tokio::join!(signals, states, closed);
-    if is_verbose {
-        let since_start = |at: Instant| at - start;
-        let stalls: Vec<_> =
-            schedule.stalls.iter().map(|it| since_start(it.start)..since_start(it.end)).collect();
-        let (drained, aborted) =
-            (schedule.drained_at.map(since_start), schedule.aborted_at.map(since_start));
-        println!("stalls {stalls:?}, drain {drained:?}, abort {aborted:?}");
-    }
     let mut failures = Vec::new();
     let mut outcomes = Vec::new();
     while let Some(outcome) = sessions.join_next().await {
@@ -315,14 +299,6 @@ async fn run_scenario(seed: u64, is_verbose: bool) -> Vec<String> {
             failures.push(format!(
                 "{kind:?}, opened at {opened:?}: {failure}; {record:?}, {received:?}"
             ));
-        }
-        if is_verbose {
-            let Outcome { kind, opened, drain_offset, ended, record, .. } = outcome;
-            let (opened, ended) = (*opened - start, *ended - start);
-            let CloseRecord { cause, clean, .. } = record;
-            println!(
-                "{kind:?} {opened:?} to {ended:?}, drain offset {drain_offset:?}: {cause} {clean}"
-            );
         }
     }
     failures

@@ -12,7 +12,7 @@ use hyper::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::duplex;
+use tokio::io::{AsyncRead, AsyncWrite, duplex};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use transport::ws_core::Limits;
@@ -196,6 +196,15 @@ impl<A: Admit + 'static> Fixture<A> {
     /// Opens a connection to the endpoint, served by hyper.
     pub(crate) fn connect(&self) -> Peer {
         let (near, far) = duplex(64 * 1024);
+        self.serve_http1(near);
+        Peer(far)
+    }
+
+    /// Serves a stream by hyper.
+    pub(crate) fn serve_http1<S>(&self, near: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let client = self.client();
         let (endpoint, policy) = (Arc::clone(&self.endpoint), Arc::clone(&self.policy));
         let (admit, permits) = (Arc::clone(&self.admit), Arc::clone(&self.permits));
@@ -211,20 +220,27 @@ impl<A: Admit + 'static> Fixture<A> {
                 .serve_connection(TokioIo::new(near), service);
             let _ = http.with_upgrades().await;
         });
-        Peer(far)
     }
 
-    /// Opens an HTTP/2 connection to the endpoint. Requests are answered in the task of the connection, one
-    /// after the other.
+    /// Opens an HTTP/2 connection to the endpoint.
     pub(crate) async fn connect_http2(&self) -> Http2Client {
         let (near, far) = duplex(64 * 1024);
+        self.serve_http2(near);
+        Http2Client::new(h2::client::Builder::new(), far).await
+    }
+
+    /// Serves an HTTP/2 connection. Requests are answered in its task, one after the other.
+    pub(crate) fn serve_http2<S>(&self, near: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let client = self.client();
         let (endpoint, policy) = (Arc::clone(&self.endpoint), Arc::clone(&self.policy));
         let (admit, permits) = (Arc::clone(&self.admit), Arc::clone(&self.permits));
         tokio::spawn(async move {
             let mut builder = h2::server::Builder::new();
             builder.enable_connect_protocol();
-            let mut connection = builder.handshake(near).await.unwrap();
+            let Ok(mut connection) = builder.handshake(near).await else { return };
             while let Some(Ok((request, respond))) = connection.accept().await {
                 let (head, receiver) = request.into_parts();
                 let request = Request::from_parts(head, ());
@@ -237,7 +253,6 @@ impl<A: Admit + 'static> Fixture<A> {
                 answer.over_http2(request.method(), receiver, respond, |stream| stream);
             }
         });
-        Http2Client::new(h2::client::Builder::new(), far).await
     }
 }
 
