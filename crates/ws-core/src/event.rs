@@ -89,7 +89,7 @@ pub enum Event<'a> {
     Tick,
     /// The peer violated the protocol. The codec must not be read any more.
     Violation(Violation),
-    /// The stream accepts no more output.
+    /// The stream accepts no more output. The pong and message timeouts are suspended until it does.
     ///
     /// Optional: only the write timeout needs it, together with
     /// [`WriteProgressed`](Event::WriteProgressed).

@@ -111,6 +111,33 @@ fn a_slow_reader_that_makes_progress_is_not_given_up() {
 }
 
 #[test]
+fn output_that_waits_for_a_moment_again_and_again_keeps_no_dead_peer() {
+    let limits = Limits {
+        write_timeout: Some(secs(10.0)),
+        message_timeout: Some(secs(10.0)),
+        ..Limits::default()
+    };
+    // A ping at 25 s, and a message that begins before it.
+    for (event, began) in [(Event::Tick, secs(25.0)), (Event::MessageBegan, secs(10.0))] {
+        let mut session = open_with(limits);
+        session.handle(event.clone(), began);
+        let mut now = began;
+        loop {
+            let action = session.handle(Event::Tick, now);
+            if matches!(action, Some(Action::End(_) | Action::Close(_))) {
+                break;
+            }
+            assert!(now < secs(60.0), "{event:?}");
+            session.handle(Event::WriteBlocked, now + secs(0.4));
+            now += secs(0.5);
+            session.handle(Event::WriteProgressed, now);
+        }
+        // The output has waited for a fifth of the time.
+        assert_eq!(now - began, secs(12.5), "{event:?}");
+    }
+}
+
+#[test]
 fn tokens_earned_during_a_stall_are_not_lost() {
     let mut session = open_with(Limits { messages: Rate::new(10, 20), ..Limits::default() });
     let message = Event::Message { bytes: 1 };

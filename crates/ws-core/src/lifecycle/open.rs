@@ -214,18 +214,31 @@ impl Open {
         }
     }
 
-    /// Ends the write timeout. The timeouts that it suspended start again from zero, and the input that
-    /// arrived meanwhile, and was not read, has the tokens of that time.
+    /// Ends the write timeout. The timeouts that it suspended go on with the time that was left: output that
+    /// waits for a moment again and again must not keep a dead peer. The input that arrived meanwhile, and
+    /// was not read, has the tokens of that time.
     pub(crate) fn on_write_progressed(&mut self, config: &SessionConfig, now: Timestamp) {
+        let SessionConfig { timing, limits } = config;
         let Some(active) = &mut self.active else { return };
         let Some(write_deadline) = active.write_deadline.take() else { return };
-        let blocked_at = write_deadline.start(config.limits.write_timeout.unwrap_or_default());
-        let deadline = |timeout| Deadline::new(timeout, now);
-        active.message_deadline =
-            active.message_deadline.take().and(config.limits.message_timeout).map(deadline);
-        self.pong_deadline =
-            self.pong_deadline.take().map(|_| deadline(config.timing.pong_timeout));
-        self.credit_stall(now.since(blocked_at), &config.limits, now);
+        let blocked_at = write_deadline.start(limits.write_timeout.unwrap_or_default());
+        let resume = |deadline: &mut Deadline, timeout| {
+            if write_deadline.is_extended() {
+                // The process stalled meanwhile, and when the output began to wait is not known.
+                *deadline = Deadline::new(timeout, now);
+            } else {
+                deadline.resume(blocked_at, timeout, now);
+            }
+        };
+        if let Some(deadline) = &mut self.pong_deadline {
+            resume(deadline, timing.pong_timeout);
+        }
+        if let Some((deadline, timeout)) =
+            active.message_deadline.as_mut().zip(limits.message_timeout)
+        {
+            resume(deadline, timeout);
+        }
+        self.credit_stall(now.since(blocked_at), limits, now);
     }
 
     /// Returns the cause of the timeout that has expired. While output waits, only the write timeout

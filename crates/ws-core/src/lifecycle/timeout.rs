@@ -39,6 +39,11 @@ impl Deadline {
         self.at.before(at_least_1_ms(timeout))
     }
 
+    /// Moves the deadline by the time since `suspended_at`, or since its own beginning if that is later.
+    pub(crate) fn resume(&mut self, suspended_at: Timestamp, timeout: Duration, now: Timestamp) {
+        self.at = self.at.after(now.since(suspended_at.max(self.start(timeout))));
+    }
+
     /// Returns whether the deadline has passed. Extends it instead, once, if this call is late.
     pub(crate) fn has_passed(&mut self, timeout: Duration, now: Timestamp) -> bool {
         let Some(lateness) = now.checked_since(self.at) else { return false };

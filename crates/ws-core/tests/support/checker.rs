@@ -9,6 +9,7 @@
 )]
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,6 +99,7 @@ pub(crate) struct Checker {
     /// When the pong timeout was first checked after it had passed.
     first_check: Option<Duration>,
     blocked_since: Option<Duration>,
+    write_timeout_was_late: bool,
     message_began: Option<Duration>,
     /// When the latest drain began, and its delay.
     drain: Option<(Duration, Duration)>,
@@ -152,6 +154,7 @@ impl Checker {
             awaiting_pong_since: None,
             first_check: None,
             blocked_since: None,
+            write_timeout_was_late: false,
             message_began: None,
             drain: None,
             expiry: None,
@@ -190,6 +193,12 @@ impl Checker {
         let has_expired = |since: Duration| {
             self.blocked_since.is_none() && since.saturating_add(pong_timeout) <= now
         };
+        let write_timeout = self.limits.write_timeout.map(at_least_1_ms);
+        if let (false, Some(blocked), Some(timeout)) =
+            (step.precedes_reading(), self.blocked_since, write_timeout)
+        {
+            self.write_timeout_was_late |= blocked.saturating_add(timeout) < now;
+        }
         if !step.precedes_reading() && self.awaiting_pong_since.is_some_and(has_expired) {
             self.first_check = self.first_check.or(Some(now));
         }
@@ -279,11 +288,20 @@ impl Checker {
             Step::WriteBlocked if self.limits.write_timeout.is_some() => {
                 self.blocked_since = self.blocked_since.or(Some(self.now));
             }
-            Step::WriteProgressed if self.blocked_since.is_some() => {
-                self.blocked_since = None;
-                self.message_began = self.message_began.and(Some(self.now));
-                self.awaiting_pong_since = self.awaiting_pong_since.and(Some(self.now));
-                self.first_check = None;
+            Step::WriteProgressed => {
+                let Some(blocked) = self.blocked_since.take() else { return };
+                // The time in which output waited does not count, or none if the write timeout was late.
+                let is_late = mem::take(&mut self.write_timeout_was_late);
+                let shift = |since: Duration| {
+                    if is_late { self.now } else { self.now - blocked.saturating_sub(since) }
+                };
+                self.message_began = self.message_began.map(shift);
+                let pinged = self.awaiting_pong_since;
+                self.awaiting_pong_since = pinged.map(shift);
+                self.first_check = self.first_check.filter(|_| !is_late);
+                if let (Some(check), Some(pinged)) = (&mut self.first_check, pinged) {
+                    *check += self.awaiting_pong_since.unwrap_or(pinged) - pinged;
+                }
             }
             Step::MessageBegan => self.message_began = self.message_began.or(Some(self.now)),
             Step::Message | Step::MessageEnded => self.message_began = None,
