@@ -11,6 +11,7 @@ mod http2_client;
 mod support;
 
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,14 +19,16 @@ use h2::{Reason, RecvStream};
 use http2_client::{Http2Client, Stream};
 use hyper::{Request, Response};
 use support::{
-    BINARY, CLOSE, FloodingHandler, PING, PONG, SIZES, close, close_payload, config, frame,
+    BINARY, CLOSE, FloodingHandler, PING, PONG, SIZES, TIMING, close, close_payload, config, frame,
     in_time, spawned_drain,
 };
 use tokio::io::duplex;
+use tokio::time::{Instant, Interval, interval};
 use transport::ws_core::Limits;
 use transport::{
     Answer, Client, CompressionOptions, Discard, Drain, DrainOptions, Endpoint, EndpointEvent,
-    Handler, Observer, OriginPattern, Origins, Permission, Permit, Policy, Rejection,
+    Handler, Message, Next, Observer, OriginPattern, Origins, Permission, Permit, Policy,
+    Rejection,
 };
 
 /// Records the events that open, close or refuse sessions, as text.
@@ -163,6 +166,33 @@ async fn a_client_that_grants_no_window_reaches_the_write_timeout_and_output_sta
     let sent = handler.0.load(std::sync::atomic::Ordering::Relaxed);
     assert!(sent < 20_000, "{sent} messages of nine bytes");
     drop(stream);
+}
+
+/// Sends a state every 400 ms.
+struct PeriodicHandler(Interval);
+
+impl Clone for PeriodicHandler {
+    fn clone(&self) -> Self {
+        Self(interval(self.0.period()))
+    }
+}
+
+impl Handler for PeriodicHandler {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        self.0.poll_tick(cx).map(|_| Next::Send(Message::Text("state".into())))
+    }
+
+    fn receive(&mut self, _: Message) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_states_and_answers_no_ping_reaches_the_pong_timeout() {
+    let opened = Instant::now();
+    let fixture = Fixture::new(PeriodicHandler(interval(Duration::from_millis(400)))).await;
+    let mut stream = fixture.open().await;
+    while let Some(Ok(_)) = stream.data().await {}
+    assert_eq!(fixture.log(), ["opened http/2+tls", "closed pong_timeout"]);
+    assert!(opened.elapsed() < TIMING.ping_interval + TIMING.pong_timeout + Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
