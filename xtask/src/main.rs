@@ -19,6 +19,7 @@ mod fuzz;
 mod instructions;
 mod layers;
 mod modules;
+mod mutants;
 mod requirements;
 mod semver;
 mod tools;
@@ -329,6 +330,8 @@ fn main() -> ExitCode {
         ["browser-types"] => browser::write_declarations(),
         ["dist"] => dist::run(),
         ["handover", options @ ..] => bench::handover(options),
+        ["mutants", name] => mutants::run(name, None),
+        ["mutants", name, area] => mutants::run(name, Some(area)),
         ["requirements", "--write"] => requirements::write(),
         ["semver"] => semver::run(None),
         ["semver", revision] => semver::run(Some(revision)),
@@ -413,6 +416,8 @@ fn usage() -> ExitCode {
     eprintln!("  {:24} {dist}", "dist");
     let handover = "upgrades that clients must not notice; options: see bench/src/bin/handover.rs";
     eprintln!("  {:24} {handover}", "handover");
+    let mutants = "changes to a CRATE, or to an AREA of it, that no test detects; all take hours";
+    eprintln!("  {:24} {mutants}", "mutants");
     let page = "writes docs/conformance.md";
     eprintln!("  {:24} {page}", "requirements --write");
     let semver = "breaking changes in the libraries since the latest tag, or a REVISION";
