@@ -246,6 +246,13 @@ fn the_option_to_take_over_names_a_path_and_is_not_a_setting() {
 }
 
 #[test]
+fn a_setting_that_is_invalid_contradicts_no_other() {
+    let flags = ["--proxy-protocol=required", "--trusted-proxies=nonsense"];
+    let error = config(&flags, &[]).unwrap_err().to_string();
+    assert!(error.contains("trusted_proxies ") && !error.contains("proxy_protocol "), "{error}");
+}
+
+#[test]
 fn lists_are_separated_by_commas_or_are_arrays() {
     let expected: [OriginPattern; 2] =
         ["https://a.example", "https://*.b.example"].map(|text| text.parse().unwrap());

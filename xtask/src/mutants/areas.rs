@@ -91,8 +91,15 @@ pub(super) const CRATES: &[Crate] = &[
             },
             Area {
                 name: "config",
-                paths: &["config/", "files.rs", "time.rs"],
-                tests: &[UNIT_TESTS, "command_line", "configuration", "documents"],
+                paths: &["config/"],
+                tests: &[
+                    UNIT_TESTS,
+                    "certificates",
+                    "command_line",
+                    "configuration",
+                    "documents",
+                    "identity_headers",
+                ],
             },
             Area {
                 name: "handover",
@@ -175,7 +182,7 @@ pub(super) const CRATES: &[Crate] = &[
             },
             Area {
                 name: "telemetry",
-                paths: &["telemetry/"],
+                paths: &["telemetry/", "time.rs"],
                 tests: &[
                     UNIT_TESTS,
                     "admin",
@@ -188,8 +195,8 @@ pub(super) const CRATES: &[Crate] = &[
             },
             Area {
                 name: "tls",
-                paths: &["tls/"],
-                tests: &[UNIT_TESTS, "certificate_kinds", "certificates", "tls"],
+                paths: &["files.rs", "tls/"],
+                tests: &[UNIT_TESTS, "certificate_kinds", "certificates", "reload", "tls"],
             },
         ],
         not_mutated: &[],
@@ -240,6 +247,7 @@ pub(super) const CRATES: &[Crate] = &[
                     "costs",
                     "frame_headers",
                     "prepared_messages",
+                    "sessions",
                     "slow_peers",
                     "violations",
                 ],
