@@ -99,6 +99,7 @@ pub(super) const CRATES: &[Crate] = &[
                     "configuration",
                     "documents",
                     "identity_headers",
+                    "program_settings",
                 ],
             },
             Area {
@@ -207,7 +208,15 @@ pub(super) const CRATES: &[Crate] = &[
             Area {
                 name: "admission",
                 paths: &["admission.rs", "identity.rs", "permit.rs", "registry.rs"],
-                tests: &["admission", "admission_pending", "expiry", "panics", "registry"],
+                tests: &[
+                    "admission",
+                    "admission_pending",
+                    "expiry",
+                    "handover",
+                    "identity",
+                    "panics",
+                    "registry",
+                ],
             },
             Area {
                 name: "compression",

@@ -1,11 +1,13 @@
 //! Tests of records and messages: what one version has written, another reads with the same meaning, or not
 //! at all.
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use transport::DrainOptions;
 use transport::ws_core::{Event, Lifecycle, Limits, SessionConfig, Timing};
 
-use super::super::messages::{FromPredecessor, FromSuccessor, decode};
+use super::super::messages::{DrainRecord, FromPredecessor, FromSuccessor, decode};
 use super::*;
 use crate::config::ShutdownOptions;
 
@@ -80,7 +82,10 @@ fn a_record_that_is_written_is_read_with_the_same_meaning() {
     let before = session();
     let row = SessionRecord::decode(&bytes(SESSION)).unwrap().row;
     let address = Some("192.0.2.1".parse().unwrap());
+    let earlier = system_clock();
     let record = SessionRecord::new(before.clone(), "/a".to_owned(), address, row.clone());
+    let frozen_at = Duration::from_nanos(record.frozen_at_ns);
+    assert!(earlier <= frozen_at && frozen_at <= system_clock());
     let after = SessionRecord::decode(&record.encode()).unwrap();
     assert_eq!((after.frozen(), after.path.as_str()), (Some(before), "/a"));
     assert_eq!((after.address, after.row), (address, row));
@@ -149,6 +154,21 @@ fn the_messages_of_the_first_version_keep_their_meaning() {
 }
 
 #[test]
+fn the_options_of_a_drain_keep_their_meaning_except_that_it_has_no_delay() {
+    let options = ShutdownOptions {
+        grace: Duration::from_secs(10),
+        delay: Duration::from_secs(5),
+        drain: DrainOptions {
+            code: CloseCode::SERVICE_RESTART,
+            spread: Duration::from_millis(1500),
+            reconnect_spread: Duration::from_secs(60),
+        },
+    };
+    let arrived = ShutdownOptions::from(DrainRecord::from(options));
+    assert_eq!(arrived, ShutdownOptions { delay: Duration::ZERO, ..options });
+}
+
+#[test]
 fn a_part_of_a_record_or_of_a_message_is_none() {
     let prefixes = |hex: &str| {
         let bytes = bytes(hex);
@@ -174,6 +194,11 @@ fn corrupted_records_and_messages_are_read_without_a_panic() {
     }
     // Many corruptions change a value only.
     assert!(continued > 1000, "{continued}");
+}
+
+/// Returns the time of the clock that all processes share.
+fn system_clock() -> Duration {
+    clock_gettime(ClockId::Monotonic).try_into().unwrap()
 }
 
 /// Checks that the state machine goes on from this session's snapshot, whatever times it has.
