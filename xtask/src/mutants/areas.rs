@@ -213,6 +213,7 @@ pub(super) const CRATES: &[Crate] = &[
                     "admission_pending",
                     "expiry",
                     "handover",
+                    "handover_at_rest",
                     "identity",
                     "panics",
                     "registry",

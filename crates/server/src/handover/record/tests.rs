@@ -10,6 +10,7 @@ use transport::ws_core::{Event, Lifecycle, Limits, SessionConfig, Timing};
 use super::super::messages::{DrainRecord, FromPredecessor, FromSuccessor, decode};
 use super::*;
 use crate::config::ShutdownOptions;
+use crate::net::client_addr::TrustedPeer;
 
 /// A record, and messages, as the first version wrote them. They are never changed.
 const SESSION: &str = include_str!("../../../tests/records/session-1.hex");
@@ -123,6 +124,7 @@ fn what_has_no_meaning_here_is_refused() {
     }
     for (field, value) in [
         ("id", json!(-1)),
+        ("id", json!(0)),
         ("path", json!(null)),
         ("compression", json!("brotli")),
         ("identity", json!("")),
@@ -136,6 +138,22 @@ fn what_has_no_meaning_here_is_refused() {
         assert_eq!(with(field, value.clone()), None, "{field} = {value}");
     }
     assert!(with("compression", json!("fresh")).is_some());
+}
+
+#[test]
+fn a_session_counts_for_its_address_or_for_its_client_and_never_for_a_proxy() {
+    let proxies = vec![TrustedPeer::Network("10.0.0.0/8".parse().unwrap())];
+    let policy = ClientAddrPolicy { proxies, ..ClientAddrPolicy::default() };
+    let [client, proxy] =
+        ["192.0.2.9:4000", "10.0.0.1:4000"].map(|it| Peer::Address(it.parse().unwrap()));
+    let address = |text: &str| Some(text.parse().unwrap());
+    let mut record = SessionRecord::decode(&encode(&least())).unwrap();
+    assert_eq!(record.client_address(client, &policy), address("192.0.2.9"));
+    assert_eq!(record.client_address(proxy, &policy), None);
+    record.row = SessionRecord::decode(&bytes(SESSION)).unwrap().row;
+    assert_eq!(record.client_address(proxy, &policy), address("192.0.2.1"));
+    record.address = address("198.51.100.7");
+    assert_eq!(record.client_address(proxy, &policy), record.address);
 }
 
 #[test]
