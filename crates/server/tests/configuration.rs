@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
 use server::{Command, Config, ConfigError, ListenAddress, LogFormat, RESERVED_FILES, Setting};
 use transport::{Compression, CompressionOptions, OriginPattern, Permission};
 
@@ -243,6 +244,27 @@ fn the_option_to_take_over_names_a_path_and_is_not_a_setting() {
         assert!(parse(text).is_err(), "{text:?}");
     }
     assert!(config(&[], &[("WS_STATUS_TAKE_OVER", "unix:/a")]).is_err());
+}
+
+#[test]
+fn a_printed_text_is_valid_toml_whatever_its_characters() {
+    let path = "/a\"\\\n\u{7f}\u{e9}";
+    let arguments = ["--print-config", "--tls-cert-file", path].map(OsString::from);
+    let Command::PrintConfig(settings) = Command::parse(arguments, []).unwrap() else {
+        panic!("it is to be printed")
+    };
+    let printed: Value = toml::from_str(&settings.to_string()).unwrap();
+    assert_eq!(printed["tls_cert_file"], path);
+}
+
+#[test]
+fn every_setting_has_a_flag() {
+    for setting in Setting::all() {
+        // Not every setting may be empty.
+        if let Err(error) = config(&[&format!("{}=", setting.flag())], &[]) {
+            assert!(error.to_string().starts_with(&setting.key), "{error}");
+        }
+    }
 }
 
 #[test]

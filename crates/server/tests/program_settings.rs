@@ -47,3 +47,11 @@ fn a_program_cannot_replace_a_setting_of_the_server() {
     let program = Program::new("clashing", "1.2.3").settings::<ClashingSettings>();
     let _ = program.command_line();
 }
+
+#[test]
+fn an_invalid_setting_of_a_program_is_a_usage_error() {
+    let program = Program::new("greeting", "1.2.3").settings::<GreetingSettings>();
+    let code = program
+        .main([OsString::from("--greeting-secs=never")], |_| panic!("the server is not created"));
+    assert_eq!(code, ExitCode::from(2));
+}

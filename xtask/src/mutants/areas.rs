@@ -164,7 +164,15 @@ pub(super) const CRATES: &[Crate] = &[
             },
             Area {
                 name: "process",
-                paths: &["app/", "lib.rs", "main.rs", "process/", "shutdown.rs", "systemd.rs"],
+                paths: &[
+                    "app/",
+                    "config/startup_warnings.rs",
+                    "lib.rs",
+                    "main.rs",
+                    "process/",
+                    "shutdown.rs",
+                    "systemd.rs",
+                ],
                 tests: &[
                     UNIT_TESTS,
                     "main_panics",
