@@ -247,6 +247,33 @@ fn the_option_to_take_over_names_a_path_and_is_not_a_setting() {
 }
 
 #[test]
+fn the_service_that_decides_is_a_url_or_a_unix_socket() {
+    let is_valid = |text: &str| config(&[&format!("--auth-url={text}")], &[]).is_ok();
+    for text in ["", "http://127.0.0.1:9000/a", "https://auth.example/", "unix:/a", "unix:/a:/b?c"]
+    {
+        assert!(is_valid(text), "{text:?}");
+    }
+    for text in ["ftp://a/", "http://user@a/", "/path", "a", "unix:a", "unix:/a:b", "unix:/a:/b c"]
+    {
+        assert!(!is_valid(text), "{text:?}");
+    }
+}
+
+#[test]
+fn modes_hosts_and_headers_of_proxies_are_one_of_few_forms() {
+    let cases = [
+        ("listen-unix-mode", ["0660", "777", "0"], ["1777", "8", ""]),
+        ("admin-host", ["", "Admin.example", "a_b-1"], ["a:80", "a b", "a/b"]),
+        ("forwarded-header", ["off", "forwarded", "x-forwarded-for"], ["", "on", "Forwarded"]),
+    ];
+    for (key, valid, invalid) in cases {
+        let is_valid = |text: &str| config(&[&format!("--{key}={text}")], &[]).is_ok();
+        assert!(valid.iter().all(|text| is_valid(text)), "{key}: {valid:?}");
+        assert!(!invalid.iter().any(|text| is_valid(text)), "{key}: {invalid:?}");
+    }
+}
+
+#[test]
 fn a_printed_text_is_valid_toml_whatever_its_characters() {
     let path = "/a\"\\\n\u{7f}\u{e9}";
     let arguments = ["--print-config", "--tls-cert-file", path].map(OsString::from);

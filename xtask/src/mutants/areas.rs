@@ -215,7 +215,13 @@ pub(super) const CRATES: &[Crate] = &[
         areas: &[
             Area {
                 name: "admission",
-                paths: &["admission.rs", "identity.rs", "permit.rs", "registry.rs"],
+                paths: &[
+                    "admission.rs",
+                    "handshake/denial.rs",
+                    "identity.rs",
+                    "permit.rs",
+                    "registry.rs",
+                ],
                 tests: &[
                     "admission",
                     "admission_pending",
@@ -225,6 +231,7 @@ pub(super) const CRATES: &[Crate] = &[
                     "identity",
                     "panics",
                     "registry",
+                    "visible_refusals",
                 ],
             },
             Area {
@@ -279,6 +286,7 @@ pub(super) const CRATES: &[Crate] = &[
                 name: "handshake",
                 paths: &["handshake/"],
                 tests: &[
+                    "admission",
                     "endpoint",
                     "extensions",
                     "extensions_grammar",
@@ -325,6 +333,7 @@ pub(super) const CRATES: &[Crate] = &[
                     UNIT_TESTS,
                     "costs",
                     "endpoint",
+                    "handover",
                     "panics",
                     "sessions",
                     "simulation",
