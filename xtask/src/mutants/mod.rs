@@ -135,6 +135,17 @@ mod tests {
     }
 
     #[test]
+    fn the_document_has_a_row_for_each_area() {
+        let document = read(&root().join(DOCUMENT)).unwrap();
+        for mutated in CRATES {
+            for area in mutated.areas {
+                let row = format!("\n| `{}` | `{}` |", mutated.name, area.name);
+                assert_eq!(document.matches(&row).count(), 1, "{row}");
+            }
+        }
+    }
+
+    #[test]
     fn a_mutant_is_named_without_its_line() {
         let names = names("crates/a/src/b.rs:12:3: replace || with && in A::b\n");
         assert_eq!(names, ["crates/a/src/b.rs: replace || with && in A::b"]);
