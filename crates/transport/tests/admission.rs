@@ -217,6 +217,7 @@ fn not_in_team() -> Denial {
 
 #[tokio::test(start_paused = true)]
 async fn a_denial_is_answered_with_its_status_headers_word_and_sentence() {
+    assert_eq!(not_in_team().sentence(), "user 7 is in another team");
     let fixture = Fixture::with(admit_by(|_| Decision::<Discard>::Err(not_in_team())));
     let body = "not_in_team: user 7 is in another team\n";
     let mut peer = fixture.connect();
