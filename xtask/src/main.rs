@@ -19,6 +19,7 @@ mod fuzz;
 mod instructions;
 mod layers;
 mod modules;
+mod mutants;
 mod requirements;
 mod semver;
 mod tools;
@@ -337,6 +338,8 @@ fn main() -> ExitCode {
         ["browser-types"] => browser::write_declarations(),
         ["dist"] => dist::run(),
         ["handover", options @ ..] => bench::handover(options),
+        ["mutants", name] => mutants::run(name, None),
+        ["mutants", name, area] => mutants::run(name, Some(area)),
         ["requirements", "--write"] => requirements::write(),
         ["scale", options @ ..] => bench::scale(options),
         ["semver"] => semver::run(None),
@@ -426,6 +429,8 @@ fn usage() -> ExitCode {
     eprintln!("  {:24} {dist}", "dist");
     let handover = "upgrades that clients must not notice; options: see bench/src/bin/handover.rs";
     eprintln!("  {:24} {handover}", "handover");
+    let mutants = "changes to a CRATE, or to an AREA of it, that no test detects; all take hours";
+    eprintln!("  {:24} {mutants}", "mutants");
     let page = "writes docs/conformance.md";
     eprintln!("  {:24} {page}", "requirements --write");
     let scale = "a hundred thousand sessions on this machine; options: see bench/src/bin/scale.rs";

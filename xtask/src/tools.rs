@@ -58,6 +58,11 @@ pub(crate) const CARGO_CYCLONEDX: Tool = Tool {
     install: "cargo install cargo-cyclonedx --locked",
     probe: &["cargo", "cyclonedx", "--version"],
 };
+pub(crate) const CARGO_MUTANTS: Tool = Tool {
+    name: "cargo-mutants",
+    install: "cargo install cargo-mutants --locked",
+    probe: &["cargo", "mutants", "--version"],
+};
 pub(crate) const CXX: Tool =
     Tool { name: "a C++ compiler", install: "apt-get install g++", probe: &["c++", "--version"] };
 pub(crate) const CARGO_FUZZ: Tool = Tool {

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
 use server::{Command, Config, ConfigError, ListenAddress, LogFormat, RESERVED_FILES, Setting};
 use transport::{Compression, CompressionOptions, OriginPattern, Permission};
 
@@ -243,6 +244,61 @@ fn the_option_to_take_over_names_a_path_and_is_not_a_setting() {
         assert!(parse(text).is_err(), "{text:?}");
     }
     assert!(config(&[], &[("WS_STATUS_TAKE_OVER", "unix:/a")]).is_err());
+}
+
+#[test]
+fn the_service_that_decides_is_a_url_or_a_unix_socket() {
+    let is_valid = |text: &str| config(&[&format!("--auth-url={text}")], &[]).is_ok();
+    for text in ["", "http://127.0.0.1:9000/a", "https://auth.example/", "unix:/a", "unix:/a:/b?c"]
+    {
+        assert!(is_valid(text), "{text:?}");
+    }
+    for text in ["ftp://a/", "http://user@a/", "/path", "a", "unix:a", "unix:/a:b", "unix:/a:/b c"]
+    {
+        assert!(!is_valid(text), "{text:?}");
+    }
+}
+
+#[test]
+fn modes_hosts_and_headers_of_proxies_are_one_of_few_forms() {
+    let cases = [
+        ("listen-unix-mode", ["0660", "777", "0"], ["1777", "8", ""]),
+        ("admin-host", ["", "Admin.example", "a_b-1"], ["a:80", "a b", "a/b"]),
+        ("forwarded-header", ["off", "forwarded", "x-forwarded-for"], ["", "on", "Forwarded"]),
+    ];
+    for (key, valid, invalid) in cases {
+        let is_valid = |text: &str| config(&[&format!("--{key}={text}")], &[]).is_ok();
+        assert!(valid.iter().all(|text| is_valid(text)), "{key}: {valid:?}");
+        assert!(!invalid.iter().any(|text| is_valid(text)), "{key}: {invalid:?}");
+    }
+}
+
+#[test]
+fn a_printed_text_is_valid_toml_whatever_its_characters() {
+    let path = "/a\"\\\n\u{7f}\u{e9}";
+    let arguments = ["--print-config", "--tls-cert-file", path].map(OsString::from);
+    let Command::PrintConfig(settings) = Command::parse(arguments, []).unwrap() else {
+        panic!("it is to be printed")
+    };
+    let printed: Value = toml::from_str(&settings.to_string()).unwrap();
+    assert_eq!(printed["tls_cert_file"], path);
+}
+
+#[test]
+fn every_setting_has_a_flag() {
+    for setting in Setting::all() {
+        // Not every setting may be empty.
+        if let Err(error) = config(&[&format!("{}=", setting.flag())], &[]) {
+            assert!(error.to_string().starts_with(&setting.key), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_setting_that_is_invalid_contradicts_no_other() {
+    let flags = ["--proxy-protocol=required", "--trusted-proxies=nonsense"];
+    let error = config(&flags, &[]).unwrap_err().to_string();
+    assert!(error.contains("trusted_proxies ") && !error.contains("proxy_protocol "), "{error}");
 }
 
 #[test]

@@ -89,6 +89,14 @@ async fn a_session_opens_with_the_handler_that_was_made_for_its_request() {
     stream.expect(TEXT, format!("http/2 {seen}").as_bytes()).await;
 }
 
+#[tokio::test]
+async fn an_application_sees_what_the_http_server_has_attached_to_the_request() {
+    let mut request = valid_request();
+    request.extensions_mut().insert("attached");
+    let client = Fixture::with(Discard).client();
+    assert_eq!(Handshake::new(&request, &client).extensions().get(), Some(&"attached"));
+}
+
 //= rfc6455#11.3.4-2 rfc8441#5-5 test
 #[tokio::test(start_paused = true)]
 async fn the_selected_subprotocol_and_added_headers_are_in_the_response_that_opens_a_session() {
@@ -209,6 +217,7 @@ fn not_in_team() -> Denial {
 
 #[tokio::test(start_paused = true)]
 async fn a_denial_is_answered_with_its_status_headers_word_and_sentence() {
+    assert_eq!(not_in_team().sentence(), "user 7 is in another team");
     let fixture = Fixture::with(admit_by(|_| Decision::<Discard>::Err(not_in_team())));
     let body = "not_in_team: user 7 is in another team\n";
     let mut peer = fixture.connect();

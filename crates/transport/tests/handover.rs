@@ -37,7 +37,7 @@ use numbers::Numbers;
 use support::{CLOSE, PING, PONG, Peer, TEXT, close, close_payload, frame, in_time};
 use tokio::time::{Instant, sleep};
 use transport::ws_core::{Cause, CloseCode, CloseFrame};
-use transport::{Compression, Discard, Handler, Message, Next, PreparedMessage};
+use transport::{Admit, Compression, Discard, Handler, Message, Next, PreparedMessage};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -50,6 +50,14 @@ fn logout() -> CloseFrame {
 async fn expect_echo(peer: &mut Peer, text: &str) {
     peer.send(&frame(TEXT, text.as_bytes())).await;
     assert_eq!(peer.frame().await, (TEXT, text.into()));
+}
+
+#[test]
+fn a_handler_that_is_cloned_for_each_session_continues_one_of_another_process() {
+    let numbers = Numbers::default();
+    let frozen = numbers.freeze().unwrap();
+    assert!(Admit::thaw(&numbers, None, frozen).is_some());
+    assert!(Admit::thaw(&numbers, None, Bytes::from_static(b"no number")).is_none());
 }
 
 #[tokio::test(start_paused = true)]

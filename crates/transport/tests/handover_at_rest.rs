@@ -161,6 +161,22 @@ async fn a_session_that_is_closing_is_never_frozen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_frozen_session_that_is_disconnected_keeps_no_other_from_being_frozen() {
+    let process = Process::new(Numbers::default());
+    let (_alice, _) = process.connect(&request_of("alice")).await;
+    let (mut bob, _) = process.connect(&request_of("bob")).await;
+    let message = frame(TEXT, b"later");
+    let (begin, end) = message.split_at(3);
+    bob.send(begin).await;
+    process.freeze().await;
+    assert_eq!(process.sink.frozen(), [1]);
+    assert_eq!(process.sessions.disconnect("alice", &logout()), 1);
+    bob.send(end).await;
+    settle().await;
+    assert_eq!(process.sink.frozen(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_discards_input_after_a_violation_is_never_frozen() {
     let mut scene = scene(PIPE_BYTES).await;
     // A reserved opcode.

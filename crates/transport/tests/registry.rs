@@ -29,7 +29,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{advance, sleep, timeout};
 use transport::ws_core::{CloseCode, CloseFrame};
 use transport::{
     Admission, Admit, Discard, DrainOptions, EndpointEvent, Handler, Handshake, Identity, Message,
@@ -291,8 +291,8 @@ fn a_session_that_is_dropped_with_its_runtime_leaves_no_entry() {
     assert_eq!((sessions.len(), sessions.disconnect("alice", &logout())), (0, 0));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_user_who_is_disconnected_while_being_admitted_is_disconnected_at_the_opening() {
+/// Admits everybody as alice, once for each notification.
+fn admitting_alice() -> (Fixture<impl Admit<Handler = Discard> + 'static>, Arc<Notify>) {
     let decided = Arc::new(Notify::new());
     let decision = Arc::clone(&decided);
     let fixture = Fixture::with(AdmitBy(move |_: &Handshake<'_>| {
@@ -302,6 +302,12 @@ async fn a_user_who_is_disconnected_while_being_admitted_is_disconnected_at_the_
             Ok(Admission::new(Discard).identity(Identity::try_from("alice").unwrap()))
         }
     }));
+    (fixture, decided)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_is_disconnected_while_being_admitted_is_disconnected_at_the_opening() {
+    let (fixture, decided) = admitting_alice();
     let mut peer = fixture.connect();
     peer.send(request_with("/", "").as_bytes()).await;
     settle().await;
@@ -323,6 +329,27 @@ async fn a_user_who_is_disconnected_while_being_admitted_is_disconnected_at_the_
     decided.notify_one();
     response_head(&mut later).await;
     expect_open(&mut later).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disconnect_during_an_admission_is_remembered_for_a_minute() {
+    for (wait, is_remembered) in [(60_000, true), (60_001, false)] {
+        let (fixture, decided) = admitting_alice();
+        let mut peer = fixture.connect();
+        peer.send(request_with("/", "").as_bytes()).await;
+        settle().await;
+        fixture.sessions.disconnect("alice", &logout());
+        advance(Duration::from_millis(wait)).await;
+        // Each call forgets those that are too old.
+        fixture.sessions.disconnect("bob", &logout());
+        decided.notify_one();
+        response_head(&mut peer).await;
+        if is_remembered {
+            peer.expect_close(4001, "logout").await;
+        } else {
+            expect_open(&mut peer).await;
+        }
+    }
 }
 
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];

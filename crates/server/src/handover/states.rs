@@ -84,3 +84,41 @@ impl OperationLock {
         Arc::clone(&self.0).write_owned().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_is_restored_by_the_one_of_its_name_and_a_panic_loses_only_its_own() {
+        let restored = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let mut states = States::default();
+        for name in ["first", "second"] {
+            let restored = Arc::clone(&restored);
+            let restore = move |bytes: Bytes| {
+                assert_ne!(bytes, "bad");
+                restored.lock().push((name, bytes));
+            };
+            states.register(name, move || Bytes::from_static(name.as_bytes()), restore);
+        }
+        let frozen = ["first", "second"].map(|name| (name.to_owned(), Bytes::from(name)));
+        assert_eq!(states.freeze(), Some(frozen.to_vec()));
+        assert_eq!(format!("{states:?}"), r#"["first", "second"]"#);
+
+        let arrived = [("second", "2"), ("unknown", "3"), ("first", "bad"), ("first", "1")];
+        states.restore(arrived.map(|(name, bytes)| (name.to_owned(), bytes.into())).to_vec());
+        assert_eq!(*restored.lock(), [("second", "2".into()), ("first", "1".into())]);
+
+        states.register("broken", || panic!("it cannot be frozen"), |_| {});
+        assert_eq!(states.freeze(), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "\"state\" is registered twice")]
+    fn a_name_is_registered_once() {
+        let mut states = States::default();
+        for _ in 0..2 {
+            states.register("state", Bytes::new, |_| {});
+        }
+    }
+}

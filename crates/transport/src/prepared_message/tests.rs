@@ -14,7 +14,7 @@ use allocation_counter::measure;
 
 use super::{Form, PreparedMessage};
 use crate::compression::tests::{ClientInflater, Rng, Services};
-use crate::compression::{Compression, WindowId};
+use crate::compression::{Compression, WindowId, compress};
 use crate::frame::append_compressed_frame;
 use crate::message::Message;
 
@@ -196,6 +196,20 @@ fn a_message_beyond_the_window_is_no_base_and_a_very_long_one_is_not_compressed(
         assert_eq!(session.send(&prepared(message.clone()).following(&large)), form);
         assert_eq!(session.send_alone(&message.into()), form == Form::Fresh);
     }
+}
+
+#[test]
+fn a_message_is_compressed_only_if_that_makes_it_shorter() {
+    let mut session = Session::new(Compression::Fresh);
+    let mut equal = 0;
+    for length in 1..40 {
+        let text = "x".repeat(length);
+        let compressed = compress(text.as_bytes(), None).len();
+        equal += usize::from(compressed == length);
+        let form = if compressed < length { Form::Fresh } else { Form::Plain };
+        assert_eq!(session.send(&prepared(text)), form, "{length} bytes");
+    }
+    assert!(equal > 0, "a length has to be the same with and without compression");
 }
 
 #[test]

@@ -154,6 +154,14 @@ async fn a_frame_above_a_limit_is_not_sent() {
 }
 
 #[tokio::test]
+async fn a_frame_of_the_greatest_length_is_not_too_large() {
+    let (mut peer, mut receiver) = raw_peer();
+    peer.write_all(&header(MAX_FRAME_BYTES, 0).unwrap()).unwrap();
+    receiver.stream.readable().await.unwrap();
+    assert!(receiver.recv().now_or_never().is_none(), "it waits for the rest");
+}
+
+#[tokio::test]
 async fn after_a_dropped_send_nothing_is_sent_if_a_part_of_the_frame_was() {
     let (mut sender, mut receiver) = channels();
     let large = vec![0; 3 << 20];

@@ -1,13 +1,16 @@
 //! Tests of records and messages: what one version has written, another reads with the same meaning, or not
 //! at all.
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use transport::DrainOptions;
 use transport::ws_core::{Event, Lifecycle, Limits, SessionConfig, Timing};
 
-use super::super::messages::{FromPredecessor, FromSuccessor, decode};
+use super::super::messages::{DrainRecord, FromPredecessor, FromSuccessor, decode};
 use super::*;
 use crate::config::ShutdownOptions;
+use crate::net::client_addr::TrustedPeer;
 
 /// A record, and messages, as the first version wrote them. They are never changed.
 const SESSION: &str = include_str!("../../../tests/records/session-1.hex");
@@ -80,7 +83,10 @@ fn a_record_that_is_written_is_read_with_the_same_meaning() {
     let before = session();
     let row = SessionRecord::decode(&bytes(SESSION)).unwrap().row;
     let address = Some("192.0.2.1".parse().unwrap());
+    let earlier = system_clock();
     let record = SessionRecord::new(before.clone(), "/a".to_owned(), address, row.clone());
+    let frozen_at = Duration::from_nanos(record.frozen_at_ns);
+    assert!(earlier <= frozen_at && frozen_at <= system_clock());
     let after = SessionRecord::decode(&record.encode()).unwrap();
     assert_eq!((after.frozen(), after.path.as_str()), (Some(before), "/a"));
     assert_eq!((after.address, after.row), (address, row));
@@ -118,6 +124,7 @@ fn what_has_no_meaning_here_is_refused() {
     }
     for (field, value) in [
         ("id", json!(-1)),
+        ("id", json!(0)),
         ("path", json!(null)),
         ("compression", json!("brotli")),
         ("identity", json!("")),
@@ -134,6 +141,22 @@ fn what_has_no_meaning_here_is_refused() {
 }
 
 #[test]
+fn a_session_counts_for_its_address_or_for_its_client_and_never_for_a_proxy() {
+    let proxies = vec![TrustedPeer::Network("10.0.0.0/8".parse().unwrap())];
+    let policy = ClientAddrPolicy { proxies, ..ClientAddrPolicy::default() };
+    let [client, proxy] =
+        ["192.0.2.9:4000", "10.0.0.1:4000"].map(|it| Peer::Address(it.parse().unwrap()));
+    let address = |text: &str| Some(text.parse().unwrap());
+    let mut record = SessionRecord::decode(&encode(&least())).unwrap();
+    assert_eq!(record.client_address(client, &policy), address("192.0.2.9"));
+    assert_eq!(record.client_address(proxy, &policy), None);
+    record.row = SessionRecord::decode(&bytes(SESSION)).unwrap().row;
+    assert_eq!(record.client_address(proxy, &policy), address("192.0.2.1"));
+    record.address = address("198.51.100.7");
+    assert_eq!(record.client_address(proxy, &policy), record.address);
+}
+
+#[test]
 fn the_messages_of_the_first_version_keep_their_meaning() {
     let Ok(FromSuccessor::Hello { protocol: 1, pid: 4000, drain }) = decode(&bytes(HELLO)) else {
         panic!("it is a Hello")
@@ -146,6 +169,21 @@ fn the_messages_of_the_first_version_keep_their_meaning() {
 
     let Ok(FromPredecessor::Sealed(seal)) = decode(&bytes(SEALED)) else { panic!("it is sealed") };
     assert_eq!(seal.states, [("state".to_owned(), Bytes::from_static(b"\0\xff"))]);
+}
+
+#[test]
+fn the_options_of_a_drain_keep_their_meaning_except_that_it_has_no_delay() {
+    let options = ShutdownOptions {
+        grace: Duration::from_secs(10),
+        delay: Duration::from_secs(5),
+        drain: DrainOptions {
+            code: CloseCode::SERVICE_RESTART,
+            spread: Duration::from_millis(1500),
+            reconnect_spread: Duration::from_secs(60),
+        },
+    };
+    let arrived = ShutdownOptions::from(DrainRecord::from(options));
+    assert_eq!(arrived, ShutdownOptions { delay: Duration::ZERO, ..options });
 }
 
 #[test]
@@ -174,6 +212,11 @@ fn corrupted_records_and_messages_are_read_without_a_panic() {
     }
     // Many corruptions change a value only.
     assert!(continued > 1000, "{continued}");
+}
+
+/// Returns the time of the clock that all processes share.
+fn system_clock() -> Duration {
+    clock_gettime(ClockId::Monotonic).try_into().unwrap()
 }
 
 /// Checks that the state machine goes on from this session's snapshot, whatever times it has.
