@@ -20,7 +20,7 @@ use ws_core::{Cause, CloseRecord, CloseStatus, Initiator, Limits, SessionConfig,
 
 use self::client::{Pieces, frames};
 use self::inflate::{Inflated, inflate};
-use self::model::{End, Expected, Rules, expect};
+use self::model::{End, Expected, Received, Rules, expect};
 use crate::server_frames::{ServerFrame, parse};
 
 /// More than all echoes together, so that the session's output is never blocked.
@@ -76,7 +76,7 @@ impl Setup {
 struct Recorder {
     echo: Option<fn(Message) -> Next>,
     queue: VecDeque<Message>,
-    received: Arc<Mutex<Vec<(bool, Vec<u8>)>>>,
+    received: Arc<Mutex<Vec<Received>>>,
 }
 
 impl Handler for Recorder {
@@ -99,7 +99,7 @@ impl Handler for Recorder {
 
 struct Outcome {
     record: CloseRecord,
-    received: Vec<(bool, Vec<u8>)>,
+    received: Vec<Received>,
     output: Vec<u8>,
 }
 
@@ -186,7 +186,7 @@ fn check(setup: &Setup, expected: &Expected, outcome: &Outcome) {
 }
 
 /// Returns the data messages of the server.
-fn echoes(setup: &Setup, frames: &[ServerFrame<'_>]) -> Vec<(bool, Vec<u8>)> {
+fn echoes(setup: &Setup, frames: &[ServerFrame<'_>]) -> Vec<Received> {
     let mut history = Vec::new();
     let mut echoes = Vec::new();
     for frame in frames.iter().filter(|frame| frame.opcode < 8) {

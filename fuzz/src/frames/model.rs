@@ -9,11 +9,14 @@ pub(super) struct Rules {
     pub(super) may_compress: bool,
 }
 
+/// A message that a handler receives: whether it is a text, and its payload.
+pub(super) type Received = (bool, Vec<u8>);
+
 /// What a session makes of its input.
 #[derive(Debug)]
 pub(super) struct Expected {
-    /// The messages that its handler receives: whether it is a text, and the payload.
-    pub(super) messages: Vec<(bool, Vec<u8>)>,
+    /// The messages that its handler receives.
+    pub(super) messages: Vec<Received>,
     /// The payloads of its pongs.
     pub(super) pongs: Vec<Vec<u8>>,
     pub(super) end: End,
@@ -173,7 +176,7 @@ fn closed(payload: &[u8]) -> End {
     }
 }
 
-fn complete(message: Message, rules: Rules) -> Result<(bool, Vec<u8>), End> {
+fn complete(message: Message, rules: Rules) -> Result<Received, End> {
     let payload = if message.is_compressed {
         match inflate(&[], &message.payload, rules.max_message_bytes) {
             Inflated::Invalid => return Err(PROTOCOL_ERROR),
