@@ -292,6 +292,12 @@ const SEPARATE: &[Check] = &[
         tools: &[tools::NAMESPACES, tools::PYTHON_H2],
         run: clients::slow_links,
     },
+    Check {
+        name: "test-fuzz",
+        meaning: "no kept input of the fuzzer fails",
+        tools: &[tools::CXX],
+        run: test_fuzz,
+    },
 ];
 
 /// A check that runs for a given time, and is not part of `ci`.
@@ -328,6 +334,7 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench::run(options),
         ["browser-types"] => browser::write_declarations(),
         ["dist"] => dist::run(),
+        ["fuzz", "--minimize"] => fuzz::minimize(),
         ["handover", options @ ..] => bench::handover(options),
         ["requirements", "--write"] => requirements::write(),
         ["semver"] => semver::run(None),
@@ -411,6 +418,8 @@ fn usage() -> ExitCode {
     eprintln!("  {:24} {types}", "browser-types");
     let dist = "the release binaries with checksums, bills of materials, man page and completions";
     eprintln!("  {:24} {dist}", "dist");
+    let minimize = "replaces the kept inputs of the fuzz targets by as few as reach the same code";
+    eprintln!("  {:24} {minimize}", "fuzz --minimize");
     let handover = "upgrades that clients must not notice; options: see bench/src/bin/handover.rs";
     eprintln!("  {:24} {handover}", "handover");
     let page = "writes docs/conformance.md";
@@ -474,8 +483,18 @@ fn test() -> Result<(), Failure> {
 }
 
 fn test_examples() -> Result<(), Failure> {
-    let manifest = "examples/Cargo.toml";
-    let arguments = ["cargo", "test", "--manifest-path", manifest, "--workspace", "--locked"];
-    let mut test = command(&arguments);
+    test_workspace("examples", &["--workspace"])
+}
+
+/// The library only: the targets need the fuzzer.
+fn test_fuzz() -> Result<(), Failure> {
+    test_workspace("fuzz", &["--lib"])
+}
+
+/// Tests another workspace of the repository.
+fn test_workspace(folder: &str, what: &[&str]) -> Result<(), Failure> {
+    let manifest = format!("{folder}/Cargo.toml");
+    let arguments = ["cargo", "test", "--manifest-path", &manifest, "--locked"];
+    let mut test = command(&[&arguments[..], what].concat());
     succeed(test.env("CARGO_TARGET_DIR", target()), "fix the failing test above")
 }
