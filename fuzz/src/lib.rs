@@ -1,77 +1,34 @@
-//! Shared by several targets: a naive reference implementation of origins.
+//! The properties that the fuzz targets check, each a function of an input.
+//!
+//! A file in `fuzz_targets` is only the entry point of a target, so that a test can run the same functions
+//! without the fuzzer. `seeds` has inputs that were written by hand, and `kept` those that the fuzzer has
+//! found: together they reach what it has ever reached.
 
-use std::net::Ipv6Addr;
+mod client;
+mod configuration;
+mod extensions;
+mod frames;
+mod http2;
+mod lifecycle;
+mod naive_origin;
+mod origins;
+mod server_frames;
+mod session;
+mod states;
+mod trace;
+mod upgrade;
 
-/// An origin, equal to another as browsers compare them.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NaiveOrigin {
-    scheme: String,
-    host: NaiveHost,
-    /// The port, or the default port of the scheme.
-    port: Option<u32>,
-}
+pub use client::run as client;
+pub use configuration::run as configuration;
+pub use extensions::run as extensions;
+pub use frames::run as frames;
+pub use http2::run as http2;
+pub use lifecycle::run as lifecycle;
+pub use origins::run as origins;
+pub use session::run as session;
+pub use states::run as states;
+pub use trace::run as trace;
+pub use upgrade::run as upgrade;
 
-#[derive(Debug, PartialEq, Eq)]
-enum NaiveHost {
-    Address(Ipv6Addr),
-    Labels(Vec<String>),
-}
-
-impl NaiveOrigin {
-    /// Parses a text that `transport` has accepted as an origin.
-    ///
-    /// # Panics
-    ///
-    /// If the text is not an origin, which is a finding.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        let colon = text.find("://").expect("an origin has a scheme");
-        let scheme = text[..colon].to_ascii_lowercase();
-        let default_port = match scheme.as_str() {
-            "http" | "ws" => Some(80),
-            "https" | "wss" => Some(443),
-            _ => None,
-        };
-        // The host of an app's origin is case-sensitive.
-        let rest = match default_port {
-            Some(_) => text[colon + 3..].to_ascii_lowercase(),
-            None => text[colon + 3..].to_owned(),
-        };
-        let after_address = rest.find(']').map_or(0, |end| end + 1);
-        let (host, port) = match rest[after_address..].find(':') {
-            Some(at) => rest.split_at(after_address + at),
-            None => (rest.as_str(), ""),
-        };
-        let port = port.strip_prefix(':').map(|port| port.parse().expect("a port is a number"));
-        let host = if after_address > 0 {
-            let address = &host[1..host.len() - 1];
-            NaiveHost::Address(address.parse().expect("brackets hold an address"))
-        } else {
-            NaiveHost::Labels(host.split('.').map(str::to_owned).collect())
-        };
-        Self { scheme, host, port: port.or(default_port) }
-    }
-
-    /// Whether a pattern that `transport` has accepted matches this origin, regardless of `self`.
-    #[must_use]
-    pub fn matches_pattern(&self, pattern: &str) -> bool {
-        match pattern {
-            "*" => return true,
-            "self" => return false,
-            _ => {}
-        }
-        let Some((scheme, parent)) = pattern.split_once("://*.") else {
-            return *self == Self::parse(pattern);
-        };
-        let parent = Self::parse(&format!("{scheme}://{parent}"));
-        let (NaiveHost::Labels(ours), NaiveHost::Labels(theirs)) = (&self.host, &parent.host)
-        else {
-            return false;
-        };
-        self.scheme == parent.scheme
-            && self.port == parent.port
-            && ours.len() == theirs.len() + 1
-            && !ours[0].is_empty()
-            && ours[1..] == theirs[..]
-    }
-}
+#[cfg(test)]
+mod tests;

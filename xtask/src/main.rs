@@ -301,6 +301,13 @@ const SEPARATE: &[Check] = &[
         tools: &[tools::NAMESPACES, tools::PYTHON_H2],
         run: clients::slow_links,
     },
+    Check {
+        name: "test-fuzz",
+        meaning: "no kept input of the fuzzer fails",
+        tools: &[tools::CXX],
+        // The library only: the targets need the fuzzer.
+        run: || test_workspace("fuzz", &["--lib"]),
+    },
 ];
 
 /// A check that runs for a given time, and is not part of `ci`.
@@ -337,6 +344,7 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench::run(options),
         ["browser-types"] => browser::write_declarations(),
         ["dist"] => dist::run(),
+        ["fuzz", "--minimize"] => fuzz::minimize(),
         ["handover", options @ ..] => bench::handover(options),
         ["mutants", name] => mutants::run(name, None),
         ["mutants", name, area] => mutants::run(name, Some(area)),
@@ -427,6 +435,8 @@ fn usage() -> ExitCode {
     eprintln!("  {:24} {types}", "browser-types");
     let dist = "the release binaries with checksums, bills of materials, man page and completions";
     eprintln!("  {:24} {dist}", "dist");
+    let minimize = "replaces the kept inputs of the fuzz targets by as few as reach the same code";
+    eprintln!("  {:24} {minimize}", "fuzz --minimize");
     let handover = "upgrades that clients must not notice; options: see bench/src/bin/handover.rs";
     eprintln!("  {:24} {handover}", "handover");
     let mutants = "changes to a CRATE, or to an AREA of it, that no test detects; all take hours";

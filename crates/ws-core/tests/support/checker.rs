@@ -524,5 +524,5 @@ fn close_frame() -> CloseFrame {
 
 /// The retry time of a drain with this delay.
 fn retry(after: Duration) -> Option<Duration> {
-    Some(after * 3).filter(|retry| !retry.is_zero())
+    Some(after.saturating_mul(3)).filter(|retry| !retry.is_zero())
 }
