@@ -62,8 +62,8 @@ mod tests {
                 let text = "2001-09-09T01:46:40".to_owned();
                 LAST.set(Second { second: Some(1_000_000_000), text });
             }
-            let times =
-                [&time::SystemTime as &dyn FormatTime, &Timestamp, &time::SystemTime].map(text_of);
+            let times: [&dyn FormatTime; 3] = [&time::SystemTime, &Timestamp, &time::SystemTime];
+            let times = times.map(text_of);
             assert!(times.is_sorted(), "{times:?}");
             assert!(times.iter().all(|time| time.len() == times[0].len()), "{times:?}");
         }
